@@ -1,0 +1,40 @@
+"""crmgate: a gateway between a website and its CRM.
+
+What a plugin may import is named in `__all__` of `crmgate`, `crmgate.errors`, `crmgate.model` and `crmgate.provider`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from crmgate.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from crmgate.config import Settings
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "create_app", "hookimpl"]
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The web application. Without `settings` those of the environment hold, and what is wrong with them ends the process."""
+    from flask import Flask
+
+    from crmgate import logs, services, web
+    from crmgate.config import Settings
+    from crmgate.errors import ConfigError
+
+    try:
+        built = services.build(settings or Settings.load())
+    except ConfigError as error:
+        if settings:
+            raise
+        sys.exit("crmgate cannot start:\n" + "\n".join(f"- {problem}" for problem in error.problems))
+    logs.configure(built.settings.log_level)
+    app = Flask("crmgate")
+    app.extensions["crmgate"] = built
+    web.init_app(app)
+    return app

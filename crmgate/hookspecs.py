@@ -1,0 +1,71 @@
+"""The plugin contract in one file (pluggy, https://pluggy.readthedocs.io).
+
+Provider hooks are called on one provider at a time, the one that the operation belongs to. They make at most
+the requests that their work needs, never wait and never retry: crmgate does that. They raise the errors of
+`crmgate.errors` and nothing else.
+
+Listener hooks are called on every plugin. What they raise is logged and changes nothing.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from crmgate.errors import ProviderError
+from crmgate.model import Activity, Connection, Delivered, Lead, Operation
+
+PROJECT = "crmgate"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec(firstresult=True)
+def create_lead(lead: Lead, operation: Operation) -> Delivered:
+    """Create `lead` in the CRM, with `operation.id` stored in the record, and return what the CRM confirmed."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def create_minimal_lead(activity: Activity, operation: Operation) -> Delivered:
+    """Create the lead of a visitor of whom only a messenger click is known."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def find_lead(operation: Operation) -> Delivered | None:
+    """The record that an earlier attempt of `operation` left in the CRM, found by the operation id; None if none did.
+
+    Called before a create is tried again whose outcome is not known.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def test_connection() -> Connection:
+    """Check address, credentials, rights and configured fields; raise nothing: what fails is a check that is not ok."""
+    raise NotImplementedError
+
+
+@hookspec
+def operation_accepted(operation: Operation) -> None:
+    """An operation was written to the ledger."""
+
+
+@hookspec
+def operation_delivered(operation: Operation, delivered: Delivered) -> None:
+    """The CRM confirmed an operation."""
+
+
+@hookspec
+def operation_dead(operation: Operation) -> None:
+    """An operation became a dead letter; its last attempt says why."""
+
+
+@hookspec
+def provider_paused(provider: str, error: ProviderError) -> None:
+    """A provider refused the credentials; nothing is sent to it until a probe passes."""
+
+
+@hookspec
+def provider_recovered(provider: str) -> None:
+    """A paused provider accepts requests again."""
