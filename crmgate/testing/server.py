@@ -1,0 +1,305 @@
+"""A fake CRM as a real HTTP server: sockets, threads, keep-alive, and faults on request.
+
+`FakeCRM` knows HTTP and faults; a subclass knows one vendor's answers (`espocrm.py`, `bitrix24.py`).
+In tests it runs on a thread of the test process; `python -m crmgate.testing.espocrm --port 8090` runs
+it as a process of its own, steered over `/__fake__/...`.
+"""
+
+from __future__ import annotations
+
+import abc
+import argparse
+import json
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal, Self
+
+CONTROL_PREFIX = "/__fake__/"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it arrived; `path` is still percent-encoded, without its query string."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    at: float = field(default_factory=time.time)
+    client: str = ""
+    """The address that the request came from."""
+
+    def header(self, name: str, default: str = "") -> str:
+        """The value of a header, its name in any case."""
+        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), default)
+
+
+@dataclass(frozen=True)
+class Response:
+    """What goes back. A `str` body is sent as UTF-8; header values may hold any UTF-8."""
+
+    status: int = 200
+    body: bytes | str = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong, on every `every`-th matching request, `times` times (None: until cleared).
+
+    `when` says whether the CRM has already done its work: a connection dropped "after" leaves a record
+    that the client never heard of.
+    """
+
+    kind: Literal["latency", "hang", "drop", "answer"]
+    when: Literal["before", "after"] = "before"
+    seconds: float = 0.0
+    """`latency`: the delay; `hang`: how long the connection stays silent (0: until the server stops)."""
+    status: int = 503
+    body: str = ""
+    content_type: str = "text/html; charset=UTF-8"
+    headers: dict[str, str] = field(default_factory=dict)
+    method: str | None = None
+    path: str | None = None
+    """A regular expression searched for in path and query."""
+    times: int | None = None
+    every: int = 1
+    seen: int = 0
+
+    def strikes(self, request: Request) -> bool:
+        """Whether this fault hits `request`; counts it when it matches. Call under the server's lock."""
+        if self.times == 0 or (self.method and self.method != request.method):
+            return False
+        if self.path and not re.search(self.path, f"{request.path}?{request.query}"):
+            return False
+        self.seen += 1
+        if self.seen % self.every:
+            return False
+        if self.times is not None:
+            self.times -= 1
+        return True
+
+
+class _Drop(Exception):
+    """Close the connection without an answer."""
+
+
+class FakeCRM(abc.ABC):
+    """Base of the fake CRMs. Use as a context manager, or `start()` and `stop()`; a stopped one keeps its records."""
+
+    server_header = "nginx/1.22.1"
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.host, self.port = host, port
+        self.lock = threading.RLock()
+        self.faults: list[Fault] = []
+        self.requests: list[Request] = []
+        self._httpd: _Server | None = None
+        self._stopping = threading.Event()
+
+    @abc.abstractmethod
+    def answer(self, request: Request) -> Response:
+        """The vendor's answer. Called without the lock held."""
+
+    @abc.abstractmethod
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        """Everything stored, by entity name."""
+
+    def configure(self, options: Mapping[str, Any]) -> None:
+        """Apply the options of `POST /__fake__/configure`: each names an attribute of the fake."""
+        with self.lock:
+            for name, value in options.items():
+                if not hasattr(self, name):
+                    raise ValueError(f"{type(self).__name__} has no option {name!r}")
+                setattr(self, name, value)
+
+    @property
+    def url(self) -> str:
+        """`http://host:port` once started."""
+        return f"http://{self.host}:{self.port}"
+
+    def start(self) -> Self:
+        """Listen; the port chosen first is kept over later stops and starts."""
+        self._stopping.clear()
+        self._httpd = _Server((self.host, self.port), self)
+        self.port = self._httpd.server_address[1]
+        threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening and cut every open connection, as a machine that went away."""
+        self._stopping.set()
+        if self._httpd is not None:
+            self._httpd.shutdown()
+            self._httpd.server_close()
+            self._httpd.cut_connections()
+            self._httpd = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def fail(self, kind: Literal["latency", "hang", "drop", "answer"], **options: Any) -> Fault:
+        """Add a fault (see `Fault`) and return it."""
+        fault = Fault(kind, **options)
+        with self.lock:
+            self.faults.append(fault)
+        return fault
+
+    def heal(self) -> None:
+        """Remove every fault."""
+        with self.lock:
+            self.faults.clear()
+
+    def handle(self, request: Request) -> Response:
+        """Answer one request, through the faults. Raises `_Drop` to cut the connection."""
+        if request.path.startswith(CONTROL_PREFIX):
+            return self._control(request)
+        with self.lock:
+            self.requests.append(request)
+            struck = [fault for fault in self.faults if fault.strikes(request)]
+        for fault in (f for f in struck if f.when == "before"):
+            if (response := self._suffer(fault)) is not None:
+                return response
+        response = self.answer(request)
+        for fault in (f for f in struck if f.when == "after"):
+            response = self._suffer(fault) or response
+        return response
+
+    def _suffer(self, fault: Fault) -> Response | None:
+        match fault.kind:
+            case "latency":
+                self._stopping.wait(fault.seconds)
+                return None
+            case "hang":
+                self._stopping.wait(fault.seconds or None)
+                raise _Drop
+            case "drop":
+                raise _Drop
+            case "answer":
+                return Response(fault.status, fault.body, fault.headers, fault.content_type)
+
+    def _control(self, request: Request) -> Response:
+        """`GET records|requests|faults`, `POST faults|configure`, `DELETE faults`."""
+        what = request.path.removeprefix(CONTROL_PREFIX)
+        data = json.loads(request.body) if request.body else {}
+        match request.method, what:
+            case "GET", "records":
+                return Response(body=json.dumps(self.records()))
+            case "GET", "requests":
+                with self.lock:
+                    seen = [{"method": r.method, "path": r.path, "query": r.query, "at": r.at} for r in self.requests]
+                return Response(body=json.dumps(seen))
+            case "GET", "faults":
+                with self.lock:
+                    return Response(body=json.dumps([asdict(fault) for fault in self.faults]))
+            case "POST", "faults":
+                return Response(201, json.dumps(asdict(self.fail(**data))))
+            case "POST", "configure":
+                self.configure(data)
+                return Response(body="{}")
+            case "DELETE", "faults":
+                self.heal()
+                return Response(body="{}")
+        return Response(404, json.dumps({"error": f"no control {request.method} {what}"}))
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], crm: FakeCRM) -> None:
+        self.crm = crm
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open_lock:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news; a mistake in the fake is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def cut_connections(self) -> None:
+        with self._open_lock:
+            for connection in self._open:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # headers and body in one packet: two writes would meet Nagle and delayed ACKs (40 ms)
+    disable_nagle_algorithm = True
+
+    def handle_one_request(self) -> None:
+        try:
+            self.raw_requestline = self.rfile.readline(65537)
+            if not self.raw_requestline:
+                self.close_connection = True
+                return
+            if self.parse_request():
+                self._answer()
+                self.wfile.flush()
+        except (_Drop, OSError):
+            self.close_connection = True
+
+    def _answer(self) -> None:
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = dict(self.headers.items())
+        request = Request(self.command, path, query, headers, body, client=self.client_address[0])
+        response = self.server.crm.handle(request)
+        payload = response.body.encode() if isinstance(response.body, str) else response.body
+        self.send_response(response.status)
+        if response.content_type:
+            self.send_header("Content-Type", response.content_type)
+        for name, value in response.headers.items():
+            self.send_header(name, value.encode().decode("latin-1"))
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(payload)
+
+    def version_string(self) -> str:
+        return self.server.crm.server_header
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent: a test's output is the tests'."""
+
+
+def serve(crm: FakeCRM, argv: list[str] | None = None) -> None:
+    """Run a fake CRM in the foreground until interrupted (`--host`, `--port`)."""
+    parser = argparse.ArgumentParser(description=type(crm).__doc__)
+    parser.add_argument("--host", default=crm.host)
+    parser.add_argument("--port", type=int, default=crm.port)
+    options = parser.parse_args(argv)
+    crm.host, crm.port = options.host, options.port
+    with crm:
+        print(f"{type(crm).__name__} on {crm.url}", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            pass
