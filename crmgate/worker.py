@@ -1,0 +1,152 @@
+"""The worker: `huey_consumer crmgate.worker.huey -w 8 -k thread -g TERM`.
+
+Huey does the waiting: a failed attempt raises, and Huey brings the task back after the delay that the policy chose.
+When no retry is left, Huey's error signal records the dead letter. The ledger holds the truth: a lost task costs the
+time until the sweeper finds the alarm.
+
+`-g TERM` lets SIGTERM finish what is in hand; Huey's own default for it is to interrupt.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from huey import RedisHuey
+from huey.constants import EmptyData
+from huey.signals import SIGNAL_ERROR
+from huey.storage import RedisStorage
+
+from crmgate import logs
+from crmgate.config import Settings
+from crmgate.errors import ConfigError, LedgerUnavailable
+from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE
+from crmgate.policy import Dead, Retry
+from crmgate.services import Services, build
+from crmgate.wakeups import JsonSerializer, wake_message
+
+log = logging.getLogger(__name__)
+
+PULSE_SECONDS = 5.0
+"""Between two heartbeats, and between two sweeps for operations that nobody woke."""
+SWEEP_AGAIN = 30.0
+"""Seconds until an operation that was swept up, and still waits, is swept up again."""
+
+
+class WakeupStorage(RedisStorage):  # type: ignore[misc]
+    """Huey's queue and schedule beside the ledger's keys.
+
+    A wake-up has no result and is never revoked, so that the result store is not asked: two round trips a task less.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue_key, self.schedule_key = WAKE_LIST, WAKE_SCHEDULE
+
+    def convert_ts(self, ts: datetime) -> float:
+        """Huey's naive UTC time as seconds since the epoch, whatever the time zone of the host."""
+        return ts.replace(tzinfo=UTC).timestamp()
+
+    def peek_data(self, key: str) -> Any:
+        return EmptyData
+
+    def peek_many(self, keys: Any) -> dict[str, bytes]:
+        return {}
+
+    def delete_data(self, key: str) -> bool:
+        return False
+
+
+class DeliveryFailed(Exception):
+    """Tells Huey that an attempt failed; the log has the details."""
+
+
+class _Expected(logging.Filter):
+    """Huey logs a traceback for every failed attempt; the gateway has told it better already."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], DeliveryFailed))
+
+
+def _start() -> Services:
+    try:
+        services = build(Settings.load())
+    except ConfigError as error:
+        sys.exit("crmgate cannot start:\n" + "\n".join(f"- {problem}" for problem in error.problems))
+    logs.configure(services.settings.log_level)
+    chatter = logging.getLogger("huey")
+    chatter.addFilter(_Expected())
+    chatter.propagate = False
+    return services
+
+
+services = _start()
+gateway, ledger = services.gateway, services.ledger
+huey = RedisHuey(
+    "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, url=services.settings.redis_url
+)
+
+
+@huey.task(context=True)  # type: ignore[untyped-decorator]
+def deliver(operation_id: str, task: Any = None) -> None:
+    """Attempt one operation. What Huey does next is the policy's verdict."""
+    outcome = gateway.attempt(operation_id)
+    match outcome.verdict:
+        case Retry(at, left):
+            task.retries, task.retry_delay = left + 1, max(at - time.time(), 0.001)
+            raise DeliveryFailed
+        case Dead():
+            task.retries = 0
+            raise DeliveryFailed
+    if outcome.reason == "exhausted":  # the attempt was made, but its dead letter was never recorded
+        task.retries = 0
+        raise DeliveryFailed
+
+
+@huey.signal(SIGNAL_ERROR)  # type: ignore[untyped-decorator]
+def record_dead_letter(signal: str, task: Any, error: Exception | None = None) -> None:
+    """Huey has no signal for "no retries left": it is an error with none left. Should this fail, the sweeper comes back."""
+    if isinstance(error, DeliveryFailed) and not task.retries:
+        gateway.bury(task.args[0])
+
+
+class Pulse:
+    """One thread a process that says that the worker lives and wakes what nobody woke."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._started = threading.Lock()
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Huey calls this in every worker thread; the first one counts."""
+        if self._started.acquire(blocking=False):
+            threading.Thread(target=self._run, name="pulse", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take the worker off the list of living ones."""
+        if not self._stop.is_set():
+            self._stop.set()
+            ledger.leave(self.name)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                now = time.time()
+                ledger.beat(self.name, now=now)
+                if woken := ledger.sweep(now=now, again=now + SWEEP_AGAIN, wake=wake_message):
+                    log.info("woke %d operations that were due", woken)
+            except LedgerUnavailable as error:
+                log.warning("the ledger is unavailable (%s)", error)
+            self._stop.wait(PULSE_SECONDS)
+
+
+pulse = Pulse()
+huey.on_startup()(pulse.start)
+huey.on_shutdown()(pulse.stop)

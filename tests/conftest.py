@@ -1,0 +1,34 @@
+"""A real Redis for every test that asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from crmgate.ledger import Ledger, connect
+from tests.processes import RedisProcess
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
+    process = RedisProcess(tmp_path_factory.mktemp("redis"))
+    process.start()
+    yield process
+    process.kill()
+
+
+@pytest.fixture
+def redis_client(redis_process: RedisProcess) -> Iterator[redis.Redis]:
+    """A client of an empty Redis."""
+    with redis.Redis.from_url(redis_process.url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def ledger(redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Ledger]:
+    client = connect(redis_process.url)
+    yield Ledger(client)
+    client.close()

@@ -1,0 +1,116 @@
+"""Real processes for tests: start, kill, restart, and poll with a deadline instead of sleeping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+
+from crmgate.cli.redis_server import free_port, prepare
+
+ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
+
+
+def wait_until(what: str, probe: Callable[[], T], seconds: float = 10.0) -> T:
+    """The first true answer of `probe`; fails after `seconds`, naming `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := probe():
+            return answer
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+class Process:
+    """A child process with its output in a file."""
+
+    def __init__(self, name: str, command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.name, self.command, self.env = name, command, dict(env or {})
+        self.log = folder / f"{name}.log"
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("CRM", "REDIS", "ESPO"))}
+        with self.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                self.command, cwd=ROOT, env=environ | {"PYTHONUNBUFFERED": "1"} | self.env,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    @property
+    def running(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text() if self.log.exists() else ""
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 20.0) -> int:
+        """Send a signal to the process and wait for its end; its exit status."""
+        if self.popen is None:
+            return 0
+        if self.running:
+            os.kill(self.pid, number)
+        try:
+            return self.popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not end within {seconds} s:\n{self.output()[-2000:]}") from None
+
+    def kill(self) -> None:
+        """SIGKILL for the process and everything it started."""
+        if self.popen is not None and self.running:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.popen.wait()
+
+
+class RedisProcess(Process):
+    """A private redis-server with an append-only file; a restart keeps port and data."""
+
+    def __init__(self, folder: Path) -> None:
+        server = prepare(folder)
+        super().__init__("redis", server.command, folder)
+        self.url = server.url
+
+    def start(self) -> None:
+        super().start()
+        with redis.Redis.from_url(self.url) as client:
+            wait_until("redis answers", lambda: _answers(client))
+
+
+def _answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def gunicorn(folder: Path, env: Mapping[str, str], workers: int = 2) -> Process:
+    """The web processes on a free port, which is put into `env["PORT"]` of the process."""
+    port = str(free_port())
+    command = [
+        sys.executable, "-m", "gunicorn", "wsgi:app", "--workers", str(workers), "--threads", "8",
+        "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
+    ]  # fmt: skip
+    return Process("web", command, folder, dict(env) | {"PORT": port})
+
+
+def huey_worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Process:
+    """The worker as the Procfile runs it."""
+    command = [
+        sys.executable, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--workers", "8",
+        "--worker-type", "thread", "--graceful-signal", "TERM", "--shutdown-timeout", "25",
+    ]  # fmt: skip
+    return Process(name, command, folder, env)

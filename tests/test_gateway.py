@@ -1,0 +1,270 @@
+"""The gateway on a real Redis, with a scripted CRM and a clock that the test moves."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+
+from crmgate.errors import AuthFailed, Code, LedgerUnavailable, NotAccepted, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from crmgate.gateway import Gateway, Outcome, Plan
+from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger, connect
+from crmgate.model import Delivered, Kind, Operation, State
+from crmgate.policy import Dead, Done, Pause, Retry
+from crmgate.wakeups import wake_message
+
+START = 1_800_000_000.0
+PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
+PAYLOAD = {"first_name": "Ayşe", "email": "canary@example.com"}
+
+
+class ScriptedCrm:
+    """Answers each call with the next of `answers`; an exception is raised, "ok" makes a record."""
+
+    name = "scripted"
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+        self.found: Delivered | None = None
+        self.calls: list[tuple[str, str]] = []
+        self.during: Callable[[], None] = lambda: None
+
+    def deliver(self, operation: Operation, budget: float) -> Delivered:
+        assert budget > 0
+        self.calls.append(("deliver", operation.id))
+        self.during()
+        answer = self.answers.pop(0) if self.answers else "ok"
+        if isinstance(answer, ProviderError):
+            raise answer
+        return Delivered(self.name, f"record-{operation.id}")
+
+    def find(self, operation: Operation, budget: float) -> Delivered | None:
+        self.calls.append(("find", operation.id))
+        return self.found
+
+
+class World:
+    def __init__(self, ledger: Ledger) -> None:
+        self.now = START
+        self.crm = ScriptedCrm()
+        self.told: list[str] = []
+        self.gateway = Gateway(
+            ledger, self.crm, PLAN, wake=wake_message, clock=lambda: self.now, rng=random.Random(7),
+            tell=lambda hook, **_: self.told.append(hook),
+        )  # fmt: skip
+
+    def submit(self, *, inline: bool = False) -> Operation:
+        return self.gateway.submit(Kind.CREATE_LEAD, dict(PAYLOAD), inline=inline)
+
+    def run(self, operation: Operation) -> Outcome:
+        """Attempt it whenever it is due, until no retry follows."""
+        while True:
+            outcome = self.gateway.attempt(operation.id)
+            if not isinstance(outcome.verdict, Retry):
+                return outcome
+            self.now = outcome.verdict.at
+
+    def stored(self, operation: Operation) -> Operation:
+        found = self.gateway.ledger.get(operation.id)
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def world(ledger: Ledger) -> World:
+    return World(ledger)
+
+
+@pytest.fixture
+def away() -> World:
+    """A gateway whose Redis does not answer."""
+    return World(Ledger(connect("redis://127.0.0.1:1/0", 0.2)))
+
+
+def down() -> Unavailable:
+    return Unavailable("no connection", code=Code.CONNECTION_FAILED)
+
+
+def test_inline_success_is_delivered_and_recorded(world: World) -> None:
+    operation = world.submit(inline=True)
+    assert operation.state == State.DELIVERED
+    assert world.stored(operation).state == State.DELIVERED
+    assert world.told == ["operation_accepted", "operation_delivered"]
+
+
+def test_inline_failure_waits_and_the_worker_is_scheduled(world: World, redis_client: redis.Redis) -> None:
+    world.crm.answers = [down()]
+    operation = world.submit(inline=True)
+    assert operation.state == State.WAITING
+    ((message, at),) = redis_client.zrange(WAKE_SCHEDULE, 0, -1, withscores=True)  # type: ignore[misc,union-attr]
+    assert message == wake_message(operation.id)
+    assert START + 0.8 <= at <= START + 1.2
+    assert world.stored(operation).due_at == pytest.approx(at)
+
+
+def test_queued_submission_sends_nothing_and_wakes_a_worker(world: World, redis_client: redis.Redis) -> None:
+    operation = world.submit()
+    assert world.crm.calls == []
+    assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(operation.id)]
+
+
+def test_retries_follow_the_schedule_and_then_it_is_dead(world: World) -> None:
+    world.crm.answers = [down() for _ in range(9)]
+    operation = world.submit()
+    outcome = world.run(operation)
+    assert isinstance(outcome.verdict, Dead)
+    waits = [attempt.at - START for attempt in world.stored(operation).attempts]
+    assert waits == pytest.approx([0, 1, 6, 31], rel=0.2)
+    assert world.gateway.bury(operation.id)
+    letter = world.stored(operation)
+    assert (letter.state, letter.payload) == (State.DEAD, PAYLOAD)
+    assert [attempt.code for attempt in letter.attempts] == ["connection_failed"] * 4
+    assert world.told == ["operation_accepted", "operation_dead"]
+
+
+def test_a_dead_letter_is_told_once(world: World) -> None:
+    world.crm.answers = [Rejected("an option is missing")]
+    operation = world.submit(inline=True)
+    assert world.gateway.bury(operation.id)
+    assert not world.gateway.bury(operation.id)
+    assert world.told.count("operation_dead") == 1
+
+
+def test_a_refused_value_is_not_sent_again(world: World) -> None:
+    world.crm.answers = [Rejected("an option is missing", fields={"source": "valid"})]
+    operation = world.submit()
+    assert isinstance(world.run(operation).verdict, Dead)
+    assert len(world.crm.calls) == 1
+    assert world.gateway.attempt(operation.id) == Outcome(None, "exhausted")
+
+
+def test_an_ambiguous_outcome_is_looked_up_before_it_is_sent_again(world: World) -> None:
+    world.crm.answers = [OutcomeUnknown("no answer")]
+    operation = world.submit()
+    first = world.gateway.attempt(operation.id)
+    assert isinstance(first.verdict, Retry)
+    world.now = first.verdict.at
+    world.crm.found = Delivered("scripted", "made-by-the-first-attempt", adopted=True)
+    assert isinstance(world.gateway.attempt(operation.id).verdict, Done)
+    assert world.crm.calls == [("deliver", operation.id), ("find", operation.id)]
+    assert world.stored(operation).delivered == world.crm.found
+
+
+def test_an_ambiguous_outcome_that_left_nothing_is_sent_again(world: World) -> None:
+    world.crm.answers = [OutcomeUnknown("no answer")]
+    operation = world.submit()
+    assert isinstance(world.run(operation).verdict, Done)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver"]
+
+
+def test_the_doubt_outlives_a_failure_that_is_certain(world: World) -> None:
+    world.crm.answers = [OutcomeUnknown("no answer"), down()]
+    operation = world.submit()
+    world.run(operation)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver", "find", "deliver"]
+
+
+def test_an_attempt_that_nobody_finished_is_looked_up(world: World) -> None:
+    """A worker killed in mid-delivery: its lease runs out."""
+    operation = world.submit()
+    world.crm.answers = [KeyboardInterrupt()]
+    world.crm.during = lambda: (_ for _ in ()).throw(SystemExit)
+    with pytest.raises(SystemExit):
+        world.gateway.attempt(operation.id)
+    world.crm.during = lambda: None
+    assert world.gateway.attempt(operation.id) == Outcome(None, "leased")
+    world.now += PLAN.worker_budget + 6
+    world.gateway.attempt(operation.id)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver"]
+
+
+def test_two_wakeups_at_once_make_one_attempt(world: World) -> None:
+    operation = world.submit()
+    inner: list[Outcome] = []
+    world.crm.during = lambda: inner.append(world.gateway.attempt(operation.id))
+    world.gateway.attempt(operation.id)
+    assert inner == [Outcome(None, "leased")]
+    assert len(world.crm.calls) == 1
+
+
+def test_a_wakeup_for_something_delivered_ends_at_once(world: World) -> None:
+    operation = world.submit(inline=True)
+    assert world.gateway.attempt(operation.id) == Outcome(None, "delivered")
+    assert len(world.crm.calls) == 1
+
+
+def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World) -> None:
+    operations = [world.submit() for _ in range(20)]
+    world.crm.answers = [AuthFailed("401"), AuthFailed("401")]
+    outcomes = [world.gateway.attempt(operation.id) for operation in operations]
+    assert isinstance(outcomes[0].verdict, Pause)
+    assert {outcome.reason for outcome in outcomes[1:]} == {"paused"}
+    assert len(world.crm.calls) == 1
+    world.now += 31
+    [world.gateway.attempt(operation.id) for operation in operations]
+    assert len(world.crm.calls) == 2, "one probe every 30 s, not one for each operation"
+    world.now += 31
+    [world.gateway.attempt(operation.id) for operation in operations]
+    world.now += 31
+    [world.gateway.attempt(operation.id) for operation in operations]
+    assert {world.stored(operation).state for operation in operations} == {State.DELIVERED}
+
+
+def test_without_redis_a_confirmed_delivery_is_a_success(away: World, caplog: pytest.LogCaptureFixture) -> None:
+    operation = away.submit(inline=True)
+    assert operation.state == State.DELIVERED
+    assert "the ledger is unavailable" in caplog.text
+    assert "delivered without a record" in caplog.text
+
+
+def test_without_redis_and_crm_the_submission_is_refused(away: World, caplog: pytest.LogCaptureFixture) -> None:
+    away.crm.answers = [down()]
+    with pytest.raises(NotAccepted) as refused:
+        away.submit(inline=True)
+    assert refused.value.retry_after > 0
+    assert "the ledger is unavailable" in caplog.text
+    assert "connection_failed" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_without_redis_a_queued_submission_is_tried_at_once(away: World) -> None:
+    assert away.submit(inline=False).state == State.DELIVERED
+
+
+def test_a_worker_without_redis_does_not_pretend(away: World) -> None:
+    with pytest.raises(LedgerUnavailable):
+        away.gateway.attempt("a" * 32)
+
+
+def test_redis_lost_after_the_crm_confirmed_is_still_a_success(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    broken = Ledger(connect("redis://127.0.0.1:1/0", 0.2))
+    good = world.gateway.ledger
+
+    def lose_redis() -> None:
+        world.gateway.ledger = broken
+
+    world.crm.during = lose_redis
+    operation = world.submit(inline=True)
+    assert operation.state == State.DELIVERED
+    assert "could not be recorded" in caplog.text
+    world.gateway.ledger, world.crm.during = good, lambda: None
+    world.crm.found = Delivered("scripted", f"record-{operation.id}", adopted=True)
+    world.now += PLAN.inline_budget + 6
+    assert isinstance(world.gateway.attempt(operation.id).verdict, Done)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find"]
+
+
+def test_no_log_line_holds_what_a_visitor_typed(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    world.crm.answers = [down(), OutcomeUnknown("no answer"), Rejected("no such option")]
+    operation = world.submit(inline=True)
+    world.now += 2
+    world.run(operation)
+    world.gateway.bury(operation.id)
+    assert operation.id in caplog.text
+    assert "canary" not in caplog.text
+    assert "Ayşe" not in caplog.text
