@@ -1,0 +1,51 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL = help
+.PHONY: help run test check format docs bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Set everything up and run the whole gateway with its own Redis and a sandbox CRM (PORT, CRMGATE_HOME)
+	@exec $(BIN)/crmgate dev
+
+test: $(VENV)/.test ## Set everything up and run every test (ARGS="-k name" for some)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.check ## Lint, types, who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy plugins
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.check ## Bring the code into its one form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.test ## Write the tables of the documentation that come from the code
+	@$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.test ## Measure latency, throughput, round trips and memory
+	@$(BIN)/python -m benchmarks
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .crmgate build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crmgate needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
+
+# A stamp for each set of packages, so that `make run` does not wait for the test tools.
+$(VENV)/.run: $(BIN)/python setup.cfg
+	@echo "Installing crmgate into $(VENV) ..."
+	@$(BIN)/pip install -q -e '.[dev]' && touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@$(BIN)/pip install -q -e '.[test]' && touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	@$(BIN)/pip install -q -e '.[test,check]' && touch $@

@@ -1,0 +1,126 @@
+"""`crmgate dev`: the whole gateway on one machine, with nothing to install."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import sys
+import threading
+import time
+from pathlib import Path
+
+import click
+import requests
+
+from crmgate.cli.redis_server import free_port, prepare
+from crmgate.config import Settings, environment
+from crmgate.errors import ConfigError
+
+PYTHON = sys.executable
+
+
+@click.command()
+def dev() -> None:
+    """Run web, worker, a private Redis and a sandbox CRM until Ctrl-C.
+
+    Takes the whole configuration from the environment and .env; CRM_PROVIDER defaults to the sandbox and REDIS_URL to a
+    private redis-server with its data in CRMGATE_HOME (.crmgate). PORT is the port of the web server (8000).
+    """
+    environ = environment()
+    home = Path(environ.get("CRMGATE_HOME") or ".crmgate").resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    commands = _commands(environ, home)
+    _check(environ)
+    threading.Thread(target=_announce_when_ready, args=(environ,), daemon=True).start()
+    sys.exit(_supervise(commands, environ, home))
+
+
+def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
+    """What to run, by name; `environ` is completed on the way. Redis stops last and so is told apart in `_supervise`."""
+    commands = {}
+    if not environ.get("REDIS_URL") and not environ.get("REDIS_HOST"):
+        server = prepare(home / "redis")
+        environ["REDIS_URL"] = server.url
+        commands["redis"] = server.command
+    environ["PORT"] = environ.get("PORT") or "8000"
+    environ["CRM_PROVIDER"] = environ.get("CRM_PROVIDER") or "sandbox"
+    if environ["CRM_PROVIDER"] == "sandbox" and not environ.get("SANDBOX_URL"):
+        commands["sandbox"] = _sandbox(environ, home)
+    commands["web"] = [
+        PYTHON, "-m", "gunicorn", "crmgate:create_app()", "--workers", "2", "--threads", "8",
+        "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3", "--log-level", "warning",
+    ]  # fmt: skip
+    commands["worker"] = [
+        PYTHON, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--workers", "8", "--worker-type", "thread",
+        "--graceful-signal", "TERM", "--shutdown-timeout", "3", "--quiet",
+    ]  # fmt: skip
+    return commands
+
+
+def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
+    port = free_port(prefer=int(environ["PORT"]) + 1)  # the same page at the next run
+    environ["SANDBOX_URL"] = f"http://127.0.0.1:{port}"
+    environ["SANDBOX_KEY"] = environ.get("SANDBOX_KEY") or secrets.token_urlsafe(16)
+    database = str(home / "sandbox.sqlite3")
+    gateway = f"http://127.0.0.1:{environ['PORT']}"
+    return [
+        PYTHON, "-m", "crmgate.sandbox", "--port", str(port), "--database", database, "--gateway-url", gateway,
+    ]  # fmt: skip
+
+
+def _check(environ: dict[str, str]) -> None:
+    """Tell about a configuration that cannot work before anything is started."""
+    from crmgate.services import build
+
+    try:
+        build(Settings.load(environ))
+    except ConfigError as error:
+        raise click.ClickException("crmgate cannot start:\n" + "\n".join(f"- {line}" for line in error.problems)) from None
+
+
+def _announce_when_ready(environ: dict[str, str]) -> None:
+    """Print what to do next once the gateway says that it is ready: a curl line pasted earlier would only disappoint."""
+    gateway = f"http://127.0.0.1:{environ['PORT']}"
+    while not _ready(gateway):
+        time.sleep(0.2)
+    click.echo(_announcement(gateway, environ))
+
+
+def _ready(gateway: str) -> bool:
+    try:
+        return requests.get(f"{gateway}/readyz", timeout=2).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def _announcement(gateway: str, environ: dict[str, str]) -> str:
+    crm = environ["CRM_PROVIDER"]
+    page = f"{environ['SANDBOX_URL']}   (a sandbox: open the page and watch leads arrive)" if crm == "sandbox" else crm
+    body = '{"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "phone": "0532 123 45 67"}'
+    return f"""
+  crmgate is ready.
+
+  Gateway   {gateway}
+  CRM       {page}
+
+  Send a lead:
+
+  curl -i {gateway}/api/v1/applications -H 'Content-Type: application/json' \\
+    -d '{body}'
+
+  Ctrl-C stops everything.
+"""
+
+
+def _supervise(commands: dict[str, list[str]], environ: dict[str, str], home: Path) -> int:
+    try:
+        from honcho.manager import Manager
+    except ImportError:
+        raise click.ClickException("crmgate dev needs more packages: pip install 'crmgate[dev]'") from None
+    manager = Manager()
+    for name, command in commands.items():
+        last = ["--last"] if name == "redis" else []
+        keeper = [PYTHON, "-m", "crmgate.cli.keep", *last, str(home / "run.lock"), *command]
+        manager.add_process(name, shlex.join(["exec", *keeper]), env=environ)
+    manager.loop()
+    return 0 if manager.returncode in (130, 143) else int(manager.returncode or 0)

@@ -1,0 +1,69 @@
+"""Keeps one command running: `python -m crmgate.cli.keep [--last] LOCK COMMAND ...` starts it again whenever it ends.
+
+SIGTERM and SIGINT end the command and then the keeper. Every keeper but the `--last` one holds a shared lock on the file
+LOCK for as long as it lives; the last one waits for all the others to be gone before it stops its command, so that a
+Redis outlives those who need it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import IO
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+PAUSE = 1.0
+"""Seconds before a command that ended is started again."""
+PATIENCE = 4.0
+"""Seconds that the last one waits for the others; the supervisor kills after five."""
+
+
+def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
+    """Run `command` until a signal says stop; returns the exit status for the shell."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if not last:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    while not stop.is_set():
+        # A session of its own: a signal to the group reaches the keeper only, which passes it on in its turn.
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_me)  # noqa: S603, PLW1509
+        while child.poll() is None and not stop.wait(0.05):
+            pass
+        if not stop.is_set():
+            print(f"ended with status {child.returncode}; starting it again", flush=True)  # noqa: T201
+            stop.wait(PAUSE)
+    if last:
+        _wait_for_others(lock)
+    child.terminate()
+    return child.wait()
+
+
+def _die_with_me() -> None:
+    """Have Linux end the command when its keeper is killed: nobody would stop it afterwards."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _wait_for_others(lock: IO[str]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    is_last = arguments[0] == "--last"
+    path, *wanted = arguments[1:] if is_last else arguments
+    with open(path, "w") as lock_file:
+        sys.exit(keep(wanted, lock_file, last=is_last))

