@@ -1,0 +1,147 @@
+"""Reading a request body into one plain dictionary, whatever its form."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.pages import FORM_TYPES
+from crmgate.web.problems import FieldError, InvalidBody, Problem
+from crmgate.web.text import clean
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 8
+MAX_FORM_PARTS = 200
+ACCEPTED = ("application/json", *FORM_TYPES)
+
+
+class WrittenFloat(float):
+    """A JSON number that remembers how it was written: to the person who typed 3.50, it is not 3.5."""
+
+    def __new__(cls, written: str) -> WrittenFloat:
+        number = super().__new__(cls, written)
+        if math.isinf(number):
+            raise ValueError("out of range")
+        number.written = written
+        return number
+
+    written: str
+
+    def __str__(self) -> str:
+        return self.written
+
+
+def read_body() -> dict[str, Any]:
+    """The body of the current request; names and values are still as they were sent.
+
+    Raises `Problem`: 400 (empty, malformed, too deep), 413 (too large), 415 (another media type), 422 (a file).
+    """
+    try:
+        return _read()
+    except RequestEntityTooLarge:
+        limit = f"A body may have {MAX_BYTES // 1024} KB, and a form {MAX_FORM_PARTS} parts."
+        raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
+
+
+def _read() -> dict[str, Any]:
+    if request.mimetype == "application/json":
+        return _read_json(request.get_data(cache=False))
+    if request.mimetype in FORM_TYPES:
+        return _read_form()
+    if not request.mimetype and not request.get_data(cache=False):
+        _refuse_empty()
+    raise Problem(
+        ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+        f"Send the body as one of: {', '.join(ACCEPTED)}.",
+        headers={"Accept": ", ".join(ACCEPTED)},  # RFC 9110, 15.5.16
+    )
+
+
+def _refuse_empty() -> NoReturn:
+    raise Problem(ProblemCode.EMPTY_BODY, "Send the fields of the submission in the body of the request.")
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(ProblemCode.MALFORMED_JSON, detail)
+
+
+def _too_deep() -> Problem:
+    return Problem(ProblemCode.TOO_DEEP, f"Objects and lists may be nested at most {MAX_DEPTH} deep.")
+
+
+def _read_json(data: bytes) -> dict[str, Any]:
+    text = _decode(data)
+    if not text.strip():
+        _refuse_empty()
+    value = _parse(text)
+    if not isinstance(value, dict):
+        raise _malformed("The body must be a JSON object: {...}.")
+    if _deeper_than(value, MAX_DEPTH):
+        raise _too_deep()
+    return value
+
+
+def _decode(data: bytes) -> str:
+    # Not left to `json.loads`: it guesses UTF-16 and UTF-32 and lets encoded surrogates through.
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _malformed(f"The body is not UTF-8 (byte {error.start}).") from None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(
+            text, parse_float=WrittenFloat, parse_constant=_refuse_constant, object_pairs_hook=_unique_names
+        )
+    except json.JSONDecodeError as error:
+        raise _malformed(f"{error.msg} (line {error.lineno}, column {error.colno}).") from None
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:  # an integer of more than 4,300 digits, a float beyond the range
+        raise _malformed("A number is out of range.") from None
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise _malformed("NaN and Infinity are not JSON (RFC 8259).")
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; refused when a name stands twice, for one of the values would be lost in silence."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise _malformed(f'The name "{clean(twice)[:64]}" stands twice in one object.')
+    return result
+
+
+def _deeper_than(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
+    return bool(level)
+
+
+def _children(node: Any) -> Any:
+    return node.values() if isinstance(node, dict) else node
+
+
+def _read_form() -> dict[str, Any]:
+    fields = {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
+    # A file input that was left empty arrives as a file without a name.
+    files = [name for name, file in request.files.items(multi=True) if file.filename]
+    if files:
+        raise InvalidBody([_file_refused(name) for name in dict.fromkeys(files)])
+    if not fields:
+        _refuse_empty()
+    return fields
+
+
+def _file_refused(name: str) -> FieldError:
+    return FieldError(clean(name)[:64], FieldCode.FILE_REFUSED, "Files are not accepted; send the form without it.")

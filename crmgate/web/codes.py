@@ -1,0 +1,71 @@
+"""Every code that an answer can carry. Clients switch on these, so a code is added but never renamed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ProblemCode(StrEnum):
+    """What a whole request failed on; `type` in the answer is `/problems/` and the code with hyphens."""
+
+    status: int
+    summary: str
+
+    def __new__(cls, value: str, status: int, summary: str) -> ProblemCode:
+        member = str.__new__(cls, value)
+        member._value_, member.status, member.summary = value, status, summary
+        return member
+
+    EMPTY_BODY = "empty_body", 400, "The request has no body"
+    MALFORMED_JSON = "malformed_json", 400, "The body is not a valid JSON object"
+    TOO_DEEP = "too_deep", 400, "The body is nested too deeply"
+    NOT_FOUND = "not_found", 404, "Not found"
+    METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed"
+    BODY_TOO_LARGE = "body_too_large", 413, "The body is too large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type"
+    INVALID_BODY = "invalid_body", 422, "Some fields need attention"
+    INTERNAL_ERROR = "internal_error", 500, "Something went wrong here"
+    SERVICE_UNAVAILABLE = "service_unavailable", 503, "Temporarily unavailable"
+
+    @property
+    def uri(self) -> str:
+        """The stable `type` of RFC 9457, relative to the gateway."""
+        return f"/problems/{self.value.replace('_', '-')}"
+
+
+class FieldCode(StrEnum):
+    """What is wrong with one field of a 422."""
+
+    REQUIRED = "required"
+    """The field is absent or blank."""
+    CONTACT_REQUIRED = "contact_required"
+    """Neither an email address nor a phone number was given."""
+    INVALID_TYPE = "invalid_type"
+    """Another JSON type was expected."""
+    TOO_LONG = "too_long"
+    """More characters than the limit in the message."""
+    TOO_MANY = "too_many"
+    """More entries than the limit in the message."""
+    INVALID_EMAIL = "invalid_email"
+    INVALID_PHONE = "invalid_phone"
+    INVALID_CHOICE = "invalid_choice"
+    """Not one of the values that the message lists."""
+    INVALID_DATE = "invalid_date"
+    INVALID_NUMBER = "invalid_number"
+    INVALID_NEXT = "invalid_next"
+    """`_next` leads somewhere that is not an allowed origin."""
+    FILE_REFUSED = "file_refused"
+    """A file was uploaded."""
+
+
+class WarningCode(StrEnum):
+    """What was done with an accepted field that did not go where its name says. Nothing of it is lost."""
+
+    UNKNOWN_FIELD = "unknown_field"
+    """crmgate does not know the field: kept in `custom`."""
+    CONFLICTING_VALUES = "conflicting_values"
+    """The field came twice with different values: one is used, the other kept in `custom`."""
+    UNUSABLE_VALUE = "unusable_value"
+    """The value cannot be used as what it is meant for: kept in `custom`, the default applies."""
+    PARTLY_READ = "partly_read"
+    """Only a part could be used, such as a phone number without its extension: kept whole in `custom`."""

@@ -1,0 +1,27 @@
+"""`GET /api/v1/operations/{id}`: how far a submission has come."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Response, jsonify
+
+from crmgate.web.codes import ProblemCode
+from crmgate.web.problems import Problem
+from crmgate.web.receipts import receipt
+from crmgate.web.services import services
+
+blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
+
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@blueprint.get("/<operation_id>")
+def show(operation_id: str) -> Response:
+    """The status for whoever holds the id: an id has 122 random bits and is told to nobody else."""
+    operation = services().ledger.get(operation_id) if _ID.fullmatch(operation_id) else None
+    if operation is None:
+        raise Problem(ProblemCode.NOT_FOUND, "There is no operation with this id, or it is no longer kept.")
+    response = jsonify(receipt(operation))
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,38 @@
+"""The few plain HTML pages for visitors whose browser posts a form straight to the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flask import Response, request
+from markupsafe import Markup
+
+FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+_PAGE = Markup(
+    '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    "<title>{title}</title></head>\n<body><main><h1>{title}</h1>\n{body}\n</main></body></html>\n"
+)
+_HEADERS = {
+    # The page needs no script, style or image: whatever slipped through the escaping could still load nothing.
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+def wants_page() -> bool:
+    """Whether a person is looking: a form post whose `Accept` prefers HTML to JSON."""
+    accept = request.accept_mimetypes
+    return request.mimetype in FORM_TYPES and accept["text/html"] > accept["application/json"]
+
+
+def page(title: str, paragraphs: Iterable[str], items: Iterable[str] = (), *, status: int = 200) -> Response:
+    """A page with paragraphs and an optional list; every text is escaped."""
+    body = [Markup("<p>{}</p>").format(text) for text in paragraphs]
+    entries = Markup("").join(Markup("<li>{}</li>").format(item) for item in items)
+    if entries:
+        body.append(Markup("<ul>{}</ul>").format(entries))
+    html = _PAGE.format(title=title, body=Markup("\n").join(body))
+    return Response(html, status, headers=_HEADERS, mimetype="text/html")

@@ -1,0 +1,139 @@
+"""Failures as `application/problem+json` (RFC 9457), or as a small page for a browser's form post."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from crmgate.errors import LedgerUnavailable, NotAccepted
+from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.pages import page, wants_page
+from crmgate.web.request_id import request_id
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 10
+"""Seconds to wait when Redis does not answer."""
+# 400 and 422 stand for more than one thing: those are raised as a `Problem` that says which.
+_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 422)}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field of a 422. `field` is a dotted path; `message` never repeats what was sent."""
+
+    field: str
+    code: FieldCode
+    message: str
+
+
+class Problem(Exception):
+    """Ends the request with the problem `code`. `detail` must hold nothing that the visitor typed."""
+
+    def __init__(
+        self,
+        code: ProblemCode,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.code, self.detail, self.errors, self.headers = code, detail, tuple(errors), dict(headers or {})
+        super().__init__(detail)
+
+
+class InvalidBody(Problem):
+    """The body was read but some of its fields cannot be accepted: 422."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        detail = "Nothing was stored. Correct the fields and send again."
+        super().__init__(ProblemCode.INVALID_BODY, detail, errors=errors)
+
+
+def init_app(app: Flask) -> None:
+    """Answer every failure of `app` as a problem."""
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(NotAccepted, _not_accepted)
+    app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
+    app.register_error_handler(HTTPException, _http_exception)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _problem(problem: Problem) -> Response:
+    if wants_page():
+        return _as_page(problem)
+    return _as_json(
+        problem.code.status, problem.code.uri, problem.code.summary, problem.detail, problem.errors, problem.headers
+    )
+
+
+def _as_page(problem: Problem) -> Response:
+    items = (f"{error.field}: {error.message}" for error in problem.errors)
+    response = page(problem.code.summary, [problem.detail], items, status=problem.code.status)
+    response.headers.extend(problem.headers)
+    return response
+
+
+def _as_json(
+    status: int, uri: str, title: str, detail: str, errors: Sequence[FieldError], headers: Mapping[str, str]
+) -> Response:
+    body: dict[str, object] = {
+        "type": uri, "title": title, "status": status, "detail": detail, "request_id": request_id()
+    }  # fmt: skip
+    if errors:
+        body["errors"] = [asdict(error) for error in errors]
+    response = Response(json.dumps(body), status, headers=headers, mimetype=MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _not_accepted(error: NotAccepted) -> Response:
+    log.error("a submission could be neither recorded nor delivered (request %s)", request_id())
+    return _unavailable("Your submission was not taken. Please send it again in a moment.", error.retry_after)
+
+
+def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
+    return _unavailable("The gateway's storage does not answer. Please try again in a moment.", RETRY_AFTER)
+
+
+def _unavailable(detail: str, retry_after: int) -> Response:
+    return _problem(Problem(ProblemCode.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": str(retry_after)}))
+
+
+def _http_exception(error: HTTPException) -> BaseResponse:
+    """Werkzeug's own refusals, with their headers (`Allow`, `Retry-After`); redirects pass unchanged."""
+    if error.code is None or error.code < 400 or error.response is not None:
+        return error.get_response()
+    headers = {name: value for name, value in error.get_headers(request.environ) if name.lower() != "content-type"}
+    detail = error.description or ""
+    if error.code in _BY_STATUS:
+        return _problem(Problem(_BY_STATUS[error.code], detail, headers=headers))
+    # RFC 9457, 4.2.1: a problem that says no more than its status.
+    return _as_json(error.code, "about:blank", HTTPStatus(error.code).phrase, detail, (), headers)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error(
+        "unexpected error in %s %s (request %s)\n%s",
+        request.method, request.endpoint, request_id(), "".join(_without_messages(error)),
+    )  # fmt: skip
+    return _problem(Problem(ProblemCode.INTERNAL_ERROR, "The fault is ours and has been recorded."))
+
+
+def _without_messages(error: BaseException) -> Iterator[str]:
+    """The stacks of `error` and of what caused it. Messages are left out: they may hold personal data."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        yield from _without_messages(cause)
+        yield "which led to:\n"
+    yield from traceback.format_tb(error.__traceback__)
+    yield f"{type(error).__module__}.{type(error).__qualname__}\n"

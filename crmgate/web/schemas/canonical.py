@@ -1,0 +1,182 @@
+"""From whatever names a form uses to the canonical ones, before anything is validated.
+
+A field may come nested (`personal_info.first_name`), flat (`first_name`), as a form writes nesting
+(`personal_info[first_name]`, `universities[]`), in camelCase, or under an alias.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from marshmallow import fields as marshmallow_fields
+
+from crmgate.web.codes import FieldCode, WarningCode
+from crmgate.web.problems import FieldError
+from crmgate.web.schemas.application import ApplicationSchema
+from crmgate.web.text import as_text, clean, is_blank, tidy
+
+ALIASES: Mapping[str, str] = {
+    "ref": "referral_code",
+    "session_id": "session",
+    "email_address": "personal_info.email",
+    "phone_number": "personal_info.phone",
+    "education_level": "education.level",
+    "field_of_study": "education.field",
+    "consent": "consent.given",
+}
+"""Other flat names of a field. In its group a field may be called by them too (`education.field_of_study`)."""
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldWarning:
+    """What was done with a field that was accepted but did not go where its name says."""
+
+    field: str
+    code: WarningCode
+    message: str
+
+
+@dataclass
+class Canonical:
+    """A body by canonical names: `fields` by dotted path, and whatever has no place there in `custom`."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    custom: dict[str, str] = field(default_factory=dict)
+    warnings: list[FieldWarning] = field(default_factory=list)
+    errors: list[FieldError] = field(default_factory=list)
+
+    def keep(self, name: str, value: Any) -> None:
+        """Put `value` into `custom`; a second one under the same name is added on a new line."""
+        value = tidy(value)
+        if is_blank(value):
+            return
+        name, text = clean(name) or "unnamed", as_text(value)
+        known = self.custom.get(name)
+        self.custom[name] = text if known in (None, text) else f"{known}\n{text}"
+
+    def warn(self, name: str, code: WarningCode, message: str) -> None:
+        """Tell the sender about the field `name`."""
+        self.warnings.append(FieldWarning(clean(name), code, message))
+
+    def nested(self) -> dict[str, Any]:
+        """The input of `ApplicationSchema`."""
+        result: dict[str, Any] = {"personal_info": {}, "custom": self.custom}
+        for path, value in self.fields.items():
+            group, _, leaf = path.rpartition(".")
+            (result.setdefault(group, {}) if group else result)[leaf] = value
+        return result
+
+
+class _Entry(NamedTuple):
+    name: str
+    """As it was sent, dotted where it was nested."""
+    value: Any
+    target: str | None
+    nested: bool
+
+
+def canonicalise(raw: Mapping[str, Any]) -> Canonical:
+    """Sort the fields of `raw` by canonical name, nested forms first: they win over flat ones."""
+    result = Canonical()
+    for entry in sorted(_entries(_join_lists(raw), result), key=lambda entry: not entry.nested):
+        _place(result, entry._replace(value=tidy(entry.value)))
+    return result
+
+
+def _place(result: Canonical, entry: _Entry) -> None:
+    if is_blank(entry.value):
+        return
+    if entry.target is None:
+        result.keep(entry.name, entry.value)
+        result.warn(entry.name, WarningCode.UNKNOWN_FIELD, "This field is not known; it was kept in `custom`.")
+    elif result.fields.setdefault(entry.target, entry.value) != entry.value:
+        result.keep(entry.name, entry.value)
+        result.warn(
+            entry.name,
+            WarningCode.CONFLICTING_VALUES,
+            f"`{entry.target}` was sent twice with different values; this one was kept in `custom`.",
+        )
+
+
+def _join_lists(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """`raw` with `name[]`, `name[0]`, `name[1]` ... gathered in one list called `name`."""
+    bases = {name: _LIST_SUFFIX.sub("", name) for name in raw}
+    lists = {base for name, base in bases.items() if base != name}
+    result: dict[str, Any] = {}
+    for name, value in raw.items():
+        if bases[name] in lists:
+            result.setdefault(bases[name], []).extend(value if isinstance(value, list) else [value])
+        else:
+            result[name] = value
+    return result
+
+
+def _entries(raw: Mapping[str, Any], result: Canonical) -> Iterator[_Entry]:
+    for name, value in raw.items():
+        dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
+        path = snake(dotted)
+        if name.startswith("_"):
+            continue  # a control key such as `_next`
+        if path == "custom":
+            _keep_all(value, result)
+        elif path.startswith("custom."):
+            result.keep(dotted.partition(".")[2], value)
+        elif path in _GROUPS and (isinstance(value, Mapping) or path not in _TARGETS):
+            yield from _members(name, path, value, result)
+        else:
+            yield _Entry(name, value, _TARGETS.get(path), "." in path)
+
+
+def _members(name: str, group: str, value: Any, result: Canonical) -> Iterator[_Entry]:
+    for member, inner in _object(value, group, result):
+        yield _Entry(f"{name}.{member}", inner, _TARGETS.get(f"{group}.{snake(member)}"), True)
+
+
+def _keep_all(value: Any, result: Canonical) -> None:
+    for name, inner in _object(value, "custom", result):
+        result.keep(name, inner)
+
+
+def _object(value: Any, name: str, result: Canonical) -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return value.items()
+    # PHP encodes an empty object as []: that is an absent group, except where the group is required.
+    if not is_blank(tidy(value)) or (isinstance(value, list) and name == "personal_info"):
+        result.errors.append(FieldError(name, FieldCode.INVALID_TYPE, "Expected an object."))
+    return ()
+
+
+def snake(name: str) -> str:
+    """`firstName`, `first-name` and `First_Name` as `first_name`."""
+    return _CAMEL.sub("_", clean(name)).replace("-", "_").lower()
+
+
+def _targets() -> dict[str, str]:
+    """Every name in snake_case that leads to a field, with the field's dotted path."""
+    targets: dict[str, str] = {}
+    for name, declared in ApplicationSchema().fields.items():
+        if not isinstance(declared, marshmallow_fields.Nested):
+            targets[name] = name
+            continue
+        # `source` and `text` mean something else alone: these two groups' flat names carry the group's.
+        prefix = f"{name}_" if name in ("utm", "consent") else ""
+        for leaf in declared.schema.fields:
+            targets |= dict.fromkeys((f"{name}.{leaf}", f"{name}.{prefix}{leaf}", f"{prefix}{leaf}"), f"{name}.{leaf}")
+    return targets | _alias_targets()
+
+
+def _alias_targets() -> dict[str, str]:
+    in_group = {f"{path.rpartition('.')[0]}.{alias}": path for alias, path in ALIASES.items() if "." in path}
+    return {**ALIASES, **in_group}
+
+
+_GROUPS = frozenset(
+    name for name, declared in ApplicationSchema().fields.items() if isinstance(declared, marshmallow_fields.Nested)
+)
+_TARGETS: Mapping[str, str] = _targets()

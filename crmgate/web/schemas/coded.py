@@ -1,0 +1,71 @@
+"""marshmallow fields whose errors carry a code beside the message.
+
+The input has been through `canonical.canonicalise`: text is clean, blanks are absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from marshmallow import ValidationError, fields
+
+from crmgate.web.codes import FieldCode
+from crmgate.web.problems import FieldError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One entry of a marshmallow error list."""
+
+    code: FieldCode
+    message: str
+
+
+class Coded(fields.Field[T]):
+    """A field whose error keys are `FieldCode` values. `expected` completes "Expected ..."."""
+
+    expected = "another type"
+    default_error_messages = {  # noqa: RUF012 - marshmallow merges these along the class hierarchy
+        "required": "This field is required.",
+        "invalid_type": "Expected {expected}.",
+        "too_long": "At most {limit:,} characters are accepted.",
+        "too_many": "At most {limit:,} entries are accepted.",
+    }
+
+    def make_error(self, key: str, **details: Any) -> ValidationError:
+        """The error `key` as a `Fault`; `details` fill its message."""
+        return ValidationError([Fault(FieldCode(key), str(self.error_messages[key]).format(**details))])
+
+    def _deserialize(self, value: Any, *_context: Any, **_options: Any) -> T:
+        return self.read(value)
+
+    def read(self, value: Any) -> T:
+        """The field's value, or the error of `make_error`."""
+        raise NotImplementedError
+
+    def wrong_type(self) -> ValidationError:
+        """The error for a JSON type that this field does not take."""
+        return self.make_error("invalid_type", expected=self.expected)
+
+    def text(self, value: Any, limit: int) -> str:
+        """`value`, if it is a text of at most `limit` characters."""
+        if not isinstance(value, str):
+            raise self.wrong_type()
+        if len(value) > limit:
+            raise self.make_error("too_long", limit=limit)
+        return value
+
+
+def flatten(messages: Mapping[Any, Any], path: str = "") -> Iterator[FieldError]:
+    """marshmallow's nested messages as one error per field with a dotted path."""
+    for name, inner in messages.items():
+        # "_schema" holds what concerns a group as a whole.
+        where = path if name == "_schema" else f"{path}.{name}".lstrip(".")
+        if isinstance(inner, Mapping):
+            yield from flatten(inner, where)
+        else:
+            yield from (FieldError(where, fault.code, fault.message) for fault in inner)

@@ -1,0 +1,235 @@
+"""The kinds of field that an application has. No message ever repeats what was sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from email_validator import EmailNotValidError, validate_email
+from marshmallow import ValidationError
+from marshmallow.experimental.context import Context
+
+from crmgate.model import rfc3339
+from crmgate.web.schemas.coded import Coded
+from crmgate.web.schemas.phones import to_e164, without_format_characters
+
+PhoneRegion = Context[str]
+"""The country in which a phone number without a country code is read, while a schema loads."""
+
+_LINE_BREAKS = re.compile(r"[\r\n\t]+")
+_YES_NO = {
+    "yes": True, "true": True, "on": True, "1": True,
+    "no": False, "false": False, "off": False, "0": False,
+}  # fmt: skip
+_DATE = re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})|(?P<D>\d{1,2})\.(?P<M>\d{1,2})\.(?P<Y>\d{4})", re.ASCII)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class Text(Coded[str]):
+    """A text of at most `limit` characters, on one line unless `lines`.
+
+    `numbers` takes JSON numbers too, as they were written; `booleans` takes true and false as yes and no.
+    """
+
+    def __init__(
+        self, limit: int, *, lines: bool = False, numbers: bool = False, booleans: bool = False, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.limit, self.lines, self.numbers, self.booleans = limit, lines, numbers, booleans
+        self.expected = f"a text{' or a number' * numbers}{', true or false' * booleans}"
+
+    def read(self, value: Any) -> str:
+        text = self.text(self._as_typed(value), self.limit)
+        return text if self.lines else _LINE_BREAKS.sub(" ", text)
+
+    def _as_typed(self, value: Any) -> Any:
+        if isinstance(value, bool):
+            return ("yes" if value else "no") if self.booleans else value
+        return str(value) if self.numbers and isinstance(value, int | float) else value
+
+
+class TextList(Coded[tuple[str, ...]]):
+    """At most `entries` texts of `limit` characters; a single text is a list of one. Blank entries are skipped."""
+
+    expected = "a list of texts"
+
+    def __init__(self, entries: int, limit: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.entries, self.inner = entries, Text(limit)
+
+    def read(self, value: Any) -> tuple[str, ...]:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list):
+            raise self.wrong_type()
+        if len(values) > self.entries:
+            raise self.make_error("too_many", limit=self.entries)
+        return self._each(values)
+
+    def _each(self, values: list[Any]) -> tuple[str, ...]:
+        texts, errors = [], {}
+        for index, entry in enumerate(values):
+            if entry in (None, ""):
+                continue
+            try:
+                texts.append(self.inner.deserialize(entry))
+            except ValidationError as error:
+                errors[index] = error.messages
+        if errors:
+            raise ValidationError(errors)
+        return tuple(texts)
+
+
+class Choice(Coded[str]):
+    """One of a few words, in any case."""
+
+    expected = "a text"
+    default_error_messages = {"invalid_choice": "Expected one of: {options}."}  # noqa: RUF012
+
+    def __init__(self, *choices: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.choices = choices
+
+    def read(self, value: Any) -> str:
+        word = self.text(value, 1_000).casefold()
+        if word not in self.choices:
+            raise self.make_error("invalid_choice", options=", ".join(self.choices))
+        return word
+
+
+class YesNo(Coded[bool]):
+    """A boolean, or a word that a form sends for one (a ticked checkbox says `on`)."""
+
+    expected = "yes, no, true or false"
+    default_error_messages = {"invalid_choice": "Expected yes or no."}  # noqa: RUF012
+
+    def read(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        word = self.text(value, 1_000).casefold()
+        if word not in _YES_NO:
+            raise self.make_error("invalid_choice")
+        return _YES_NO[word]
+
+
+class Email(Coded[str]):
+    """An ASCII email address, its local part as typed; an international domain in its ASCII form (RFC 5891)."""
+
+    expected = "a text"
+    default_error_messages = {"invalid_email": "Expected an email address {hint}."}  # noqa: RUF012
+
+    def read(self, value: Any) -> str:
+        address = without_format_characters(self.text(value, 254))
+        local = address.rpartition("@")[0]
+        if not local.isascii():
+            raise self.make_error("invalid_email", hint="with only unaccented Latin letters before the @")
+        try:
+            # `test_environment` lets .test domains through; it makes no request.
+            found = validate_email(address, check_deliverability=False, test_environment=True, allow_smtputf8=False)
+        except EmailNotValidError:
+            raise self.make_error("invalid_email", hint="such as name@example.com") from None
+        return f"{local}@{found.ascii_domain}"
+
+
+class Phone(Coded[str]):
+    """A phone number that is possible, as E.164."""
+
+    expected = "a text"
+    default_error_messages = {  # noqa: RUF012
+        "invalid_phone": "Expected a phone number with its country code, such as +90 532 123 45 67."
+    }
+
+    def read(self, value: Any) -> str:
+        number = to_e164(self.text(value, 100), PhoneRegion.get())
+        if number is None:
+            raise self.make_error("invalid_phone")
+        return number
+
+
+class Year(Coded[int]):
+    """A year from 1900 to 2100, as a number or as its four digits."""
+
+    expected = "a year"
+    default_error_messages = {"invalid_number": "Expected a year from 1900 to 2100."}  # noqa: RUF012
+
+    def read(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise self.wrong_type()
+        # By its text: int() of a number such as 1e300 would be long work for nothing.
+        if not re.fullmatch(r"\d{4}", str(value)) or not 1900 <= int(str(value)) <= 2100:
+            raise self.make_error("invalid_number")
+        return int(str(value))
+
+
+class BirthDate(Coded[str]):
+    """A date in the past, as `2001-12-31` or `31.12.2001`; kept as the former (RFC 3339 full-date)."""
+
+    expected = "a text"
+    default_error_messages = {"invalid_date": "Expected a past date such as 2001-12-31 or 31.12.2001."}  # noqa: RUF012
+
+    def read(self, value: Any) -> str:
+        match = _DATE.fullmatch(self.text(value, 100))
+        try:
+            day = _as_date(match.groupdict()) if match else None
+        except ValueError:
+            day = None
+        if day is None or not date(1900, 1, 1) <= day <= datetime.now(UTC).date():
+            raise self.make_error("invalid_date")
+        return day.isoformat()
+
+
+def _as_date(parts: Mapping[str, str | None]) -> date:
+    year, month, day = (int(parts[name] or parts[name.upper()] or 0) for name in "ymd")
+    return date(year, month, day)
+
+
+class Moment(Coded[str]):
+    """A point in time as in RFC 3339; kept in UTC."""
+
+    expected = "a text"
+    default_error_messages = {"invalid_date": "Expected a time such as 2026-11-23T10:00:00Z."}  # noqa: RUF012
+
+    def read(self, value: Any) -> str:
+        text = self.text(value, 100)
+        try:
+            if _RFC3339.fullmatch(text):
+                return rfc3339(datetime.fromisoformat(text.upper()).timestamp())
+        except (ValueError, OverflowError):  # the 31st of February, the year 0
+            pass
+        raise self.make_error("invalid_date")
+
+
+class TextMap(Coded[dict[str, str]]):
+    """At most `entries` texts by name; names and texts are of limited length."""
+
+    default_error_messages = {  # noqa: RUF012
+        "too_many": "At most {limit:,} fields beyond the known ones are kept; this is the first one too many.",
+        "too_long": "{what} may have at most {limit:,} characters.",
+    }
+
+    def __init__(self, entries: int, name_limit: int, limit: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.entries, self.name_limit, self.limit = entries, name_limit, limit
+
+    def read(self, value: Any) -> dict[str, str]:
+        texts: dict[str, str] = value
+        errors = {}
+        for number, (name, text) in enumerate(texts.items()):
+            error = self._check(number, name, text)
+            if error is not None:
+                errors[name[: self.name_limit]] = error.messages
+            if number == self.entries:
+                break  # one error says it; a body can hold thousands
+        if errors:
+            raise ValidationError(errors)
+        return texts
+
+    def _check(self, number: int, name: str, text: str) -> ValidationError | None:
+        if number == self.entries:
+            return self.make_error("too_many", limit=self.entries)
+        if len(name) > self.name_limit:
+            return self.make_error("too_long", what="The name of a field", limit=self.name_limit)
+        if len(text) > self.limit:
+            return self.make_error("too_long", what="A field that is not known", limit=self.limit)
+        return None

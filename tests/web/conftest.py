@@ -1,0 +1,112 @@
+"""The web room with a stand-in for the gateway behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from crmgate import web
+from crmgate.errors import LedgerUnavailable
+from crmgate.model import Kind, Operation, State, new_id
+from crmgate.web.schemas import Parsed, parse_application
+
+
+@dataclass
+class StandInLedger:
+    operations: dict[str, Operation] = field(default_factory=dict)
+    workers: int = 1
+    down: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def ping(self) -> None:
+        if self.down:
+            raise LedgerUnavailable("redis.internal:6379 refused the connection")
+
+    def get(self, operation_id: str) -> Operation | None:
+        self.ping()
+        self.asked.append(operation_id)
+        return self.operations.get(operation_id)
+
+    def workers_seen(self, within: float) -> int:
+        self.ping()
+        return self.workers
+
+
+@dataclass
+class StandInGateway:
+    """Records what is submitted; `state` is what becomes of it, `error` what is raised instead."""
+
+    ledger: StandInLedger = field(default_factory=StandInLedger)
+    state: State = State.DELIVERED
+    error: Exception | None = None
+    submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
+
+    def submit(self, kind: Kind, payload: dict[str, Any], *, inline: bool) -> Operation:
+        if self.error is not None:
+            raise self.error
+        self.submitted.append((kind, payload, inline))
+        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, self.state)
+        self.ledger.operations[operation.id] = operation
+        return operation
+
+
+@dataclass
+class StandInSettings:
+    default_phone_region: str = "TR"
+    delivery: str = "inline"
+    allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
+    provider: str = "sandbox"
+
+
+@dataclass
+class StandInServices:
+    settings: StandInSettings = field(default_factory=StandInSettings)
+    gateway: StandInGateway = field(default_factory=StandInGateway)
+
+    @property
+    def ledger(self) -> StandInLedger:
+        return self.gateway.ledger
+
+
+@pytest.fixture
+def services() -> StandInServices:
+    return StandInServices()
+
+
+@pytest.fixture
+def gateway(services: StandInServices) -> StandInGateway:
+    return services.gateway
+
+
+@pytest.fixture
+def app(services: StandInServices) -> Flask:
+    app = Flask("crmgate")
+    app.extensions["crmgate"] = services
+    web.init_app(app)
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def body() -> dict[str, Any]:
+    """The smallest submission."""
+    return {"personal_info": {"first_name": "Ayşe", "phone": "0532 123 45 67"}}
+
+
+@pytest.fixture
+def parse() -> Callable[..., Parsed]:
+    """`parse_application` of a valid submission with some fields added or replaced."""
+
+    def parse(**fields: Any) -> Parsed:
+        return parse_application({"first_name": "Ayşe", "phone": "0532 123 45 67"} | fields, default_region="TR")
+
+    return parse

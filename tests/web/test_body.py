@@ -1,0 +1,143 @@
+"""Bodies of every form, the bad ones first."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from flask import Flask, request
+from flask.testing import FlaskClient
+
+from crmgate.web.body import read_body
+
+URL = "/api/v1/applications"
+VALID = b'"first_name": "Ay\xc5\x9fe", "email": "ayse@example.test"'
+
+
+def post(client: FlaskClient, data: bytes, content_type: str = "application/json") -> Any:
+    return client.post(URL, data=data, content_type=content_type)
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "problem"),
+    [
+        (b"", 400, "empty-body"),
+        (b"  \n", 400, "empty-body"),
+        (b"\xef\xbb\xbf", 400, "empty-body"),
+        (b"{", 400, "malformed-json"),
+        (b"{'a': 1}", 400, "malformed-json"),
+        (b"{%s} {}" % VALID, 400, "malformed-json"),
+        (b"{%s, \"city\": \"\xff\"}" % VALID, 400, "malformed-json"),
+        (b"{%s, \"city\": \"\xed\xa0\x80\"}" % VALID, 400, "malformed-json"),
+        (('{"a": "' + "b" * 9 + '"}').encode("utf-16"), 400, "malformed-json"),
+        (b"[{%s}]" % VALID, 400, "malformed-json"),
+        (b'"text"', 400, "malformed-json"),
+        (b"null", 400, "malformed-json"),
+        (b"{%s, \"gpa\": NaN}" % VALID, 400, "malformed-json"),
+        (b"{%s, \"gpa\": -Infinity}" % VALID, 400, "malformed-json"),
+        (b"{%s, \"gpa\": 1e999}" % VALID, 400, "malformed-json"),
+        (b"{%s, \"budget\": %s}" % (VALID, b"9" * 5_000), 400, "malformed-json"),
+        (b"{%s, \"city\": \"a\", \"city\": \"b\"}" % VALID, 400, "malformed-json"),
+        (b"{%s, \"utm\": {\"term\": 1, \"term\": 2}}" % VALID, 400, "malformed-json"),
+        (b"[" * 60_000, 400, "too-deep"),
+        (b"{%s, \"x\": %s}" % (VALID, b"[" * 8 + b"]" * 8), 400, "too-deep"),
+        (b"{%s, \"x\": %s}" % (VALID, b'{"a":' * 7 + b"[1]" + b"}" * 7), 400, "too-deep"),
+        (b"{%s, \"x\": \"%s\"}" % (VALID, b"y" * 65 * 1024), 413, "body-too-large"),
+        (b"{}", 422, "invalid-body"),
+    ],
+)  # fmt: skip
+def test_bad_json_is_a_problem_that_says_why(
+    client: FlaskClient, gateway: Any, data: bytes, status: int, problem: str
+) -> None:
+    answer = post(client, data)
+    assert (answer.status_code, answer.json["type"]) == (status, f"/problems/{problem}")
+    assert answer.content_type == "application/problem+json"
+    assert len(answer.json["detail"]) > 10
+    assert gateway.submitted == []
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        (b"{%s, \"x\": %s}" % (VALID, b"[" * 7 + b"1" + b"]" * 7), "[[[[[[[1]]]]]]]"),
+        (b"{%s, \"x\": %s}" % (VALID, b"9" * 1_000), "9" * 1_000),
+        (b"{%s, \"x\": 3.50}" % VALID, "3.50"),
+        (b"{%s, \"x\": \"a\\ud83d\"}" % VALID, "a\ufffd"),
+        (b"{%s, \"x\": [\"\\udc00\"]}" % VALID, '["\ufffd"]'),
+        (b"{%s, \"x\": \"a\\u0000b\"}" % VALID, "ab"),
+    ],
+)  # fmt: skip
+def test_odd_json_is_taken(client: FlaskClient, gateway: Any, data: bytes, kept: str) -> None:
+    answer = post(client, data)
+    assert answer.status_code == 201
+    assert gateway.submitted[0][1]["custom"] == {"x": kept}
+
+
+def test_a_byte_order_mark_is_ignored(client: FlaskClient) -> None:
+    assert post(client, b"\xef\xbb\xbf{%s}" % VALID, "application/json; charset=utf-8").status_code == 201
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "application/octet-stream"])
+def test_another_media_type_names_those_accepted(client: FlaskClient, content_type: str) -> None:
+    answer = post(client, b"{%s}" % VALID, content_type)
+    assert answer.status_code == 415
+    for accepted in ("application/json", "application/x-www-form-urlencoded", "multipart/form-data"):
+        assert accepted in answer.json["detail"]
+        assert accepted in answer.headers["Accept"]
+
+
+def test_no_body_and_no_content_type_is_an_empty_body(client: FlaskClient) -> None:
+    answer = client.post(URL)
+    assert (answer.status_code, answer.json["type"]) == (400, "/problems/empty-body")
+
+
+def test_a_body_without_content_type_is_unsupported(client: FlaskClient) -> None:
+    assert client.post(URL, data=b"{%s}" % VALID).status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "status"),
+    [
+        (b"", "application/x-www-form-urlencoded", 400),
+        (b"", "multipart/form-data; boundary=x", 400),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x", 400),
+        (b"anything", "multipart/form-data", 400),
+        (b"a=" + b"b" * 65 * 1024, "application/x-www-form-urlencoded", 413),
+        (b"&".join(b"k%d=v" % n for n in range(5_000)), "application/x-www-form-urlencoded", 422),
+    ],
+)
+def test_bad_forms(client: FlaskClient, data: bytes, content_type: str, status: int) -> None:
+    assert post(client, data, content_type).status_code == status
+
+
+def test_a_form_of_too_many_parts_is_too_large(client: FlaskClient) -> None:
+    answer = client.post(URL, data={f"k{n}": "v" for n in range(201)}, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["type"]) == (413, "/problems/body-too-large")
+
+
+def test_a_file_is_refused_by_name(client: FlaskClient, gateway: Any) -> None:
+    answer = client.post(URL, data={"first_name": "A", "phone": "05321234567", "cv": (io.BytesIO(b"%PDF"), "cv.pdf")})
+    assert answer.status_code == 422
+    assert [(e["field"], e["code"]) for e in answer.json["errors"]] == [("cv", "file_refused")]
+    assert gateway.submitted == []
+
+
+def test_a_file_input_left_empty_is_no_file(client: FlaskClient) -> None:
+    answer = client.post(URL, data={"first_name": "A", "phone": "05321234567", "cv": (io.BytesIO(b""), "")})
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "multipart/form-data"])
+def test_repeated_form_names_become_lists(app: Flask, content_type: str) -> None:
+    data = {"programs": ["Tıp", "Psychology"], "city": "İzmir"}
+    with app.test_request_context(method="POST", data=data, content_type=content_type):
+        assert read_body() == data
+
+
+def test_a_json_number_keeps_its_spelling(app: Flask) -> None:
+    with app.test_request_context(method="POST", data=b'{"gpa": 3.50}', content_type="application/json"):
+        gpa = read_body()["gpa"]
+    assert (gpa, str(gpa), json.dumps(gpa)) == (3.5, "3.50", "3.5")
+    assert not request
