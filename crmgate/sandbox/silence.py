@@ -1,0 +1,38 @@
+"""Saying nothing: requests that end without a byte of an answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Response
+
+CHECK_EVERY = 0.1
+
+
+class NoAnswer(Response):
+    """Closes the connection in place of an answer."""
+
+    def __call__(self, environ: dict[str, Any], _start: Any) -> Iterable[bytes]:
+        """Cut the connection; werkzeug's server takes the error for a client that went away."""
+        connection: socket.socket | None = environ.get("werkzeug.socket")
+        if connection is not None:
+            connection.shutdown(socket.SHUT_RDWR)
+        raise ConnectionAbortedError("told not to answer")
+
+
+def wait_for_hangup(connection: socket.socket | None) -> None:
+    """Wait until the client gives up. Read the request's body before: what is unread looks like a client that stays."""
+    while connection is not None and not _hung_up(connection):
+        time.sleep(CHECK_EVERY)
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,144 @@
+"""Sandbox CRM, the local CRM that comes with crmgate (`python -m crmgate.sandbox`).
+
+Its create is safe to send twice: the operation id is unique there, and a second create answers 409 with the lead made
+by the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from crmgate import hookimpl
+from crmgate.errors import AuthFailed, Code, Duplicate, ProviderError, RateLimited, Rejected, Unavailable
+from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation
+from crmgate.provider import Answer, CRMProvider, ProviderSettings, lost, secret, web_address
+
+FIELDS = (
+    "first_name", "last_name", "email", "phone", "referral_code", "source", "user_type", "language", "field_of_study",
+    "university", "channel", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
+)  # fmt: skip
+"""The facts with a field of their own, which has the same name; the others go into the description."""
+
+ERRORS: dict[int, tuple[type[ProviderError], Code]] = {
+    400: (Rejected, Code.INVALID_REQUEST),
+    401: (AuthFailed, Code.BAD_CREDENTIALS),
+    403: (AuthFailed, Code.NO_PERMISSION),
+    409: (Duplicate, Code.DUPLICATE),
+    413: (Rejected, Code.INVALID_REQUEST),
+    422: (Rejected, Code.INVALID_VALUE),
+    429: (RateLimited, Code.RATE_LIMITED),
+    503: (Unavailable, Code.MAINTENANCE),
+}
+
+
+class Sandbox(CRMProvider):
+    """Leads in the sandbox CRM."""
+
+    name = "sandbox"
+    label = "Sandbox CRM"
+    lead_fields: ClassVar[Mapping[str, str]] = {fact: fact for fact in FIELDS}
+
+    class Settings(ProviderSettings):
+        """Where the sandbox is, and its key."""
+
+        SANDBOX_URL = web_address(required=True)
+        SANDBOX_KEY = secret(load_default="sandbox")
+
+    @hookimpl
+    def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
+        """Create the lead, or adopt the one that this operation made before."""
+        mapped = self.map_lead(lead, operation)
+        return self._create(mapped.fields, self.describe(mapped, operation, lead.additional_info), operation)
+
+    @hookimpl
+    def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
+        """Create a lead that stands for a visitor without a name."""
+        mapped = self.map_activity(activity, operation)
+        names = {"first_name": "Messenger", "last_name": "Lead"}
+        return self._create(names | mapped.fields, self.describe(mapped, operation), operation)
+
+    @hookimpl
+    def find_lead(self, operation: Operation) -> Delivered | None:
+        """The lead with this operation id."""
+        answer = self._send("GET", "/leads", params={"operation_id": operation.id})
+        match answer.status, _json(answer):
+            case 200, {"leads": []}:
+                return None
+            case 200, {"leads": [{"id": int(found), "operation_id": operation.id}]}:
+                return self._delivered(found, adopted=True)
+        raise self._error(answer, read=True)
+
+    @hookimpl
+    def test_connection(self) -> Connection:
+        """Whether the sandbox is there and takes the key."""
+        begun = time.monotonic()
+        check = self._ping()
+        return Connection(self.name, check.ok, round((time.monotonic() - begun) * 1000, 1), (check,))
+
+    def _ping(self) -> Check:
+        try:
+            answer = self._send("GET", "/ping")
+        except ProviderError as error:
+            return Check("ping", False, f"{error} (SANDBOX_URL)")
+        match answer.status, _json(answer):
+            case 200, {"name": "Sandbox CRM"}:
+                return Check("ping", True)
+            case 401, _:
+                return Check("ping", False, "the key is refused: compare SANDBOX_KEY with the sandbox's own")
+        return Check("ping", False, str(self._error(answer, read=True)))
+
+    def _create(self, fields: dict[str, Any], description: str, operation: Operation) -> Delivered:
+        record = fields | {"operation_id": operation.id, "description": description}
+        answer = self._send("POST", "/leads", json=record)
+        match answer.status, _json(answer):
+            case 201, {"id": int(made)}:
+                return self._delivered(made)
+            case 409, {"id": int(found), "operation_id": operation.id}:
+                return self._delivered(found, adopted=True)
+        raise self._error(answer, read=False)
+
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        """The error for an answer that is not the one hoped for."""
+        status = answer.status
+        match status, _json(answer):
+            case 409, {"id": int(existing)}:
+                return Duplicate("another record is in the way", existing=str(existing), status=status)
+            case 422, {"fields": dict(fields)}:
+                reasons = {str(name): self.redact(str(reason)[:200]) for name, reason in fields.items()}
+                return Rejected("values are refused", fields=reasons, status=status)
+        if status in ERRORS:
+            kind, code = ERRORS[status]
+            return kind(code=code, status=status, retry_after=_retry_after(answer))
+        if status >= 500:
+            return lost(read, Code.SERVER_ERROR, "an error inside the sandbox or in front of it", status)
+        if status < 300:
+            return lost(read, Code.INVALID_RESPONSE, "the answer is not the sandbox's", status)
+        # A redirect, a 404: nothing was done, and a wrong address is no reason to give a lead up.
+        return Unavailable("no sandbox CRM answers at SANDBOX_URL", code=Code.INVALID_RESPONSE, status=status)
+
+    def _delivered(self, record: int, adopted: bool = False) -> Delivered:
+        return Delivered(self.name, str(record), f"{self._address}/#lead-{record}", adopted)
+
+    def _send(self, method: str, path: str, **options: Any) -> Answer:
+        # A header is Latin-1 on its way out; the key's own bytes are UTF-8.
+        headers = {"X-Sandbox-Key": self.settings["SANDBOX_KEY"].encode().decode("latin-1")}
+        return self.request(method, f"{self._address}/api{path}", headers=headers, **options)
+
+    @property
+    def _address(self) -> str:
+        return str(self.settings["SANDBOX_URL"]).rstrip("/")
+
+
+def _json(answer: Answer) -> Any:
+    """The body, or None when it is no JSON: a proxy in between may answer HTML."""
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+def _retry_after(answer: Answer) -> float | None:
+    value = answer.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None
