@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from crmgate.config import Settings
 
 __version__ = "0.1.0"
+GUNICORN_APP_LOAD_ERROR = 4
+"""With this exit status of a worker gunicorn stops; after any other it would start new workers for ever."""
 __all__ = ["__version__", "create_app", "hookimpl"]
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The web application. Without `settings` those of the environment hold, and what is wrong with them ends the process."""
+    """The web application. Without `settings` those of the environment hold; a fault in them ends the process."""
     from flask import Flask
 
     from crmgate import logs, services, web
@@ -32,7 +34,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     except ConfigError as error:
         if settings:
             raise
-        sys.exit("crmgate cannot start:\n" + "\n".join(f"- {problem}" for problem in error.problems))
+        sys.stderr.write("crmgate cannot start:\n" + "".join(f"- {problem}\n" for problem in error.problems))
+        sys.exit(GUNICORN_APP_LOAD_ERROR)
     logs.configure(built.settings.log_level)
     app = Flask("crmgate")
     app.extensions["crmgate"] = built

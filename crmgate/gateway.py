@@ -63,7 +63,7 @@ class Gateway:
         clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.crm, self.plan = ledger, crm, plan
-        self._wake, self._tell, self._clock, self._rng = wake, tell, clock, rng or random.Random()
+        self._wake, self._tell, self._clock, self._rng = wake, tell, clock, rng or random.Random()  # noqa: S311
 
     def submit(self, kind: Kind, payload: dict[str, Any], *, inline: bool) -> Operation:
         """Record an operation and, with `inline`, try the CRM at once within the inline budget.
@@ -73,14 +73,16 @@ class Gateway:
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
-        lease, until = (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
+        lease, until = (
+            (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
+        )
         try:
-            self._accept(operation, lease, until)
+            accepted = self._accept(operation, lease, until)
         except LedgerUnavailable as error:
             log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
             return self._deliver_unrecorded(operation, started)
         self._tell("operation_accepted", operation=operation)
-        if not inline:
+        if accepted != "leased":
             return operation
         claim = Claim(operation, lease, look_first=False, counted=0)
         outcome = self._attempt(claim, self._budget_left(started), wake=True)
@@ -106,11 +108,11 @@ class Gateway:
             self._tell("operation_dead", operation=operation)
         return True
 
-    def _accept(self, operation: Operation, lease: str, until: float) -> None:
+    def _accept(self, operation: Operation, lease: str, until: float) -> str:
         """Inline, the alarm waits for the lease to run out; else a worker is woken at once."""
         wake = b"" if lease else self._wake(operation.id)
         alarm = (until if lease else operation.accepted_at) + LEASE_MARGIN
-        self.ledger.accept(operation, alarm=alarm, lease=lease, until=until, wake=wake)
+        return self.ledger.accept(operation, self.crm.name, alarm=alarm, lease=lease, until=until, wake=wake)
 
     def _deliver_unrecorded(self, operation: Operation, started: float) -> Operation:
         """The last resort while Redis is away: only the CRM's own confirmation may be answered with success."""
@@ -159,7 +161,9 @@ class Gateway:
                     operation, name, claim.lease, attempt, due=at, look=look, wake=Wakeup(message, at)
                 )
             case Pause(until):
-                return self.ledger.record_waiting(operation, name, claim.lease, attempt, due=until, look=look, paused=True)
+                return self.ledger.record_waiting(
+                    operation, name, claim.lease, attempt, due=until, look=look, paused=True
+                )
             case Dead():
                 return self.ledger.record_dead(
                     operation, name, claim.lease, attempt, now=self._clock(), look=look, wake=Wakeup(message)

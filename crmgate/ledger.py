@@ -8,6 +8,7 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `due` | sorted set: id by the time at which somebody has to look at it again (retry, or lease running out) |
 | `dead` | sorted set: dead letters by the time they became one |
 | `pause:<provider>` | when a provider that refused the credentials is asked again |
+| `held:<provider>` | sorted set: the operations that such a pause holds back, by the time since when |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 
@@ -64,7 +65,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why an operation is not to be tried now: `leased`, `early`, `paused`, `exhausted`, `unknown` or its final state."""
+    """Why an operation is not to be tried now: `leased`, `early`, `paused`, `exhausted`, `unknown`, or its end."""
 
     reason: str
 
@@ -85,21 +86,31 @@ class Ledger:
         names = ("accept", "claim", "record", "bury", "sweep")
         self._scripts = {name: partial(self._run, self._register(name)) for name in names}
 
-    def accept(self, operation: Operation, *, alarm: float, lease: str = "", until: float = 0.0, wake: bytes = b"") -> bool:
-        """Record a new operation, leased to the caller when `lease` is given; False if it is there already."""
-        keys = [_op(operation.id), _key("due"), _key("stats"), WAKE_LIST]
-        state = State.DELIVERING if lease else State.ACCEPTED
-        head = [operation.id, alarm, state, lease, until, wake]
-        fields = [
-            "kind", operation.kind, "payload", _json(operation.payload), "accepted_at", operation.accepted_at,
-        ]  # fmt: skip
-        return bool(self._scripts["accept"](keys, head + fields))
+    def accept(
+        self,
+        operation: Operation,
+        provider: str,
+        *,
+        alarm: float,
+        lease: str = "",
+        until: float = 0.0,
+        wake: bytes = b"",
+    ) -> str:
+        """Record a new operation; with `lease` it is the caller's to attempt, if the answer is `leased`.
+
+        `accepted`: recorded. `paused`: recorded, and nothing is sent to this provider for now. `exists`: it was there.
+        """
+        keys = [_op(operation.id), _key("due"), _key("stats"), WAKE_LIST, _pause(provider), _held(provider)]
+        head = [operation.id, operation.accepted_at, alarm, lease, until, wake]
+        fields = ["kind", operation.kind, "payload", _json(operation.payload), "accepted_at", operation.accepted_at]
+        answer: bytes = self._scripts["accept"](keys, head + fields)
+        return answer.decode()
 
     def claim(
         self, operation_id: str, provider: str, lease: str, *, now: float, seconds: float, probe: float
     ) -> Claim | NotClaimed:
         """Take the lease for `seconds`; `probe` is the wait after which a paused provider is asked again."""
-        keys = [_op(operation_id), _key("due"), _pause(provider)]
+        keys = [_op(operation_id), _key("due"), _pause(provider), _held(provider)]
         until = now + seconds
         answer = self._scripts["claim"](keys, [operation_id, now, lease, until, until + ALARM_GRACE, now + probe])
         reason = answer[0].decode()
@@ -108,7 +119,9 @@ class Ledger:
         fields = _pairs(answer[2:])
         return Claim(_operation(operation_id, fields), lease, answer[1] == b"1", int(fields.get("counted", 0)))
 
-    def record_delivered(self, operation_id: str, provider: str, lease: str, attempt: Attempt, delivered: Delivered) -> str:
+    def record_delivered(
+        self, operation_id: str, provider: str, lease: str, attempt: Attempt, delivered: Delivered
+    ) -> str:
         """The CRM confirmed it: what stays is a receipt. `recorded`, or `ended` if that was known already."""
         return self._record(operation_id, provider, lease, State.DELIVERED, attempt, delivered=delivered)
 
@@ -116,7 +129,7 @@ class Ledger:
         self, operation_id: str, provider: str, lease: str, attempt: Attempt, *,
         due: float, look: bool, paused: bool = False, wake: Wakeup | None = None,
     ) -> str:  # fmt: skip
-        """It is tried again at `due`; `paused` holds the whole provider back until then. `recorded`, `lost` or `ended`."""
+        """It is tried again at `due`; `paused` holds the whole provider back. `recorded`, `lost` or `ended`."""
         outcome = "paused" if paused else State.WAITING
         return self._record(
             operation_id, provider, lease, outcome, attempt, due=due, alarm=due + ALARM_GRACE, look=look, wake=wake
@@ -136,12 +149,20 @@ class Ledger:
         due: float = 0.0, alarm: float = 0.0, look: bool = False, delivered: Delivered | None = None,
         wake: Wakeup | None = None,
     ) -> str:  # fmt: skip
-        keys = [_op(operation_id), _key("due"), _pause(provider), _key("stats"), WAKE_LIST, WAKE_SCHEDULE]
+        keys = [
+            _op(operation_id),
+            _key("due"),
+            _pause(provider),
+            _key("stats"),
+            WAKE_LIST,
+            WAKE_SCHEDULE,
+            _held(provider),
+        ]
         receipt = _json(delivered.to_dict()) if delivered else ""
         wakeup = wake or Wakeup()
         arguments = [
-            operation_id, lease, outcome, _json(attempt.to_dict()), int(attempt.counted), due, alarm, int(look), receipt,
-            RECEIPT_SECONDS, wakeup.message, wakeup.at,
+            operation_id, lease, outcome, _json(attempt.to_dict()), int(attempt.counted), due, alarm, int(look),
+            receipt, RECEIPT_SECONDS, wakeup.message, wakeup.at, attempt.at + attempt.duration,
         ]  # fmt: skip
         answer: bytes = self._scripts["record"](keys, arguments)
         return answer.decode()
@@ -171,7 +192,7 @@ class Ledger:
         return [operation for i in ids if (operation := self.get(i.decode()))]
 
     def stats(self) -> dict[str, int]:
-        """Counters since the beginning (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `queued`)."""
+        """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `queued`)."""
         with _translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hgetall(_key("stats"))
@@ -238,6 +259,10 @@ def _op(operation_id: str) -> str:
 
 def _pause(provider: str) -> str:
     return f"{PREFIX}pause:{provider}"
+
+
+def _held(provider: str) -> str:
+    return f"{PREFIX}held:{provider}"
 
 
 def _json(value: Mapping[str, Any]) -> str:

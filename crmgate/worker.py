@@ -53,13 +53,13 @@ class WakeupStorage(RedisStorage):  # type: ignore[misc]
         """Huey's naive UTC time as seconds since the epoch, whatever the time zone of the host."""
         return ts.replace(tzinfo=UTC).timestamp()
 
-    def peek_data(self, key: str) -> Any:
+    def peek_data(self, key: str) -> Any:  # noqa: ARG002
         return EmptyData
 
-    def peek_many(self, keys: Any) -> dict[str, bytes]:
+    def peek_many(self, keys: Any) -> dict[str, bytes]:  # noqa: ARG002
         return {}
 
-    def delete_data(self, key: str) -> bool:
+    def delete_data(self, key: str) -> bool:  # noqa: ARG002
         return False
 
 
@@ -110,8 +110,8 @@ def deliver(operation_id: str, task: Any = None) -> None:
 
 
 @huey.signal(SIGNAL_ERROR)  # type: ignore[untyped-decorator]
-def record_dead_letter(signal: str, task: Any, error: Exception | None = None) -> None:
-    """Huey has no signal for "no retries left": it is an error with none left. Should this fail, the sweeper comes back."""
+def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) -> None:
+    """Huey has no signal for "no retries left": it is an error with none left. Should it fail, the sweeper returns."""
     if isinstance(error, DeliveryFailed) and not task.retries:
         gateway.bury(task.args[0])
 

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 import redis
 
-from crmgate.errors import AuthFailed, Code, LedgerUnavailable, NotAccepted, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    LedgerUnavailable,
+    NotAccepted,
+    OutcomeUnknown,
+    ProviderError,
+    Rejected,
+    Unavailable,
+)
 from crmgate.gateway import Gateway, Outcome, Plan
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger, connect
 from crmgate.model import Delivered, Kind, Operation, State
@@ -209,9 +218,19 @@ def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World
     assert len(world.crm.calls) == 2, "one probe every 30 s, not one for each operation"
     world.now += 31
     [world.gateway.attempt(operation.id) for operation in operations]
-    world.now += 31
-    [world.gateway.attempt(operation.id) for operation in operations]
     assert {world.stored(operation).state for operation in operations} == {State.DELIVERED}
+
+
+def test_a_paused_provider_is_not_asked_by_the_web_either(world: World) -> None:
+    world.crm.answers = [AuthFailed("401")]
+    operations = [world.submit(inline=True) for _ in range(12)]
+    assert len(world.crm.calls) == 1
+    assert {operation.state for operation in operations} <= {State.WAITING, State.ACCEPTED}
+    world.now += 31
+    world.submit(inline=True)
+    assert len(world.crm.calls) == 1, "the probe is the worker's"
+    assert isinstance(world.gateway.attempt(operations[5].id).verdict, Done)
+    assert world.submit(inline=True).state == State.DELIVERED
 
 
 def test_without_redis_a_confirmed_delivery_is_a_success(away: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,17 @@ import pytest
 import redis
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.ledger import ALARM_GRACE, RECEIPT_SECONDS, WAKE_LIST, WAKE_SCHEDULE, Claim, Ledger, NotClaimed, Wakeup, connect
+from crmgate.ledger import (
+    ALARM_GRACE,
+    RECEIPT_SECONDS,
+    WAKE_LIST,
+    WAKE_SCHEDULE,
+    Claim,
+    Ledger,
+    NotClaimed,
+    Wakeup,
+    connect,
+)
 from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
@@ -27,7 +37,7 @@ def operation(**changes: object) -> Operation:
 
 def accept(ledger: Ledger, **options: object) -> Operation:
     accepted = operation()
-    assert ledger.accept(accepted, **({"alarm": NOW} | options))  # type: ignore[arg-type]
+    assert ledger.accept(accepted, "espocrm", **({"alarm": NOW} | options)) != "exists"  # type: ignore[arg-type]
     return accepted
 
 
@@ -41,7 +51,7 @@ def alarm(client: redis.Redis, operation_id: str) -> float | None:
 
 def test_accepting_twice_keeps_the_first(ledger: Ledger) -> None:
     first = accept(ledger)
-    assert not ledger.accept(replace(first, payload={"first_name": "Other"}), alarm=NOW)
+    assert ledger.accept(replace(first, payload={"first_name": "Other"}), "espocrm", alarm=NOW) == "exists"
     assert ledger.get(first.id) == first
     assert ledger.stats()["accepted"] == 1
 
@@ -53,7 +63,7 @@ def test_accepted_operation_can_be_read_back_whole(ledger: Ledger) -> None:
 
 def test_accept_wakes_a_worker_in_the_same_step(ledger: Ledger, redis_client: redis.Redis) -> None:
     accepted = operation()
-    ledger.accept(accepted, alarm=NOW, wake=wake_message(accepted.id))
+    assert ledger.accept(accepted, "espocrm", alarm=NOW, wake=wake_message(accepted.id)) == "accepted"
     assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(accepted.id)]
 
 
@@ -61,7 +71,7 @@ def test_no_key_of_an_unfinished_operation_expires(ledger: Ledger, redis_client:
     accepted = accept(ledger)
     claim(ledger, accepted.id)
     ledger.record_waiting(accepted.id, "espocrm", "L1", FAILED, due=NOW + 5, look=False)
-    assert {key: redis_client.ttl(key) for key in redis_client.keys()} == dict.fromkeys(redis_client.keys(), -1)
+    assert {key: redis_client.ttl(key) for key in redis_client.scan_iter()} == dict.fromkeys(redis_client.keys(), -1)
 
 
 def test_every_key_shares_the_hash_tag(ledger: Ledger, redis_client: redis.Redis) -> None:
@@ -72,7 +82,7 @@ def test_every_key_shares_the_hash_tag(ledger: Ledger, redis_client: redis.Redis
     )
     ledger.beat("w", now=NOW)
     keys = redis_client.keys()
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert all(key.startswith(b"{crmgate}:") for key in keys)
 
 
@@ -140,7 +150,9 @@ def test_what_the_crm_confirmed_counts_whoever_holds_the_lease(ledger: Ledger) -
     assert ledger.stats()["delivered"] == 1
 
 
-def test_a_delivered_operation_leaves_a_receipt_without_personal_data(ledger: Ledger, redis_client: redis.Redis) -> None:
+def test_a_delivered_operation_leaves_a_receipt_without_personal_data(
+    ledger: Ledger, redis_client: redis.Redis
+) -> None:
     accepted = accept(ledger)
     claim(ledger, accepted.id)
     ledger.record_delivered(accepted.id, "espocrm", "L1", WELL, RECORD)
@@ -165,7 +177,9 @@ def test_a_waiting_operation_is_claimed_when_due_and_not_before(ledger: Ledger, 
     assert (again.look_first, again.counted, again.operation.attempts) == (True, 1, (FAILED,))
 
 
-def test_a_failed_inline_attempt_schedules_its_retry_in_the_same_step(ledger: Ledger, redis_client: redis.Redis) -> None:
+def test_a_failed_inline_attempt_schedules_its_retry_in_the_same_step(
+    ledger: Ledger, redis_client: redis.Redis
+) -> None:
     accepted = accept(ledger, lease="WEB", until=NOW + 8)
     message = wake_message(accepted.id)
     ledger.record_waiting(accepted.id, "espocrm", "WEB", FAILED, due=NOW + 1, look=False, wake=Wakeup(message, NOW + 1))
@@ -181,12 +195,17 @@ def test_only_an_operation_whose_attempt_decided_so_becomes_a_dead_letter(ledger
     assert ledger.bury(accepted.id, now=NOW)
     assert not ledger.bury(accepted.id, now=NOW)
     (letter,) = ledger.dead_letters()
-    assert (letter.id, letter.state, letter.payload, letter.attempts) == (accepted.id, "dead", accepted.payload, (FAILED,))
+    assert (letter.id, letter.state, letter.payload, letter.attempts) == (
+        accepted.id,
+        "dead",
+        accepted.payload,
+        (FAILED,),
+    )
     assert claim(ledger, accepted.id, "L2", NOW + 99) == NotClaimed("dead")
     assert ledger.stats()["dead"] == 1
 
 
-def test_a_paused_provider_lets_one_probe_through(ledger: Ledger) -> None:
+def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: redis.Redis) -> None:
     first, second, third = (accept(ledger) for _ in range(3))
     claim(ledger, first.id)
     refused = replace(FAILED, code="bad_credentials", counted=False)
@@ -197,10 +216,22 @@ def test_a_paused_provider_lets_one_probe_through(ledger: Ledger) -> None:
     assert claim(ledger, third.id, "L3", NOW + 31) == NotClaimed("paused")
     ledger.record_delivered(second.id, "espocrm", "L2", WELL, RECORD)
     assert ledger.paused_until("espocrm") == 0
-    assert isinstance(claim(ledger, third.id, "L3", NOW + 62), Claim)
+    assert alarm(redis_client, third.id) == pytest.approx(NOW + 0.5), "what was held back is due at once"
+    assert isinstance(claim(ledger, third.id, "L3", NOW + 31), Claim)
     probe = ledger.get(first.id)
     assert probe is not None
     assert probe.attempts == (refused,)
+
+
+def test_nobody_gets_the_lease_of_what_is_accepted_during_a_pause(ledger: Ledger, redis_client: redis.Redis) -> None:
+    first, second = accept(ledger), operation()
+    claim(ledger, first.id)
+    ledger.record_waiting(first.id, "espocrm", "L1", FAILED, due=NOW + 30, look=False, paused=True)
+    assert ledger.accept(second, "espocrm", alarm=NOW, lease="WEB", until=NOW + 8) == "paused"
+    stored = ledger.get(second.id)
+    assert stored is not None
+    assert (stored.state, alarm(redis_client, second.id)) == (State.WAITING, NOW + 30)
+    assert ledger.accept(operation(), "bitrix", alarm=NOW, lease="WEB", until=NOW + 8) == "leased"
 
 
 def test_a_pause_concerns_its_provider_only(ledger: Ledger) -> None:
@@ -256,7 +287,7 @@ def test_workers_are_seen_while_they_beat(ledger: Ledger) -> None:
 def test_a_redis_that_is_away_is_told_without_the_payload(redis_process: RedisProcess) -> None:
     ledger = Ledger(connect("redis://127.0.0.1:1/0", 0.2))
     with pytest.raises(LedgerUnavailable) as caught:
-        ledger.accept(operation(), alarm=NOW)
+        ledger.accept(operation(), "espocrm", alarm=NOW)
     assert "canary" not in repr(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__

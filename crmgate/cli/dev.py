@@ -36,7 +36,7 @@ def dev() -> None:
 
 
 def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
-    """What to run, by name; `environ` is completed on the way. Redis stops last and so is told apart in `_supervise`."""
+    """What to run, by name; `environ` is completed on the way. Redis is to stop last (`_supervise`)."""
     commands = {}
     if not environ.get("REDIS_URL") and not environ.get("REDIS_HOST"):
         server = prepare(home / "redis")
@@ -75,11 +75,13 @@ def _check(environ: dict[str, str]) -> None:
     try:
         build(Settings.load(environ))
     except ConfigError as error:
-        raise click.ClickException("crmgate cannot start:\n" + "\n".join(f"- {line}" for line in error.problems)) from None
+        raise click.ClickException(
+            "crmgate cannot start:\n" + "\n".join(f"- {line}" for line in error.problems)
+        ) from None
 
 
 def _announce_when_ready(environ: dict[str, str]) -> None:
-    """Print what to do next once the gateway says that it is ready: a curl line pasted earlier would only disappoint."""
+    """Print what to do next once the gateway says that it is ready: a curl line pasted earlier would fail."""
     gateway = f"http://127.0.0.1:{environ['PORT']}"
     while not _ready(gateway):
         time.sleep(0.2)

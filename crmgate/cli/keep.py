@@ -1,7 +1,7 @@
-"""Keeps one command running: `python -m crmgate.cli.keep [--last] LOCK COMMAND ...` starts it again whenever it ends.
+"""Keeps one command running: `python -m crmgate.cli.keep [--last] LOCK COMMAND ...` starts it again when it ends.
 
-SIGTERM and SIGINT end the command and then the keeper. Every keeper but the `--last` one holds a shared lock on the file
-LOCK for as long as it lives; the last one waits for all the others to be gone before it stops its command, so that a
+SIGTERM and SIGINT end the command and then the keeper. Every keeper but the `--last` one holds a shared lock on
+the file LOCK while it lives; the last one waits for all the others to be gone before it stops its command, so that a
 Redis outlives those who need it.
 """
 
@@ -32,7 +32,7 @@ def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
         fcntl.flock(lock, fcntl.LOCK_SH)
     while not stop.is_set():
         # A session of its own: a signal to the group reaches the keeper only, which passes it on in its turn.
-        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_me)  # noqa: S603, PLW1509
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_me)  # noqa: S603
         while child.poll() is None and not stop.wait(0.05):
             pass
         if not stop.is_set():

@@ -1,8 +1,23 @@
--- Record a new operation and, where asked, wake a worker: all of it or nothing.
--- KEYS: op, due, stats, wake list   ARGV: id, alarm, state, lease, lease_until, wake message, then field value ...
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-redis.call('HSET', KEYS[1], 'state', ARGV[3], 'lease', ARGV[4], 'lease_until', ARGV[5], unpack(ARGV, 7))
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+-- Record a new operation and, where asked, lease it to the caller or wake a worker: all of it or nothing.
+-- KEYS: op, due, stats, wake list, pause, held
+-- ARGV: id, now, alarm, lease, lease_until, wake message, then field value ...
+-- Answers 'leased', 'accepted', 'paused' (recorded, but the provider is paused) or 'exists'.
+if redis.call('EXISTS', KEYS[1]) == 1 then return 'exists' end
+redis.call('HSET', KEYS[1], unpack(ARGV, 7))
 redis.call('HINCRBY', KEYS[3], 'accepted', 1)
+local probe = redis.call('GET', KEYS[5])
+if probe then
+  -- The worker makes the probe: a visitor's request would only find out the same once more.
+  redis.call('HSET', KEYS[1], 'state', 'waiting')
+  redis.call('ZADD', KEYS[6], ARGV[2], ARGV[1])
+  redis.call('ZADD', KEYS[2], probe, ARGV[1])
+  return 'paused'
+end
+redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', ARGV[4], 'lease_until', ARGV[5])
+  return 'leased'
+end
+redis.call('HSET', KEYS[1], 'state', 'accepted')
 if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[4], ARGV[6]) end
-return 1
+return 'accepted'

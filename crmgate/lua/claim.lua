@@ -1,5 +1,5 @@
 -- Take the lease on an operation that may be tried now.
--- KEYS: op, due, pause   ARGV: id, now, lease, lease_until, alarm, next probe
+-- KEYS: op, due, pause, held   ARGV: id, now, lease, lease_until, alarm, next probe
 -- Answers {'claimed', 0|1 (look in the CRM first), field, value ...} or {reason}.
 local op = KEYS[1]
 local state = redis.call('HGET', op, 'state')
@@ -19,7 +19,8 @@ if due > now then
 end
 local probe = tonumber(redis.call('GET', KEYS[3]) or '0')
 if probe > now then
-  redis.call('HSET', op, 'state', 'waiting', 'due_at', probe)
+  redis.call('HSET', op, 'state', 'waiting')
+  redis.call('ZADD', KEYS[4], now, ARGV[1])
   redis.call('ZADD', KEYS[2], probe, ARGV[1])
   return {'paused'}
 end

@@ -1,7 +1,7 @@
 -- Write down what became of an attempt, in one step with everything that follows from it.
--- KEYS: op, due, pause, stats, wake list, wake schedule
+-- KEYS: op, due, pause, stats, wake list, wake schedule, held
 -- ARGV: id, lease, outcome (delivered|waiting|dead|paused), attempt, counted, due_at, alarm, look, delivered, receipt ttl,
---       wake message, wake at (0: now)
+--       wake message, wake at (0: now), now
 local op, outcome = KEYS[1], ARGV[3]
 local state = redis.call('HGET', op, 'state')
 if not state or state == 'delivered' or state == 'discarded' then return 'ended' end
@@ -18,7 +18,12 @@ if outcome == 'delivered' then
   redis.call('EXPIRE', op, ARGV[10])
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HINCRBY', KEYS[4], 'delivered', 1)
-  redis.call('DEL', KEYS[3])
+  if redis.call('DEL', KEYS[3]) == 1 then
+    -- The probe passed: those that were held back are due now, the longest held first. More than fit into one
+    -- step come back with their own alarms.
+    local held = redis.call('ZPOPMIN', KEYS[7], 1000)
+    for i = 1, #held, 2 do redis.call('ZADD', KEYS[2], ARGV[13], held[i]) end
+  end
   return 'recorded'
 end
 redis.call('HDEL', op, 'lease', 'lease_until')
@@ -26,10 +31,13 @@ redis.call('HSET', op, 'look', ARGV[8])
 redis.call('ZADD', KEYS[2], ARGV[7], ARGV[1])
 if outcome == 'dead' then
   redis.call('HSET', op, 'verdict', 'dead')
+elseif outcome == 'paused' then
+  redis.call('HSET', op, 'state', 'waiting')
+  redis.call('SET', KEYS[3], ARGV[6])
+  redis.call('ZADD', KEYS[7], ARGV[13], ARGV[1])
 else
   redis.call('HSET', op, 'state', 'waiting', 'due_at', ARGV[6])
 end
-if outcome == 'paused' then redis.call('SET', KEYS[3], ARGV[6]) end
 if ARGV[11] ~= '' then
   if tonumber(ARGV[12]) > 0 then redis.call('ZADD', KEYS[6], ARGV[12], ARGV[11])
   else redis.call('LPUSH', KEYS[5], ARGV[11]) end

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import argparse
+import contextlib
 import json
 import re
 import socket
@@ -299,7 +300,5 @@ def serve(crm: FakeCRM, argv: list[str] | None = None) -> None:
     crm.host, crm.port = options.host, options.port
     with crm:
         print(f"{type(crm).__name__} on {crm.url}", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass
