@@ -138,7 +138,9 @@ class Rejected(ProviderError):
 
     default_code = Code.INVALID_VALUE
 
-    def __init__(self, detail: str = "", *, fields: Mapping[str, str] | None = None, **options: Unpack[Options]) -> None:
+    def __init__(
+        self, detail: str = "", *, fields: Mapping[str, str] | None = None, **options: Unpack[Options]
+    ) -> None:
         self.fields = dict(fields or {})
         super().__init__(detail, **options)
 

@@ -49,15 +49,15 @@ def decide(
 ) -> Verdict:
     """The verdict on an attempt that ended with `error` (None: delivered).
 
-    `attempts` counts the attempts made, this one included; `delays` are the seconds to wait after the first,
-    second ... of them. `Retry-After` is a floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
+    `attempts` counts the attempts made, this one included, so it is at least 1; `delays` are the seconds to wait after
+    the first, second ... of them. `Retry-After` is a floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
     """
     if error is None:
         return Done()
+    floor = min(error.retry_after or 0.0, MAX_RETRY_AFTER)
     if isinstance(error, AuthFailed):
-        return Pause(now + PROBE_INTERVAL)
+        return Pause(now + max(PROBE_INTERVAL, floor))
     if not isinstance(error, Unavailable | RateLimited | OutcomeUnknown) or attempts > len(delays):
         return Dead()
     delay = delays[attempts - 1] * rng.uniform(1 - JITTER, 1 + JITTER)
-    floor = min(error.retry_after or 0.0, MAX_RETRY_AFTER)
     return Retry(now + max(delay, floor), left=len(delays) - attempts)

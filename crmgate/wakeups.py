@@ -15,23 +15,36 @@ from huey.serializer import Serializer
 
 TASK_NAME = "crmgate.worker.deliver"
 _TIMES = ("eta", "expires_resolved")
+_NESTED = {"on_complete", "on_error", "chord_config"}
 
 
 class JsonSerializer(Serializer):  # type: ignore[misc]
-    """Huey messages and plain data as JSON. Raises `ValueError` on anything else."""
+    """Huey messages and plain data as JSON. Raises `ValueError` on anything else.
+
+    A dictionary with `id` and `name` comes back as a message: crmgate keeps no results, so nothing else is stored.
+    """
 
     def _serialize(self, data: Any) -> bytes:
-        if isinstance(data, Message):
-            data = {name: value for name, value in data._asdict().items() if value not in (None, (), {})}
-            data |= {name: data[name].isoformat() for name in _TIMES if name in data}
-        return json.dumps(data, separators=(",", ":")).encode()
+        try:
+            plain = _fields(data) if isinstance(data, Message) else data
+            return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
+        except TypeError as error:
+            raise ValueError(str(error)) from None
 
     def _deserialize(self, data: bytes) -> Any:
         fields = json.loads(data)
-        if not isinstance(fields, dict) or "name" not in fields:
+        if not isinstance(fields, dict) or not fields.keys() >= {"id", "name"}:
             return fields
-        fields |= {name: datetime.fromisoformat(fields[name]) for name in _TIMES if name in fields}
-        return Message(**{"args": (), "kwargs": {}, **fields})
+        known = {name: fields[name] for name in Message._fields if name in fields}
+        known |= {name: datetime.fromisoformat(fields[name]) for name in _TIMES if name in fields}
+        return Message(**{"kwargs": {}, **known, "args": tuple(fields.get("args", ()))})
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    fields = {name: value for name, value in message._asdict().items() if value not in (None, (), {})}
+    if nested := fields.keys() & _NESTED:
+        raise ValueError(f"a message inside a message is not supported: {', '.join(sorted(nested))}")
+    return fields | {name: fields[name].isoformat() for name in _TIMES if name in fields}
 
 
 _serializer = JsonSerializer()

@@ -1,0 +1,184 @@
+"""Base class of CRM plugins: settings, HTTP, error mapping, field mapping.
+
+A plugin subclasses `CRMProvider`, names itself, declares its settings as a marshmallow schema and implements the
+hooks of `crmgate.hookspecs`. Timeouts, TLS, redirects (never followed), the size of answers and the masking of
+secrets are settled here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+import marshmallow
+from marshmallow import fields, validate
+
+from crmgate.errors import ConfigError
+from crmgate.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
+from crmgate.model import Activity, Lead, Operation
+from crmgate.transport import Answer, Transport, lost, time_budget
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class ProviderSettings(marshmallow.Schema):
+    """Base of a plugin's settings; the field names are the environment's. Mark secrets with `secret()`."""
+
+    class Meta:
+        unknown = marshmallow.EXCLUDE
+
+
+def secret(**options: Any) -> fields.String:
+    """A text setting that is never shown."""
+    return fields.String(metadata={"takes": "text"} | options.pop("metadata", {}) | {"secret": True}, **options)
+
+
+def web_address(*, secret: bool = False, **options: Any) -> fields.Url:
+    """A setting that holds an http or https address. Whether http is allowed is checked by `CRMProvider`.
+
+    `secret` is for addresses that are credentials themselves.
+    """
+    takes = {"takes": "an address such as https://crm.example.com"}
+    metadata = takes | options.pop("metadata", {}) | {"address": True, "secret": secret}
+    return fields.Url(schemes={"http", "https"}, require_tld=False, metadata=metadata, **options)
+
+
+class CRMProvider:
+    """A CRM. Subclass it, set the class attributes and implement the hooks.
+
+    `lead_fields` says which fact of a lead goes to which CRM field, `lead_values` what its values are called there;
+    each entry can be changed with `<NAME>_MAP_<FACT>` (empty: not sent) and `<NAME>_VALUES_<FACT>` (`a=A,b=B`; empty:
+    values as they are). Raises `ConfigError` with every problem of the settings.
+    """
+
+    name: ClassVar[str] = ""
+    label: ClassVar[str] = ""
+    capabilities: ClassVar[frozenset[str]] = frozenset()
+    Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
+    lead_fields: ClassVar[Mapping[str, str]] = {}
+    lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+
+    def __init__(
+        self, environ: Mapping[str, str], *, timeout: float = 10.0, http_hosts: tuple[str, ...] = LOCAL_HOSTS
+    ) -> None:
+        trimmed = {name: value.strip() for name, value in environ.items()}
+        problems: list[str] = []
+        self.settings = self._load_settings(trimmed, http_hosts, problems)
+        self.field_map = FieldMap.configured(self.lead_fields, self.lead_values, self.name, trimmed, problems)
+        if problems:
+            raise ConfigError(problems)
+        secrets = filter(None, (self.settings.get(name) for name in secret_names(self.Settings)))
+        self._secrets = sorted({form for value in secrets for form in _forms(str(value))}, key=len, reverse=True)
+        self._transport = Transport(timeout)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+    def _load_settings(
+        self, environ: Mapping[str, str], http_hosts: tuple[str, ...], problems: list[str]
+    ) -> dict[str, Any]:
+        schema = self.Settings()
+        try:
+            settings: dict[str, Any] = schema.load({n: environ[n] for n in schema.fields if environ.get(n)})
+        except marshmallow.ValidationError as error:
+            problems += setting_problems(schema, error, environ)
+            return {}
+        for name, declared in schema.fields.items():
+            if declared.metadata.get("address") and settings.get(name):
+                problems += _address_problems(name, settings[name], http_hosts)
+        return settings
+
+    def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
+        """The lead by the CRM's field names, and the facts that have no field."""
+        return self.field_map.apply(lead_facts(lead, operation))
+
+    def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
+        """A messenger click by the CRM's field names, and the facts that have no field."""
+        return self.field_map.apply(activity_facts(activity, operation))
+
+    def describe(self, mapped: Mapped, operation: Operation, free_text: str = "") -> str:
+        """The text of the record: whatever has no field of its own, labelled."""
+        return describe(mapped.rest, operation, free_text)
+
+    def redact(self, text: str) -> str:
+        """`text` with every secret of the settings replaced, and with the parts of an address that is one."""
+        for value in self._secrets:
+            text = text.replace(value, "***")
+        return text
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        safe: bool | None = None,
+    ) -> Answer:
+        """Send one request and return the whole answer, whatever its status.
+
+        `safe` says that it changes nothing in the CRM (RFC 9110, 9.2.1; default: GET and HEAD), so that a lost answer
+        is no `OutcomeUnknown`. Raises `Unavailable` when nothing was sent, `OutcomeUnknown` when it may have been, and
+        `Rejected` for what cannot be written as a request.
+        """
+        read = method.upper() in ("GET", "HEAD") if safe is None else safe
+        return self._transport.send(method, url, read=read, json=json, params=params, headers=headers)
+
+
+def secret_names(schema: type[marshmallow.Schema]) -> list[str]:
+    """The names of a schema's secret settings."""
+    return [name for name, declared in schema().fields.items() if declared.metadata.get("secret")]
+
+
+def setting_problems(
+    schema: marshmallow.Schema, error: marshmallow.ValidationError, environ: Mapping[str, str]
+) -> Iterator[str]:
+    """One sentence a problem: the setting's name, what it got (secrets never) and what it takes."""
+    for name, messages in error.messages_dict.items():
+        declared, value = schema.fields.get(name), environ.get(name, "")
+        hidden = declared is None or declared.metadata.get("secret")
+        told = _CREDENTIALS.sub("//***@", " ".join(messages) if isinstance(messages, list) else str(messages))
+        if hidden and value:
+            told = told.replace(value, "***")  # a plugin's own validator may quote it
+        shown = "a value that is not shown" if hidden else repr(_CREDENTIALS.sub("//***@", value))
+        takes = declared.metadata.get("takes") if declared else None
+        yield f"{name}{f', got {shown}' if value else ''}: {told}{f' It takes {takes}.' if takes else ''}"
+
+
+_CREDENTIALS = re.compile(r"//\S*@")
+
+
+def _address_problems(name: str, address: str, http_hosts: tuple[str, ...]) -> Iterator[str]:
+    parts = urlsplit(address)
+    if parts.username or parts.password:
+        yield f"{name}: an address with a user name or a password would send them along. Leave the part before @ out."
+    if parts.scheme == "http" and (parts.hostname or "") not in [host.lower() for host in http_hosts]:
+        yield (
+            f"{name}: http would send credentials and personal data in the clear. "
+            f"Use https, or name the host in CRM_HTTP_HOSTS when the network between is yours."
+        )
+
+
+def _forms(value: str) -> Iterator[str]:
+    """How a secret may turn up in a text: whole, percent-encoded, and for an address its path and the long parts."""
+    yield value
+    yield quote(value, safe="")
+    if "://" in value:
+        path = urlsplit(value).path.strip("/")
+        yield from (part for part in (path, *path.split("/")) if len(part) >= 8)
+
+
+__all__ = [
+    "Answer",
+    "CRMProvider",
+    "ProviderSettings",
+    "fields",
+    "lost",
+    "secret",
+    "time_budget",
+    "validate",
+    "web_address",
+]

@@ -1,0 +1,270 @@
+"""The configuration is checked once, whole, and never shows a secret."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import redis
+
+from crmgate.config import CoreSettings, Settings, environment
+from crmgate.errors import ConfigError
+from crmgate.provider import secret_names
+
+CANARY = "c4n4ry"
+ENVIRON = {"CRM_PROVIDER": "espocrm"}
+
+
+def problems(environ: Mapping[str, str]) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        Settings.load(environ)
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+    assert CANARY not in shown
+    assert caught.value.__context__ is None
+    return caught.value.problems
+
+
+WRONG = {
+    "CRM_TIMEOUT": ["0", "61", "soon", "nan", "inf", "-1", "1,5", "10s"],
+    "CRM_INLINE_BUDGET": ["0", "31", "soon", "nan"],
+    "CRM_RETRY_DELAYS": ["soon", "1,,5", "1,5,", "0", "-1,5", "1,86401", "nan", "inf", "1;5", ","],
+    "CRM_DELIVERY": ["later", "INLINE", "true"],
+    "DEFAULT_PHONE_REGION": ["TUR", "XX", "Turkey", "90"],
+    "ALLOWED_ORIGINS": [
+        "www.example.com", "https://", "*", "null", "ftp://example.com", "https://example.com/form", "https://a b",
+        "https://example.com:99999", "https://[::1", "https://example.com?x", "https://ok.example.com,nonsense",
+    ],
+    "REDIS_HOST": ["redis:6379", "redis://x", "a b", "host/0", "me@host", "[::1]"],
+    "REDIS_PORT": ["0", "65536", "x", "6379.5", "-1"],
+    "REDIS_TIMEOUT": ["0", "31", "x"],
+    "LOG_LEVEL": ["info", "TRACE", "10"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_told_with_its_name_what_it_was_and_what_it_takes(name: str, value: str) -> None:
+    [problem] = problems(ENVIRON | {name: value})
+    takes = CoreSettings().fields[name].metadata["takes"]
+    assert problem.startswith(f"{name}, got {value!r}: ")
+    assert problem.endswith(f" It takes {takes}.")
+
+
+@pytest.mark.parametrize("environ", [{}, {"CRM_PROVIDER": ""}, {"CRM_PROVIDER": " \t\n"}])
+def test_there_is_no_default_provider(environ: dict[str, str]) -> None:
+    [problem] = problems(environ)
+    assert problem == (
+        "CRM_PROVIDER: Missing data for required field. It takes the name of a plugin, such as espocrm or bitrix."
+    )
+
+
+def test_every_problem_is_told_at_once() -> None:
+    found = problems({name: values[0] for name, values in WRONG.items()})
+    assert sorted(re.split("[,:]", problem)[0] for problem in found) == sorted({"CRM_PROVIDER", *WRONG})
+
+
+def test_the_origin_that_is_wrong_is_named() -> None:
+    [problem] = problems(ENVIRON | {"ALLOWED_ORIGINS": "https://ok.example.com,nonsense"})
+    assert ": Not an origin: nonsense. It takes " in problem
+
+
+def test_credentials_in_an_address_are_not_shown() -> None:
+    [problem] = problems(ENVIRON | {"ALLOWED_ORIGINS": f"https://me:{CANARY}@x@example.com"})
+    assert problem.startswith(
+        "ALLOWED_ORIGINS, got 'https://***@example.com': Not an origin: https://***@example.com. "
+    )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{CANARY}@localhost",
+        f"localhost:6379/{CANARY}",
+        f"redis://:{CANARY}/slash@localhost:6379/0",
+        f"redis://:{CANARY}#hash@localhost:6379/0",
+        f"redis://:{CANARY}?mark@localhost:6379/0",
+        f"redis://:{CANARY}@localhost:port/0",
+        f"redis://:{CANARY}@localhost:99999/0",
+        f"redis://:{CANARY}@[::1/0",
+        f"redis://:{CANARY}@localhost/0?socket_timeout=soon",
+        CANARY,
+    ],
+)
+def test_an_address_of_redis_that_cannot_work_is_told_without_showing_it(url: str) -> None:
+    [problem] = problems(ENVIRON | {"REDIS_URL": url})
+    assert problem.startswith("REDIS_URL, got a value that is not shown: ")
+    assert problem.endswith(" It takes redis://[:password@]host:port/db, rediss:// or unix://.")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://localhost", "rediss://u:p@r.example.com:6380/1", "unix:///run/redis.sock?db=2", "redis://[::1]:6379"],
+)
+def test_an_address_of_redis_is_taken_as_it_is(url: str) -> None:
+    assert Settings.load(ENVIRON | {"REDIS_URL": url, "REDIS_HOST": "ignored"}).redis_url == url
+
+
+@pytest.mark.parametrize("password", ["plain", "p@ss:w/rd?#[%]&+ =", "%2F", "ünï💥", "a" * 300, "#"])
+@pytest.mark.parametrize(
+    ("host", "port"), [("redis", "6379"), ("10.0.0.1", "1"), ("::1", "65535"), ("a-b.example_c", "80")]
+)
+def test_a_password_of_redis_arrives_as_it_was_written(password: str, host: str, port: str) -> None:
+    settings = Settings.load(ENVIRON | {"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_PASSWORD": password})
+    client = redis.Redis.from_url(settings.redis_url)
+    arguments = client.connection_pool.connection_kwargs
+    assert (arguments["host"], arguments["port"], arguments["password"]) == (host, int(port), password)
+    assert arguments.get("db", 0) == 0
+    assert unquote(settings.redis_url).count(password) == 1
+
+
+def test_without_a_password_none_is_sent() -> None:
+    assert Settings.load(ENVIRON).redis_url == "redis://127.0.0.1:6379/0"
+
+
+def test_the_defaults_are_those_of_the_documentation() -> None:
+    assert Settings.load(ENVIRON) == Settings(
+        provider="espocrm", timeout=10.0, inline_budget=3.0, retry_delays=(1.0, 5.0, 25.0), delivery="inline",
+        http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
+        default_phone_region="TR", allowed_origins=(), redis_url="redis://127.0.0.1:6379/0", redis_timeout=1.0,
+        log_level="INFO", environ=ENVIRON,
+    )  # fmt: skip
+
+
+def test_every_default_is_one_that_its_own_check_lets_pass() -> None:
+    schema = CoreSettings()
+    for name, declared in schema.fields.items():
+        default = declared.load_default
+        if declared.required or default in ("", ()):
+            continue
+        written = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        assert schema.load(ENVIRON | {name: written})[name] == default
+
+
+def test_blank_is_absent() -> None:
+    blank = {name: " \t" for name in CoreSettings().fields if name != "CRM_PROVIDER"}
+    assert Settings.load(ENVIRON | blank) == Settings.load(ENVIRON | dict.fromkeys(blank, ""))
+    assert Settings.load(ENVIRON | blank).redis_url == "redis://127.0.0.1:6379/0"
+
+
+def test_white_space_around_a_value_does_not_count() -> None:
+    written = {
+        "CRM_PROVIDER": " espocrm\r\n",
+        "CRM_TIMEOUT": "5 ",
+        "REDIS_PASSWORD": "secret\n",
+        "LOG_LEVEL": "\tDEBUG",
+    }
+    settings = Settings.load(written)
+    assert (settings.provider, settings.timeout, settings.log_level) == ("espocrm", 5.0, "DEBUG")
+    assert settings.redis_url == "redis://:secret@127.0.0.1:6379/0"
+
+
+def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
+    """Empty says there that a fact is not sent."""
+    assert Settings.load(ENVIRON | {"ESPOCRM_MAP_CITY": " "}).environ["ESPOCRM_MAP_CITY"] == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "attribute", "expected"),
+    [
+        ("CRM_RETRY_DELAYS", "0.5, 2", "retry_delays", (0.5, 2.0)),
+        ("CRM_DELIVERY", "queued", "delivery", "queued"),
+        ("CRM_HTTP_HOSTS", " espo , crm.internal,", "http_hosts", ("espo", "crm.internal")),
+        ("CRM_HTTP_HOSTS", ",", "http_hosts", ()),
+        ("PLUGINS_ALLOWED", "espocrm", "plugins_allowed", ("espocrm",)),
+        ("PLUGINS_DIR", "/srv/plugins", "plugins_dir", Path("/srv/plugins")),
+        ("DEFAULT_PHONE_REGION", "de", "default_phone_region", "DE"),
+        ("CRM_INLINE_BUDGET", "0.1", "inline_budget", 0.1),
+        (
+            "ALLOWED_ORIGINS",
+            "https://www.example.com/, http://localhost:8000,https://[::1]:8443",
+            "allowed_origins",
+            ("https://www.example.com", "http://localhost:8000", "https://[::1]:8443"),
+        ),
+    ],
+)
+def test_values_are_turned_into_what_they_mean(name: str, value: str, attribute: str, expected: object) -> None:
+    assert getattr(Settings.load(ENVIRON | {name: value}), attribute) == expected
+
+
+@pytest.mark.parametrize(
+    "secrets",
+    [
+        {"REDIS_PASSWORD": CANARY},
+        {"REDIS_URL": f"redis://:{CANARY}@localhost"},
+        {"ESPOCRM_API_KEY": CANARY, "BITRIX_WEBHOOK_URL": f"https://b24.example.com/rest/1/{CANARY}/"},
+    ],
+)
+def test_settings_show_no_secret(secrets: dict[str, str]) -> None:
+    settings = Settings.load(ENVIRON | secrets)
+    assert CANARY not in f"{settings!r}{settings}"
+    assert "espocrm" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"CRM_TIMEOUT": "x"}, {"REDIS_URL": f"http://{CANARY}"}, {"REDIS_PORT": "x", "ALLOWED_ORIGINS": "x"}]
+)
+def test_problems_show_no_secret(wrong: dict[str, str]) -> None:
+    problems(ENVIRON | {"REDIS_PASSWORD": CANARY, "ESPOCRM_API_KEY": CANARY} | wrong)
+
+
+def test_what_holds_a_password_is_declared_secret() -> None:
+    assert secret_names(CoreSettings) == ["REDIS_URL", "REDIS_PASSWORD"]
+
+
+def test_each_setting_says_what_it_takes_and_what_it_is_for() -> None:
+    for name, declared in CoreSettings().fields.items():
+        assert declared.metadata["takes"], name
+        assert declared.metadata["help"], name
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in CoreSettings().fields:
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_the_env_file_is_read(folder: Path) -> None:
+    (folder / ".env").write_text("\ufeffCRM_PROVIDER=bitrix\nexport CRM_TIMEOUT='7'\n# LOG_LEVEL=DEBUG\nREDIS_HOST\n")
+    settings = Settings.load()
+    assert (settings.provider, settings.timeout, settings.log_level) == ("bitrix", 7.0, "INFO")
+    assert "REDIS_HOST" not in settings.environ
+
+
+def test_the_process_overrides_the_env_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("CRM_PROVIDER=bitrix\nCRM_TIMEOUT=7\n")
+    monkeypatch.setenv("CRM_PROVIDER", "espocrm")
+    settings = Settings.load()
+    assert (settings.provider, settings.timeout) == ("espocrm", 7.0)
+
+
+def test_only_what_was_handed_over_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("CRM_PROVIDER=bitrix\n")
+    monkeypatch.setenv("CRM_PROVIDER", "espocrm")
+    assert problems({}) != ()
+
+
+def test_without_an_env_file_the_process_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRM_PROVIDER", "espocrm")
+    assert Settings.load().provider == "espocrm"
+    assert environment()["CRM_PROVIDER"] == "espocrm"
+
+
+def test_an_env_file_above_the_working_directory_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / ".env").write_text("CRM_PROVIDER=bitrix\n")
+    (folder / "below").mkdir()
+    monkeypatch.chdir(folder / "below")
+    assert "CRM_PROVIDER" not in environment()
+
+
+def test_an_env_file_that_is_no_text_is_a_problem_and_not_shown(folder: Path) -> None:
+    (folder / ".env").write_bytes(f"REDIS_PASSWORD={CANARY}\xff".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"^\.env: the file cannot be read \(UnicodeDecodeError\)\.") as caught:
+        environment()
+    assert caught.value.__context__ is None
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
