@@ -15,12 +15,13 @@ run: $(VENV)/.run ## Set everything up and run the whole gateway with its own Re
 test: $(VENV)/.test ## Set everything up and run every test (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.check ## Lint, types, who may import whom
+check: $(VENV)/.check ## Lint, types, who may import whom, and that the documentation is current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy plugins
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -q tests/test_docs.py
 
 format: $(VENV)/.check ## Bring the code into its one form
 	$(BIN)/ruff check --fix .

@@ -26,11 +26,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from crmgate import logs, services, web
-    from crmgate.config import Settings
     from crmgate.errors import ConfigError
 
     try:
-        built = services.build(settings or Settings.load())
+        built = services.build(settings) if settings else services.start()
     except ConfigError as error:
         if settings:
             raise

@@ -9,6 +9,7 @@ import time
 
 def configure(level: str) -> None:
     """Send the log of crmgate to standard error; times are UTC. Calling it again changes the level only."""
+    _silence_urllib3()
     logger = logging.getLogger("crmgate")
     logger.setLevel(level)
     if logger.handlers:
@@ -19,3 +20,10 @@ def configure(level: str) -> None:
     handler.setFormatter(formatter)
     logger.addHandler(handler)
     logger.propagate = False
+
+
+def _silence_urllib3() -> None:
+    """Its messages hold addresses, and the address of a Bitrix24 webhook is a credential."""
+    urllib3 = logging.getLogger("urllib3")
+    urllib3.addHandler(logging.NullHandler())
+    urllib3.propagate = False

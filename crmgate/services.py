@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
-from crmgate.config import Settings
+from crmgate.config import Settings, environment
+from crmgate.errors import ConfigError
 from crmgate.gateway import Gateway, Plan
 from crmgate.ledger import Ledger, connect
 from crmgate.plugins import Crm, Plugins, discover, notify
@@ -21,6 +23,28 @@ class Services:
     crm: Crm
     ledger: Ledger
     gateway: Gateway
+
+
+def start(environ: Mapping[str, str] | None = None) -> Services:
+    """Read the configuration and put the parts together. Raises `ConfigError` with every problem: the plugin's too."""
+    try:
+        return build(Settings.load(environ))
+    except ConfigError as error:
+        problems = error.problems
+    source = environment() if environ is None else environ
+    raise ConfigError([*problems, *(problem for problem in _plugin_problems(source) if problem not in problems)])
+
+
+def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """What the chosen plugin has against its settings, as far as that can be told beside other problems."""
+    chosen = {name: environ[name] for name in ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR") if name in environ}
+    try:
+        settings = replace(Settings.load(chosen), environ=environ)
+        plugins = discover(settings.plugins_dir)
+        plugins.choose(settings.provider, environ, settings.timeout, settings.http_hosts)
+    except ConfigError as error:
+        return error.problems
+    return ()
 
 
 def build(settings: Settings) -> Services:

@@ -24,11 +24,10 @@ from huey.signals import SIGNAL_ERROR
 from huey.storage import RedisStorage
 
 from crmgate import logs
-from crmgate.config import Settings
 from crmgate.errors import ConfigError, LedgerUnavailable
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.policy import Dead, Retry
-from crmgate.services import Services, build
+from crmgate.services import Services, start
 from crmgate.wakeups import JsonSerializer, wake_message
 
 log = logging.getLogger(__name__)
@@ -76,7 +75,7 @@ class _Expected(logging.Filter):
 
 def _start() -> Services:
     try:
-        services = build(Settings.load())
+        services = start()
     except ConfigError as error:
         sys.exit("crmgate cannot start:\n" + "\n".join(f"- {problem}" for problem in error.problems))
     logs.configure(services.settings.log_level)

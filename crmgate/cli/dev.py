@@ -13,7 +13,7 @@ import click
 import requests
 
 from crmgate.cli.redis_server import free_port, prepare
-from crmgate.config import Settings, environment
+from crmgate.config import environment
 from crmgate.errors import ConfigError
 
 PYTHON = sys.executable
@@ -70,10 +70,10 @@ def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
 
 def _check(environ: dict[str, str]) -> None:
     """Tell about a configuration that cannot work before anything is started."""
-    from crmgate.services import build
+    from crmgate.services import start
 
     try:
-        build(Settings.load(environ))
+        start(environ)
     except ConfigError as error:
         raise click.ClickException(
             "crmgate cannot start:\n" + "\n".join(f"- {line}" for line in error.problems)

@@ -1,0 +1,115 @@
+"""The whole gateway as processes, with a fake CRM behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from crmgate.ledger import Ledger, connect
+from crmgate.model import Operation
+from crmgate.testing.bitrix24 import FakeBitrix24
+from crmgate.testing.espocrm import FakeEspoCRM
+from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
+
+API_KEY = "KEY-GATEWAY"
+
+
+class Stack:
+    """Redis, gunicorn, a worker, a fake EspoCRM and a fake Bitrix24; each can be stopped and started."""
+
+    def __init__(self, folder: Path, provider: str = "espocrm", **settings: str) -> None:
+        self.folder = folder
+        self.redis = RedisProcess(folder / "redis")
+        self.espocrm, self.bitrix = FakeEspoCRM(api_key=API_KEY), FakeBitrix24()
+        self.espocrm.start()
+        self.bitrix.start()
+        self.env = {
+            "CRM_PROVIDER": provider,
+            "REDIS_URL": self.redis.url,
+            "ESPOCRM_URL": self.espocrm.url,
+            "ESPOCRM_API_KEY": API_KEY,
+            "BITRIX_WEBHOOK_URL": self.bitrix.webhook_url,
+            "CRM_INLINE_BUDGET": "1.5",
+            "CRM_TIMEOUT": "4",
+        } | settings
+        self.ledger = Ledger(connect(self.redis.url))
+        self.web: Process = gunicorn(folder, self.env)
+        self.worker: Process = huey_worker(folder, self.env)
+
+    def start(self) -> Stack:
+        self.redis.start()
+        self.start_web()
+        self.start_worker()
+        return self
+
+    def start_web(self, **settings: str) -> None:
+        """Start gunicorn, with changed settings if any are given, and wait until it answers."""
+        self.web = gunicorn(self.folder, self.env | settings)
+        self.web.start()
+        wait_until("the web server answers", self._web_answers, 15)
+
+    def start_worker(self, **settings: str) -> None:
+        """Start a worker and wait until it is ready to work."""
+        self.worker = huey_worker(self.folder, self.env | settings)
+        self.worker.start()
+        wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output(), 15)
+
+    def stop(self) -> None:
+        for process in (self.web, self.worker, self.redis):
+            process.kill()
+        self.espocrm.stop()
+        self.bitrix.stop()
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.web.env['PORT']}"
+
+    @property
+    def fake(self) -> FakeEspoCRM | FakeBitrix24:
+        """The fake CRM behind the configured provider."""
+        return self.espocrm if self.env["CRM_PROVIDER"] == "espocrm" else self.bitrix
+
+    def post(self, body: Any, **options: Any) -> requests.Response:
+        return requests.post(f"{self.url}/api/v1/applications", json=body, timeout=30, **options)
+
+    def submit(self, body: Any, expect: int = 201) -> str:
+        """Post an application and return its operation id."""
+        response = self.post(body)
+        assert response.status_code == expect, response.text
+        return str(response.json()["id"])
+
+    def submit_queued(self, body: Any) -> str:
+        """Leave the delivery to the worker."""
+        response = self.post(body, headers={"Prefer": "respond-async"})
+        assert response.status_code == 202, response.text
+        return str(response.json()["id"])
+
+    def operation(self, operation_id: str) -> Operation:
+        operation = self.ledger.get(operation_id)
+        assert operation is not None, f"operation {operation_id} is gone"
+        return operation
+
+    def wait_for(self, operation_id: str, state: str, seconds: float = 15.0) -> Operation:
+        wait_until(f"operation is {state}", lambda: self.operation(operation_id).state == state, seconds)
+        return self.operation(operation_id)
+
+    def _web_answers(self) -> bool:
+        assert self.web.running, self.web.output()[-3000:]
+        try:
+            return requests.get(f"{self.url}/healthz", timeout=2).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+
+def person(number: int = 0, **more: Any) -> dict[str, Any]:
+    """The body of an application, of somebody else for each number."""
+    info = {"first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com"}
+    return {"personal_info": info, "source": "website"} | more

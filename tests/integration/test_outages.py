@@ -1,0 +1,246 @@
+"""What happens to a submission when the CRM, Redis or the worker is away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from crmgate.model import Operation
+from tests.integration.stack import Stack, person
+from tests.processes import wait_until
+
+
+def started(stack: Stack) -> Stack:
+    return stack.start()
+
+
+def leads(stack: Stack) -> list[dict[str, object]]:
+    return stack.espocrm.leads
+
+
+def counted(operation: Operation) -> list[str]:
+    return [attempt.outcome for attempt in operation.attempts]
+
+
+def test_a_crm_that_comes_back_gets_the_lead_without_anybodys_help(stack: Stack) -> None:
+    stack.espocrm.stop()
+    begun = time.monotonic()
+    response = stack.post(person(1))
+    assert response.status_code == 202
+    assert response.json()["status"] == "waiting"
+    assert time.monotonic() - begun < float(stack.env["CRM_INLINE_BUDGET"])
+    stack.espocrm.start()
+    operation = stack.wait_for(response.json()["id"], "delivered", 10)
+    assert counted(operation) == ["failed", "delivered"]
+
+
+def test_a_crm_that_hangs_keeps_nobody_longer_than_the_budget(stack: Stack) -> None:
+    budget = float(stack.env["CRM_INLINE_BUDGET"])
+    stack.espocrm.fail("hang", method="POST", times=1)
+    begun = time.monotonic()
+    operation_id = stack.submit(person(2), 202)
+    assert budget - 0.1 <= time.monotonic() - begun < budget + 1
+    stack.wait_for(operation_id, "delivered")
+
+
+def test_a_lead_that_was_stored_without_an_answer_is_adopted(stack: Stack) -> None:
+    before = len(leads(stack))
+    stack.espocrm.fail("drop", when="after", method="POST", times=1)
+    operation_id = stack.submit(person(3), 202)
+    operation = stack.wait_for(operation_id, "delivered")
+    assert operation.delivered is not None
+    assert operation.delivered.adopted
+    assert len(leads(stack)) == before + 1
+
+
+def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: Stack) -> None:
+    stack = started(own_stack)
+    stack.espocrm.stop()
+    body = person(4, additional_info="every word counts")
+    operation_id = stack.submit(body, 202)
+    letter = stack.wait_for(operation_id, "dead", 60)
+    waits = [attempt.at - letter.attempts[0].at for attempt in letter.attempts]
+    for seen, planned in zip(waits, (0, 1, 6, 31), strict=True):
+        # 20 % of jitter a wait; Huey looks once a second, and so adds up to a second to each
+        assert planned * 0.79 <= seen <= planned * 1.21 + len(waits) * 1.1
+    assert [attempt.code for attempt in letter.attempts] == ["connection_failed"] * 4
+    assert all(attempt.detail for attempt in letter.attempts)
+    assert letter.payload["additional_info"] == "every word counts"
+    assert letter.payload["email"] == body["personal_info"]["email"]
+    assert f"dead letter: operation {operation_id}" in stack.worker.output()
+
+
+def test_a_refused_lead_is_a_dead_letter_at_once(stack: Stack) -> None:
+    stack.espocrm.set_options("userTypeC", ["", "parent"])
+    operation_id = stack.submit(person(5, user_preferences={"user_type": "student"}), 202)
+    letter = stack.wait_for(operation_id, "dead")
+    stack.espocrm.set_options("userTypeC", ["", "student", "parent"])
+    assert [(attempt.code, attempt.status) for attempt in letter.attempts] == [("invalid_value", 400)]
+    assert "userTypeC" in letter.attempts[0].detail
+
+
+def test_waiting_operations_survive_redis_and_the_worker(own_stack: Stack) -> None:
+    stack = started(own_stack)
+    stack.espocrm.stop()
+    ids = [stack.submit(person(number), 202) for number in range(20)]
+    stack.worker.kill()
+    stack.redis.stop()
+    stack.redis.start()
+    stack.espocrm.start()
+    stack.start_worker()
+    for operation_id in ids:
+        stack.wait_for(operation_id, "delivered", 40)
+    assert len(leads(stack)) == 20
+
+
+def test_a_schedule_that_huey_lost_loses_nothing(own_stack: Stack) -> None:
+    stack = started(own_stack)
+    stack.espocrm.stop()
+    ids = [stack.submit(person(number), 202) for number in range(5)]
+    with redis.Redis.from_url(stack.redis.url) as client:
+        stack.worker.kill()
+        client.delete("{crmgate}:huey:queue", "{crmgate}:huey:schedule")
+    stack.espocrm.start()
+    stack.start_worker()
+    for operation_id in ids:
+        stack.wait_for(operation_id, "delivered", 40)
+
+
+def test_a_worker_killed_in_mid_delivery_costs_a_delay_and_no_second_lead(own_stack: Stack) -> None:
+    stack = started(own_stack)
+    stack.espocrm.fail("hang", when="after", method="POST", path="/Lead", times=1)
+    operation_id = stack.submit_queued(person(1))
+    wait_until("the lead is stored", lambda: leads(stack))
+    stack.worker.kill()
+    stack.start_worker()
+    operation = stack.wait_for(operation_id, "delivered", 40)
+    assert operation.delivered is not None
+    assert operation.delivered.adopted
+    assert len(leads(stack)) == 1
+
+
+def test_sigterm_lets_the_worker_finish_what_it_has_in_hand(own_stack: Stack) -> None:
+    stack = started(own_stack)
+    stack.espocrm.fail("latency", seconds=2, method="POST", path="/Lead")
+    operation_id = stack.submit_queued(person(1))
+    wait_until("the request is under way", lambda: stack.operation(operation_id).state == "delivering")
+    wait_until("the CRM has the request", lambda: any(r.method == "POST" for r in stack.espocrm.requests))
+    assert stack.worker.stop(signal.SIGTERM) == 0
+    operation = stack.operation(operation_id)
+    assert (operation.state, counted(operation)) == ("delivered", ["delivered"])
+
+
+def test_switching_the_provider_takes_the_waiting_ones_along(own_stack: Stack) -> None:
+    stack = started(own_stack)
+    stack.submit(person(0))
+    stack.espocrm.stop()
+    waiting = [stack.submit(person(number), 202) for number in range(1, 4)]
+    stack.web.stop()
+    stack.worker.stop()
+    stack.env["CRM_PROVIDER"] = "bitrix"
+    stack.start_web()
+    stack.start_worker()
+    following = stack.submit(person(4))
+    for operation_id in [*waiting, following]:
+        operation = stack.wait_for(operation_id, "delivered", 30)
+        assert operation.delivered is not None
+        assert operation.delivered.provider == "bitrix"
+    assert (len(leads(stack)), len(stack.bitrix.records()["lead"])) == (1, 4)
+
+
+def test_refused_credentials_wait_for_the_repair(own_stack: Stack) -> None:
+    stack = own_stack
+    stack.env["ESPOCRM_API_KEY"] = "outdated"
+    started(stack)
+    ids = [stack.submit(person(number), 202) for number in range(5)]
+    refused = [request for request in stack.espocrm.requests if request.header("X-Api-Key") == "outdated"]
+    assert len(refused) == 1
+    stack.web.stop()
+    stack.worker.stop()
+    stack.env["ESPOCRM_API_KEY"] = "KEY-GATEWAY"
+    stack.start_worker()
+    for operation_id in ids:
+        assert stack.wait_for(operation_id, "delivered", 60).attempts[-1].outcome == "delivered"
+
+
+class TestWithoutRedis:
+    """The last resort: only what the CRM confirmed is answered with success."""
+
+    @pytest.fixture(autouse=True)
+    def no_redis(self, own_stack: Stack) -> None:
+        started(own_stack)
+        own_stack.worker.stop()
+        own_stack.redis.stop()
+
+    def test_a_delivered_lead_is_a_success(self, own_stack: Stack) -> None:
+        own_stack.submit(person(1), 201)
+        assert len(leads(own_stack)) == 1
+        assert "the ledger is unavailable" in own_stack.web.output()
+
+    def test_nothing_is_promised_when_the_crm_is_away_too(self, own_stack: Stack) -> None:
+        own_stack.espocrm.stop()
+        response = own_stack.post(person(1))
+        assert response.status_code == 503
+        assert int(response.headers["Retry-After"]) > 0
+        assert response.headers["Content-Type"] == "application/problem+json"
+        log = own_stack.web.output()
+        assert "the ledger is unavailable" in log
+        assert "connection_failed" in log
+        assert "Traceback" not in log
+
+    def test_the_status_of_an_operation_is_unknown_and_not_404(self, own_stack: Stack) -> None:
+        response = requests.get(f"{own_stack.url}/api/v1/operations/{'a' * 32}", timeout=10)
+        assert response.status_code == 503
+
+    def test_readiness_says_so(self, own_stack: Stack) -> None:
+        response = requests.get(f"{own_stack.url}/readyz", timeout=10)
+        assert response.status_code == 503
+        assert {check["name"]: check["ok"] for check in response.json()["checks"]}["redis"] is False
+        assert requests.get(f"{own_stack.url}/healthz", timeout=10).status_code == 200
+
+
+class TestHostileQueue:
+    """Whoever can write to Redis cannot run code."""
+
+    def test_a_pickle_in_the_queue_is_not_executed(self, stack: Stack, tmp_path: Path) -> None:
+        import pickle
+
+        proof = tmp_path / "executed"
+
+        class Bomb:
+            def __reduce__(self) -> object:
+                return os.system, (f"touch {proof}",)
+
+        with redis.Redis.from_url(stack.redis.url) as client:
+            client.lpush("{crmgate}:huey:queue", pickle.dumps(Bomb()))
+            wait_until("the worker has read it", lambda: client.llen("{crmgate}:huey:queue") == 0)
+        stack.wait_for(stack.submit_queued(person(9)), "delivered")
+        assert not proof.exists()
+
+    def test_nothing_that_waits_in_redis_is_a_pickle(self, stack: Stack) -> None:
+        stack.espocrm.stop()
+        stack.submit(person(10), 202)
+        with redis.Redis.from_url(stack.redis.url) as client:
+            values = list(stored(client))
+        stack.espocrm.start()
+        assert any(b"crmgate.worker.deliver" in value for value in values)
+        assert any(b"test10@example.com" in value for value in values)
+        for value in values:
+            assert value.decode()  # text all through: a pickle of protocol 2 and above begins with the byte 0x80
+
+
+def stored(client: redis.Redis) -> list[bytes]:
+    """Every value that Redis holds."""
+    read = {
+        b"hash": lambda key: client.hvals(key),
+        b"list": lambda key: client.lrange(key, 0, -1),
+        b"zset": lambda key: client.zrange(key, 0, -1),
+        b"string": lambda key: [client.get(key)],
+    }
+    return [value for key in client.scan_iter() for value in read[client.type(key)](key)]  # type: ignore[no-untyped-call,union-attr,index,misc]

@@ -1,0 +1,91 @@
+"""`crmgate dev` as a newcomer runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.processes import Process, free_port, wait_until
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Process]:
+    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / "home"), "LOG_LEVEL": "INFO"}
+    process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
+    process.start()
+    yield process
+    if process.running:
+        process.stop(signal.SIGINT, 15)
+
+
+def announced(dev: Process) -> str:
+    """What `crmgate dev` prints when it is ready."""
+    wait_until("the gateway is ready", lambda: "Ctrl-C stops everything" in dev.output() or not dev.running, 30)
+    assert dev.running, dev.output()
+    return dev.output()
+
+
+def workers(dev: Process) -> list[int]:
+    """The worker processes of this run: those with its port in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environ = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
+        except OSError:
+            continue
+        is_worker = b"huey_consumer" in command and b"crmgate.cli.keep" not in command
+        if is_worker and f"PORT={dev.env['PORT']}".encode() in environ.split(b"\0"):
+            found.append(int(path.name))
+    return found
+
+
+def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> None:
+    text = announced(dev)
+    gateway = f"http://127.0.0.1:{dev.env['PORT']}"
+    page = re.search(r"CRM +(http://\S+)", text)
+    assert page
+    assert f"curl -i {gateway}/api/v1/applications" in text
+
+    body = re.search(r"-d '(\{.*\})'", text)
+    assert body
+    headers = {"Content-Type": "application/json"}
+    first = requests.post(f"{gateway}/api/v1/applications", data=body[1], headers=headers, timeout=10)
+    assert first.status_code == 201
+    assert "Lovelace" in requests.get(page[1], timeout=10).text
+
+    (worker,) = workers(dev)
+    os.kill(worker, signal.SIGKILL)
+    headers["Prefer"] = "respond-async"
+    second = requests.post(f"{gateway}/api/v1/applications", json={"first_name": "Grace", "email": "g@example.com"},
+                           headers={"Prefer": "respond-async"}, timeout=10)  # fmt: skip
+    assert second.status_code == 202
+    location = gateway + second.headers["Location"]
+    wait_until(
+        "the new worker has delivered it", lambda: requests.get(location, timeout=5).json()["status"] == "delivered", 20
+    )
+    assert workers(dev) != [worker]
+
+    assert dev.stop(signal.SIGINT, 15) == 0
+    wait_until("nothing is left running", lambda: not workers(dev))
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{gateway}/healthz", timeout=2)
+    with pytest.raises(requests.ConnectionError):
+        requests.get(page[1], timeout=2)
+
+
+def test_a_bad_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:
+    env = {"CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm", "CRM_TIMEOUT": "soon"}
+    process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
+    process.start()
+    wait_until("it has ended", lambda: not process.running, 20)
+    assert process.popen is not None
+    assert process.popen.returncode == 1
+    assert "CRM_TIMEOUT, got 'soon'" in process.output()
+    assert "started" not in process.output()
