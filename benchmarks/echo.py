@@ -1,0 +1,12 @@
+"""The least that Flask can do with the same request: the yardstick of the throughput benchmark."""
+
+from typing import Any
+
+from flask import Flask, request
+
+app = Flask(__name__)
+
+
+@app.post("/api/v1/applications")
+def echo() -> Any:
+    return request.get_json()

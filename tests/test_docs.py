@@ -1,0 +1,96 @@
+"""The documentation says what the code does: every setting, hook, route, command and error code is in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from flask import Flask
+
+from crmgate import hookspecs, web
+from crmgate.cli import main
+from crmgate.config import CoreSettings
+from crmgate.errors import Code
+from crmgate.plugins import discover
+from crmgate.web import codes
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+EXAMPLE = (ROOT / ".env.example").read_text()
+DEV_SETTINGS = {"PORT", "CRMGATE_HOME"}
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def settings() -> set[str]:
+    plugins = discover(ROOT / "plugins")
+    assert not plugins.quarantined
+    schemas = [CoreSettings, *(provider.Settings for provider in plugins.providers.values())]
+    return {name for schema in schemas for name in schema().fields}
+
+
+@pytest.mark.parametrize("page", generator().pages(), ids=lambda page: page.name)
+def test_tables_are_current(page: Path) -> None:
+    assert page.read_text() == generator().current(page.read_text()), "run `make docs`"
+
+
+def test_every_setting_is_documented_with_its_meaning() -> None:
+    for name in settings() | DEV_SETTINGS:
+        row = re.search(rf"^\| `{name}` \|[^|]*\| *(\S[^|]*)\|", TEXT, re.MULTILINE)
+        assert row, f"{name} is in no table of settings"
+        assert len(row[1].split()) >= 2, f"{name} is not explained"
+
+
+def test_env_example_has_every_setting_and_no_other() -> None:
+    written = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.MULTILINE))
+    overrides = {name for name in written if re.search(r"_(MAP|VALUES)_", name)}
+    assert written - overrides == settings() | DEV_SETTINGS
+
+
+def test_every_hook_is_documented() -> None:
+    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "crmgate_spec")]
+    assert len(hooks) >= 9
+    assert [name for name in hooks if f"### `{name}(" not in TEXT] == []
+
+
+def test_every_route_is_documented() -> None:
+    app = Flask("docs")
+    web.init_app(app)
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint == "static":
+            continue
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            assert f"`{method} {path}`" in TEXT, f"{method} {path} is not documented"
+
+
+def test_every_command_is_documented() -> None:
+    assert [name for name in main.commands if f"`crmgate {name}`" not in TEXT] == []
+
+
+def test_every_error_code_is_documented() -> None:
+    web_codes = {str(code) for kind in vars(codes).values() if _is_codes(kind) for code in kind}
+    assert len(web_codes) > 10
+    assert [code for code in sorted(web_codes | set(Code)) if f"`{code}`" not in TEXT] == []
+
+
+def _is_codes(value: object) -> bool:
+    return isinstance(value, type) and value.__module__ == codes.__name__ and hasattr(value, "__members__")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
