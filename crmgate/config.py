@@ -126,6 +126,16 @@ class CoreSettings(marshmallow.Schema):
         fields.String, "inline", "inline or queued", "Whether the web request tries the CRM at once",
         validate=validate.OneOf(["inline", "queued"]),
     )  # fmt: skip
+    CRM_ON_DUPLICATE = _setting(
+        fields.String, "note", "note, update or create",
+        "What becomes of an application of somebody whose email or phone the CRM knows: a note on that lead that"
+        " changes nothing else, an update of it, or a second lead", validate=validate.OneOf(["note", "update", "create"]),
+    )  # fmt: skip
+    CRM_ON_REJECTED_FIELD = _setting(
+        fields.String, "describe", "describe or dead",
+        "What becomes of a value that the CRM refuses: it is moved into the description, or the operation becomes a"
+        " dead letter", validate=validate.OneOf(["describe", "dead"]),
+    )  # fmt: skip
     CRM_HTTP_HOSTS = _setting(
         Words, LOCAL_HOSTS, "host names, separated by commas", "The hosts to which a CRM's address may use http"
     )
@@ -174,6 +184,8 @@ class Settings:
     inline_budget: float
     retry_delays: tuple[float, ...]
     delivery: str
+    on_duplicate: str
+    on_rejected_field: str
     http_hosts: tuple[str, ...]
     plugins_dir: Path
     plugins_allowed: tuple[str, ...]
@@ -204,6 +216,8 @@ class Settings:
             inline_budget=values["CRM_INLINE_BUDGET"],
             retry_delays=values["CRM_RETRY_DELAYS"],
             delivery=values["CRM_DELIVERY"],
+            on_duplicate=values["CRM_ON_DUPLICATE"],
+            on_rejected_field=values["CRM_ON_REJECTED_FIELD"],
             http_hosts=values["CRM_HTTP_HOSTS"],
             plugins_dir=Path(values["PLUGINS_DIR"]),
             plugins_allowed=values["PLUGINS_ALLOWED"],

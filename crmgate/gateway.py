@@ -139,9 +139,21 @@ class Gateway:
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
             return outcome
         log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", attempt.duration)
-        if delivered and written == "recorded":
-            self._tell("operation_delivered", operation=claim.operation, delivered=delivered)
-        return outcome if written == "recorded" else Outcome(None, written, delivered, error)
+        if written in ("lost", "ended"):
+            return Outcome(None, written, delivered, error)
+        self._announce(claim.operation, outcome, written)
+        return outcome
+
+    def _announce(self, operation: Operation, outcome: Outcome, written: str) -> None:
+        """Tell the listeners what became of an attempt. A pause is told once, however many operations it holds back."""
+        if outcome.delivered:
+            self._tell("operation_delivered", operation=operation, delivered=outcome.delivered)
+        if written == "paused":
+            log.error("provider %s is paused: %s", self.crm.name, outcome.error)
+            self._tell("provider_paused", provider=self.crm.name, error=outcome.error)
+        if written == "recovered":
+            log.warning("provider %s works again", self.crm.name)
+            self._tell("provider_recovered", provider=self.crm.name)
 
     def _send(self, claim: Claim, budget: float) -> tuple[Delivered | None, ProviderError | None]:
         deadline = time.monotonic() + budget

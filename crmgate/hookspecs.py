@@ -12,7 +12,7 @@ from __future__ import annotations
 import pluggy
 
 from crmgate.errors import ProviderError
-from crmgate.model import Activity, Connection, Delivered, Lead, Operation
+from crmgate.model import Activity, Connection, CrmField, Delivered, Lead, Operation, Provision
 
 PROJECT = "crmgate"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -32,10 +32,22 @@ def create_minimal_lead(activity: Activity, operation: Operation) -> Delivered:
 
 
 @hookspec(firstresult=True)
-def find_lead(operation: Operation) -> Delivered | None:
-    """The record that an earlier attempt of `operation` left in the CRM, found by the operation id; None if none did.
+def update_lead(lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+    """Bring a lead up to date with what is known now; what `lead` says nothing about stays as it is in the CRM."""
+    raise NotImplementedError
 
-    Called before a create is tried again whose outcome is not known.
+
+@hookspec(firstresult=True)
+def log_activity(activity: Activity, lead_id: str, operation: Operation) -> Delivered:
+    """Log on a lead what its person did."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def find_lead(operation: Operation) -> Delivered | None:
+    """What an earlier attempt of `operation` left in the CRM, found by the operation id; None if it left nothing.
+
+    Called before an operation is tried again whose outcome is not known.
     """
     raise NotImplementedError
 
@@ -43,6 +55,21 @@ def find_lead(operation: Operation) -> Delivered | None:
 @hookspec(firstresult=True)
 def test_connection() -> Connection:
     """Check address, credentials, rights and configured fields; raise nothing: what fails is a check that is not ok."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def describe_fields() -> tuple[CrmField, ...]:
+    """The mapping beside what the CRM has: one line for each fact that has a field."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def provision(apply: bool) -> Provision:
+    """What setting the CRM up takes: fields, roles, users, keys. Without `apply` nothing is changed.
+
+    Doing it twice changes nothing the second time. Raises `ConfigError` when an administrator's settings are missing.
+    """
     raise NotImplementedError
 
 

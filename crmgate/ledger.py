@@ -122,14 +122,20 @@ class Ledger:
     def record_delivered(
         self, operation_id: str, provider: str, lease: str, attempt: Attempt, delivered: Delivered
     ) -> str:
-        """The CRM confirmed it: what stays is a receipt. `recorded`, or `ended` if that was known already."""
+        """The CRM confirmed it: what stays is a receipt.
+
+        `recorded`; `recovered` if that ended a pause of the provider; `ended` if it was known already.
+        """
         return self._record(operation_id, provider, lease, State.DELIVERED, attempt, delivered=delivered)
 
     def record_waiting(
         self, operation_id: str, provider: str, lease: str, attempt: Attempt, *,
         due: float, look: bool, paused: bool = False, wake: Wakeup | None = None,
     ) -> str:  # fmt: skip
-        """It is tried again at `due`; `paused` holds the whole provider back. `recorded`, `lost` or `ended`."""
+        """It is tried again at `due`; `paused` holds the whole provider back.
+
+        `recorded`, or `paused` if the pause begins with it; `lost` or `ended` if it is no longer the caller's to say.
+        """
         outcome = "paused" if paused else State.WAITING
         return self._record(
             operation_id, provider, lease, outcome, attempt, due=due, alarm=due + ALARM_GRACE, look=look, wake=wake

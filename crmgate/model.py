@@ -157,8 +157,9 @@ class Activity(_Record):
 class Delivered(_Record):
     """A record that the CRM confirmed.
 
-    `adopted` says that it was found rather than made by this attempt; `dropped` names CRM fields that were
-    sent but did not come back.
+    `record_id` is the lead's, also where an activity was logged on it. `adopted` says that it was found rather than
+    made by this attempt; `dropped` names CRM fields that were sent but did not come back; `moved` those whose value the CRM
+    refused, so that it stands in the description instead.
     """
 
     provider: str
@@ -166,6 +167,7 @@ class Delivered(_Record):
     url: str = ""
     adopted: bool = False
     dropped: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,8 @@ class Attempt(_Record):
 class Operation(_Record):
     """One thing to do in the CRM, its payload and its history. Times are seconds since the epoch.
 
-    `due_at` says when a waiting operation is next tried. `provider` is set once a CRM holds its record.
+    `due_at` says when a waiting operation is next tried. `lead_id` is the record that an `update_lead` or a
+    `log_activity` is about, and `provider` the CRM that holds it.
     """
 
     NESTED = MappingProxyType({"attempts": Attempt, "delivered": Delivered})
@@ -204,6 +207,8 @@ class Operation(_Record):
     due_at: float = 0.0
     attempts: tuple[Attempt, ...] = ()
     delivered: Delivered | None = None
+    lead_id: str = ""
+    provider: str = ""
 
     @property
     def tracking_code(self) -> str:
@@ -240,6 +245,38 @@ class Connection(_Record):
     connected: bool
     latency_ms: float
     checks: tuple[Check, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CrmField(_Record):
+    """A line of the mapping beside what the CRM has.
+
+    `problem` is empty when the field is there and takes what is sent; else it says what is wrong and what to do.
+    """
+
+    fact: str
+    name: str
+    type: str = ""
+    options: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(_Record):
+    """One thing that setting a CRM up takes. `done`: it is so already, or was just done."""
+
+    what: str
+    done: bool
+
+
+@dataclass(frozen=True)
+class Provision(_Record):
+    """What it takes to set a CRM up. `settings` are lines for `.env`; they may hold secrets and are shown once."""
+
+    NESTED = MappingProxyType({"steps": Step})
+
+    steps: tuple[Step, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def new_id() -> str:

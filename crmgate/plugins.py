@@ -24,7 +24,7 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import Code, ConfigError, OutcomeUnknown, PluginError, ProviderError, Rejected, Unsupported
 from crmgate.mapping import CUSTOM_PREFIX, mappable
-from crmgate.model import Check, Connection, Delivered, Kind, Operation
+from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Provision
 from crmgate.provider import CRMProvider, time_budget
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 ENTRY_POINT_GROUP = "crmgate.plugins"
 MODULE_PREFIX = "crmgate_plugin_"
 REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
-PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS}
+PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 
 @dataclass
@@ -46,11 +46,16 @@ class Plugins:
     notes: list[str] = field(default_factory=list)
     """What else explains that a plugin is not there: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
 
-    def choose(self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...]) -> Crm:
-        """The provider `name`, configured from `environ`. Raises `ConfigError` if there is none or it cannot start."""
+    def choose(
+        self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...], **policies: str
+    ) -> Crm:
+        """The provider `name`, configured from `environ`. Raises `ConfigError` if there is none or it cannot start.
+
+        `policies` are `on_duplicate` and `on_rejected_field` of `CRMProvider`.
+        """
         if name not in self.providers:
             raise ConfigError([self._not_found(name)])
-        return Crm(self.manager, _start(self.providers[name], environ, timeout, http_hosts))
+        return Crm(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
 
     def _not_found(self, name: str) -> str:
         found = ", ".join(sorted(self.providers)) or "none"
@@ -64,10 +69,11 @@ class Plugins:
 
 
 def _start(
-    chosen: type[CRMProvider], environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...]
-) -> CRMProvider:
+    chosen: type[CRMProvider], environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...],
+    policies: Mapping[str, str],
+) -> CRMProvider:  # fmt: skip
     try:
-        return chosen(environ, timeout=timeout, http_hosts=http_hosts)
+        return chosen(environ, timeout=timeout, http_hosts=http_hosts, **policies)
     except ConfigError:
         raise
     except Exception as error:
@@ -271,14 +277,14 @@ class Crm:
         """Carry an operation out in the CRM within `budget` seconds. Raises `ProviderError`."""
         delivered = self._call(operation.kind, operation, budget)
         if not isinstance(delivered, Delivered):
-            raise self._bug(f"{operation.kind} returned {type(delivered).__name__} instead of Delivered", operation)
+            raise self._bug(f"{operation.kind} returned {type(delivered).__name__} instead of Delivered", operation.id)
         return delivered
 
     def find(self, operation: Operation, budget: float) -> Delivered | None:
         """The record that an earlier attempt left in the CRM, or None. Raises `ProviderError`."""
         found = self._call("find_lead", operation, budget)
         if found is not None and not isinstance(found, Delivered):
-            raise self._bug(f"find_lead returned {type(found).__name__} instead of Delivered or None", operation)
+            raise self._bug(f"find_lead returned {type(found).__name__} instead of Delivered or None", operation.id)
         return found
 
     def test_connection(self, budget: float) -> Connection:
@@ -295,41 +301,70 @@ class Crm:
         checks = tuple(replace(check, detail=self._provider.redact(check.detail)) for check in result.checks)
         return replace(result, checks=checks)
 
+    def describe_fields(self, budget: float) -> tuple[CrmField, ...]:
+        """The mapping beside what the CRM has. Raises `ProviderError`; `Unsupported` where the plugin cannot tell."""
+        described: tuple[CrmField, ...] = self._ask("describe_fields", budget)
+        return described
+
+    def provision(self, budget: float, *, apply: bool) -> Provision:
+        """What setting the CRM up takes; with `apply` it is done. Raises `ProviderError` and `ConfigError`."""
+        provision: Provision = self._ask("provision", budget, apply=apply)
+        return provision
+
+    def _ask(self, hook: str, budget: float, **arguments: Any) -> Any:
+        """Call a hook that is about no operation. Raises `ProviderError` and `ConfigError`."""
+        if not getattr(self._hooks, hook).get_hookimpls():
+            raise Unsupported(f"the plugin has no {hook}", provider=self.name)
+        try:
+            with time_budget(budget):
+                return getattr(self._hooks, hook)(**arguments)
+        except ProviderError as error:
+            failure: ProviderError = self._own(error, "")
+        except ConfigError:
+            raise
+        except Exception as error:
+            failure = self._bug(_where(error, type(self._provider).__module__), "")
+        raise failure
+
     def _failed_test(self, detail: str) -> Connection:
         check = Check("connection", ok=False, detail=self._provider.redact(detail))
         return Connection(self.name, connected=False, latency_ms=0.0, checks=(check,))
 
     def _call(self, hook: str, operation: Operation, budget: float) -> Any:
-        if hook not in HOOKS:
+        if hook not in HOOKS or not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"{hook} is not supported", provider=self.name, operation=operation.id)
         try:
             with time_budget(budget):
                 return getattr(self._hooks, hook)(operation=operation, **_payload(hook, operation))
         except ProviderError as error:
-            failure: ProviderError = self._own(error, operation)
+            failure: ProviderError = self._own(error, operation.id)
         except Exception as error:
             # The exception's own text may hold what the visitor typed: only its type and place are told.
-            failure = self._bug(_where(error, type(self._provider).__module__), operation)
+            failure = self._bug(_where(error, type(self._provider).__module__), operation.id)
         raise failure  # out here: an error raised while another is handled carries that one along
 
-    def _own(self, error: ProviderError, operation: Operation) -> ProviderError:
+    def _own(self, error: ProviderError, operation: str) -> ProviderError:
         """A provider's error, signed, without secrets, and without the exception that made the provider raise it."""
         redact = self._provider.redact
-        error.provider, error.operation = self.name, operation.id
+        error.provider, error.operation = self.name, operation
         error.detail, error.vendor_code = redact(error.detail), redact(error.vendor_code)
         if isinstance(error, Rejected):
             error.fields = {name: redact(told) for name, told in error.fields.items()}
         error.__cause__ = error.__context__ = None
         return error
 
-    def _bug(self, detail: str, operation: Operation) -> OutcomeUnknown:
-        return OutcomeUnknown(detail, code=Code.PLUGIN_BUG, provider=self.name, operation=operation.id)
+    def _bug(self, detail: str, operation: str) -> OutcomeUnknown:
+        return OutcomeUnknown(detail, code=Code.PLUGIN_BUG, provider=self.name, operation=operation)
 
 
 def _payload(hook: str, operation: Operation) -> dict[str, Any]:
     match hook:
         case Kind.CREATE_LEAD:
             return {"lead": operation.lead}
+        case Kind.UPDATE_LEAD:
+            return {"lead": operation.lead, "lead_id": operation.lead_id}
+        case Kind.LOG_ACTIVITY:
+            return {"activity": operation.activity, "lead_id": operation.lead_id}
         case Kind.CREATE_MINIMAL_LEAD:
             return {"activity": operation.activity}
     return {}

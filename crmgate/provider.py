@@ -8,18 +8,21 @@ secrets are settled here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import marshmallow
 from marshmallow import fields, validate
 
-from crmgate.errors import ConfigError
-from crmgate.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
-from crmgate.model import Activity, Lead, Operation
+from crmgate.errors import ConfigError, Rejected
+from crmgate.mapping import FieldMap, Mapped, activity_facts, describe, label, lead_facts, text
+from crmgate.model import Activity, Delivered, Lead, Operation
 from crmgate.transport import Answer, Transport, lost, time_budget
 
+MAX_MOVED = 5
+"""Refused fields that a record may lose to its description; a CRM that refuses more has another trouble."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -61,8 +64,10 @@ class CRMProvider:
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
     def __init__(
-        self, environ: Mapping[str, str], *, timeout: float = 10.0, http_hosts: tuple[str, ...] = LOCAL_HOSTS
-    ) -> None:
+        self, environ: Mapping[str, str], *, timeout: float = 10.0, http_hosts: tuple[str, ...] = LOCAL_HOSTS,
+        on_duplicate: str = "note", on_rejected_field: str = "describe",
+    ) -> None:  # fmt: skip
+        self.on_duplicate, self.on_rejected_field = on_duplicate, on_rejected_field
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
         self.settings = self._load_settings(trimmed, http_hosts, problems)
@@ -101,6 +106,37 @@ class CRMProvider:
     def describe(self, mapped: Mapped, operation: Operation, free_text: str = "") -> str:
         """The text of the record: whatever has no field of its own, labelled."""
         return describe(mapped.rest, operation, free_text)
+
+    def send_describing(
+        self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], *,
+        text_field: str, keep: Collection[str] = (), fallbacks: Mapping[str, Any] | None = None,
+    ) -> Delivered:  # fmt: skip
+        """`send` a record; a value that the CRM refuses moves, labelled, into `text_field`, and it is sent again.
+
+        That costs no attempt. `send` raises `Rejected` with the `fields` by their names in `record`. Those in `keep`
+        never move; `fallbacks` holds what stands in for a field that the CRM requires. After `MAX_MOVED` fields, or
+        with CRM_ON_REJECTED_FIELD=dead, the refusal stands. What moved is named in `Delivered.moved`.
+        """
+        current, moved = dict(record), list[str]()
+        while True:
+            try:
+                delivered = send(current)
+            except Rejected as error:
+                refused = [name for name in error.fields if name in current and name not in {text_field, *keep, *moved}]
+                moved += refused
+                if self.on_rejected_field != "describe" or not refused or len(moved) > MAX_MOVED:
+                    raise
+                current = self._move(current, refused, text_field) | {
+                    name: value for name, value in (fallbacks or {}).items() if name in refused
+                }
+            else:
+                return replace(delivered, moved=tuple(moved)) if moved else delivered
+
+    def _move(self, record: Mapping[str, Any], names: Collection[str], text_field: str) -> dict[str, Any]:
+        facts = {name: fact for fact, name in self.field_map.names.items()}
+        lines = [f"{label(facts.get(name, name))}: {text(record[name])}" for name in names]
+        kept = {name: value for name, value in record.items() if name not in names}
+        return kept | {text_field: "\n".join(filter(None, (*lines, str(record.get(text_field, "")))))}
 
     def redact(self, text: str) -> str:
         """`text` with every secret of the settings replaced, and with the parts of an address that is one."""

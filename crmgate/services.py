@@ -50,7 +50,10 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
 def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
-    crm = plugins.choose(settings.provider, settings.environ, settings.timeout, settings.http_hosts)
+    crm = plugins.choose(
+        settings.provider, settings.environ, settings.timeout, settings.http_hosts,
+        on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
+    )  # fmt: skip
     ledger = Ledger(connect(settings.redis_url, settings.redis_timeout))
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays)
     gateway = Gateway(ledger, crm, plan, wake=wake_message, tell=partial(notify, plugins.manager))

@@ -211,6 +211,7 @@ def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World
     world.crm.answers = [AuthFailed("401"), AuthFailed("401")]
     outcomes = [world.gateway.attempt(operation.id) for operation in operations]
     assert isinstance(outcomes[0].verdict, Pause)
+    assert world.told[-1] == "provider_paused"
     assert {outcome.reason for outcome in outcomes[1:]} == {"paused"}
     assert len(world.crm.calls) == 1
     world.now += 31
@@ -219,6 +220,7 @@ def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World
     world.now += 31
     [world.gateway.attempt(operation.id) for operation in operations]
     assert {world.stored(operation).state for operation in operations} == {State.DELIVERED}
+    assert (world.told.count("provider_paused"), world.told.count("provider_recovered")) == (1, 1)
 
 
 def test_a_paused_provider_is_not_asked_by_the_web_either(world: World) -> None:

@@ -77,9 +77,10 @@ def test_no_key_of_an_unfinished_operation_expires(ledger: Ledger, redis_client:
 def test_every_key_shares_the_hash_tag(ledger: Ledger, redis_client: redis.Redis) -> None:
     accepted = accept(ledger, wake=b"{}")
     claim(ledger, accepted.id)
-    ledger.record_waiting(
-        accepted.id, "espocrm", "L1", FAILED, due=NOW + 5, look=False, paused=True, wake=Wakeup(b"{}", NOW + 5)
-    )
+    wake = Wakeup(b"{}", NOW + 5)
+    ledger.record_waiting(accepted.id, "espocrm", "L1", FAILED, due=NOW + 5, look=False, wake=wake)
+    claim(ledger, accepted.id, "L2", NOW + 5)
+    ledger.record_waiting(accepted.id, "espocrm", "L2", FAILED, due=NOW + 35, look=False, paused=True)
     ledger.beat("w", now=NOW)
     keys = redis_client.keys()
     assert len(keys) == 8

@@ -1,3 +1,4 @@
+-- Answers 'recorded', 'paused' or 'recovered' (recorded, and the provider changed its state), 'lost' or 'ended'.
 -- Write down what became of an attempt, in one step with everything that follows from it.
 -- KEYS: op, due, pause, stats, wake list, wake schedule, held
 -- ARGV: id, lease, outcome (delivered|waiting|dead|paused), attempt, counted, due_at, alarm, look, delivered, receipt ttl,
@@ -23,6 +24,7 @@ if outcome == 'delivered' then
     -- step come back with their own alarms.
     local held = redis.call('ZPOPMIN', KEYS[7], 1000)
     for i = 1, #held, 2 do redis.call('ZADD', KEYS[2], ARGV[13], held[i]) end
+    return 'recovered'
   end
   return 'recorded'
 end
@@ -33,8 +35,8 @@ if outcome == 'dead' then
   redis.call('HSET', op, 'verdict', 'dead')
 elseif outcome == 'paused' then
   redis.call('HSET', op, 'state', 'waiting')
-  redis.call('SET', KEYS[3], ARGV[6])
   redis.call('ZADD', KEYS[7], ARGV[13], ARGV[1])
+  if not redis.call('SET', KEYS[3], ARGV[6], 'GET') then return 'paused' end
 else
   redis.call('HSET', op, 'state', 'waiting', 'due_at', ARGV[6])
 end
