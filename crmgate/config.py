@@ -129,7 +129,8 @@ class CoreSettings(marshmallow.Schema):
     CRM_ON_DUPLICATE = _setting(
         fields.String, "note", "note, update or create",
         "What becomes of an application of somebody whose email or phone the CRM knows: a note on that lead that"
-        " changes nothing else, an update of it, or a second lead", validate=validate.OneOf(["note", "update", "create"]),
+        " changes nothing else, an update of it, or a second lead",
+        validate=validate.OneOf(["note", "update", "create"]),
     )  # fmt: skip
     CRM_ON_REJECTED_FIELD = _setting(
         fields.String, "describe", "describe or dead",

@@ -158,8 +158,8 @@ class Delivered(_Record):
     """A record that the CRM confirmed.
 
     `record_id` is the lead's, also where an activity was logged on it. `adopted` says that it was found rather than
-    made by this attempt; `dropped` names CRM fields that were sent but did not come back; `moved` those whose value the CRM
-    refused, so that it stands in the description instead.
+    made by this attempt; `dropped` names CRM fields that were sent but did not come back; `moved` those whose value
+    the CRM refused, so that it stands in the description instead.
     """
 
     provider: str

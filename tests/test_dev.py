@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import Process, free_port, wait_until
 
 
@@ -78,6 +79,24 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
         requests.get(f"{gateway}/healthz", timeout=2)
     with pytest.raises(requests.ConnectionError):
         requests.get(page[1], timeout=2)
+
+
+def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:
+    """Here a fake EspoCRM, told by the same settings."""
+    with FakeEspoCRM() as crm:
+        env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm"}
+        env |= {"ESPOCRM_URL": crm.url, "ESPOCRM_API_KEY": "KEY-GATEWAY"}
+        process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
+        process.start()
+        try:
+            assert "sandbox" not in announced(process)
+            url = f"http://127.0.0.1:{env['PORT']}/api/v1/applications"
+            assert (
+                requests.post(url, data={"first_name": "Ada", "email": "a@example.com"}, timeout=10).status_code == 201
+            )
+            assert [lead["firstName"] for lead in crm.leads] == ["Ada"]
+        finally:
+            process.stop(signal.SIGINT, 15)
 
 
 def test_a_bad_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:
