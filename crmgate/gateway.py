@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from crmgate.errors import LedgerUnavailable, NotAccepted, OutcomeUnknown, ProviderError
-from crmgate.ledger import Claim, Ledger, NotClaimed, Wakeup
+from crmgate.ledger import Claim, Ledger, NotClaimed, Recipient
 from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
 from crmgate.policy import PROBE_INTERVAL, Dead, Pause, Retry, Verdict, decide
 
@@ -31,6 +31,8 @@ class Crm(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def credentials(self) -> str: ...
     def deliver(self, operation: Operation, budget: float) -> Delivered: ...
     def find(self, operation: Operation, budget: float) -> Delivered | None: ...
 
@@ -59,11 +61,12 @@ class Gateway:
 
     def __init__(
         self, ledger: Ledger, crm: Crm, plan: Plan, *,
-        wake: Callable[[str], bytes], tell: Callable[..., None] = lambda *_, **__: None,
+        tell: Callable[..., None] = lambda *_, **__: None,
         clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.crm, self.plan = ledger, crm, plan
-        self._wake, self._tell, self._clock, self._rng = wake, tell, clock, rng or random.Random()  # noqa: S311
+        self._tell, self._clock, self._rng = tell, clock, rng or random.Random()  # noqa: S311
+        self._to = Recipient(crm.name, crm.credentials)
 
     def submit(self, kind: Kind, payload: dict[str, Any], *, inline: bool) -> Operation:
         """Record an operation and, with `inline`, try the CRM at once within the inline budget.
@@ -92,7 +95,7 @@ class Gateway:
         """Try an operation, if it is due and nobody else has it in hand. Raises `LedgerUnavailable`."""
         seconds = self._lease_seconds(self.plan.worker_budget)
         claim = self.ledger.claim(
-            operation_id, self.crm.name, _lease(), now=self._clock(), seconds=seconds, probe=PROBE_INTERVAL
+            operation_id, self._to, _lease(), now=self._clock(), seconds=seconds, probe=PROBE_INTERVAL
         )
         if isinstance(claim, NotClaimed):
             return Outcome(None, claim.reason)
@@ -110,9 +113,8 @@ class Gateway:
 
     def _accept(self, operation: Operation, lease: str, until: float) -> str:
         """Inline, the alarm waits for the lease to run out; else a worker is woken at once."""
-        wake = b"" if lease else self._wake(operation.id)
         alarm = (until if lease else operation.accepted_at) + LEASE_MARGIN
-        return self.ledger.accept(operation, self.crm.name, alarm=alarm, lease=lease, until=until, wake=wake)
+        return self.ledger.accept(operation, self._to, alarm=alarm, lease=lease, until=until)
 
     def _deliver_unrecorded(self, operation: Operation, started: float) -> Operation:
         """The last resort while Redis is away: only the CRM's own confirmation may be answered with success."""
@@ -164,24 +166,16 @@ class Gateway:
             return None, error
 
     def _write_down(self, claim: Claim, outcome: Outcome, attempt: Attempt, wake: bool) -> str:
-        operation, name = claim.operation.id, self.crm.name
         look = isinstance(outcome.error, OutcomeUnknown) or claim.look_first
-        message = self._wake(operation) if wake else b""
         match outcome.verdict:
             case Retry(at):
-                return self.ledger.record_waiting(
-                    operation, name, claim.lease, attempt, due=at, look=look, wake=Wakeup(message, at)
-                )
+                return self.ledger.record_waiting(claim, self._to, attempt, due=at, look=look, wake=wake)
             case Pause(until):
-                return self.ledger.record_waiting(
-                    operation, name, claim.lease, attempt, due=until, look=look, paused=True
-                )
+                return self.ledger.record_waiting(claim, self._to, attempt, due=until, look=look, paused=True)
             case Dead():
-                return self.ledger.record_dead(
-                    operation, name, claim.lease, attempt, now=self._clock(), look=look, wake=Wakeup(message)
-                )
+                return self.ledger.record_dead(claim, self._to, attempt, now=self._clock(), look=look, wake=wake)
         assert outcome.delivered is not None
-        return self.ledger.record_delivered(operation, name, claim.lease, attempt, outcome.delivered)
+        return self.ledger.record_delivered(claim, self._to, attempt, outcome.delivered)
 
     def _lease_seconds(self, budget: float) -> float:
         return budget + LEASE_MARGIN

@@ -7,8 +7,9 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `op:<id>` | hash: state, payload, attempts, lease; a receipt without personal data for 7 days after delivery |
 | `due` | sorted set: id by the time at which somebody has to look at it again (retry, or lease running out) |
 | `dead` | sorted set: dead letters by the time they became one |
-| `pause:<provider>` | when a provider that refused the credentials is asked again |
+| `pause:<provider>` | hash: when a provider that refused the credentials, or never yet took them, is asked again |
 | `held:<provider>` | sorted set: the operations that such a pause holds back, by the time since when |
+| `verified:<provider>` | a fingerprint of the credentials that worked last |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 
@@ -42,15 +43,17 @@ ALARM_GRACE = 3.0
 """Seconds between the time when Huey should have woken an operation and the alarm for the case that it forgot."""
 SWEEP_LIMIT = 500
 """Wake-ups that may wait in Huey's queue before a sweep adds no more."""
+ANY_ID = "@id@"
+"""Stands for an operation's id in a wake-up that a script writes for several."""
 HEARTBEAT_KEPT = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Wakeup:
-    """A message to the worker, and when it is due (0: now). Losing it costs a delay, never an operation."""
+class Recipient:
+    """A provider and a fingerprint of the credentials in use: others have to prove themselves anew."""
 
-    message: bytes = b""
-    at: float = 0.0
+    provider: str
+    credentials: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why an operation is not to be tried now: `leased`, `early`, `paused`, `exhausted`, `unknown`, or its end."""
+    """Why an operation is not to be tried now: `leased`, `early`, `held`, `exhausted`, `unknown`, or its end."""
 
     reason: str
 
@@ -79,96 +82,85 @@ def connect(url: str, timeout: float = 1.0) -> redis.Redis:
 
 
 class Ledger:
-    """Every method raises `LedgerUnavailable` when Redis does not answer, or refuses."""
+    """Every method raises `LedgerUnavailable` when Redis does not answer, or refuses.
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+    `wake` makes the message that has a worker look at an operation; whoever loses it costs a delay, never an operation.
+    """
+
+    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes]) -> None:
+        self._redis, self._wake = client, wake
         names = ("accept", "claim", "record", "bury", "sweep")
         self._scripts = {name: partial(self._run, self._register(name)) for name in names}
 
-    def accept(
-        self,
-        operation: Operation,
-        provider: str,
-        *,
-        alarm: float,
-        lease: str = "",
-        until: float = 0.0,
-        wake: bytes = b"",
-    ) -> str:
-        """Record a new operation; with `lease` it is the caller's to attempt, if the answer is `leased`.
+    def accept(self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0) -> str:
+        """Record a new operation; with `lease` it is the caller's to attempt if the answer is `leased`, else a worker's.
 
-        `accepted`: recorded. `paused`: recorded, and nothing is sent to this provider for now. `exists`: it was there.
+        `accepted`: recorded. `held`: recorded, and nothing is sent to this provider for now. `exists`: it was there.
         """
-        keys = [_op(operation.id), _key("due"), _key("stats"), WAKE_LIST, _pause(provider), _held(provider)]
-        head = [operation.id, operation.accepted_at, alarm, lease, until, wake]
-        fields = ["kind", operation.kind, "payload", _json(operation.payload), "accepted_at", operation.accepted_at]
+        keys = [
+            _op(operation.id), _key("due"), _key("stats"), WAKE_LIST, _pause(to), _held(to), _verified(to),
+        ]  # fmt: skip
+        wake = b"" if lease else self._wake(operation.id)
+        now = operation.accepted_at
+        head = [operation.id, now, alarm, lease, until, wake, to.credentials]
+        fields = ["kind", operation.kind, "payload", _json(operation.payload), "accepted_at", now]
         answer: bytes = self._scripts["accept"](keys, head + fields)
         return answer.decode()
 
     def claim(
-        self, operation_id: str, provider: str, lease: str, *, now: float, seconds: float, probe: float
+        self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float, probe: float
     ) -> Claim | NotClaimed:
         """Take the lease for `seconds`; `probe` is the wait after which a paused provider is asked again."""
-        keys = [_op(operation_id), _key("due"), _pause(provider), _held(provider)]
+        keys = [_op(operation_id), _key("due"), _pause(to), _held(to), _verified(to)]
         until = now + seconds
-        answer = self._scripts["claim"](keys, [operation_id, now, lease, until, until + ALARM_GRACE, now + probe])
+        arguments = [operation_id, now, lease, until, until + ALARM_GRACE, now + probe, to.credentials]
+        answer = self._scripts["claim"](keys, arguments)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(reason)
         fields = _pairs(answer[2:])
         return Claim(_operation(operation_id, fields), lease, answer[1] == b"1", int(fields.get("counted", 0)))
 
-    def record_delivered(
-        self, operation_id: str, provider: str, lease: str, attempt: Attempt, delivered: Delivered
-    ) -> str:
+    def record_delivered(self, claim: Claim, to: Recipient, attempt: Attempt, delivered: Delivered) -> str:
         """The CRM confirmed it: what stays is a receipt.
 
         `recorded`; `recovered` if that ended a pause of the provider; `ended` if it was known already.
         """
-        return self._record(operation_id, provider, lease, State.DELIVERED, attempt, delivered=delivered)
+        return self._record(claim, to, State.DELIVERED, attempt, delivered=delivered)
 
     def record_waiting(
-        self, operation_id: str, provider: str, lease: str, attempt: Attempt, *,
-        due: float, look: bool, paused: bool = False, wake: Wakeup | None = None,
+        self, claim: Claim, to: Recipient, attempt: Attempt, *,
+        due: float, look: bool, paused: bool = False, wake: bool = False,
     ) -> str:  # fmt: skip
-        """It is tried again at `due`; `paused` holds the whole provider back.
+        """It is tried again at `due`; `paused` holds the whole provider back. With `wake` a worker is scheduled.
 
         `recorded`, or `paused` if the pause begins with it; `lost` or `ended` if it is no longer the caller's to say.
         """
         outcome = "paused" if paused else State.WAITING
-        return self._record(
-            operation_id, provider, lease, outcome, attempt, due=due, alarm=due + ALARM_GRACE, look=look, wake=wake
-        )
+        wake_at = due if wake else None
+        return self._record(claim, to, outcome, attempt, due=due, alarm=due + ALARM_GRACE, look=look, wake_at=wake_at)
 
     def record_dead(
-        self, operation_id: str, provider: str, lease: str, attempt: Attempt, *, now: float, look: bool,
-        wake: Wakeup | None = None,
-    ) -> str:  # fmt: skip
+        self, claim: Claim, to: Recipient, attempt: Attempt, *, now: float, look: bool, wake: bool = False
+    ) -> str:
         """No retry follows. It becomes a dead letter with `bury`; until then its alarm is set."""
-        return self._record(
-            operation_id, provider, lease, State.DEAD, attempt, alarm=now + ALARM_GRACE, look=look, wake=wake
-        )
+        wake_at = 0.0 if wake else None
+        return self._record(claim, to, State.DEAD, attempt, alarm=now + ALARM_GRACE, look=look, wake_at=wake_at)
 
     def _record(
-        self, operation_id: str, provider: str, lease: str, outcome: str, attempt: Attempt, *,
-        due: float = 0.0, alarm: float = 0.0, look: bool = False, delivered: Delivered | None = None,
-        wake: Wakeup | None = None,
+        self, claim: Claim, to: Recipient, outcome: str, attempt: Attempt, *, due: float = 0.0, alarm: float = 0.0,
+        look: bool = False, delivered: Delivered | None = None, wake_at: float | None = None,
     ) -> str:  # fmt: skip
+        operation = claim.operation.id
         keys = [
-            _op(operation_id),
-            _key("due"),
-            _pause(provider),
-            _key("stats"),
-            WAKE_LIST,
-            WAKE_SCHEDULE,
-            _held(provider),
-        ]
+            _op(operation), _key("due"), _pause(to), _key("stats"), WAKE_LIST, WAKE_SCHEDULE, _held(to), _verified(to),
+        ]  # fmt: skip
         receipt = _json(delivered.to_dict()) if delivered else ""
-        wakeup = wake or Wakeup()
+        wake = b"" if wake_at is None else self._wake(operation)
         arguments = [
-            operation_id, lease, outcome, _json(attempt.to_dict()), int(attempt.counted), due, alarm, int(look),
-            receipt, RECEIPT_SECONDS, wakeup.message, wakeup.at, attempt.at + attempt.duration,
+            operation, claim.lease, outcome, _json(attempt.to_dict()), int(attempt.counted), due, alarm, int(look),
+            receipt, RECEIPT_SECONDS, wake, wake_at or 0, attempt.at + attempt.duration, to.credentials,
+            self._wake(ANY_ID),
         ]  # fmt: skip
         answer: bytes = self._scripts["record"](keys, arguments)
         return answer.decode()
@@ -178,12 +170,12 @@ class Ledger:
         keys = [_op(operation_id), _key("due"), _key("dead"), _key("stats")]
         return bool(self._scripts["bury"](keys, [operation_id, now]))
 
-    def sweep(self, *, now: float, again: float, wake: Callable[[str], bytes], limit: int = SWEEP_LIMIT) -> int:
+    def sweep(self, *, now: float, again: float, limit: int = SWEEP_LIMIT) -> int:
         """Wake the operations whose alarm has gone off, at most until `limit` wake-ups wait; how many were woken.
 
         Each of them is woken anew at the time `again` if it still waits then.
         """
-        return int(self._scripts["sweep"]([_key("due"), WAKE_LIST], [now, again, limit, wake("@id@")]))
+        return int(self._scripts["sweep"]([_key("due"), WAKE_LIST], [now, again, limit, self._wake(ANY_ID)]))
 
     def get(self, operation_id: str) -> Operation | None:
         """The operation or its receipt; None if there is none (any more)."""
@@ -210,9 +202,10 @@ class Ledger:
         return counted | {"waiting": waiting, "dead_letters": dead, "queued": queued}
 
     def paused_until(self, provider: str) -> float:
-        """When a paused provider is asked again; 0 if it is not paused."""
+        """When a provider that refused the credentials is asked again; 0 if it is not paused."""
         with _translated():
-            return float(self._redis.get(_pause(provider)) or 0)
+            refused, until = self._redis.hmget(_pause(Recipient(provider)), ["refused", "until"])
+        return float(until or 0) if refused else 0.0
 
     def beat(self, worker: str, *, now: float) -> None:
         """Say that `worker` is alive."""
@@ -263,12 +256,16 @@ def _op(operation_id: str) -> str:
     return f"{PREFIX}op:{operation_id}"
 
 
-def _pause(provider: str) -> str:
-    return f"{PREFIX}pause:{provider}"
+def _pause(to: Recipient) -> str:
+    return f"{PREFIX}pause:{to.provider}"
 
 
-def _held(provider: str) -> str:
-    return f"{PREFIX}held:{provider}"
+def _held(to: Recipient) -> str:
+    return f"{PREFIX}held:{to.provider}"
+
+
+def _verified(to: Recipient) -> str:
+    return f"{PREFIX}verified:{to.provider}"
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -17,17 +17,19 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
 from crmgate import hookspecs
 from crmgate.errors import Code, ConfigError, OutcomeUnknown, PluginError, ProviderError, Rejected, Unsupported
+from crmgate.listener import Listener
 from crmgate.mapping import CUSTOM_PREFIX, mappable
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Provision
 from crmgate.provider import CRMProvider, time_budget
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "crmgate.plugins"
 MODULE_PREFIX = "crmgate_plugin_"
@@ -37,11 +39,15 @@ PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 @dataclass
 class Plugins:
-    """What was found: provider classes by name, the files they came from, and the files set aside with the reason."""
+    """What was found: provider classes by name, the files they came from, and the files set aside with the reason.
+
+    `listeners` are the classes of listeners by file and name; listeners without a class are in the manager already.
+    """
 
     manager: pluggy.PluginManager
     providers: dict[str, type[CRMProvider]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    listeners: dict[str, type[Listener]] = field(default_factory=dict)
     quarantined: list[PluginError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What else explains that a plugin is not there: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
@@ -56,6 +62,21 @@ class Plugins:
         if name not in self.providers:
             raise ConfigError([self._not_found(name)])
         return Crm(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
+
+    def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
+        """Start every listener that has settings. Raises `ConfigError` with the problems of all, and then starts none."""
+        started, problems = dict[str, Listener](), list[str]()
+        for name, listener in self.listeners.items():
+            try:
+                started[name] = listener(environ, http_hosts=http_hosts)
+            except ConfigError as error:
+                problems += error.problems
+            except Exception as error:
+                problems.append(f"{name}: the listener failed to start: {_where(error, listener.__module__)}.")
+        if problems:
+            raise ConfigError(problems)
+        for name, made in started.items():
+            self.manager.register(made, name=name)
 
     def _not_found(self, name: str) -> str:
         found = ", ".join(sorted(self.providers)) or "none"
@@ -182,10 +203,10 @@ def _import_failure(where: str, error: BaseException) -> PluginError:
 
 def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
     """Check a module's hooks and take it in, whole or not at all. Raises `PluginError`."""
-    classes = list({id(value): value for value in vars(module).values() if _is_provider(value, module)}.values())
+    classes, listeners = _classes(module, CRMProvider), _classes(module, Listener)
     listens = bool(_hooks(module))
-    if not classes and not listens:
-        remedy = "Add a subclass of CRMProvider, or functions marked @hookimpl."
+    if not classes and not listeners and not listens:
+        remedy = "Add a subclass of CRMProvider or Listener, or functions marked @hookimpl."
         raise PluginError(source, "it implements nothing.", remedy)
     if stray := PROVIDER_HOOKS & _hooks(module).keys():
         remedy = "Make it a method of a subclass of CRMProvider."
@@ -194,18 +215,25 @@ def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
     for candidate in classes:
         _check_provider(source, candidate, taken)
         taken[candidate.name] = source
+    for listener in listeners:
+        _check_listener(source, listener)
     _check_hooks(source, module)
     if listens:
         _register(plugins.manager, source, module)
     plugins.files |= taken
     plugins.providers |= {candidate.name: candidate for candidate in classes}
+    plugins.listeners |= {f"{source}:{listener.__name__}": listener for listener in listeners}
 
 
-def _is_provider(value: object, module: ModuleType) -> bool:
-    """Whether it is a provider of this module or its package, and no base class: those begin with an underscore."""
-    if not isinstance(value, type) or not issubclass(value, CRMProvider) or value.__name__.startswith("_"):
-        return False
-    return value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}.")
+def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
+    """The subclasses of `base` in this module or its package, without those that begin with an underscore."""
+    found = {
+        id(value): value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and not value.__name__.startswith("_")
+        if f"{value.__module__}.".startswith(f"{module.__name__}.")
+    }
+    return list(found.values())
 
 
 def _register(manager: pluggy.PluginManager, source: str, module: ModuleType) -> None:
@@ -255,6 +283,16 @@ def _check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str
         raise PluginError(source, reason, f"Facts that exist: {', '.join(mappable())}.")
 
 
+def _check_listener(source: str, listener: type[Listener]) -> None:
+    _check_hooks(source, listener)
+    hooks, where = _hooks(listener).keys(), listener.__name__
+    if stray := PROVIDER_HOOKS & hooks:
+        reason = f"{min(stray)} of {where} is never called: {where} is a listener."
+        raise PluginError(source, reason, "Make it a method of a subclass of CRMProvider.")
+    if not hooks:
+        raise PluginError(source, f"{where} implements no hook.", "Mark its hooks @hookimpl.")
+
+
 class Crm:
     """Calls the hooks of one provider, inside a time budget, with every error turned into a `ProviderError`.
 
@@ -272,6 +310,11 @@ class Crm:
         if manager.has_plugin(listener):
             manager.unregister(name=listener)
         manager.register(provider, name=listener)
+
+    @property
+    def credentials(self) -> str:
+        """A fingerprint of the settings, from which they cannot be told: it changes when they do."""
+        return self._provider.fingerprint()
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
         """Carry an operation out in the CRM within `budget` seconds. Raises `ProviderError`."""

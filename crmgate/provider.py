@@ -7,6 +7,8 @@ secrets are settled here.
 
 from __future__ import annotations
 
+import hashlib
+import json as jsonlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -77,6 +79,11 @@ class CRMProvider:
         secrets = filter(None, (self.settings.get(name) for name in secret_names(self.Settings)))
         self._secrets = sorted({form for value in secrets for form in _forms(str(value))}, key=len, reverse=True)
         self._transport = Transport(timeout)
+
+    def fingerprint(self) -> str:
+        """A short digest of the settings: whether credentials that worked are still the same, without keeping them."""
+        told = jsonlib.dumps(self.settings, sort_keys=True, default=str)
+        return hashlib.sha256(f"crmgate:{self.name}:{told}".encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"

@@ -13,6 +13,8 @@ from crmgate.ledger import Ledger, connect
 from crmgate.plugins import Crm, Plugins, discover, notify
 from crmgate.wakeups import wake_message
 
+NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
+
 
 @dataclass(frozen=True)
 class Services:
@@ -36,27 +38,46 @@ def start(environ: Mapping[str, str] | None = None) -> Services:
 
 
 def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What the chosen plugin has against its settings, as far as that can be told beside other problems."""
-    chosen = {name: environ[name] for name in ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR") if name in environ}
+    """What the chosen plugin and the listeners have against their settings, as far as that can be told."""
+    chosen = {name: environ[name] for name in NEEDED_BY_PLUGINS if environ.get(name, "").strip()}
+    settings = replace(Settings.load({"CRM_PROVIDER": "none"} | chosen), environ=environ)
+    plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     try:
-        settings = replace(Settings.load(chosen), environ=environ)
-        plugins = discover(settings.plugins_dir)
-        plugins.choose(settings.provider, environ, settings.timeout, settings.http_hosts)
+        if "CRM_PROVIDER" in chosen:
+            _start(plugins, settings)
+        else:
+            plugins.listen(environ, settings.http_hosts)
     except ConfigError as error:
         return error.problems
     return ()
 
 
+def _start(plugins: Plugins, settings: Settings) -> Crm:
+    """The chosen provider, with the listeners at work. Raises `ConfigError` with the problems of them all."""
+    problems: list[str] = []
+    try:
+        crm = plugins.choose(
+            settings.provider, settings.environ, settings.timeout, settings.http_hosts,
+            on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
+        )  # fmt: skip
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        plugins.listen(settings.environ, settings.http_hosts)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return crm
+
+
 def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
-    crm = plugins.choose(
-        settings.provider, settings.environ, settings.timeout, settings.http_hosts,
-        on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
-    )  # fmt: skip
-    ledger = Ledger(connect(settings.redis_url, settings.redis_timeout))
+    crm = _start(plugins, settings)
+    ledger = Ledger(connect(settings.redis_url, settings.redis_timeout), wake_message)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays)
-    gateway = Gateway(ledger, crm, plan, wake=wake_message, tell=partial(notify, plugins.manager))
+    gateway = Gateway(ledger, crm, plan, tell=partial(notify, plugins.manager))
     return Services(settings, plugins, crm, ledger, gateway)
 
 

@@ -28,7 +28,7 @@ from crmgate.errors import ConfigError, LedgerUnavailable
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.policy import Dead, Retry
 from crmgate.services import Services, start
-from crmgate.wakeups import JsonSerializer, wake_message
+from crmgate.wakeups import JsonSerializer
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class Pulse:
             try:
                 now = time.time()
                 ledger.beat(self.name, now=now)
-                if woken := ledger.sweep(now=now, again=now + SWEEP_AGAIN, wake=wake_message):
+                if woken := ledger.sweep(now=now, again=now + SWEEP_AGAIN):
                     log.info("woke %d operations that were due", woken)
             except LedgerUnavailable as error:
                 log.warning("the ledger is unavailable (%s)", error)

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from crmgate.ledger import Ledger, connect
+from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
 
 
@@ -30,5 +31,5 @@ def redis_client(redis_process: RedisProcess) -> Iterator[redis.Redis]:
 @pytest.fixture
 def ledger(redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Ledger]:
     client = connect(redis_process.url)
-    yield Ledger(client)
+    yield Ledger(client, wake_message)
     client.close()

@@ -35,6 +35,7 @@ class ScriptedCrm:
     """Answers each call with the next of `answers`; an exception is raised, "ok" makes a record."""
 
     name = "scripted"
+    credentials = "c1"
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
@@ -62,7 +63,7 @@ class World:
         self.crm = ScriptedCrm()
         self.told: list[str] = []
         self.gateway = Gateway(
-            ledger, self.crm, PLAN, wake=wake_message, clock=lambda: self.now, rng=random.Random(7),
+            ledger, self.crm, PLAN, clock=lambda: self.now, rng=random.Random(7),
             tell=lambda hook, **_: self.told.append(hook),
         )  # fmt: skip
 
@@ -91,7 +92,7 @@ def world(ledger: Ledger) -> World:
 @pytest.fixture
 def away() -> World:
     """A gateway whose Redis does not answer."""
-    return World(Ledger(connect("redis://127.0.0.1:1/0", 0.2)))
+    return World(Ledger(connect("redis://127.0.0.1:1/0", 0.2), wake_message))
 
 
 def down() -> Unavailable:
@@ -212,7 +213,7 @@ def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World
     outcomes = [world.gateway.attempt(operation.id) for operation in operations]
     assert isinstance(outcomes[0].verdict, Pause)
     assert world.told[-1] == "provider_paused"
-    assert {outcome.reason for outcome in outcomes[1:]} == {"paused"}
+    assert {outcome.reason for outcome in outcomes[1:]} == {"held"}
     assert len(world.crm.calls) == 1
     world.now += 31
     [world.gateway.attempt(operation.id) for operation in operations]
@@ -233,6 +234,13 @@ def test_a_paused_provider_is_not_asked_by_the_web_either(world: World) -> None:
     assert len(world.crm.calls) == 1, "the probe is the worker's"
     assert isinstance(world.gateway.attempt(operations[5].id).verdict, Done)
     assert world.submit(inline=True).state == State.DELIVERED
+
+
+def test_an_outage_at_the_first_contact_delays_nobody(world: World) -> None:
+    world.crm.answers = [down()]
+    first, second = world.submit(), world.submit()
+    assert isinstance(world.gateway.attempt(first.id).verdict, Retry)
+    assert isinstance(world.gateway.attempt(second.id).verdict, Done)
 
 
 def test_without_redis_a_confirmed_delivery_is_a_success(away: World, caplog: pytest.LogCaptureFixture) -> None:
@@ -262,7 +270,7 @@ def test_a_worker_without_redis_does_not_pretend(away: World) -> None:
 
 
 def test_redis_lost_after_the_crm_confirmed_is_still_a_success(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    broken = Ledger(connect("redis://127.0.0.1:1/0", 0.2))
+    broken = Ledger(connect("redis://127.0.0.1:1/0", 0.2), wake_message)
     good = world.gateway.ledger
 
     def lose_redis() -> None:

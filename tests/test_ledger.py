@@ -17,7 +17,7 @@ from crmgate.ledger import (
     Claim,
     Ledger,
     NotClaimed,
-    Wakeup,
+    Recipient,
     connect,
 )
 from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
@@ -27,6 +27,7 @@ from tests.processes import RedisProcess
 NOW = 1_800_000_000.0
 FAILED = Attempt(NOW, 0.5, "espocrm", "failed", "timeout")
 WELL = Attempt(NOW, 0.5, "espocrm", "delivered")
+ESPO, BITRIX = Recipient("espocrm", "c1"), Recipient("bitrix", "c1")
 RECORD = Delivered("espocrm", "6b03", "https://crm.example.com/#Lead/view/6b03")
 
 
@@ -37,12 +38,25 @@ def operation(**changes: object) -> Operation:
 
 def accept(ledger: Ledger, **options: object) -> Operation:
     accepted = operation()
-    assert ledger.accept(accepted, "espocrm", **({"alarm": NOW} | options)) != "exists"  # type: ignore[arg-type]
+    assert ledger.accept(accepted, ESPO, **({"alarm": NOW} | options)) != "exists"  # type: ignore[arg-type]
     return accepted
 
 
 def claim(ledger: Ledger, operation_id: str, lease: str = "L1", now: float = NOW) -> Claim | NotClaimed:
-    return ledger.claim(operation_id, "espocrm", lease, now=now, seconds=20, probe=30)
+    return ledger.claim(operation_id, ESPO, lease, now=now, seconds=20, probe=30)
+
+
+def lease(operation: Operation, token: str) -> Claim:
+    """The lease that an earlier claim got."""
+    return Claim(operation, token, look_first=False, counted=0)
+
+
+def verify(ledger: Ledger) -> None:
+    """Let the credentials in use prove themselves: those that never worked are tried by one operation at a time."""
+    for to in (ESPO, BITRIX):
+        first = operation()
+        ledger.accept(first, to, alarm=NOW, lease="V", until=NOW + 8)
+        ledger.record_delivered(lease(first, "V"), to, WELL, RECORD)
 
 
 def alarm(client: redis.Redis, operation_id: str) -> float | None:
@@ -51,7 +65,7 @@ def alarm(client: redis.Redis, operation_id: str) -> float | None:
 
 def test_accepting_twice_keeps_the_first(ledger: Ledger) -> None:
     first = accept(ledger)
-    assert ledger.accept(replace(first, payload={"first_name": "Other"}), "espocrm", alarm=NOW) == "exists"
+    assert ledger.accept(replace(first, payload={"first_name": "Other"}), ESPO, alarm=NOW) == "exists"
     assert ledger.get(first.id) == first
     assert ledger.stats()["accepted"] == 1
 
@@ -63,24 +77,23 @@ def test_accepted_operation_can_be_read_back_whole(ledger: Ledger) -> None:
 
 def test_accept_wakes_a_worker_in_the_same_step(ledger: Ledger, redis_client: redis.Redis) -> None:
     accepted = operation()
-    assert ledger.accept(accepted, "espocrm", alarm=NOW, wake=wake_message(accepted.id)) == "accepted"
+    assert ledger.accept(accepted, ESPO, alarm=NOW) == "accepted"
     assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(accepted.id)]
 
 
 def test_no_key_of_an_unfinished_operation_expires(ledger: Ledger, redis_client: redis.Redis) -> None:
     accepted = accept(ledger)
     claim(ledger, accepted.id)
-    ledger.record_waiting(accepted.id, "espocrm", "L1", FAILED, due=NOW + 5, look=False)
+    ledger.record_waiting(lease(accepted, "L1"), ESPO, FAILED, due=NOW + 5, look=False)
     assert {key: redis_client.ttl(key) for key in redis_client.scan_iter()} == dict.fromkeys(redis_client.keys(), -1)
 
 
 def test_every_key_shares_the_hash_tag(ledger: Ledger, redis_client: redis.Redis) -> None:
-    accepted = accept(ledger, wake=b"{}")
+    accepted = accept(ledger)
     claim(ledger, accepted.id)
-    wake = Wakeup(b"{}", NOW + 5)
-    ledger.record_waiting(accepted.id, "espocrm", "L1", FAILED, due=NOW + 5, look=False, wake=wake)
+    ledger.record_waiting(lease(accepted, "L1"), ESPO, FAILED, due=NOW + 5, look=False, wake=True)
     claim(ledger, accepted.id, "L2", NOW + 5)
-    ledger.record_waiting(accepted.id, "espocrm", "L2", FAILED, due=NOW + 35, look=False, paused=True)
+    ledger.record_waiting(lease(accepted, "L2"), ESPO, FAILED, due=NOW + 35, look=False, paused=True)
     ledger.beat("w", now=NOW)
     keys = redis_client.keys()
     assert len(keys) == 8
@@ -135,8 +148,8 @@ def test_the_holder_of_a_lost_lease_cannot_report_a_failure(ledger: Ledger) -> N
     accepted = accept(ledger)
     claim(ledger, accepted.id, "L1")
     claim(ledger, accepted.id, "L2", NOW + 21)
-    assert ledger.record_waiting(accepted.id, "espocrm", "L1", FAILED, due=NOW + 99, look=False) == "lost"
-    assert ledger.record_dead(accepted.id, "espocrm", "L1", FAILED, now=NOW, look=False) == "lost"
+    assert ledger.record_waiting(lease(accepted, "L1"), ESPO, FAILED, due=NOW + 99, look=False) == "lost"
+    assert ledger.record_dead(lease(accepted, "L1"), ESPO, FAILED, now=NOW, look=False) == "lost"
     stored = ledger.get(accepted.id)
     assert stored is not None
     assert (stored.state, stored.attempts) == (State.DELIVERING, ())
@@ -146,8 +159,8 @@ def test_what_the_crm_confirmed_counts_whoever_holds_the_lease(ledger: Ledger) -
     accepted = accept(ledger)
     claim(ledger, accepted.id, "L1")
     claim(ledger, accepted.id, "L2", NOW + 21)
-    assert ledger.record_delivered(accepted.id, "espocrm", "L1", WELL, RECORD) == "recorded"
-    assert ledger.record_delivered(accepted.id, "espocrm", "L2", WELL, RECORD) == "ended"
+    assert ledger.record_delivered(lease(accepted, "L1"), ESPO, WELL, RECORD) == "recorded"
+    assert ledger.record_delivered(lease(accepted, "L2"), ESPO, WELL, RECORD) == "ended"
     assert ledger.stats()["delivered"] == 1
 
 
@@ -156,7 +169,7 @@ def test_a_delivered_operation_leaves_a_receipt_without_personal_data(
 ) -> None:
     accepted = accept(ledger)
     claim(ledger, accepted.id)
-    ledger.record_delivered(accepted.id, "espocrm", "L1", WELL, RECORD)
+    ledger.record_delivered(lease(accepted, "L1"), ESPO, WELL, RECORD)
     receipt = ledger.get(accepted.id)
     assert receipt is not None
     assert (receipt.state, receipt.delivered, receipt.attempts, receipt.payload) == ("delivered", RECORD, (WELL,), {})
@@ -170,7 +183,7 @@ def test_a_delivered_operation_leaves_a_receipt_without_personal_data(
 def test_a_waiting_operation_is_claimed_when_due_and_not_before(ledger: Ledger, redis_client: redis.Redis) -> None:
     accepted = accept(ledger)
     claim(ledger, accepted.id)
-    ledger.record_waiting(accepted.id, "espocrm", "L1", FAILED, due=NOW + 5, look=True)
+    ledger.record_waiting(lease(accepted, "L1"), ESPO, FAILED, due=NOW + 5, look=True)
     assert alarm(redis_client, accepted.id) == NOW + 5 + ALARM_GRACE
     assert claim(ledger, accepted.id, "L2", NOW + 4.9) == NotClaimed("early")
     again = claim(ledger, accepted.id, "L2", NOW + 5)
@@ -183,7 +196,7 @@ def test_a_failed_inline_attempt_schedules_its_retry_in_the_same_step(
 ) -> None:
     accepted = accept(ledger, lease="WEB", until=NOW + 8)
     message = wake_message(accepted.id)
-    ledger.record_waiting(accepted.id, "espocrm", "WEB", FAILED, due=NOW + 1, look=False, wake=Wakeup(message, NOW + 1))
+    ledger.record_waiting(lease(accepted, "WEB"), ESPO, FAILED, due=NOW + 1, look=False, wake=True)
     assert redis_client.zrange(WAKE_SCHEDULE, 0, -1, withscores=True) == [(message, NOW + 1)]
 
 
@@ -191,7 +204,7 @@ def test_only_an_operation_whose_attempt_decided_so_becomes_a_dead_letter(ledger
     accepted = accept(ledger)
     assert not ledger.bury(accepted.id, now=NOW)
     claim(ledger, accepted.id)
-    ledger.record_dead(accepted.id, "espocrm", "L1", FAILED, now=NOW, look=False)
+    ledger.record_dead(lease(accepted, "L1"), ESPO, FAILED, now=NOW, look=False)
     assert claim(ledger, accepted.id, "L2") == NotClaimed("exhausted")
     assert ledger.bury(accepted.id, now=NOW)
     assert not ledger.bury(accepted.id, now=NOW)
@@ -210,12 +223,12 @@ def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: 
     first, second, third = (accept(ledger) for _ in range(3))
     claim(ledger, first.id)
     refused = replace(FAILED, code="bad_credentials", counted=False)
-    ledger.record_waiting(first.id, "espocrm", "L1", refused, due=NOW + 30, look=False, paused=True)
-    assert claim(ledger, second.id, "L2", NOW + 1) == NotClaimed("paused")
+    ledger.record_waiting(lease(first, "L1"), ESPO, refused, due=NOW + 30, look=False, paused=True)
+    assert claim(ledger, second.id, "L2", NOW + 1) == NotClaimed("held")
     assert ledger.paused_until("espocrm") == NOW + 30
     assert isinstance(claim(ledger, second.id, "L2", NOW + 31), Claim)
-    assert claim(ledger, third.id, "L3", NOW + 31) == NotClaimed("paused")
-    ledger.record_delivered(second.id, "espocrm", "L2", WELL, RECORD)
+    assert claim(ledger, third.id, "L3", NOW + 31) == NotClaimed("held")
+    ledger.record_delivered(lease(second, "L2"), ESPO, WELL, RECORD)
     assert ledger.paused_until("espocrm") == 0
     assert alarm(redis_client, third.id) == pytest.approx(NOW + 0.5), "what was held back is due at once"
     assert isinstance(claim(ledger, third.id, "L3", NOW + 31), Claim)
@@ -227,19 +240,50 @@ def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: 
 def test_nobody_gets_the_lease_of_what_is_accepted_during_a_pause(ledger: Ledger, redis_client: redis.Redis) -> None:
     first, second = accept(ledger), operation()
     claim(ledger, first.id)
-    ledger.record_waiting(first.id, "espocrm", "L1", FAILED, due=NOW + 30, look=False, paused=True)
-    assert ledger.accept(second, "espocrm", alarm=NOW, lease="WEB", until=NOW + 8) == "paused"
+    ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
+    assert ledger.accept(second, ESPO, alarm=NOW, lease="WEB", until=NOW + 8) == "held"
     stored = ledger.get(second.id)
     assert stored is not None
     assert (stored.state, alarm(redis_client, second.id)) == (State.WAITING, NOW + 30)
-    assert ledger.accept(operation(), "bitrix", alarm=NOW, lease="WEB", until=NOW + 8) == "leased"
+    assert ledger.accept(operation(), BITRIX, alarm=NOW, lease="WEB", until=NOW + 8) == "leased"
+
+
+def test_credentials_that_never_worked_are_tried_by_one_at_a_time(ledger: Ledger, redis_client: redis.Redis) -> None:
+    first, second, third = (accept(ledger) for _ in range(3))
+    assert isinstance(claim(ledger, first.id, "L1"), Claim)
+    assert claim(ledger, second.id, "L2") == NotClaimed("held")
+    web = operation()
+    assert ledger.accept(web, ESPO, alarm=NOW, lease="WEB", until=NOW + 8) == "held"
+    redis_client.delete(WAKE_LIST)
+    assert ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 5, look=False) == "recorded"
+    assert set(redis_client.lrange(WAKE_LIST, 0, -1)) == {wake_message(second.id), wake_message(web.id)}
+    assert isinstance(claim(ledger, second.id, "L2"), Claim), "an outage says nothing about the credentials"
+    assert claim(ledger, third.id, "L3") == NotClaimed("held")
+    ledger.record_delivered(lease(second, "L2"), ESPO, WELL, RECORD)
+    assert isinstance(claim(ledger, third.id, "L3"), Claim)
+    assert isinstance(claim(ledger, web.id, "L4"), Claim), "credentials that worked are used by all at once"
+
+
+def test_other_credentials_have_to_prove_themselves_anew(ledger: Ledger) -> None:
+    verify(ledger)
+    changed = Recipient("espocrm", "c2")
+    first, second = accept(ledger), accept(ledger)
+    assert isinstance(ledger.claim(first.id, changed, "L1", now=NOW, seconds=20, probe=30), Claim)
+    assert ledger.claim(second.id, changed, "L2", now=NOW, seconds=20, probe=30) == NotClaimed("held")
+
+
+def test_a_trial_that_nobody_finished_holds_the_others_for_its_lease_only(ledger: Ledger) -> None:
+    first, second = accept(ledger), accept(ledger)
+    claim(ledger, first.id, "L1")
+    assert claim(ledger, second.id, "L2", NOW + 19) == NotClaimed("held")
+    assert isinstance(claim(ledger, second.id, "L2", NOW + 21), Claim)
 
 
 def test_a_pause_concerns_its_provider_only(ledger: Ledger) -> None:
     first, second = accept(ledger), accept(ledger)
     claim(ledger, first.id)
-    ledger.record_waiting(first.id, "espocrm", "L1", FAILED, due=NOW + 30, look=False, paused=True)
-    assert isinstance(ledger.claim(second.id, "bitrix", "L2", now=NOW, seconds=20, probe=30), Claim)
+    ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
+    assert isinstance(ledger.claim(second.id, BITRIX, "L2", now=NOW, seconds=20, probe=30), Claim)
 
 
 def test_an_unknown_operation_is_not_claimed_and_leaves_no_alarm(ledger: Ledger, redis_client: redis.Redis) -> None:
@@ -250,8 +294,9 @@ def test_an_unknown_operation_is_not_claimed_and_leaves_no_alarm(ledger: Ledger,
 
 def test_the_sweep_wakes_what_is_due_once_a_round(ledger: Ledger, redis_client: redis.Redis) -> None:
     due, later = accept(ledger, alarm=NOW - 1), accept(ledger, alarm=NOW + 10)
-    assert ledger.sweep(now=NOW, again=NOW + 30, wake=wake_message) == 1
-    assert ledger.sweep(now=NOW, again=NOW + 30, wake=wake_message) == 0
+    redis_client.delete(WAKE_LIST)
+    assert ledger.sweep(now=NOW, again=NOW + 30) == 1
+    assert ledger.sweep(now=NOW, again=NOW + 30) == 0
     assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(due.id)]
     assert (alarm(redis_client, due.id), alarm(redis_client, later.id)) == (NOW + 30, NOW + 10)
 
@@ -259,10 +304,11 @@ def test_the_sweep_wakes_what_is_due_once_a_round(ledger: Ledger, redis_client: 
 def test_the_sweep_does_not_pile_wakeups_up(ledger: Ledger, redis_client: redis.Redis) -> None:
     for _ in range(5):
         accept(ledger)
-    assert ledger.sweep(now=NOW, again=NOW + 30, wake=wake_message, limit=3) == 3
-    assert ledger.sweep(now=NOW, again=NOW + 30, wake=wake_message, limit=3) == 0
     redis_client.delete(WAKE_LIST)
-    assert ledger.sweep(now=NOW, again=NOW + 30, wake=wake_message, limit=3) == 2
+    assert ledger.sweep(now=NOW, again=NOW + 30, limit=3) == 3
+    assert ledger.sweep(now=NOW, again=NOW + 30, limit=3) == 0
+    redis_client.delete(WAKE_LIST)
+    assert ledger.sweep(now=NOW, again=NOW + 30, limit=3) == 2
 
 
 def test_many_attempts_keep_the_first_and_the_last(ledger: Ledger) -> None:
@@ -270,7 +316,7 @@ def test_many_attempts_keep_the_first_and_the_last(ledger: Ledger) -> None:
     for number in range(120):
         assert isinstance(claim(ledger, accepted.id, f"L{number}", NOW + number), Claim)
         attempt = replace(FAILED, at=float(number), counted=False)
-        ledger.record_waiting(accepted.id, "espocrm", f"L{number}", attempt, due=NOW + number + 1, look=False)
+        ledger.record_waiting(lease(accepted, f"L{number}"), ESPO, attempt, due=NOW + number + 1, look=False)
     stored = ledger.get(accepted.id)
     assert stored is not None
     times = [attempt.at for attempt in stored.attempts]
@@ -286,9 +332,9 @@ def test_workers_are_seen_while_they_beat(ledger: Ledger) -> None:
 
 
 def test_a_redis_that_is_away_is_told_without_the_payload(redis_process: RedisProcess) -> None:
-    ledger = Ledger(connect("redis://127.0.0.1:1/0", 0.2))
+    ledger = Ledger(connect("redis://127.0.0.1:1/0", 0.2), wake_message)
     with pytest.raises(LedgerUnavailable) as caught:
-        ledger.accept(operation(), "espocrm", alarm=NOW)
+        ledger.accept(operation(), ESPO, alarm=NOW)
     assert "canary" not in repr(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__

@@ -1,5 +1,5 @@
 -- Take the lease on an operation that may be tried now.
--- KEYS: op, due, pause, held   ARGV: id, now, lease, lease_until, alarm, next probe
+-- KEYS: op, due, pause, held, verified   ARGV: id, now, lease, lease_until, alarm, next probe, credentials
 -- Answers {'claimed', 0|1 (look in the CRM first), field, value ...} or {reason}.
 local op = KEYS[1]
 local state = redis.call('HGET', op, 'state')
@@ -17,15 +17,17 @@ if due > now then
   redis.call('ZADD', KEYS[2], due, ARGV[1])
   return {'early'}
 end
-local probe = tonumber(redis.call('GET', KEYS[3]) or '0')
-if probe > now then
+local probe = redis.call('HGET', KEYS[3], 'until')
+if probe and tonumber(probe) > now and lease ~= ARGV[3] then
   redis.call('HSET', op, 'state', 'waiting')
   redis.call('ZADD', KEYS[4], now, ARGV[1])
   redis.call('ZADD', KEYS[2], probe, ARGV[1])
-  return {'paused'}
+  return {'held'}
 end
--- A paused provider lets one operation through as the probe; the others wait for what becomes of it.
-if probe > 0 then redis.call('SET', KEYS[3], ARGV[6]) end
+-- This operation is the probe of a paused provider, or of credentials that never worked: the others wait for what
+-- becomes of it.
+if redis.call('HGET', KEYS[3], 'refused') == '1' then redis.call('HSET', KEYS[3], 'until', ARGV[6])
+elseif probe or redis.call('GET', KEYS[5]) ~= ARGV[7] then redis.call('HSET', KEYS[3], 'until', ARGV[4]) end
 local look = redis.call('HGET', op, 'look') or '0'
 if lease and lease ~= '' then look = '1' end  -- somebody held it and never said what became of it
 redis.call('HSET', op, 'state', 'delivering', 'lease', ARGV[3], 'lease_until', ARGV[4], 'look', look)

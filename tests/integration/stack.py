@@ -11,6 +11,7 @@ from crmgate.ledger import Ledger, connect
 from crmgate.model import Operation
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
+from crmgate.wakeups import wake_message
 from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 API_KEY = "KEY-GATEWAY"
@@ -34,7 +35,7 @@ class Stack:
             "CRM_INLINE_BUDGET": "1.5",
             "CRM_TIMEOUT": "4",
         } | settings
-        self.ledger = Ledger(connect(self.redis.url))
+        self.ledger = Ledger(connect(self.redis.url), wake_message)
         self.web: Process = gunicorn(folder, self.env)
         self.worker: Process = huey_worker(folder, self.env)
 
@@ -98,14 +99,17 @@ class Stack:
         return operation
 
     def wait_for(self, operation_id: str, state: str, seconds: float = 15.0) -> Operation:
-        wait_until(f"operation is {state}", lambda: self.operation(operation_id).state == state, seconds)
-        return self.operation(operation_id)
+        ends = {state, "dead"}
+        wait_until(f"operation is {state}", lambda: self.operation(operation_id).state in ends, seconds)
+        operation = self.operation(operation_id)
+        assert operation.state == state, f"{operation.state}: {operation.attempts}"
+        return operation
 
     def _web_answers(self) -> bool:
         assert self.web.running, self.web.output()[-3000:]
         try:
             return requests.get(f"{self.url}/healthz", timeout=2).status_code == 200
-        except requests.ConnectionError:
+        except requests.RequestException:
             return False
 
 

@@ -1,0 +1,94 @@
+"""Once in effect: lost answers, missing fields and refused values cost neither a lead nor make a second one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crmgate.model import Kind, Lead, Operation, new_id
+from crmgate.plugins import discover
+from crmgate.testing.espocrm import CUSTOM_FIELDS, FakeEspoCRM
+from tests.integration.stack import API_KEY, Stack
+from tests.integration.test_samples import SAMPLES, found, leads_by_id, typed
+
+CREATES = {"espocrm": r"/Lead\?", "bitrix": r"crm\.item\.add"}
+
+
+def deliver_all(stack: Stack) -> list[Operation]:
+    """Every sample, eight at a time, until each is delivered."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(stack.post, SAMPLES))
+    assert {answer.status_code for answer in answers} <= {201, 202}
+    return [stack.wait_for(answer.json()["id"], "delivered", 90) for answer in answers]
+
+
+def lost_values(stack: Stack, operations: list[Operation]) -> dict[int, list[str]]:
+    """What the samples hold and their leads do not, by the number of the sample."""
+    leads = leads_by_id(stack)
+    records = [operation.delivered.record_id for operation in operations if operation.delivered]
+    pairs = enumerate(zip(SAMPLES, records, strict=True))
+    missing = ((n, [v for v in typed(sample) if not found(v, leads[record])]) for n, (sample, record) in pairs)
+    return {number: values for number, values in missing if values}
+
+
+@pytest.fixture(params=["espocrm", "bitrix"])
+def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
+    with Stack(tmp_path, request.param) as running:
+        yield running.start()
+
+
+def test_lost_answers_make_no_second_lead(stack: Stack) -> None:
+    stack.fake.fail("drop", when="after", every=3, method="POST", path=CREATES[stack.env["CRM_PROVIDER"]])
+    operations = deliver_all(stack)
+    assert len(leads_by_id(stack)) == 300
+    assert lost_values(stack, operations) == {}
+    adopted = [operation for operation in operations if operation.delivered and operation.delivered.adopted]
+    assert len(adopted) >= 90, "every third answer was lost"
+
+
+def test_a_crm_without_the_fields_and_options_gets_every_lead(tmp_path: Path) -> None:
+    with Stack(tmp_path) as stack:
+        for name in ("referralCodeC", "languageC", "fieldOfStudyC"):
+            stack.espocrm.remove_field(name)
+        stack.espocrm.set_options("userTypeC", [""])
+        stack.espocrm.set_options("source", ["", "Call"])
+        stack.start()
+        operations = deliver_all(stack)
+        assert len(stack.espocrm.leads) == 300
+        assert lost_values(stack, operations) == {}
+        crm = discover(Path("plugins")).choose("espocrm", stack.env, 10, ("127.0.0.1",))
+        problems = {line.name: line.problem for line in crm.describe_fields(10) if line.problem}
+        assert problems.keys() == {"referralCodeC", "languageC", "fieldOfStudyC", "userTypeC", "source"}
+        assert "student" in problems["userTypeC"]
+
+
+def test_a_wrong_key_is_refused_once_however_many_wait(tmp_path: Path) -> None:
+    with Stack(tmp_path, ESPOCRM_API_KEY="outdated") as stack:
+        stack.start()
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(stack.post, SAMPLES[:100]))
+        assert {answer.status_code for answer in answers} == {202}
+        refused = [request for request in stack.espocrm.requests if request.header("X-Api-Key") == "outdated"]
+        assert len(refused) == 1
+
+
+def test_a_thousand_creates_with_one_operation_id_make_one_lead() -> None:
+    with FakeEspoCRM(api_key=API_KEY) as fake:
+        assert any(field == "crmgateOperationIdC" for field in CUSTOM_FIELDS)
+        fake.configure({"race_window": 0.002})
+        settings = {"ESPOCRM_URL": fake.url, "ESPOCRM_API_KEY": API_KEY}
+        crm = discover(Path("plugins")).choose("espocrm", settings, 20, ("127.0.0.1",))
+        lead = Lead(first_name="Ada", last_name="Lovelace", email="ada@example.com")
+        operation = Operation(new_id(), Kind.CREATE_LEAD, lead.to_dict(), 0.0)
+
+        def create(_: Any) -> str:
+            return crm.deliver(operation, 30).record_id
+
+        with ThreadPoolExecutor(32) as pool:
+            records = set(pool.map(create, range(1000)))
+        assert len(records) == 1
+        assert len(fake.leads) == 1
