@@ -60,6 +60,14 @@ class LedgerUnavailable(CrmgateError):
     """Redis did not take or give a record. Whether a write arrived is not known."""
 
 
+class KeyReused(CrmgateError):
+    """An idempotency key came a second time, with another submission."""
+
+
+class StillRunning(CrmgateError):
+    """An idempotency key came a second time while its first request is still being answered."""
+
+
 class NotAccepted(CrmgateError):
     """A submission could be neither recorded nor delivered. `retry_after` is in seconds."""
 

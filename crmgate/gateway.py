@@ -7,6 +7,8 @@ operation is found again by its alarm.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import random
 import time
@@ -15,13 +17,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from crmgate.errors import LedgerUnavailable, NotAccepted, OutcomeUnknown, ProviderError
-from crmgate.ledger import Claim, Ledger, NotClaimed, Recipient
+from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, OutcomeUnknown, ProviderError, StillRunning
+from crmgate.ledger import Claim, Ledger, NotClaimed, Once, Recipient
 from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
 from crmgate.policy import PROBE_INTERVAL, Dead, Pause, Retry, Verdict, decide
 
 log = logging.getLogger(__name__)
 
+KEY_SECONDS = 24 * 3600
+"""How long an idempotency key is remembered."""
 LEASE_MARGIN = 5.0
 """Seconds between the end of an attempt's time budget and the end of its lease."""
 
@@ -68,11 +72,15 @@ class Gateway:
         self._tell, self._clock, self._rng = tell, clock, rng or random.Random()  # noqa: S311
         self._to = Recipient(crm.name, crm.credentials)
 
-    def submit(self, kind: Kind, payload: dict[str, Any], *, inline: bool) -> Operation:
+    def submit(
+        self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0
+    ) -> Operation:
         """Record an operation and, with `inline`, try the CRM at once within the inline budget.
 
-        The operation returned is `delivered`, or waits for the worker. Raises `NotAccepted` when it is recorded nowhere
-        and the CRM did not confirm it either.
+        The operation returned is `delivered`, or waits for the worker. With an idempotency `key` that was used before
+        it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
+        within `repeats` seconds is the same submission (a double click). Raises `NotAccepted` when it is recorded
+        nowhere and the CRM did not confirm it either.
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
@@ -80,10 +88,12 @@ class Gateway:
             (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
         )
         try:
-            accepted = self._accept(operation, lease, until)
+            accepted, known = self._accept(operation, lease, until, _once(operation, key, repeats))
         except LedgerUnavailable as error:
             log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
             return self._deliver_unrecorded(operation, started)
+        if known != operation.id:
+            return self._again(accepted, known, strict=bool(key))
         self._tell("operation_accepted", operation=operation)
         if accepted != "leased":
             return operation
@@ -111,10 +121,20 @@ class Gateway:
             self._tell("operation_dead", operation=operation)
         return True
 
-    def _accept(self, operation: Operation, lease: str, until: float) -> str:
+    def _again(self, what: str, operation_id: str, *, strict: bool) -> Operation:
+        """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
+        if what == "conflict":
+            raise KeyReused
+        if what == "running" and strict:
+            raise StillRunning
+        earlier = self.ledger.get(operation_id)
+        assert earlier is not None, "the script has just seen it"
+        return earlier
+
+    def _accept(self, operation: Operation, lease: str, until: float, once: Once | None) -> tuple[str, str]:
         """Inline, the alarm waits for the lease to run out; else a worker is woken at once."""
         alarm = (until if lease else operation.accepted_at) + LEASE_MARGIN
-        return self.ledger.accept(operation, self._to, alarm=alarm, lease=lease, until=until)
+        return self.ledger.accept(operation, self._to, alarm=alarm, lease=lease, until=until, once=once)
 
     def _deliver_unrecorded(self, operation: Operation, started: float) -> Operation:
         """The last resort while Redis is away: only the CRM's own confirmation may be answered with success."""
@@ -182,6 +202,19 @@ class Gateway:
 
     def _budget_left(self, started: float) -> float:
         return max(self.plan.inline_budget - (time.monotonic() - started), 0.0)
+
+
+def _once(operation: Operation, key: str, repeats: float) -> Once | None:
+    """How a submission is known again: by its key for a day, else by its content for `repeats` seconds."""
+    content = json.dumps([operation.kind, operation.payload], sort_keys=True, ensure_ascii=False)
+    digest = _digest(content)
+    if key:
+        return Once(_digest(f"key {key}"), digest, KEY_SECONDS)
+    return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _lease() -> str:

@@ -10,6 +10,7 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `pause:<provider>` | hash: when a provider that refused the credentials, or never yet took them, is asked again |
 | `held:<provider>` | sorted set: the operations that such a pause holds back, by the time since when |
 | `verified:<provider>` | a fingerprint of the credentials that worked last |
+| `idem:<key>` | string: operation and digest of the submission that came with an idempotency key; 24 hours |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 
@@ -57,6 +58,15 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """An idempotency key (a digest of it), a digest of what came with it, and the seconds that both are remembered."""
+
+    key: str
+    digest: str
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """The lease on an operation. `look_first` says that an earlier attempt may have reached the CRM."""
 
@@ -92,20 +102,27 @@ class Ledger:
         names = ("accept", "claim", "record", "bury", "sweep")
         self._scripts = {name: partial(self._run, self._register(name)) for name in names}
 
-    def accept(self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0) -> str:
-        """Record a new operation; with `lease` it is the caller's to attempt if the answer is `leased`, else a worker's.
+    def accept(
+        self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
+        once: Once | None = None,
+    ) -> tuple[str, str]:  # fmt: skip
+        """Record a new operation; with `lease` it is the caller's if the answer is `leased`, else a worker's.
 
-        `accepted`: recorded. `held`: recorded, and nothing is sent to this provider for now. `exists`: it was there.
+        Answers what became of it, and the id of the operation that stands for it. `accepted`: recorded. `held`:
+        recorded, and nothing is sent to this provider for now. `exists`: it was there. For an idempotency key that was
+        used before: `replay`, `running` while its first request still is, `conflict` if it came with something else.
         """
         keys = [
             _op(operation.id), _key("due"), _key("stats"), WAKE_LIST, _pause(to), _held(to), _verified(to),
+            _key(f"idem:{once.key if once else ''}"),
         ]  # fmt: skip
         wake = b"" if lease else self._wake(operation.id)
         now = operation.accepted_at
-        head = [operation.id, now, alarm, lease, until, wake, to.credentials]
+        digest, seconds = (once.digest, once.seconds) if once else ("", 0)
+        head = [operation.id, now, alarm, lease, until, wake, to.credentials, digest, seconds, _op("")]
         fields = ["kind", operation.kind, "payload", _json(operation.payload), "accepted_at", now]
-        answer: bytes = self._scripts["accept"](keys, head + fields)
-        return answer.decode()
+        what, known = self._scripts["accept"](keys, head + fields)
+        return what.decode(), known.decode()
 
     def claim(
         self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float, probe: float

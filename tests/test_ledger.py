@@ -38,7 +38,7 @@ def operation(**changes: object) -> Operation:
 
 def accept(ledger: Ledger, **options: object) -> Operation:
     accepted = operation()
-    assert ledger.accept(accepted, ESPO, **({"alarm": NOW} | options)) != "exists"  # type: ignore[arg-type]
+    assert ledger.accept(accepted, ESPO, **({"alarm": NOW} | options))[0] != "exists"  # type: ignore[arg-type]
     return accepted
 
 
@@ -65,7 +65,7 @@ def alarm(client: redis.Redis, operation_id: str) -> float | None:
 
 def test_accepting_twice_keeps_the_first(ledger: Ledger) -> None:
     first = accept(ledger)
-    assert ledger.accept(replace(first, payload={"first_name": "Other"}), ESPO, alarm=NOW) == "exists"
+    assert ledger.accept(replace(first, payload={"first_name": "Other"}), ESPO, alarm=NOW)[0] == "exists"
     assert ledger.get(first.id) == first
     assert ledger.stats()["accepted"] == 1
 
@@ -77,7 +77,7 @@ def test_accepted_operation_can_be_read_back_whole(ledger: Ledger) -> None:
 
 def test_accept_wakes_a_worker_in_the_same_step(ledger: Ledger, redis_client: redis.Redis) -> None:
     accepted = operation()
-    assert ledger.accept(accepted, ESPO, alarm=NOW) == "accepted"
+    assert ledger.accept(accepted, ESPO, alarm=NOW)[0] == "accepted"
     assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(accepted.id)]
 
 
@@ -241,11 +241,11 @@ def test_nobody_gets_the_lease_of_what_is_accepted_during_a_pause(ledger: Ledger
     first, second = accept(ledger), operation()
     claim(ledger, first.id)
     ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
-    assert ledger.accept(second, ESPO, alarm=NOW, lease="WEB", until=NOW + 8) == "held"
+    assert ledger.accept(second, ESPO, alarm=NOW, lease="WEB", until=NOW + 8)[0] == "held"
     stored = ledger.get(second.id)
     assert stored is not None
     assert (stored.state, alarm(redis_client, second.id)) == (State.WAITING, NOW + 30)
-    assert ledger.accept(operation(), BITRIX, alarm=NOW, lease="WEB", until=NOW + 8) == "leased"
+    assert ledger.accept(operation(), BITRIX, alarm=NOW, lease="WEB", until=NOW + 8)[0] == "leased"
 
 
 def test_credentials_that_never_worked_are_tried_by_one_at_a_time(ledger: Ledger, redis_client: redis.Redis) -> None:
@@ -253,7 +253,7 @@ def test_credentials_that_never_worked_are_tried_by_one_at_a_time(ledger: Ledger
     assert isinstance(claim(ledger, first.id, "L1"), Claim)
     assert claim(ledger, second.id, "L2") == NotClaimed("held")
     web = operation()
-    assert ledger.accept(web, ESPO, alarm=NOW, lease="WEB", until=NOW + 8) == "held"
+    assert ledger.accept(web, ESPO, alarm=NOW, lease="WEB", until=NOW + 8)[0] == "held"
     redis_client.delete(WAKE_LIST)
     assert ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 5, look=False) == "recorded"
     assert set(redis_client.lrange(WAKE_LIST, 0, -1)) == {wake_message(second.id), wake_message(web.id)}

@@ -27,7 +27,7 @@ if ARGV[5] == '1' then redis.call('HINCRBY', op, 'counted', 1) end
 local paused = redis.call('HGET', KEYS[3], 'refused') == '1'
 if outcome == 'delivered' then
   redis.call('HSET', op, 'state', 'delivered', 'delivered', ARGV[9])
-  redis.call('HDEL', op, 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict')
+  redis.call('HDEL', op, 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline')
   redis.call('EXPIRE', op, ARGV[10])
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HINCRBY', KEYS[4], 'delivered', 1)

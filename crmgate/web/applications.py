@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -9,14 +10,21 @@ from flask import Blueprint, Response, jsonify, redirect, request, url_for
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
+from crmgate.errors import KeyReused, StillRunning
 from crmgate.model import Kind, Operation, State
 from crmgate.web.body import read_body
+from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
 from crmgate.web.pages import FORM_TYPES, page, wants_page
-from crmgate.web.problems import FieldError, InvalidBody
+from crmgate.web.problems import FieldError, InvalidBody, Problem
 from crmgate.web.receipts import receipt
 from crmgate.web.schemas import FieldWarning, Parsed, parse_application
 from crmgate.web.services import services
+
+DOUBLE_CLICK = 60.0
+"""Seconds in which the same body from the same session, sent without a key, is the same submission."""
+MAX_KEY = 255
+KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}")
 
 blueprint = Blueprint("applications", __name__, url_prefix="/api/v1/applications")
 
@@ -30,11 +38,33 @@ def create() -> BaseResponse:
     parsed = _parse(raw, settings.default_phone_region, errors)
     asynchronous = _prefers_async()
     inline = not asynchronous and settings.delivery != "queued"
-    operation = services().gateway.submit(Kind.CREATE_LEAD, parsed.lead.to_dict(), inline=inline)
+    operation = _submit(parsed, inline)
     response = redirect(goal, 303) if goal else _answer(operation, parsed.warnings)
     if asynchronous:
         response.headers["Preference-Applied"] = "respond-async"
     return response
+
+
+def _submit(parsed: Parsed, inline: bool) -> Operation:
+    """Hand the submission over; the same `Idempotency-Key`, or a double click without one, gets the same operation."""
+    key, payload = _idempotency_key(), parsed.lead.to_dict()
+    try:
+        return services().gateway.submit(Kind.CREATE_LEAD, payload, inline=inline, key=key, repeats=DOUBLE_CLICK)
+    except KeyReused:
+        detail = "Nothing was stored. A key belongs to one submission: make a new one for another."
+        raise Problem(ProblemCode.IDEMPOTENCY_KEY_REUSED, detail) from None
+    except StillRunning:
+        detail = "Send it again in a moment to get its answer."
+        raise Problem(ProblemCode.STILL_RUNNING, detail, headers={"Retry-After": "1"}) from None
+
+
+def _idempotency_key() -> str:
+    """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if key and not KEY.fullmatch(key):
+        detail = f"It takes 1 to {MAX_KEY} printable ASCII characters, such as a UUID."
+        raise Problem(ProblemCode.INVALID_IDEMPOTENCY_KEY, detail)
+    return key
 
 
 def _parse(raw: dict[str, object], region: str, errors: Sequence[FieldError]) -> Parsed:

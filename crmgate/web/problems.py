@@ -22,7 +22,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 10
 """Seconds to wait when Redis does not answer."""
 # 400 and 422 stand for more than one thing: those are raised as a `Problem` that says which.
-_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 422)}
+_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 409, 422)}
 
 log = logging.getLogger(__name__)
 

@@ -46,7 +46,9 @@ class StandInGateway:
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
 
-    def submit(self, kind: Kind, payload: dict[str, Any], *, inline: bool) -> Operation:
+    def submit(
+        self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0
+    ) -> Operation:
         if self.error is not None:
             raise self.error
         self.submitted.append((kind, payload, inline))
