@@ -64,7 +64,7 @@ class Plugins:
         return Crm(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
 
     def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
-        """Start every listener that has settings. Raises `ConfigError` with the problems of all, and then starts none."""
+        """Start the listeners that are classes. Raises `ConfigError` with the problems of all; then none is started."""
         started, problems = dict[str, Listener](), list[str]()
         for name, listener in self.listeners.items():
             try:

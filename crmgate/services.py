@@ -44,7 +44,7 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     try:
         if "CRM_PROVIDER" in chosen:
-            _start(plugins, settings)
+            _start_plugins(plugins, settings)
         else:
             plugins.listen(environ, settings.http_hosts)
     except ConfigError as error:
@@ -52,7 +52,7 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def _start(plugins: Plugins, settings: Settings) -> Crm:
+def _start_plugins(plugins: Plugins, settings: Settings) -> Crm:
     """The chosen provider, with the listeners at work. Raises `ConfigError` with the problems of them all."""
     problems: list[str] = []
     try:
@@ -74,7 +74,7 @@ def _start(plugins: Plugins, settings: Settings) -> Crm:
 def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
-    crm = _start(plugins, settings)
+    crm = _start_plugins(plugins, settings)
     ledger = Ledger(connect(settings.redis_url, settings.redis_timeout), wake_message)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays)
     gateway = Gateway(ledger, crm, plan, tell=partial(notify, plugins.manager))

@@ -6,6 +6,7 @@ A table stands between `<!-- from the code: NAME -->` and `<!-- end -->`; `tests
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import re
@@ -20,11 +21,26 @@ from crmgate import hookspecs
 from crmgate.config import CoreSettings
 from crmgate.errors import Code, ProviderError
 from crmgate.mapping import LABELS, SILENT
-from crmgate.plugins import discover
+from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, Plugins, discover
+from crmgate.sandbox.page import MODES
 from crmgate.web import codes
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+FEATURES = {
+    "detects_duplicates": "knows a person again by email or phone (`CRM_ON_DUPLICATE`)",
+    "moves_refused_fields": "moves a refused value into the description (`CRM_ON_REJECTED_FIELD`)",
+    "unique_key": "can refuse a second record of the same operation by itself",
+}
+"""What `capabilities` may name beside hooks, in words."""
+
+
+@functools.cache
+def shipped(name: str = "") -> Plugins:
+    """The plugins that come with crmgate, or one of them."""
+    return discover(DOCS.parent / "plugins", (name,) if name else ())
 
 
 def core_settings() -> Iterator[str]:
@@ -32,11 +48,47 @@ def core_settings() -> Iterator[str]:
 
 
 def plugin_settings() -> Iterator[str]:
-    for name, provider in sorted(discover(DOCS.parent / "plugins").providers.items()):
+    for name, provider in sorted(shipped().providers.items()):
         yield f"### {provider.label} (`CRM_PROVIDER={name}`)"
         yield ""
         yield from settings_table(provider.Settings)
         yield ""
+
+
+def listener_settings() -> Iterator[str]:
+    for where, listener in sorted(shipped().listeners.items()):
+        yield f"### {listener.label or listener.__name__} (`plugins/{Path(where.rpartition(':')[0]).name}`)"
+        yield ""
+        yield from settings_table(listener.Settings)
+        yield ""
+
+
+def alert_settings() -> Iterator[str]:
+    [listener] = shipped("alerts").listeners.values()
+    yield from settings_table(listener.Settings)
+
+
+def sandbox_settings() -> Iterator[str]:
+    yield from settings_table(shipped("sandbox").providers["sandbox"].Settings)
+
+
+def sandbox_modes() -> Iterator[str]:
+    yield "| `mode` | button | what it does |"
+    yield "|---|---|---|"
+    for mode, (title, what) in MODES.items():
+        yield f"| `{mode}` | {title} | {what} |"
+
+
+def matrix() -> Iterator[str]:
+    """Provider by capability: hooks that may be left out first, in the order of their specification."""
+    crms = [provider for _, provider in sorted(shipped().providers.items())]
+    hooks = [name for name in vars(hookspecs) if name in PROVIDER_HOOKS and name not in REQUIRED_HOOKS]
+    features = {name for crm in crms for name in crm.capabilities} - PROVIDER_HOOKS
+    yield f"| | {' | '.join(crm.label for crm in crms)} |"
+    yield f"|---|{':-:|' * len(crms)}"
+    for name in [*hooks, *sorted(features)]:
+        words = f": {FEATURES[name]}" if name in FEATURES else ""
+        yield f"| `{name}`{words} | {' | '.join('yes' if name in crm.capabilities else '' for crm in crms)} |"
 
 
 def settings_table(schema: type[marshmallow.Schema]) -> Iterator[str]:
@@ -110,6 +162,11 @@ def meanings(kind: type) -> dict[str, str]:
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "core_settings": core_settings,
     "plugin_settings": plugin_settings,
+    "listener_settings": listener_settings,
+    "alert_settings": alert_settings,
+    "sandbox_settings": sandbox_settings,
+    "sandbox_modes": sandbox_modes,
+    "matrix": matrix,
     "hooks": hooks,
     "errors": errors,
     "facts": facts,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +16,11 @@ from crmgate import hookspecs, web
 from crmgate.cli import main
 from crmgate.config import CoreSettings
 from crmgate.errors import Code
-from crmgate.plugins import discover
+from crmgate.model import Operation, new_id
+from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, discover, notify
+from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -36,7 +41,8 @@ def generator() -> ModuleType:
 def settings() -> set[str]:
     plugins = discover(ROOT / "plugins")
     assert not plugins.quarantined
-    schemas = [CoreSettings, *(provider.Settings for provider in plugins.providers.values())]
+    plugged = (*plugins.providers.values(), *plugins.listeners.values())
+    schemas = [CoreSettings, *(plugin.Settings for plugin in plugged)]
     return {name for schema in schemas for name in schema().fields}
 
 
@@ -58,10 +64,39 @@ def test_env_example_has_every_setting_and_no_other() -> None:
     assert written - overrides == settings() | DEV_SETTINGS
 
 
-def test_every_hook_is_documented() -> None:
-    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "crmgate_spec")]
+def test_every_hook_is_documented_with_its_signature() -> None:
+    page = (ROOT / "docs" / "plugins" / "README.md").read_text()
+    hooks = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "crmgate_spec")}
     assert len(hooks) >= 9
-    assert [name for name in hooks if f"### `{name}(" not in TEXT] == []
+    for name, function in hooks.items():
+        heading = re.search(rf"^### `{name}\((.*?)\) -> (.+)`$", page, re.MULTILINE)
+        assert heading, f"{name} is not documented"
+        arguments = [argument.partition(":")[0] for argument in heading[1].split(", ") if argument]
+        assert arguments == list(inspect.signature(function).parameters)
+        assert heading[2] == function.__annotations__["return"]
+
+
+def test_every_capability_is_explained_and_in_the_matrix() -> None:
+    page = (ROOT / "docs" / "plugins" / "README.md").read_text()
+    plugins = discover(ROOT / "plugins")
+    features = {name for crm in plugins.providers.values() for name in crm.capabilities} - PROVIDER_HOOKS
+    assert features <= generator().FEATURES.keys()
+    for name in features | PROVIDER_HOOKS - set(REQUIRED_HOOKS):
+        assert re.search(rf"^\| `{name}`", page, re.MULTILINE), f"{name} is not in the matrix"
+
+
+def test_the_listener_of_the_overview_loads(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "plugins" / "README.md").read_text()
+    [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "pager.py").write_text(block)
+    plugins = discover(tmp_path)
+    assert not plugins.quarantined
+    with FakeEspoCRM() as server:
+        plugins.listen({"PAGER_URL": server.url}, ("127.0.0.1",))
+        operation = Operation(new_id(), "create_lead", {}, 0.0)
+        notify(plugins.manager, "operation_dead", operation=operation)
+        [request] = wait_until("the call", lambda: server.requests)
+    assert json.loads(request.body) == {"operation": operation.id}
 
 
 def test_every_route_is_documented() -> None:
@@ -94,3 +129,22 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_headings_find_them(page: Path) -> None:
+    for target, heading in re.findall(r"\]\(([\w./-]*\.md)?#([^)\s]+)\)", page.read_text()):
+        titles = re.findall(r"^#+ (.+)$", (page.parent / target if target else page).read_text(), re.MULTILINE)
+        names = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+        assert heading in names, f"{page.name}: {target}#{heading}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, open_ends = set[Path](), [ROOT / "README.md"]
+    while open_ends:
+        page = open_ends.pop()
+        reached.add(page)
+        links = re.findall(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)", page.read_text())
+        targets = {(page.parent / link).resolve() for link in links if "://" not in link}
+        open_ends += [target for target in targets - reached if target.exists()]
+    assert [page for page in PAGES if page.resolve() not in reached] == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from crmgate import __version__
+from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
+from crmgate.cli.plugins import plugins
 
 
 @click.group()
@@ -14,4 +16,6 @@ def main() -> None:
     """A gateway between a website and its CRM."""
 
 
+main.add_command(crm)
 main.add_command(dev)
+main.add_command(plugins)

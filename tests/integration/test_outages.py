@@ -76,13 +76,26 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     assert f"dead letter: operation {operation_id}" in stack.worker.output()
 
 
-def test_a_refused_lead_is_a_dead_letter_at_once(stack: Stack) -> None:
+def test_a_lead_that_no_retry_can_mend_is_a_dead_letter_at_once(own_stack: Stack) -> None:
+    own_stack.env["CRM_ON_REJECTED_FIELD"] = "dead"
+    stack = started(own_stack)
     stack.espocrm.set_options("userTypeC", ["", "parent"])
     operation_id = stack.submit(person(5, user_preferences={"user_type": "student"}), 202)
     letter = stack.wait_for(operation_id, "dead")
-    stack.espocrm.set_options("userTypeC", ["", "student", "parent"])
     assert [(attempt.code, attempt.status) for attempt in letter.attempts] == [("invalid_value", 400)]
     assert "userTypeC" in letter.attempts[0].detail
+
+
+def test_a_refused_value_does_not_cost_a_lead(stack: Stack) -> None:
+    stack.espocrm.set_options("userTypeC", ["", "parent"])
+    operation_id = stack.submit(person(6, user_preferences={"user_type": "student"}), 201)
+    stack.espocrm.set_options("userTypeC", ["", "student", "parent"])
+    operation = stack.operation(operation_id)
+    assert operation.delivered is not None
+    assert operation.delivered.moved == ("userTypeC",)
+    assert counted(operation) == ["delivered"]
+    (lead,) = [lead for lead in leads(stack) if lead["id"] == operation.delivered.record_id]
+    assert "User type: student" in str(lead["description"])
 
 
 def test_waiting_operations_survive_redis_and_the_worker(own_stack: Stack) -> None:

@@ -82,9 +82,13 @@ def portal() -> Iterator[FakeBitrix24]:
 def connect(portal: FakeBitrix24) -> Connect:
     """The plugin, loaded and called as the gateway does; `settings` are further environment variables."""
 
-    def configured(timeout: float = 5.0, **settings: str) -> Crm:
+    def configured(
+        timeout: float = 5.0, on_duplicate: str = "note", on_rejected_field: str = "describe", **settings: str
+    ) -> Crm:
         environ = {"BITRIX_WEBHOOK_URL": portal.webhook_url} | settings
-        return plugins().choose("bitrix", environ, timeout, ("127.0.0.1",))
+        return plugins().choose(
+            "bitrix", environ, timeout, ("127.0.0.1",), on_duplicate=on_duplicate, on_rejected_field=on_rejected_field
+        )
 
     return configured
 
@@ -92,6 +96,20 @@ def connect(portal: FakeBitrix24) -> Connect:
 @pytest.fixture
 def crm(connect: Connect) -> Crm:
     return connect()
+
+
+@pytest.fixture
+def adding(portal: FakeBitrix24, connect: Connect) -> Callable[..., Crm]:
+    """The plugin in a state in which a create is one request: it knows the fields and looks up no duplicates."""
+
+    def warmed(**settings: Any) -> Crm:
+        crm = connect(on_duplicate="create", on_rejected_field="dead", **settings)
+        portal.fail_with("QUERY_LIMIT_EXCEEDED", path=ADD, times=1)
+        assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), RateLimited)
+        portal.requests.clear()
+        return crm
+
+    return warmed
 
 
 def plugins() -> Plugins:
@@ -132,6 +150,11 @@ def everything(lead: dict[str, Any]) -> str:
 def calls(portal: FakeBitrix24, method: str) -> list[dict[str, Any]]:
     """The parameters of every request that named `method`."""
     return [json.loads(request.body) for request in portal.requests if f"/{method}.json" in request.path]
+
+
+def methods(portal: FakeBitrix24) -> list[str]:
+    """The methods called, in their order."""
+    return [request.path.rpartition("/")[2].removesuffix(".json") for request in portal.requests]
 
 
 def checks(crm: Crm) -> dict[str, tuple[bool, str]]:
@@ -265,12 +288,20 @@ class TestCreateLead:
         # The origin stays where the look-up goes.
         assert (lead["utmTerm"], lead["originId"]) == (operation.id, operation.id)
 
-    def test_one_request_and_untouched_input(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_requests(self, portal: FakeBitrix24, crm: Crm, adding: Connect) -> None:
+        deliver(crm, creation(FULL))
+        assert methods(portal) == ["batch", "crm.lead.userfield.list", "crm.item.add"]
+        deliver(crm, creation(ANNA))
+        assert methods(portal)[3:] == ["batch", "crm.item.add"]
+        crm = adding()
+        deliver(crm, creation(FULL))
+        assert methods(portal) == ["crm.item.add"]
+
+    def test_untouched_input(self, crm: Crm) -> None:
         operation = creation(FULL)
         before = copy.deepcopy(operation)
         deliver(crm, operation)
         assert operation == before
-        assert len(portal.requests) == 1
 
     def test_a_messenger_click(self, portal: FakeBitrix24, crm: Crm) -> None:
         operation = click(CLICK)
@@ -284,29 +315,69 @@ class TestCreateLead:
 
 
 class TestDropped:
-    def test_unknown_fields(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_that_the_portal_lacks_is_not_sent(self, portal: FakeBitrix24, crm: Crm) -> None:
+        portal.remove_user_field("UF_CRM_REFERRAL_CODE")
+        assert deliver(crm, creation(ANNA)).dropped == ()
+        assert "Referral code: DIRECT" in only_lead(portal)["comments"]
+        assert len(calls(portal, "crm.item.update")) == 0
+
+    def test_a_portal_that_does_not_tell_its_fields(self, portal: FakeBitrix24, crm: Crm) -> None:
+        portal.fail_with("ACCESS_DENIED", path="userfield")
         portal.remove_user_field("UF_CRM_REFERRAL_CODE")
         assert deliver(crm, creation(ANNA)).dropped == ("UF_CRM_REFERRAL_CODE",)
+        comments = only_lead(portal)["comments"]
+        assert comments.endswith("Referral code: DIRECT")
+        assert "Tracking code" in comments
+
+    def test_the_second_write_may_fail(self, portal: FakeBitrix24, crm: Crm) -> None:
+        portal.original_uf_names = False
+        portal.fail("drop", path=r"crm\.item\.update")
+        assert len(deliver(crm, creation(FULL)).dropped) == 6
+        assert len(portal.leads) == 1
 
     def test_a_portal_that_does_not_know_original_names(self, portal: FakeBitrix24, crm: Crm) -> None:
         portal.original_uf_names = False
         assert len(deliver(crm, creation(FULL)).dropped) == 6
+        assert "User type: student" in only_lead(portal)["comments"]
+        assert not re.search(r"\[(/?\w|\*)", only_lead(portal)["comments"])
 
-    def test_a_value_that_came_back_as_something_else(self, portal: FakeBitrix24, crm: Crm) -> None:
-        portal.add_user_field("UF_CRM_1234567893", "boolean")
-        assert deliver(crm, creation(FULL)).dropped == ("UF_CRM_1234567893",)
+    @pytest.mark.parametrize("kind", ["boolean", "file", "employee"])
+    def test_a_field_that_takes_no_text(self, portal: FakeBitrix24, crm: Crm, kind: str) -> None:
+        portal.add_user_field("UF_CRM_1234567893", kind)
+        assert deliver(crm, creation(FULL)).dropped == ()
+        assert "User type: student" in only_lead(portal)["comments"]
+
+    def test_a_field_for_several_values(self, portal: FakeBitrix24, crm: Crm) -> None:
+        portal.add_user_field("UF_CRM_1234567893", "string", multiple=True)
+        deliver(crm, creation(FULL))
+        assert "User type: student" in only_lead(portal)["comments"]
 
     def test_numbers_and_times_may_be_written_out(self, portal: FakeBitrix24, connect: Connect) -> None:
         portal.add_user_field("UF_CRM_YEAR", "double")
         crm = connect(BITRIX_MAP_GRADUATION_YEAR="UF_CRM_YEAR", BITRIX_MAP_BIRTH_DATE="birthdate")
         assert deliver(crm, creation(FULL)).dropped == ()
 
-    @pytest.mark.parametrize("echo", [None, [], [{"typeId": "PHONE", "value": "+12025550119"}]])
-    def test_rows_and_comments(self, connect: Connect, echo: Any) -> None:
+    @pytest.mark.parametrize(
+        ("echo", "gone"),
+        [
+            (None, ()),
+            ([], ("PHONE", "EMAIL")),
+            ([{"typeId": "PHONE", "value": "+1 (202) 555-01-19"}], ("EMAIL",)),
+            ("x", ()),
+        ],
+    )
+    def test_rows_and_comments(self, connect: Connect, echo: Any, gone: tuple[str, ...]) -> None:
         with requests_mock.Mocker() as http:
-            http.post(requests_mock.ANY, json=lambda request, _: {"result": {"item": echoed(request, fm=echo)}})
-            dropped = deliver(connect(), creation(ANNA)).dropped
-        assert dropped == (("EMAIL", "comments") if echo else ("PHONE", "EMAIL", "comments"))
+            http.post(requests_mock.ANY, json=lambda request, _: mocked(request, fm=echo))
+            dropped = deliver(connect(on_duplicate="create"), creation(ANNA)).dropped
+        assert {*dropped} == {*gone, "comments"}
+
+
+def mocked(request: Any, **changes: Any) -> dict[str, Any]:
+    """The answer of a portal that tells no fields, and echoes leads with `changes`."""
+    if "userfield" in request.path:
+        return {"error": "ACCESS_DENIED"}
+    return {"result": {"item": echoed(request, **changes)}}
 
 
 def echoed(request: Any, **changes: Any) -> dict[str, Any]:
@@ -348,10 +419,11 @@ class TestFindLead:
 
     def test_the_oldest_of_several(self, portal: FakeBitrix24, crm: Crm) -> None:
         operation = creation(ANNA)
-        first, second = deliver(crm, operation), deliver(crm, operation)
+        first = deliver(crm, operation)
+        portal.save_lead({"originId": operation.id, "originatorId": "crmgate"}, [])
         found = crm.find(operation, 5.0)
         assert found
-        assert found.record_id == first.record_id != second.record_id
+        assert found.record_id == first.record_id
 
     def test_leads_of_others_are_not_adopted(self, portal: FakeBitrix24, crm: Crm) -> None:
         operation = creation(ANNA)
@@ -418,6 +490,10 @@ UNNAMED: list[tuple[Any, int, tuple[type[ProviderError], Code]]] = [
 
 
 class TestErrors:
+    @pytest.fixture
+    def crm(self, adding: Connect) -> Crm:
+        return adding()
+
     @pytest.mark.parametrize("at_200", [False, True], ids=["status", "200"])
     @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
     def test_every_code(
@@ -486,9 +562,9 @@ class TestErrors:
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == (OutcomeUnknown, Code.INVALID_RESPONSE)
 
-    def test_a_hanging_portal(self, portal: FakeBitrix24, connect: Connect) -> None:
+    def test_a_hanging_portal(self, portal: FakeBitrix24, adding: Connect) -> None:
+        crm = adding(timeout=0.2)
         portal.fail("hang")
-        crm = connect(timeout=0.2)
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == (OutcomeUnknown, Code.TIMEOUT)
         assert type(failure(lambda: crm.find(creation(ANNA), 5.0))) is Unavailable
@@ -520,6 +596,10 @@ class TestErrors:
 
 
 class TestPatience:
+    @pytest.fixture
+    def crm(self, adding: Connect) -> Crm:
+        return adding()
+
     def test_the_bucket_asks_for_none(self, portal: FakeBitrix24, crm: Crm) -> None:
         portal.rate_limit, portal.burst = True, 1
         deliver(crm, creation(ANNA))
@@ -552,12 +632,16 @@ class TestPatience:
 
 
 class TestRejectedFields:
+    @pytest.fixture
+    def crm(self, adding: Connect) -> Crm:
+        return adding()
+
     def rejected(self, crm: Crm, lead: Lead = FULL) -> Rejected:
         error = failure(lambda: deliver(crm, creation(lead)))
         assert isinstance(error, Rejected)
         return error
 
-    def test_a_value_that_a_list_does_not_have(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_value_that_a_list_does_not_have_any_more(self, portal: FakeBitrix24, crm: Crm) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Student")
         error = self.rejected(crm)
         assert error.fields == {"UF_CRM_1234567893": "the portal refuses a value"}
@@ -567,14 +651,22 @@ class TestRejectedFields:
         del portal.sources["PARTNER"]
         assert list(self.rejected(crm).fields) == ["sourceId"]
 
-    def test_a_missing_mandatory_field(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_that_became_mandatory(self, portal: FakeBitrix24, crm: Crm) -> None:
         portal.add_user_field("UF_CRM_OFFICE", mandatory=True)
         error = self.rejected(crm)
         assert (error.code, list(error.fields)) == (Code.INVALID_VALUE, ["UF_CRM_OFFICE"])
 
-    def test_a_field_called_by_its_label_is_not_guessed(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_called_by_its_label(self, portal: FakeBitrix24, crm: Crm) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Student")
         portal.name_fields_by_label = True
+        assert list(self.rejected(crm).fields) == ["UF_CRM_1234567893"]
+        self.rejected(crm)
+        assert len(calls(portal, "batch")) == 1
+
+    def test_a_label_that_cannot_be_looked_up(self, portal: FakeBitrix24, crm: Crm) -> None:
+        portal.make_enumeration("UF_CRM_1234567893", "Student")
+        portal.name_fields_by_label = True
+        portal.fail("drop", path="batch")
         assert self.rejected(crm).fields == {}
 
     @pytest.mark.parametrize(
@@ -599,6 +691,10 @@ class TestRejectedFields:
 
 
 class TestRenamedPortal:
+    @pytest.fixture
+    def crm(self, adding: Connect) -> Crm:
+        return adding()
+
     def test_the_request_is_repeated_at_the_new_address(self, portal: FakeBitrix24, crm: Crm) -> None:
         with FakeBitrix24() as renamed:
             portal.renamed_to = renamed.url
@@ -685,17 +781,20 @@ class TestRenamedPortal:
 
 def refusal(webhook: str, to: str, status: int = 302) -> AuthFailed | None:
     """The error after a redirect to `to`, where the secret was not told; None when the lead was made there."""
-    crm = plugins().choose("bitrix", {"BITRIX_WEBHOOK_URL": webhook}, 5.0, ("crm.internal",))
+    crm = plugins().choose("bitrix", {"BITRIX_WEBHOOK_URL": webhook}, 5.0, ("crm.internal",), on_duplicate="create")
     location = to.format(path="/rest/1/s3cret/crm.item.add.json")
     with requests_mock.Mocker() as http:
-        http.post(requests_mock.ANY, json=lambda request, _: {"result": {"item": echoed(request)}})
+        http.post(requests_mock.ANY, json=lambda request, _: mocked(request))
         http.post(f"{webhook}crm.item.add.json", status_code=status, headers={"Location": location})
         error = None
         try:
             deliver(crm, creation(ANNA))
         except AuthFailed as refused:
             error = refused
-    assert [request.method for request in http.request_history] == ["POST"] * (1 if error else 2)
+    creates = [
+        request for request in http.request_history if "userfield" not in request.path and "item.add" in request.path
+    ]
+    assert [request.method for request in creates] == ["POST"] * (1 if error else 2)
     return error
 
 
@@ -720,6 +819,7 @@ class TestConnectionTest:
             "crm.item.list.json",
             "crm.duplicate.findbycomm.json",
             "crm.status.list.json",
+            "crm.item.fields.json",
             "crm.lead.userfield.list.json",
         }
 
@@ -786,12 +886,13 @@ class TestConnectionTest:
         assert "field UF_CRM_1234567893" not in checks(connect(BITRIX_MAP_USER_TYPE=""))
 
     def test_a_list_needs_item_ids(self, portal: FakeBitrix24, connect: Connect) -> None:
-        ids = portal.make_enumeration("UF_CRM_1234567893", "Student", "Parent")
+        ids = portal.make_enumeration("UF_CRM_1234567893", "Student", "Ebeveyn")
         ok, detail = checks(connect())["field UF_CRM_1234567893"]
         assert not ok
         assert "BITRIX_VALUES_USER_TYPE" in detail
-        assert f"{ids['Parent']} is Parent" in detail
-        for table, good in ((f"student={ids['Student']},parent={ids['Parent']}", True), ("student=Student", False)):
+        assert "parent" in detail
+        assert f"{ids['Ebeveyn']} is Ebeveyn" in detail
+        for table, good in ((f"student={ids['Student']},parent={ids['Ebeveyn']}", True), ("student=Student", False)):
             assert checks(connect(BITRIX_VALUES_USER_TYPE=table))["field UF_CRM_1234567893"][0] is good
 
     @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""`crmgate crm`: is the CRM there, does it have the fields, and what setting it up takes."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from crmgate import services
+from crmgate.cli.output import MARKS, as_json, clean, configuration, print_json, print_table, working
+from crmgate.errors import ProviderError
+from crmgate.model import CrmField, Provision
+from crmgate.provider import CRMProvider
+from crmgate.services import Services
+
+BUDGET = 30.0
+"""Seconds for all requests of a command; setting a CRM up gets them twice, for the plan and for the work."""
+OPTIONS_SHOWN = 12
+PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+
+@click.group()
+def crm() -> None:
+    """Look at the CRM that CRM_PROVIDER names, and set it up."""
+
+
+@crm.command()
+@as_json
+def test(as_json: bool) -> None:
+    """Check address, credentials, rights and fields.
+
+    Exit status: 0 connected, 1 not connected, 2 the configuration cannot work.
+    """
+    parts = _start()
+    with working(f"Asking {parts.crm.label} ..."):
+        connection = parts.crm.test_connection(BUDGET)
+    if as_json:
+        checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in connection.checks]
+        told = {"connected": connection.connected, "latency_ms": connection.latency_ms, "checks": checks}
+        print_json(_names(parts) | told)
+    else:
+        state = f"connected ({connection.latency_ms:.0f} ms)" if connection.connected else "not connected"
+        click.echo(f"{_title(parts)}: {state}\n")
+        rows = ((check.name, MARKS[check.ok], check.detail) for check in connection.checks)
+        print_table(("CHECK", "RESULT", "DETAIL"), rows)
+    sys.exit(0 if connection.connected else 1)
+
+
+@crm.command()
+@as_json
+def fields(as_json: bool) -> None:
+    """Show the mapping beside what the CRM has.
+
+    Exit status: 0 every field is there and takes what is sent, 1 not or not known, 2 the configuration cannot work.
+    """
+    parts = _start()
+    lines, error = _described(parts)
+    complete = not error and not any(line.problem for line in lines)
+    if as_json:
+        told = [_line(parts, line) for line in lines]
+        print_json(_names(parts) | {"complete": complete, "fields": told, "error": error})
+    elif error:
+        raise click.ClickException(error)
+    else:
+        _show_fields(parts, lines)
+    sys.exit(0 if complete else 1)
+
+
+@crm.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def setup(yes: bool, as_json: bool) -> None:
+    """Make the fields, roles and users in the CRM that crmgate needs.
+
+    Shows what there is to do and asks first; what is there already stays as it is, so that running it again is safe.
+    With --json it asks nothing: it shows the plan, and does it if --yes is given.
+
+    Exit status: 0 the CRM is set up, 1 it is not, 2 the configuration cannot work.
+    """
+    parts = _start()
+    plan, error = _provision(parts, apply=False)
+    pending = not error and not _done(plan)
+    if not as_json:
+        _show_plan(parts, plan, error)
+    applied = pending and (yes or (not as_json and _confirmed(parts)))
+    if applied:
+        after, error = _provision(parts, apply=True)
+        plan = plan if error else after
+    if as_json:
+        print_json(_told(parts, plan, applied=applied, error=error))
+    elif applied or not pending:
+        _show_outcome(parts, plan, applied=applied, error=error)
+    sys.exit(0 if not error and _done(plan) else 1)
+
+
+def _start() -> Services:
+    with configuration():
+        return services.start()
+
+
+def _names(parts: Services) -> dict[str, Any]:
+    return {"provider": parts.crm.name, "label": parts.crm.label}
+
+
+def _title(parts: Services) -> str:
+    return f"{clean(parts.crm.label)} ({parts.crm.name})"
+
+
+def _discreet(parts: Services, text: str) -> str:
+    """`text` without the secrets of the provider's settings: a plugin may have quoted one."""
+    provider = parts.plugins.manager.get_plugin(f"provider:{parts.crm.name}")
+    assert isinstance(provider, CRMProvider)
+    return provider.redact(text)
+
+
+def _described(parts: Services) -> tuple[tuple[CrmField, ...], str | None]:
+    """The lines of the mapping, or what went wrong."""
+    try:
+        with working(f"Asking {parts.crm.label} ..."), configuration():
+            return parts.crm.describe_fields(BUDGET), None
+    except ProviderError as error:
+        return (), str(error)
+
+
+def _line(parts: Services, line: CrmField) -> dict[str, Any]:
+    problem = _discreet(parts, line.problem)
+    return {"fact": line.fact, "field": line.name, "type": line.type, "options": [*line.options], "problem": problem}
+
+
+def _show_fields(parts: Services, lines: tuple[CrmField, ...]) -> None:
+    problems = sum(bool(line.problem) for line in lines)
+    state = f"{problems} of {len(lines)} fields need a look" if problems else f"all {len(lines)} fields are there"
+    click.echo(f"{_title(parts)}: {state}\n")
+    told = [_line(parts, line) for line in lines]
+    rows = ((*(line[name] for name in ("fact", "field", "type")), _few(line["options"]), line["problem"])
+            for line in told)  # fmt: skip
+    print_table(("FACT", "FIELD", "TYPE", "OPTIONS", "PROBLEM"), rows)
+
+
+def _few(options: list[str]) -> str:
+    """Options as a text. A list of countries would drown the rest of the table."""
+    more = len(options) - OPTIONS_SHOWN
+    return ", ".join(options[:OPTIONS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _provision(parts: Services, *, apply: bool) -> tuple[Provision, str | None]:
+    """The plan, or what was done; with what went wrong."""
+    try:
+        with working(f"{'Setting up' if apply else 'Asking'} {parts.crm.label} ..."), configuration():
+            return parts.crm.provision(BUDGET, apply=apply), None
+    except ProviderError as error:
+        return Provision(), str(error)
+
+
+def _done(provision: Provision) -> bool:
+    return all(step.done for step in provision.steps)
+
+
+def _confirmed(parts: Services) -> bool:
+    if not (agreed := click.confirm(f"\nSet {clean(parts.crm.label)} up like this?", err=True)):
+        click.echo("Nothing was changed.")
+    return agreed
+
+
+def _show_plan(parts: Services, plan: Provision, error: str | None) -> None:
+    if error:
+        raise click.ClickException(error)
+    click.echo(f"{_title(parts)}\n")
+    _show_steps(parts, plan, "there")
+
+
+def _show_steps(parts: Services, provision: Provision, done: str) -> None:
+    rows = ((done if step.done else "to do", _discreet(parts, step.what)) for step in provision.steps)
+    print_table(("STATE", "WHAT"), rows)
+
+
+def _show_outcome(parts: Services, provision: Provision, *, applied: bool, error: str | None) -> None:
+    if error:
+        raise click.ClickException(f"{error}\nWhat was done stays; running it again does the rest.")
+    click.echo("" if applied else "\nNothing to do.")
+    if applied:
+        _show_steps(parts, provision, "done")
+    if news := _news(parts, provision):
+        click.echo("\nSet in .env, and keep it secret:\n")
+        click.echo("\n".join(f"{name}={_quoted(value)}" for name, value in news.items()))
+
+
+def _told(parts: Services, provision: Provision, *, applied: bool, error: str | None) -> dict[str, Any]:
+    steps = [{"what": _discreet(parts, step.what), "done": step.done} for step in provision.steps]
+    done = not error and _done(provision)
+    settings = _news(parts, provision) if done or (applied and not error) else {}
+    told = {"done": done, "applied": applied, "steps": steps, "settings": settings, "error": error}
+    return _names(parts) | told
+
+
+def _news(parts: Services, provision: Provision) -> Mapping[str, str]:
+    """The settings that the configuration does not hold yet."""
+    known = parts.settings.environ
+    return {name: value for name, value in provision.settings.items() if known.get(name) != value}
+
+
+def _quoted(value: str) -> str:
+    """A value as `.env` takes it."""
+    if PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,181 @@
+"""`crmgate plugins`: which ones there are, a new one, and whether one is good."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from crmgate.cli import checkup, scaffold
+from crmgate.cli.checkup import Finding
+from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
+from crmgate.config import Settings, environment
+from crmgate.plugins import HOOKS, Plugins, discover
+
+NEEDED = ("CRM_PROVIDER", "PLUGINS_DIR", "PLUGINS_ALLOWED")
+QUIET = logging.NullHandler()
+
+
+@click.group()
+def plugins() -> None:
+    """List the plugins, write a new one, check one."""
+    logging.getLogger("crmgate").addHandler(QUIET)  # the commands tell of broken files themselves
+
+
+@plugins.command("list")
+@as_json
+def list_(as_json: bool) -> None:
+    """List the plugins, those that cannot be used with the reason and what to do.
+
+    Exit status: 0, or 1 when a file cannot be used or CRM_PROVIDER names none of the plugins.
+    """
+    settings, chosen = _settings()
+    with working("Loading the plugins ..."):
+        found = discover(settings.plugins_dir, settings.plugins_allowed)
+    told = _listed(found, chosen)
+    if as_json:
+        print_json(told)
+    else:
+        _show_list(told)
+    sys.exit(1 if told["quarantined"] or (chosen and chosen not in found.providers) else 0)
+
+
+@plugins.command()
+@click.argument("name")
+@as_json
+def new(name: str, as_json: bool) -> None:
+    """Write a plugin that works, its test and its page, to be changed into yours.
+
+    NAME is what CRM_PROVIDER will hold, such as acme. Exit status: 0, 1 when a file is there already, 2 for a bad name.
+    """
+    scaffold.check_name(name)
+    settings, _ = _settings()
+    files = scaffold.rendered(name, settings.plugins_dir)
+    scaffold.write(files)
+    plugin, test, _ = paths = [str(path) for path in files]
+    names = [f"{name.upper()}_URL", f"{name.upper()}_KEY"]
+    steps = [
+        f"pytest {test}   (it passes as it is: {plugin} talks to an imaginary CRM)",
+        f"Make {plugin} say what the CRM's reference says, and the fake CRM in {test} answer like it",
+        f"crmgate plugins check {plugin}",
+        f"CRM_PROVIDER={name} {names[0]}=https://... {names[1]}=... crmgate crm test",
+    ]
+    if as_json:
+        print_json({"name": name, "files": paths, "settings": names, "next": steps})
+    else:
+        _show_new(paths, steps)
+
+
+@plugins.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--test", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The file with the contract test (default: test_NAME.py in tests/plugins or beside FILE).",
+)  # fmt: skip
+@as_json
+def check(file: Path, test: Path | None, as_json: bool) -> None:
+    """Load FILE as the gateway would, and hold its providers against the contract.
+
+    Exit status: 0 all is well, 1 there are problems.
+    """
+    settings, _ = _settings()
+    findings = list(_findings(file.resolve(), test, settings))
+    ok = not any(finding.ok is False for finding in findings)
+    if as_json:
+        print_json({"file": str(file), "ok": ok, "findings": [_told(finding) for finding in findings]})
+    else:
+        _show_findings(findings)
+    sys.exit(0 if ok else 1)
+
+
+def _settings() -> tuple[Settings, str]:
+    """What it takes to find plugins, however wrong the rest of the configuration is, and CRM_PROVIDER."""
+    with configuration():
+        environ = environment()
+        needed = {name: environ[name].strip() for name in NEEDED if environ.get(name, "").strip()}
+        return Settings.load({"CRM_PROVIDER": "none"} | needed), needed.get("CRM_PROVIDER", "")
+
+
+def _listed(found: Plugins, chosen: str) -> dict[str, Any]:
+    providers = [
+        {"name": name, "label": kind.label, "file": found.files[name], "active": name == chosen,
+         "capabilities": sorted({*kind.capabilities, *_hooks(kind)})}
+        for name, kind in sorted(found.providers.items())
+    ]  # fmt: skip
+    quarantined = [{"file": error.file, "reason": error.reason, "remedy": error.remedy} for error in found.quarantined]
+    missing = (
+        [f"CRM_PROVIDER, got {chosen!r}: there is no such plugin."] if chosen not in ("", *found.providers) else []
+    )
+    notes = missing + found.notes
+    return {"providers": providers, "listeners": [*_listeners(found)], "quarantined": quarantined, "notes": notes}
+
+
+def _listeners(found: Plugins) -> Iterator[dict[str, Any]]:
+    for where, kind in found.listeners.items():
+        file, _, name = where.rpartition(":")
+        yield {"name": name, "label": kind.label, "file": file, "hooks": _hooks(kind)}
+    for file, module in found.manager.list_name_plugin():
+        yield {"name": Path(file).stem, "label": "", "file": file, "hooks": _hooks(module)}
+
+
+def _hooks(plugin: object) -> list[str]:
+    return [hook for hook in HOOKS if callable(getattr(plugin, hook, None))]
+
+
+def _show_list(told: dict[str, Any]) -> None:
+    rows = [(one, "CRM", "yes" if one["active"] else "no", one["capabilities"]) for one in told["providers"]]
+    rows += [(one, "listener", "yes", one["hooks"]) for one in told["listeners"]]
+    told_rows = (
+        (one["name"], one["label"], one["file"], kind, active, ", ".join(hooks)) for one, kind, active, hooks in rows
+    )
+    print_table(("NAME", "LABEL", "FILE", "KIND", "ACTIVE", "CAPABILITIES"), told_rows)
+    if told["quarantined"]:
+        broken = ((one["file"], one["reason"], one["remedy"]) for one in told["quarantined"])
+        print_table(("FILE", "REASON", "WHAT TO DO"), broken, "\nThese files cannot be used:\n")
+    if told["notes"]:
+        click.echo("\n" + "\n".join(told["notes"]))
+
+
+def _show_new(paths: list[str], steps: list[str]) -> None:
+    click.echo("Written:")
+    click.echo("\n".join(f"  {path}" for path in paths))
+    click.echo("\nNext:")
+    click.echo("\n".join(f"  {number}. {step}" for number, step in enumerate(steps, 1)))
+
+
+def _findings(file: Path, test: Path | None, settings: Settings) -> Iterator[Finding]:
+    with working(f"Loading {file.name} ..."):
+        providers, finding = checkup.load(file)
+        findings = [finding, *checkup.names(providers, file, settings)]
+    yield from findings
+    if not providers:
+        return
+    if test := test or checkup.find_test(file):
+        with working("Holding it against the contract ...") as progress:
+            findings = list(checkup.contract(file, test, progress))
+        yield from findings
+    else:
+        told = "there is no contract test: `crmgate plugins new` writes one, and --test names one."
+        yield Finding("contract", file.name, None, told)
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    state = {True: "ok", False: "problem", None: "skipped"}[finding.ok]
+    return {"part": finding.part, "name": finding.name, "state": state, "detail": finding.detail}
+
+
+def _show_findings(findings: list[Finding]) -> None:
+    """What is not well, one by one; the many checks of the contract that are, or were skipped, are counted."""
+    many = [finding for finding in findings if finding.part == "contract" and finding.ok is not False]
+    rows = [(one.part, one.name, MARKS[one.ok], one.detail) for one in findings if one not in many]
+    counts = Counter((finding.ok, finding.detail) for finding in many)
+    for (ok, detail), count in sorted(counts.items(), key=lambda item: item[0][0] is None):
+        rows.append(("contract", f"{count} checks" if count > 1 else "1 check", MARKS[ok], detail))
+    print_table(("PART", "NAME", "RESULT", "DETAIL"), rows)
+    problems = sum(finding.ok is False for finding in findings)
+    click.echo(f"\n{problems} problem{'' if problems == 1 else 's'}." if problems else "\nNo problem.")

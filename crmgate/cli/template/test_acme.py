@@ -1,0 +1,62 @@
+"""The plugin for Acme CRM does what every provider has to do (`pytest` runs this, `crmgate plugins check` too)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from crmgate.testing import FakeCRM, ProviderContract, Request, Response
+
+
+class FakeAcme(FakeCRM):
+    """As much of Acme as the plugin needs. Make it answer as the vendor's reference says, odd habits included."""
+
+    key = "key-of-the-fake-acme"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leads: list[dict[str, Any]] = []
+
+    def answer(self, request: Request) -> Response:
+        """What Acme says."""
+        if request.header("Authorization") != f"Bearer {self.key}":
+            return Response(401, "{}")
+        match request.method, request.path:
+            case "GET", "/api/v1/account":
+                return Response(200, '{"account": "Fake"}')
+            case "GET", "/api/v1/leads":
+                wanted = dict(parse_qsl(request.query)).items()
+                return Response(200, json.dumps({"leads": [lead for lead in self.leads if wanted <= lead.items()]}))
+            case "POST", "/api/v1/leads":
+                return Response(201, json.dumps({"id": self._store(json.loads(request.body))}))
+        return Response(404, "{}")
+
+    def _store(self, lead: dict[str, Any]) -> str:
+        with self.lock:  # requests come on many threads
+            self.leads.append(lead | {"id": str(len(self.leads) + 1)})
+            return str(self.leads[-1]["id"])
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        """What is stored."""
+        return {"leads": list(self.leads)}
+
+
+class TestAcme(ProviderContract):
+    """A check of `ProviderContract` that does not fit your CRM can be overridden here."""
+
+    plugin = Path(__file__).parents[2] / "plugins/acme.py"
+
+    def fake(self) -> FakeAcme:
+        """The CRM that the checks talk to."""
+        return FakeAcme()
+
+    def settings(self, fake: FakeCRM) -> dict[str, str]:
+        """How the plugin reaches it."""
+        return {"ACME_URL": fake.url, "ACME_KEY": FakeAcme.key}
+
+    def refusal(self, fake: FakeCRM) -> None:
+        """Acme says which fields it refuses."""
+        refused = '{"fields": {"city": "is not in the list"}}'
+        self.fail_writes(fake, "answer", status=422, body=refused, content_type="application/json", times=1)

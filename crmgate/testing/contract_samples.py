@@ -1,0 +1,126 @@
+"""What the contract sends: leads of every kind, and the ways in which a CRM fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crmgate.model import Activity, Consent, Lead, Utm
+from crmgate.testing.server import FakeCRM, Fault, Request, Response
+
+HTML, JSON = "text/html; charset=UTF-8", "application/json"
+
+MINIMAL = Lead(first_name="Ottilie", email="ottilie@example.org")
+FULL = Lead(
+    first_name="Wilhelmina", last_name="Quastenflosser", email="wilhelmina.q@example.org", phone="+905321234567",
+    country="Iceland", city="Hafnarfjordur", birth_date="2001-02-03", education_level="bachelor",
+    field_of_study="Oceanography", institution="Lund College", graduation_year=2024, gpa="3.47",
+    universities=("Uppsala", "Tartu"), programs=("MSc Limnology", "MBA"), budget="10,500 EUR", start_date="2026-09",
+    scholarship_needed="partly", language_preference="German", user_type="student", language="both", scholarship="yes",
+    university_chosen="no", referral_code="INSTA-24", source="landing", source_description="spring page",
+    utm=Utm("google", "cpc", "spring-sale", "banner7", "study-abroad"), session="s-5f1c09",
+    consent=Consent(True, "You may call me", "2026-01-02T03:04:05Z"),
+    additional_info='Second <thoughts> & "doubts"\nabout my marzipan allergy', custom={"how_heard": "from Xanthippe"},
+)  # fmt: skip
+"""A value for everything, each of them once: what is missing in the CRM was lost."""
+NON_ASCII = Lead(
+    first_name="Ayşe Gül", last_name="Çağlı-Öztürk", email="ayse@example.org", city="İzmir", country="Türkiye",
+    field_of_study="Mühendislik", additional_info="Şimdilik bu kadar – 東京 ελληνικά", custom={"nasıl": "öğretmenim"},
+)  # fmt: skip
+RIGHT_TO_LEFT = Lead(
+    first_name="محمد", last_name="الأحمد", email="m@example.org", city="القاهرة", additional_info="أود الدراسة"
+)
+EMOJI = Lead(first_name="🎓👩‍🎓", last_name="🙂", email="e@example.org", city="🏙", additional_info="👍🏽 thanks")
+CLICK = Activity(
+    "telegram", "TG-PROMO-7", "2026-01-02T03:04:05Z", session="s-77aa01", utm=Utm("ig", "bio", "autumn-sale"),
+    metadata={"page": "/marzipan", "notes": "değişik"},
+)  # fmt: skip
+NEWS = Activity(
+    "whatsapp", "WA-NEWS-3", "2026-03-04T05:06:07Z", session="s-90bb02", utm=Utm("fb", "story", "winter-fair"),
+    metadata={"page": "/scholarships-2027"},
+)  # fmt: skip
+
+PRIVATE = ("Wilhelmina", "Quastenflosser", "wilhelmina.q", "905321234567", "Hafnarfjordur", "2001-02-03", "marzipan")
+"""Words of the full lead and of the click that must not get into a log or an error."""
+
+QUOTING_STATUSES = (200, 400, 401, 403, 409, 422, 500)
+
+
+def quoting(secrets: str) -> str:
+    """An answer in which a CRM repeats what was sent, wherever CRMs put their complaints."""
+    said = " / ".join((*PRIVATE, secrets))
+    complaint = {"message": said, "detail": said, "field": said, "code": said}
+    return json.dumps({
+        "error": said, "error_description": said, "message": said, "detail": said, "reason": said, "code": said,
+        "title": said, "messageTranslation": {"label": said}, "errors": [complaint], "id": None,
+    })  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bad:
+    """An answer that confirms nothing."""
+
+    told: str
+    status: int
+    body: str
+    content_type: str = JSON
+
+    def options(self) -> dict[str, Any]:
+        """As the options of a `Fault`."""
+        return {"status": self.status, "body": self.body, "content_type": self.content_type}
+
+
+LOGIN_PAGE = "<!DOCTYPE html><html><body><h1>Please log in</h1></body></html>"
+SERVER_ERRORS = (
+    Bad("a 500 in HTML", 500, "<html><body><h1>Internal Server Error</h1></body></html>", HTML),
+    Bad("a 502 of a proxy", 502, "<html><body><h1>Bad Gateway</h1></body></html>", HTML),
+)
+HTML_PAGES = (Bad("an HTML page with status 200", 200, LOGIN_PAGE, HTML), Bad("a page called JSON", 200, LOGIN_PAGE))
+TRUNCATED = (Bad("half a JSON answer", 200, '{"id": "4711", "na'), Bad("one bracket", 201, "{"))
+EMPTY = (Bad("an empty 200", 200, ""), Bad("an empty 204", 204, "", ""))
+OTHER_JSON = tuple(Bad(f"the JSON {body}", 200, body) for body in ("{}", "[]", "null", '"ok"', "0", '[{"id": null}]'))
+UNREADABLE = (*SERVER_ERRORS, *HTML_PAGES, *TRUNCATED, *EMPTY)
+
+
+@dataclass
+class WriteFault(Fault):
+    """A fault that strikes only what changes something in the CRM."""
+
+    writes: Callable[[Request], bool] = lambda _: True
+
+    def strikes(self, request: Request) -> bool:
+        """Whether it hits this request."""
+        return self.writes(request) and super().strikes(request)
+
+
+@dataclass
+class Redirect(Fault):
+    """Sends every request to another host, path and query kept."""
+
+    target: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def strikes(self, request: Request) -> bool:
+        """Whether it hits this request, whose address goes into the answer."""
+        query = f"?{request.query}" if request.query else ""
+        self.headers["Location"] = f"{self.target}{request.path}{query}"
+        return super().strikes(request)
+
+
+class Stranger(FakeCRM):
+    """Another host, to which nobody should talk."""
+
+    def answer(self, request: Request) -> Response:
+        """Whatever is asked: yes."""
+        return Response(200, '{"id": "1"}')
+
+    def records(self) -> dict[str, list[Mapping[str, Any]]]:  # type: ignore[override]
+        """None."""
+        return {}
+
+    @property
+    def address(self) -> str:
+        """By name, so that it is another host than the fake."""
+        return f"http://localhost:{self.port}"

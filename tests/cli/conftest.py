@@ -1,0 +1,53 @@
+"""The command line in a folder of its own, with settings of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from crmgate.cli import main
+
+Run = Callable[..., Result]
+FOREIGN = ("ACME", "BITRIX", "CRM", "ESPO", "MINI", "PLUGINS", "REDIS", "SANDBOX")
+MINI = Path(__file__).parent / "mini.py"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    for name in os.environ:
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder: Path) -> Run:
+    """Run `crmgate` with arguments and settings."""
+
+    def run(*arguments: str, stdin: str | None = None, **settings: str) -> Result:
+        result = CliRunner().invoke(main, arguments, env=settings, input=stdin)
+        assert isinstance(result.exception, SystemExit | None), result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def mini(folder: Path) -> dict[str, str]:
+    """Settings that choose a small CRM in a plugins folder; its state is the file `crm.json`."""
+    (folder / "plugins").mkdir()
+    (folder / "plugins/mini.py").write_text(MINI.read_text())
+    return {"CRM_PROVIDER": "mini", "MINI_TOKEN": "token-of-mini-4711"}
+
+
+def told(result: Result) -> Any:
+    """What a command printed with --json."""
+    return json.loads(result.stdout)

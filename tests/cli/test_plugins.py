@@ -1,0 +1,182 @@
+"""`crmgate plugins list` and `check`: files that cannot be used are told, with the reason and what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, told
+from tests.processes import ROOT
+
+MISSPELT = "from crmgate import hookimpl\n\n@hookimpl\ndef operation_delivred(operation):\n    pass\n"
+LISTENER = "from crmgate import hookimpl\n\n@hookimpl\ndef operation_delivered(operation):\n    pass\n"
+CONTRACT = """
+from pathlib import Path
+import unittest
+from crmgate.testing import FakeCRM, ProviderContract, Response
+
+class Fake(FakeCRM):
+    def answer(self, request):
+        return Response(200)
+
+    def records(self):
+        return {}
+
+class TestMini(ProviderContract):
+    plugin = Path("plugins/mini.py").absolute()
+
+    def fake(self):
+        return Fake()
+
+    def settings(self, fake):
+        return {"MINI_TOKEN": "token-of-mini-4711"}
+
+    def test_of_its_own(self):
+        assert 1 == 2
+
+    def test_with_a_fixture(self, tmp_path):
+        pass
+
+    def test_that_is_skipped(self):
+        raise unittest.SkipTest("not today")
+"""
+
+
+def plugin(folder: Path, name: str, text: str) -> Path:
+    """A file in the plugins folder."""
+    path = folder / "plugins" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_broken_files_are_listed_with_reason_and_remedy(run: Run, folder: Path, mini: dict[str, str]) -> None:
+    plugin(folder, "misspelt.py", MISSPELT)
+    plugin(folder, "syntax.py", "def\n")
+    plugin(folder, "twin.py", (folder / "plugins/mini.py").read_text())
+    result = run("plugins", "list", **mini)
+    assert result.exit_code == 1
+    assert "mini  Mini CRM  plugins/mini.py  CRM   yes" in result.stdout
+    words = " ".join(result.stdout.split())
+    assert "plugins/misspelt.py there is no hook 'operation_delivred'. Did you mean operation_delivered?" in words
+    assert "plugins/syntax.py line 1: invalid syntax. Correct the syntax." in words
+    assert "plugins/twin.py the provider 'mini' is already defined by plugins/mini.py. Rename" in words
+    assert result.stderr == "", "each file is told once"
+    answer = told(run("plugins", "list", "--json", **mini))
+    assert [Path(one["file"]).name for one in answer["quarantined"]] == ["misspelt.py", "syntax.py", "twin.py"]
+    assert all(one["reason"] and one["remedy"] for one in answer["quarantined"])
+
+
+def test_a_provider_that_is_not_there_is_told(run: Run, mini: dict[str, str]) -> None:
+    result = run("plugins", "list", CRM_PROVIDER="acme")
+    assert result.exit_code == 1
+    assert "CRM_PROVIDER, got 'acme': there is no such plugin." in result.stdout
+
+
+def test_the_list_does_not_depend_on_the_other_settings(run: Run, mini: dict[str, str]) -> None:
+    """Whoever repairs a configuration needs it."""
+    assert run("plugins", "list", CRM_PROVIDER="mini", CRM_TIMEOUT="soon", REDIS_URL="nonsense").exit_code == 0
+
+
+def test_a_folder_that_is_missing_and_a_file_that_is_left_out_are_told(run: Run, mini: dict[str, str]) -> None:
+    missing, left_out = run("plugins", "list", PLUGINS_DIR="elsewhere"), run("plugins", "list", PLUGINS_ALLOWED="acme")
+    assert missing.exit_code == left_out.exit_code == 0
+    assert "PLUGINS_DIR, got 'elsewhere': there is no such folder." in missing.stdout
+    assert "PLUGINS_ALLOWED leaves out mini.py." in left_out.stdout
+
+
+def test_the_list_as_json(run: Run, folder: Path, mini: dict[str, str]) -> None:
+    file = str(plugin(folder, "tell.py", LISTENER).relative_to(folder))
+    answer = told(run("plugins", "list", "--json", **mini))
+    capabilities = [
+        "create_lead", "create_minimal_lead", "describe_fields", "find_lead", "provision", "test_connection"
+    ]  # fmt: skip
+    names = {"name": "mini", "label": "Mini CRM", "file": "plugins/mini.py"}
+    assert answer == {
+        "providers": [names | {"active": True, "capabilities": capabilities}],
+        "listeners": [{"name": "tell", "label": "", "file": file, "hooks": ["operation_delivered"]}],
+        "quarantined": [],
+        "notes": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told_of"),
+    [
+        ("broken.py", "import no_such_module\n", "import failed: No module named 'no_such_module'."),
+        ("broken.py", "raise SystemExit(3)\n", "SystemExit at import"),
+        ("broken.py", "print('hello')\n", "it implements nothing."),
+        ("broken.py", MISSPELT, "there is no hook 'operation_delivred'. Did you mean operation_delivered?"),
+        ("_hidden.py", LISTENER, "rename it."),
+        ("plugin.txt", LISTENER, "rename it."),
+    ],
+)
+def test_a_file_that_does_not_load_is_a_problem(run: Run, folder: Path, name: str, text: str, told_of: str) -> None:
+    file = plugin(folder, name, text)
+    result = run("plugins", "check", str(file))
+    assert result.exit_code == 1
+    assert told_of in result.stdout
+    assert result.stdout.endswith("\n1 problem.\n")
+    (finding,) = told(run("plugins", "check", "--json", str(file)))["findings"]
+    assert (finding["part"], finding["state"]) == ("load", "problem")
+
+
+def test_a_file_that_is_not_there_is_a_wrong_use_of_the_command(run: Run, folder: Path) -> None:
+    assert run("plugins", "check", "plugins/acme.py").exit_code == 2
+
+
+def test_a_name_that_another_file_has_is_a_problem(run: Run, folder: Path, mini: dict[str, str]) -> None:
+    copy = shutil.copy(folder / "plugins/mini.py", folder / "copy.py")
+    result = run("plugins", "check", str(copy))
+    assert result.exit_code == 1
+    assert "plugins/mini.py has that name too" in result.stdout
+    assert run("plugins", "check", "plugins/mini.py").exit_code == 0
+
+
+def test_without_a_contract_test_the_check_says_that_it_was_left_out(run: Run, mini: dict[str, str]) -> None:
+    answer = told(run("plugins", "check", "--json", "plugins/mini.py"))
+    assert answer["ok"] is True
+    states = [(finding["part"], finding["state"]) for finding in answer["findings"]]
+    assert states == [("load", "ok"), ("name", "ok"), ("contract", "skipped")]
+    assert "there is no contract test" in answer["findings"][-1]["detail"]
+
+
+def test_a_listener_needs_no_contract(run: Run, folder: Path) -> None:
+    answer = told(run("plugins", "check", "--json", str(plugin(folder, "tell.py", LISTENER))))
+    assert [(finding["part"], finding["detail"]) for finding in answer["findings"]] == [("load", "listener hooks")]
+
+
+def test_breaches_of_the_contract_are_problems(run: Run, folder: Path, mini: dict[str, str]) -> None:
+    (folder / "check_mini.py").write_text(CONTRACT)
+    result = run("plugins", "check", "plugins/mini.py", "--test", "check_mini.py", "--json")
+    assert result.exit_code == 1
+    found = {finding["name"]: finding for finding in told(result)["findings"]}
+    minimal = found["TestMini.test_minimal_lead_arrives"]
+    assert minimal["state"] == "problem"
+    assert "create_lead raised Unavailable" in minimal["detail"]
+    assert found["TestMini.test_of_its_own"]["state"] == "problem"
+    assert found["TestMini.test_with_a_fixture"]["state"] == "skipped"
+    assert found["TestMini.test_that_is_skipped"]["detail"] == "not today"
+    assert found["TestMini.test_plugin_has_a_name_and_a_label"]["state"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("text", "told_of"),
+    [("import no_such_module", "ModuleNotFoundError at import"), ("pass", "it has no subclass of ProviderContract")],
+)
+def test_a_contract_test_that_tests_nothing_is_a_problem(
+    run: Run, folder: Path, mini: dict[str, str], text: str, told_of: str
+) -> None:
+    name = f"check_{text.partition(' ')[0]}.py"
+    (folder / name).write_text(text)
+    result = run("plugins", "check", "plugins/mini.py", "--test", name)
+    assert result.exit_code == 1
+    assert told_of in result.stdout
+
+
+def test_the_project_s_own_plugins_are_listed_and_good(run: Run) -> None:
+    answer = told(run("plugins", "list", "--json", PLUGINS_DIR=str(ROOT / "plugins")))
+    assert {one["name"] for one in answer["providers"]} >= {"bitrix", "espocrm", "sandbox"}
+    assert answer["quarantined"] == []

@@ -1,0 +1,39 @@
+"""No file in plugins/ without a page in the documentation and, for a CRM, a contract test."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from crmgate.plugins import discover
+from crmgate.testing import ProviderContract
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "plugins"
+FILES = sorted(path.name for path in FOLDER.glob("*.py") if not path.name.startswith(("_", ".")))
+FOUND = discover(FOLDER)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_it_is_not_set_aside(file: str) -> None:
+    problems = [str(problem) for problem in FOUND.quarantined if Path(problem.file).name == file]
+    assert problems == []
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_it_has_a_page(file: str) -> None:
+    page = ROOT / "docs" / "plugins" / f"{Path(file).stem}.md"
+    assert page.is_file(), f"write {page.relative_to(ROOT)}"
+    assert page.read_text().startswith("# "), f"{page.relative_to(ROOT)} has no title"
+
+
+@pytest.mark.parametrize("name", sorted(FOUND.providers))
+def test_its_crm_keeps_the_contract(name: str) -> None:
+    test = f"test_contract_{name}"
+    assert (Path(__file__).parent / f"{test}.py").is_file(), f"write tests/plugins/{test}.py"
+    classes = vars(importlib.import_module(f"tests.plugins.{test}")).values()
+    contracts = [found for found in classes if isinstance(found, type) and issubclass(found, ProviderContract)]
+    held = {Path(found.plugin).name for found in contracts if isinstance(getattr(found, "plugin", None), str | Path)}
+    assert Path(FOUND.files[name]).name in held, f"tests/plugins/{test}.py is about another plugin"

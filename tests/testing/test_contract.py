@@ -1,0 +1,620 @@
+"""The contract kit: a correct plugin passes every check, and each broken one fails those that are meant for it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+import requests
+
+from crmgate import hookimpl
+from crmgate.errors import AuthFailed, Code, NotFound, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
+from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision, Step
+from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, web_address
+from crmgate.testing import FakeCRM, ProviderContract, Request, Response
+from crmgate.testing.contract import Contract
+
+
+# What stands between the lines `# docs:` and `# docs: end` is shown in docs/plugins/testing.md.
+# docs:
+class FakeAcme(FakeCRM):
+    """As much of Acme's API as the plugin uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: dict[str, list[dict[str, Any]]] = {"leads": [], "notes": [], "fields": []}
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        return self.tables
+
+    def answer(self, request: Request) -> Response:
+        if request.header("X-Acme-Key") != "acme-key-4711":
+            return Response(401, '{"error": "wrong key"}')
+        rows = self.tables.get(request.path.strip("/"))
+        if rows is None:
+            return self.answer_about_one(request)
+        with self.lock:
+            if request.method == "POST":
+                rows.append({"id": f"A{len(rows) + 1}"} | json.loads(request.body))
+                return Response(201, json.dumps({"id": rows[-1]["id"]}))
+            wanted = {name: values[0] for name, values in parse_qs(request.query).items()}
+            return Response(200, json.dumps({"rows": [row for row in rows if wanted.items() <= row.items()]}))
+
+    # docs: end
+
+    def answer_about_one(self, request: Request) -> Response:
+        """`PUT /leads/<id>`."""
+        with self.lock:
+            found = next((row for row in self.tables["leads"] if request.path == f"/leads/{row['id']}"), None)
+            if found is None:
+                return Response(404, '{"error": "no such record"}')
+            found |= json.loads(request.body)
+            return Response(200, json.dumps({"id": found["id"]}))
+
+
+ERRORS: dict[int, type[ProviderError]] = {401: AuthFailed, 404: NotFound, 422: Rejected, 429: RateLimited}
+
+
+class Acme(CRMProvider):
+    """A correct plugin for Acme, with everything that a plugin may have."""
+
+    name = "acme"
+    label = "Acme CRM"
+    capabilities = frozenset({"update_lead", "log_activity", "describe_fields", "provision"})
+    lead_fields: ClassVar[Mapping[str, str]] = {
+        "first_name": "first", "last_name": "last", "email": "email", "phone": "phone", "operation_id": "operation",
+    }  # fmt: skip
+
+    class Settings(ProviderSettings):
+        ACME_URL = web_address(required=True)
+        ACME_KEY: fields.String = secret(required=True)
+
+    @hookimpl
+    def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
+        mapped = self.map_lead(lead, operation)
+        return self._create(mapped.fields | {"text": self.describe(mapped, operation, lead.additional_info)})
+
+    @hookimpl
+    def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
+        mapped = self.map_activity(activity, operation)
+        return self._create({"last": "Messenger"} | mapped.fields | {"text": self.describe(mapped, operation)})
+
+    @hookimpl
+    def find_lead(self, operation: Operation) -> Delivered | None:
+        table, key = ("notes", "lead") if operation.kind == Kind.LOG_ACTIVITY else ("leads", "id")
+        rows = self._rows(table, operation=operation.id)
+        return Delivered(self.name, str(rows[0][key]), adopted=True) if rows else None
+
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        mapped = self.map_lead(lead, operation)
+        changed = {name: value for name, value in mapped.fields.items() if name != "operation"}
+        changed["update " + operation.id] = self.describe(mapped, operation, lead.additional_info)
+        self._id(self._send("PUT", f"leads/{lead_id}", json=changed), 200)
+        return Delivered(self.name, lead_id)
+
+    @hookimpl
+    def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
+        if not self._rows("leads", id=lead_id):
+            raise NotFound("there is no such lead")
+        mapped = self.map_activity(activity, operation)
+        note = {"lead": lead_id, "operation": operation.id, "text": self.describe(mapped, operation)}
+        self._id(self._send("POST", "notes", json=note), 201)
+        return Delivered(self.name, lead_id)
+
+    @hookimpl
+    def test_connection(self) -> Connection:
+        try:
+            self._rows("leads", id="none")
+        except ProviderError as error:
+            return Connection(self.name, False, 0.0, (Check("connection", False, str(error)),))
+        return Connection(self.name, True, 0.0, (Check("connection", True),))
+
+    @hookimpl
+    def describe_fields(self) -> tuple[CrmField, ...]:
+        known = {row["name"] for row in self._rows("fields")}
+        return tuple(
+            CrmField(fact, name, problem="" if name in known else "run `crmgate crm setup`")
+            for fact, name in self.field_map.names.items()
+        )
+
+    @hookimpl
+    def provision(self, apply: bool) -> Provision:
+        known = {row["name"] for row in self._rows("fields")}
+        for name in set(self.field_map.names.values()) - known if apply else ():
+            self._id(self._send("POST", "fields", json={"name": name}), 201)
+        return Provision(tuple(Step(name, apply or name in known) for name in self.field_map.names.values()))
+
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        return Delivered(self.name, self._id(self._send("POST", "leads", json=record), 201))
+
+    def _rows(self, table: str, **wanted: str) -> list[dict[str, Any]]:
+        answer = self._send("GET", table, params=wanted)
+        match answer.status, parsed(answer):
+            case 200, {"rows": list(rows)}:
+                return rows
+        raise self._error(answer, read=True)
+
+    def _id(self, answer: Answer, status: int) -> str:
+        """The id that the CRM confirms."""
+        match answer.status, parsed(answer):
+            case (done, {"id": str(made)}) if done == status and made:
+                return made
+        raise self._error(answer, read=False)
+
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        kind, wait = ERRORS.get(answer.status), answer.headers.get("Retry-After", "")
+        if kind:
+            return kind(status=answer.status, retry_after=float(wait) if wait.isdigit() else None)
+        if 300 <= answer.status < 500:
+            return Unavailable("no Acme answers at ACME_URL", status=answer.status)
+        return lost(read, Code.INVALID_RESPONSE, "the answer is not Acme's", answer.status)
+
+    def _send(self, method: str, path: str, **content: Any) -> Answer:
+        headers = {"X-Acme-Key": self.settings["ACME_KEY"]}
+        return self.request(method, f"{self.settings['ACME_URL']}/{path}", headers=headers, **content)
+
+
+def parsed(answer: Answer) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+# docs:
+class TestAcme(ProviderContract):
+    plugin = Acme  # or the file: Path(__file__).parent / "acme.py"
+
+    def fake(self) -> FakeAcme:
+        return FakeAcme()
+
+    def settings(self, fake: FakeCRM) -> Mapping[str, str]:
+        return {"ACME_URL": fake.url, "ACME_KEY": "acme-key-4711"}
+
+
+# docs: end
+
+
+BROKEN: dict[str, tuple[type[CRMProvider], set[str], bool]] = {}
+"""By name: a plugin with one fault, the checks that it fails, and whether it is held against those only."""
+
+
+def fails(*checks: str, alone: bool = False) -> Callable[[type[CRMProvider]], type[CRMProvider]]:
+    """The decorated plugin has to fail these checks (`test_...`) and no other; with `alone` no other is tried."""
+
+    def register(broken: type[CRMProvider]) -> type[CRMProvider]:
+        BROKEN[broken.__name__] = (broken, {f"test_{check}" for check in checks}, alone)
+        return broken
+
+    return register
+
+
+@fails("plugin_has_a_name_and_a_label", alone=True)
+class NoLabel(Acme):
+    label = ""
+
+
+@fails("repr_shows_no_secret")
+class SecretInRepr(Acme):
+    def __repr__(self) -> str:
+        return f"<Acme {self.settings}>"
+
+
+@fails("secrets_are_marked", "settings_reach_the_plugin", alone=True)
+class UnmarkedSecret(Acme):
+    class Settings(ProviderSettings):
+        ACME_URL = web_address(required=True)
+        ACME_TOKEN = fields.String(load_default="acme-key-4711")
+
+    def _send(self, method: str, path: str, **content: Any) -> Answer:
+        headers = {"X-Acme-Key": self.settings["ACME_TOKEN"]}
+        return self.request(method, f"{self.settings['ACME_URL']}/{path}", headers=headers, **content)
+
+
+@fails("missing_settings_are_all_named_at_once", alone=True)
+class OneProblemAtATime(Acme):
+    def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
+        super().__init__({"ACME_KEY": "to be asked for later"} | dict(environ), **options)
+
+
+@fails("no_hook_is_misspelt", alone=True)
+class MisspeltHook(Acme):
+    @hookimpl
+    def operation_acepted(self, operation: Operation) -> None:
+        """Never called."""
+
+
+@fails("capabilities_are_the_optional_hooks")
+class CapabilityWithoutHook(Acme):
+    log_activity = None  # type: ignore[assignment]
+
+
+@fails("capabilities_are_the_optional_hooks", alone=True)
+class HookWithoutCapability(Acme):
+    capabilities = frozenset({"update_lead", "log_activity", "describe_fields"})
+
+
+@fails("full_lead_arrives_whole", "non_ascii_lead_arrives_whole")
+class LosesAField(Acme):
+    @hookimpl
+    def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
+        mapped = self.map_lead(lead, operation)
+        mapped.rest[:] = [(label, value) for label, value in mapped.rest if label != "Country"]
+        return self._create(mapped.fields | {"text": self.describe(mapped, operation, lead.additional_info)})
+
+
+@fails("non_ascii_lead_arrives_whole", "right_to_left_lead_arrives_whole", "emoji_lead_arrives_whole",
+       "click_arrives_whole", alone=True)  # fmt: skip
+class AsciiOnly(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        return super()._create({name: value.encode("ascii", "replace").decode() for name, value in record.items()})
+
+
+@fails("input_is_not_changed")
+class ChangesItsInput(Acme):
+    @hookimpl
+    def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
+        vars(lead)["city"] = lead.city.upper()
+        return super().create_lead(lead, operation)
+
+
+@fails("delivered_names_the_record", alone=True)
+class NamesNoRecord(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        return Delivered("Acme", super()._create(record).record_id)
+
+
+@fails("create_without_answer_is_outcome_unknown")
+class TimeoutIsUnavailable(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        try:
+            return super()._create(record)
+        except OutcomeUnknown as error:
+            raise Unavailable("slow") if error.code is Code.TIMEOUT else error from None
+
+
+@fails("create_answered_with_html_is_outcome_unknown")
+class AnyPageIsSuccess(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        try:
+            return super()._create(record)
+        except OutcomeUnknown as error:
+            if error.status != 200 or error.code is not Code.INVALID_RESPONSE or "page" not in error.detail:
+                raise
+            return Delivered(self.name, "1")
+
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        error = super()._error(answer, read)
+        error.detail = "a page" if answer.content_type == "text/html" else ""
+        return error
+
+
+@fails("create_without_connection_is_unavailable", "create_without_answer_is_outcome_unknown",
+       "create_cut_before_it_was_stored_is_outcome_unknown", "create_cut_after_it_was_stored_is_outcome_unknown",
+       "create_answered_with_a_server_error_is_outcome_unknown", "create_answered_with_html_is_outcome_unknown",
+       "create_answered_with_half_a_json_is_outcome_unknown", "create_answered_with_nothing_is_outcome_unknown",
+       "create_answered_with_other_json_is_outcome_unknown", "rate_limit_is_rate_limited",
+       "refused_credentials_are_auth_failed", "refused_value_is_rejected_or_moved", "lost_request_is_sent_again",
+       "redirects_are_not_followed_to_another_host")  # fmt: skip
+class ErrorsAreSuccess(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        try:
+            return super()._create(record)
+        except ProviderError:
+            return Delivered(self.name, "0")
+
+
+@fails("create_answered_with_other_json_is_outcome_unknown",
+       "create_answered_with_half_a_json_is_outcome_unknown", "create_answered_with_html_is_outcome_unknown",
+       "create_answered_with_nothing_is_outcome_unknown")  # fmt: skip
+class TrustsEveryAnswer(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        answer = self._send("POST", "leads", json=record)
+        return Delivered(self.name, self._id(answer, 201) if answer.status >= 300 else answer.json()["id"])
+
+
+@fails("rate_limit_is_rate_limited", alone=True)
+class DeafToRetryAfter(Acme):
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        error = super()._error(answer, read)
+        error.retry_after = None
+        return error
+
+
+@fails("refused_credentials_are_auth_failed", alone=True)
+class RefusedKeyIsUnavailable(Acme):
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        return Unavailable("try again") if answer.status == 401 else super()._error(answer, read)
+
+
+@fails("refused_value_is_rejected_or_moved", alone=True)
+class RefusedValueIsUnavailable(Acme):
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        return Unavailable("try again") if answer.status == 422 else super()._error(answer, read)
+
+
+@fails("failed_look_up_is_no_answer", "failed_look_up_is_never_outcome_unknown", "look_up_keeps_to_its_time",
+       "refused_credentials_are_auth_failed", "redirects_are_not_followed_to_another_host")  # fmt: skip
+class NothingFoundWhenDown(Acme):
+    @hookimpl
+    def find_lead(self, operation: Operation) -> Delivered | None:
+        try:
+            return super().find_lead(operation)
+        except ProviderError:
+            return None
+
+
+@fails("failed_look_up_is_never_outcome_unknown", alone=True)
+class LookUpIsOutcomeUnknown(Acme):
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        return super()._error(answer, read=False)
+
+
+@fails("operation_id_is_sent", "created_lead_is_found", "lead_whose_answer_was_lost_is_found",
+       "lost_answer_makes_no_second_record", "lost_request_is_sent_again", "threads_share_a_provider")  # fmt: skip
+class NoOperationId(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        return super()._create({name: value for name, value in record.items() if name != "operation"})
+
+
+@fails("look_up_of_an_unknown_operation_is_none", "created_lead_is_found", "lost_request_is_sent_again")
+class FindsAnything(Acme):
+    @hookimpl
+    def find_lead(self, operation: Operation) -> Delivered | None:
+        if operation.kind == Kind.LOG_ACTIVITY:
+            return super().find_lead(operation)
+        rows = self._rows("leads")
+        return Delivered(self.name, str(rows[0]["id"]), adopted=True) if rows else None
+
+
+@fails("create_is_not_retried_by_the_plugin")
+class Retries(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        try:
+            return super()._create(record)
+        except (RateLimited, OutcomeUnknown) as error:
+            if error.status in (429, 500):
+                return super()._create(record)
+            raise
+
+
+@fails("redirects_are_not_followed_to_another_host")
+class FollowsRedirects(Acme):
+    def _send(self, method: str, path: str, **content: Any) -> Answer:
+        answer = super()._send(method, path, **content)
+        if 300 <= answer.status < 400:
+            requests.request(method, answer.headers["Location"], headers={"X-Acme-Key": "acme-key-4711"}, timeout=5)
+        return answer
+
+
+@fails("errors_hold_no_secret_and_nothing_that_a_visitor_typed")
+class QuotesTheAnswer(Acme):
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        error = super()._error(answer, read)
+        error.detail = self.redact(answer.body.decode())[:300]
+        return error
+
+
+@fails("errors_hold_no_secret_and_nothing_that_a_visitor_typed", "connection_details_hold_no_secret", alone=True)
+class TellsItsKey(Acme):
+    def _error(self, answer: Answer, read: bool) -> ProviderError:
+        error = super()._error(answer, read)
+        error.detail = f"refused with {self.settings['ACME_KEY']}"
+        return error
+
+
+@fails("log_and_output_hold_no_secret_and_nothing_that_a_visitor_typed")
+class LogsTheBody(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        logging.getLogger("acme").debug("sending %s", record)
+        return super()._create(record)
+
+
+@fails("threads_share_a_provider", alone=True)
+class KeepsStateInSelf(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        self._record = record
+        time.sleep(0.05)
+        return super()._create(self._record)
+
+
+@fails("create_keeps_to_its_time", "look_up_keeps_to_its_time", "connection_silent_is_reported_in_time", alone=True)
+class IgnoresItsTime(Acme):
+    def _send(self, method: str, path: str, **content: Any) -> Answer:
+        try:
+            return super()._send(method, path, **content)
+        except ProviderError as error:
+            if error.code is Code.TIMEOUT:
+                time.sleep(1.5)
+            raise
+
+
+@fails("connection_down_is_reported", "connection_silent_is_reported_in_time",
+       "connection_with_refused_credentials_is_reported", "connection_to_something_else_is_reported")  # fmt: skip
+class ConnectionTestRaises(Acme):
+    @hookimpl
+    def test_connection(self) -> Connection:
+        self._rows("leads", id="none")
+        return Connection(self.name, True, 0.0, (Check("connection", True),))
+
+
+@fails("connection_with_refused_credentials_is_reported", "connection_to_something_else_is_reported", alone=True)
+class AnyAnswerIsAConnection(Acme):
+    @hookimpl
+    def test_connection(self) -> Connection:
+        try:
+            self._send("GET", "leads")
+        except ProviderError as error:
+            return Connection(self.name, False, 0.0, (Check("connection", False, str(error)),))
+        return Connection(self.name, True, 0.0, (Check("connection", True),))
+
+
+@fails("connection_test_writes_nothing", alone=True)
+class ConnectionTestWrites(Acme):
+    @hookimpl
+    def test_connection(self) -> Connection:
+        tested = super().test_connection()
+        if tested.connected:
+            self._send("POST", "notes", json={"text": "test"})
+        return tested
+
+
+@fails("update_keeps_what_the_lead_does_not_say", alone=True)
+class UpdateEmptiesFields(Acme):
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        super().update_lead(lead_id, lead, operation)
+        self._send("PUT", f"leads/{lead_id}", json={"last": lead.last_name or "-", "email": lead.email})
+        return Delivered(self.name, lead_id)
+
+
+@fails("activity_whose_answer_was_lost_is_logged_once")
+class LogsTwice(Acme):
+    @hookimpl
+    def find_lead(self, operation: Operation) -> Delivered | None:
+        return None if operation.kind == Kind.LOG_ACTIVITY else super().find_lead(operation)
+
+
+@fails("activity_on_an_unknown_lead_is_not_found", alone=True)
+class LogsOnNobody(Acme):
+    def _rows(self, table: str, **wanted: str) -> list[dict[str, Any]]:
+        return super()._rows(table, **wanted) or ([{}] if "id" in wanted and wanted["id"] != "none" else [])
+
+
+@fails("provision_without_apply_writes_nothing", alone=True)
+class ProvisionsUnasked(Acme):
+    @hookimpl
+    def provision(self, apply: bool) -> Provision:
+        return super().provision(True)
+
+
+@fails("provision_twice_changes_nothing_the_second_time", alone=True)
+class ProvisionsAnew(Acme):
+    @hookimpl
+    def provision(self, apply: bool) -> Provision:
+        if apply:
+            self._id(self._send("POST", "fields", json={"name": "operation"}), 201)
+        return super().provision(apply)
+
+
+@fails("fields_are_described", alone=True)
+class DescribesHalf(Acme):
+    @hookimpl
+    def describe_fields(self) -> tuple[CrmField, ...]:
+        return super().describe_fields()[1:]
+
+
+@fails("fields_of_a_crm_that_is_away_are_an_error", alone=True)
+class DescribesNothingWhenDown(Acme):
+    @hookimpl
+    def describe_fields(self) -> tuple[CrmField, ...]:
+        try:
+            return super().describe_fields()
+        except ProviderError:
+            return ()
+
+
+@fails("required_hooks_are_implemented", alone=True)
+class NoLookUp(Acme):
+    find_lead = None  # type: ignore[assignment]
+
+
+@fails("minimal_lead_arrives", alone=True)
+class NeedsAPhone(Acme):
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        return Delivered(self.name, super()._create(record | {"phone": record["phone"].strip()}).record_id)
+
+
+@fails("connection_is_reported_good", alone=True)
+class NeverConnected(Acme):
+    @hookimpl
+    def test_connection(self) -> Connection:
+        return Connection(self.name, False, 0.0, (Check("connection", False, "not today"),))
+
+
+@fails("activity_without_answer_is_outcome_unknown", "update_that_fails_is_never_delivered", alone=True)
+class EveryPageIsDone(Acme):
+    def _id(self, answer: Answer, status: int) -> str:
+        return "1" if answer.status == 200 else super()._id(answer, status)
+
+
+@fails("activity_arrives_whole", alone=True)
+class TellsNothingOfAnActivity(Acme):
+    def describe(self, *_: Any) -> str:
+        return "a click"
+
+
+@fails("update_arrives_and_names_the_lead", "update_makes_no_record", "update_of_an_unknown_lead_is_not_found",
+       alone=True)  # fmt: skip
+class UpdateCreates(Acme):
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        return self.create_lead(lead, operation)
+
+
+MODULE = """
+import test_contract
+
+CHECKS = [name for name in dir(test_contract.TestAcme) if name.startswith("test_")]
+for name, (broken, checks, alone) in test_contract.BROKEN.items():
+    left_out = {check: None for check in CHECKS if alone and check not in checks}
+    told = {"plugin": broken, "patience": 0.2} | left_out
+    globals()[f"Test{name}"] = type(f"Test{name}", (test_contract.TestAcme,), told)
+"""
+
+
+def test_each_broken_plugin_fails_its_own_checks_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text(MODULE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "4", "--tb=line", "-rfE"]
+    environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100)
+    failed: dict[str, set[str]] = {name: set() for name in BROKEN}
+    for name, check in re.findall(r"^(?:FAILED|ERROR) \S+::Test(\w+)::(\w+)", run.stdout, re.MULTILINE):
+        failed[name].add(check)
+    assert failed == {name: checks for name, (_, checks, _) in BROKEN.items()}, run.stdout
+
+
+def test_each_check_has_a_plugin_that_fails_it() -> None:
+    checks = {name for name in dir(ProviderContract) if name.startswith("test_")}
+    assert checks == set().union(*(failed for _, failed, _ in BROKEN.values()))
+
+
+def test_the_kit_can_be_imported_without_pytest() -> None:
+    code = "import sys; sys.modules['pytest'] = sys.modules['_pytest'] = None; import crmgate.testing"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "plugins" / "testing.md"
+
+
+def test_the_documentation_shows_the_example_that_runs() -> None:
+    page, source = PAGE.read_text(), Path(__file__).read_text()
+    shown = re.findall(r"^# docs:\n(.*?)\n+ *# docs: end$", source, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 2
+    for example in shown:
+        assert example.strip() in page, "copy the example anew"
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        ast.parse(block)
+
+
+def test_the_documentation_names_each_check_and_what_can_be_overridden() -> None:
+    page = PAGE.read_text()
+    checks = {name: getattr(ProviderContract, name) for name in dir(ProviderContract) if name.startswith("test_")}
+    shown = re.findall(r"^- (`test_.*)", page, re.MULTILINE)
+    assert sorted(shown) == sorted(f"`{name}`: {check.__doc__}" for name, check in checks.items())
+    overridable = [name for name in vars(Contract) if not name.startswith("_")]
+    author = overridable[: overridable.index("setup_method")]
+    assert len(author) >= 9
+    assert [name for name in author if f"| `{name}` |" not in page] == []
