@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from crmgate.config import Settings, environment
+from crmgate.crm import Crm, notify
 from crmgate.errors import ConfigError
 from crmgate.gateway import Gateway, Plan
 from crmgate.ledger import Ledger, connect
-from crmgate.plugins import Crm, Plugins, discover, notify
+from crmgate.plugins import Plugins, discover
 from crmgate.wakeups import wake_message
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")

@@ -15,9 +15,10 @@ from flask import Flask
 from crmgate import hookspecs, web
 from crmgate.cli import main
 from crmgate.config import CoreSettings
+from crmgate.crm import notify
 from crmgate.errors import Code
 from crmgate.model import Operation, new_id
-from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, discover, notify
+from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
 from tests.processes import wait_until

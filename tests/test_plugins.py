@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from crmgate import hookspecs
+from crmgate.crm import HOOKS, Crm, notify
 from crmgate.errors import (
     AuthFailed,
     Code,
@@ -26,7 +27,7 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, State
-from crmgate.plugins import HOOKS, MODULE_PREFIX, REQUIRED_HOOKS, Crm, Plugins, discover, notify
+from crmgate.plugins import MODULE_PREFIX, REQUIRED_HOOKS, Plugins, discover
 from crmgate.provider import LOCAL_HOSTS
 
 CANARY = "c4n4ry"

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from crmgate.crm import Crm, notify
 from crmgate.errors import AuthFailed, ConfigError, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Activity, Kind, Lead, Operation, new_id
-from crmgate.plugins import MODULE_PREFIX, Crm, Plugins, discover, notify
+from crmgate.plugins import MODULE_PREFIX, Plugins, discover
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins" / "tutorial.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -15,7 +15,8 @@ from crmgate.cli import checkup, scaffold
 from crmgate.cli.checkup import Finding
 from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
 from crmgate.config import Settings, environment
-from crmgate.plugins import HOOKS, Plugins, discover
+from crmgate.crm import HOOKS
+from crmgate.plugins import Plugins, discover
 
 NEEDED = ("CRM_PROVIDER", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 QUIET = logging.NullHandler()

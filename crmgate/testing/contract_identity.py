@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from crmgate.crm import HOOKS
 from crmgate.errors import ConfigError
-from crmgate.plugins import HOOKS, PROVIDER_HOOKS, REQUIRED_HOOKS
+from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS
 from crmgate.provider import secret_names
 from crmgate.testing.contract_base import Contract, expect, fail
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests_mock
 
+from crmgate.crm import Crm
 from crmgate.errors import (
     AuthFailed,
     Code,
@@ -28,7 +29,7 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Activity, Consent, Delivered, Kind, Lead, Operation, Utm, new_id
-from crmgate.plugins import Crm, Plugins, discover
+from crmgate.plugins import Plugins, discover
 from crmgate.testing.bitrix24 import FakeBitrix24
 
 FOLDER = Path(__file__).parents[2] / "plugins"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from crmgate.crm import Crm
 from crmgate.errors import (
     AuthFailed,
     ConfigError,
@@ -21,7 +22,6 @@ from crmgate.errors import (
     Unavailable,
 )
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Utm, new_id
-from crmgate.plugins import Crm
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.test_bitrix import (
     ANNA,
