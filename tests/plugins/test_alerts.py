@@ -214,9 +214,11 @@ def test_without_settings_nothing_is_sent_and_no_thread_runs(listening: Callable
 
 
 def test_no_thread_runs_before_there_is_something_to_tell(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
-    threads = threading.active_count()
-    listening(**webhook(inbox))
-    assert threading.active_count() == threads
+    before = set(threading.enumerate())
+    plugins = listening(**webhook(inbox))
+    assert [thread.name for thread in set(threading.enumerate()) - before if thread.name == "Alerts"] == []
+    pause(plugins)
+    assert [thread.name for thread in set(threading.enumerate()) - before if thread.name == "Alerts"] == ["Alerts"]
 
 
 def test_a_webhook_that_hangs_keeps_nobody_waiting(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
