@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from crmgate import hookimpl
-from crmgate.errors import AuthFailed, Code, Duplicate, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation
+from crmgate.errors import AuthFailed, Code, Duplicate, NotFound, ProviderError, RateLimited, Rejected, Unavailable
+from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Lead, Operation, Provision, Step
 from crmgate.provider import Answer, CRMProvider, ProviderSettings, lost, secret, web_address
 
 FIELDS = (
@@ -38,13 +39,17 @@ class Sandbox(CRMProvider):
 
     name = "sandbox"
     label = "Sandbox CRM"
+    capabilities = frozenset({
+        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
+        "describe_fields", "provision", "moves_refused_fields", "unique_key",
+    })  # fmt: skip
     lead_fields: ClassVar[Mapping[str, str]] = {fact: fact for fact in FIELDS}
 
     class Settings(ProviderSettings):
         """Where the sandbox is, and its key."""
 
-        SANDBOX_URL = web_address(required=True)
-        SANDBOX_KEY = secret(load_default="sandbox")
+        SANDBOX_URL = web_address(required=True, metadata={"help": "Where the sandbox is"})
+        SANDBOX_KEY = secret(load_default="sandbox", metadata={"help": "The key that the sandbox was started with"})
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
@@ -58,6 +63,48 @@ class Sandbox(CRMProvider):
         mapped = self.map_activity(activity, operation)
         names = {"first_name": "Messenger", "last_name": "Lead"}
         return self._create(names | mapped.fields, self.describe(mapped, operation), operation)
+
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        """Change what the lead says something about, and add the rest to the description, once for each operation."""
+        known, mapped = self._lead(lead_id), self.map_lead(lead, operation)
+        default = {"referral_code": Lead.referral_code, "source": Lead.source}
+        said = {
+            name: value for name, value in mapped.fields.items() if not known.get(name) or default.get(name) != value
+        }
+        told = str(known.get("description", ""))
+        if operation.tracking_code not in told:
+            told = "\n\n".join(filter(None, (told, self.describe(mapped, operation, lead.additional_info))))
+
+        def send(record: dict[str, Any]) -> Delivered:
+            return self._confirmed(self._send("PUT", f"/leads/{quote(lead_id, safe='')}", json=record))
+
+        return self.send_describing(send, said | {"description": told}, text_field="description")
+
+    @hookimpl
+    def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
+        """Log a click on the lead. The sandbox takes an operation's activity once."""
+        mapped = self.map_activity(activity, operation)
+        record = mapped.fields | {"operation_id": operation.id, "description": self.describe(mapped, operation)}
+        answer = self._send("POST", f"/leads/{quote(lead_id, safe='')}/activities", json=record)
+        match answer.status, _json(answer):
+            case 201, {"id": int()}:
+                return self._delivered(int(lead_id))
+            case 409, {"operation_id": operation.id}:
+                return self._delivered(int(lead_id), adopted=True)
+        raise self._error(answer, read=False)
+
+    @hookimpl
+    def describe_fields(self) -> tuple[CrmField, ...]:
+        """Every mapped field is there: the sandbox keeps whatever it is sent."""
+        if (answer := self._send("GET", "/ping")).status != 200:
+            raise self._error(answer, read=True)
+        return tuple(CrmField(fact, name, "text") for fact, name in self.field_map.names.items() if name)
+
+    @hookimpl
+    def provision(self, apply: bool) -> Provision:  # noqa: ARG002
+        """There is nothing to set up."""
+        return Provision((Step("the sandbox needs no setting up", True),))
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
@@ -90,19 +137,34 @@ class Sandbox(CRMProvider):
         return Check("ping", False, str(self._error(answer, read=True)))
 
     def _create(self, fields: dict[str, Any], description: str, operation: Operation) -> Delivered:
-        record = fields | {"operation_id": operation.id, "description": description}
-        answer = self._send("POST", "/leads", json=record)
+        def send(record: dict[str, Any]) -> Delivered:
+            answer = self._send("POST", "/leads", json=record | {"operation_id": operation.id})
+            match answer.status, _json(answer):
+                case 409, {"id": int(found), "operation_id": operation.id}:
+                    return self._delivered(found, adopted=True)
+            return self._confirmed(answer)
+
+        return self.send_describing(send, fields | {"description": description}, text_field="description")
+
+    def _confirmed(self, answer: Answer) -> Delivered:
         match answer.status, _json(answer):
-            case 201, {"id": int(made)}:
-                return self._delivered(made)
-            case 409, {"id": int(found), "operation_id": operation.id}:
-                return self._delivered(found, adopted=True)
+            case 200 | 201, {"id": int(record)}:
+                return self._delivered(record)
         raise self._error(answer, read=False)
+
+    def _lead(self, lead_id: str) -> dict[str, Any]:
+        answer = self._send("GET", f"/leads/{quote(lead_id, safe='')}")
+        match answer.status, _json(answer):
+            case 200, dict(lead):
+                return lead
+        raise self._error(answer, read=True)
 
     def _error(self, answer: Answer, read: bool) -> ProviderError:
         """The error for an answer that is not the one hoped for."""
         status = answer.status
         match status, _json(answer):
+            case 404, {"error": "not_found"}:
+                return NotFound("the sandbox has no such lead", status=status)
             case 409, {"id": int(existing)}:
                 return Duplicate("another record is in the way", existing=str(existing), status=status)
             case 422, {"fields": dict(fields)}:

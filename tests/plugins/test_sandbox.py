@@ -175,10 +175,43 @@ def test_a_look_up_that_fails_is_no_unknown_outcome(url: str, mode: str) -> None
 
 def test_a_refused_field_is_named(url: str) -> None:
     behave(url, "refuse", field="email")
+    crm = provider(url)
+    crm.on_rejected_field = "dead"
     with pytest.raises(Rejected) as raised:
-        create(provider(url))
+        create(crm)
     assert raised.value.fields == {"email": "Told to refuse this value."}
     assert (raised.value.code, raised.value.status) == (Code.INVALID_VALUE, 422)
+
+
+def test_a_refused_value_moves_into_the_description(url: str) -> None:
+    behave(url, "refuse", field="email")
+    delivered = create(provider(url))
+    lead = ask(url, f"/leads/{delivered.record_id}")
+    assert delivered.moved == ("email",)
+    assert "email" not in lead
+    assert f"Email: {FULL.email}" in lead["description"]
+
+
+def test_an_update_adds_to_the_lead_and_only_once(url: str) -> None:
+    crm = provider(url)
+    minimal = Lead(first_name="Messenger", last_name="Lead", referral_code="REF1")
+    record = create(crm, minimal).record_id
+    change = operation(Lead(first_name="Ada", email="ada@example.com", city="London"), Kind.UPDATE_LEAD)
+    for _ in range(2):
+        assert crm.update_lead(lead_id=record, lead=change.lead, operation=change).record_id == record
+    lead = ask(url, f"/leads/{record}")
+    assert (lead["first_name"], lead["last_name"], lead["email"]) == ("Ada", "Lead", "ada@example.com")
+    assert lead["referral_code"] == "REF1", "a default replaces nothing that is known"
+    assert lead["description"].count("City: London") == 1
+
+
+def test_an_activity_is_logged_once(url: str) -> None:
+    crm = provider(url)
+    record = create(crm).record_id
+    click = operation(Activity(channel="telegram", referral_code="REF1"), Kind.LOG_ACTIVITY)
+    first, second = (crm.log_activity(activity=click.activity, lead_id=record, operation=click) for _ in range(2))
+    assert (first.adopted, second.adopted) == (False, True)
+    assert [activity["channel"] for activity in ask(url, f"/leads/{record}")["activities"]] == ["telegram"]
 
 
 def test_nobody_listens() -> None:
