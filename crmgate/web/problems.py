@@ -77,10 +77,18 @@ def _problem(problem: Problem) -> Response:
 
 
 def _as_page(problem: Problem) -> Response:
-    items = (f"{error.field}: {error.message}" for error in problem.errors)
-    response = page(problem.code.summary, [problem.detail], items, status=problem.code.status)
+    items = (f"{_spoken(error.field)}: {error.message}" for error in problem.errors)
+    back = ["Your browser's Back button leads to the form, with what you typed."] if problem.errors else []
+    response = page(problem.code.summary, [problem.detail, *back], items, status=problem.code.status)
     response.headers.extend(problem.headers)
     return response
+
+
+def _spoken(field: str) -> str:
+    """A field as a visitor knows it: `personal_info.first_name` is "First name", `universities.2` "Universities 3"."""
+    parts = field.split(".")
+    number = f" {int(parts.pop()) + 1}" if parts[-1].isdigit() else ""
+    return parts[-1].replace("_", " ").strip().capitalize() + number
 
 
 def _as_json(

@@ -178,7 +178,7 @@ def test_a_browser_gets_the_errors_of_its_form_as_an_escaped_page(client: FlaskC
     long_name = "<script>" + "x" * 60
     answer = client.post(URL, data={"email": "nobody", long_name: "v"}, headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (422, "text/html")
-    assert "personal_info.email: Expected an email address" in answer.text
-    assert "personal_info.first_name: This field is required." in answer.text
+    assert "Email: Expected an email address" in answer.text
+    assert "First name: This field is required." in answer.text
     assert "&lt;script&gt;" in answer.text
     assert "<script>" not in answer.text
