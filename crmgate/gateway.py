@@ -70,6 +70,7 @@ class Gateway:
     ) -> None:  # fmt: skip
         self.ledger, self.crm, self.plan = ledger, crm, plan
         self._tell, self._clock, self._rng = tell, clock, rng or random.Random()  # noqa: S311
+        self._reported: set[tuple[str, str]] = set()
         self._to = Recipient(crm.name, crm.credentials)
 
     def submit(
@@ -169,6 +170,7 @@ class Gateway:
     def _announce(self, operation: Operation, outcome: Outcome, written: str) -> None:
         """Tell the listeners what became of an attempt. A pause is told once, however many operations it holds back."""
         if outcome.delivered:
+            self._report(outcome.delivered)
             self._tell("operation_delivered", operation=operation, delivered=outcome.delivered)
         if written == "paused":
             log.error("provider %s is paused: %s", self.crm.name, outcome.error)
@@ -176,6 +178,14 @@ class Gateway:
         if written == "recovered":
             log.warning("provider %s works again", self.crm.name)
             self._tell("provider_recovered", provider=self.crm.name)
+
+    def _report(self, delivered: Delivered) -> None:
+        """Warn of fields that the CRM dropped or refused: once for each, since every lead meets the same trouble."""
+        for trouble, names in (("does not keep", delivered.dropped), ("refused a value of", delivered.moved)):
+            for name in names:
+                if (trouble, name) not in self._reported:
+                    self._reported.add((trouble, name))
+                    log.warning("%s %s the field %s: see `crmgate crm fields`", delivered.provider, trouble, name)
 
     def _send(self, claim: Claim, budget: float) -> tuple[Delivered | None, ProviderError | None]:
         deadline = time.monotonic() + budget

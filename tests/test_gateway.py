@@ -41,6 +41,7 @@ class ScriptedCrm:
         self.answers: list[Any] = []
         self.found: Delivered | None = None
         self.calls: list[tuple[str, str]] = []
+        self.record: dict[str, Any] = {}
         self.during: Callable[[], None] = lambda: None
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
@@ -50,7 +51,7 @@ class ScriptedCrm:
         answer = self.answers.pop(0) if self.answers else "ok"
         if isinstance(answer, ProviderError):
             raise answer
-        return Delivered(self.name, f"record-{operation.id}")
+        return Delivered(self.name, f"record-{operation.id}", **self.record)
 
     def find(self, operation: Operation, budget: float) -> Delivered | None:
         self.calls.append(("find", operation.id))
@@ -285,6 +286,17 @@ def test_redis_lost_after_the_crm_confirmed_is_still_a_success(world: World, cap
     world.now += PLAN.inline_budget + 6
     assert isinstance(world.gateway.attempt(operation.id).verdict, Done)
     assert [call for call, _ in world.crm.calls] == ["deliver", "find"]
+
+
+def test_a_field_that_the_crm_drops_or_refuses_is_told_of_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.crm.record = {"dropped": ("referralCodeC",), "moved": ("source",)}
+    for _ in range(3):
+        world.submit(inline=True)
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == [
+        "scripted does not keep the field referralCodeC: see `crmgate crm fields`",
+        "scripted refused a value of the field source: see `crmgate crm fields`",
+    ]
 
 
 def test_no_log_line_holds_what_a_visitor_typed(world: World, caplog: pytest.LogCaptureFixture) -> None:
