@@ -858,17 +858,19 @@ def patience(body: Mapping[str, Any]) -> float:
 def redirected(url: str, location: str) -> str:
     """The address that a redirect leads to; empty when the secret must not go there.
 
-    The path has to be the same, the scheme https (or the one in use). The host may be the one in use or, by https,
-    another portal of the same Bitrix24 cloud domain: a rename changes the first label only.
+    The path has to be the same, and so has the place: this host by https on its usual port, or by the scheme and port
+    in use. By https it may also be another portal of the same Bitrix24 cloud domain: a rename changes the first label
+    only.
     """
     try:
         here, there = urlsplit(url), urlsplit(urljoin(url, location))
-        port = there.port
+        usual = there.scheme == "https" and there.port in (None, 443)
+        unchanged = there.scheme in ("https", here.scheme) and there.port == here.port
     except ValueError:
         return ""
     old, new = CLOUD.fullmatch(here.hostname or ""), CLOUD.fullmatch(there.hostname or "")
-    renamed = bool(old and new and old[1] == new[1]) and there.scheme == "https" and port in (None, 443)
-    same = there.hostname == here.hostname and there.scheme in ("https", here.scheme)
+    renamed = bool(old and new and old[1] == new[1]) and usual
+    same = there.hostname == here.hostname and (usual or unchanged)
     fits = (renamed or same) and there.path == here.path and "@" not in there.netloc
     # Put together here, so that no two parsers read one address differently.
     target = f"{there.scheme}://{there.netloc}{here.path}"

@@ -413,7 +413,7 @@ class EspoCRM(CRMProvider):
     def _lost_race(self, answer: Answer, operation: Operation) -> Delivered:
         """The unique index on the operation id refused a twin, with an empty 500 or a 409: adopt the one that won.
 
-        If there is none, EspoCRM cannot store this record: text that is no UTF-8 or too long fails the same way.
+        If there is none, nobody knows what a 500 was: a deadlock of the database passes, text without UTF-8 stays.
         """
         status = answer.status
         try:
@@ -422,9 +422,7 @@ class EspoCRM(CRMProvider):
             raise lost(False, error.code, f"EspoCRM failed, then the look-up: {error.detail}", status) from None
         if found:
             return found
-        if status == 409:
-            raise self._error(answer, read=False)
-        raise Rejected("EspoCRM failed at this record: its log tells why", code=Code.INVALID_REQUEST, status=status)
+        raise self._error(answer, read=False)
 
     def _delivered(self, record_id: str, *, adopted: bool = False, dropped: tuple[str, ...] = ()) -> Delivered:
         return Delivered(self.name, record_id, f"{self._address}/#Lead/view/{record_id}", adopted, dropped)
