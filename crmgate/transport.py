@@ -56,6 +56,20 @@ class Answer:
         """The media type without parameters, in lower case."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds that the header Retry-After asks for; None without one."""
+        value = self.headers.get("Retry-After", "")
+        return float(value) if value.isdigit() else None
+
+    @property
+    def parsed(self) -> Any:
+        """The body as JSON, or None when it is none: a proxy in between may answer HTML."""
+        try:
+            return self.json()
+        except ValueError:
+            return None
+
     def json(self) -> Any:
         """The body as JSON. Raises `ValueError` when it is none."""
         try:
