@@ -23,7 +23,7 @@ from crmgate.errors import ConfigError, ProviderError
 from crmgate.mapping import FieldMap
 from crmgate.model import Check, Connection
 from crmgate.records import MAX_MOVED, Known, Records
-from crmgate.transport import Answer, Transport, lost, time_budget
+from crmgate.transport import Answer, Transport, lost, redirected, time_budget
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -82,6 +82,7 @@ class CRMProvider(Records):
         on_duplicate: str = "note", on_rejected_field: str = "describe",
     ) -> None:  # fmt: skip
         self.on_duplicate, self.on_rejected_field = on_duplicate, on_rejected_field
+        self._dropped_until = {}
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
         self.settings = self._load_settings(trimmed, http_hosts, problems)
@@ -214,6 +215,7 @@ __all__ = [
     "ProviderSettings",
     "fields",
     "lost",
+    "redirected",
     "secret",
     "time_budget",
     "validate",

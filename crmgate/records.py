@@ -5,6 +5,7 @@ The mapping, values that the CRM refuses, what an update may write, and what bec
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -15,6 +16,9 @@ from crmgate.model import Activity, Delivered, Lead, Operation
 
 MAX_MOVED = 5
 """Refused fields that a record may lose to its description; a CRM that refuses more has another trouble."""
+
+DROPPED_SECONDS = 300.0
+"""How long a field that the CRM dropped is written into the description before it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Records:
     on_duplicate: str
     on_rejected_field: str
     field_map: FieldMap
+    _dropped_until: dict[str, float]
 
     @property
     def spares_duplicates(self) -> bool:
@@ -97,15 +102,18 @@ class Records:
 
     def send_describing(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], *,
-        text_field: str, keep: Collection[str] = (), fallbacks: Mapping[str, Any] | None = None,
+        text_field: str = "description", keep: Collection[str] = (), fallbacks: Mapping[str, Any] | None = None,
     ) -> Delivered:  # fmt: skip
         """`send` a record; a value that the CRM refuses moves, labelled, into `text_field`, and it is sent again.
 
         That costs no attempt. `send` raises `Rejected` with the `fields` by their names in `record`. Those in `keep`
         never move; `fallbacks` holds what stands in for a field that the CRM requires. After `MAX_MOVED` fields, or
-        with CRM_ON_REJECTED_FIELD=dead, the refusal stands. What moved is named in `Delivered.moved`.
+        with CRM_ON_REJECTED_FIELD=dead, the refusal stands. What moved is named in `Delivered.moved`. What the CRM
+        dropped lately (see `remember_dropped`) moves at once, and is named in `Delivered.dropped`.
         """
-        current, moved = dict(record), list[str]()
+        now = time.monotonic()
+        absent = tuple(name for name in record if self._dropped_until.get(name, now) > now)
+        current, moved = self.move(record, absent, text_field) if absent else dict(record), list[str]()
         while True:
             try:
                 delivered = send(current)
@@ -118,9 +126,15 @@ class Records:
                     name: value for name, value in (fallbacks or {}).items() if name in refused
                 }
             else:
-                return replace(delivered, moved=tuple(moved)) if moved else delivered
+                return replace(delivered, moved=tuple(moved), dropped=(*absent, *delivered.dropped))
 
-    def move(self, record: Mapping[str, Any], names: Collection[str], text_field: str) -> dict[str, Any]:
+    def remember_dropped(self, names: Iterable[str]) -> None:
+        """For five minutes the fields `names`, which the CRM drops in silence, are described rather than sent."""
+        self._dropped_until |= dict.fromkeys(names, time.monotonic() + DROPPED_SECONDS)
+
+    def move(
+        self, record: Mapping[str, Any], names: Collection[str], text_field: str = "description"
+    ) -> dict[str, Any]:
         """The record without the fields `names`, which stand as labelled lines above the text of `text_field`."""
         facts = {name: fact for fact, name in self.field_map.names.items()}
         lines = [f"{label(facts.get(name, name))}: {text(record[name])}" for name in names]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from html import unescape
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from crmgate import hookimpl
 from crmgate.errors import (
@@ -32,7 +32,7 @@ from crmgate.errors import (
     Rejected,
     Unavailable,
     Unsupported,
-)
+)  # fmt: skip
 from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Lead, Operation, Provision, Step
 from crmgate.provider import (
     MAX_MOVED,
@@ -43,9 +43,10 @@ from crmgate.provider import (
     ProviderSettings,
     fields,
     lost,
+    redirected,
     validate,
     web_address,
-)
+)  # fmt: skip
 
 LEAD = {"entityTypeId": 1}
 ORIGIN = {"originatorId": "crmgate"}
@@ -138,30 +139,21 @@ class Bitrix(CRMProvider):
         """The webhook, the id of the user who gets the leads (default: the webhook's own), and the API to use."""
 
         BITRIX_WEBHOOK_URL = web_address(
-            secret=True,
-            required=True,
+            secret=True, required=True,
             validate=validate.Regexp(WEBHOOK, error="Not the address of an inbound webhook."),
-            metadata={
-                "help": "The inbound webhook, which is a credential",
-                "takes": "https://<portal>/rest/<user id>/<secret>/, without a method at its end",
-            },
-        )
+            metadata={"help": "The inbound webhook, which is a credential",
+                      "takes": "https://<portal>/rest/<user id>/<secret>/, without a method at its end"},
+        )  # fmt: skip
         BITRIX_ASSIGNED_BY_ID = fields.Integer(
-            load_default=None,
-            validate=validate.Range(min=1),
-            metadata={
-                "help": "Who gets the leads; default: the webhook's own user",
-                "takes": "the id of a Bitrix24 user",
-            },
-        )
+            load_default=None, validate=validate.Range(min=1),
+            metadata={"help": "Who gets the leads; default: the webhook's own user",
+                      "takes": "the id of a Bitrix24 user"},
+        )  # fmt: skip
         BITRIX_API = fields.String(
-            load_default="item",
-            validate=validate.OneOf(("item", "lead")),
-            metadata={
-                "help": "The methods for leads: crm.item.* or, for old self-hosted portals, crm.lead.*",
-                "takes": "item or lead",
-            },
-        )
+            load_default="item", validate=validate.OneOf(("item", "lead")),
+            metadata={"help": "The methods for leads: crm.item.* or, for old self-hosted portals, crm.lead.*",
+                      "takes": "item or lead"},
+        )  # fmt: skip
 
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)
@@ -455,8 +447,7 @@ class Bitrix(CRMProvider):
             yield CrmField(fact, "sourceId", "crm_status", tuple(present), hint if missing else "")
 
     def _standard_lines(self) -> Iterator[CrmField]:
-        params = {} if self._old else {**LEAD, "useOriginalUfNames": "Y"}
-        match self._call(f"crm.{self._api}.fields", params, safe=True)["result"]:
+        match self._call(f"crm.{self._api}.fields", self._entity, safe=True)["result"]:
             case {"fields": dict(portal)} | dict(portal):
                 for fact, name in self._targets():
                     if not name.startswith("UF_") and name != "sourceId":
@@ -498,6 +489,11 @@ class Bitrix(CRMProvider):
     def _api(self) -> str:
         return str(self.settings["BITRIX_API"])
 
+    @property
+    def _entity(self) -> Row:
+        """What tells `crm.item.*` that it is about leads."""
+        return {} if self._old else {**LEAD, "useOriginalUfNames": "Y"}
+
     def _spelt(self, name: str) -> str:
         """The name of a field in the API that is used."""
         return spelt_old(name) if self._old else name
@@ -526,7 +522,7 @@ class Bitrix(CRMProvider):
         if self._old:
             return {"fields": plain | {kind: [{"VALUE": one, "VALUE_TYPE": "WORK"}] for kind, one in rows.items()}}
         fm = [{"typeId": kind, "valueType": "WORK", "value": one} for kind, one in rows.items()]
-        return {**LEAD, "useOriginalUfNames": "Y", "fields": plain | ({"fm": fm} if fm else {})}
+        return {**self._entity, "fields": plain | ({"fm": fm} if fm else {})}
 
     def _refused(self, error: Rejected, record: Mapping[str, Any]) -> dict[str, str]:
         """The refused fields by their names in `record`."""
@@ -538,23 +534,14 @@ class Bitrix(CRMProvider):
         return found
 
     def _get(self, lead_id: str) -> Row:
-        params = {"id": number(lead_id)} | ({} if self._old else {**LEAD, "useOriginalUfNames": "Y"})
-        match self._call(f"crm.{self._api}.get", params, safe=True)["result"]:
+        match self._call(f"crm.{self._api}.get", {"id": number(lead_id), **self._entity}, safe=True)["result"]:
             case {"item": dict(item)}:
                 return item
             case dict(row) if self._old:
-                names = (
-                    "id",
-                    "title",
-                    "comments",
-                    "assignedById",
-                    *ORIGIN,
-                    "originId",
-                    *dict(self._targets()).values(),
-                )
-                fm = [
-                    {"typeId": kind, "value": one.get("VALUE")} for kind in MULTIFIELDS for one in row.get(kind) or ()
-                ]
+                always = ("id", "title", "comments", "assignedById", *ORIGIN, "originId")
+                names = (*always, *dict(self._targets()).values())
+                sent = ((kind, one) for kind in MULTIFIELDS for one in row.get(kind) or ())
+                fm = [{"typeId": kind, "value": one.get("VALUE")} for kind, one in sent]
                 return {name: row.get(self._spelt(name)) for name in names} | {"fm": fm}
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no lead")
 
@@ -604,7 +591,7 @@ class Bitrix(CRMProvider):
 
     def _new_address(self, url: str, answer: Answer) -> str:
         """Where a renamed portal takes the request. A redirect has carried nothing out, so this outcome is known."""
-        target = redirected(url, answer.headers.get("Location", ""))
+        target = redirected(url, answer.headers.get("Location", ""), renamed)
         if not target:
             words = "the portal redirects to where the secret must not go: correct BITRIX_WEBHOOK_URL"
             raise AuthFailed(words, status=answer.status)
@@ -832,23 +819,7 @@ def patience(body: Mapping[str, Any]) -> float:
     return 600.0
 
 
-def redirected(url: str, location: str) -> str:
-    """The address that a redirect leads to; empty when the secret must not go there.
-
-    The path has to be the same, and so has the place: this host by https on its usual port, or by the scheme and port
-    in use. By https it may also be another portal of the same Bitrix24 cloud domain: a rename changes the first label
-    only.
-    """
-    try:
-        here, there = urlsplit(url), urlsplit(urljoin(url, location))
-        usual = there.scheme == "https" and there.port in (None, 443)
-        unchanged = there.scheme in ("https", here.scheme) and there.port == here.port
-    except ValueError:
-        return ""
-    old, new = CLOUD.fullmatch(here.hostname or ""), CLOUD.fullmatch(there.hostname or "")
-    renamed = bool(old and new and old[1] == new[1]) and usual
-    same = there.hostname == here.hostname and (usual or unchanged)
-    fits = (renamed or same) and there.path == here.path and "@" not in there.netloc
-    # Put together here, so that no two parsers read one address differently.
-    target = f"{there.scheme}://{there.netloc}{here.path}"
-    return target if fits and target != url else ""
+def renamed(old: str, new: str) -> bool:
+    """Whether both are portals of the same cloud domain: a rename changes the first label only."""
+    domains = [CLOUD.fullmatch(host) for host in (old, new)]
+    return all(domains) and len({domain[1] for domain in domains if domain}) == 1

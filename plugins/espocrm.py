@@ -11,10 +11,9 @@ import base64
 import hashlib
 import hmac
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -57,7 +56,7 @@ from crmgate.provider import (
     secret,
     validate,
     web_address,
-)
+)  # fmt: skip
 
 API = "/api/v1"
 DUPLICATES_SHOWN = 5
@@ -66,8 +65,6 @@ LOCKOUT_SECONDS = 60.0
 NO_LAST_NAME = "-"
 MINIMAL = {"firstName": "Messenger", "lastName": "Lead"}
 """What a visitor is called of whom only a click is known."""
-MEMORY_SECONDS = 300.0
-"""How long a field that EspoCRM dropped is written into the description before it is tried again."""
 GATEWAY = "crmgate"
 """The role and the API user that `provision` makes."""
 _RECORDS = {"create": "yes", "read": "all", "edit": "all", "delete": "no"}
@@ -199,7 +196,6 @@ class EspoCRM(CRMProvider):
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)
         self._user_id = ""
-        self._absent: dict[str, float] = {}
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
@@ -235,7 +231,7 @@ class EspoCRM(CRMProvider):
         when = f"Update of {_moment(operation.accepted_at)} UTC"
         description = f"{when}\n{self.describe(mapped, operation, lead.additional_info)}"
         record = self._record(names, news, description)
-        return self._describing(lambda current: self._put(lead_id, current, before), record, names)
+        return self.send_describing(lambda current: self._put(lead_id, current, before), record, fallbacks=names)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
@@ -295,21 +291,10 @@ class EspoCRM(CRMProvider):
         assignee = self.settings.get("ESPOCRM_ASSIGNED_USER_ID")
         return {"assignedUserId": assignee} if assignee else {}
 
-    def _describing(
-        self, send: Callable[[dict[str, Any]], Delivered], record: dict[str, Any], fallbacks: Mapping[str, str]
-    ) -> Delivered:
-        """Send a record; what EspoCRM refuses, or dropped a moment ago, goes into the description instead."""
-        now = time.monotonic()
-        absent = [name for name in record if self._absent.get(name, now) > now]
-        delivered = self.send_describing(
-            send, self.move(record, absent, "description"), text_field="description", fallbacks=fallbacks
-        )
-        return replace(delivered, dropped=(*absent, *delivered.dropped)) if absent else delivered
-
     def _create(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         """`lead` is who may be known already; without it EspoCRM is told not to check that."""
         fallbacks = {"lastName": NO_LAST_NAME}
-        return self._describing(lambda current: self._post(current, operation, lead), record, fallbacks)
+        return self.send_describing(lambda current: self._post(current, operation, lead), record, fallbacks=fallbacks)
 
     def _post(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         headers = {} if lead else {"X-Skip-Duplicate-Check": "true"}
@@ -336,10 +321,9 @@ class EspoCRM(CRMProvider):
         dropped = _dropped(_below(before, record), echo)
         said = {*self.field_map.names.values()} - {self._id_field, "description"}
         lost = [name for name in dropped if name in said and record[name] != NO_LAST_NAME]
-        until = time.monotonic() + MEMORY_SECONDS
-        self._absent |= {name: until for name in lost if echo.get(name) in (None, "")}
+        self.remember_dropped(name for name in lost if echo.get(name) in (None, ""))
         if lost or "description" in dropped:
-            described = self.move(record, lost, "description")
+            described = self.move(record, lost)
             self._supplement(lead_id, described, before, editable="description" not in dropped)
         return self.delivered(lead_id, dropped=dropped)
 
@@ -397,13 +381,12 @@ class EspoCRM(CRMProvider):
 
         If there is none, nobody knows what a 500 was: a deadlock of the database passes, text without UTF-8 stays.
         """
-        status = answer.status
         try:
-            found = self.find_lead(operation)
+            if found := self.find_lead(operation):
+                return found
         except ProviderError as error:
-            raise lost(False, error.code, f"EspoCRM failed, then the look-up: {error.detail}", status) from None
-        if found:
-            return found
+            told = f"EspoCRM failed, then the look-up: {error.detail}"
+            raise lost(False, error.code, told, answer.status) from None
         raise self._error(answer, read=False)
 
     def lead_url(self, lead_id: str) -> str:
@@ -506,15 +489,12 @@ class EspoCRM(CRMProvider):
 
     def _described(self, known: Mapping[str, Any]) -> Iterator[CrmField]:
         for fact, name in self.field_map.names.items():
+            definition = found if isinstance(found := known.get(name), dict) else {}
+            options = definition.get("options")
+            listed = tuple(map(str, options)) if isinstance(options, list) else ()
+            problem = self._problem(fact, definition) if definition else _missing(fact, name, known)
             if name:
-                definition = known.get(name) if isinstance(known.get(name), dict) else {}
-                yield self._described_one(fact, name, definition, known)
-
-    def _described_one(self, fact: str, name: str, definition: Any, known: Mapping[str, Any]) -> CrmField:
-        type_, options = str(definition.get("type") or ""), definition.get("options")
-        listed = tuple(str(option) for option in options) if isinstance(options, list) else ()
-        problem = self._problem(fact, definition) if definition else _missing(fact, name, known)
-        return CrmField(fact, name, type_, listed, problem)
+                yield CrmField(fact, name, str(definition.get("type") or ""), listed, problem)
 
     def _problem(self, fact: str, definition: Mapping[str, Any]) -> str:
         """What is wrong with a field for a fact, and what to do about it."""
