@@ -1,4 +1,4 @@
-"""Base class of CRM plugins: settings, HTTP, error mapping, field mapping.
+"""Base class of CRM plugins: settings, HTTP, connection tests; what it knows about records is in `crmgate.records`.
 
 A plugin subclasses `CRMProvider`, names itself, declares its settings as a marshmallow schema and implements the
 hooks of `crmgate.hookspecs`. Timeouts, TLS, redirects (never followed), the size of answers and the masking of
@@ -10,21 +10,21 @@ from __future__ import annotations
 import hashlib
 import json as jsonlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import marshmallow
 from marshmallow import fields, validate
 
-from crmgate.errors import ConfigError, Rejected
-from crmgate.mapping import FieldMap, Mapped, activity_facts, describe, label, lead_facts, text
-from crmgate.model import Activity, Delivered, Lead, Operation
-from crmgate.transport import Answer, Transport, lost, time_budget
+from crmgate.errors import ConfigError, ProviderError
+from crmgate.mapping import FieldMap
+from crmgate.model import Check, Connection
+from crmgate.records import MAX_MOVED, Known, Records
+from crmgate.transport import Answer, Transport, lost, redirected, time_budget
 
-MAX_MOVED = 5
-"""Refused fields that a record may lose to its description; a CRM that refuses more has another trouble."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,7 +50,20 @@ def web_address(*, secret: bool = False, **options: Any) -> fields.Url:
     return fields.Url(schemes={"http", "https"}, require_tld=False, metadata=metadata, **options)
 
 
-class CRMProvider:
+@dataclass(frozen=True)
+class Look:
+    """A part of a connection test: its name, what makes the checks, and a hint for when a request of it fails.
+
+    Where a gate fails, the looks behind it are left out.
+    """
+
+    name: str
+    checks: Callable[[], Iterable[Check]]
+    hint: str = ""
+    gate: bool = False
+
+
+class CRMProvider(Records):
     """A CRM. Subclass it, set the class attributes and implement the hooks.
 
     `lead_fields` says which fact of a lead goes to which CRM field, `lead_values` what its values are called there;
@@ -58,7 +71,6 @@ class CRMProvider:
     values as they are). Raises `ConfigError` with every problem of the settings.
     """
 
-    name: ClassVar[str] = ""
     label: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[str]] = frozenset()
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
@@ -70,6 +82,7 @@ class CRMProvider:
         on_duplicate: str = "note", on_rejected_field: str = "describe",
     ) -> None:  # fmt: skip
         self.on_duplicate, self.on_rejected_field = on_duplicate, on_rejected_field
+        self._dropped_until = {}
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
         self.settings = self._load_settings(trimmed, http_hosts, problems)
@@ -102,48 +115,27 @@ class CRMProvider:
                 problems += _address_problems(name, settings[name], http_hosts)
         return settings
 
-    def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
-        """The lead by the CRM's field names, and the facts that have no field."""
-        return self.field_map.apply(lead_facts(lead, operation))
+    def test(self, *looks: Look, needs: Collection[str] = ()) -> Connection:
+        """The checks of `looks`, one after the other; the first is timed, and after a gate that fails none follows.
 
-    def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
-        """A messenger click by the CRM's field names, and the facts that have no field."""
-        return self.field_map.apply(activity_facts(activity, operation))
-
-    def describe(self, mapped: Mapped, operation: Operation, free_text: str = "") -> str:
-        """The text of the record: whatever has no field of its own, labelled."""
-        return describe(mapped.rest, operation, free_text)
-
-    def send_describing(
-        self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], *,
-        text_field: str, keep: Collection[str] = (), fallbacks: Mapping[str, Any] | None = None,
-    ) -> Delivered:  # fmt: skip
-        """`send` a record; a value that the CRM refuses moves, labelled, into `text_field`, and it is sent again.
-
-        That costs no attempt. `send` raises `Rejected` with the `fields` by their names in `record`. Those in `keep`
-        never move; `fallbacks` holds what stands in for a field that the CRM requires. After `MAX_MOVED` fields, or
-        with CRM_ON_REJECTED_FIELD=dead, the refusal stands. What moved is named in `Delivered.moved`.
+        Connected is a CRM whose gates hold, and every check that is named in `needs`.
         """
-        current, moved = dict(record), list[str]()
-        while True:
+        checks, connected, begun, latency = list[Check](), True, time.monotonic(), 0.0
+        for look in looks:
             try:
-                delivered = send(current)
-            except Rejected as error:
-                refused = [name for name in error.fields if name in current and name not in {text_field, *keep, *moved}]
-                moved += refused
-                if self.on_rejected_field != "describe" or not refused or len(moved) > MAX_MOVED:
-                    raise
-                current = self._move(current, refused, text_field) | {
-                    name: value for name, value in (fallbacks or {}).items() if name in refused
-                }
-            else:
-                return replace(delivered, moved=tuple(moved)) if moved else delivered
+                found = list(look.checks())
+            except ProviderError as error:
+                found = [Check(look.name, False, self.explain(error, look.hint))]
+            latency = latency or round((time.monotonic() - begun) * 1000, 1)
+            checks += found
+            connected &= all(check.ok for check in found if look.gate or check.name in needs)
+            if look.gate and not connected:
+                break
+        return Connection(self.name, connected, latency, tuple(checks))
 
-    def _move(self, record: Mapping[str, Any], names: Collection[str], text_field: str) -> dict[str, Any]:
-        facts = {name: fact for fact, name in self.field_map.names.items()}
-        lines = [f"{label(facts.get(name, name))}: {text(record[name])}" for name in names]
-        kept = {name: value for name, value in record.items() if name not in names}
-        return kept | {text_field: "\n".join(filter(None, (*lines, str(record.get(text_field, "")))))}
+    def explain(self, error: ProviderError, hint: str) -> str:
+        """The detail of a check whose request failed; the hint of a `Look` stands behind it where nothing answered."""
+        return str(error) if error.status else f"{error} {hint}"
 
     def redact(self, text: str) -> str:
         """`text` with every secret of the settings replaced, and with the parts of an address that is one."""
@@ -215,11 +207,15 @@ def _forms(value: str) -> Iterator[str]:
 
 
 __all__ = [
+    "MAX_MOVED",
     "Answer",
     "CRMProvider",
+    "Known",
+    "Look",
     "ProviderSettings",
     "fields",
     "lost",
+    "redirected",
     "secret",
     "time_budget",
     "validate",

@@ -14,10 +14,11 @@ import json as jsonlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.connection
@@ -55,6 +56,20 @@ class Answer:
     def content_type(self) -> str:
         """The media type without parameters, in lower case."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds that the header Retry-After asks for; None without one."""
+        value = self.headers.get("Retry-After", "")
+        return float(value) if value.isdigit() else None
+
+    @property
+    def parsed(self) -> Any:
+        """The body as JSON, or None when it is none: a proxy in between may answer HTML."""
+        try:
+            return self.json()
+        except ValueError:
+            return None
 
     def json(self) -> Any:
         """The body as JSON. Raises `ValueError` when it is none."""
@@ -235,3 +250,22 @@ def lost(read: bool, code: Code, detail: str, status: int | None = None) -> Prov
     """The error for an answer that never came: ambiguous, unless the request only read."""
     kind = Unavailable if read else OutcomeUnknown
     return kind(detail, code=code, status=status)
+
+
+def redirected(url: str, location: str, renamed: Callable[[str, str], bool]) -> str:
+    """The address that a redirect leads to; empty when a secret in `url` must not go there.
+
+    The path has to be the same, and so has the place: this host by https on its usual port, or by the scheme and port
+    in use. By https it may also be another host, if `renamed(old, new)` says that it is the same one by a new name.
+    """
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+        usual = there.scheme == "https" and there.port in (None, 443)
+        unchanged = there.scheme in ("https", here.scheme) and there.port == here.port
+    except ValueError:
+        return ""
+    same = there.hostname == here.hostname and (usual or unchanged)
+    known = same or (usual and renamed(here.hostname or "", there.hostname or ""))
+    # Put together here, so that no two parsers read one address differently.
+    target = f"{there.scheme}://{there.netloc}{here.path}"
+    return target if known and there.path == here.path and "@" not in there.netloc and target != url else ""

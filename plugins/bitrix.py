@@ -11,16 +11,15 @@ unique in Bitrix24, so whether an earlier attempt made the lead is looked up the
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from html import unescape
 from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from crmgate import hookimpl
 from crmgate.errors import (
@@ -33,9 +32,21 @@ from crmgate.errors import (
     Rejected,
     Unavailable,
     Unsupported,
-)
+)  # fmt: skip
 from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Lead, Operation, Provision, Step
-from crmgate.provider import MAX_MOVED, Answer, CRMProvider, ProviderSettings, fields, lost, validate, web_address
+from crmgate.provider import (
+    MAX_MOVED,
+    Answer,
+    CRMProvider,
+    Known,
+    Look,
+    ProviderSettings,
+    fields,
+    lost,
+    redirected,
+    validate,
+    web_address,
+)  # fmt: skip
 
 LEAD = {"entityTypeId": 1}
 ORIGIN = {"originatorId": "crmgate"}
@@ -128,30 +139,21 @@ class Bitrix(CRMProvider):
         """The webhook, the id of the user who gets the leads (default: the webhook's own), and the API to use."""
 
         BITRIX_WEBHOOK_URL = web_address(
-            secret=True,
-            required=True,
+            secret=True, required=True,
             validate=validate.Regexp(WEBHOOK, error="Not the address of an inbound webhook."),
-            metadata={
-                "help": "The inbound webhook, which is a credential",
-                "takes": "https://<portal>/rest/<user id>/<secret>/, without a method at its end",
-            },
-        )
+            metadata={"help": "The inbound webhook, which is a credential",
+                      "takes": "https://<portal>/rest/<user id>/<secret>/, without a method at its end"},
+        )  # fmt: skip
         BITRIX_ASSIGNED_BY_ID = fields.Integer(
-            load_default=None,
-            validate=validate.Range(min=1),
-            metadata={
-                "help": "Who gets the leads; default: the webhook's own user",
-                "takes": "the id of a Bitrix24 user",
-            },
-        )
+            load_default=None, validate=validate.Range(min=1),
+            metadata={"help": "Who gets the leads; default: the webhook's own user",
+                      "takes": "the id of a Bitrix24 user"},
+        )  # fmt: skip
         BITRIX_API = fields.String(
-            load_default="item",
-            validate=validate.OneOf(("item", "lead")),
-            metadata={
-                "help": "The methods for leads: crm.item.* or, for old self-hosted portals, crm.lead.*",
-                "takes": "item or lead",
-            },
-        )
+            load_default="item", validate=validate.OneOf(("item", "lead")),
+            metadata={"help": "The methods for leads: crm.item.* or, for old self-hosted portals, crm.lead.*",
+                      "takes": "item or lead"},
+        )  # fmt: skip
 
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)
@@ -165,9 +167,9 @@ class Bitrix(CRMProvider):
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
         """Create the lead, unless the portal knows the person and CRM_ON_DUPLICATE wants no second one."""
-        if known := self._known_lead(lead, operation):
-            with suppress(NotFound):  # deleted since
-                return self._tell(known, lead, operation)
+        known = self._known(lead, operation)
+        if met := self.meet(known, lead, operation, update=self.update_lead, log=self._apply):
+            return met
         self._user_fields()
         mapped = self.map_lead(lead, operation)
         text = self.describe(mapped, operation, lead.additional_info)
@@ -195,8 +197,7 @@ class Bitrix(CRMProvider):
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
         """Log the activity as a comment on the lead's timeline."""
-        told = self.describe(self._unmapped().map_activity(activity, operation), operation)
-        return self._comment(lead_id, f"Messenger click\n\n{told}")
+        return self._comment(lead_id, f"Messenger click\n\n{self.tell(activity, operation)}")
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
@@ -208,7 +209,7 @@ class Bitrix(CRMProvider):
                 found = self._commented([operation.lead_id], operation)
             case _:
                 found = next(iter(self._leads_of(operation.id)), None) or self._told(operation)
-        return self._delivered(found, adopted=True) if found else None
+        return self.delivered(found, adopted=True) if found else None
 
     @hookimpl
     def test_connection(self) -> Connection:
@@ -216,19 +217,19 @@ class Bitrix(CRMProvider):
 
         `connected` asks for the webhook and its permission only: what else is found does not stop a lead.
         """
-        begun = time.monotonic()
-        checks = self._look("webhook", self._check_webhook, RENEW)
-        latency = round((time.monotonic() - begun) * 1000, 1)
-        if checks[0].ok:
-            checks += self._look("scope", self._check_scope, RIGHTS)
-        connected = all(check.ok for check in checks)
-        if connected:
-            checks += self._look("crm mode", self._check_mode, RIGHTS)
-            checks += self._look("lookup", self._check_lookup, f"leads could be made twice: {RIGHTS}")
-            checks += self._look("sources", self._check_sources, "see BITRIX_VALUES_SOURCE_ID")
-            checks += self._look("standard fields", self._check_standard_fields, "see BITRIX_MAP_<FACT>")
-            checks += self._look("fields", self._check_user_fields, "see BITRIX_MAP_<FACT>")
-        return Connection(self.name, connected, latency, tuple(checks))
+        return self.test(
+            Look("webhook", self._check_webhook, RENEW, gate=True),
+            Look("scope", self._check_scope, RIGHTS, gate=True),
+            Look("crm mode", self._check_mode, RIGHTS),
+            Look("lookup", self._check_lookup, f"leads could be made twice: {RIGHTS}"),
+            Look("sources", self._check_sources, "see BITRIX_VALUES_SOURCE_ID"),
+            Look("standard fields", self._check_standard_fields, "see BITRIX_MAP_<FACT>"),
+            Look("fields", self._check_user_fields, "see BITRIX_MAP_<FACT>"),
+        )
+
+    def explain(self, error: ProviderError, hint: str) -> str:
+        """An error that names a setting says already what to do."""
+        return str(error) if "BITRIX_" in error.detail else f"{error}; {hint}"
 
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
@@ -285,12 +286,10 @@ class Bitrix(CRMProvider):
     def _news(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
         """What an update writes: neither what is known, nor a form's defaults over what the lead says already."""
         self._user_fields()
-        mapped, default = self.map_lead(lead, operation), self.map_lead(Lead(), operation).fields
+        mapped = self.map_lead(lead, operation)
+        news = self.news(mapped, item, operation)
         record: dict[str, Any] = {"title": title(lead)} if item.get("title") == MINIMAL["title"] else {}
-        for name, value in mapped.fields.items():
-            known = holds(item, name, value) if name in MULTIFIELDS else item.get(name) and value == default.get(name)
-            if not known and value != operation.id:
-                record[name] = value
+        record |= {n: value for n, value in news.items() if n not in MULTIFIELDS or not holds(item, n, value)}
         return record | {"comments": self.describe(mapped, operation, lead.additional_info)}
 
     def _write(self, record: dict[str, Any], lead_id: str = "") -> Delivered:
@@ -301,39 +300,24 @@ class Bitrix(CRMProvider):
                 echo = self._get(made)
         gone = tuple(dropped(record, echo)) if echo is not None else ()
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
-            lines = self._move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
+            lines = self.move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
             with suppress(ProviderError):
                 self._save({"comments": f"{record['comments']}\n\n{unmarked(lines)}"}, made)
-        return self._delivered(made, dropped=gone)
+        return self.delivered(made, dropped=gone)
 
-    def _delivered(self, record: str, adopted: bool = False, dropped: tuple[str, ...] = ()) -> Delivered:
-        portal = self._webhook.partition("/rest/")[0]
-        return Delivered(self.name, record, f"{portal}/crm/lead/details/{record}/", adopted, dropped)
-
-    def _unmapped(self) -> Bitrix:
-        """This provider with a mapping to no field: all facts are in the rest."""
-        plain = copy.copy(self)
-        plain.field_map = replace(self.field_map, names={}, values={})
-        return plain
+    def lead_url(self, lead_id: str) -> str:
+        """The page of a lead."""
+        return f"{self._webhook.partition('/rest/')[0]}/crm/lead/details/{lead_id}/"
 
     # People who are known already
 
-    def _known_lead(self, lead: Lead, operation: Operation) -> Row | None:
-        """The lead that this one would be the second of: the operation's own, else the oldest that is not closed."""
-        rows = self._namesakes(lead)
-        return next((row for row in rows if own(row, operation)), None) or next(
-            (row for row in rows if not closed(row)), None
-        )
+    def _known(self, lead: Lead, operation: Operation) -> list[Known]:
+        """The leads that this one would be the second of: the operation's own, and those that are not closed."""
+        rows = [(row, own(row, operation)) for row in self._namesakes(lead)]
+        return [Known(str(row["id"]), is_own) for row, is_own in rows if is_own or not closed(row)]
 
-    def _tell(self, known: Row, lead: Lead, operation: Operation) -> Delivered:
-        """Bring a submission to the lead that the portal has of this person."""
-        lead_id = str(known["id"])
-        if own(known, operation):
-            return self._delivered(lead_id, adopted=True)
-        if self.on_duplicate == "update":
-            return replace(self.update_lead(lead_id, lead, operation), adopted=True)
-        told = self.describe(self._unmapped().map_lead(lead, operation), operation, lead.additional_info)
-        return replace(self._comment(lead_id, f"New submission\n\n{told}"), adopted=True)
+    def _apply(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        return self._comment(lead_id, f"New submission\n\n{self.tell(lead, operation)}")
 
     def _told(self, operation: Operation) -> str | None:
         """The lead of the same person that an earlier attempt told of this submission."""
@@ -351,7 +335,7 @@ class Bitrix(CRMProvider):
             kind: (method, entity | {"type": kind, "values": [*dict.fromkeys(values)]})
             for kind, values in known.items() if values[0]
         }  # fmt: skip
-        if self.on_duplicate == "create" or not commands:
+        if not self.spares_duplicates or not commands:
             return []
         results, refused = self._batch(commands)
         for error in refused.values():
@@ -369,7 +353,7 @@ class Bitrix(CRMProvider):
         params = {"fields": {"ENTITY_ID": number(lead_id), "ENTITY_TYPE": "lead", "COMMENT": unmarked(text)}}
         if not str(self._call("crm.timeline.comment.add", params, safe=False)["result"]).isdecimal():
             raise lost(False, Code.INVALID_RESPONSE, "the answer names no comment")
-        return self._delivered(lead_id)
+        return self.delivered(lead_id)
 
     def _commented(self, ids: Iterable[str], operation: Operation) -> str | None:
         """The first of the leads with the operation's comment among its 50 newest."""
@@ -463,8 +447,7 @@ class Bitrix(CRMProvider):
             yield CrmField(fact, "sourceId", "crm_status", tuple(present), hint if missing else "")
 
     def _standard_lines(self) -> Iterator[CrmField]:
-        params = {} if self._old else {**LEAD, "useOriginalUfNames": "Y"}
-        match self._call(f"crm.{self._api}.fields", params, safe=True)["result"]:
+        match self._call(f"crm.{self._api}.fields", self._entity, safe=True)["result"]:
             case {"fields": dict(portal)} | dict(portal):
                 for fact, name in self._targets():
                     if not name.startswith("UF_") and name != "sourceId":
@@ -506,6 +489,11 @@ class Bitrix(CRMProvider):
     def _api(self) -> str:
         return str(self.settings["BITRIX_API"])
 
+    @property
+    def _entity(self) -> Row:
+        """What tells `crm.item.*` that it is about leads."""
+        return {} if self._old else {**LEAD, "useOriginalUfNames": "Y"}
+
     def _spelt(self, name: str) -> str:
         """The name of a field in the API that is used."""
         return spelt_old(name) if self._old else name
@@ -534,7 +522,7 @@ class Bitrix(CRMProvider):
         if self._old:
             return {"fields": plain | {kind: [{"VALUE": one, "VALUE_TYPE": "WORK"}] for kind, one in rows.items()}}
         fm = [{"typeId": kind, "valueType": "WORK", "value": one} for kind, one in rows.items()]
-        return {**LEAD, "useOriginalUfNames": "Y", "fields": plain | ({"fm": fm} if fm else {})}
+        return {**self._entity, "fields": plain | ({"fm": fm} if fm else {})}
 
     def _refused(self, error: Rejected, record: Mapping[str, Any]) -> dict[str, str]:
         """The refused fields by their names in `record`."""
@@ -546,23 +534,14 @@ class Bitrix(CRMProvider):
         return found
 
     def _get(self, lead_id: str) -> Row:
-        params = {"id": number(lead_id)} | ({} if self._old else {**LEAD, "useOriginalUfNames": "Y"})
-        match self._call(f"crm.{self._api}.get", params, safe=True)["result"]:
+        match self._call(f"crm.{self._api}.get", {"id": number(lead_id), **self._entity}, safe=True)["result"]:
             case {"item": dict(item)}:
                 return item
             case dict(row) if self._old:
-                names = (
-                    "id",
-                    "title",
-                    "comments",
-                    "assignedById",
-                    *ORIGIN,
-                    "originId",
-                    *dict(self._targets()).values(),
-                )
-                fm = [
-                    {"typeId": kind, "value": one.get("VALUE")} for kind in MULTIFIELDS for one in row.get(kind) or ()
-                ]
+                always = ("id", "title", "comments", "assignedById", *ORIGIN, "originId")
+                names = (*always, *dict(self._targets()).values())
+                sent = ((kind, one) for kind in MULTIFIELDS for one in row.get(kind) or ())
+                fm = [{"typeId": kind, "value": one.get("VALUE")} for kind, one in sent]
                 return {name: row.get(self._spelt(name)) for name in names} | {"fm": fm}
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no lead")
 
@@ -601,7 +580,8 @@ class Bitrix(CRMProvider):
         answer = self.request("POST", url, json=params, safe=safe)
         if answer.status in REDIRECTS:
             answer = self.request("POST", self._new_address(url, answer), json=params, safe=safe)
-        body = parsed(answer)
+        parsed = answer.parsed
+        body = parsed if isinstance(parsed, dict) else {}
         if "error" in body:
             raise self._error(body, params, answer.status, safe)
         if "result" not in body:
@@ -611,7 +591,7 @@ class Bitrix(CRMProvider):
 
     def _new_address(self, url: str, answer: Answer) -> str:
         """Where a renamed portal takes the request. A redirect has carried nothing out, so this outcome is known."""
-        target = redirected(url, answer.headers.get("Location", ""))
+        target = redirected(url, answer.headers.get("Location", ""), renamed)
         if not target:
             words = "the portal redirects to where the secret must not go: correct BITRIX_WEBHOOK_URL"
             raise AuthFailed(words, status=answer.status)
@@ -657,13 +637,6 @@ class Bitrix(CRMProvider):
             start = following if isinstance(following, int) and following > start else None
 
     # Checks
-
-    def _look(self, name: str, look: Callable[[], Iterator[Check]], hint: str) -> list[Check]:
-        """The checks of `look`; when a request of it fails, one check that says so."""
-        try:
-            return list(look())
-        except ProviderError as error:
-            return [Check(name, False, str(error) if "BITRIX_" in error.detail else f"{error}; {hint}")]
 
     def _check_webhook(self) -> Iterator[Check]:
         self._moved = ""
@@ -808,15 +781,6 @@ def title(lead: Lead) -> str:
     return " ".join(filter(None, ("Lead -", lead.first_name, lead.last_name)))
 
 
-def parsed(answer: Answer) -> dict[str, Any]:
-    """The body as an object; empty when it is none."""
-    try:
-        body = answer.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
 def unlisted(status: int) -> tuple[type[ProviderError], Code, str]:
     """What an error without a known code means; only here does the status count."""
     if status >= 500:
@@ -855,21 +819,7 @@ def patience(body: Mapping[str, Any]) -> float:
     return 600.0
 
 
-def redirected(url: str, location: str) -> str:
-    """The address that a redirect leads to; empty when the secret must not go there.
-
-    The path has to be the same, the scheme https (or the one in use). The host may be the one in use or, by https,
-    another portal of the same Bitrix24 cloud domain: a rename changes the first label only.
-    """
-    try:
-        here, there = urlsplit(url), urlsplit(urljoin(url, location))
-        port = there.port
-    except ValueError:
-        return ""
-    old, new = CLOUD.fullmatch(here.hostname or ""), CLOUD.fullmatch(there.hostname or "")
-    renamed = bool(old and new and old[1] == new[1]) and there.scheme == "https" and port in (None, 443)
-    same = there.hostname == here.hostname and there.scheme in ("https", here.scheme)
-    fits = (renamed or same) and there.path == here.path and "@" not in there.netloc
-    # Put together here, so that no two parsers read one address differently.
-    target = f"{there.scheme}://{there.netloc}{here.path}"
-    return target if fits and target != url else ""
+def renamed(old: str, new: str) -> bool:
+    """Whether both are portals of the same cloud domain: a rename changes the first label only."""
+    domains = [CLOUD.fullmatch(host) for host in (old, new)]
+    return all(domains) and len({domain[1] for domain in domains if domain}) == 1

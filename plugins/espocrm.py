@@ -8,14 +8,12 @@ is added to a lead that exists (a call, a note, a part of its description) carri
 from __future__ import annotations
 
 import base64
-import copy
 import hashlib
 import hmac
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -47,7 +45,18 @@ from crmgate.model import (
     Provision,
     Step,
 )  # fmt: skip
-from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, validate, web_address
+from crmgate.provider import (
+    Answer,
+    CRMProvider,
+    Known,
+    Look,
+    ProviderSettings,
+    fields,
+    lost,
+    secret,
+    validate,
+    web_address,
+)  # fmt: skip
 
 API = "/api/v1"
 DUPLICATES_SHOWN = 5
@@ -56,8 +65,6 @@ LOCKOUT_SECONDS = 60.0
 NO_LAST_NAME = "-"
 MINIMAL = {"firstName": "Messenger", "lastName": "Lead"}
 """What a visitor is called of whom only a click is known."""
-MEMORY_SECONDS = 300.0
-"""How long a field that EspoCRM dropped is written into the description before it is tried again."""
 GATEWAY = "crmgate"
 """The role and the API user that `provision` makes."""
 _RECORDS = {"create": "yes", "read": "all", "edit": "all", "delete": "no"}
@@ -137,7 +144,7 @@ class EspoCRM(CRMProvider):
     label = "EspoCRM"
     capabilities = frozenset({
         "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
-        "describe_fields", "provision", "detects_duplicates", "unique_key",
+        "describe_fields", "provision", "detects_duplicates", "moves_refused_fields", "unique_key",
     })  # fmt: skip
     lead_fields: ClassVar[Mapping[str, str]] = {
         "first_name": "firstName",
@@ -189,7 +196,6 @@ class EspoCRM(CRMProvider):
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)
         self._user_id = ""
-        self._absent: dict[str, float] = {}
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
@@ -200,9 +206,9 @@ class EspoCRM(CRMProvider):
         mapped = self.map_lead(lead, operation)
         description = self.describe(mapped, operation, lead.additional_info)
         record = self._record({"lastName": NO_LAST_NAME}, mapped.fields, description) | self._assigned()
-        known = self._known(lead) if lead.phone and self._spares_duplicates else []
+        known = self._known(lead) if lead.phone and self.spares_duplicates else []
         found = self._resolve(known, lead, operation)
-        return found or self._create(record, operation, lead if self._spares_duplicates else None)
+        return found or self._create(record, operation, lead if self.spares_duplicates else None)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
@@ -218,21 +224,20 @@ class EspoCRM(CRMProvider):
         current = self._read(_path(lead_id))
         before = str(current.get("description") or "")
         if operation.tracking_code in before:
-            return self._delivered(lead_id, adopted=True)
+            return self.delivered(lead_id, adopted=True)
         mapped = self.map_lead(lead, operation)
-        news = self._news(mapped.fields, current, operation)
+        news = self.news(mapped, current, operation)
         names = _names_to_replace(news, current)
         when = f"Update of {_moment(operation.accepted_at)} UTC"
         description = f"{when}\n{self.describe(mapped, operation, lead.additional_info)}"
         record = self._record(names, news, description)
-        return self._describing(lambda current: self._put(lead_id, current, before), record, names)
+        return self.send_describing(lambda current: self._put(lead_id, current, before), record, fallbacks=names)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
         """Log a click as a call that was held, or as a note where the role allows no calls."""
-        plain = self._unmapped()
-        text = plain.describe(plain.map_activity(activity, operation), operation)
-        return self._log(lead_id, activity.channel or "Activity", text, activity.occurred_at, operation)
+        title, text = activity.channel or "Activity", self.tell(activity, operation)
+        return self._log(lead_id, title, text, activity.occurred_at, operation)
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
@@ -243,23 +248,23 @@ class EspoCRM(CRMProvider):
         """
         if operation.kind in (Kind.LOG_ACTIVITY, Kind.UPDATE_LEAD):
             left = self._logged if operation.kind == Kind.LOG_ACTIVITY else self._updated
-            return self._delivered(operation.lead_id, adopted=True) if left(operation.lead_id, operation) else None
-        own = self._own(self._with_id(operation), operation)
-        return own or (self._kept(operation) if operation.kind == Kind.CREATE_LEAD else None)
+            return self.delivered(operation.lead_id, adopted=True) if left(operation.lead_id, operation) else None
+        for own in _by_age(self._with_id(operation)):
+            if self._is_own(own, operation):
+                return self.delivered(str(own["id"]), adopted=True)
+        return self._kept(operation) if operation.kind == Kind.CREATE_LEAD else None
 
     @hookimpl
     def test_connection(self) -> Connection:
         """Address, key, rights, fields with their options, and whether an operation id can be looked up."""
-        begun = time.monotonic()
-        checks = self._guarded("connection", self._check_connection)
-        latency = round((time.monotonic() - begun) * 1000, 1)
-        if checks[0].ok:
-            checks += self._guarded("rights", self._check_rights)
-            checks += self._guarded("fields", self._check_fields)
-            checks += self._guarded("operation id", self._check_lookup)
-        # Leads can be delivered without a field, or where nobody may ask for the rights.
-        connected = all(check.ok for check in checks if check.name in ("connection", "create leads"))
-        return Connection(self.name, connected, latency, tuple(checks))
+        return self.test(
+            Look("connection", self._check_connection, "(ESPOCRM_URL)", gate=True),
+            Look("rights", self._check_rights, "(ESPOCRM_URL)"),
+            Look("fields", self._check_fields, "(ESPOCRM_URL)"),
+            Look("operation id", self._check_lookup, "(ESPOCRM_URL)"),
+            # Leads can be delivered without a field, or where nobody may ask for the rights.
+            needs=("create leads",),
+        )
 
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
@@ -286,32 +291,15 @@ class EspoCRM(CRMProvider):
         assignee = self.settings.get("ESPOCRM_ASSIGNED_USER_ID")
         return {"assignedUserId": assignee} if assignee else {}
 
-    def _news(self, mapped: Mapping[str, Any], current: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
-        """What an update writes. A default, such as the source of every form, replaces nothing that is known."""
-        usual = self.map_lead(Lead(), operation).fields
-        kept = {name for name, value in usual.items() if mapped.get(name) == value and current.get(name)}
-        return {name: value for name, value in mapped.items() if name not in kept | {self._id_field}}
-
-    def _describing(
-        self, send: Callable[[dict[str, Any]], Delivered], record: dict[str, Any], fallbacks: Mapping[str, str]
-    ) -> Delivered:
-        """Send a record; what EspoCRM refuses, or dropped a moment ago, goes into the description instead."""
-        now = time.monotonic()
-        absent = [name for name in record if self._absent.get(name, now) > now]
-        delivered = self.send_describing(
-            send, self._move(record, absent, "description"), text_field="description", fallbacks=fallbacks
-        )
-        return replace(delivered, dropped=(*absent, *delivered.dropped)) if absent else delivered
-
     def _create(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         """`lead` is who may be known already; without it EspoCRM is told not to check that."""
         fallbacks = {"lastName": NO_LAST_NAME}
-        return self._describing(lambda current: self._post(current, operation, lead), record, fallbacks)
+        return self.send_describing(lambda current: self._post(current, operation, lead), record, fallbacks=fallbacks)
 
     def _post(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         headers = {} if lead else {"X-Skip-Duplicate-Check": "true"}
         answer = self._send("POST", "Lead", json=record, headers=headers)
-        match answer.status, answer.content_type, (body := _json(answer)):
+        match answer.status, answer.content_type, (body := answer.parsed):
             case 200, _, {"id": str(made)} if made:
                 return self._stored(made, record, body)
             case 409, _, _ if lead:
@@ -323,7 +311,7 @@ class EspoCRM(CRMProvider):
     def _put(self, lead_id: str, record: dict[str, Any], before: str) -> Delivered:
         """Change a lead; its description `before` keeps its place above the new one."""
         answer = self._send("PUT", _path(lead_id), json=_below(before, record))
-        match answer.status, (body := _json(answer)):
+        match answer.status, (body := answer.parsed):
             case 200, {"id": str(changed)} if changed:
                 return self._stored(changed, record, body, before)
         raise self._error(answer, read=False)
@@ -333,12 +321,11 @@ class EspoCRM(CRMProvider):
         dropped = _dropped(_below(before, record), echo)
         said = {*self.field_map.names.values()} - {self._id_field, "description"}
         lost = [name for name in dropped if name in said and record[name] != NO_LAST_NAME]
-        until = time.monotonic() + MEMORY_SECONDS
-        self._absent |= {name: until for name in lost if echo.get(name) in (None, "")}
+        self.remember_dropped(name for name in lost if echo.get(name) in (None, ""))
         if lost or "description" in dropped:
-            described = self._move(record, lost, "description")
+            described = self.move(record, lost)
             self._supplement(lead_id, described, before, editable="description" not in dropped)
-        return self._delivered(lead_id, dropped=dropped)
+        return self.delivered(lead_id, dropped=dropped)
 
     def _supplement(self, lead_id: str, record: dict[str, Any], before: str, *, editable: bool) -> None:
         """Give a lead a description, or a note where that cannot be edited. The lead is safe: no failure counts."""
@@ -351,10 +338,6 @@ class EspoCRM(CRMProvider):
 
     # Persons who are known already
 
-    @property
-    def _spares_duplicates(self) -> bool:
-        return self.on_duplicate != "create"
-
     def _on_409(self, shown: Any, lead: Lead, operation: Operation) -> Delivered | None:
         """EspoCRM knows the email or the name: what becomes of that; None: they are other people."""
         leads = _records(shown)
@@ -363,26 +346,14 @@ class EspoCRM(CRMProvider):
         return self._resolve(leads, lead, operation)
 
     def _resolve(self, leads: list[dict[str, Any]], lead: Lead, operation: Operation) -> Delivered | None:
-        """Adopt what this operation made, or else add to the oldest lead of this person.
+        """Adopt what this operation made, or else add to the oldest lead of this person; None if there is neither."""
+        rows = [(one, self._is_own(one, operation)) for one in _by_age(leads)]
+        known = [Known(str(one["id"]), own) for one, own in rows if own or _same_person(one, lead)]
+        refused = (Rejected, Unsupported, NotFound)
+        return self.meet(known, lead, operation, update=self.update_lead, log=self._apply, unless=refused)
 
-        None if there is neither, or if EspoCRM lets nothing be added: then it becomes a lead of its own.
-        """
-        known = _oldest([one for one in leads if _same_person(one, lead)])
-        if (own := self._own(leads, operation)) or not known:
-            return own
-        try:
-            return self._keep(str(known["id"]), lead, operation)
-        except (Rejected, Unsupported, NotFound):
-            return None
-
-    def _keep(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        """Update the lead that is there, or log on it all that was said now."""
-        if self.on_duplicate == "update":
-            return replace(self.update_lead(lead_id, lead, operation), adopted=True)
-        plain = self._unmapped()
-        text = plain.describe(plain.map_lead(lead, operation), operation, lead.additional_info)
-        logged = self._log(lead_id, "Application", text, "", operation)
-        return replace(logged, adopted=True)
+    def _apply(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        return self._log(lead_id, "Application", self.tell(lead, operation), "", operation)
 
     def _known(self, lead: Lead) -> list[dict[str, Any]]:
         """The leads with this email or phone, oldest first, as far as the role shows those."""
@@ -396,11 +367,6 @@ class EspoCRM(CRMProvider):
         answer = self._list("Lead", **where, select=select, maxSize="20", orderBy="createdAt", order="asc")
         return [] if _unsearchable(answer) else _records(self._rows(answer))
 
-    def _own(self, leads: list[dict[str, Any]], operation: Operation) -> Delivered | None:
-        """The oldest of `leads` that this operation made or wrote on."""
-        own = _oldest([lead for lead in leads if self._is_own(lead, operation)])
-        return self._delivered(str(own["id"]), adopted=True) if own else None
-
     def _is_own(self, lead: Mapping[str, Any], operation: Operation) -> bool:
         # Compared here: EspoCRM's `equals` ignores case.
         by_id = bool(self._id_field) and lead.get(self._id_field) == operation.id
@@ -413,29 +379,21 @@ class EspoCRM(CRMProvider):
     def _lost_race(self, answer: Answer, operation: Operation) -> Delivered:
         """The unique index on the operation id refused a twin, with an empty 500 or a 409: adopt the one that won.
 
-        If there is none, EspoCRM cannot store this record: text that is no UTF-8 or too long fails the same way.
+        If there is none, nobody knows what a 500 was: a deadlock of the database passes, text without UTF-8 stays.
         """
-        status = answer.status
         try:
-            found = self.find_lead(operation)
+            if found := self.find_lead(operation):
+                return found
         except ProviderError as error:
-            raise lost(False, error.code, f"EspoCRM failed, then the look-up: {error.detail}", status) from None
-        if found:
-            return found
-        if status == 409:
-            raise self._error(answer, read=False)
-        raise Rejected("EspoCRM failed at this record: its log tells why", code=Code.INVALID_REQUEST, status=status)
+            told = f"EspoCRM failed, then the look-up: {error.detail}"
+            raise lost(False, error.code, told, answer.status) from None
+        raise self._error(answer, read=False)
 
-    def _delivered(self, record_id: str, *, adopted: bool = False, dropped: tuple[str, ...] = ()) -> Delivered:
-        return Delivered(self.name, record_id, f"{self._address}/#Lead/view/{record_id}", adopted, dropped)
+    def lead_url(self, lead_id: str) -> str:
+        """The page of a lead."""
+        return f"{self._address}/#Lead/view/{lead_id}"
 
     # Calls and notes
-
-    def _unmapped(self) -> EspoCRM:
-        """This provider without a mapping, whose descriptions therefore hold every fact."""
-        plain = copy.copy(self)
-        plain.field_map = replace(self.field_map, names={}, values={})
-        return plain
 
     def _log(self, lead_id: str, title: str, text: str, at: str, operation: Operation) -> Delivered:
         """Log on a lead as a call that was held, or as a note where calls are refused."""
@@ -446,7 +404,7 @@ class EspoCRM(CRMProvider):
         }  # fmt: skip
         answer = self._send("POST", "Call", json=call)
         if _made(answer):
-            return self._delivered(lead_id)
+            return self.delivered(lead_id)
         error = self._error(answer, read=False)
         if isinstance(error, Rejected | Unsupported) or error.code is Code.NO_PERMISSION:
             return self._note(lead_id, f"{name}\n\n{text}")
@@ -456,7 +414,7 @@ class EspoCRM(CRMProvider):
         note = {"type": "Post", "post": text, "parentType": "Lead", "parentId": lead_id}
         answer = self._send("POST", "Note", json=note)
         if _made(answer):
-            return self._delivered(lead_id)
+            return self.delivered(lead_id)
         error = self._error(answer, read=False)
         if error.code is not Code.NO_PERMISSION:
             raise error
@@ -478,10 +436,10 @@ class EspoCRM(CRMProvider):
     def _kept(self, operation: Operation) -> Delivered | None:
         """The lead of a person who was known, if this create left something on it, or made it without an id."""
         lead = operation.lead
-        leads = self._known(lead) if self._spares_duplicates else []
-        known = str((_oldest([one for one in leads if _same_person(one, lead)]) or {}).get("id", ""))
+        leads = self._known(lead) if self.spares_duplicates else []
+        known = next((str(one["id"]) for one in _by_age(leads) if _same_person(one, lead)), "")
         left = known and (self._updated(known, operation) or self._logged(known, operation))
-        return self._delivered(known, adopted=True) if left else None
+        return self.delivered(known, adopted=True) if left else None
 
     def _updated(self, lead_id: str, operation: Operation) -> bool:
         try:
@@ -509,12 +467,6 @@ class EspoCRM(CRMProvider):
 
     # Checks
 
-    def _guarded(self, name: str, check: Callable[[], Iterable[Check]]) -> list[Check]:
-        try:
-            return list(check())
-        except ProviderError as error:
-            return [Check(name, False, f"{error}{'' if error.status else ' (ESPOCRM_URL)'}")]
-
     def _check_connection(self) -> Iterator[Check]:
         self._rows(self._list("Lead", maxSize="1", select="id"))
         yield Check("connection", True)
@@ -537,15 +489,12 @@ class EspoCRM(CRMProvider):
 
     def _described(self, known: Mapping[str, Any]) -> Iterator[CrmField]:
         for fact, name in self.field_map.names.items():
+            definition = found if isinstance(found := known.get(name), dict) else {}
+            options = definition.get("options")
+            listed = tuple(map(str, options)) if isinstance(options, list) else ()
+            problem = self._problem(fact, definition) if definition else _missing(fact, name, known)
             if name:
-                definition = known.get(name) if isinstance(known.get(name), dict) else {}
-                yield self._described_one(fact, name, definition, known)
-
-    def _described_one(self, fact: str, name: str, definition: Any, known: Mapping[str, Any]) -> CrmField:
-        type_, options = str(definition.get("type") or ""), definition.get("options")
-        listed = tuple(str(option) for option in options) if isinstance(options, list) else ()
-        problem = self._problem(fact, definition) if definition else _missing(fact, name, known)
-        return CrmField(fact, name, type_, listed, problem)
+                yield CrmField(fact, name, str(definition.get("type") or ""), listed, problem)
 
     def _problem(self, fact: str, definition: Mapping[str, Any]) -> str:
         """What is wrong with a field for a fact, and what to do about it."""
@@ -666,7 +615,7 @@ class EspoCRM(CRMProvider):
         login = {"Espo-Authorization": base64.b64encode(f"{name}:{password}".encode()).decode()}
         answer = self._send(method, path, login=login, json=json, params=params)
         if answer.status == 200:
-            body = _json(answer)
+            body = answer.parsed
             return body if isinstance(body, dict) else {}
         error = self._error(answer, read=method == "GET")
         if isinstance(error, AuthFailed) and error.code is not Code.LOCKED_OUT:
@@ -683,14 +632,14 @@ class EspoCRM(CRMProvider):
         return self._send("GET", path, params=params, headers={"X-No-Total": "true"})
 
     def _rows(self, answer: Answer) -> list[Any]:
-        match answer.status, _json(answer):
+        match answer.status, answer.parsed:
             case 200, {"list": list(rows)}:
                 return rows
         raise self._error(answer, read=True)
 
     def _read(self, path: str, **params: str) -> dict[str, Any]:
         answer = self._send("GET", path, params=params)
-        match answer.status, _json(answer):
+        match answer.status, answer.parsed:
             case 200, dict(body):
                 return body
         raise self._error(answer, read=True)
@@ -706,7 +655,7 @@ class EspoCRM(CRMProvider):
             flaws = _flaws(reason)
             named = ", ".join(f"{field} ({flaw})" for field, flaw in flaws.items())
             return Rejected(f"{detail}: {named}" if named else detail, fields=flaws, code=code, status=answer.status)
-        wait = LOCKOUT_SECONDS if code is Code.LOCKED_OUT else _retry_after(answer)
+        wait = LOCKOUT_SECONDS if code is Code.LOCKED_OUT else answer.retry_after
         return kind(detail, code=code, status=answer.status, retry_after=wait)
 
     def _send(
@@ -807,8 +756,9 @@ def _records(rows: Any) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict) and row.get("id")] if isinstance(rows, list) else []
 
 
-def _oldest(leads: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return min(leads, key=lambda lead: (str(lead.get("createdAt")), str(lead["id"])), default=None)
+def _by_age(leads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Oldest first."""
+    return sorted(leads, key=lambda lead: (str(lead.get("createdAt")), str(lead["id"])))
 
 
 def _same_person(known: Mapping[str, Any], lead: Lead) -> bool:
@@ -851,7 +801,7 @@ def _moment(at: str | float) -> str:
 
 
 def _made(answer: Answer) -> bool:
-    match answer.status, _json(answer):
+    match answer.status, answer.parsed:
         case 200, {"id": str(made)} if made:
             return True
     return False
@@ -885,16 +835,3 @@ def _unsearchable(answer: Answer) -> bool:
 
 def _reason(answer: Answer) -> str:
     return answer.headers.get("X-Status-Reason", "none")
-
-
-def _retry_after(answer: Answer) -> float | None:
-    value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
-
-
-def _json(answer: Answer) -> Any:
-    """The body, or None when it is no JSON."""
-    try:
-        return answer.json()
-    except ValueError:
-        return None

@@ -6,15 +6,14 @@ by the first.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, Duplicate, NotFound, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Lead, Operation, Provision, Step
-from crmgate.provider import Answer, CRMProvider, ProviderSettings, lost, secret, web_address
+from crmgate.provider import Answer, CRMProvider, Look, ProviderSettings, lost, secret, web_address
 
 FIELDS = (
     "first_name", "last_name", "email", "phone", "referral_code", "source", "user_type", "language", "field_of_study",
@@ -68,10 +67,6 @@ class Sandbox(CRMProvider):
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         """Change what the lead says something about, and add the rest to the description, once for each operation."""
         known, mapped = self._lead(lead_id), self.map_lead(lead, operation)
-        default = {"referral_code": Lead.referral_code, "source": Lead.source}
-        said = {
-            name: value for name, value in mapped.fields.items() if not known.get(name) or default.get(name) != value
-        }
         told = str(known.get("description", ""))
         if operation.tracking_code not in told:
             told = "\n\n".join(filter(None, (told, self.describe(mapped, operation, lead.additional_info))))
@@ -79,7 +74,7 @@ class Sandbox(CRMProvider):
         def send(record: dict[str, Any]) -> Delivered:
             return self._confirmed(self._send("PUT", f"/leads/{quote(lead_id, safe='')}", json=record))
 
-        return self.send_describing(send, said | {"description": told}, text_field="description")
+        return self.send_describing(send, self.news(mapped, known, operation) | {"description": told})
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
@@ -87,11 +82,11 @@ class Sandbox(CRMProvider):
         mapped = self.map_activity(activity, operation)
         record = mapped.fields | {"operation_id": operation.id, "description": self.describe(mapped, operation)}
         answer = self._send("POST", f"/leads/{quote(lead_id, safe='')}/activities", json=record)
-        match answer.status, _json(answer):
+        match answer.status, answer.parsed:
             case 201, {"id": int()}:
-                return self._delivered(int(lead_id))
+                return self.delivered(lead_id)
             case 409, {"operation_id": operation.id}:
-                return self._delivered(int(lead_id), adopted=True)
+                return self.delivered(lead_id, adopted=True)
         raise self._error(answer, read=False)
 
     @hookimpl
@@ -110,51 +105,47 @@ class Sandbox(CRMProvider):
     def find_lead(self, operation: Operation) -> Delivered | None:
         """The lead with this operation id."""
         answer = self._send("GET", "/leads", params={"operation_id": operation.id})
-        match answer.status, _json(answer):
+        match answer.status, answer.parsed:
             case 200, {"leads": []}:
                 return None
             case 200, {"leads": [{"id": int(found), "operation_id": operation.id}]}:
-                return self._delivered(found, adopted=True)
+                return self.delivered(str(found), adopted=True)
         raise self._error(answer, read=True)
 
     @hookimpl
     def test_connection(self) -> Connection:
         """Whether the sandbox is there and takes the key."""
-        begun = time.monotonic()
-        check = self._ping()
-        return Connection(self.name, check.ok, round((time.monotonic() - begun) * 1000, 1), (check,))
+        return self.test(Look("ping", self._ping, "(SANDBOX_URL)", gate=True))
 
-    def _ping(self) -> Check:
-        try:
-            answer = self._send("GET", "/ping")
-        except ProviderError as error:
-            return Check("ping", False, f"{error} (SANDBOX_URL)")
-        match answer.status, _json(answer):
+    def _ping(self) -> Iterator[Check]:
+        answer = self._send("GET", "/ping")
+        match answer.status, answer.parsed:
             case 200, {"name": "Sandbox CRM"}:
-                return Check("ping", True)
+                yield Check("ping", True)
             case 401, _:
-                return Check("ping", False, "the key is refused: compare SANDBOX_KEY with the sandbox's own")
-        return Check("ping", False, str(self._error(answer, read=True)))
+                yield Check("ping", False, "the key is refused: compare SANDBOX_KEY with the sandbox's own")
+            case _:
+                raise self._error(answer, read=True)
 
     def _create(self, fields: dict[str, Any], description: str, operation: Operation) -> Delivered:
         def send(record: dict[str, Any]) -> Delivered:
             answer = self._send("POST", "/leads", json=record | {"operation_id": operation.id})
-            match answer.status, _json(answer):
+            match answer.status, answer.parsed:
                 case 409, {"id": int(found), "operation_id": operation.id}:
-                    return self._delivered(found, adopted=True)
+                    return self.delivered(str(found), adopted=True)
             return self._confirmed(answer)
 
-        return self.send_describing(send, fields | {"description": description}, text_field="description")
+        return self.send_describing(send, fields | {"description": description})
 
     def _confirmed(self, answer: Answer) -> Delivered:
-        match answer.status, _json(answer):
+        match answer.status, answer.parsed:
             case 200 | 201, {"id": int(record)}:
-                return self._delivered(record)
+                return self.delivered(str(record))
         raise self._error(answer, read=False)
 
     def _lead(self, lead_id: str) -> dict[str, Any]:
         answer = self._send("GET", f"/leads/{quote(lead_id, safe='')}")
-        match answer.status, _json(answer):
+        match answer.status, answer.parsed:
             case 200, dict(lead):
                 return lead
         raise self._error(answer, read=True)
@@ -162,7 +153,7 @@ class Sandbox(CRMProvider):
     def _error(self, answer: Answer, read: bool) -> ProviderError:
         """The error for an answer that is not the one hoped for."""
         status = answer.status
-        match status, _json(answer):
+        match status, answer.parsed:
             case 404, {"error": "not_found"}:
                 return NotFound("the sandbox has no such lead", status=status)
             case 409, {"id": int(existing)}:
@@ -172,7 +163,7 @@ class Sandbox(CRMProvider):
                 return Rejected("values are refused", fields=reasons, status=status)
         if status in ERRORS:
             kind, code = ERRORS[status]
-            return kind(code=code, status=status, retry_after=_retry_after(answer))
+            return kind(code=code, status=status, retry_after=answer.retry_after)
         if status >= 500:
             return lost(read, Code.SERVER_ERROR, "an error inside the sandbox or in front of it", status)
         if status < 300:
@@ -180,8 +171,9 @@ class Sandbox(CRMProvider):
         # A redirect, a 404: nothing was done, and a wrong address is no reason to give a lead up.
         return Unavailable("no sandbox CRM answers at SANDBOX_URL", code=Code.INVALID_RESPONSE, status=status)
 
-    def _delivered(self, record: int, adopted: bool = False) -> Delivered:
-        return Delivered(self.name, str(record), f"{self._address}/#lead-{record}", adopted)
+    def lead_url(self, lead_id: str) -> str:
+        """The lead on the sandbox's page."""
+        return f"{self._address}/#lead-{lead_id}"
 
     def _send(self, method: str, path: str, **options: Any) -> Answer:
         # A header is Latin-1 on its way out; the key's own bytes are UTF-8.
@@ -191,16 +183,3 @@ class Sandbox(CRMProvider):
     @property
     def _address(self) -> str:
         return str(self.settings["SANDBOX_URL"]).rstrip("/")
-
-
-def _json(answer: Answer) -> Any:
-    """The body, or None when it is no JSON: a proxy in between may answer HTML."""
-    try:
-        return answer.json()
-    except ValueError:
-        return None
-
-
-def _retry_after(answer: Answer) -> float | None:
-    value = answer.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import requests_mock
 
 from crmgate.crm import Crm
@@ -691,31 +692,48 @@ class TestRejectedFields:
         assert "Ayşe" not in str(error) + repr(error.fields)
 
 
+OLD, NEW = "https://old.bitrix24.de", "https://new.bitrix24.de"
+
+
 class TestRenamedPortal:
     @pytest.fixture
     def crm(self, adding: Connect) -> Crm:
         return adding()
 
-    def test_the_request_is_repeated_at_the_new_address(self, portal: FakeBitrix24, crm: Crm) -> None:
-        with FakeBitrix24() as renamed:
-            portal.renamed_to = renamed.url
-            operation = creation(ANNA)
-            deliver(crm, operation)
-            assert (len(portal.leads), len(renamed.leads)) == (0, 1)
-            assert [request.method for request in renamed.requests] == ["POST"]
-            assert only_lead(renamed)["fm"]
-            assert crm.find(operation, 5.0)
-            ok, detail = checks(crm)["webhook"]
-            assert ok
-            assert f"127.0.0.1:{renamed.port}" in detail
-            portal.renamed_to = None
-            assert checks(crm)["webhook"] == (True, "")
+    @pytest.fixture
+    def internet(self) -> Iterator[requests_mock.Mocker]:
+        with requests_mock.Mocker(real_http=True, case_sensitive=True) as mocker:
+            yield mocker
 
-    def test_a_second_redirect_is_not_followed(self, portal: FakeBitrix24, crm: Crm) -> None:
-        with FakeBitrix24() as renamed:
-            portal.renamed_to, renamed.renamed_to = renamed.url, portal.url
-            assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), OutcomeUnknown)
-            assert (len(portal.requests), len(renamed.requests)) == (1, 1)
+    def test_the_request_is_repeated_at_the_new_address(
+        self, portal: FakeBitrix24, connect: Connect, internet: requests_mock.Mocker
+    ) -> None:
+        settings = {"BITRIX_WEBHOOK_URL": portal.webhook_url.replace(portal.url, OLD)}
+        crm = connect(on_duplicate="create", **settings)
+        internet.post(re.compile(OLD), text=redirecting(NEW))
+        internet.post(re.compile(NEW), content=relayed(portal))
+        operation = creation(ANNA)
+        deliver(crm, operation)
+        assert {request.method for request in portal.requests} == {"POST"}
+        assert only_lead(portal)["fm"]
+        assert crm.find(operation, 5.0)
+        ok, detail = checks(crm)["webhook"]
+        assert ok
+        assert "new.bitrix24.de" in detail
+        internet.post(re.compile(OLD), content=relayed(portal))
+        assert checks(crm)["webhook"] == (True, "")
+
+    def test_a_second_redirect_is_not_followed(
+        self, portal: FakeBitrix24, connect: Connect, internet: requests_mock.Mocker
+    ) -> None:
+        crm = connect(on_duplicate="create", BITRIX_WEBHOOK_URL=portal.webhook_url.replace(portal.url, OLD))
+        internet.post(re.compile(OLD), content=relayed(portal))
+        deliver(crm, creation(ANNA))  # it knows the fields from now on
+        internet.post(re.compile(OLD), text=redirecting(NEW))
+        internet.post(re.compile(NEW), text=redirecting(OLD))
+        before = internet.call_count
+        assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), OutcomeUnknown)
+        assert internet.call_count == before + 2
 
     def test_a_redirect_to_the_same_place_leads_nowhere(self, portal: FakeBitrix24, crm: Crm) -> None:
         portal.renamed_to = portal.url
@@ -733,7 +751,6 @@ class TestRenamedPortal:
         [
             "https://new.bitrix24.de{path}",
             "https://new.bitrix24.de:443{path}",
-            "https://old.bitrix24.de:8443{path}",
             "//new.bitrix24.de{path}",
         ],
     )
@@ -752,6 +769,7 @@ class TestRenamedPortal:
             "http://old.bitrix24.de:8080{path}",
             "http://new.bitrix24.de{path}",
             "https://new.bitrix24.de:8443{path}",
+            "https://old.bitrix24.de:8443{path}",
             "https://new.bitrix24.com{path}",
             "https://new.bitrix24.de.evil.example{path}",
             "https://evilbitrix24.de{path}",
@@ -774,10 +792,45 @@ class TestRenamedPortal:
     def test_a_portal_of_ones_own_stays_on_its_host(self) -> None:
         webhook = "https://crm.example.com/rest/1/s3cret/"
         assert refusal(webhook, "https://new.example.com{path}")
-        assert refusal(webhook, "https://crm.example.com:444{path}") is None
+
+    @pytest.mark.parametrize(
+        ("here", "to", "follows"),
+        [
+            ("https://crm.internal", "https://crm.internal:444", False),
+            ("https://crm.internal:8443", "https://crm.internal:8444", False),
+            ("http://crm.internal:8443", "https://crm.internal:8443", True),
+            ("https://crm.internal:8443", "https://crm.internal", True),
+            ("http://crm.internal:8080", "http://crm.internal:8081", False),
+            ("http://crm.internal:8080", "http://crm.internal", False),
+            ("http://crm.internal:8080", "https://crm.internal:8443", False),
+        ],
+    )
+    def test_another_port_of_the_same_host_is_another_place(self, here: str, to: str, follows: bool) -> None:
+        assert (refusal(f"{here}/rest/1/s3cret/", f"{to}{{path}}") is None) is follows
 
     def test_http_on_a_host_of_ones_own_may_become_https(self) -> None:
         assert refusal("http://crm.internal/rest/1/s3cret/", "https://crm.internal{path}") is None
+
+
+def redirecting(to: str) -> Callable[[Any, Any], str]:
+    """Answers with a redirect to the same path at `to`."""
+
+    def answer(request: Any, context: Any) -> str:
+        context.status_code, context.headers = 302, {"Location": to + request.path}
+        return ""
+
+    return answer
+
+
+def relayed(portal: FakeBitrix24) -> Callable[[Any, Any], bytes]:
+    """Answers with what `portal` says."""
+
+    def answer(request: Any, context: Any) -> bytes:
+        told = requests.post(portal.url + request.path, json=request.json(), timeout=5)
+        context.status_code, context.headers = told.status_code, told.headers
+        return told.content
+
+    return answer
 
 
 def refusal(webhook: str, to: str, status: int = 302) -> AuthFailed | None:

@@ -512,7 +512,7 @@ class TestRefusedAndDropped:
         plugin = provider(crm.url)
         create(plugin, FULL)
         crm.add_field("universityC", "varchar")
-        plugin._absent = dict.fromkeys(plugin._absent, 0.0)  # as long after
+        plugin._dropped_until = dict.fromkeys(plugin._dropped_until, 0.0)  # as long after
         assert create(plugin, replace(FULL, first_name="Eva", email="e@example.org", phone="")).dropped == ()
         assert crm.leads[1]["universityC"] == "Koç"
 
