@@ -14,10 +14,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
-import marshmallow
-
 from crmgate.errors import ConfigError
-from crmgate.provider import LOCAL_HOSTS, ProviderSettings, _address_problems, setting_problems
+from crmgate.provider import LOCAL_HOSTS, ProviderSettings, load_settings
 from crmgate.transport import Answer, Transport
 
 log = logging.getLogger(__name__)
@@ -40,7 +38,11 @@ class Listener:
     """Seconds for one request, and for what is left to do when the process ends."""
 
     def __init__(self, environ: Mapping[str, str], *, http_hosts: tuple[str, ...] = LOCAL_HOSTS) -> None:
-        self.settings = _load(self.Settings(), environ, http_hosts)
+        problems: list[str] = []
+        trimmed = {name: value.strip() for name, value in environ.items()}
+        self.settings = load_settings(self.Settings(), trimmed, http_hosts, problems)
+        if problems:
+            raise ConfigError(problems)
         self._transport = Transport(self.timeout)
         self._calls: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_WAITING)
         self._thread = threading.Thread(target=self._run, name=type(self).__name__, daemon=True)
@@ -88,25 +90,6 @@ class Listener:
                 call()
             except Exception as error:  # its text may hold anything
                 log.error("%s failed: %s", type(self).__name__, type(error).__name__)
-
-
-def _load(schema: marshmallow.Schema, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> dict[str, Any]:
-    given = {name: environ[name].strip() for name in schema.fields if environ.get(name, "").strip()}
-    try:
-        settings: dict[str, Any] = schema.load(given)
-    except marshmallow.ValidationError as error:
-        problems = list(setting_problems(schema, error, given))
-    else:
-        addresses = [name for name, declared in schema.fields.items() if declared.metadata.get("address")]
-        problems = [
-            problem
-            for name in addresses
-            if settings.get(name)
-            for problem in _address_problems(name, settings[name], http_hosts)
-        ]
-        if not problems:
-            return settings
-    raise ConfigError(problems)  # out here: marshmallow's error holds the values
 
 
 __all__ = ["Listener"]

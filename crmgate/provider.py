@@ -85,7 +85,7 @@ class CRMProvider(Records):
         self._dropped_until = {}
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
-        self.settings = self._load_settings(trimmed, http_hosts, problems)
+        self.settings = load_settings(self.Settings(), trimmed, http_hosts, problems)
         self.field_map = FieldMap.configured(self.lead_fields, self.lead_values, self.name, trimmed, problems)
         if problems:
             raise ConfigError(problems)
@@ -100,20 +100,6 @@ class CRMProvider(Records):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
-
-    def _load_settings(
-        self, environ: Mapping[str, str], http_hosts: tuple[str, ...], problems: list[str]
-    ) -> dict[str, Any]:
-        schema = self.Settings()
-        try:
-            settings: dict[str, Any] = schema.load({n: environ[n] for n in schema.fields if environ.get(n)})
-        except marshmallow.ValidationError as error:
-            problems += setting_problems(schema, error, environ)
-            return {}
-        for name, declared in schema.fields.items():
-            if declared.metadata.get("address") and settings.get(name):
-                problems += _address_problems(name, settings[name], http_hosts)
-        return settings
 
     def test(self, *looks: Look, needs: Collection[str] = ()) -> Connection:
         """The checks of `looks`, one after the other; the first is timed, and after a gate that fails none follows.
@@ -184,6 +170,21 @@ def setting_problems(
 
 
 _CREDENTIALS = re.compile(r"//\S*@")
+
+
+def load_settings(
+    schema: ProviderSettings, environ: Mapping[str, str], http_hosts: tuple[str, ...], problems: list[str]
+) -> dict[str, Any]:
+    """The settings of a plugin; what is wrong with them is added to `problems`."""
+    try:
+        settings: dict[str, Any] = schema.load({name: environ[name] for name in schema.fields if environ.get(name)})
+    except marshmallow.ValidationError as error:
+        problems += setting_problems(schema, error, environ)
+        return {}
+    for name, declared in schema.fields.items():
+        if declared.metadata.get("address") and settings.get(name):
+            problems += _address_problems(name, settings[name], http_hosts)
+    return settings
 
 
 def _address_problems(name: str, address: str, http_hosts: tuple[str, ...]) -> Iterator[str]:
