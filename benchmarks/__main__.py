@@ -78,7 +78,8 @@ def round_trips(folder: Path, operations: int = 50) -> Iterator[str]:
             ids = [stack.submit(person(number), 202) for number in range(1, operations + 1)]
         yield f"Redis round trips for an accept (queued): {len(seen) / operations:.2f}"
         stack.start_worker()
-        stack.wait_for(ids[-1], "delivered")
+        for operation_id in ids:
+            stack.wait_for(operation_id, "delivered")
         with commands(stack.redis.url) as seen:
             ids = [stack.submit(person(number), 202) for number in range(100, 100 + operations)]
             for operation_id in ids:
