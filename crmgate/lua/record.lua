@@ -10,9 +10,9 @@ local held = redis.call('HGET', op, 'lease')
 -- What the CRM confirmed is true whoever holds the lease by now; a failure is only its holder's to tell.
 if outcome ~= 'delivered' and held ~= ARGV[2] then return 'lost' end
 
--- Let go of what waited for this attempt, the longest held first. More than fit into one step have alarms of their own.
-local function release()
-  local ids = redis.call('ZPOPMIN', KEYS[7], 1000)
+-- Let go of so many that waited for this attempt, the longest held first. All the others have alarms of their own.
+local function release(count)
+  local ids = redis.call('ZPOPMIN', KEYS[7], count)
   for i = 1, #ids, 2 do
     redis.call('ZADD', KEYS[2], ARGV[13], ids[i])
     redis.call('LPUSH', KEYS[5], (string.gsub(ARGV[15], '@id@', ids[i])))
@@ -32,7 +32,7 @@ if outcome == 'delivered' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('HINCRBY', KEYS[4], 'delivered', 1)
   redis.call('SET', KEYS[8], ARGV[14])
-  if redis.call('EXISTS', KEYS[3]) == 1 then release() end
+  if redis.call('EXISTS', KEYS[3]) == 1 then release(1000) end
   return paused and 'recovered' or 'recorded'
 end
 redis.call('HDEL', op, 'lease', 'lease_until')
@@ -50,8 +50,8 @@ if outcome == 'dead' then
 else
   redis.call('HSET', op, 'state', 'waiting', 'due_at', ARGV[6])
 end
--- Not a word about the credentials: the next operation tries them.
-if not paused and redis.call('EXISTS', KEYS[3]) == 1 then release() end
+-- Not a word about the credentials: the next operation tries them. One: each of a thousand would wake all the others.
+if not paused and redis.call('EXISTS', KEYS[3]) == 1 then release(1) end
 if ARGV[11] ~= '' then
   if tonumber(ARGV[12]) > 0 then redis.call('ZADD', KEYS[6], ARGV[12], ARGV[11])
   else redis.call('LPUSH', KEYS[5], ARGV[11]) end
