@@ -122,6 +122,11 @@ class CoreSettings(marshmallow.Schema):
         Delays, (1.0, 5.0, 25.0), "seconds, separated by commas, each up to 86400",
         "The waits between attempts; one more attempt than waits, then a dead letter",
     )  # fmt: skip
+    CRM_MAX_CONCURRENCY = _setting(
+        fields.Integer, 4, "a number, 1 to 100",
+        "How many operations are under way in the CRM at once, in all processes together; what comes on top waits"
+        " for its turn", validate=validate.Range(1, 100),
+    )  # fmt: skip
     CRM_DELIVERY = _setting(
         fields.String, "inline", "inline or queued", "Whether the web request tries the CRM at once",
         validate=validate.OneOf(["inline", "queued"]),
@@ -184,6 +189,7 @@ class Settings:
     timeout: float
     inline_budget: float
     retry_delays: tuple[float, ...]
+    max_concurrency: int
     delivery: str
     on_duplicate: str
     on_rejected_field: str
@@ -216,6 +222,7 @@ class Settings:
             timeout=values["CRM_TIMEOUT"],
             inline_budget=values["CRM_INLINE_BUDGET"],
             retry_delays=values["CRM_RETRY_DELAYS"],
+            max_concurrency=values["CRM_MAX_CONCURRENCY"],
             delivery=values["CRM_DELIVERY"],
             on_duplicate=values["CRM_ON_DUPLICATE"],
             on_rejected_field=values["CRM_ON_REJECTED_FIELD"],

@@ -11,7 +11,8 @@ from typing import Any
 import pluggy
 
 from crmgate import hookspecs
-from crmgate.errors import Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
+from crmgate.breaker import Rate
+from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Provision
 from crmgate.provider import CRMProvider
 from crmgate.transport import time_budget
@@ -52,6 +53,19 @@ class Crm:
         """A fingerprint of the settings, from which they cannot be told: it changes when they do."""
         return self._provider.fingerprint()
 
+    @property
+    def rate(self) -> Rate | None:
+        """How many requests the vendor allows."""
+        return self._provider.rate
+
+    def supports(self, kind: str) -> bool:
+        """Whether the plugin can carry out an operation of this kind."""
+        return bool(getattr(self._hooks, kind).get_hookimpls())
+
+    def used(self) -> int:
+        """The requests that this thread sent since it asked last."""
+        return self._provider.used()
+
     def deliver(self, operation: Operation, budget: float) -> Delivered:
         """Carry an operation out in the CRM within `budget` seconds. Raises `ProviderError`."""
         delivered = self._call(operation.kind, operation, budget)
@@ -72,7 +86,7 @@ class Crm:
             with time_budget(budget):
                 result = self._hooks.test_connection()
         except ProviderError as error:
-            return self._failed_test(str(error))
+            return replace(self._failed_test(str(error)), refused=isinstance(error, AuthFailed))
         except Exception as error:
             return self._failed_test(where(error, type(self._provider).__module__))
         if not isinstance(result, Connection):

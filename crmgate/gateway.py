@@ -1,8 +1,8 @@
 """The heart: accept a submission, attempt it, hand it over to the worker. It knows no Flask and no Huey.
 
-`submit` is called by the web, `attempt` and `bury` by the worker. An operation is attempted by whoever holds its lease,
-and what became of an attempt is written down in one atomic step; so a process may die at any line of this file and the
-operation is found again by its alarm.
+`submit` is called by the web, `attempt`, `bury`, `tend` and `probe` by the worker. An operation is attempted by whoever
+holds its lease, and what became of an attempt is written down in one atomic step; so a process may die at any line of
+this file and the operation is found again by its alarm.
 """
 
 from __future__ import annotations
@@ -17,37 +17,57 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, OutcomeUnknown, ProviderError, StillRunning
-from crmgate.ledger import Claim, Ledger, NotClaimed, Once, Recipient
-from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
-from crmgate.policy import PROBE_INTERVAL, Dead, Pause, Retry, Verdict, decide
+from crmgate.breaker import Rate, Recipient
+from crmgate.errors import (
+    KeyReused,
+    LedgerUnavailable,
+    NotAccepted,
+    OutcomeUnknown,
+    ProviderError,
+    StillRunning,
+    Unsupported,
+)
+from crmgate.ledger import Accepted, Claim, Ledger, NotClaimed, Once, Result, Session, Swept
+from crmgate.model import Attempt, Connection, Delivered, Kind, Operation, State, new_id
+from crmgate.policy import PROBE_INTERVAL, Dead, Pause, Retry, Verdict, decide, is_outage
 
 log = logging.getLogger(__name__)
 
 KEY_SECONDS = 24 * 3600
 """How long an idempotency key is remembered."""
-LEASE_MARGIN = 5.0
+LEASE_MARGIN = 2.0
 """Seconds between the end of an attempt's time budget and the end of its lease."""
+SWEEP_AGAIN = 8.0
+"""Seconds until an operation that was swept up, and still waits, is swept up again."""
+FOLLOWS = {Kind.CREATE_LEAD: Kind.UPDATE_LEAD, Kind.CREATE_MINIMAL_LEAD: Kind.LOG_ACTIVITY}
+"""What becomes of an operation whose session has a lead already."""
 
 
 class Crm(Protocol):
-    """The active provider, as the gateway needs it."""
+    """A provider, as the gateway needs it. `used`: the requests that this thread sent since it asked last."""
 
     @property
     def name(self) -> str: ...
     @property
     def credentials(self) -> str: ...
+    @property
+    def rate(self) -> Rate | None: ...
+    def supports(self, kind: str) -> bool: ...
+    def used(self) -> int: ...
+    def test_connection(self, budget: float) -> Connection: ...
     def deliver(self, operation: Operation, budget: float) -> Delivered: ...
     def find(self, operation: Operation, budget: float) -> Delivered | None: ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How attempts are made: seconds for the inline one and for one in the worker, and the waits between them."""
+    """How attempts are made: seconds for the inline one and for one in the worker, the waits between them, and how many
+    run at once (0: no limit)."""
 
     inline_budget: float
     worker_budget: float
     retry_delays: tuple[float, ...]
+    most: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,18 +85,24 @@ class Gateway:
 
     def __init__(
         self, ledger: Ledger, crm: Crm, plan: Plan, *,
+        others: Callable[[str], Crm | None] = lambda _name: None,
         tell: Callable[..., None] = lambda *_, **__: None,
         clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.crm, self.plan = ledger, crm, plan
-        self._tell, self._clock, self._rng = tell, clock, rng or random.Random()  # noqa: S311
+        self._others, self._tell, self._clock = others, tell, clock
+        self._rng = rng or random.Random()  # noqa: S311
         self._reported: set[tuple[str, str]] = set()
-        self._to = Recipient(crm.name, crm.credentials)
+        self.to = Recipient(crm.name, crm.credentials, plan.most, crm.rate)
+        self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.to)}
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0
     ) -> Operation:
         """Record an operation and, with `inline`, try the CRM at once within the inline budget.
+
+        `kind` is `create_lead` (an application) or `create_minimal_lead` (a click): where the session in `payload` has
+        a lead already, it becomes an update of that lead or an activity on it, after what came before it.
 
         The operation returned is `delivered`, or waits for the worker. With an idempotency `key` that was used before
         it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
@@ -89,28 +115,73 @@ class Gateway:
             (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
         )
         try:
-            accepted, known = self._accept(operation, lease, until, _once(operation, key, repeats))
+            accepted = self._accept(operation, lease, until, _once(operation, key, repeats))
         except LedgerUnavailable as error:
             log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
             return self._deliver_unrecorded(operation, started)
-        if known != operation.id:
-            return self._again(accepted, known, strict=bool(key))
+        if accepted.id != operation.id:
+            return self._again(accepted, operation, strict=bool(key))
+        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id)
         self._tell("operation_accepted", operation=operation)
-        if accepted != "leased":
+        if accepted.what != "leased":
             return operation
         claim = Claim(operation, lease, look_first=False, counted=0)
-        outcome = self._attempt(claim, self._budget_left(started), wake=True)
+        outcome = self._attempt(claim, self.to, self._budget_left(started), wake=True)
         return _after(operation, outcome)
 
     def attempt(self, operation_id: str) -> Outcome:
         """Try an operation, if it is due and nobody else has it in hand. Raises `LedgerUnavailable`."""
-        seconds = self._lease_seconds(self.plan.worker_budget)
-        claim = self.ledger.claim(
-            operation_id, self._to, _lease(), now=self._clock(), seconds=seconds, probe=PROBE_INTERVAL
-        )
+        claim, to = self._claim(operation_id, self.to), self.to
+        if isinstance(claim, NotClaimed) and claim.reason == "elsewhere":
+            to = self._gate(claim.more)
+            claim = self._claim(operation_id, to)
         if isinstance(claim, NotClaimed):
             return Outcome(None, claim.reason)
-        return self._attempt(claim, self.plan.worker_budget, wake=False)
+        return self._attempt(claim, to, self.plan.worker_budget, wake=False)
+
+    def tend(self) -> tuple[Swept, list[str]]:
+        """Wake what is due, return what may return. What was done, and the names of the providers to `probe`.
+
+        Raises `LedgerUnavailable`.
+        """
+        now, woken, returned, doubtful = self._clock(), 0, 0, list[str]()
+        for name, (_, to) in list(self._gates.items()):
+            swept = self.ledger.sweep(to, now=now, again=now + SWEEP_AGAIN)
+            woken, returned = woken + swept.woken, returned + swept.returned
+            doubtful += [name] if swept.probe else []
+        if returned:
+            log.warning("%d dead letters of an outage went back to those that wait", returned)
+        return Swept(woken, returned, bool(doubtful)), doubtful
+
+    def probe(self, name: str) -> bool:
+        """Ask a provider of `tend` whether it works again; what waited for it goes on if so.
+
+        Raises `LedgerUnavailable`.
+        """
+        crm, to = self._gates[name]
+        if crm is None:
+            return False
+        crm.used()
+        found = crm.test_connection(self.plan.worker_budget)
+        told = self.ledger.record_probe(
+            to, now=self._clock(), ok=found.connected, refused=found.refused, pause=PROBE_INTERVAL, used=crm.used()
+        )
+        log.info("probe of provider %s: %s", name, "it works" if found.connected else "it does not work yet")
+        if told == "recovered":
+            self._recovered(name)
+        return found.connected
+
+    def resume(self) -> str:
+        """Have the provider asked again at once; what shut it, empty if it was open. Raises `LedgerUnavailable`."""
+        return self.ledger.resume(self.to, now=self._clock())
+
+    def release(self, operation_id: str) -> bool:
+        """Try a dead letter again, from the beginning; False if it is none. Raises `LedgerUnavailable`."""
+        return self.ledger.release(operation_id, self.to, now=self._clock())
+
+    def discard(self, operation_id: str, reason: str) -> bool:
+        """End a dead letter without a delivery; False if it is none. Raises `LedgerUnavailable`."""
+        return self.ledger.discard(operation_id, now=self._clock(), reason=reason)
 
     def bury(self, operation_id: str) -> bool:
         """Make a dead letter of an operation that ran out of retries; False if it is one already."""
@@ -122,20 +193,47 @@ class Gateway:
             self._tell("operation_dead", operation=operation)
         return True
 
-    def _again(self, what: str, operation_id: str, *, strict: bool) -> Operation:
-        """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
-        if what == "conflict":
-            raise KeyReused
-        if what == "running" and strict:
-            raise StillRunning
-        earlier = self.ledger.get(operation_id)
-        assert earlier is not None, "the script has just seen it"
-        return earlier
+    def _gate(self, name: str) -> Recipient:
+        """A CRM that is not the active one: records in it are still to be changed."""
+        if name not in self._gates:
+            crm = self._others(name)
+            credentials, rate = (crm.credentials, crm.rate) if crm else ("", None)
+            self._gates[name] = crm, Recipient(name, credentials, self.plan.most, rate, active=False)
+        return self._gates[name][1]
 
-    def _accept(self, operation: Operation, lease: str, until: float, once: Once | None) -> tuple[str, str]:
+    def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
+        seconds = self._lease_seconds(self.plan.worker_budget)
+        return self.ledger.claim(
+            operation_id, to, _lease(), now=self._clock(), seconds=seconds, pause=PROBE_INTERVAL
+        )  # fmt: skip
+
+    def _again(self, accepted: Accepted, operation: Operation, *, strict: bool) -> Operation:
+        """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
+        if accepted.what == "conflict":
+            raise KeyReused
+        if accepted.what == "running" and strict:
+            raise StillRunning
+        # There may be no receipt any more of the lead on which this CRM could log no activity.
+        return self.ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
+
+    def _accept(self, operation: Operation, lease: str, until: float, once: Once | None) -> Accepted:
         """Inline, the alarm waits for the lease to run out; else a worker is woken at once."""
-        alarm = (until if lease else operation.accepted_at) + LEASE_MARGIN
-        return self.ledger.accept(operation, self._to, alarm=alarm, lease=lease, until=until, once=once)
+        alarm = until if lease else operation.accepted_at + LEASE_MARGIN
+        session = self._session(operation)
+        return self.ledger.accept(
+            operation, self.to, alarm=alarm, lease=lease, until=until, once=once, session=session
+        )  # fmt: skip
+
+    def _session(self, operation: Operation) -> Session | None:
+        payload = operation.payload
+        if not payload.get("session"):
+            return None
+        follow = FOLLOWS[Kind(operation.kind)]
+        who = (str(payload.get(name) or "").lower() for name in ("email", "phone"))
+        return Session(
+            _digest(f"session {payload['session']}"), tuple(_digest(f"who {word}") for word in who if word),
+            follow if self.crm.supports(follow) else "",
+        )  # fmt: skip
 
     def _deliver_unrecorded(self, operation: Operation, started: float) -> Operation:
         """The last resort while Redis is away: only the CRM's own confirmation may be answered with success."""
@@ -147,37 +245,43 @@ class Gateway:
         log.warning("operation %s was delivered without a record", operation.id)
         return replace(operation, state=State.DELIVERED, delivered=delivered)
 
-    def _attempt(self, claim: Claim, budget: float, *, wake: bool) -> Outcome:
+    def _attempt(self, claim: Claim, to: Recipient, budget: float, *, wake: bool) -> Outcome:
         """Send it, decide, write it down. With `wake` the next attempt is scheduled by this process."""
+        crm = self._gates[to.provider][0]
         at, begun = self._clock(), time.monotonic()
-        delivered, error = self._send(claim, budget)
-        attempt = _attempt_record(self.crm.name, at, time.monotonic() - begun, error)
+        delivered, error, used = self._send(claim, crm, budget)
+        duration = time.monotonic() - begun
         verdict = decide(error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng)
-        attempt = replace(attempt, counted=not isinstance(verdict, Pause))
         outcome = Outcome(verdict, delivered=delivered, error=error)
+        attempt = _attempt_record(to.provider, at, duration, error, counted=not isinstance(verdict, Pause))
+        floor = error is not None and error.retry_after is not None
+        result = Result(attempt, used, outage=error is not None and is_outage(error), floor=floor)
         try:
-            written = self._write_down(claim, outcome, attempt, wake)
+            written = self._write_down(claim, to, outcome, result, wake)
         except LedgerUnavailable as failure:
             # The lease runs out and the next attempt looks in the CRM first.
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
-            return outcome
+            return Outcome(None, "unrecorded", delivered, error)
         log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", attempt.duration)
         if written in ("lost", "ended"):
             return Outcome(None, written, delivered, error)
-        self._announce(claim.operation, outcome, written)
+        self._announce(claim.operation, to.provider, outcome, written)
         return outcome
 
-    def _announce(self, operation: Operation, outcome: Outcome, written: str) -> None:
+    def _announce(self, operation: Operation, provider: str, outcome: Outcome, written: str) -> None:
         """Tell the listeners what became of an attempt. A pause is told once, however many operations it holds back."""
         if outcome.delivered:
             self._report(outcome.delivered)
             self._tell("operation_delivered", operation=operation, delivered=outcome.delivered)
-        if written == "paused":
-            log.error("provider %s is paused: %s", self.crm.name, outcome.error)
-            self._tell("provider_paused", provider=self.crm.name, error=outcome.error)
+        if written in ("paused", "opened"):
+            log.error("provider %s is paused: %s", provider, outcome.error)
+            self._tell("provider_paused", provider=provider, error=outcome.error)
         if written == "recovered":
-            log.warning("provider %s works again", self.crm.name)
-            self._tell("provider_recovered", provider=self.crm.name)
+            self._recovered(provider)
+
+    def _recovered(self, provider: str) -> None:
+        log.warning("provider %s works again", provider)
+        self._tell("provider_recovered", provider=provider)
 
     def _report(self, delivered: Delivered) -> None:
         """Warn of fields that the CRM dropped or refused: once for each, since every lead meets the same trouble."""
@@ -187,25 +291,31 @@ class Gateway:
                     self._reported.add((trouble, name))
                     log.warning("%s %s the field %s: see `crmgate crm fields`", delivered.provider, trouble, name)
 
-    def _send(self, claim: Claim, budget: float) -> tuple[Delivered | None, ProviderError | None]:
+    def _send(
+        self, claim: Claim, crm: Crm | None, budget: float
+    ) -> tuple[Delivered | None, ProviderError | None, int]:  # fmt: skip
+        """What the CRM confirmed, or what went wrong; and the number of requests."""
+        if crm is None:
+            return None, _not_configured(claim.operation), 0
         deadline = time.monotonic() + budget
+        crm.used()
         try:
-            found = self.crm.find(claim.operation, budget) if claim.look_first else None
-            return found or self.crm.deliver(claim.operation, deadline - time.monotonic()), None
+            found = crm.find(claim.operation, budget) if claim.look_first else None
+            return found or crm.deliver(claim.operation, deadline - time.monotonic()), None, crm.used()
         except ProviderError as error:
-            return None, error
+            return None, error, crm.used()
 
-    def _write_down(self, claim: Claim, outcome: Outcome, attempt: Attempt, wake: bool) -> str:
+    def _write_down(self, claim: Claim, to: Recipient, outcome: Outcome, result: Result, wake: bool) -> str:
         look = isinstance(outcome.error, OutcomeUnknown) or claim.look_first
         match outcome.verdict:
             case Retry(at):
-                return self.ledger.record_waiting(claim, self._to, attempt, due=at, look=look, wake=wake)
+                return self.ledger.record_waiting(claim, to, result, due=at, look=look, wake=wake)
             case Pause(until):
-                return self.ledger.record_waiting(claim, self._to, attempt, due=until, look=look, paused=True)
+                return self.ledger.record_waiting(claim, to, result, due=until, look=look, paused=True)
             case Dead():
-                return self.ledger.record_dead(claim, self._to, attempt, now=self._clock(), look=look, wake=wake)
+                return self.ledger.record_dead(claim, to, result, now=self._clock(), look=look, wake=wake)
         assert outcome.delivered is not None
-        return self.ledger.record_delivered(claim, self._to, attempt, outcome.delivered)
+        return self.ledger.record_delivered(claim, to, result, outcome.delivered)
 
     def _lease_seconds(self, budget: float) -> float:
         return budget + LEASE_MARGIN
@@ -231,12 +341,22 @@ def _lease() -> str:
     return uuid.uuid4().hex
 
 
-def _attempt_record(provider: str, at: float, duration: float, error: ProviderError | None) -> Attempt:
+def _attempt_record(
+    provider: str, at: float, duration: float, error: ProviderError | None, *, counted: bool
+) -> Attempt:  # fmt: skip
     if error is None:
         return Attempt(at, round(duration, 3), provider, "delivered")
     return Attempt(
-        at, round(duration, 3), provider, "failed", error.code, error.status, error.vendor_code, error.detail
+        at, round(duration, 3), provider, "failed", error.code, error.status, error.vendor_code, error.detail, counted
     )  # fmt: skip
+
+
+def _not_configured(operation: Operation) -> Unsupported:
+    detail = (
+        f"The record to change is in the CRM {operation.provider!r}, which is not configured any more. Set it up again"
+        " and release this dead letter, or discard it."
+    )
+    return Unsupported(detail, provider=operation.provider, operation=operation.id)
 
 
 def _after(operation: Operation, outcome: Outcome) -> Operation:

@@ -6,16 +6,21 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 |---|---|
 | `op:<id>` | hash: state, payload, attempts, lease; a receipt without personal data for 7 days after delivery |
 | `due` | sorted set: id by the time at which somebody has to look at it again (retry, or lease running out) |
+| `held:<provider>` | sorted set: the operations that only wait for their provider, by the time they were accepted |
+| `later:<provider>` | sorted set: those of `due` that wait only because the CRM was away |
 | `dead` | sorted set: dead letters by the time they became one |
-| `pause:<provider>` | hash: when a provider that refused the credentials, or never yet took them, is asked again |
-| `held:<provider>` | sorted set: the operations that such a pause holds back, by the time since when |
-| `verified:<provider>` | a fingerprint of the credentials that worked last |
+| `returning` | sorted set: those of them that go back by themselves, by the time from which they may |
+| `session:<digest>` | hash: the lead of a session and the operation accepted last; 30 days |
+| `gate:<provider>` | hash: whether a provider takes requests (`crmgate.breaker`) |
+| `slots:<provider>` | sorted set: the attempts under way by the end of their leases |
+| `providers` | set: the providers for which operations were held |
 | `idem:<key>` | string: operation and digest of the submission that came with an idempotency key; 24 hours |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 
-Only `delivered` and `discarded` end an operation; no key of one that has not ended carries an expiry. All times are
-seconds since the epoch and come from the caller's clock.
+An operation that has not ended is in `due`, in `held:<provider>`, or a dead letter. Only `delivered` and `discarded`
+end one; no key of one that has not ended carries an expiry. All times are seconds since the epoch and come from the
+caller's clock.
 """
 
 from __future__ import annotations
@@ -25,7 +30,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -33,6 +37,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry as RedisRetry
 
+from crmgate.breaker import PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, Gate, Recipient
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Attempt, Delivered, Operation, State
 
@@ -40,21 +45,16 @@ PREFIX = "{crmgate}:"
 WAKE_LIST = f"{PREFIX}huey:queue"
 WAKE_SCHEDULE = f"{PREFIX}huey:schedule"
 RECEIPT_SECONDS = 7 * 24 * 3600
+SESSION_SECONDS = 30 * 24 * 3600
 ALARM_GRACE = 3.0
-"""Seconds between the time when Huey should have woken an operation and the alarm for the case that it forgot."""
+"""Seconds after which a wake-up counts as lost."""
+PATIENCE = 60.0
+"""Seconds between two looks at an operation behind another one, which wakes it when it ends."""
 SWEEP_LIMIT = 500
 """Wake-ups that may wait in Huey's queue before a sweep adds no more."""
 ANY_ID = "@id@"
-"""Stands for an operation's id in a wake-up that a script writes for several."""
+"""Stands for an operation's id in a wake-up that a script writes."""
 HEARTBEAT_KEPT = 24 * 3600
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """A provider and a fingerprint of the credentials in use: others have to prove themselves anew."""
-
-    provider: str
-    credentials: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,28 @@ class Once:
     key: str
     digest: str
     seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session that a submission belongs to: a digest of it, and of the email and phone that came with it.
+
+    `follow` is the kind of an operation on the session's lead, empty where the CRM has none.
+    """
+
+    key: str
+    who: tuple[str, ...] = ()
+    follow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a submission (see `Ledger.accept`), and the operation that stands for it."""
+
+    what: str
+    id: str
+    kind: str = ""
+    lead_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +100,33 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why an operation is not to be tried now: `leased`, `early`, `held`, `exhausted`, `unknown`, or its end."""
+    """Why an operation is not to be tried now: `leased`, `early`, `held`, `behind`, `elsewhere`, `exhausted`,
+    `unknown`, or its end. `more` names the operation that goes first, or the CRM that holds its record."""
 
     reason: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did: operations woken, dead letters returned; `probe` asks the caller to probe the provider."""
+
+    woken: int
+    returned: int
+    probe: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of an attempt, for the ledger.
+
+    `used`: requests sent. `outage`: the failure says that the CRM is away. `floor`: `due` is the CRM's own word.
+    """
+
+    attempt: Attempt
+    used: int = 0
+    outage: bool = False
+    floor: bool = False
 
 
 def connect(url: str, timeout: float = 1.0) -> redis.Redis:
@@ -99,100 +145,128 @@ class Ledger:
 
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes]) -> None:
         self._redis, self._wake = client, wake
-        names = ("accept", "claim", "record", "bury", "sweep")
-        self._scripts = {name: partial(self._run, self._register(name)) for name in names}
+        names = ("accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard")
+        self._scripts = {name: self._register(name) for name in names}
 
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
-        once: Once | None = None,
-    ) -> tuple[str, str]:  # fmt: skip
+        once: Once | None = None, session: Session | None = None,
+    ) -> Accepted:  # fmt: skip
         """Record a new operation; with `lease` it is the caller's if the answer is `leased`, else a worker's.
 
-        Answers what became of it, and the id of the operation that stands for it. `accepted`: recorded. `held`:
-        recorded, and nothing is sent to this provider for now. `exists`: it was there. For an idempotency key that was
-        used before: `replay`, `running` while its first request still is, `conflict` if it came with something else.
+        `accepted`: recorded. `held`: recorded, and its provider takes nothing now. `behind`: recorded, and an earlier
+        one of its session goes first. `exists`: it was there. For an idempotency key that was used before: `replay`,
+        `running` while its first request still is, `conflict` if it came with something else.
         """
-        keys = [
-            _op(operation.id), _key("due"), _key("stats"), WAKE_LIST, _pause(to), _held(to), _verified(to),
-            _key(f"idem:{once.key if once else ''}"),
-        ]  # fmt: skip
-        wake = b"" if lease else self._wake(operation.id)
-        now = operation.accepted_at
-        digest, seconds = (once.digest, once.seconds) if once else ("", 0)
-        head = [operation.id, now, alarm, lease, until, wake, to.credentials, digest, seconds, _op("")]
-        fields = ["kind", operation.kind, "payload", _json(operation.payload), "accepted_at", now]
-        what, known = self._scripts["accept"](keys, head + fields)
-        return what.decode(), known.decode()
+        arguments = {
+            "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
+            "key": "", "digest": "", "seconds": 0, "patience": PATIENCE,
+        }  # fmt: skip
+        if once:
+            arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
+        if session:
+            arguments["session"] = {
+                "key": session.key, "who": session.who, "follow": session.follow, "seconds": SESSION_SECONDS,
+            }  # fmt: skip
+        answer = self._run("accept", to, arguments, _json(operation.payload), operation.id)
+        return Accepted(*(part.decode() for part in answer))
 
     def claim(
-        self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float, probe: float
+        self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float, pause: float
     ) -> Claim | NotClaimed:
-        """Take the lease for `seconds`; `probe` is the wait after which a paused provider is asked again."""
-        keys = [_op(operation_id), _key("due"), _pause(to), _held(to), _verified(to)]
-        until = now + seconds
-        arguments = [operation_id, now, lease, until, until + ALARM_GRACE, now + probe, to.credentials]
-        answer = self._scripts["claim"](keys, arguments)
+        """Take the lease for `seconds`; `pause` is the wait after which a provider that refused is asked again."""
+        arguments = {"now": now, "lease": lease, "lease_until": now + seconds, "pause": pause, "patience": PATIENCE}
+        answer = self._run("claim", to, arguments, "", operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
-            return NotClaimed(reason)
+            return NotClaimed(reason, answer[1].decode() if len(answer) > 1 else "")
         fields = _pairs(answer[2:])
         return Claim(_operation(operation_id, fields), lease, answer[1] == b"1", int(fields.get("counted", 0)))
 
-    def record_delivered(self, claim: Claim, to: Recipient, attempt: Attempt, delivered: Delivered) -> str:
+    def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> str:
         """The CRM confirmed it: what stays is a receipt.
 
-        `recorded`; `recovered` if that ended a pause of the provider; `ended` if it was known already.
+        `recorded`; `recovered` if that opened the provider's gate; `ended` if it was known already.
         """
-        return self._record(claim, to, State.DELIVERED, attempt, delivered=delivered)
+        receipt = {"receipt": _json(delivered.to_dict()), "record": delivered.record_id}
+        return self._record(claim, to, State.DELIVERED, result, receipt)
 
     def record_waiting(
-        self, claim: Claim, to: Recipient, attempt: Attempt, *,
+        self, claim: Claim, to: Recipient, result: Result, *,
         due: float, look: bool, paused: bool = False, wake: bool = False,
     ) -> str:  # fmt: skip
         """It is tried again at `due`; `paused` holds the whole provider back. With `wake` a worker is scheduled.
 
-        `recorded`, or `paused` if the pause begins with it; `lost` or `ended` if it is no longer the caller's to say.
+        `recorded`; `paused` or `opened` if that shut the provider's gate; `lost` or `ended` if it is no longer the
+        caller's to say.
         """
         outcome = "paused" if paused else State.WAITING
-        wake_at = due if wake else None
-        return self._record(claim, to, outcome, attempt, due=due, alarm=due + ALARM_GRACE, look=look, wake_at=wake_at)
+        told = {"due_at": due, "look": "01"[look]} | ({"wake_at": due} if wake else {})
+        return self._record(claim, to, outcome, result, told)
 
     def record_dead(
-        self, claim: Claim, to: Recipient, attempt: Attempt, *, now: float, look: bool, wake: bool = False
+        self, claim: Claim, to: Recipient, result: Result, *, now: float, look: bool, wake: bool = False
     ) -> str:
         """No retry follows. It becomes a dead letter with `bury`; until then its alarm is set."""
-        wake_at = 0.0 if wake else None
-        return self._record(claim, to, State.DEAD, attempt, alarm=now + ALARM_GRACE, look=look, wake_at=wake_at)
+        told = {"due_at": now, "look": "01"[look]} | ({"wake_at": 0} if wake else {})
+        return self._record(claim, to, State.DEAD, result, told)
 
-    def _record(
-        self, claim: Claim, to: Recipient, outcome: str, attempt: Attempt, *, due: float = 0.0, alarm: float = 0.0,
-        look: bool = False, delivered: Delivered | None = None, wake_at: float | None = None,
-    ) -> str:  # fmt: skip
-        operation = claim.operation.id
-        keys = [
-            _op(operation), _key("due"), _pause(to), _key("stats"), WAKE_LIST, WAKE_SCHEDULE, _held(to), _verified(to),
-        ]  # fmt: skip
-        receipt = _json(delivered.to_dict()) if delivered else ""
-        wake = b"" if wake_at is None else self._wake(operation)
-        arguments = [
-            operation, claim.lease, outcome, _json(attempt.to_dict()), int(attempt.counted), due, alarm, int(look),
-            receipt, RECEIPT_SECONDS, wake, wake_at or 0, attempt.at + attempt.duration, to.credentials,
-            self._wake(ANY_ID),
-        ]  # fmt: skip
-        answer: bytes = self._scripts["record"](keys, arguments)
+    def _record(self, claim: Claim, to: Recipient, outcome: str, result: Result, told: dict[str, Any]) -> str:
+        attempt = result.attempt
+        arguments = told | {
+            "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
+            "used": result.used, "outage": result.outage, "floor": result.floor, "threshold": THRESHOLD,
+            "probe": PROBE_SECONDS, "receipt_seconds": RECEIPT_SECONDS, "session_seconds": SESSION_SECONDS,
+        }  # fmt: skip
+        answer: bytes = self._run("record", to, arguments, _json(attempt.to_dict()), claim.operation.id)
         return answer.decode()
 
     def bury(self, operation_id: str, *, now: float) -> bool:
         """Make a dead letter of an operation recorded with `record_dead`; False if it is none, or one already."""
-        keys = [_op(operation_id), _key("due"), _key("dead"), _key("stats")]
-        return bool(self._scripts["bury"](keys, [operation_id, now]))
+        return bool(self._run("bury", None, {"now": now, "waits": RETURN_WAITS}, "", operation_id))
 
-    def sweep(self, *, now: float, again: float, limit: int = SWEEP_LIMIT) -> int:
-        """Wake the operations whose alarm has gone off, at most until `limit` wake-ups wait; how many were woken.
+    def release(self, operation_id: str, to: Recipient, *, now: float) -> bool:
+        """Give a dead letter back to those that wait, with all its retries; False if it is none."""
+        event = _json(Attempt(now, 0.0, "", "released", counted=False).to_dict())
+        return bool(self._run("release", to, {"now": now}, event, operation_id))
 
-        Each of them is woken anew at the time `again` if it still waits then.
+    def discard(self, operation_id: str, *, now: float, reason: str) -> bool:
+        """End a dead letter without a delivery; False if it is none. Those behind it in its session may go."""
+        event = _json(Attempt(now, 0.0, "", "discarded", detail=reason, counted=False).to_dict())
+        return bool(self._run("discard", None, {"now": now, "seconds": RECEIPT_SECONDS}, event, operation_id))
+
+    def sweep(self, to: Recipient, *, now: float, again: float, limit: int = SWEEP_LIMIT) -> Swept:
+        """Wake what is due and what may go, at most until `limit` wake-ups wait; return dead letters of an outage.
+
+        What was due is woken anew at the time `again` if it still waits then.
         """
-        return int(self._scripts["sweep"]([_key("due"), WAKE_LIST], [now, again, limit, self._wake(ANY_ID)]))
+        arguments = {"now": now, "again": again, "limit": limit, "batch": RETURN_BATCH, "probe": PROBE_SECONDS}
+        event = _json(Attempt(now, 0.0, to.provider, "returned", counted=False).to_dict())
+        woken, returned, probe = self._run("sweep", to, arguments, event)
+        return Swept(woken, returned, bool(probe))
+
+    def record_probe(self, to: Recipient, *, now: float, ok: bool, refused: bool, pause: float, used: int) -> str:
+        """What a probe of the provider found: `recovered` or `paused` if that changed its state, else `recorded`."""
+        arguments = {"now": now, "ok": ok, "refused": refused, "pause": pause, "used": used}
+        answer: bytes = self._run("probed", to, arguments, "")
+        return answer.decode()
+
+    def resume(self, to: Recipient, *, now: float) -> str:
+        """Have a provider asked again at once; what its gate was shut by, empty if it was open."""
+        answer: bytes = self._run("resume", to, {"now": now}, "")
+        return answer.decode()
+
+    def gate(self, to: Recipient) -> Gate:
+        """Whether a provider takes requests."""
+        with _translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hmget(_key(f"gate:{to.provider}"), ["cause", "since", "until", "failures"])
+            pipe.zcard(_key(f"held:{to.provider}"))
+            pipe.zcard(_key("returning"))
+            (cause, since, until, failures), held, returning = pipe.execute()
+        return Gate(
+            (cause or b"").decode(), float(since or 0), float(until or 0), int(failures or 0), held, returning
+        )  # fmt: skip
 
     def get(self, operation_id: str) -> Operation | None:
         """The operation or its receipt; None if there is none (any more)."""
@@ -214,15 +288,11 @@ class Ledger:
             pipe.zcard(_key("due"))
             pipe.zcard(_key("dead"))
             pipe.llen(WAKE_LIST)
-            counters, waiting, dead, queued = pipe.execute()
+            pipe.smembers(_key("providers"))
+            counters, due, dead, queued, providers = pipe.execute()
+            held = sum(int(self._redis.zcard(_key(f"held:{name.decode()}"))) for name in providers)
         counted = {name.decode(): int(value) for name, value in counters.items()}
-        return counted | {"waiting": waiting, "dead_letters": dead, "queued": queued}
-
-    def paused_until(self, provider: str) -> float:
-        """When a provider that refused the credentials is asked again; 0 if it is not paused."""
-        with _translated():
-            refused, until = self._redis.hmget(_pause(Recipient(provider)), ["refused", "until"])
-        return float(until or 0) if refused else 0.0
+        return counted | {"waiting": due + held, "dead_letters": dead, "queued": queued}
 
     def beat(self, worker: str, *, now: float) -> None:
         """Say that `worker` is alive."""
@@ -249,11 +319,18 @@ class Ledger:
             self._redis.ping()
 
     def _register(self, name: str) -> Any:
-        return self._redis.register_script(files("crmgate").joinpath("lua", f"{name}.lua").read_text())
+        text = (files("crmgate").joinpath("lua", f"{part}.lua").read_text() for part in ("common", name))
+        return self._redis.register_script("\n".join(text))
 
-    def _run(self, script: Callable[..., Any], keys: list[str], arguments: list[Any]) -> Any:
+    def _run(self, name: str, to: Recipient | None, arguments: dict[str, Any], text: str, operation: str = "") -> Any:
+        told = arguments | {"wake": self._wake(ANY_ID).decode(), "grace": ALARM_GRACE}
+        if to:
+            told["to"] = to.told()
+        if operation:
+            told["id"] = operation
+        key = _op(operation) if operation else _key("due")
         with _translated():
-            return script(keys=keys, args=arguments)
+            return self._scripts[name](keys=[key], args=[_json(told), text])
 
 
 @contextmanager
@@ -271,18 +348,6 @@ def _key(name: str) -> str:
 
 def _op(operation_id: str) -> str:
     return f"{PREFIX}op:{operation_id}"
-
-
-def _pause(to: Recipient) -> str:
-    return f"{PREFIX}pause:{to.provider}"
-
-
-def _held(to: Recipient) -> str:
-    return f"{PREFIX}held:{to.provider}"
-
-
-def _verified(to: Recipient) -> str:
-    return f"{PREFIX}verified:{to.provider}"
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -305,4 +370,9 @@ def _operation(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
         due_at=float(fields.get("due_at", 0)),
         attempts=tuple(Attempt.from_dict(json.loads(fields[f"attempt:{number}"])) for number in numbers),
         delivered=Delivered.from_dict(json.loads(delivered)) if delivered else None,
+        lead_id=fields.get("lead_id", b"").decode(),
+        provider=fields.get("provider", b"").decode(),
+        behind=fields.get("after", b"").decode(),
+        ahead_of=fields.get("next", b"").decode(),
+        returns=int(fields.get("returns", 0)),
     )

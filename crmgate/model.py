@@ -194,7 +194,9 @@ class Operation(_Record):
     """One thing to do in the CRM, its payload and its history. Times are seconds since the epoch.
 
     `due_at` says when a waiting operation is next tried. `lead_id` is the record that an `update_lead` or a
-    `log_activity` is about, and `provider` the CRM that holds it.
+    `log_activity` is about, and `provider` the CRM that holds it. `behind` and `ahead_of` are the ids of the operations
+    before and after it in its session: it waits for the one, the other for it. `returns` counts how often a dead letter
+    came back by itself.
     """
 
     NESTED = MappingProxyType({"attempts": Attempt, "delivered": Delivered})
@@ -209,6 +211,9 @@ class Operation(_Record):
     delivered: Delivered | None = None
     lead_id: str = ""
     provider: str = ""
+    behind: str = ""
+    ahead_of: str = ""
+    returns: int = 0
 
     @property
     def tracking_code(self) -> str:
@@ -237,7 +242,10 @@ class Check(_Record):
 
 @dataclass(frozen=True)
 class Connection(_Record):
-    """The result of a connection test. `latency_ms` is the time of the first request, in milliseconds."""
+    """The result of a connection test. `latency_ms` is the time of the first request, in milliseconds.
+
+    `refused` says that the CRM answered, and refused the credentials.
+    """
 
     NESTED = MappingProxyType({"checks": Check})
 
@@ -245,6 +253,7 @@ class Connection(_Record):
     connected: bool
     latency_ms: float
     checks: tuple[Check, ...] = ()
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

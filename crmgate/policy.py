@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crmgate.errors import AuthFailed, OutcomeUnknown, ProviderError, RateLimited, Unavailable
+from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Unavailable
 
 JITTER = 0.2
 """A delay is spread by up to this share either way, so that a thousand waiting leads do not arrive as one."""
@@ -42,6 +42,11 @@ class Pause:
 
 
 Verdict = Done | Retry | Dead | Pause
+
+
+def is_outage(error: ProviderError) -> bool:
+    """Whether a failure says that the CRM is away, rather than anything about the operation."""
+    return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.code != Code.PLUGIN_BUG)
 
 
 def decide(

@@ -19,7 +19,8 @@ from urllib.parse import quote, urlsplit
 import marshmallow
 from marshmallow import fields, validate
 
-from crmgate.errors import ConfigError, ProviderError
+from crmgate.breaker import Rate
+from crmgate.errors import AuthFailed, ConfigError, ProviderError
 from crmgate.mapping import FieldMap
 from crmgate.model import Check, Connection
 from crmgate.records import MAX_MOVED, Known, Records
@@ -73,6 +74,8 @@ class CRMProvider(Records):
 
     label: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[str]] = frozenset()
+    rate: ClassVar[Rate | None] = None
+    """How many requests the vendor allows; crmgate keeps to it with all its processes together."""
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
     lead_fields: ClassVar[Mapping[str, str]] = {}
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -106,22 +109,27 @@ class CRMProvider(Records):
 
         Connected is a CRM whose gates hold, and every check that is named in `needs`.
         """
-        checks, connected, begun, latency = list[Check](), True, time.monotonic(), 0.0
+        checks, connected, refused, begun, latency = list[Check](), True, False, time.monotonic(), 0.0
         for look in looks:
             try:
                 found = list(look.checks())
             except ProviderError as error:
                 found = [Check(look.name, False, self.explain(error, look.hint))]
+                refused |= isinstance(error, AuthFailed)
             latency = latency or round((time.monotonic() - begun) * 1000, 1)
             checks += found
             connected &= all(check.ok for check in found if look.gate or check.name in needs)
             if look.gate and not connected:
                 break
-        return Connection(self.name, connected, latency, tuple(checks))
+        return Connection(self.name, connected, latency, tuple(checks), refused)
 
     def explain(self, error: ProviderError, hint: str) -> str:
         """The detail of a check whose request failed; the hint of a `Look` stands behind it where nothing answered."""
         return str(error) if error.status else f"{error} {hint}"
+
+    def used(self) -> int:
+        """The requests that this thread sent since it asked last."""
+        return self._transport.used()
 
     def redact(self, text: str) -> str:
         """`text` with every secret of the settings replaced, and with the parts of an address that is one."""
@@ -214,6 +222,7 @@ __all__ = [
     "Known",
     "Look",
     "ProviderSettings",
+    "Rate",
     "fields",
     "lost",
     "redirected",

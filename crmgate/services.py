@@ -57,10 +57,7 @@ def _start_plugins(plugins: Plugins, settings: Settings) -> Crm:
     """The chosen provider, with the listeners at work. Raises `ConfigError` with the problems of them all."""
     problems: list[str] = []
     try:
-        crm = plugins.choose(
-            settings.provider, settings.environ, settings.timeout, settings.http_hosts,
-            on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
-        )  # fmt: skip
+        crm = _choose(plugins, settings, settings.provider)
     except ConfigError as error:
         problems += error.problems
     try:
@@ -72,14 +69,30 @@ def _start_plugins(plugins: Plugins, settings: Settings) -> Crm:
     return crm
 
 
+def _choose(plugins: Plugins, settings: Settings, name: str) -> Crm:
+    return plugins.choose(
+        name, settings.environ, settings.timeout, settings.http_hosts,
+        on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
+    )  # fmt: skip
+
+
 def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     crm = _start_plugins(plugins, settings)
     ledger = Ledger(connect(settings.redis_url, settings.redis_timeout), wake_message)
-    plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays)
-    gateway = Gateway(ledger, crm, plan, tell=partial(notify, plugins.manager))
+    plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
+    others = partial(_other, plugins, settings)
+    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
     return Services(settings, plugins, crm, ledger, gateway)
+
+
+def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:
+    """A provider that is not the active one, if its settings are still there."""
+    try:
+        return _choose(plugins, settings, name)
+    except ConfigError:
+        return None
 
 
 def worker_budget(settings: Settings) -> float:

@@ -89,6 +89,7 @@ class Transport:
     def send(self, method: str, url: str, *, read: bool, **content: Any) -> Answer:
         """One request, and the whole answer to it; see `CRMProvider.request`. `read` says that it changes nothing."""
         exchange = _Exchange(deadline=self._deadline())
+        self._local.used = getattr(self._local, "used", 0) + 1
         token = _exchange.set(exchange)
         try:
             with self._session().request(
@@ -101,6 +102,12 @@ class Transport:
         finally:
             _exchange.reset(token)
         raise failure  # out here: raised above, it would carry `error` along, whose text holds addresses with secrets
+
+    def used(self) -> int:
+        """The requests that this thread sent since it asked last."""
+        used: int = getattr(self._local, "used", 0)
+        self._local.used = 0
+        return used
 
     def _deadline(self) -> float:
         now = time.monotonic()

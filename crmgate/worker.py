@@ -32,10 +32,8 @@ from crmgate.wakeups import JsonSerializer
 
 log = logging.getLogger(__name__)
 
-PULSE_SECONDS = 5.0
+PULSE_SECONDS = 2.0
 """Between two heartbeats, and between two sweeps for operations that nobody woke."""
-SWEEP_AGAIN = 30.0
-"""Seconds until an operation that was swept up, and still waits, is swept up again."""
 
 
 class WakeupStorage(RedisStorage):  # type: ignore[misc]
@@ -137,13 +135,23 @@ class Pulse:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                now = time.time()
-                ledger.beat(self.name, now=now)
-                if woken := ledger.sweep(now=now, again=now + SWEEP_AGAIN):
-                    log.info("woke %d operations that were due", woken)
+                ledger.beat(self.name, now=time.time())
+                swept, doubtful = gateway.tend()
             except LedgerUnavailable as error:
                 log.warning("the ledger is unavailable (%s)", error)
+            else:
+                if swept.woken:
+                    log.info("woke %d operations that were due", swept.woken)
+                for provider in doubtful:  # not here: a CRM that hangs would stop the heart
+                    threading.Thread(target=_probe, args=(provider,), name="probe", daemon=True).start()
             self._stop.wait(PULSE_SECONDS)
+
+
+def _probe(provider: str) -> None:
+    try:
+        gateway.probe(provider)
+    except LedgerUnavailable as error:
+        log.warning("the ledger is unavailable (%s)", error)
 
 
 pulse = Pulse()

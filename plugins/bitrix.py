@@ -41,6 +41,7 @@ from crmgate.provider import (
     Known,
     Look,
     ProviderSettings,
+    Rate,
     fields,
     lost,
     redirected,
@@ -118,6 +119,7 @@ class Bitrix(CRMProvider):
 
     name = "bitrix"
     label = "Bitrix24"
+    rate = Rate(per_second=2, burst=50, reserve=10)  # https://apidocs.bitrix24.com/limits.html: a leaky bucket
     capabilities = frozenset((
         "create_lead", "create_minimal_lead", "find_lead", "update_lead", "log_activity", "test_connection",
         "describe_fields", "provision", "detects_duplicates", "moves_refused_fields",

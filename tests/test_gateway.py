@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import redis
 
+from crmgate.breaker import Rate
 from crmgate.errors import (
     AuthFailed,
     Code,
@@ -22,7 +23,7 @@ from crmgate.errors import (
 )
 from crmgate.gateway import Gateway, Outcome, Plan
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger, connect
-from crmgate.model import Delivered, Kind, Operation, State
+from crmgate.model import Connection, Delivered, Kind, Operation, State
 from crmgate.policy import Dead, Done, Pause, Retry
 from crmgate.wakeups import wake_message
 
@@ -36,6 +37,7 @@ class ScriptedCrm:
 
     name = "scripted"
     credentials = "c1"
+    rate: Rate | None = None
 
     def __init__(self) -> None:
         self.answers: list[Any] = []
@@ -43,6 +45,18 @@ class ScriptedCrm:
         self.calls: list[tuple[str, str]] = []
         self.record: dict[str, Any] = {}
         self.during: Callable[[], None] = lambda: None
+        self.kinds = {*Kind}
+        self.connected, self.refused = True, False
+
+    def supports(self, kind: str) -> bool:
+        return kind in self.kinds
+
+    def used(self) -> int:
+        return 0
+
+    def test_connection(self, budget: float) -> Connection:
+        self.calls.append(("test", ""))
+        return Connection(self.name, self.connected, 1.0, refused=self.refused)
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
         assert budget > 0

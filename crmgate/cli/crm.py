@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from crmgate import services
-from crmgate.cli.output import MARKS, as_json, clean, configuration, print_json, print_table, working
+from crmgate.cli.output import MARKS, as_json, clean, configuration, ledger, print_json, print_table, working
 from crmgate.errors import ProviderError
 from crmgate.model import CrmField, Provision
 from crmgate.provider import CRMProvider
@@ -19,6 +19,10 @@ from crmgate.services import Services
 BUDGET = 30.0
 """Seconds for all requests of a command; setting a CRM up gets them twice, for the plan and for the work."""
 OPTIONS_SHOWN = 12
+CAUSES = {
+    "outage": "it did not answer", "refused": "it refused the credentials", "trial": "its credentials are being tried",
+}  # fmt: skip
+"""Why nothing is sent to a CRM (`crmgate.breaker`), in words."""
 PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
@@ -94,6 +98,29 @@ def setup(yes: bool, as_json: bool) -> None:
     elif applied or not pending:
         _show_outcome(parts, plan, applied=applied, error=error)
     sys.exit(0 if not error and _done(plan) else 1)
+
+
+@crm.command()
+@as_json
+def resume(as_json: bool) -> None:
+    """Have the CRM asked again now, after its credentials were repaired or it is back.
+
+    What waits for it goes on when the worker's next request to it succeeds.
+
+    Exit status: 0 it will be asked, or takes requests anyway, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    parts = _start()
+    with ledger():
+        cause = parts.gateway.resume()
+        gate = parts.ledger.gate(parts.gateway.to)
+    if as_json:
+        print_json(_names(parts) | {"cause": cause, "since": gate.since or None, "held": gate.held})
+    elif not cause:
+        click.echo(f"{_title(parts)} takes requests; there was nothing to resume.")
+    else:
+        click.echo(
+            f"{_title(parts)} is asked again now. It was held back: {CAUSES[cause]}; {gate.held} operations wait."
+        )
 
 
 def _start() -> Services:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from crmgate.errors import ConfigError
+from crmgate.errors import ConfigError, LedgerUnavailable
 
 WHOLE = 100_000
 """Columns of a line that nobody reads on a screen: no text is cut or broken."""
@@ -45,6 +45,18 @@ def configuration() -> Iterator[None]:
     else:
         return
     raise Misconfigured(problems)
+
+
+@contextmanager
+def ledger() -> Iterator[None]:
+    """Turn a `LedgerUnavailable` into a message and exit status 1."""
+    try:
+        yield
+    except LedgerUnavailable as error:
+        reason = str(error)
+    else:
+        return
+    raise click.ClickException(f"Redis does not answer ({reason}): start it, or correct REDIS_URL.")
 
 
 @contextmanager

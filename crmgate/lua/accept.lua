@@ -1,41 +1,76 @@
 -- Record a new operation and, where asked, lease it to the caller or wake a worker: all of it or nothing.
--- KEYS: op, due, stats, wake list, pause, held, verified, idem
--- ARGV: id, now, alarm, lease, lease_until, wake message, credentials, digest of the submission ('': no idempotency key),
---       seconds that the key is kept, prefix of the op keys, then field value ...
--- Answers {what, id of the operation}: 'leased', 'accepted', 'held' (recorded, but nothing is sent to this provider now)
--- or 'exists'; of a key that was used before 'replay', 'running' or 'conflict'.
-local seen = ARGV[8] ~= '' and redis.call('GET', KEYS[8])
+-- a: id, now, alarm, lease ('': none), lease_until, kind, digest ('': no idempotency key), key, seconds that it is kept,
+--    session (key, follow: the kind where its lead is known, '' if the CRM cannot; who: digests of email and phone; seconds)
+-- ARGV[2]: payload
+-- Answers {what, id of the operation, kind, lead id}: 'leased', 'accepted', 'held' (recorded; its provider takes nothing
+-- now), 'behind' (recorded; an earlier one of its session goes first) or 'exists'; of a key that was used before 'replay',
+-- 'running' or 'conflict'.
+local seen = a.digest ~= '' and redis.call('GET', P .. 'idem:' .. a.key)
 if seen then
   local id, digest = string.match(seen, '^(%S+) (%S+)$')
-  local earlier = ARGV[10] .. id
-  if redis.call('EXISTS', earlier) == 1 then
-    if digest ~= ARGV[8] then return {'conflict', id} end
-    local lease = redis.call('HGET', earlier, 'lease')
-    local running = lease and lease == redis.call('HGET', earlier, 'inline')
-      and tonumber(redis.call('HGET', earlier, 'lease_until')) > tonumber(ARGV[2])
-    return {running and 'running' or 'replay', id}
+  if id ~= a.id and redis.call('EXISTS', op(id)) == 1 then
+    if digest ~= a.digest then return {'conflict', id} end
+    local lease, inline, till = unpack(redis.call('HMGET', op(id), 'lease', 'inline', 'lease_until'))
+    return {lease and lease == inline and tonumber(till) > a.now and 'running' or 'replay', id}
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {'exists', ARGV[1]} end
-if ARGV[8] ~= '' then redis.call('SET', KEYS[8], ARGV[1] .. ' ' .. ARGV[8], 'EX', ARGV[9]) end
-redis.call('HSET', KEYS[1], unpack(ARGV, 11))
-redis.call('HINCRBY', KEYS[3], 'accepted', 1)
-local probe = redis.call('HGET', KEYS[5], 'until')
-if probe then
-  -- The worker makes the probe: a visitor's request would only find out the same once more.
-  redis.call('HSET', KEYS[1], 'state', 'waiting')
-  redis.call('ZADD', KEYS[6], ARGV[2], ARGV[1])
-  redis.call('ZADD', KEYS[2], probe, ARGV[1])
-  return {'held', ARGV[1]}
+if redis.call('EXISTS', KEYS[1]) == 1 then  -- asked again, because the answer was lost
+  local lease, kind, lead = unpack(redis.call('HMGET', KEYS[1], 'lease', 'kind', 'lead_id'))
+  return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or ''}
 end
-redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
-if ARGV[4] ~= '' then
-  -- Credentials that never worked are tried by one operation at a time.
-  if redis.call('GET', KEYS[7]) ~= ARGV[7] then redis.call('HSET', KEYS[5], 'until', ARGV[5]) end
-  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', ARGV[4], 'lease_until', ARGV[5],
-    'inline', ARGV[4])
-  return {'leased', ARGV[1]}
+
+local kind, lead, after = a.kind, '', false
+if a.session then
+  local S = session(a.session.key)
+  local first, provider, record, minimal, who, tail =
+    unpack(redis.call('HMGET', S, 'first', 'provider', 'record', 'minimal', 'who', 'tail'))
+  -- Its lead is in use unless it is another CRM's, or somebody else applies from the same browser.
+  local known = first and (not provider or provider == to.provider)
+  if known and kind == 'create_lead' and minimal ~= '1' then
+    known = false
+    for _, digest in ipairs(a.session.who) do known = known or string.find(who or '', digest, 1, true) end
+  end
+  if known and kind == 'create_minimal_lead' and a.session.follow == '' then return {'replay', first} end
+  if kind == 'create_lead' then
+    redis.call('HSET', S, 'minimal', '0', 'who', table.concat(a.session.who, ' '))
+  end
+  if known and a.session.follow ~= '' then
+    kind, lead = a.session.follow, record or ''
+  else
+    redis.call('HDEL', S, 'provider', 'record')
+    redis.call('HSET', S, 'first', a.id, 'minimal', kind == 'create_minimal_lead' and '1' or '0')
+  end
+  if tail and not ended(redis.call('HGET', op(tail), 'state')) then
+    after = tail
+    redis.call('HSET', op(tail), 'next', a.id)
+  end
+  redis.call('HSET', S, 'tail', a.id)
+  redis.call('EXPIRE', S, a.session.seconds)
+  redis.call('HSET', KEYS[1], 'session', a.session.key)
+end
+
+if a.digest ~= '' then redis.call('SET', P .. 'idem:' .. a.key, a.id .. ' ' .. a.digest, 'EX', a.seconds) end
+redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now)
+if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
+redis.call('HINCRBY', STATS, 'accepted', 1)
+if after then
+  redis.call('HSET', KEYS[1], 'state', 'waiting', 'after', after)
+  redis.call('ZADD', DUE, a.now + a.patience, a.id)
+  return {'behind', a.id, kind, lead}
+end
+-- A probe is the worker's to make: a visitor's request would only find out the same once more.
+local free = redis.call('HGET', GATE, 'cause') and 0 or room()
+if a.lease == '' then free = free - redis.call('LLEN', WAKES) end
+if free < 1 then
+  hold(a.id)
+  return {'held', a.id, kind, lead}
+end
+redis.call('ZADD', DUE, a.alarm, a.id)
+if a.lease ~= '' then
+  begin(a.lease, a.lease_until)
+  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'inline', a.lease)
+  return {'leased', a.id, kind, lead}
 end
 redis.call('HSET', KEYS[1], 'state', 'accepted')
-if ARGV[6] ~= '' then redis.call('LPUSH', KEYS[4], ARGV[6]) end
-return {'accepted', ARGV[1]}
+wake(a.id)
+return {'accepted', a.id, kind, lead}

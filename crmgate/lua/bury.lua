@@ -1,8 +1,11 @@
 -- Make a dead letter of an operation whose last attempt decided so.
--- KEYS: op, due, dead, stats   ARGV: id, now
-if redis.call('HGET', KEYS[1], 'verdict') ~= 'dead' or redis.call('HGET', KEYS[1], 'state') == 'dead' then return 0 end
-redis.call('ZADD', KEYS[3], ARGV[2], ARGV[1])
-redis.call('HSET', KEYS[1], 'state', 'dead', 'dead_at', ARGV[2])
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('HINCRBY', KEYS[4], 'dead', 1)
+-- a: id, now, waits (seconds until it may return by itself, for the first time, the second ...)
+local verdict, state, cause, returns = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause', 'returns'))
+if verdict ~= 'dead' or state == 'dead' then return 0 end
+redis.call('ZADD', DEAD, a.now, a.id)
+redis.call('HSET', KEYS[1], 'state', 'dead', 'dead_at', a.now)
+redis.call('ZREM', DUE, a.id)
+redis.call('HINCRBY', STATS, 'dead', 1)
+local wait = a.waits[tonumber(returns or 0) + 1]
+if cause == 'outage' and wait then redis.call('ZADD', RETURNING, a.now + wait, a.id) end
 return 1

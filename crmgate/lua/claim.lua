@@ -1,35 +1,46 @@
 -- Take the lease on an operation that may be tried now.
--- KEYS: op, due, pause, held, verified   ARGV: id, now, lease, lease_until, alarm, next probe, credentials
--- Answers {'claimed', 0|1 (look in the CRM first), field, value ...} or {reason}.
-local op = KEYS[1]
-local state = redis.call('HGET', op, 'state')
-if not state or state == 'delivered' or state == 'discarded' or state == 'dead' then
-  redis.call('ZREM', KEYS[2], ARGV[1])
+-- a: id, now, lease, lease_until, pause (seconds between two tries of refused credentials), patience
+-- Answers {'claimed', 0|1 (look in the CRM first), field, value ...} or {reason, more}: 'elsewhere' names the CRM that
+-- holds the record, 'behind' the operation that goes first.
+local state, lease, till, due, verdict, after, kind, key =
+  unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'after', 'kind', 'session'))
+if ended(state) or state == 'dead' then
+  redis.call('ZREM', DUE, a.id)
+  redis.call('ZREM', HELD, a.id)
   return {state or 'unknown'}
 end
-local now = tonumber(ARGV[2])
-if redis.call('HGET', op, 'verdict') == 'dead' then return {'exhausted'} end
-local lease = redis.call('HGET', op, 'lease')
-local lease_until = tonumber(redis.call('HGET', op, 'lease_until') or '0')
-if lease and lease ~= '' and lease ~= ARGV[3] and lease_until > now then return {'leased'} end
-local due = tonumber(redis.call('HGET', op, 'due_at') or '0')
-if due > now then
-  redis.call('ZADD', KEYS[2], due, ARGV[1])
+if verdict == 'dead' then return {'exhausted'} end
+local mine = lease == a.lease
+if lease and not mine and tonumber(till) > a.now then return {'leased'} end
+if due and tonumber(due) > a.now then
+  redis.call('ZADD', DUE, due + a.grace, a.id)
   return {'early'}
 end
-local probe = redis.call('HGET', KEYS[3], 'until')
-if probe and tonumber(probe) > now and lease ~= ARGV[3] then
-  redis.call('HSET', op, 'state', 'waiting')
-  redis.call('ZADD', KEYS[4], now, ARGV[1])
-  redis.call('ZADD', KEYS[2], probe, ARGV[1])
-  return {'held'}
+if after and not ended(redis.call('HGET', op(after), 'state')) then
+  redis.call('ZADD', DUE, a.now + a.patience, a.id)
+  return {'behind', after}
 end
--- This operation is the probe of a paused provider, or of credentials that never worked: the others wait for what
--- becomes of it.
-if redis.call('HGET', KEYS[3], 'refused') == '1' then redis.call('HSET', KEYS[3], 'until', ARGV[6])
-elseif probe or redis.call('GET', KEYS[5]) ~= ARGV[7] then redis.call('HSET', KEYS[3], 'until', ARGV[4]) end
-local look = redis.call('HGET', op, 'look') or '0'
-if lease and lease ~= '' then look = '1' end  -- somebody held it and never said what became of it
-redis.call('HSET', op, 'state', 'delivering', 'lease', ARGV[3], 'lease_until', ARGV[4], 'look', look)
-redis.call('ZADD', KEYS[2], ARGV[5], ARGV[1])
-return {'claimed', look, unpack(redis.call('HGETALL', op))}
+if kind == 'update_lead' or kind == 'log_activity' then
+  local provider, record = unpack(redis.call('HMGET', KEYS[1], 'provider', 'lead_id'))
+  if key then provider, record = unpack(redis.call('HMGET', session(key), 'provider', 'record')) end
+  if not record then  -- the one that should have made the lead was discarded: this one makes it
+    kind = kind == 'update_lead' and 'create_lead' or 'create_minimal_lead'
+    redis.call('HSET', KEYS[1], 'kind', kind)
+    if key then redis.call('HSET', session(key), 'first', a.id) end
+  elseif provider ~= to.provider then return {'elsewhere', provider}
+  else redis.call('HSET', KEYS[1], 'provider', provider, 'lead_id', record) end
+end
+if not mine then
+  if shut() or room() < 1 then
+    hold(a.id)
+    return {'held'}
+  end
+  begin(a.lease, a.lease_until)
+end
+local look = redis.call('HGET', KEYS[1], 'look') or '0'
+if lease then look = '1' end  -- somebody held it and never said what became of it
+redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'look', look)
+redis.call('ZADD', DUE, a.lease_until, a.id)
+redis.call('ZREM', HELD, a.id)
+redis.call('ZREM', LATER, a.id)
+return {'claimed', look, unpack(redis.call('HGETALL', KEYS[1]))}

@@ -1,59 +1,68 @@
 -- Write down what became of an attempt, in one step with everything that follows from it.
--- KEYS: op, due, pause, stats, wake list, wake schedule, held, verified
--- ARGV: id, lease, outcome (delivered|waiting|dead|paused), attempt, counted, due_at, alarm, look, delivered, receipt ttl,
---       wake message, wake at (0: now), now, credentials, wake message with @id@ in the place of the id
--- Answers 'recorded', 'paused' or 'recovered' (recorded, and the provider changed its state), 'lost' or 'ended'.
-local op, outcome = KEYS[1], ARGV[3]
-local state = redis.call('HGET', op, 'state')
-if not state or state == 'delivered' or state == 'discarded' then return 'ended' end
-local held = redis.call('HGET', op, 'lease')
+-- a: id, now, lease, outcome (delivered|waiting|dead|paused), counted, due_at, look, receipt, record (id in the CRM),
+--    receipt_seconds, wake_at (absent: nobody is woken; 0: now), used (requests), outage (the CRM is away),
+--    floor (the CRM named the time itself), threshold, probe, session_seconds
+-- ARGV[2]: attempt
+-- Answers 'recorded', 'paused', 'opened' or 'recovered' (recorded, and the provider changed its state), 'lost' or 'ended'.
+redis.call('ZREM', SLOTS, a.lease)
+spend(a.used - to.reserve)
+local state, held, key = unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session'))
+if ended(state) then return 'ended' end
 -- What the CRM confirmed is true whoever holds the lease by now; a failure is only its holder's to tell.
-if outcome ~= 'delivered' and held ~= ARGV[2] then return 'lost' end
+if a.outcome ~= 'delivered' and held ~= a.lease then return 'lost' end
+note(a.id, ARGV[2])
+if a.counted then redis.call('HINCRBY', KEYS[1], 'counted', 1) end
 
--- Let go of so many that waited for this attempt, the longest held first. All the others have alarms of their own.
-local function release(count)
-  local ids = redis.call('ZPOPMIN', KEYS[7], count)
-  for i = 1, #ids, 2 do
-    redis.call('ZADD', KEYS[2], ARGV[13], ids[i])
-    redis.call('LPUSH', KEYS[5], (string.gsub(ARGV[15], '@id@', ids[i])))
+if a.outcome == 'delivered' then
+  redis.call('HSET', KEYS[1], 'state', 'delivered', 'delivered', a.receipt)
+  redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at')
+  redis.call('EXPIRE', KEYS[1], a.receipt_seconds)
+  for _, set in ipairs({DUE, HELD, LATER, DEAD, RETURNING}) do redis.call('ZREM', set, a.id) end
+  redis.call('HINCRBY', STATS, 'delivered', 1)
+  if key then
+    local first, record = unpack(redis.call('HMGET', session(key), 'first', 'record'))
+    if first == a.id or record == a.record then
+      redis.call('HSET', session(key), 'provider', to.provider, 'record', a.record)
+      redis.call('EXPIRE', session(key), a.session_seconds)
+    end
   end
-  redis.call('DEL', KEYS[3])
+  free(a.id)
+  redis.call('HSET', GATE, 'verified', to.credentials)
+  local cause = well()
+  pump_all()
+  return (cause == 'refused' or cause == 'outage') and 'recovered' or 'recorded'
 end
 
-local number = redis.call('HINCRBY', op, 'tries', 1)
-redis.call('HSET', op, 'attempt:' .. number, ARGV[4])
-if number > 50 then redis.call('HDEL', op, 'attempt:' .. (number - 40)) end
-if ARGV[5] == '1' then redis.call('HINCRBY', op, 'counted', 1) end
-local paused = redis.call('HGET', KEYS[3], 'refused') == '1'
-if outcome == 'delivered' then
-  redis.call('HSET', op, 'state', 'delivered', 'delivered', ARGV[9])
-  redis.call('HDEL', op, 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline')
-  redis.call('EXPIRE', op, ARGV[10])
-  redis.call('ZREM', KEYS[2], ARGV[1])
-  redis.call('HINCRBY', KEYS[4], 'delivered', 1)
-  redis.call('SET', KEYS[8], ARGV[14])
-  if redis.call('EXISTS', KEYS[3]) == 1 then release(1000) end
-  return paused and 'recovered' or 'recorded'
+redis.call('HDEL', KEYS[1], 'lease', 'lease_until')
+redis.call('HSET', KEYS[1], 'look', a.look, 'state', 'waiting')
+local cause = redis.call('HGET', GATE, 'cause')
+if a.outcome == 'paused' then
+  hold(a.id)
+  redis.call('HDEL', GATE, 'verified')
+  redis.call('HSET', GATE, 'cause', 'refused', 'until', a.due_at)
+  if cause ~= 'refused' then redis.call('HSET', GATE, 'since', a.now) end
+  return cause == 'refused' and 'recorded' or 'paused'
 end
-redis.call('HDEL', op, 'lease', 'lease_until')
-redis.call('HSET', op, 'look', ARGV[8])
-redis.call('ZADD', KEYS[2], ARGV[7], ARGV[1])
-if outcome == 'paused' then
-  redis.call('HSET', op, 'state', 'waiting')
-  redis.call('ZADD', KEYS[7], ARGV[13], ARGV[1])
-  redis.call('HSET', KEYS[3], 'until', ARGV[6], 'refused', '1')
-  redis.call('DEL', KEYS[8])
-  return paused and 'recorded' or 'paused'
-end
-if outcome == 'dead' then
-  redis.call('HSET', op, 'verdict', 'dead')
+local opened = a.outage and ill()
+local open = opened or cause == 'outage'
+if a.outcome == 'dead' then
+  redis.call('HSET', KEYS[1], 'verdict', 'dead', 'cause', a.outage and 'outage' or '')
+  redis.call('ZADD', DUE, a.now + a.grace, a.id)
+elseif open and not a.floor then
+  hold(a.id)  -- no time to wait for: the end of the outage
 else
-  redis.call('HSET', op, 'state', 'waiting', 'due_at', ARGV[6])
+  redis.call('HSET', KEYS[1], 'due_at', a.due_at)
+  redis.call('ZADD', DUE, a.due_at + a.grace, a.id)
+  if a.outage and not a.floor and to.active then redis.call('ZADD', LATER, redis.call('HGET', KEYS[1], 'accepted_at'), a.id) end
+  if to.rate > 0 and a.floor then redis.call('HSET', GATE, 'tokens', math.min(tokens(), 0), 'tokens_at', a.now) end
 end
 -- Not a word about the credentials: the next operation tries them. One: each of a thousand would wake all the others.
-if not paused and redis.call('EXISTS', KEYS[3]) == 1 then release(1) end
-if ARGV[11] ~= '' then
-  if tonumber(ARGV[12]) > 0 then redis.call('ZADD', KEYS[6], ARGV[12], ARGV[11])
-  else redis.call('LPUSH', KEYS[5], ARGV[11]) end
+if cause == 'trial' and not opened then
+  redis.call('HDEL', GATE, 'cause', 'until')
+  pump(1)
+elseif not open then pump_all() end
+if a.wake_at then
+  local message = string.gsub(a.wake, '@id@', a.id)
+  if a.wake_at > 0 then redis.call('ZADD', TIMED, a.wake_at, message) else redis.call('LPUSH', WAKES, message) end
 end
-return 'recorded'
+return opened and 'opened' or 'recorded'

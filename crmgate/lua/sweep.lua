@@ -1,11 +1,60 @@
--- Wake the operations whose alarm has gone off; each alarm is set again for the case that the wake-up is lost too.
--- KEYS: due, wake list   ARGV: now, next alarm, most at once, wake message with @id@ in the place of the id
--- A long list of wake-ups means busy workers, not lost ones: more would only make it longer.
-local room = tonumber(ARGV[3]) - redis.call('LLEN', KEYS[2])
-if room <= 0 then return 0 end
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, room)
-for _, id in ipairs(ids) do
-  redis.call('ZADD', KEYS[1], ARGV[2], id)
-  redis.call('LPUSH', KEYS[2], (string.gsub(ARGV[4], '@id@', id)))
+-- Everything that has to happen by itself: lost wake-ups, room for those that wait, the end of an outage.
+-- a: now, again (next alarm), limit (wake-ups that may wait before no more are added), batch (dead letters that return at
+--    once), probe (seconds between two)
+-- ARGV[2]: what is noted on an operation that returns
+-- Answers {woken, returned, 1 if the caller is to probe the provider}.
+local returned, probe = 0, 0
+
+-- Another CRM was the active one: what waits for it goes to this one, or finds out that it cannot.
+for _, provider in ipairs(to.active and redis.call('SMEMBERS', P .. 'providers') or {}) do
+  if provider ~= to.provider then
+    local before = P .. 'held:' .. provider
+    for _, id in ipairs(redis.call('ZRANGE', before, 0, 99)) do
+      redis.call('ZREM', before, id)
+      redis.call('ZADD', DUE, a.now, id)
+    end
+    if redis.call('ZCARD', before) == 0 then redis.call('SREM', P .. 'providers', provider) end
+  end
 end
-return #ids
+
+local cause, till, failures, healthy, asked =
+  unpack(redis.call('HMGET', GATE, 'cause', 'until', 'failures', 'healthy_at', 'probe_at'))
+if not cause then
+  local doubtful = failures or redis.call('ZCOUNT', RETURNING, '-inf', a.now) > 0
+  if not failures then
+    hurry(100)
+    if tonumber(healthy or 0) > a.now - a.probe then
+      -- Bounded twice: so many at once, and none while others wait.
+      local batch = math.max(a.batch - redis.call('ZCARD', HELD), 0)
+      local ids = batch > 0 and redis.call('ZRANGEBYSCORE', RETURNING, '-inf', a.now, 'LIMIT', 0, batch) or {}
+      for _, id in ipairs(ids) do
+        redis.call('HINCRBY', op(id), 'returns', 1)
+        revive(id, ARGV[2])
+      end
+      returned = #ids
+      if returned > 0 then redis.call('HINCRBY', STATS, 'returned', returned) end
+      doubtful = false
+    end
+  end
+  if doubtful and tonumber(asked or 0) <= a.now then
+    redis.call('HSET', GATE, 'probe_at', a.now + a.probe)
+    probe = 1
+  end
+  pump_all()
+elseif tonumber(till) <= a.now then
+  if cause == 'outage' then
+    redis.call('HSET', GATE, 'until', a.now + a.probe)
+    probe = 1
+  else
+    pump(1)  -- the operation that tries the credentials
+  end
+end
+
+-- A long list of wake-ups means busy workers, not lost ones: more would only make it longer.
+local space = a.limit - redis.call('LLEN', WAKES)
+local ids = space > 0 and redis.call('ZRANGEBYSCORE', DUE, '-inf', a.now, 'LIMIT', 0, space) or {}
+for _, id in ipairs(ids) do
+  redis.call('ZADD', DUE, a.again, id)
+  wake(id)
+end
+return {#ids, returned, probe}
