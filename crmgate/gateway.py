@@ -121,7 +121,8 @@ class Gateway:
             return self._deliver_unrecorded(operation, started)
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
-        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id)
+        state = State.WAITING if accepted.what in ("held", "behind") else operation.state
+        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, state=state)
         self._tell("operation_accepted", operation=operation)
         if accepted.what != "leased":
             return operation

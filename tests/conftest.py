@@ -10,6 +10,7 @@ import redis
 from crmgate.ledger import Ledger, connect
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
+from tests.world import World
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,9 @@ def ledger(redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[L
     client = connect(redis_process.url)
     yield Ledger(client, wake_message)
     client.close()
+
+
+@pytest.fixture
+def world(ledger: Ledger, redis_client: redis.Redis) -> World:
+    """A gateway with a CRM and a clock in the test's hand."""
+    return World(ledger, redis_client)

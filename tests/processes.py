@@ -37,11 +37,15 @@ class Process:
         self.log = folder / f"{name}.log"
         self.popen: subprocess.Popen[bytes] | None = None
 
+    def environ(self) -> dict[str, str]:
+        """The environment of the process: this one's without its settings, and the process's own."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("CRM", "REDIS", "ESPO"))}
+        return inherited | {"PYTHONUNBUFFERED": "1"} | self.env
+
     def start(self) -> None:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("CRM", "REDIS", "ESPO"))}
         with self.log.open("ab") as output:
             self.popen = subprocess.Popen(
-                self.command, cwd=ROOT, env=environ | {"PYTHONUNBUFFERED": "1"} | self.env,
+                self.command, cwd=ROOT, env=self.environ(),
                 stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 

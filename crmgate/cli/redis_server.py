@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import shutil
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+
+OWN_PORTS = range(20000, 32000)
+"""Below the ephemeral ports of Linux (32768 and up) and of other systems (49152 and up)."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +45,20 @@ def executable() -> str:
 
 
 def free_port(prefer: int = 0) -> int:
-    """A TCP port of this machine that nobody listens on right now: the preferred one if it is free."""
+    """A TCP port of this machine that nobody listens on right now: the preferred one if it is free.
+
+    Not one of those that the system hands out by itself, for it could do so before the port is used.
+    """
+    candidates = [prefer] if prefer else []
+    candidates += random.SystemRandom().sample(OWN_PORTS, 50)
+    return next(port for port in candidates if _is_free(port))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", prefer))
+            probe.bind(("127.0.0.1", port))
         except OSError:
-            probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+            return False
+    return True

@@ -103,6 +103,8 @@ class FakeCRM(abc.ABC):
         self.lock = threading.RLock()
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.in_hand = self.peak = 0
+        """Requests that are being answered now, and the most that ever were."""
         self._httpd: _Server | None = None
         self._stopping = threading.Event()
 
@@ -166,6 +168,16 @@ class FakeCRM(abc.ABC):
         """Answer one request, through the faults. Raises `_Drop` to cut the connection."""
         if request.path.startswith(CONTROL_PREFIX):
             return self._control(request)
+        with self.lock:
+            self.in_hand += 1
+            self.peak = max(self.peak, self.in_hand)
+        try:
+            return self._handle(request)
+        finally:
+            with self.lock:
+                self.in_hand -= 1
+
+    def _handle(self, request: Request) -> Response:
         with self.lock:
             self.requests.append(request)
             struck = [fault for fault in self.faults if fault.strikes(request)]

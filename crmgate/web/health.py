@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Check
+from crmgate.model import Check, rfc3339
 from crmgate.web.services import services
 
 blueprint = Blueprint("health", __name__)
@@ -46,9 +46,24 @@ def _redis() -> Check:
 
 
 def _provider() -> Check:
-    if services().settings.provider:
+    """A CRM that is away, or refuses, does not make the gateway unready: submissions are accepted and wait."""
+    if not services().settings.provider:
+        remedy = "set CRM_PROVIDER to a name from `crmgate plugins list`"
+        return Check("provider", False, f"No CRM is configured: {remedy}.")
+    try:
+        gate = services().ledger.gate(services().gateway.to)
+    except LedgerUnavailable:
         return Check("provider", True, "A CRM is configured.")
-    return Check("provider", False, "No CRM is configured: set CRM_PROVIDER to a name from `crmgate plugins list`.")
+    waiting = f"{gate.held} submissions wait and go on by themselves"
+    match gate.cause:
+        case "outage":
+            return Check("provider", True, f"The CRM has not answered since {rfc3339(gate.since)}; {waiting}.")
+        case "refused":
+            repair = f"correct them; {waiting}"
+            return Check(
+                "provider", True, f"The CRM has refused the credentials since {rfc3339(gate.since)}: {repair}."
+            )  # fmt: skip
+    return Check("provider", True, "A CRM is configured, and takes requests.")
 
 
 def _worker() -> Check:

@@ -7,6 +7,7 @@ from typing import Any
 
 import requests
 
+from crmgate.breaker import Recipient
 from crmgate.ledger import Ledger, connect
 from crmgate.model import Operation
 from crmgate.testing.bitrix24 import FakeBitrix24
@@ -72,6 +73,11 @@ class Stack:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.web.env['PORT']}"
+
+    @property
+    def recipient(self) -> Recipient:
+        """The configured provider."""
+        return Recipient(self.env["CRM_PROVIDER"])
 
     @property
     def fake(self) -> FakeEspoCRM | FakeBitrix24:

@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from crmgate import web
+from crmgate.breaker import Gate, Recipient
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Kind, Operation, State, new_id
 from crmgate.web.schemas import Parsed, parse_application
@@ -22,6 +23,7 @@ class StandInLedger:
     workers: int = 1
     down: bool = False
     asked: list[str] = field(default_factory=list)
+    shut: Gate = field(default_factory=Gate)
 
     def ping(self) -> None:
         if self.down:
@@ -31,6 +33,10 @@ class StandInLedger:
         self.ping()
         self.asked.append(operation_id)
         return self.operations.get(operation_id)
+
+    def gate(self, to: Recipient) -> Gate:
+        self.ping()
+        return self.shut
 
     def workers_seen(self, within: float) -> int:
         self.ping()
@@ -42,6 +48,7 @@ class StandInGateway:
     """Records what is submitted; `state` is what becomes of it, `error` what is raised instead."""
 
     ledger: StandInLedger = field(default_factory=StandInLedger)
+    to: Recipient = field(default_factory=lambda: Recipient("sandbox"))
     state: State = State.DELIVERED
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)

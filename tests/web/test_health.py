@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from crmgate.breaker import Gate
+
 
 def break_redis(services: Any) -> None:
     services.gateway.ledger.down = True
@@ -38,6 +40,20 @@ def test_not_ready_says_what_to_do(
     assert any(remedy in check["detail"] for check in answer.json["checks"])
     assert "redis.internal" not in answer.text
     assert client.get("/healthz").json == {"status": "ok"}
+
+
+@pytest.mark.parametrize(("cause", "words"), [("outage", "not answered since"), ("refused", "refused the credentials")])
+def test_a_crm_that_takes_nothing_is_told_and_submissions_are_still_welcome(
+    client: FlaskClient, services: Any, cause: str, words: str
+) -> None:
+    services.ledger.shut = Gate(cause, since=1_800_000_000.0, held=7)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["ready"]) == (200, True)
+    (check,) = [check for check in answer.json["checks"] if check["name"] == "provider"]
+    assert words in check["detail"]
+    assert "2027-01-15T08:00:00.000Z" in check["detail"]
+    assert "7 submissions wait" in check["detail"]
+    assert "sandbox" not in answer.text
 
 
 def test_ready(client: FlaskClient) -> None:

@@ -1,0 +1,80 @@
+"""The gate of a provider with real processes: two web processes, two workers, one CRM."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.integration.stack import Stack, person
+from tests.processes import ROOT, Process, huey_worker, wait_until
+
+
+def second_worker(stack: Stack) -> Process:
+    worker = huey_worker(stack.folder, stack.env, "worker2")
+    worker.start()
+    wait_until("the second worker has begun", lambda: "Huey consumer started" in worker.output(), 15)
+    return worker
+
+
+def submit_all(stack: Stack, numbers: range, asynchronous: bool = False) -> list[str]:
+    """Many visitors at once; the ids of their operations."""
+
+    def one(number: int) -> str:
+        headers = {"Prefer": "respond-async"} if asynchronous else {}
+        response = stack.post(person(number), headers=headers)
+        assert response.status_code in (201, 202), response.text
+        return str(response.json()["id"])
+
+    with ThreadPoolExecutor(12) as pool:
+        return list(pool.map(one, numbers))
+
+
+def test_all_processes_together_keep_to_the_number_at_once(own_stack: Stack) -> None:
+    stack = own_stack.start()
+    worker = second_worker(stack)
+    stack.submit(person(0))
+    stack.espocrm.peak = 0
+    stack.espocrm.fail("latency", seconds=0.05)
+    ids = [*submit_all(stack, range(1, 31)), *submit_all(stack, range(31, 61), asynchronous=True)]
+    for operation_id in ids:
+        stack.wait_for(operation_id, "delivered", 30)
+    worker.stop()
+    assert stack.espocrm.peak == 4
+    assert len(stack.espocrm.leads) == 61
+
+
+def test_all_processes_together_keep_to_the_rate_of_the_vendor(own_stack: Stack) -> None:
+    own_stack.env["CRM_PROVIDER"] = "bitrix"
+    stack = own_stack.start()
+    stack.bitrix.rate_limit = True
+    worker = second_worker(stack)
+    ids = submit_all(stack, range(25))
+    for operation_id in ids:
+        operation = stack.wait_for(operation_id, "delivered", 60)
+        assert "rate_limited" not in [attempt.code for attempt in operation.attempts]
+    worker.stop()
+    assert len(stack.bitrix.records()["lead"]) == 25
+    assert len(stack.bitrix.requests) > 50, "more than the burst: it had to be waited for"
+
+
+def test_the_breaker_is_shared_and_an_operator_can_have_the_crm_asked(own_stack: Stack) -> None:
+    stack = own_stack.start()
+    worker = second_worker(stack)
+    stack.submit(person(0))
+    fault = stack.espocrm.fail("answer", status=503, body="<html>maintenance</html>")
+    before = len(stack.espocrm.requests)
+    ids = submit_all(stack, range(1, 25))
+    wait_until("the gate is shut", lambda: stack.ledger.gate(stack.recipient).cause == "outage")
+    assert len(stack.espocrm.requests) - before <= 5 + 4, "five failures, and those under way at that moment"
+    assert fault.seen
+    stack.espocrm.heal()
+    command = [str(Path(sys.executable).with_name("crmgate")), "crm", "resume"]
+    done = subprocess.run(command, cwd=ROOT, env=stack.worker.environ(), capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "It was held back: it did not answer" in done.stdout
+    for operation_id in ids:
+        stack.wait_for(operation_id, "delivered", 15)
+    assert "provider espocrm works again" in stack.worker.output() + worker.output() + stack.web.output()
+    worker.stop()

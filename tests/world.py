@@ -1,0 +1,150 @@
+"""A gateway on a real Redis with a clock that the test moves: hours pass in seconds, and nothing sleeps."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from crmgate.breaker import Rate
+from crmgate.errors import ProviderError
+from crmgate.gateway import Gateway, Outcome, Plan
+from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
+from crmgate.model import Connection, Delivered, Kind, Operation
+from crmgate.policy import Dead, Retry
+
+START = 1_800_000_000.0
+PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
+
+
+class Crm:
+    """A CRM in the test's hand: `trouble` raises what a request meets, each call costs `cost` requests."""
+
+    def __init__(self, world: World, name: str = "acme", rate: Rate | None = None, cost: int = 1) -> None:
+        self.world, self.name, self.rate, self.cost = world, name, rate, cost
+        self.credentials = "c1"
+        self.kinds: set[str] = {*Kind}
+        self.trouble: Callable[[Operation | None], ProviderError | None] = lambda _operation: None
+        self.records: dict[str, str] = {}
+        """Operation id -> record id, of everything that was carried out, in that order."""
+        self.sent: list[float] = []
+        """The time of each request."""
+        self.probes: list[float] = []
+        self._used = 0
+
+    def supports(self, kind: str) -> bool:
+        return kind in self.kinds
+
+    def used(self) -> int:
+        used, self._used = self._used, 0
+        return used
+
+    def _request(self, operation: Operation | None, requests: int = 1) -> None:
+        self._used += requests
+        self.sent += [self.world.now] * requests
+        if error := self.trouble(operation):
+            raise error
+
+    def deliver(self, operation: Operation, budget: float) -> Delivered:
+        assert budget > 0
+        self._request(operation, self.cost)
+        record = operation.lead_id or f"{self.name}-{len(self.records) + 1}"
+        assert operation.id not in self.records, "carried out twice"
+        self.records[operation.id] = record
+        return Delivered(self.name, record)
+
+    def find(self, operation: Operation, budget: float) -> Delivered | None:
+        assert budget > 0
+        self._request(operation)
+        known = self.records.get(operation.id)
+        return Delivered(self.name, known, adopted=True) if known else None
+
+    def test_connection(self, budget: float) -> Connection:
+        assert budget > 0
+        self.probes.append(self.world.now)
+        try:
+            self._request(None)
+        except ProviderError as error:
+            return Connection(self.name, False, 1.0, refused=type(error).__name__ == "AuthFailed")
+        return Connection(self.name, True, 1.0)
+
+
+class World:
+    """One gateway, its worker and the time."""
+
+    def __init__(self, ledger: Ledger, client: redis.Redis, **crm: Any) -> None:
+        self.now, self.redis, self.ledger = START, client, ledger
+        self.crm = Crm(self, **crm)
+        self.other: dict[str, Crm] = {}
+        self.told: list[str] = []
+        self.use(self.crm)
+        self._sweep_at = self.now
+        self._order = itertools.count()
+
+    def use(self, crm: Crm, most: int = 4) -> None:
+        """Make `crm` the active provider: a restart with another configuration."""
+        self.crm = crm
+        plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
+        self.gateway = Gateway(
+            self.ledger, crm, plan, others=self.other.get, clock=lambda: self.now, rng=random.Random(7),
+            tell=lambda hook, **_: self.told.append(hook),
+        )  # fmt: skip
+
+    def apply(self, number: int = 0, *, session: str = "", inline: bool = False, **more: Any) -> Operation:
+        payload = {"first_name": f"Test{number}", "email": f"test{number}@example.com", "session": session} | more
+        return self.gateway.submit(Kind.CREATE_LEAD, payload, inline=inline)
+
+    def click(self, session: str = "", *, inline: bool = False, **more: Any) -> Operation:
+        payload = {"channel": "telegram", "session": session} | more
+        return self.gateway.submit(Kind.CREATE_MINIMAL_LEAD, payload, inline=inline)
+
+    def stored(self, operation: Operation | str) -> Operation:
+        found = self.ledger.get(operation if isinstance(operation, str) else operation.id)
+        assert found is not None
+        return found
+
+    def states(self, operations: list[Operation]) -> set[str]:
+        return {self.stored(operation).state for operation in operations}
+
+    def work(self) -> None:
+        """Do what the worker does now: everything that woke up, and a sweep every 2 s."""
+        while message := self._message():
+            self._deliver(json.loads(message)["args"][0])
+        if self.now >= self._sweep_at:
+            self._sweep_at = self.now + 2
+            _, doubtful = self.gateway.tend()
+            for name in doubtful:
+                self.gateway.probe(name)
+            if self.redis.llen(WAKE_LIST):
+                self.work()
+
+    def pass_time(self, seconds: float, step: float = 0.5) -> None:
+        """Let time pass, with a worker at work."""
+        until = self.now + seconds
+        self.work()
+        while self.now < until:
+            self.now = min(self.now + step, until)
+            self.work()
+
+    def _message(self) -> bytes | None:
+        due = self.redis.zrangebyscore(WAKE_SCHEDULE, "-inf", self.now, start=0, num=1)
+        if due:
+            self.redis.zrem(WAKE_SCHEDULE, due[0])  # type: ignore[index]
+            return bytes(due[0])  # type: ignore[index]
+        return self.redis.rpop(WAKE_LIST)  # type: ignore[return-value]
+
+    def _deliver(self, operation_id: str) -> Outcome:
+        outcome = self.gateway.attempt(operation_id)
+        match outcome.verdict:
+            case Retry(at):
+                message = self.ledger._wake(operation_id)
+                self.redis.zadd(WAKE_SCHEDULE, {message: at})
+            case Dead():
+                self.gateway.bury(operation_id)
+        if outcome.reason == "exhausted":
+            self.gateway.bury(operation_id)
+        return outcome
