@@ -97,8 +97,9 @@ class Gateway:
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.to)}
 
     def submit(
-        self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0
-    ) -> Operation:
+        self, kind: Kind, payload: dict[str, Any], *,
+        inline: bool, key: str = "", repeats: float = 0.0, suspect: bool = False,
+    ) -> Operation:  # fmt: skip
         """Record an operation and, with `inline`, try the CRM at once within the inline budget.
 
         `kind` is `create_lead` (an application) or `create_minimal_lead` (a click): where the session in `payload` has
@@ -108,6 +109,8 @@ class Gateway:
         it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
         within `repeats` seconds is the same submission (a double click). Raises `NotAccepted` when it is recorded
         nowhere and the CRM did not confirm it either.
+
+        A `suspect` is kept aside until a person releases it, and nobody is told of it.
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
@@ -115,12 +118,16 @@ class Gateway:
             (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
         )
         try:
-            accepted = self._accept(operation, lease, until, _once(operation, key, repeats))
+            accepted = self._accept(operation, lease, until, _once(operation, key, repeats), suspect)
         except LedgerUnavailable as error:
+            if suspect:
+                raise NotAccepted("The submission could not be stored.") from None
             log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
             return self._deliver_unrecorded(operation, started)
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
+        if suspect:
+            return replace(operation, state=State.SUSPECT)
         state = State.WAITING if accepted.what in ("held", "behind") else operation.state
         operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, state=state)
         self._tell("operation_accepted", operation=operation)
@@ -177,11 +184,11 @@ class Gateway:
         return self.ledger.resume(self.to, now=self._clock())
 
     def release(self, operation_id: str) -> bool:
-        """Try a dead letter again, from the beginning; False if it is none. Raises `LedgerUnavailable`."""
+        """Try a dead letter again, or a suspect at all; False if it is neither. Raises `LedgerUnavailable`."""
         return self.ledger.release(operation_id, self.to, now=self._clock())
 
     def discard(self, operation_id: str, reason: str) -> bool:
-        """End a dead letter without a delivery; False if it is none. Raises `LedgerUnavailable`."""
+        """End a dead letter or a suspect without a delivery; False if it is neither. Raises `LedgerUnavailable`."""
         return self.ledger.discard(operation_id, now=self._clock(), reason=reason)
 
     def bury(self, operation_id: str) -> bool:
@@ -217,12 +224,12 @@ class Gateway:
         # There may be no receipt any more of the lead on which this CRM could log no activity.
         return self.ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
-    def _accept(self, operation: Operation, lease: str, until: float, once: Once | None) -> Accepted:
+    def _accept(self, operation: Operation, lease: str, until: float, once: Once | None, suspect: bool) -> Accepted:
         """Inline, the alarm waits for the lease to run out; else a worker is woken at once."""
         alarm = until if lease else operation.accepted_at + LEASE_MARGIN
         session = self._session(operation)
         return self.ledger.accept(
-            operation, self.to, alarm=alarm, lease=lease, until=until, once=once, session=session
+            operation, self.to, alarm=alarm, lease=lease, until=until, once=once, session=session, suspect=suspect
         )  # fmt: skip
 
     def _session(self, operation: Operation) -> Session | None:

@@ -10,6 +10,7 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `later:<provider>` | sorted set: those of `due` that wait only because the CRM was away |
 | `dead` | sorted set: dead letters by the time they became one |
 | `returning` | sorted set: those of them that go back by themselves, by the time from which they may |
+| `suspect` | sorted set: what looks like the work of a bot and waits for a person, by the time it was accepted |
 | `session:<digest>` | hash: the lead of a session and the operation accepted last; 30 days |
 | `gate:<provider>` | hash: whether a provider takes requests (`crmgate.breaker`) |
 | `slots:<provider>` | sorted set: the attempts under way by the end of their leases |
@@ -18,9 +19,9 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 
-An operation that has not ended is in `due`, in `held:<provider>`, or a dead letter. Only `delivered` and `discarded`
-end one; no key of one that has not ended carries an expiry. All times are seconds since the epoch and come from the
-caller's clock.
+An operation that has not ended is in `due`, in `held:<provider>`, a dead letter or a suspect. Only `delivered` and
+`discarded` end one; no key of one that has not ended carries an expiry. All times are seconds since the epoch and come
+from the caller's clock.
 """
 
 from __future__ import annotations
@@ -150,17 +151,17 @@ class Ledger:
 
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
-        once: Once | None = None, session: Session | None = None,
+        once: Once | None = None, session: Session | None = None, suspect: bool = False,
     ) -> Accepted:  # fmt: skip
         """Record a new operation; with `lease` it is the caller's if the answer is `leased`, else a worker's.
 
         `accepted`: recorded. `held`: recorded, and its provider takes nothing now. `behind`: recorded, and an earlier
-        one of its session goes first. `exists`: it was there. For an idempotency key that was used before: `replay`,
-        `running` while its first request still is, `conflict` if it came with something else.
+        one of its session goes first. `suspect`: kept aside. `exists`: it was there. For an idempotency key that was
+        used before: `replay`, `running` while its first request still is, `conflict` if it came with something else.
         """
         arguments = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
-            "key": "", "digest": "", "seconds": 0, "patience": PATIENCE,
+            "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
         }  # fmt: skip
         if once:
             arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
@@ -226,12 +227,12 @@ class Ledger:
         return bool(self._run("bury", None, {"now": now, "waits": RETURN_WAITS}, "", operation_id))
 
     def release(self, operation_id: str, to: Recipient, *, now: float) -> bool:
-        """Give a dead letter back to those that wait, with all its retries; False if it is none."""
+        """Let a dead letter, or a suspect, go to those that wait, with all its retries; False if it is neither."""
         event = _json(Attempt(now, 0.0, "", "released", counted=False).to_dict())
         return bool(self._run("release", to, {"now": now}, event, operation_id))
 
     def discard(self, operation_id: str, *, now: float, reason: str) -> bool:
-        """End a dead letter without a delivery; False if it is none. Those behind it in its session may go."""
+        """End a dead letter, or a suspect, without a delivery; False if it is neither. Those behind it may go."""
         event = _json(Attempt(now, 0.0, "", "discarded", detail=reason, counted=False).to_dict())
         return bool(self._run("discard", None, {"now": now, "seconds": RECEIPT_SECONDS}, event, operation_id))
 

@@ -26,7 +26,10 @@ class Kind(StrEnum):
 
 
 class State(StrEnum):
-    """Where an operation stands. Only `DELIVERED` and `DISCARDED` end it."""
+    """Where an operation stands. Only `DELIVERED` and `DISCARDED` end it.
+
+    A `SUSPECT` looks like the work of a bot: it waits for a person, who releases or discards it.
+    """
 
     ACCEPTED = "accepted"
     DELIVERING = "delivering"
@@ -34,6 +37,7 @@ class State(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     DISCARDED = "discarded"
+    SUSPECT = "suspect"
 
 
 class _Record:

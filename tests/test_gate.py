@@ -10,7 +10,7 @@ import redis
 from crmgate.breaker import RETURN_WAITS, Rate
 from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.ledger import WAKE_LIST, Ledger
-from crmgate.model import Operation, State
+from crmgate.model import Kind, Operation, State
 from tests.world import START, Crm, World
 
 
@@ -343,3 +343,25 @@ class TestLimits:
         assert world.apply(1, inline=True).state == State.WAITING
         world.pass_time(12)
         assert len(world.crm.records) == 2
+
+
+class TestSuspects:
+    def test_nothing_is_sent_of_one_until_a_person_releases_it(self, world: World) -> None:
+        suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=True)
+        world.pass_time(120, step=5)
+        assert (world.stored(suspect).state, world.crm.sent, world.told) == (State.SUSPECT, [], [])
+        assert world._deliver(suspect.id).reason == "suspect"
+        assert world.gateway.release(suspect.id)
+        world.pass_time(5)
+        assert world.stored(suspect).state == State.DELIVERED
+
+    def test_one_can_be_discarded(self, world: World) -> None:
+        suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=True)
+        assert world.gateway.discard(suspect.id, "spam")
+        assert world.redis.zcard("{crmgate}:suspect") == 0
+        assert (world.stored(suspect).state, world.stored(suspect).payload) == (State.DISCARDED, {})
+
+    def test_it_holds_nobody_of_its_session_up(self, world: World) -> None:
+        payload = {"email": "bot@example.com", "session": "s1"}
+        world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=True)
+        assert world.click("s1", inline=True).state == State.DELIVERED

@@ -1,10 +1,11 @@
 -- Record a new operation and, where asked, lease it to the caller or wake a worker: all of it or nothing.
 -- a: id, now, alarm, lease ('': none), lease_until, kind, digest ('': no idempotency key), key, seconds that it is kept,
 --    session (key, follow: the kind where its lead is known, '' if the CRM cannot; who: digests of email and phone; seconds)
+--    suspect (true: kept aside until a person releases it)
 -- ARGV[2]: payload
 -- Answers {what, id of the operation, kind, lead id}: 'leased', 'accepted', 'held' (recorded; its provider takes nothing
--- now), 'behind' (recorded; an earlier one of its session goes first) or 'exists'; of a key that was used before 'replay',
--- 'running' or 'conflict'.
+-- now), 'behind' (recorded; an earlier one of its session goes first), 'suspect' or 'exists'; of a key that was used before
+-- 'replay', 'running' or 'conflict'.
 local seen = a.digest ~= '' and redis.call('GET', P .. 'idem:' .. a.key)
 if seen then
   local id, digest = string.match(seen, '^(%S+) (%S+)$')
@@ -19,6 +20,12 @@ if redis.call('EXISTS', KEYS[1]) == 1 then  -- asked again, because the answer w
   return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or ''}
 end
 
+if a.suspect then
+  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect')
+  redis.call('ZADD', SUSPECT, a.now, a.id)
+  redis.call('HINCRBY', STATS, 'suspect', 1)
+  return {'suspect', a.id, a.kind, ''}
+end
 local kind, lead, after = a.kind, '', false
 if a.session then
   local S = session(a.session.key)

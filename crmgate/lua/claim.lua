@@ -4,7 +4,7 @@
 -- holds the record, 'behind' the operation that goes first.
 local state, lease, till, due, verdict, after, kind, key =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'after', 'kind', 'session'))
-if ended(state) or state == 'dead' then
+if ended(state) or state == 'dead' or state == 'suspect' then
   redis.call('ZREM', DUE, a.id)
   redis.call('ZREM', HELD, a.id)
   return {state or 'unknown'}

@@ -6,6 +6,7 @@
 local P = '{crmgate}:'
 local WAKES, TIMED = P .. 'huey:queue', P .. 'huey:schedule'
 local DUE, DEAD, RETURNING, STATS = P .. 'due', P .. 'dead', P .. 'returning', P .. 'stats'
+local SUSPECT = P .. 'suspect'
 local a = cjson.decode(ARGV[1])
 local to = a.to
 local GATE, HELD, LATER, SLOTS
@@ -136,11 +137,10 @@ local function note(id, event)
   if number > 50 then redis.call('HDEL', op(id), 'attempt:' .. (number - 40)) end
 end
 
--- A dead letter goes back to those that wait, with all its retries.
+-- A dead letter (or a suspect) goes to those that wait, with all its retries.
 local function revive(id, event)
   redis.call('HDEL', op(id), 'verdict', 'dead_at', 'counted', 'due_at', 'cause')
-  redis.call('ZREM', DEAD, id)
-  redis.call('ZREM', RETURNING, id)
+  for _, set in ipairs({DEAD, RETURNING, SUSPECT}) do redis.call('ZREM', set, id) end
   note(id, event)
   hold(id)
 end

@@ -1,5 +1,6 @@
--- Give a dead letter back to those that wait, with all its retries.   a: id, now   ARGV[2]: what is noted on it
-if redis.call('HGET', KEYS[1], 'state') ~= 'dead' then return 0 end
+-- Let a dead letter, or a suspect, go to those that wait, with all its retries.   a: id, now   ARGV[2]: what is noted on it
+local state = redis.call('HGET', KEYS[1], 'state')
+if state ~= 'dead' and state ~= 'suspect' then return 0 end
 redis.call('HDEL', KEYS[1], 'returns')
 revive(a.id, ARGV[2])
 redis.call('HINCRBY', STATS, 'released', 1)
