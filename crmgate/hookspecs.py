@@ -90,9 +90,9 @@ def operation_dead(operation: Operation) -> None:
 
 @hookspec
 def provider_paused(provider: str, error: ProviderError) -> None:
-    """A provider refused the credentials; nothing is sent to it until a probe passes."""
+    """Nothing is sent to a provider until a probe passes: it refused the credentials (`AuthFailed`), or is away."""
 
 
 @hookspec
 def provider_recovered(provider: str) -> None:
-    """A paused provider accepts requests again."""
+    """A paused provider works again."""

@@ -1,4 +1,4 @@
-"""Alerts: tells a webhook (Slack, Mattermost, ...) and a Telegram chat of dead letters and of refused credentials.
+"""Alerts: tells a webhook (Slack, Mattermost, ...) and a Telegram chat of dead letters, outages and refused credentials.
 
 Messages hold ids, provider names, error codes and counts, and nothing else. Without settings nothing is sent.
 """
@@ -16,7 +16,7 @@ from typing import Any
 from marshmallow import ValidationError, validates_schema
 
 from crmgate import hookimpl
-from crmgate.errors import ProviderError
+from crmgate.errors import AuthFailed, ProviderError
 from crmgate.listener import Listener
 from crmgate.model import Operation, rfc3339
 from crmgate.provider import ProviderSettings, fields, secret, validate, web_address
@@ -28,7 +28,8 @@ TEXTS = {
     "dead_letter": "dead letter for {provider}: {codes}, operation {operations}",
     "dead_letters": "more dead letters for {provider}: {count} since {since} ({codes}), operations {operations}",
     "provider_paused": "{provider} refuses the credentials: {codes}. Submissions are accepted and wait.",
-    "provider_recovered": "{provider} accepts the credentials again. What waited is being delivered.",
+    "provider_away": "{provider} does not answer: {codes}. Submissions are accepted and wait.",
+    "provider_recovered": "{provider} works again. What waited is being delivered.",
 }
 
 
@@ -99,7 +100,8 @@ class Alerts(Listener):
     @hookimpl
     def provider_paused(self, provider: str, error: ProviderError) -> None:
         if self._configured:
-            self.later(self._send, Alert("provider_paused", provider, codes={str(error.code): 1}))
+            event = "provider_paused" if isinstance(error, AuthFailed) else "provider_away"
+            self.later(self._send, Alert(event, provider, codes={str(error.code): 1}))
 
     @hookimpl
     def provider_recovered(self, provider: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from crmgate.config import Settings
 from crmgate.crm import notify
-from crmgate.errors import AuthFailed, Code, ConfigError
+from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
 from crmgate.listener import Listener
 from crmgate.model import Attempt, Kind, Lead, Operation, State, new_id
 from crmgate.plugins import Plugins, discover
@@ -176,7 +176,16 @@ def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plu
     assert (first["event"], first["codes"]) == ("provider_paused", {"locked_out": 1})
     assert first["text"].startswith("crmgate: acme refuses the credentials: locked_out.")
     assert (second["event"], second["codes"]) == ("provider_recovered", {})
-    assert second["text"].startswith("crmgate: acme accepts the credentials again.")
+    assert second["text"].startswith("crmgate: acme works again.")
+
+
+def test_an_outage_is_not_told_as_refused_credentials(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+    plugins = listening(**webhook(inbox))
+    error = Unavailable(f"no answer of {CANARY}", code=Code.TIMEOUT, provider="acme")
+    notify(plugins.manager, "provider_paused", provider="acme", error=error)
+    (told,) = wait_until("it is told", inbox.sent)
+    assert (told["event"], told["codes"]) == ("provider_away", {"timeout": 1})
+    assert told["text"].startswith("crmgate: acme does not answer: timeout. Submissions are accepted and wait.")
 
 
 def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
