@@ -1,4 +1,4 @@
-"""Alerts: tells a webhook (Slack, Mattermost, ...) and a Telegram chat of dead letters, outages and refused credentials.
+"""Alerts: tells a webhook (Slack, Mattermost, ...) and a Telegram chat of dead letters, outages and bad credentials.
 
 Messages hold ids, provider names, error codes and counts, and nothing else. Without settings nothing is sent.
 """
