@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format docs bench clean
+.PHONY: help run test check format docs bench soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ docs: $(VENV)/.test ## Write the tables of the documentation that come from the 
 
 bench: $(VENV)/.test ## Measure latency, throughput, round trips and memory
 	@$(BIN)/python -m benchmarks
+
+soak: $(VENV)/.test ## Deliver 50,000 and watch the memory of worker and Redis (about 5 min)
+	@$(BIN)/python -m tests.soak
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .crmgate build *.egg-info .pytest_cache .mypy_cache .ruff_cache

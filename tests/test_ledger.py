@@ -244,7 +244,7 @@ def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: 
 
 
 def test_nobody_gets_the_lease_of_what_is_accepted_during_a_pause(ledger: Ledger, redis_client: redis.Redis) -> None:
-    first, second = accept(ledger), operation()
+    first, second = accept(ledger), operation(accepted_at=NOW + 1)
     claim(ledger, first.id)
     ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
     assert ledger.accept(second, ESPO, alarm=NOW, lease="WEB", until=NOW + 8).what == "held"
