@@ -23,7 +23,7 @@ SINK = Recipient("sink", most=8)
 
 @dataclass(frozen=True)
 class Soaked:
-    """Memory in bytes: of the worker after a tenth and after all deliveries, of Redis before, at most and afterwards."""
+    """Memory in bytes: of the worker after a tenth and after all, of Redis before, at most and afterwards."""
 
     deliveries: int
     seconds: float
@@ -51,7 +51,8 @@ class Soaked:
         rows = (
             ("deliveries by one worker of 8 threads", f"{self.deliveries:,}"),
             (f"worker's memory after {self.deliveries // 10:,}", f"{self.worker_early / mega:.1f} MB"),
-            (f"worker's memory after {self.deliveries:,}", f"{self.worker_late / mega:.1f} MB ({self.worker_growth:+.1%})"),
+            (f"worker's memory after {self.deliveries:,}",
+             f"{self.worker_late / mega:.1f} MB ({self.worker_growth:+.1%})"),
             ("Redis before", f"{self.redis_before / mega:.1f} MB"),
             ("Redis with the backlog", f"{self.redis_backlog / mega:.1f} MB"),
             ("Redis after it has drained, without receipts",
