@@ -27,6 +27,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     from crmgate import logs, services, web
     from crmgate.errors import ConfigError
+    from crmgate.redis_checks import report
 
     try:
         built = services.build(settings) if settings else services.start()
@@ -36,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         sys.stderr.write("crmgate cannot start:\n" + "".join(f"- {problem}\n" for problem in error.problems))
         sys.exit(GUNICORN_APP_LOAD_ERROR)
     logs.configure(built.settings.log_level)
+    report(built.ledger.health())
     app = Flask("crmgate")
     app.extensions["crmgate"] = built
     web.init_app(app)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from redis.connection import parse_url
 
 from crmgate.errors import ConfigError
 from crmgate.provider import LOCAL_HOSTS, setting_problems
+from crmgate.redis_client import RedisAddress
 
 
 class Words(fields.Field[tuple[str, ...]]):
@@ -85,11 +86,38 @@ def _redis_address(value: str) -> None:
 
 
 def _redis_host(value: str) -> None:
-    if not re.fullmatch(r"[\w.-]+", value):
-        try:
-            ipaddress.ip_address(value)
-        except ValueError:
-            raise marshmallow.ValidationError("Not a host name. The port has a setting of its own.") from None
+    if not _is_host(value):
+        raise marshmallow.ValidationError("Not a host name. The port has a setting of its own.")
+
+
+def _is_host(value: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"[\w.-]+", value) or ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
+class Nodes(fields.Field[tuple[tuple[str, int], ...]]):
+    """Comma-separated `host:port`; an IPv6 address stands in brackets."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[tuple[str, int], ...]:
+        return tuple(_node(word.strip()) for word in str(value).split(",") if word.strip())
+
+
+def _node(word: str) -> tuple[str, int]:
+    host, _, port = word.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host.replace(":", "/")
+    if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise marshmallow.ValidationError(f"Not host:port: {word}.")
+    return host, int(port)
+
+
+def _readable(value: str) -> None:
+    try:
+        if value:
+            Path(value).open("rb").close()
+    except OSError as error:
+        raise marshmallow.ValidationError(f"The file cannot be read ({type(error).__name__}).") from None
 
 
 def _setting(kind: type[fields.Field[Any]], default: Any, takes: str, help: str, **options: Any) -> Any:
@@ -101,6 +129,10 @@ def _setting(kind: type[fields.Field[Any]], default: Any, takes: str, help: str,
 def _seconds(default: float, low: float, high: float, help: str) -> Any:
     takes = f"seconds, {low:g} to {high:g}"
     return _setting(fields.Float, default, takes, help, validate=validate.Range(low, high))
+
+
+def _switch(help: str) -> Any:
+    return _setting(fields.String, "off", "on or off", help, validate=validate.OneOf(["on", "off"]))
 
 
 _SECRET = {"secret": True}
@@ -157,7 +189,7 @@ class CoreSettings(marshmallow.Schema):
         "The sites whose forms may redirect back",
     )  # fmt: skip
     REDIS_URL = _setting(
-        fields.String, "", "redis://[:password@]host:port/db, rediss:// or unix://",
+        fields.String, "", "redis://[[user]:password@]host:port/db, rediss:// or unix://",
         "The Redis that keeps the submissions", validate=_redis_address, metadata=_SECRET,
     )  # fmt: skip
     REDIS_HOST = _setting(
@@ -168,14 +200,74 @@ class CoreSettings(marshmallow.Schema):
         fields.Integer, 6379, "a port, 1 to 65535", "The port of Redis where REDIS_URL is not set",
         validate=validate.Range(1, 65535),
     )  # fmt: skip
+    REDIS_USERNAME = _setting(
+        fields.String, "", "text", "The user of Redis (ACL) where REDIS_URL is not set; empty: the default user"
+    )
     REDIS_PASSWORD = _setting(
         fields.String, "", "text", "The password of Redis where REDIS_URL is not set", metadata=_SECRET
     )
+    REDIS_TLS = _switch("Whether Redis, and its Sentinels, are reached by TLS where REDIS_URL is not set")
+    REDIS_CA_FILE = _setting(
+        fields.String, "", "a PEM file", "Who signed the certificate of Redis; empty: somebody whom the system trusts",
+        validate=_readable,
+    )  # fmt: skip
+    REDIS_CERT_FILE = _setting(
+        fields.String, "", "a PEM file", "The gateway's own certificate, if Redis asks for one", validate=_readable
+    )
+    REDIS_KEY_FILE = _setting(fields.String, "", "a PEM file", "The private key of REDIS_CERT_FILE", validate=_readable)
+    REDIS_SENTINELS = _setting(
+        Nodes, (), "host:port of each Sentinel, separated by commas", "The Sentinels that say which Redis is the master"
+    )
+    REDIS_SENTINEL_MASTER = _setting(
+        fields.String, "mymaster", "the name in the Sentinels' configuration", "What the Sentinels call this Redis"
+    )
+    REDIS_SENTINEL_USERNAME = _setting(fields.String, "", "text", "The user of the Sentinels, if they have users")
+    REDIS_SENTINEL_PASSWORD = _setting(
+        fields.String, "", "text", "The password of the Sentinels, if they ask for one", metadata=_SECRET
+    )
+    REDIS_CLUSTER = _switch("Whether it is a Redis Cluster; REDIS_URL or REDIS_HOST names any of its nodes")
+    REDIS_REPLICAS = _setting(
+        fields.Integer, 0, "a number, 0 to 10",
+        "How many replicas have to hold a submission before it counts as accepted: with 1 a failover loses none",
+        validate=validate.Range(0, 10),
+    )  # fmt: skip
     REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "How long Redis may take to answer")
     LOG_LEVEL = _setting(
         fields.String, "INFO", "DEBUG, INFO, WARNING or ERROR", "How much is logged",
         validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]),
     )  # fmt: skip
+
+    @marshmallow.validates_schema(pass_original=True)
+    def _one_redis(self, values: Mapping[str, Any], given: Mapping[str, str], **_options: Any) -> None:
+        if problems := dict(_contradictions(values, given)):
+            raise marshmallow.ValidationError({name: [problem] for name, problem in problems.items()})
+
+
+def _contradictions(values: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Settings that name two servers, or that would silently count for nothing: each with what to do."""
+    url, sentinels, cluster = values["REDIS_URL"], values["REDIS_SENTINELS"], values["REDIS_CLUSTER"] == "on"
+    login: dict[str, Any] = parse_url(url or "redis://")  # type: ignore[no-untyped-call]
+    if cluster and sentinels:
+        yield "REDIS_CLUSTER", "A Redis Cluster has no Sentinels: leave REDIS_SENTINELS out."
+    if cluster and (login.get("db") or "path" in login):
+        yield "REDIS_CLUSTER", "REDIS_URL names a socket, or a database other than 0: no Redis Cluster has that."
+    if cluster and values["REDIS_REPLICAS"]:
+        yield "REDIS_REPLICAS", "crmgate cannot wait for the replicas of a Redis Cluster: leave it out."
+    for name in given.keys() & ({"REDIS_URL", "REDIS_HOST"} if sentinels else set()):
+        yield name, "REDIS_SENTINELS say already where Redis is: leave one of them out."
+    for name in given.keys() & (set() if sentinels else _OF_SENTINELS):
+        yield name, "It counts only together with REDIS_SENTINELS."
+    tls = url.startswith("rediss:") if url else values["REDIS_TLS"] == "on"
+    if values["REDIS_TLS"] == "on" and not tls:
+        yield "REDIS_TLS", "REDIS_URL says that itself: let it begin with rediss://."
+    for name in given.keys() & (set() if tls else _OF_TLS):
+        yield name, "Redis is not reached by TLS: set REDIS_TLS=on, or let REDIS_URL begin with rediss://."
+    if tls and bool(values["REDIS_CERT_FILE"]) != bool(values["REDIS_KEY_FILE"]):
+        yield "REDIS_CERT_FILE", "A certificate and its key belong together: set REDIS_KEY_FILE as well, or neither."
+
+
+_OF_SENTINELS = {"REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_USERNAME", "REDIS_SENTINEL_PASSWORD"}
+_OF_TLS = {"REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"}
 
 
 @dataclass(frozen=True)
@@ -198,8 +290,7 @@ class Settings:
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
     allowed_origins: tuple[str, ...]
-    redis_url: str = field(repr=False)
-    redis_timeout: float
+    redis: RedisAddress
     log_level: str
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
 
@@ -231,8 +322,7 @@ class Settings:
             plugins_allowed=values["PLUGINS_ALLOWED"],
             default_phone_region=values["DEFAULT_PHONE_REGION"],
             allowed_origins=values["ALLOWED_ORIGINS"],
-            redis_url=values["REDIS_URL"] or _redis_url(values),
-            redis_timeout=values["REDIS_TIMEOUT"],
+            redis=_redis(values),
             log_level=values["LOG_LEVEL"],
             environ=source,
         )
@@ -249,7 +339,25 @@ def environment() -> dict[str, str]:
     raise ConfigError([problem])  # out here: the decoder's error holds the file's text, which is secret
 
 
+def _redis(values: Mapping[str, Any]) -> RedisAddress:
+    return RedisAddress(
+        url=values["REDIS_URL"] or _redis_url(values),
+        timeout=values["REDIS_TIMEOUT"],
+        cluster=values["REDIS_CLUSTER"] == "on",
+        sentinels=values["REDIS_SENTINELS"],
+        sentinel_master=values["REDIS_SENTINEL_MASTER"],
+        sentinel_username=values["REDIS_SENTINEL_USERNAME"],
+        sentinel_password=values["REDIS_SENTINEL_PASSWORD"],
+        ca_file=values["REDIS_CA_FILE"],
+        cert_file=values["REDIS_CERT_FILE"],
+        key_file=values["REDIS_KEY_FILE"],
+        replicas=values["REDIS_REPLICAS"],
+    )
+
+
 def _redis_url(values: Mapping[str, Any]) -> str:
-    password = f":{quote(values['REDIS_PASSWORD'], safe='')}@" if values["REDIS_PASSWORD"] else ""
+    scheme = "rediss" if values["REDIS_TLS"] == "on" else "redis"
+    user, password = (quote(values[name], safe="") for name in ("REDIS_USERNAME", "REDIS_PASSWORD"))
+    login = f"{user}:{password}@" if user or password else ""
     host = f"[{values['REDIS_HOST']}]" if ":" in values["REDIS_HOST"] else values["REDIS_HOST"]
-    return f"redis://{password}{host}:{values['REDIS_PORT']}/0"
+    return f"{scheme}://{login}{host}:{values['REDIS_PORT']}/0"

@@ -57,7 +57,11 @@ class PluginError(CrmgateError):
 
 
 class LedgerUnavailable(CrmgateError):
-    """Redis did not take or give a record. Whether a write arrived is not known."""
+    """Redis did not take or give a record. Whether a write arrived is not known, unless Redis `refused` it."""
+
+    def __init__(self, reason: str = "", *, refused: bool = False) -> None:
+        self.refused = refused
+        super().__init__(reason)
 
 
 class KeyReused(CrmgateError):

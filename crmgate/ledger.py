@@ -18,6 +18,7 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `idem:<key>` | string: operation and digest of the submission that came with an idempotency key; 24 hours |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
+| `probe` | string: written to see whether Redis takes anything; a second |
 
 An operation that has not ended is in `due`, in `held:<provider>`, a dead letter or a suspect. Only `delivered` and
 `discarded` end one; no key of one that has not ended carries an expiry. All times are seconds since the epoch and come
@@ -35,12 +36,11 @@ from importlib.resources import files
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry as RedisRetry
 
+from crmgate import redis_client
 from crmgate.breaker import PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, Gate, Recipient
-from crmgate.errors import LedgerUnavailable
-from crmgate.model import Attempt, Delivered, Operation, State
+from crmgate.model import Attempt, Check, Delivered, Operation, State
+from crmgate.redis_checks import inspect
 
 PREFIX = "{crmgate}:"
 WAKE_LIST = f"{PREFIX}huey:queue"
@@ -130,22 +130,18 @@ class Result:
     floor: bool = False
 
 
-def connect(url: str, timeout: float = 1.0) -> redis.Redis:
-    """A client for `url`. A command that met a broken connection is sent once more: every script can bear it."""
-    return redis.Redis.from_url(
-        url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=RedisRetry(NoBackoff(), 1),
-        retry_on_error=[redis.ConnectionError], health_check_interval=0,
-    )  # fmt: skip
-
-
 class Ledger:
     """Every method raises `LedgerUnavailable` when Redis does not answer, or refuses.
 
     `wake` makes the message that has a worker look at an operation; whoever loses it costs a delay, never an operation.
     """
 
-    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes]) -> None:
-        self._redis, self._wake = client, wake
+    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5):
+        """`replicas` have to hold an accepted operation and a lease, within `patience` seconds: a failover keeps both.
+
+        What follows may get lost with the master: a lease that was not ended makes the next attempt look in the CRM.
+        """
+        self._redis, self._wake, self._replicas, self._patience = client, wake, replicas, patience
         names = ("accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard")
         self._scripts = {name: self._register(name) for name in names}
 
@@ -314,10 +310,9 @@ class Ledger:
         with _translated():
             return int(self._redis.zcount(_key("workers"), since, "+inf"))
 
-    def ping(self) -> None:
-        """Ask Redis for a sign of life."""
-        with _translated():
-            self._redis.ping()
+    def health(self) -> tuple[Check, ...]:
+        """Whether Redis takes what has to be kept (the first check), and what about it could lose data."""
+        return inspect(self._redis, _key("probe"))
 
     def _register(self, name: str) -> Any:
         text = (files("crmgate").joinpath("lua", f"{part}.lua").read_text() for part in ("common", name))
@@ -330,17 +325,27 @@ class Ledger:
         if operation:
             told["id"] = operation
         key = _op(operation) if operation else _key("due")
+        sent = [_json(told), text]
         with _translated():
-            return self._scripts[name](keys=[key], args=[_json(told), text])
+            if not self._replicas or name not in _KEPT:
+                return self._scripts[name](keys=[key], args=sent)
+            return redis_client.run_replicated(
+                self._redis, self._scripts[name], [key], sent,
+                replicas=self._replicas, seconds=self._patience, mark=_key("probe"),
+            )  # fmt: skip
+
+
+_KEPT = {"accept", "claim"}
+"""What must outlive a failover: else an operation could be lost, or sent twice."""
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Redis's errors as `LedgerUnavailable`, without their text: it may hold the command and so the payload."""
+    """Redis's errors as `LedgerUnavailable`."""
     try:
         yield
-    except redis.RedisError as error:
-        raise LedgerUnavailable(type(error).__name__) from None
+    except redis_client.ERRORS as error:
+        raise redis_client.unavailable(error) from None
 
 
 def _key(name: str) -> str:

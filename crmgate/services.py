@@ -10,8 +10,9 @@ from crmgate.config import Settings, environment
 from crmgate.crm import Crm, notify
 from crmgate.errors import ConfigError
 from crmgate.gateway import Gateway, Plan
-from crmgate.ledger import Ledger, connect
+from crmgate.ledger import Ledger
 from crmgate.plugins import Plugins, discover
+from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
@@ -80,7 +81,8 @@ def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     crm = _start_plugins(plugins, settings)
-    ledger = Ledger(connect(settings.redis_url, settings.redis_timeout), wake_message)
+    at = settings.redis
+    ledger = Ledger(connect(at), wake_message, replicas=at.replicas, patience=at.timeout / 2)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
     gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))

@@ -21,12 +21,14 @@ from typing import Any
 from huey import RedisHuey
 from huey.constants import EmptyData
 from huey.signals import SIGNAL_ERROR
-from huey.storage import RedisStorage
+from huey.storage import SCHEDULE_POP_LUA, RedisStorage
 
 from crmgate import logs
 from crmgate.errors import ConfigError, LedgerUnavailable
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.policy import Dead, Retry
+from crmgate.redis_checks import report
+from crmgate.redis_client import RedisAddress, connect
 from crmgate.services import Services, start
 from crmgate.wakeups import JsonSerializer
 
@@ -42,8 +44,11 @@ class WakeupStorage(RedisStorage):  # type: ignore[misc]
     A wake-up has no result and is never revoked, so that the result store is not asked: two round trips a task less.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, name: str, *, address: RedisAddress, **options: Any) -> None:
+        super().__init__(name, **options)
+        # Huey takes a URL or a pool; a cluster has neither. What it made of no address has not connected.
+        self.conn = connect(address, blocking=self.read_timeout)
+        self._pop = self.conn.register_script(SCHEDULE_POP_LUA)
         self.queue_key, self.schedule_key = WAKE_LIST, WAKE_SCHEDULE
 
     def convert_ts(self, ts: datetime) -> float:
@@ -77,6 +82,7 @@ def _start() -> Services:
     except ConfigError as error:
         sys.exit("crmgate cannot start:\n" + "\n".join(f"- {problem}" for problem in error.problems))
     logs.configure(services.settings.log_level)
+    report(services.ledger.health())
     chatter = logging.getLogger("huey")
     chatter.addFilter(_Expected())
     chatter.propagate = False
@@ -86,7 +92,7 @@ def _start() -> Services:
 services = _start()
 gateway, ledger = services.gateway, services.ledger
 huey = RedisHuey(
-    "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, url=services.settings.redis_url
+    "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, address=services.settings.redis
 )
 
 
@@ -135,8 +141,8 @@ class Pulse:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                ledger.beat(self.name, now=time.time())
                 swept, doubtful = gateway.tend()
+                ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
             except LedgerUnavailable as error:
                 log.warning("the ledger is unavailable (%s)", error)
             else:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from crmgate.ledger import Ledger, connect
+from crmgate.ledger import Ledger
+from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
 from tests.world import World

@@ -14,6 +14,7 @@ import redis
 from crmgate.config import CoreSettings, Settings, environment
 from crmgate.errors import ConfigError
 from crmgate.provider import secret_names
+from crmgate.redis_client import RedisAddress
 
 CANARY = "c4n4ry"
 ENVIRON = {"CRM_PROVIDER": "espocrm"}
@@ -40,6 +41,13 @@ WRONG = {
     ],
     "REDIS_HOST": ["redis:6379", "redis://x", "a b", "host/0", "me@host", "[::1]"],
     "REDIS_PORT": ["0", "65536", "x", "6379.5", "-1"],
+    "REDIS_TLS": ["yes", "1"],
+    "REDIS_CA_FILE": ["/nowhere/ca.pem", "/"],
+    "REDIS_CERT_FILE": ["/nowhere/cert.pem"],
+    "REDIS_KEY_FILE": ["/nowhere/key.pem"],
+    "REDIS_SENTINELS": ["one", "one:0", "one:65536", "::1:26379", "redis://one:26379", "one:26379,two", ":26379"],
+    "REDIS_CLUSTER": ["yes"],
+    "REDIS_REPLICAS": ["-1", "11", "all"],
     "REDIS_TIMEOUT": ["0", "31", "x"],
     "LOG_LEVEL": ["info", "TRACE", "10"],
 }  # fmt: skip
@@ -96,7 +104,7 @@ def test_credentials_in_an_address_are_not_shown() -> None:
 def test_an_address_of_redis_that_cannot_work_is_told_without_showing_it(url: str) -> None:
     [problem] = problems(ENVIRON | {"REDIS_URL": url})
     assert problem.startswith("REDIS_URL, got a value that is not shown: ")
-    assert problem.endswith(" It takes redis://[:password@]host:port/db, rediss:// or unix://.")
+    assert problem.endswith(" It takes redis://[[user]:password@]host:port/db, rediss:// or unix://.")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +112,41 @@ def test_an_address_of_redis_that_cannot_work_is_told_without_showing_it(url: st
     ["redis://localhost", "rediss://u:p@r.example.com:6380/1", "unix:///run/redis.sock?db=2", "redis://[::1]:6379"],
 )
 def test_an_address_of_redis_is_taken_as_it_is(url: str) -> None:
-    assert Settings.load(ENVIRON | {"REDIS_URL": url, "REDIS_HOST": "ignored"}).redis_url == url
+    assert Settings.load(ENVIRON | {"REDIS_URL": url, "REDIS_HOST": "ignored"}).redis.url == url
+
+
+CONTRADICTIONS = [
+    ({"REDIS_URL": "redis://a", "REDIS_SENTINELS": "b:1"}, "REDIS_URL", "leave one of them out"),
+    ({"REDIS_HOST": "a", "REDIS_SENTINELS": "b:1"}, "REDIS_HOST", "leave one of them out"),
+    ({"REDIS_CLUSTER": "on", "REDIS_SENTINELS": "b:1"}, "REDIS_CLUSTER", "leave REDIS_SENTINELS out"),
+    ({"REDIS_CLUSTER": "on", "REDIS_URL": "redis://a/1"}, "REDIS_CLUSTER", "a database other than 0"),
+    ({"REDIS_CLUSTER": "on", "REDIS_URL": "unix:///a"}, "REDIS_CLUSTER", "a socket"),
+    ({"REDIS_CLUSTER": "on", "REDIS_REPLICAS": "1"}, "REDIS_REPLICAS", "leave it out"),
+    ({"REDIS_SENTINEL_MASTER": "leads"}, "REDIS_SENTINEL_MASTER", "only together with REDIS_SENTINELS"),
+    ({"REDIS_SENTINEL_PASSWORD": CANARY}, "REDIS_SENTINEL_PASSWORD", "only together with REDIS_SENTINELS"),
+    ({"REDIS_TLS": "on", "REDIS_URL": "redis://a"}, "REDIS_TLS", "begin with rediss://"),
+    ({"REDIS_CA_FILE": __file__}, "REDIS_CA_FILE", "set REDIS_TLS=on"),
+    ({"REDIS_CA_FILE": __file__, "REDIS_URL": "redis://a"}, "REDIS_CA_FILE", "begin with rediss://"),
+    ({"REDIS_TLS": "on", "REDIS_CERT_FILE": __file__}, "REDIS_CERT_FILE", "set REDIS_KEY_FILE as well"),
+    ({"REDIS_TLS": "on", "REDIS_KEY_FILE": __file__}, "REDIS_CERT_FILE", "set REDIS_KEY_FILE as well"),
+]
+
+
+@pytest.mark.parametrize(("environ", "name", "remedy"), CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_told(environ: dict[str, str], name: str, remedy: str) -> None:
+    [problem] = problems(ENVIRON | environ)
+    assert problem.startswith(name)
+    assert remedy in problem
+
+
+def test_the_parts_of_a_redis_become_its_address() -> None:
+    parts = {"REDIS_USERNAME": "me@x", "REDIS_PASSWORD": "a/b", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__}
+    address = Settings.load(ENVIRON | parts).redis
+    assert (address.url, address.ca_file) == ("rediss://me%40x:a%2Fb@127.0.0.1:6379/0", __file__)
+    sentinels = {"REDIS_SENTINELS": "one:26379, [::1]:26380 ,10.0.0.1:1", "REDIS_SENTINEL_MASTER": "leads"}
+    address = Settings.load(ENVIRON | sentinels).redis
+    assert address.sentinels == (("one", 26379), ("::1", 26380), ("10.0.0.1", 1))
+    assert address.sentinel_master == "leads"
 
 
 @pytest.mark.parametrize("password", ["plain", "p@ss:w/rd?#[%]&+ =", "%2F", "ünï💥", "a" * 300, "#"])
@@ -113,15 +155,15 @@ def test_an_address_of_redis_is_taken_as_it_is(url: str) -> None:
 )
 def test_a_password_of_redis_arrives_as_it_was_written(password: str, host: str, port: str) -> None:
     settings = Settings.load(ENVIRON | {"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_PASSWORD": password})
-    client = redis.Redis.from_url(settings.redis_url)
+    client = redis.Redis.from_url(settings.redis.url)
     arguments = client.connection_pool.connection_kwargs
     assert (arguments["host"], arguments["port"], arguments["password"]) == (host, int(port), password)
     assert arguments.get("db", 0) == 0
-    assert unquote(settings.redis_url).count(password) == 1
+    assert unquote(settings.redis.url).count(password) == 1
 
 
 def test_without_a_password_none_is_sent() -> None:
-    assert Settings.load(ENVIRON).redis_url == "redis://127.0.0.1:6379/0"
+    assert Settings.load(ENVIRON).redis.url == "redis://127.0.0.1:6379/0"
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
@@ -130,7 +172,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         delivery="inline",
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
-        default_phone_region="TR", allowed_origins=(), redis_url="redis://127.0.0.1:6379/0", redis_timeout=1.0,
+        default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         log_level="INFO", environ=ENVIRON,
     )  # fmt: skip
 
@@ -142,13 +184,14 @@ def test_every_default_is_one_that_its_own_check_lets_pass() -> None:
         if declared.required or default in ("", ()):
             continue
         written = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        assert schema.load(ENVIRON | {name: written})[name] == default
+        needed = {"REDIS_SENTINELS": "localhost:26379"} if name.startswith("REDIS_SENTINEL_") else {}
+        assert schema.load(ENVIRON | needed | {name: written})[name] == default
 
 
 def test_blank_is_absent() -> None:
     blank = {name: " \t" for name in CoreSettings().fields if name != "CRM_PROVIDER"}
     assert Settings.load(ENVIRON | blank) == Settings.load(ENVIRON | dict.fromkeys(blank, ""))
-    assert Settings.load(ENVIRON | blank).redis_url == "redis://127.0.0.1:6379/0"
+    assert Settings.load(ENVIRON | blank).redis.url == "redis://127.0.0.1:6379/0"
 
 
 def test_white_space_around_a_value_does_not_count() -> None:
@@ -160,7 +203,7 @@ def test_white_space_around_a_value_does_not_count() -> None:
     }
     settings = Settings.load(written)
     assert (settings.provider, settings.timeout, settings.log_level) == ("espocrm", 5.0, "DEBUG")
-    assert settings.redis_url == "redis://:secret@127.0.0.1:6379/0"
+    assert settings.redis.url == "redis://:secret@127.0.0.1:6379/0"
 
 
 def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
@@ -196,6 +239,7 @@ def test_values_are_turned_into_what_they_mean(name: str, value: str, attribute:
     [
         {"REDIS_PASSWORD": CANARY},
         {"REDIS_URL": f"redis://:{CANARY}@localhost"},
+        {"REDIS_SENTINELS": "localhost:1", "REDIS_SENTINEL_PASSWORD": CANARY},
         {"ESPOCRM_API_KEY": CANARY, "BITRIX_WEBHOOK_URL": f"https://b24.example.com/rest/1/{CANARY}/"},
     ],
 )
@@ -213,7 +257,7 @@ def test_problems_show_no_secret(wrong: dict[str, str]) -> None:
 
 
 def test_what_holds_a_password_is_declared_secret() -> None:
-    assert secret_names(CoreSettings) == ["REDIS_URL", "REDIS_PASSWORD"]
+    assert secret_names(CoreSettings) == ["REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD"]
 
 
 def test_each_setting_says_what_it_takes_and_what_it_is_for() -> None:

@@ -22,9 +22,10 @@ from crmgate.errors import (
     Unavailable,
 )
 from crmgate.gateway import Gateway, Outcome, Plan
-from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger, connect
+from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
 from crmgate.model import Connection, Delivered, Kind, Operation, State
 from crmgate.policy import Dead, Done, Pause, Retry
+from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 
 START = 1_800_000_000.0

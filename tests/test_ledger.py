@@ -19,9 +19,9 @@ from crmgate.ledger import (
     Ledger,
     NotClaimed,
     Result,
-    connect,
 )
 from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
+from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
 

@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from crmgate.ledger import Ledger, connect
+from crmgate.ledger import Ledger
 from crmgate.model import Kind, Operation, State
+from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
 from tests.world import Crm, World

@@ -8,8 +8,10 @@ from typing import Any
 import requests
 
 from crmgate.breaker import Recipient
-from crmgate.ledger import Ledger, connect
+from crmgate.config import Settings
+from crmgate.ledger import Ledger
 from crmgate.model import Operation
+from crmgate.redis_client import connect
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.wakeups import wake_message
@@ -21,8 +23,8 @@ API_KEY = "KEY-GATEWAY"
 class Stack:
     """Redis, gunicorn, a worker, a fake EspoCRM and a fake Bitrix24; each can be stopped and started."""
 
-    def __init__(self, folder: Path, provider: str = "espocrm", **settings: str) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, provider: str = "espocrm", web_workers: int = 2, **settings: str) -> None:
+        self.folder, self.web_workers = folder, web_workers
         self.redis = RedisProcess(folder / "redis")
         self.espocrm, self.bitrix = FakeEspoCRM(api_key=API_KEY), FakeBitrix24()
         self.espocrm.start()
@@ -36,8 +38,9 @@ class Stack:
             "CRM_INLINE_BUDGET": "1.5",
             "CRM_TIMEOUT": "4",
         } | settings
-        self.ledger = Ledger(connect(self.redis.url), wake_message)
-        self.web: Process = gunicorn(folder, self.env)
+        self.client = connect(Settings.load(self.env).redis)
+        self.ledger = Ledger(self.client, wake_message)
+        self.web: Process = gunicorn(folder, self.env, web_workers)
         self.worker: Process = huey_worker(folder, self.env)
 
     def start(self) -> Stack:
@@ -48,7 +51,7 @@ class Stack:
 
     def start_web(self, **settings: str) -> None:
         """Start gunicorn, with changed settings if any are given, and wait until it answers."""
-        self.web = gunicorn(self.folder, self.env | settings)
+        self.web = gunicorn(self.folder, self.env | settings, self.web_workers)
         self.web.start()
         wait_until("the web server answers", self._web_answers, 15)
 
@@ -63,6 +66,7 @@ class Stack:
             process.kill()
         self.espocrm.stop()
         self.bitrix.stop()
+        self.client.close()
 
     def __enter__(self) -> Stack:
         return self

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from crmgate import web
 from crmgate.breaker import Gate, Recipient
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Kind, Operation, State, new_id
+from crmgate.model import Check, Kind, Operation, State, new_id
 from crmgate.web.schemas import Parsed, parse_application
 
 
@@ -22,12 +22,18 @@ class StandInLedger:
     operations: dict[str, Operation] = field(default_factory=dict)
     workers: int = 1
     down: bool = False
+    keeps: bool = True
     asked: list[str] = field(default_factory=list)
     shut: Gate = field(default_factory=Gate)
 
     def ping(self) -> None:
         if self.down:
             raise LedgerUnavailable("redis.internal:6379 refused the connection")
+
+    def health(self) -> tuple[Check, ...]:
+        if self.down:
+            return (Check("redis", False, "Redis does not answer: start it, or correct REDIS_URL."),)
+        return (Check("redis", True), Check("redis_eviction", self.keeps, "noeviction"))
 
     def get(self, operation_id: str) -> Operation | None:
         self.ping()

@@ -59,6 +59,13 @@ def test_a_crm_that_takes_nothing_is_told_and_submissions_are_still_welcome(
 def test_ready(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["ready"]) == (200, True)
-    assert [check["name"] for check in answer.json["checks"]] == ["redis", "provider", "worker"]
+    assert [check["name"] for check in answer.json["checks"]] == ["redis", "provider", "worker", "redis_eviction"]
     assert "sandbox" not in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_what_could_lose_data_is_told_and_takes_no_traffic_away(client: FlaskClient, services: Any) -> None:
+    services.gateway.ledger.keeps = False
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["ready"]) == (200, True)
+    assert answer.json["checks"][-1] == {"name": "redis_eviction", "ok": False, "detail": "noeviction"}
