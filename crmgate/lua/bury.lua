@@ -1,5 +1,6 @@
 -- Make a dead letter of an operation whose last attempt decided so.
 -- a: id, now, waits (seconds until it may return by itself, for the first time, the second ...)
+despite_full()
 local verdict, state, cause, returns = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause', 'returns'))
 if verdict ~= 'dead' or state == 'dead' then return 0 end
 redis.call('ZADD', DEAD, a.now, a.id)

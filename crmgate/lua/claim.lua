@@ -2,6 +2,7 @@
 -- a: id, now, lease, lease_until, pause (seconds between two tries of refused credentials), patience
 -- Answers {'claimed', 0|1 (look in the CRM first), field, value ...} or {reason, more}: 'elsewhere' names the CRM that
 -- holds the record, 'behind' the operation that goes first.
+despite_full()
 local state, lease, till, due, verdict, after, kind, key =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'after', 'kind', 'session'))
 if ended(state) or state == 'dead' or state == 'suspect' then

@@ -1,6 +1,7 @@
 -- Write down what a probe of the provider found.
 -- a: now, ok, refused (the credentials), pause, probe, used (requests)
 -- Answers 'recovered' or 'paused' if the provider changed its state, else 'recorded'.
+despite_full()
 spend(a.used)
 local cause = redis.call('HGET', GATE, 'cause')
 if a.ok then

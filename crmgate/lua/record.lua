@@ -4,6 +4,7 @@
 --    floor (the CRM named the time itself), threshold, probe, session_seconds
 -- ARGV[2]: attempt
 -- Answers 'recorded', 'paused', 'opened' or 'recovered' (recorded, and the provider changed its state), 'lost' or 'ended'.
+despite_full()
 redis.call('ZREM', SLOTS, a.lease)
 spend(a.used - to.reserve)
 local state, held, key = unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session'))

@@ -3,6 +3,7 @@
 --    once), probe (seconds between two)
 -- ARGV[2]: what is noted on an operation that returns
 -- Answers {woken, returned, 1 if the caller is to probe the provider}.
+despite_full()
 local returned, probe = 0, 0
 
 -- Another CRM was the active one: what waits for it goes to this one, or finds out that it cannot.
