@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from crmgate.breaker import Rate, Recipient
@@ -108,7 +109,8 @@ class Gateway:
         The operation returned is `delivered`, or waits for the worker. With an idempotency `key` that was used before
         it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
         within `repeats` seconds is the same submission (a double click). Raises `NotAccepted` when it is recorded
-        nowhere and the CRM did not confirm it either.
+        nowhere and the CRM did not confirm it either, and `LedgerUnavailable` when it may be recorded and so in a
+        worker's hands: sending it from here as well could make it two leads.
 
         A `suspect` is kept aside until a person releases it, and nobody is told of it.
         """
@@ -122,6 +124,9 @@ class Gateway:
         except LedgerUnavailable as error:
             if suspect:
                 raise NotAccepted("The submission could not be stored.") from None
+            if not (inline or error.refused):
+                log.error("the ledger is unavailable (%s); it may hold operation %s or not", error, operation.id)
+                raise
             log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
             return self._deliver_unrecorded(operation, started)
         if accepted.id != operation.id:
@@ -225,12 +230,26 @@ class Gateway:
         return self.ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
     def _accept(self, operation: Operation, lease: str, until: float, once: Once | None, suspect: bool) -> Accepted:
-        """Inline, the alarm waits for the lease to run out; else a worker is woken at once."""
+        """Inline, the alarm waits for the lease to run out; else a worker is woken at once.
+
+        Where it is not known whether Redis has it, Redis is asked again: not inline, where the lease keeps the workers
+        away, and the time is better spent with the CRM.
+        """
         alarm = until if lease else operation.accepted_at + LEASE_MARGIN
         session = self._session(operation)
-        return self.ledger.accept(
-            operation, self.to, alarm=alarm, lease=lease, until=until, once=once, session=session, suspect=suspect
+        record = partial(
+            self.ledger.accept, operation, self.to,
+            alarm=alarm, lease=lease, until=until, once=once, session=session, suspect=suspect,
         )  # fmt: skip
+        try:
+            return record()
+        except LedgerUnavailable as error:
+            if lease or error.refused:
+                raise
+        try:
+            return record()
+        except LedgerUnavailable as error:
+            raise LedgerUnavailable(str(error)) from None  # refused now, but perhaps not the first time
 
     def _session(self, operation: Operation) -> Session | None:
         payload = operation.payload

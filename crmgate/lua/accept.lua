@@ -60,6 +60,8 @@ if a.digest ~= '' then redis.call('SET', P .. 'idem:' .. a.key, a.id .. ' ' .. a
 redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now)
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', STATS, 'accepted', 1)
+-- A web process that never learns of this record may send the submission itself, as the last resort.
+if a.lease ~= '' then redis.call('HSET', KEYS[1], 'look', '1') end
 if after then
   redis.call('HSET', KEYS[1], 'state', 'waiting', 'after', after)
   redis.call('ZADD', DUE, a.now + a.patience, a.id)

@@ -1,0 +1,207 @@
+"""Redis full, read-only, slow or with another password: every success is true, and no lead comes twice.
+
+The CRM is Bitrix24, which has no unique key, and told to take everybody: whatever is sent twice makes two leads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+import requests
+
+from crmgate.ledger import WAKE_LIST
+from crmgate.model import State
+from crmgate.wakeups import wake_message
+from tests.integration.redis_servers import somebody
+from tests.integration.stack import Stack
+from tests.processes import wait_until
+
+TIMEOUT = 0.3
+QUEUED = {"Prefer": "respond-async"}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    settings = {
+        "REDIS_TIMEOUT": str(TIMEOUT),
+        "CRM_TIMEOUT": "1",
+        "CRM_INLINE_BUDGET": "1",
+        "CRM_ON_DUPLICATE": "create",
+    }
+    with Stack(tmp_path_factory.mktemp("stack"), "bitrix", web_workers=1, **settings) as stack:
+        yield stack.start()
+
+
+@pytest.fixture
+def server(stack: Stack) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(stack.redis.url) as client:
+        yield client
+
+
+def titles(stack: Stack) -> list[str]:
+    return [str(lead["title"]) for lead in stack.bitrix.records()["lead"]]
+
+
+def title(body: dict[str, Any]) -> str:
+    info = body["personal_info"]
+    return f"Lead - {info['first_name']} {info['last_name']}"
+
+
+def readiness(stack: Stack) -> dict[str, str]:
+    """What `/readyz` finds wrong."""
+    answer = requests.get(f"{stack.url}/readyz", timeout=10)
+    wrong = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
+    assert (answer.status_code == 503) == bool({"redis", "worker"} & wrong.keys()), answer.text
+    return wrong
+
+
+def works(stack: Stack) -> None:
+    """A lead goes all the way again."""
+    stack.wait_for(stack.submit_queued(somebody()), "delivered")
+
+
+def assert_honest(stack: Stack) -> None:
+    """Redis takes nothing: the CRM's word is a success, at once or queued; without it there is none."""
+    before = len(titles(stack))
+    assert stack.post(somebody()).status_code == 201
+    assert stack.post(somebody(), headers=QUEUED).status_code == 201
+    assert len(titles(stack)) == before + 2
+    stack.bitrix.stop()
+    refused = [stack.post(somebody(), headers=headers) for headers in ({}, QUEUED)]
+    stack.bitrix.start()
+    assert [answer.status_code for answer in refused] == [503, 503]
+    assert all(int(answer.headers["Retry-After"]) > 0 for answer in refused)
+
+
+@contextmanager
+def full(server: redis.Redis) -> Iterator[None]:
+    server.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        server.config_set("maxmemory", 0)
+
+
+@contextmanager
+def stopped(stack: Stack) -> Iterator[None]:
+    """Redis stands still; what it is sent meanwhile waits in its socket: connection and scripts are there already."""
+    works(stack)
+    os.kill(stack.redis.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(stack.redis.pid, signal.SIGCONT)
+
+
+def test_a_full_redis_is_told_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
+    with full(server):
+        assert readiness(stack)["redis"] == "Redis takes nothing. OOM: its memory is full: raise its maxmemory."
+        assert_honest(stack)
+    assert "the ledger is unavailable (OOM: its memory is full: raise its maxmemory)" in stack.web.output()
+    works(stack)
+
+
+def test_a_full_redis_still_lets_go_of_what_it_holds(stack: Stack, server: redis.Redis) -> None:
+    stack.bitrix.stop()
+    waiting = [stack.submit(somebody(), 202) for _ in range(3)]
+    with full(server):
+        stack.bitrix.start()
+        for operation_id in waiting:
+            stack.wait_for(operation_id, "delivered")
+    assert len(titles(stack)) == len(set(titles(stack)))
+
+
+def test_a_read_only_redis_is_told_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
+    server.replicaof("127.0.0.1", 1)
+    try:
+        assert readiness(stack)["redis"].startswith("Redis takes nothing. READONLY: it is a read-only replica: name")
+        assert_honest(stack)
+    finally:
+        server.replicaof("NO", "ONE")
+    works(stack)
+
+
+def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, server: redis.Redis) -> None:
+    server.config_set("maxmemory-policy", "allkeys-lru")
+    server.config_set("appendonly", "no")
+    try:
+        wait_until("the worker is seen again", lambda: "worker" not in readiness(stack))
+        wrong = readiness(stack)
+        assert wrong.keys() == {"redis_eviction", "redis_persistence"}
+        assert "set maxmemory-policy to noeviction, it is allkeys-lru" in wrong["redis_eviction"]
+        assert "would lose every submission that waits: set appendonly to yes" in wrong["redis_persistence"]
+        stack.web.kill()
+        stack.start_web()
+        stack.worker.stop()
+        stack.start_worker()
+        for process, name in itertools.product((stack.web, stack.worker), wrong):
+            told = f"WARNING crmgate.redis_checks: {name}: {wrong[name]}"
+            wait_until(f"{process.name} tells it", lambda process=process, told=told: told in process.output())  # type: ignore[misc]
+    finally:
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("appendonly", "yes")
+
+
+def test_a_queued_submission_that_a_slow_redis_may_have_is_not_sent_by_the_web(stack: Stack) -> None:
+    body = somebody()
+    with stopped(stack):
+        begun = time.monotonic()
+        answer = stack.post(body, headers=QUEUED)
+        assert time.monotonic() - begun < 6 * TIMEOUT + 1
+    assert answer.status_code == 503, "it was not confirmed"
+    wait_until("the worker has delivered what Redis had in its socket", lambda: title(body) in titles(stack))
+    again = stack.post(body, headers=QUEUED)
+    assert again.status_code in (201, 202)
+    stack.wait_for(again.json()["id"], "delivered")
+    assert titles(stack).count(title(body)) == 1
+
+
+def test_an_inline_submission_that_a_slow_redis_may_have_makes_one_lead(stack: Stack, server: redis.Redis) -> None:
+    body = somebody()
+    with stopped(stack):
+        answer = stack.post(body)
+    assert answer.status_code == 201, "the CRM has confirmed it"
+    operation_id = answer.json()["id"]
+    wait_until("Redis has carried out what was in its socket", lambda: stack.ledger.get(operation_id))
+    end_lease(server, operation_id)
+    operation = stack.wait_for(operation_id, "delivered")
+    assert operation.delivered is not None
+    assert operation.delivered.adopted
+    assert titles(stack).count(title(body)) == 1
+
+
+def end_lease(server: redis.Redis, operation_id: str) -> None:
+    server.hset(f"{{crmgate}}:op:{operation_id}", "lease_until", "1")
+    server.lpush(WAKE_LIST, wake_message(operation_id))
+
+
+def test_a_redis_that_pauses_shorter_than_the_timeout_is_not_noticed(stack: Stack, server: redis.Redis) -> None:
+    with redis.Redis.from_url(stack.redis.url) as other:
+        connection = other.connection_pool.get_connection()
+        connection.send_command("DEBUG", "SLEEP", str(TIMEOUT / 2))
+        operation_id = stack.submit_queued(somebody())
+        connection.read_response()
+        other.connection_pool.release(connection)
+    stack.wait_for(operation_id, State.DELIVERED)
+
+
+def test_a_wrong_password_is_told_by_its_setting(stack: Stack) -> None:
+    stack.web.kill()
+    stack.start_web(REDIS_URL=stack.redis.url.replace("@", "x@"))
+    try:
+        remedy = "WRONGPASS: it refuses the login: correct REDIS_USERNAME and REDIS_PASSWORD, or those in REDIS_URL"
+        assert readiness(stack)["redis"] == f"Redis takes nothing. {remedy}."
+        assert_honest(stack)
+        assert f"the ledger is unavailable ({remedy})" in stack.web.output()
+        assert stack.redis.url.split("@")[0] not in stack.web.output()
+    finally:
+        stack.web.kill()
+        stack.start_web()
