@@ -53,13 +53,13 @@ class Stack:
         """Start gunicorn, with changed settings if any are given, and wait until it answers."""
         self.web = gunicorn(self.folder, self.env | settings, self.web_workers)
         self.web.start()
-        wait_until("the web server answers", self._web_answers, 15)
+        wait_until("the web server answers", self._web_answers, 30)
 
     def start_worker(self, **settings: str) -> None:
         """Start a worker and wait until it is ready to work."""
         self.worker = huey_worker(self.folder, self.env | settings)
         self.worker.start()
-        wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output(), 15)
+        wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output(), 30)
 
     def stop(self) -> None:
         for process in (self.web, self.worker, self.redis):

@@ -48,7 +48,8 @@ def test_the_documented_rights_are_enough(stack: Stack, server: Server) -> None:
     assert all(ok for ok, _ in checks.values()), checks
     assert checks["redis_persistence"] == (True, "Redis writes an append-only file.")
     with server.client() as client:
-        assert client.acl_log() == []  # nothing was refused
+        # What redis-py wants to tell of itself when it connects (CLIENT SETINFO) may be refused.
+        assert {entry["object"] for entry in client.acl_log()} <= {"client"}
     assert "Traceback" not in stack.web.output() + stack.worker.output()
 
 
@@ -62,11 +63,11 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(stack: Stack) -> None:
 def test_what_the_user_may_not_ask_is_said_and_fails_nothing(stack: Stack, server: Server) -> None:
     with server.client() as client:
         client.execute_command("ACL SETUSER", "crmgate", "-info")
-        unknown = {
-            check.name: (check.ok, "could not be checked" in check.detail) for check in stack.ledger.health()[1:]
-        }
+        unknown = stack.ledger.health()[1:]
         client.execute_command("ACL SETUSER", "crmgate", "+info", "-config")
         client.config_set("appendonly", "no")
         [persistence] = [check for check in stack.ledger.health() if check.name == "redis_persistence"]
+        client.execute_command("ACL SETUSER", "crmgate", "+config|get")
+        client.config_set("appendonly", "yes")
     assert [c.name for c in unknown] == ["redis_version", "redis_eviction", "redis_memory", "redis_persistence"]
     assert all(check.ok and "could not be checked" in check.detail for check in (*unknown, persistence))
