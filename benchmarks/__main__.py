@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import signal
 import statistics
 import sys
 import tempfile
@@ -27,7 +29,7 @@ CRM_LATENCY = 0.070
 
 
 def main() -> None:
-    for measure in (accept_latency, throughput, round_trips, memory):
+    for measure in (accept_latency, redirect_latency, throughput, round_trips, memory):
         with tempfile.TemporaryDirectory() as folder:
             for line in measure(Path(folder)):
                 print(line, flush=True)
@@ -55,6 +57,32 @@ def accept_latency(folder: Path, rate: int = 50, seconds: int = 10) -> Iterator[
         crm = CRM_LATENCY * 1000
         yield f"accept, inline, {rate}/s, CRM {crm:.0f} ms: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
         yield f"  of which beyond the CRM's own time: p50 {(p50 / CRM_LATENCY - 1):.0%}"
+
+
+def redirect_latency(folder: Path, requests: int = 1000) -> Iterator[str]:
+    """A messenger link beside `/healthz`, while the CRM hangs: with Redis at work, silent, and away."""
+    with Stack(folder, TELEGRAM_URL="https://t.me/example_bot").start() as stack:
+        stack.espocrm.fail("hang")
+        for redis_is, begin in (("works", signal.SIGCONT), ("is silent", signal.SIGSTOP), ("is away", signal.SIGKILL)):
+            os.kill(stack.redis.pid, begin)
+            bare, link = (timed(stack.url, path, requests) for path in ("/healthz", "/go/telegram?session=s{}&ref=REF"))
+            told = ", ".join(
+                f"p{p} {percentile(link, p) * 1000:.1f} ms (healthz {percentile(bare, p) * 1000:.1f})" for p in (50, 99)
+            )
+            yield f"redirect, CRM hangs, Redis {redis_is}: {told}"
+
+
+def timed(url: str, path: str, requests: int) -> list[float]:
+    """Seconds of each of so many requests in a row, on one connection; `{}` in the path is their number."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    taken = []
+    for number in range(requests):
+        begun = time.perf_counter()
+        connection.request("GET", path.format(number))
+        connection.getresponse().read()
+        taken.append(time.perf_counter() - begun)
+    connection.close()
+    return taken
 
 
 def throughput(folder: Path, requests: int = 3000) -> Iterator[str]:

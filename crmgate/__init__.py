@@ -41,4 +41,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("crmgate")
     app.extensions["crmgate"] = built
     web.init_app(app)
+    web.trust_proxies(app, built.settings.trusted_proxies)
     return app

@@ -21,6 +21,7 @@ from dotenv import dotenv_values
 from marshmallow import fields, validate
 from redis.connection import parse_url
 
+from crmgate.channels import WELL_KNOWN, Channel, Link, Links
 from crmgate.errors import ConfigError
 from crmgate.provider import LOCAL_HOSTS, setting_problems
 from crmgate.redis_client import RedisAddress
@@ -131,8 +132,13 @@ def _seconds(default: float, low: float, high: float, help: str) -> Any:
     return _setting(fields.Float, default, takes, help, validate=validate.Range(low, high))
 
 
-def _switch(help: str) -> Any:
-    return _setting(fields.String, "off", "on or off", help, validate=validate.OneOf(["on", "off"]))
+def _switch(help: str, *, default: str = "off") -> Any:
+    return _setting(fields.String, default, "on or off", help, validate=validate.OneOf(["on", "off"]))
+
+
+def _link(channel: str, what: str, example: str) -> Any:
+    takes = f"an https address such as {example}"
+    return _setting(Link, "", takes, f"Where `/go/{channel}` leads: {what}", channel=channel)
 
 
 _SECRET = {"secret": True}
@@ -187,6 +193,23 @@ class CoreSettings(marshmallow.Schema):
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",
         "The sites whose forms may redirect back",
+    )  # fmt: skip
+    TELEGRAM_URL = _link("telegram", "your bot", "https://t.me/example_bot")
+    WHATSAPP_URL = _link("whatsapp", "your number", "https://wa.me/905321234567")
+    INSTAGRAM_URL = _link("instagram", "your page", "https://ig.me/m/example?ref={ref}")
+    MESSENGER_CHANNELS = _setting(
+        Links, (), "name=address, separated by commas; a comma in an address is %2C",
+        "Further channels: `/go/<name>` leads to the address, with the referral code in the place of `{ref}`",
+    )  # fmt: skip
+    MINIMAL_LEADS = _switch(
+        "Whether a click on a messenger link makes a lead for somebody who has none yet; off: it is only counted",
+        default="on",
+    )  # fmt: skip
+    TRUSTED_PROXIES = _setting(
+        fields.Integer, 0, "a number, 0 to 10",
+        "How many proxies in front of crmgate are yours: so many entries of X-Forwarded-For are believed, and"
+        " X-Forwarded-Proto",
+        validate=validate.Range(0, 10),
     )  # fmt: skip
     REDIS_URL = _setting(
         fields.String, "", "redis://[[user]:password@]host:port/db, rediss:// or unix://",
@@ -290,6 +313,9 @@ class Settings:
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
     allowed_origins: tuple[str, ...]
+    channels: Mapping[str, Channel]
+    minimal_leads: bool
+    trusted_proxies: int
     redis: RedisAddress
     log_level: str
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -322,6 +348,9 @@ class Settings:
             plugins_allowed=values["PLUGINS_ALLOWED"],
             default_phone_region=values["DEFAULT_PHONE_REGION"],
             allowed_origins=values["ALLOWED_ORIGINS"],
+            channels=_channels(values),
+            minimal_leads=values["MINIMAL_LEADS"] == "on",
+            trusted_proxies=values["TRUSTED_PROXIES"],
             redis=_redis(values),
             log_level=values["LOG_LEVEL"],
             environ=source,
@@ -337,6 +366,11 @@ def environment() -> dict[str, str]:
     else:
         return {name: value for name, value in written.items() if value is not None} | dict(os.environ)
     raise ConfigError([problem])  # out here: the decoder's error holds the file's text, which is secret
+
+
+def _channels(values: Mapping[str, Any]) -> dict[str, Channel]:
+    known = (Channel(name, url) for name in WELL_KNOWN if (url := values[f"{name.upper()}_URL"]))
+    return {channel.name: channel for channel in (*known, *values["MESSENGER_CHANNELS"])}
 
 
 def _redis(values: Mapping[str, Any]) -> RedisAddress:

@@ -98,8 +98,8 @@ class Gateway:
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.to)}
 
     def submit(
-        self, kind: Kind, payload: dict[str, Any], *,
-        inline: bool, key: str = "", repeats: float = 0.0, suspect: bool = False,
+        self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
+        content: Any = None, suspect: bool = False, last_resort: bool = True,
     ) -> Operation:  # fmt: skip
         """Record an operation and, with `inline`, try the CRM at once within the inline budget.
 
@@ -108,9 +108,10 @@ class Gateway:
 
         The operation returned is `delivered`, or waits for the worker. With an idempotency `key` that was used before
         it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
-        within `repeats` seconds is the same submission (a double click). Raises `NotAccepted` when it is recorded
-        nowhere and the CRM did not confirm it either, and `LedgerUnavailable` when it may be recorded and so in a
-        worker's hands: sending it from here as well could make it two leads.
+        within `repeats` seconds is the same submission (a double click); `content` is compared in the payload's place
+        where that holds more than the sender said. Raises `NotAccepted` when it is recorded nowhere and the CRM did not
+        confirm it either, and `LedgerUnavailable` when it may be recorded and so in a worker's hands: sending it from
+        here as well could make it two leads. Without `last_resort` the CRM is not asked, and that is raised always.
 
         A `suspect` is kept aside until a person releases it, and nobody is told of it.
         """
@@ -120,10 +121,12 @@ class Gateway:
             (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
         )
         try:
-            accepted = self._accept(operation, lease, until, _once(operation, key, repeats), suspect)
+            accepted = self._accept(operation, lease, until, _once(operation, content, key, repeats), suspect)
         except LedgerUnavailable as error:
             if suspect:
                 raise NotAccepted("The submission could not be stored.") from None
+            if not last_resort:
+                raise
             if not (inline or error.refused):
                 log.error("the ledger is unavailable (%s); it may hold operation %s or not", error, operation.id)
                 raise
@@ -351,9 +354,10 @@ class Gateway:
         return max(self.plan.inline_budget - (time.monotonic() - started), 0.0)
 
 
-def _once(operation: Operation, key: str, repeats: float) -> Once | None:
+def _once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
     """How a submission is known again: by its key for a day, else by its content for `repeats` seconds."""
-    content = json.dumps([operation.kind, operation.payload], sort_keys=True, ensure_ascii=False)
+    said = operation.payload if said is None else said
+    content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     digest = _digest(content)
     if key:
         return Once(_digest(f"key {key}"), digest, KEY_SECONDS)

@@ -19,6 +19,7 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 | `probe` | string: written to see whether Redis takes anything; a second |
+| `clicks_lost` | hash: the clicks lost lately, by reason; expires |
 
 An operation that has not ended is in `due`, in `held:<provider>`, a dead letter or a suspect. Only `delivered` and
 `discarded` end one; no key of one that has not ended carries an expiry. All times are seconds since the epoch and come
@@ -56,6 +57,7 @@ SWEEP_LIMIT = 500
 ANY_ID = "@id@"
 """Stands for an operation's id in a wake-up that a script writes."""
 HEARTBEAT_KEPT = 24 * 3600
+LOST_CLICKS_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +292,27 @@ class Ledger:
             held = sum(int(self._redis.zcard(_key(f"held:{name.decode()}"))) for name in providers)
         counted = {name.decode(): int(value) for name, value in counters.items()}
         return counted | {"waiting": due + held, "dead_letters": dead, "queued": queued}
+
+    def count(self, name: str) -> None:
+        """Add one to a counter of `stats`."""
+        with _translated():
+            self._redis.hincrby(_key("stats"), name, 1)
+
+    def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
+        """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`)."""
+        with _translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hincrby(_key("stats"), "clicks_lost", sum(reasons.values()))
+            for reason, number in reasons.items():
+                pipe.hincrby(_key("clicks_lost"), reason, number)
+            pipe.expire(_key("clicks_lost"), LOST_CLICKS_SECONDS)
+            pipe.execute()
+
+    def lost_clicks(self) -> dict[str, int]:
+        """How many were lost for which reason; empty once none was for `LOST_CLICKS_SECONDS`."""
+        with _translated():
+            counted: dict[bytes, bytes] = self._redis.hgetall(_key("clicks_lost"))  # type: ignore[assignment]
+        return {reason.decode(): int(number) for reason, number in counted.items()}
 
     def beat(self, worker: str, *, now: float) -> None:
         """Say that `worker` is alive."""

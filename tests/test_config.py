@@ -173,7 +173,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
         default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
-        log_level="INFO", environ=ENVIRON,
+        log_level="INFO", channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
     )  # fmt: skip
 
 

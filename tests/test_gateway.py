@@ -14,6 +14,7 @@ from crmgate.breaker import Rate
 from crmgate.errors import (
     AuthFailed,
     Code,
+    KeyReused,
     LedgerUnavailable,
     NotAccepted,
     OutcomeUnknown,
@@ -324,3 +325,25 @@ def test_no_log_line_holds_what_a_visitor_typed(world: World, caplog: pytest.Log
     assert operation.id in caplog.text
     assert "canary" not in caplog.text
     assert "Ayşe" not in caplog.text
+
+
+def test_what_makes_two_submissions_the_same_can_be_less_than_the_payload(world: World) -> None:
+    def click(at: str, content: object, key: str = "") -> str:
+        payload = {"channel": "telegram", "occurred_at": at}
+        return world.gateway.submit(
+            Kind.CREATE_MINIMAL_LEAD, payload, inline=False, key=key, repeats=60, content=content
+        ).id  # fmt: skip
+
+    first = click("10:00", "telegram")
+    assert click("10:01", "telegram") == first
+    assert click("10:01", "whatsapp") != first
+    assert click("10:02", "telegram", key="k") == click("10:03", "telegram", key="k") != first
+    with pytest.raises(KeyReused):
+        click("10:04", "whatsapp", key="k")
+
+
+def test_without_the_last_resort_nothing_is_sent_unrecorded(away: World) -> None:
+    with pytest.raises(LedgerUnavailable):
+        away.gateway.submit(Kind.CREATE_MINIMAL_LEAD, {}, inline=False, last_resort=False)
+    assert away.crm.calls == []
+    assert away.told == []

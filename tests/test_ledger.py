@@ -344,3 +344,12 @@ def test_a_redis_that_is_away_is_told_without_the_payload(redis_process: RedisPr
     assert "canary" not in repr(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
+
+
+def test_lost_clicks_are_counted_and_remembered_for_a_while(ledger: Ledger, redis_client: redis.Redis) -> None:
+    ledger.count("clicks:telegram")
+    ledger.count_lost_clicks({"full": 2})
+    ledger.count_lost_clicks({"full": 1, "stopped": 1})
+    assert ledger.lost_clicks() == {"full": 3, "stopped": 1}
+    assert {"clicks:telegram": 1, "clicks_lost": 4}.items() <= ledger.stats().items()
+    assert 0 < redis_client.ttl("{crmgate}:clicks_lost") <= 900  # type: ignore[operator]

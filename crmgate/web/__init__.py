@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from crmgate.web import applications, health, operations, problems, request_id
+from crmgate.web import applications, go, health, messenger, operations, problems, request_id, services
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
 
 
@@ -13,5 +14,16 @@ def init_app(app: Flask) -> None:
     app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BYTES, MAX_FORM_PARTS=MAX_FORM_PARTS)
     request_id.init_app(app)
     problems.init_app(app)
-    for room in (applications, operations, health):
+    services.init_app(app)
+    for room in (applications, messenger, go, operations, health):
         app.register_blueprint(room.blueprint)
+
+
+def trust_proxies(app: Flask, number: int) -> None:
+    """Believe the last `number` entries of X-Forwarded-For, which as many proxies have added, and X-Forwarded-Proto.
+
+    The latter has one entry as a rule: proxies set it or pass it on. The host is left as the Host header says it, since
+    few proxies overwrite X-Forwarded-Host.
+    """
+    if number:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=1, x_host=0)  # type: ignore[method-assign]

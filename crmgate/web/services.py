@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from flask import current_app
+from flask import Flask, current_app
+
+from crmgate.web.clicks import Clicks, for_services
 
 if TYPE_CHECKING:
     from crmgate.services import Services
+
+_CLICKS = "crmgate.clicks"
+
+
+def init_app(app: Flask) -> None:
+    """Give `app` its queue of clicks."""
+    app.extensions[_CLICKS] = for_services(lambda: cast("Services", app.extensions["crmgate"]))
 
 
 def services() -> Services:
     """The services of the current application."""
     return cast("Services", current_app.extensions["crmgate"])
+
+
+def clicks() -> Clicks:
+    """The current application's queue of clicks."""
+    return cast("Clicks", current_app.extensions[_CLICKS])

@@ -93,3 +93,15 @@ def test_a_double_click_makes_one_lead(stack: Stack) -> None:
 def test_the_same_body_from_another_session_is_another_submission(stack: Stack) -> None:
     first, second = (stack.submit(person(10, session=session)) for session in ("s-1", "s-2"))
     assert first != second
+
+
+def test_a_click_that_is_told_again_is_the_same(stack: Stack) -> None:
+    def tell(click: dict[str, str], key: str = "") -> str:
+        headers = {"Idempotency-Key": key} if key else {}
+        response = requests.post(f"{stack.url}/api/v1/messenger-events", json=click, headers=headers, timeout=10)
+        assert response.status_code in (201, 202), response.text
+        return str(response.json()["id"])
+
+    click = {"channel": "telegram", "referral_code": "REF", "session": "s-11"}
+    assert tell(click) == tell(click)
+    assert tell(click, "key-11") == tell(click, "key-11")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from flask.testing import FlaskClient
 
 from crmgate import web
 from crmgate.breaker import Gate, Recipient
+from crmgate.channels import Channel
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, new_id
 from crmgate.web.schemas import Parsed, parse_application
@@ -25,6 +27,8 @@ class StandInLedger:
     keeps: bool = True
     asked: list[str] = field(default_factory=list)
     shut: Gate = field(default_factory=Gate)
+    counted: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
 
     def ping(self) -> None:
         if self.down:
@@ -44,6 +48,18 @@ class StandInLedger:
         self.ping()
         return self.shut
 
+    def count(self, name: str) -> None:
+        self.ping()
+        self.counted[name] += 1
+
+    def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
+        self.ping()
+        self.lost.update(reasons)
+
+    def lost_clicks(self) -> dict[str, int]:
+        self.ping()
+        return dict(self.lost)
+
     def workers_seen(self, within: float) -> int:
         self.ping()
         return self.workers
@@ -58,13 +74,16 @@ class StandInGateway:
     state: State = State.DELIVERED
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
+    contents: list[Any] = field(default_factory=list)
 
     def submit(
-        self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0
-    ) -> Operation:
+        self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
+        content: Any = None, last_resort: bool = True,
+    ) -> Operation:  # fmt: skip
         if self.error is not None:
             raise self.error
         self.submitted.append((kind, payload, inline))
+        self.contents.append(content)
         operation = Operation(new_id(), kind, payload, 1_700_000_000.25, self.state)
         self.ledger.operations[operation.id] = operation
         return operation
@@ -76,6 +95,14 @@ class StandInSettings:
     delivery: str = "inline"
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
     provider: str = "sandbox"
+    minimal_leads: bool = True
+    channels: dict[str, Channel] = field(
+        default_factory=lambda: {
+            "telegram": Channel("telegram", "https://t.me/example_bot"),
+            "whatsapp": Channel("whatsapp", "https://wa.me/905321234567"),
+            "line": Channel("line", "https://line.me/ti/{ref}?lang=tr"),
+        }
+    )
 
 
 @dataclass
@@ -99,11 +126,12 @@ def gateway(services: StandInServices) -> StandInGateway:
 
 
 @pytest.fixture
-def app(services: StandInServices) -> Flask:
+def app(services: StandInServices) -> Iterator[Flask]:
     app = Flask("crmgate")
     app.extensions["crmgate"] = services
     web.init_app(app)
-    return app
+    yield app
+    app.extensions["crmgate.clicks"].stop()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ def break_worker(services: Any) -> None:
 @pytest.mark.parametrize(
     ("fault", "failing", "remedy"),
     [
-        (break_redis, {"redis", "worker"}, "REDIS_URL"),
+        (break_redis, {"redis", "worker", "clicks"}, "REDIS_URL"),
         (break_provider, {"provider"}, "CRM_PROVIDER"),
         (break_worker, {"worker"}, "huey_consumer crmgate.worker.huey"),
     ],
@@ -59,7 +59,8 @@ def test_a_crm_that_takes_nothing_is_told_and_submissions_are_still_welcome(
 def test_ready(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["ready"]) == (200, True)
-    assert [check["name"] for check in answer.json["checks"]] == ["redis", "provider", "worker", "redis_eviction"]
+    names = [check["name"] for check in answer.json["checks"]]
+    assert names == ["redis", "provider", "worker", "clicks", "redis_eviction"]
     assert "sandbox" not in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -72,6 +73,17 @@ def test_random_forms(client: FlaskClient, seed: int) -> None:
         pairs = [(rng.choice(NAMES), str(random_value(rng))) for _ in range(rng.randrange(12))]
         form = "&".join(f"{encode(name)}={encode(value)}" for name, value in pairs)
         check(client.post(URL, data=form, content_type="application/x-www-form-urlencoded"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_random_links(client: FlaskClient, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(100):
+        pairs = [(rng.choice(NAMES), str(random_value(rng))) for _ in range(rng.randrange(12))]
+        query = "&".join(f"{encode(name)}={encode(value)}" for name, value in pairs)
+        answer = client.get(f"/go/telegram?{query}")
+        assert answer.status_code == 302, answer.text
+        assert re.fullmatch(r"https://t\.me/example_bot(\?start=[A-Za-z0-9_-]{1,64})?", answer.headers["Location"])
 
 
 def encode(text: str) -> str:

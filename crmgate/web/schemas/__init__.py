@@ -1,7 +1,25 @@
-"""What a submission may look like, and how it becomes a `Lead`."""
+"""What a submission may look like, and how it becomes a `Lead` or an `Activity`."""
 
 from crmgate.web.schemas.application import ApplicationSchema
 from crmgate.web.schemas.canonical import FieldWarning
-from crmgate.web.schemas.parse import Parsed, parse_application
+from crmgate.web.schemas.parse import (
+    NO_REFERRAL,
+    REFERRAL_CODE,
+    TOKEN,
+    Parsed,
+    ParsedEvent,
+    parse_application,
+    parse_event,
+)
 
-__all__ = ["ApplicationSchema", "FieldWarning", "Parsed", "parse_application"]
+__all__ = [
+    "NO_REFERRAL",
+    "REFERRAL_CODE",
+    "TOKEN",
+    "ApplicationSchema",
+    "FieldWarning",
+    "Parsed",
+    "ParsedEvent",
+    "parse_application",
+    "parse_event",
+]

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
 from crmgate.web.codes import FieldCode, WarningCode
 from crmgate.web.problems import FieldError
 from crmgate.web.schemas.application import ApplicationSchema
+from crmgate.web.schemas.event import MessengerEventSchema
 from crmgate.web.text import as_text, clean, is_blank, tidy
 
 ALIASES: Mapping[str, str] = {
@@ -42,10 +44,22 @@ class FieldWarning:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What the fields of one kind of body may be called: the path of each name in snake_case, and the groups."""
+
+    targets: Mapping[str, str]
+    groups: Mapping[str, bool]
+    """Whether a body without the group is at fault."""
+    rest: str = "custom"
+    """Where its sender finds again what has no place."""
+
+
 @dataclass
 class Canonical:
     """A body by canonical names: `fields` by dotted path, and whatever has no place there in `custom`."""
 
+    words: Vocabulary
     fields: dict[str, Any] = field(default_factory=dict)
     custom: dict[str, str] = field(default_factory=dict)
     warnings: list[FieldWarning] = field(default_factory=list)
@@ -65,8 +79,9 @@ class Canonical:
         self.warnings.append(FieldWarning(clean(name), code, message))
 
     def nested(self) -> dict[str, Any]:
-        """The input of `ApplicationSchema`."""
-        result: dict[str, Any] = {"personal_info": {}, "custom": self.custom}
+        """The input of the schema."""
+        result: dict[str, Any] = {name: {} for name, required in self.words.groups.items() if required}
+        result["custom"] = self.custom
         for path, value in self.fields.items():
             group, _, leaf = path.rpartition(".")
             (result.setdefault(group, {}) if group else result)[leaf] = value
@@ -81,9 +96,12 @@ class _Entry(NamedTuple):
     nested: bool
 
 
-def canonicalise(raw: Mapping[str, Any]) -> Canonical:
-    """Sort the fields of `raw` by canonical name, nested forms first: they win over flat ones."""
-    result = Canonical()
+def canonicalise(raw: Mapping[str, Any], words: Vocabulary | None = None) -> Canonical:
+    """Sort the fields of `raw` by canonical name, nested forms first: they win over flat ones.
+
+    `words` are those of an application by default.
+    """
+    result = Canonical(words or APPLICATION)
     for entry in sorted(_entries(_join_lists(raw), result), key=lambda entry: not entry.nested):
         _place(result, entry._replace(value=tidy(entry.value)))
     return result
@@ -92,15 +110,18 @@ def canonicalise(raw: Mapping[str, Any]) -> Canonical:
 def _place(result: Canonical, entry: _Entry) -> None:
     if is_blank(entry.value):
         return
+    rest = result.words.rest
+    own_name = entry.name.removeprefix(f"{rest}.")
     if entry.target is None:
-        result.keep(entry.name, entry.value)
-        result.warn(entry.name, WarningCode.UNKNOWN_FIELD, "This field is not known; it was kept in `custom`.")
+        result.keep(own_name, entry.value)
+        message = f"This field is not known; it was kept in `{rest}`."
+        result.warn(entry.name, WarningCode.UNKNOWN_FIELD, message)
     elif result.fields.setdefault(entry.target, entry.value) != entry.value:
-        result.keep(entry.name, entry.value)
+        result.keep(own_name, entry.value)
         result.warn(
             entry.name,
             WarningCode.CONFLICTING_VALUES,
-            f"`{entry.target}` was sent twice with different values; this one was kept in `custom`.",
+            f"`{entry.target}` was sent twice with different values; this one was kept in `{rest}`.",
         )
 
 
@@ -118,36 +139,29 @@ def _join_lists(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entries(raw: Mapping[str, Any], result: Canonical) -> Iterator[_Entry]:
+    words = result.words
     for name, value in raw.items():
         dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
         path = snake(dotted)
         if name.startswith("_"):
             continue  # a control key such as `_next`
         if path == "custom":
-            _keep_all(value, result)
+            for member, inner in _object(value, "custom", result):
+                result.keep(member, inner)
         elif path.startswith("custom."):
             result.keep(dotted.partition(".")[2], value)
-        elif path in _GROUPS and (isinstance(value, Mapping) or path not in _TARGETS):
-            yield from _members(name, path, value, result)
+        elif path in words.groups and (isinstance(value, Mapping) or path not in words.targets):
+            for member, inner in _object(value, path, result, required=words.groups[path]):
+                yield _Entry(f"{name}.{member}", inner, words.targets.get(f"{path}.{snake(member)}"), True)
         else:
-            yield _Entry(name, value, _TARGETS.get(path), "." in path)
+            yield _Entry(name, value, words.targets.get(path), "." in path)
 
 
-def _members(name: str, group: str, value: Any, result: Canonical) -> Iterator[_Entry]:
-    for member, inner in _object(value, group, result):
-        yield _Entry(f"{name}.{member}", inner, _TARGETS.get(f"{group}.{snake(member)}"), True)
-
-
-def _keep_all(value: Any, result: Canonical) -> None:
-    for name, inner in _object(value, "custom", result):
-        result.keep(name, inner)
-
-
-def _object(value: Any, name: str, result: Canonical) -> Iterable[tuple[str, Any]]:
+def _object(value: Any, name: str, result: Canonical, *, required: bool = False) -> Iterable[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return value.items()
     # PHP encodes an empty object as []: that is an absent group, except where the group is required.
-    if not is_blank(tidy(value)) or (isinstance(value, list) and name == "personal_info"):
+    if not is_blank(tidy(value)) or (isinstance(value, list) and required):
         result.errors.append(FieldError(name, FieldCode.INVALID_TYPE, "Expected an object."))
     return ()
 
@@ -157,26 +171,21 @@ def snake(name: str) -> str:
     return _CAMEL.sub("_", clean(name)).replace("-", "_").lower()
 
 
-def _targets() -> dict[str, str]:
-    """Every name in snake_case that leads to a field, with the field's dotted path."""
-    targets: dict[str, str] = {}
-    for name, declared in ApplicationSchema().fields.items():
+def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str) -> Vocabulary:
+    """Every name that leads to a field of `schema`: dotted, flat, or an alias."""
+    targets, groups = dict[str, str](), dict[str, bool]()
+    for name, declared in schema().fields.items():
         if not isinstance(declared, marshmallow_fields.Nested):
             targets[name] = name
             continue
+        groups[name] = declared.required
         # `source` and `text` mean something else alone: these two groups' flat names carry the group's.
         prefix = f"{name}_" if name in ("utm", "consent") else ""
         for leaf in declared.schema.fields:
             targets |= dict.fromkeys((f"{name}.{leaf}", f"{name}.{prefix}{leaf}", f"{prefix}{leaf}"), f"{name}.{leaf}")
-    return targets | _alias_targets()
+    in_group = {f"{path.rpartition('.')[0]}.{alias}": path for alias, path in aliases.items() if "." in path}
+    return Vocabulary(targets | dict(aliases) | in_group, groups, rest)
 
 
-def _alias_targets() -> dict[str, str]:
-    in_group = {f"{path.rpartition('.')[0]}.{alias}": path for alias, path in ALIASES.items() if "." in path}
-    return {**ALIASES, **in_group}
-
-
-_GROUPS = frozenset(
-    name for name, declared in ApplicationSchema().fields.items() if isinstance(declared, marshmallow_fields.Nested)
-)
-_TARGETS: Mapping[str, str] = _targets()
+APPLICATION = _vocabulary(ApplicationSchema, ALIASES, "custom")
+MESSENGER_EVENT = _vocabulary(MessengerEventSchema, {"ref": "referral_code", "session_id": "session"}, "metadata")

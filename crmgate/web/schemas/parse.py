@@ -1,28 +1,30 @@
-"""From a raw body to a `Lead`: canonical names, validation, and a place for everything that was typed."""
+"""From a raw body to a `Lead` or an `Activity`: canonical names, validation, and a place for all that was typed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 
-from crmgate.model import Lead, Utm
+from crmgate.model import Activity, Lead, Utm
 from crmgate.web.codes import WarningCode
-from crmgate.web.problems import InvalidBody
+from crmgate.web.problems import FieldError, InvalidBody
 from crmgate.web.schemas.application import ApplicationSchema
-from crmgate.web.schemas.canonical import Canonical, FieldWarning, canonicalise
+from crmgate.web.schemas.canonical import MESSENGER_EVENT, Canonical, FieldWarning, canonicalise
 from crmgate.web.schemas.coded import flatten
+from crmgate.web.schemas.event import KnownChannels, MessengerEventSchema
 from crmgate.web.schemas.fields import PhoneRegion
 from crmgate.web.schemas.phones import says_more
 
 UTM_LIMIT = 255
-_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_CODES = {"referral_code": _CODE, "source": _TOKEN, "session": _TOKEN}
-_SCHEMA = ApplicationSchema()
+REFERRAL_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+NO_REFERRAL = "DIRECT"
+_CODES = {"referral_code": REFERRAL_CODE, "source": TOKEN, "session": TOKEN}
+_APPLICATION, _EVENT = ApplicationSchema(), MessengerEventSchema()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +35,57 @@ class Parsed:
     warnings: tuple[FieldWarning, ...] = ()
 
 
-def parse_application(raw: Mapping[str, Any], *, default_region: str) -> Parsed:
+@dataclass(frozen=True, slots=True)
+class ParsedEvent:
+    """An accepted click, and what its sender should know about it."""
+
+    activity: Activity
+    warnings: tuple[FieldWarning, ...] = ()
+
+
+def parse_application(
+    raw: Mapping[str, Any], *, default_region: str, remembered: Mapping[str, str] | None = None
+) -> Parsed:
     """The lead in `raw`; raises `InvalidBody` with every error at once.
 
-    `default_region` is the ISO 3166 country of phone numbers without a country code.
+    `default_region` is the ISO 3166 country of phone numbers without a country code; `remembered` holds the session and
+    the referral code of the visitor's cookies, for a body that says none.
     """
     canonical = canonicalise(raw)
-    data = _load(canonical, default_region)
-    _check_codes(canonical, data)
+    with PhoneRegion(default_region):
+        data = _load(canonical, _APPLICATION)
+    data = _checked(canonical, data, remembered or {})
     _check_phone(canonical, data)
-    utm = Utm(**dict(_short_utm(canonical, data.pop("utm", {}))))
     # `custom` last: the checks above have added to it.
-    lead = Lead(**{**data, "utm": utm, "custom": canonical.custom})
+    lead = Lead(**{**data, "custom": canonical.custom})
     return Parsed(lead, tuple(canonical.warnings))
 
 
-def _load(canonical: Canonical, default_region: str) -> dict[str, Any]:
-    errors = list(canonical.errors)
+def parse_event(
+    raw: Mapping[str, Any], *, channels: Set[str], occurred_at: str, remembered: Mapping[str, str] | None = None
+) -> ParsedEvent:
+    """The click in `raw`, on one of `channels`; raises `InvalidBody` with every error at once.
+
+    When it happened (RFC 3339 UTC) is not the sender's to say. Fields that are not known stand in the metadata.
+    """
+    canonical = canonicalise(raw, MESSENGER_EVENT)
+    if remembered and "referral_code" in remembered:
+        canonical.fields.setdefault("referral_code", NO_REFERRAL)  # it is required, and the cookie says it
+    with KnownChannels(channels):
+        data = _load(canonical, _EVENT)
+    data = _checked(canonical, data, remembered or {})
+    data.pop("custom", None)
+    for name, value in data.pop("metadata", {}).items():
+        more = canonical.custom.get(name)
+        canonical.custom[name] = f"{value}\n{more}" if more else value
+    return ParsedEvent(Activity(**data, occurred_at=occurred_at, metadata=canonical.custom), tuple(canonical.warnings))
+
+
+def _load(canonical: Canonical, schema: Schema) -> dict[str, Any]:
+    errors: list[FieldError] = list(canonical.errors)
     data: dict[str, Any] = {}
     try:
-        with PhoneRegion(default_region):
-            data = dict(_SCHEMA.load(canonical.nested()))
+        data = dict(schema.load(canonical.nested()))
     except ValidationError as error:
         errors += flatten(error.messages_dict)
     if errors:
@@ -64,12 +96,20 @@ def _load(canonical: Canonical, default_region: str) -> dict[str, Any]:
 # What the page fills in, not the visitor, must not cost the lead: the visitor could not correct it.
 
 
+def _checked(canonical: Canonical, data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
+    _check_codes(canonical, data)
+    data["utm"] = Utm(**dict(_short_utm(canonical, data.get("utm", {}))))
+    if data.get("referral_code") == NO_REFERRAL:
+        del data["referral_code"]
+    return dict(remembered) | data
+
+
 def _check_codes(canonical: Canonical, data: dict[str, Any]) -> None:
     for name, pattern in _CODES.items():
         if name in data and not pattern.fullmatch(data[name]):
             canonical.keep(name, data.pop(name))
             expected = f"Expected 1 to 64 of the characters {pattern.pattern.removesuffix('{1,64}')}"
-            canonical.warn(name, WarningCode.UNUSABLE_VALUE, f"{expected}; it was kept in `custom`.")
+            canonical.warn(name, WarningCode.UNUSABLE_VALUE, f"{expected}; {_kept(canonical)}")
 
 
 def _short_utm(canonical: Canonical, utm: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -78,7 +118,7 @@ def _short_utm(canonical: Canonical, utm: Mapping[str, str]) -> Iterator[tuple[s
             yield name, value
             continue
         canonical.keep(f"utm.{name}", value)
-        message = f"Expected at most {UTM_LIMIT} characters; it was kept in `custom`."
+        message = f"Expected at most {UTM_LIMIT} characters; {_kept(canonical)}"
         canonical.warn(f"utm.{name}", WarningCode.UNUSABLE_VALUE, message)
 
 
@@ -88,3 +128,7 @@ def _check_phone(canonical: Canonical, data: Mapping[str, Any]) -> None:
         canonical.keep("phone", typed)
         message = "Only one number could be read; the whole text was kept in `custom`."
         canonical.warn("personal_info.phone", WarningCode.PARTLY_READ, message)
+
+
+def _kept(canonical: Canonical) -> str:
+    return f"it was kept in `{canonical.words.rest}`."

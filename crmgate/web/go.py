@@ -1,0 +1,62 @@
+"""`GET /go/<channel>`: a messenger link. The visitor is sent on at once; recording the click waits for nobody."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from functools import partial
+
+from flask import Blueprint, redirect, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crmgate.channels import canonical_name
+from crmgate.model import Activity, rfc3339
+from crmgate.web import cookies
+from crmgate.web.codes import ProblemCode
+from crmgate.web.problems import InvalidBody, Problem
+from crmgate.web.robots import is_robot
+from crmgate.web.schemas import NO_REFERRAL, parse_event
+from crmgate.web.schemas.canonical import MESSENGER_EVENT, snake
+from crmgate.web.services import clicks, services
+
+blueprint = Blueprint("go", __name__, url_prefix="/go")
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Referrer-Policy": "no-referrer",  # the messenger need not know which page it was
+}
+_CODES = ("referral_code", "session")
+
+
+@blueprint.get("/<channel>")
+def leave(channel: str) -> BaseResponse:
+    """Send the visitor to the channel's address, and nowhere else whatever the query says."""
+    target = services().settings.channels.get(canonical_name(channel))
+    if target is None:
+        raise Problem(ProblemCode.NOT_FOUND, "There is no such channel.")
+    click = _read(target.name)
+    known = {"session": click.session, "referral_code": click.referral_code}
+    if click.referral_code == NO_REFERRAL:
+        del known["referral_code"]
+    response = redirect(target.link(known.get("referral_code", "")))
+    response.headers.update(_HEADERS)
+    if not is_robot(request):
+        cookies.remember(response, known)
+        clicks().offer(click)
+    return response
+
+
+def _read(channel: str) -> Activity:
+    """The click as the query and the cookies tell it; codes that cannot be used, and a query too large, are dropped."""
+    remembered = {"session": secrets.token_urlsafe(16), "referral_code": NO_REFERRAL} | cookies.remembered()
+    parse = partial(parse_event, channels={channel}, occurred_at=rfc3339(time.time()), remembered=remembered)
+    query = request.args.to_dict()
+    try:
+        event = parse(query | {"channel": channel})
+    except InvalidBody:
+        codes = {name: text for name, text in query.items() if MESSENGER_EVENT.targets.get(snake(name)) in _CODES}
+        event = parse({name: text for name, text in codes.items() if len(text) <= 64} | {"channel": channel})
+    metadata = {name: text for name, text in event.activity.metadata.items() if name not in _CODES}
+    return replace(event.activity, metadata=metadata)

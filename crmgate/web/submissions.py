@@ -1,0 +1,124 @@
+"""What every submission has in common, an application or a click: reading it, handing it over, answering."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from flask import Response, jsonify, redirect, request, url_for
+from werkzeug.http import parse_list_header
+from werkzeug.wrappers import Response as BaseResponse
+
+from crmgate.errors import KeyReused, StillRunning
+from crmgate.model import Kind, Operation, State
+from crmgate.web.body import read_body
+from crmgate.web.codes import ProblemCode
+from crmgate.web.next_url import next_url
+from crmgate.web.pages import FORM_TYPES, page, wants_page
+from crmgate.web.problems import InvalidBody, Problem
+from crmgate.web.receipts import receipt
+from crmgate.web.schemas import FieldWarning
+from crmgate.web.services import services
+
+DOUBLE_CLICK = 60.0
+"""Seconds in which the same content from the same session, sent without a key, is the same submission."""
+MAX_KEY = 255
+KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is handed over, and what its sender should know. `thanks` is the page for a browser.
+
+    `content` makes two submissions the same, where the payload holds more than the sender said.
+    """
+
+    kind: Kind
+    payload: dict[str, Any]
+    warnings: Sequence[FieldWarning]
+    thanks: str
+    content: Any = None
+
+
+def read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, str | None]:
+    """The parsed body and where its form wants to lead the visitor. Raises `Problem`; every error is told at once."""
+    raw = read_body()
+    allowed = services().settings.allowed_origins
+    goal, errors = next_url(raw, allowed) if request.mimetype in FORM_TYPES else (None, [])
+    try:
+        parsed = parse(raw)
+    except InvalidBody as invalid:
+        raise InvalidBody([*invalid.errors, *errors]) from None
+    if errors:
+        raise InvalidBody(errors)
+    return parsed, goal
+
+
+def deliver(submission: Submission, goal: str | None) -> BaseResponse:
+    """Accept it: 201 when the CRM has it, 202 while it waits; a form with `_next` gets 303."""
+    asynchronous = _prefers_async()
+    inline = not asynchronous and services().settings.delivery != "queued"
+    operation = _submit(submission, inline)
+    response = redirect(goal, 303) if goal else _answer(operation, submission)
+    if asynchronous:
+        response.headers["Preference-Applied"] = "respond-async"
+    return response
+
+
+def _submit(submission: Submission, inline: bool) -> Operation:
+    """Hand it over; the same `Idempotency-Key`, or a double click without one, gets the same operation."""
+    try:
+        return services().gateway.submit(
+            submission.kind, submission.payload, inline=inline, key=_idempotency_key(), repeats=DOUBLE_CLICK,
+            content=submission.content,
+        )  # fmt: skip
+    except KeyReused:
+        detail = "Nothing was stored. A key belongs to one submission: make a new one for another."
+        raise Problem(ProblemCode.IDEMPOTENCY_KEY_REUSED, detail) from None
+    except StillRunning:
+        detail = "Send it again in a moment to get its answer."
+        raise Problem(ProblemCode.STILL_RUNNING, detail, headers={"Retry-After": "1"}) from None
+
+
+def _idempotency_key() -> str:
+    """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
+    key = request.headers.get("Idempotency-Key", "").strip()
+    if key and not KEY.fullmatch(key):
+        detail = f"It takes 1 to {MAX_KEY} printable ASCII characters, such as a UUID."
+        raise Problem(ProblemCode.INVALID_IDEMPOTENCY_KEY, detail)
+    return key
+
+
+def _prefers_async() -> bool:
+    """Whether the caller asks not to wait for the CRM: `Prefer: respond-async` (RFC 7240, 4.1)."""
+    preferences = parse_list_header(",".join(request.headers.getlist("Prefer")))
+    return any(item.partition(";")[0].strip().lower() == "respond-async" for item in preferences)
+
+
+def _answer(operation: Operation, submission: Submission) -> Response:
+    delivered = operation.state == State.DELIVERED
+    response = (
+        _thanks(operation, submission) if wants_page() else jsonify(_receipt(operation, delivered, submission.warnings))
+    )
+    response.status_code = 201 if delivered else 202
+    response.headers["Location"] = url_for("operations.show", operation_id=operation.id)
+    return response
+
+
+def _receipt(operation: Operation, delivered: bool, warnings: Sequence[FieldWarning]) -> dict[str, object]:
+    # To its sender a submission that a person has to look at is simply not there yet.
+    body: dict[str, object] = {**receipt(operation), "status": "delivered" if delivered else "waiting"}
+    return body | told(warnings)
+
+
+def told(warnings: Sequence[FieldWarning]) -> dict[str, object]:
+    """The warnings as a part of an answer; nothing where there are none."""
+    return {"warnings": [asdict(warning) for warning in warnings]} if warnings else {}
+
+
+def _thanks(operation: Operation, submission: Submission) -> Response:
+    return page("Thank you", [submission.thanks, f"Your tracking code is {operation.tracking_code}."])
