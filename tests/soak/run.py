@@ -13,8 +13,9 @@ from pathlib import Path
 from threading import Thread
 
 from crmgate.breaker import Recipient
-from crmgate.ledger import Ledger, connect
+from crmgate.ledger import Ledger
 from crmgate.model import Kind, Operation, new_id
+from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess, huey_worker, wait_until
 
