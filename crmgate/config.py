@@ -23,6 +23,7 @@ from redis.connection import parse_url
 
 from crmgate.errors import ConfigError
 from crmgate.provider import LOCAL_HOSTS, setting_problems
+from crmgate.tokens import Token, configured
 
 
 class Words(fields.Field[tuple[str, ...]]):
@@ -71,6 +72,23 @@ class Region(fields.String):
         if region not in phonenumbers.SUPPORTED_REGIONS:
             raise marshmallow.ValidationError("Not a region with telephone numbers.")
         return region
+
+
+class ApiTokens(Words):
+    """Comma-separated entries `name:scope:sha256`. Messages tell an entry by its place: it may hold a secret."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        tokens, problems = [], []
+        for number, entry in enumerate(super()._deserialize(value, *args, **options), 1):
+            try:
+                tokens.append(configured(entry))
+            except ValueError as error:
+                problems.append(f"Entry {number}: {error}")
+        if len({token.name for token in tokens}) < len(tokens):
+            problems.append("A name stands twice.")
+        if problems:
+            raise marshmallow.ValidationError(problems)
+        return tuple(tokens)
 
 
 def _redis_address(value: str) -> None:
@@ -156,6 +174,10 @@ class CoreSettings(marshmallow.Schema):
         Origins, (), "origins such as https://www.example.com, separated by commas",
         "The sites whose forms may redirect back",
     )  # fmt: skip
+    API_TOKENS = _setting(
+        ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
+        "API tokens that work while Redis is away, too, as hashes", metadata=_SECRET,
+    )  # fmt: skip
     REDIS_URL = _setting(
         fields.String, "", "redis://[:password@]host:port/db, rediss:// or unix://",
         "The Redis that keeps the submissions", validate=_redis_address, metadata=_SECRET,
@@ -198,6 +220,7 @@ class Settings:
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
     allowed_origins: tuple[str, ...]
+    api_tokens: tuple[Token, ...] = field(repr=False)
     redis_url: str = field(repr=False)
     redis_timeout: float
     log_level: str
@@ -231,6 +254,7 @@ class Settings:
             plugins_allowed=values["PLUGINS_ALLOWED"],
             default_phone_region=values["DEFAULT_PHONE_REGION"],
             allowed_origins=values["ALLOWED_ORIGINS"],
+            api_tokens=values["API_TOKENS"],
             redis_url=values["REDIS_URL"] or _redis_url(values),
             redis_timeout=values["REDIS_TIMEOUT"],
             log_level=values["LOG_LEVEL"],

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from crmgate.audit import Audit
 from crmgate.config import Settings, environment
+from crmgate.connection import ConnectionTest
 from crmgate.crm import Crm, notify
 from crmgate.errors import ConfigError
 from crmgate.gateway import Gateway, Plan
 from crmgate.ledger import Ledger, connect
 from crmgate.plugins import Plugins, discover
+from crmgate.tokens import Tokens
 from crmgate.wakeups import wake_message
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
@@ -26,6 +29,9 @@ class Services:
     crm: Crm
     ledger: Ledger
     gateway: Gateway
+    audit: Audit
+    tokens: Tokens
+    connection: ConnectionTest
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -80,11 +86,14 @@ def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     crm = _start_plugins(plugins, settings)
-    ledger = Ledger(connect(settings.redis_url, settings.redis_timeout), wake_message)
+    client = connect(settings.redis_url, settings.redis_timeout)
+    ledger, audit = Ledger(client, wake_message), Audit(client)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
     gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
-    return Services(settings, plugins, crm, ledger, gateway)
+    tokens = Tokens(client, settings.api_tokens, audit)
+    connection = ConnectionTest(client, crm, settings.timeout)
+    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection)
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from crmgate.web import applications, health, operations, problems, request_id
+from crmgate.web import applications, crm, health, operations, problems, request_id
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
 
 
@@ -13,5 +13,5 @@ def init_app(app: Flask) -> None:
     app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BYTES, MAX_FORM_PARTS=MAX_FORM_PARTS)
     request_id.init_app(app)
     problems.init_app(app)
-    for room in (applications, operations, health):
+    for room in (applications, operations, crm, health):
         app.register_blueprint(room.blueprint)

@@ -21,8 +21,8 @@ from crmgate.web.request_id import request_id
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 10
 """Seconds to wait when Redis does not answer."""
-# 400 and 422 stand for more than one thing: those are raised as a `Problem` that says which.
-_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 409, 422)}
+# These stand for more than one thing, or for something special: they are raised as a `Problem` that says which.
+_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 401, 403, 409, 422)}
 
 log = logging.getLogger(__name__)
 
