@@ -22,6 +22,7 @@ from marshmallow import fields, validate
 from redis.connection import parse_url
 
 from crmgate.errors import ConfigError
+from crmgate.logs import FORMATS
 from crmgate.provider import LOCAL_HOSTS, setting_problems
 from crmgate.tokens import Token, configured
 
@@ -198,6 +199,10 @@ class CoreSettings(marshmallow.Schema):
         fields.String, "INFO", "DEBUG, INFO, WARNING or ERROR", "How much is logged",
         validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]),
     )  # fmt: skip
+    LOG_FORMAT = _setting(
+        fields.String, "json", "json or console", "How a line of the log looks: for machines, or for people",
+        validate=validate.OneOf(FORMATS),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -224,6 +229,7 @@ class Settings:
     redis_url: str = field(repr=False)
     redis_timeout: float
     log_level: str
+    log_format: str
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @classmethod
@@ -258,6 +264,7 @@ class Settings:
             redis_url=values["REDIS_URL"] or _redis_url(values),
             redis_timeout=values["REDIS_TIMEOUT"],
             log_level=values["LOG_LEVEL"],
+            log_format=values["LOG_FORMAT"],
             environ=source,
         )
 

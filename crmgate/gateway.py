@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from crmgate import logs
 from crmgate.breaker import Rate, Recipient
 from crmgate.errors import (
     KeyReused,
@@ -114,6 +115,7 @@ class Gateway:
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
+        logs.bind(operation=operation.id)
         lease, until = (
             (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
         )
@@ -217,6 +219,7 @@ class Gateway:
 
     def _again(self, accepted: Accepted, operation: Operation, *, strict: bool) -> Operation:
         """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
+        logs.bind(operation=accepted.id)
         if accepted.what == "conflict":
             raise KeyReused
         if accepted.what == "running" and strict:

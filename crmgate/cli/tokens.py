@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from crmgate import services
+from crmgate import logs, services
 from crmgate.audit import command_line
 from crmgate.cli.output import as_json, configuration, print_json, print_table
 from crmgate.errors import LedgerUnavailable
@@ -106,6 +106,8 @@ def revoke(token_id: str, as_json: bool) -> None:
 def _ready() -> Iterator[Tokens]:
     with configuration():
         parts = services.start()
+    # the audit log of a command goes where its other messages go
+    logs.configure(parts.settings.log_level, "console" if sys.stderr.isatty() else parts.settings.log_format)
     try:
         yield parts.tokens
     except LedgerUnavailable as error:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
@@ -13,6 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from crmgate import logs
 from crmgate.errors import LedgerUnavailable, NotAccepted
 from crmgate.web.codes import FieldCode, ProblemCode
 from crmgate.web.pages import page, wants_page
@@ -132,16 +132,6 @@ def _http_exception(error: HTTPException) -> BaseResponse:
 def _unexpected(error: Exception) -> Response:
     log.error(
         "unexpected error in %s %s (request %s)\n%s",
-        request.method, request.endpoint, request_id(), "".join(_without_messages(error)),
+        request.method, request.endpoint, request_id(), logs.stack(error),
     )  # fmt: skip
     return _problem(Problem(ProblemCode.INTERNAL_ERROR, "The fault is ours and has been recorded."))
-
-
-def _without_messages(error: BaseException) -> Iterator[str]:
-    """The stacks of `error` and of what caused it. Messages are left out: they may hold personal data."""
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        yield from _without_messages(cause)
-        yield "which led to:\n"
-    yield from traceback.format_tb(error.__traceback__)
-    yield f"{type(error).__module__}.{type(error).__qualname__}\n"
