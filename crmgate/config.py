@@ -179,6 +179,9 @@ class CoreSettings(marshmallow.Schema):
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
         "API tokens that work while Redis is away, too, as hashes", metadata=_SECRET,
     )  # fmt: skip
+    METRICS_PUBLIC = _setting(
+        fields.String, "off", "on or off", "Whether `/metrics` needs no token", validate=validate.OneOf(["on", "off"]),
+    )  # fmt: skip
     REDIS_URL = _setting(
         fields.String, "", "redis://[:password@]host:port/db, rediss:// or unix://",
         "The Redis that keeps the submissions", validate=_redis_address, metadata=_SECRET,
@@ -226,6 +229,7 @@ class Settings:
     default_phone_region: str
     allowed_origins: tuple[str, ...]
     api_tokens: tuple[Token, ...] = field(repr=False)
+    metrics_public: bool
     redis_url: str = field(repr=False)
     redis_timeout: float
     log_level: str
@@ -261,6 +265,7 @@ class Settings:
             default_phone_region=values["DEFAULT_PHONE_REGION"],
             allowed_origins=values["ALLOWED_ORIGINS"],
             api_tokens=values["API_TOKENS"],
+            metrics_public=values["METRICS_PUBLIC"] == "on",
             redis_url=values["REDIS_URL"] or _redis_url(values),
             redis_timeout=values["REDIS_TIMEOUT"],
             log_level=values["LOG_LEVEL"],

@@ -11,6 +11,7 @@ from crmgate.config import Settings, environment
 from crmgate.connection import ConnectionTest
 from crmgate.crm import Crm, notify
 from crmgate.errors import ConfigError
+from crmgate.figures import Figures
 from crmgate.gateway import Gateway, Plan
 from crmgate.ledger import Ledger, connect
 from crmgate.plugins import Plugins, discover
@@ -32,6 +33,7 @@ class Services:
     audit: Audit
     tokens: Tokens
     connection: ConnectionTest
+    figures: Figures
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -87,13 +89,13 @@ def build(settings: Settings) -> Services:
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     crm = _start_plugins(plugins, settings)
     client = connect(settings.redis_url, settings.redis_timeout)
-    ledger, audit = Ledger(client, wake_message), Audit(client)
+    ledger, audit, figures = Ledger(client, wake_message), Audit(client), Figures(client)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
-    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
+    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager), count=figures.add)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection)
+    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures)
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

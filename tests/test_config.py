@@ -42,6 +42,7 @@ WRONG = {
     "REDIS_PORT": ["0", "65536", "x", "6379.5", "-1"],
     "REDIS_TIMEOUT": ["0", "31", "x"],
     "LOG_LEVEL": ["info", "TRACE", "10"],
+    "METRICS_PUBLIC": ["true", "ON"],
     "LOG_FORMAT": ["JSON", "text"],
 }  # fmt: skip
 
@@ -131,7 +132,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         delivery="inline",
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
-        default_phone_region="TR", allowed_origins=(), api_tokens=(), redis_url="redis://127.0.0.1:6379/0",
+        default_phone_region="TR", allowed_origins=(), api_tokens=(), metrics_public=False, redis_url="redis://127.0.0.1:6379/0",
         redis_timeout=1.0, log_level="INFO", log_format="json", environ=ENVIRON,
     )  # fmt: skip
 

@@ -45,6 +45,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
     environ["PORT"] = environ.get("PORT") or "8000"
     environ["CRM_PROVIDER"] = environ.get("CRM_PROVIDER") or "sandbox"
     environ["LOG_FORMAT"] = environ.get("LOG_FORMAT") or "console"
+    environ["PROMETHEUS_MULTIPROC_DIR"] = environ.get("PROMETHEUS_MULTIPROC_DIR") or str(home / "metrics")
     if environ["CRM_PROVIDER"] == "sandbox" and not environ.get("SANDBOX_URL"):
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [

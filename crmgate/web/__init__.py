@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from crmgate.web import applications, crm, health, operations, problems, request_id, request_log
+from crmgate.web import applications, crm, health, metrics, operations, problems, request_id, request_log
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
 
 
@@ -14,5 +14,5 @@ def init_app(app: Flask) -> None:
     request_log.init_app(app)
     request_id.init_app(app)
     problems.init_app(app)
-    for room in (applications, operations, crm, health):
+    for room in (applications, operations, crm, health, metrics):
         app.register_blueprint(room.blueprint)

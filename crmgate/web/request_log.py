@@ -1,4 +1,4 @@
-"""One line a request: method, route, status, duration. Neither its path nor its query, nor who sent it.
+"""One line and one count a request: method, route, status, duration. Neither its path nor its query, nor who sent it.
 
 The path of an operation holds its id, which is all it takes to see its status, and whatever a visitor typed may stand
 in a path that does not exist, or in a query. An address is personal data.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from flask import Flask, Response, g, request
 
 from crmgate import logs
+from crmgate.web import metrics
 from crmgate.web.request_id import request_id
 
-QUIET = {"health.alive", "health.ready"}
+QUIET = {"health.alive", "health.ready", "metrics.metrics"}
 """Endpoints that machines ask every few seconds: told with LOG_LEVEL=DEBUG only."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
-    """Log every request of `app`; to be called before anything else looks at requests."""
+    """Log and count every request of `app`; to be called before anything else looks at requests."""
     app.before_request(_begin)
     app.after_request(_end)
 
@@ -44,7 +46,8 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.begun
-    told = {"method": method(), "route": route(), "status": response.status_code}
+    told: dict[str, Any] = {"method": method(), "route": route(), "status": response.status_code}
+    metrics.count(told["method"], told["route"], response.status_code, seconds)
     level = logging.DEBUG if request.endpoint in QUIET else logging.INFO
     log.log(level, "%(method)s %(route)s %(status)s", told, extra=told | {"duration_ms": round(seconds * 1000, 1)})
     return response
