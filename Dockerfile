@@ -8,7 +8,7 @@ FROM python:3.12-slim
 RUN useradd --system --no-create-home crmgate
 COPY --from=build /opt/crmgate /opt/crmgate
 WORKDIR /app
-COPY wsgi.py ./
+COPY wsgi.py gunicorn.conf.py ./
 COPY plugins plugins
 ENV PATH=/opt/crmgate/bin:$PATH PYTHONUNBUFFERED=1
 USER crmgate

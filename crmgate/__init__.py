@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
             raise
         sys.stderr.write("crmgate cannot start:\n" + "".join(f"- {problem}\n" for problem in error.problems))
         sys.exit(GUNICORN_APP_LOAD_ERROR)
-    logs.configure(built.settings.log_level)
+    logs.configure(built.settings.log_level, built.settings.log_format)
     report(built.ledger.health())
     app = Flask("crmgate")
     app.extensions["crmgate"] = built

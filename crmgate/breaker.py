@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+CAUSES = ("outage", "refused", "trial")
 THRESHOLD = 5
 """Failures in a row after which nothing is sent."""
 PROBE_SECONDS = 15.0

@@ -23,8 +23,10 @@ from redis.connection import parse_url
 
 from crmgate.channels import WELL_KNOWN, Channel, Link, Links
 from crmgate.errors import ConfigError
+from crmgate.logs import FORMATS
 from crmgate.provider import LOCAL_HOSTS, setting_problems
 from crmgate.redis_client import RedisAddress
+from crmgate.tokens import Token, configured
 
 
 class Words(fields.Field[tuple[str, ...]]):
@@ -73,6 +75,23 @@ class Region(fields.String):
         if region not in phonenumbers.SUPPORTED_REGIONS:
             raise marshmallow.ValidationError("Not a region with telephone numbers.")
         return region
+
+
+class ApiTokens(Words):
+    """Comma-separated entries `name:scope:sha256`. Messages tell an entry by its place: it may hold a secret."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        tokens, problems = [], []
+        for number, entry in enumerate(super()._deserialize(value, *args, **options), 1):
+            try:
+                tokens.append(configured(entry))
+            except ValueError as error:
+                problems.append(f"Entry {number}: {error}")
+        if len({token.name for token in tokens}) < len(tokens):
+            problems.append("A name stands twice.")
+        if problems:
+            raise marshmallow.ValidationError(problems)
+        return tuple(tokens)
 
 
 def _redis_address(value: str) -> None:
@@ -204,7 +223,12 @@ class CoreSettings(marshmallow.Schema):
     MINIMAL_LEADS = _switch(
         "Whether a click on a messenger link makes a lead for somebody who has none yet; off: it is only counted",
         default="on",
+    )
+    API_TOKENS = _setting(
+        ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
+        "API tokens that work while Redis is away, too, as hashes", metadata=_SECRET,
     )  # fmt: skip
+    METRICS_PUBLIC = _switch("Whether `/metrics` needs no token")
     TRUSTED_PROXIES = _setting(
         fields.Integer, 0, "a number, 0 to 10",
         "How many proxies in front of crmgate are yours: so many entries of X-Forwarded-For are believed, and"
@@ -258,6 +282,10 @@ class CoreSettings(marshmallow.Schema):
     LOG_LEVEL = _setting(
         fields.String, "INFO", "DEBUG, INFO, WARNING or ERROR", "How much is logged",
         validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]),
+    )  # fmt: skip
+    LOG_FORMAT = _setting(
+        fields.String, "json", "json or console", "How a line of the log looks: for machines, or for people",
+        validate=validate.OneOf(FORMATS),
     )  # fmt: skip
 
     @marshmallow.validates_schema(pass_original=True)
@@ -316,8 +344,11 @@ class Settings:
     channels: Mapping[str, Channel]
     minimal_leads: bool
     trusted_proxies: int
+    api_tokens: tuple[Token, ...] = field(repr=False)
+    metrics_public: bool
     redis: RedisAddress
     log_level: str
+    log_format: str
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @classmethod
@@ -351,8 +382,11 @@ class Settings:
             channels=_channels(values),
             minimal_leads=values["MINIMAL_LEADS"] == "on",
             trusted_proxies=values["TRUSTED_PROXIES"],
+            api_tokens=values["API_TOKENS"],
+            metrics_public=values["METRICS_PUBLIC"] == "on",
             redis=_redis(values),
             log_level=values["LOG_LEVEL"],
+            log_format=values["LOG_FORMAT"],
             environ=source,
         )
 

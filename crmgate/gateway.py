@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
+from crmgate import logs
 from crmgate.breaker import Rate, Recipient
 from crmgate.errors import (
     KeyReused,
@@ -88,10 +89,11 @@ class Gateway:
         self, ledger: Ledger, crm: Crm, plan: Plan, *,
         others: Callable[[str], Crm | None] = lambda _name: None,
         tell: Callable[..., None] = lambda *_, **__: None,
+        count: Callable[[str, Attempt], None] = lambda _kind, _attempt: None,
         clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.crm, self.plan = ledger, crm, plan
-        self._others, self._tell, self._clock = others, tell, clock
+        self._others, self._tell, self._count, self._clock = others, tell, count, clock
         self._rng = rng or random.Random()  # noqa: S311
         self._reported: set[tuple[str, str]] = set()
         self.to = Recipient(crm.name, crm.credentials, plan.most, crm.rate)
@@ -117,6 +119,7 @@ class Gateway:
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
+        logs.bind(operation=operation.id)
         lease, until = (
             (_lease(), operation.accepted_at + self._lease_seconds(self.plan.inline_budget)) if inline else ("", 0.0)
         )
@@ -225,6 +228,7 @@ class Gateway:
 
     def _again(self, accepted: Accepted, operation: Operation, *, strict: bool) -> Operation:
         """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
+        logs.bind(operation=accepted.id)
         if accepted.what == "conflict":
             raise KeyReused
         if accepted.what == "running" and strict:
@@ -293,6 +297,7 @@ class Gateway:
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
             return Outcome(None, "unrecorded", delivered, error)
         log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", attempt.duration)
+        self._count(claim.operation.kind, attempt)
         if written in ("lost", "ended"):
             return Outcome(None, written, delivered, error)
         self._announce(claim.operation, to.provider, outcome, written)

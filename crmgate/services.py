@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from crmgate.audit import Audit
 from crmgate.config import Settings, environment
+from crmgate.connection import ConnectionTest
 from crmgate.crm import Crm, notify
 from crmgate.errors import ConfigError
+from crmgate.figures import Figures
 from crmgate.gateway import Gateway, Plan
 from crmgate.ledger import Ledger
 from crmgate.plugins import Plugins, discover
 from crmgate.redis_client import connect
+from crmgate.tokens import Tokens
 from crmgate.wakeups import wake_message
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
@@ -27,6 +31,10 @@ class Services:
     crm: Crm
     ledger: Ledger
     gateway: Gateway
+    audit: Audit
+    tokens: Tokens
+    connection: ConnectionTest
+    figures: Figures
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -82,11 +90,15 @@ def build(settings: Settings) -> Services:
     plugins = discover(settings.plugins_dir, settings.plugins_allowed)
     crm = _start_plugins(plugins, settings)
     at = settings.redis
-    ledger = Ledger(connect(at), wake_message, replicas=at.replicas, patience=at.timeout / 2)
+    client = connect(at)
+    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2)
+    audit, figures = Audit(client), Figures(client)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
-    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
-    return Services(settings, plugins, crm, ledger, gateway)
+    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager), count=figures.add)
+    tokens = Tokens(client, settings.api_tokens, audit)
+    connection = ConnectionTest(client, crm, settings.timeout)
+    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures)
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

@@ -65,6 +65,15 @@ class WakeupStorage(RedisStorage):  # type: ignore[misc]
         return False
 
 
+class WakeupHuey(RedisHuey):  # type: ignore[misc]
+    """Huey, logging like everything else."""
+
+    def create_consumer(self, **options: Any) -> Any:
+        """Called by `huey_consumer`, which has just given Huey's logger a handler of its own."""
+        logs.adopt("huey")
+        return super().create_consumer(**options)
+
+
 class DeliveryFailed(Exception):
     """Tells Huey that an attempt failed; the log has the details."""
 
@@ -81,17 +90,15 @@ def _start() -> Services:
         services = start()
     except ConfigError as error:
         sys.exit("crmgate cannot start:\n" + "\n".join(f"- {problem}" for problem in error.problems))
-    logs.configure(services.settings.log_level)
+    logs.configure(services.settings.log_level, services.settings.log_format)
     report(services.ledger.health())
-    chatter = logging.getLogger("huey")
-    chatter.addFilter(_Expected())
-    chatter.propagate = False
+    logging.getLogger("huey").addFilter(_Expected())
     return services
 
 
 services = _start()
 gateway, ledger = services.gateway, services.ledger
-huey = RedisHuey(
+huey = WakeupHuey(
     "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, address=services.settings.redis
 )
 
@@ -99,7 +106,8 @@ huey = RedisHuey(
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
     """Attempt one operation. What Huey does next is the policy's verdict."""
-    outcome = gateway.attempt(operation_id)
+    with logs.bound(operation=operation_id):
+        outcome = gateway.attempt(operation_id)
     match outcome.verdict:
         case Retry(at, left):
             task.retries, task.retry_delay = left + 1, max(at - time.time(), 0.001)

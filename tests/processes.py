@@ -108,7 +108,8 @@ def gunicorn(folder: Path, env: Mapping[str, str], workers: int = 2) -> Process:
         sys.executable, "-m", "gunicorn", "wsgi:app", "--workers", str(workers), "--threads", "8",
         "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
     ]  # fmt: skip
-    return Process("web", command, folder, dict(env) | {"PORT": port})
+    counters = {"PROMETHEUS_MULTIPROC_DIR": str(folder / f"metrics-{port}")}  # a killed one leaves its own behind
+    return Process("web", command, folder, counters | dict(env) | {"PORT": port})
 
 
 def huey_worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Process:

@@ -50,6 +50,8 @@ WRONG = {
     "REDIS_REPLICAS": ["-1", "11", "all"],
     "REDIS_TIMEOUT": ["0", "31", "x"],
     "LOG_LEVEL": ["info", "TRACE", "10"],
+    "METRICS_PUBLIC": ["true", "ON"],
+    "LOG_FORMAT": ["JSON", "text"],
 }  # fmt: skip
 
 
@@ -173,7 +175,8 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
         default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
-        log_level="INFO", channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
+        api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
+        channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
     )  # fmt: skip
 
 
@@ -256,8 +259,23 @@ def test_problems_show_no_secret(wrong: dict[str, str]) -> None:
     problems(ENVIRON | {"REDIS_PASSWORD": CANARY, "ESPOCRM_API_KEY": CANARY} | wrong)
 
 
+@pytest.mark.parametrize("entry", [
+    f"{CANARY}", f"site:read:{CANARY}", f"{CANARY}:read:{'0' * 64}:x", f"{CANARY}:admin:{'0' * 64}",
+    f"a b:read:{'0' * 64}", f"site:read:{'A' * 64}", f"site:read:{'0' * 63}", "site:read:", "::",
+])  # fmt: skip
+def test_a_wrong_token_entry_is_told_by_its_place_and_never_shown(entry: str) -> None:
+    [problem] = problems(ENVIRON | {"API_TOKENS": f"ok:read:{'0' * 64},{entry}"})
+    assert problem.startswith("API_TOKENS, got a value that is not shown: Entry 2: ")
+    assert "crmgate tokens new --env" in problem
+
+
+def test_a_name_of_a_token_stands_once() -> None:
+    [problem] = problems(ENVIRON | {"API_TOKENS": ",".join([f"site:read:{'0' * 64}"] * 2)})
+    assert "A name stands twice." in problem
+
+
 def test_what_holds_a_password_is_declared_secret() -> None:
-    assert secret_names(CoreSettings) == ["REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD"]
+    assert secret_names(CoreSettings) == ["API_TOKENS", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD"]
 
 
 def test_each_setting_says_what_it_takes_and_what_it_is_for() -> None:

@@ -8,6 +8,7 @@ from crmgate import __version__
 from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
 from crmgate.cli.plugins import plugins
+from crmgate.cli.tokens import tokens
 
 
 @click.group()
@@ -19,3 +20,4 @@ def main() -> None:
 main.add_command(crm)
 main.add_command(dev)
 main.add_command(plugins)
+main.add_command(tokens)

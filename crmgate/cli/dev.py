@@ -44,11 +44,14 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
         commands["redis"] = server.command
     environ["PORT"] = environ.get("PORT") or "8000"
     environ["CRM_PROVIDER"] = environ.get("CRM_PROVIDER") or "sandbox"
+    environ["LOG_FORMAT"] = environ.get("LOG_FORMAT") or "console"
+    environ["PROMETHEUS_MULTIPROC_DIR"] = environ.get("PROMETHEUS_MULTIPROC_DIR") or str(home / "metrics")
     if environ["CRM_PROVIDER"] == "sandbox" and not environ.get("SANDBOX_URL"):
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [
-        PYTHON, "-m", "gunicorn", "crmgate:create_app()", "--workers", "2", "--threads", "8",
-        "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3", "--log-level", "warning",
+        PYTHON, "-m", "gunicorn", "crmgate:create_app()", "--config", "python:crmgate.gunicorn",
+        "--workers", "2", "--threads", "8", "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3",
+        "--log-level", "warning",
     ]  # fmt: skip
     commands["worker"] = [
         PYTHON, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--workers", "8", "--worker-type", "thread",

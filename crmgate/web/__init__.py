@@ -5,17 +5,30 @@ from __future__ import annotations
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from crmgate.web import applications, go, health, messenger, operations, problems, request_id, services
+from crmgate.web import (
+    applications,
+    crm,
+    go,
+    health,
+    messenger,
+    metrics,
+    operations,
+    problems,
+    request_id,
+    request_log,
+    services,
+)
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
 
 
 def init_app(app: Flask) -> None:
     """Register every route, the answers to failures and the limits on bodies."""
     app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BYTES, MAX_FORM_PARTS=MAX_FORM_PARTS)
+    request_log.init_app(app)
     request_id.init_app(app)
     problems.init_app(app)
     services.init_app(app)
-    for room in (applications, messenger, go, operations, health):
+    for room in (applications, messenger, go, operations, crm, health, metrics):
         app.register_blueprint(room.blueprint)
 
 

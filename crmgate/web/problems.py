@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
@@ -13,6 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from crmgate import logs
 from crmgate.errors import LedgerUnavailable, NotAccepted
 from crmgate.web.codes import FieldCode, ProblemCode
 from crmgate.web.pages import page, wants_page
@@ -21,8 +21,8 @@ from crmgate.web.request_id import request_id
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 10
 """Seconds to wait when Redis does not answer."""
-# 400 and 422 stand for more than one thing: those are raised as a `Problem` that says which.
-_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 409, 422)}
+# These stand for more than one thing, or for something special: they are raised as a `Problem` that says which.
+_BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 401, 403, 409, 422)}
 
 log = logging.getLogger(__name__)
 
@@ -132,16 +132,6 @@ def _http_exception(error: HTTPException) -> BaseResponse:
 def _unexpected(error: Exception) -> Response:
     log.error(
         "unexpected error in %s %s (request %s)\n%s",
-        request.method, request.endpoint, request_id(), "".join(_without_messages(error)),
+        request.method, request.endpoint, request_id(), logs.stack(error),
     )  # fmt: skip
     return _problem(Problem(ProblemCode.INTERNAL_ERROR, "The fault is ours and has been recorded."))
-
-
-def _without_messages(error: BaseException) -> Iterator[str]:
-    """The stacks of `error` and of what caused it. Messages are left out: they may hold personal data."""
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        yield from _without_messages(cause)
-        yield "which led to:\n"
-    yield from traceback.format_tb(error.__traceback__)
-    yield f"{type(error).__module__}.{type(error).__qualname__}\n"

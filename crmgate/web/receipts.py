@@ -1,8 +1,10 @@
-"""What anybody who holds an operation's id may know of it."""
+"""What anybody who holds an operation's id may know of it, and what only callers with a token."""
 
 from __future__ import annotations
 
-from crmgate.model import Operation, State, rfc3339
+from typing import Any
+
+from crmgate.model import Attempt, Delivered, Operation, State, rfc3339
 
 _STATUS = {State.DELIVERED: "delivered", State.DEAD: "failed", State.DISCARDED: "discarded"}
 
@@ -20,3 +22,26 @@ def receipt(operation: Operation) -> dict[str, str]:
         "tracking_code": operation.tracking_code,
         "submitted_at": rfc3339(operation.accepted_at),
     }
+
+
+def details(operation: Operation) -> dict[str, Any]:
+    """What an operator sees besides: no payload, for that is personal data."""
+    delivered = operation.delivered
+    more = {"adopted": delivered.adopted, "dropped": delivered.dropped, "moved": delivered.moved} if delivered else {}
+    return {
+        "kind": operation.kind,
+        "state": operation.state,
+        "due_at": rfc3339(operation.due_at) if operation.due_at else None,
+        "attempts": [_attempt(attempt) for attempt in operation.attempts],
+        "crm": crm_record(delivered) | more if delivered else None,
+    }
+
+
+def crm_record(delivered: Delivered) -> dict[str, str]:
+    """Where the CRM keeps it."""
+    return {"provider": delivered.provider, "lead_id": delivered.record_id, "url": delivered.url}
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    names = ("duration", "provider", "outcome", "code", "status", "vendor_code", "detail", "counted")
+    return {"at": rfc3339(attempt.at)} | {name: getattr(attempt, name) for name in names}

@@ -13,12 +13,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.errors import KeyReused, StillRunning
 from crmgate.model import Kind, Operation, State
+from crmgate.web.auth import caller
 from crmgate.web.body import read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import InvalidBody, Problem
-from crmgate.web.receipts import receipt
+from crmgate.web.receipts import crm_record, receipt
 from crmgate.web.schemas import FieldWarning
 from crmgate.web.services import services
 
@@ -112,6 +113,8 @@ def _answer(operation: Operation, submission: Submission) -> Response:
 def _receipt(operation: Operation, delivered: bool, warnings: Sequence[FieldWarning]) -> dict[str, object]:
     # To its sender a submission that a person has to look at is simply not there yet.
     body: dict[str, object] = {**receipt(operation), "status": "delivered" if delivered else "waiting"}
+    if operation.delivered and caller():
+        body["crm"] = crm_record(operation.delivered)
     return body | told(warnings)
 
 

@@ -1,0 +1,128 @@
+"""`crmgate tokens`: the API tokens of operators and of programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from crmgate import logs, services
+from crmgate.audit import command_line
+from crmgate.cli.output import as_json, configuration, print_json, print_table
+from crmgate.errors import LedgerUnavailable
+from crmgate.model import rfc3339
+from crmgate.tokens import NAME, Scope, Token, Tokens, digest, generate
+
+HERE, IN_REDIS = "API_TOKENS", "Redis"
+
+
+@click.group()
+def tokens() -> None:
+    """Make, list and revoke the API tokens of operators and of programs."""
+
+
+def _named(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise click.BadParameter("it takes 1 to 64 letters, digits, dots, hyphens and underscores.")
+    return value
+
+
+@tokens.command()
+@click.option("--name", required=True, callback=_named, help="Who gets it; the audit log shows the name.")
+@click.option(
+    "--scope",
+    type=click.Choice([scope.value for scope in Scope]),
+    required=True,
+    help="read: look; operate: change things, too.",
+)
+@click.option("--env", is_flag=True, help="Keep nothing: show the line for API_TOKENS, too.")
+@as_json
+def new(name: str, scope: str, env: bool, as_json: bool) -> None:
+    """Make a token and show it, once.
+
+    Exit status: 0 made, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    if env:
+        token_id, text = generate()
+        told = {"id": token_id, "name": name, "scope": scope, "token": text}
+        told["entry"] = f"{name}:{scope}:{digest(text)}"
+    else:
+        with _ready() as ready:
+            token, text = ready.new(name, scope, command_line())
+        told = {"id": token.id, "name": name, "scope": scope, "token": text}
+    if as_json:
+        print_json(told)
+        return
+    click.echo(text)
+    click.echo("Keep it: it is shown only now.", err=True)
+    if env:
+        click.echo("It works once this entry stands in API_TOKENS and the web processes were started again:", err=True)
+        click.echo(told["entry"])
+
+
+@tokens.command("list")
+@as_json
+def show(as_json: bool) -> None:
+    """List the tokens, never their texts.
+
+    Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    with _ready() as ready:
+        found = ready.all()
+    told = [_told(token) for token in found]
+    if as_json:
+        print_json({"tokens": told})
+        return
+    columns = ("id", "name", "scope", "created_at", "last_used", "kept_in")
+    print_table([name.replace("_", " ").upper() for name in columns],
+                ([line[name] or "-" for name in columns] for line in told))  # fmt: skip
+
+
+@tokens.command()
+@click.argument("token_id", metavar="ID")
+@as_json
+def revoke(token_id: str, as_json: bool) -> None:
+    """Make a token useless, within five seconds.
+
+    Exit status: 0 revoked, 1 there is none with this id or Redis does not answer, 2 the configuration cannot work.
+    """
+    with _ready() as ready:
+        token = ready.revoke(token_id, command_line())
+    if as_json:
+        print_json({"revoked": token is not None, "id": token_id, "name": token.name if token else None})
+    elif token:
+        click.echo(f"{token.name} ({token_id}) is revoked.")
+    else:
+        raise click.ClickException(
+            "there is no token with this id in Redis; `crmgate tokens list` shows them. One of API_TOKENS is revoked"
+            " by taking its entry out and starting the web processes again"
+        )
+    sys.exit(0 if token else 1)
+
+
+@contextmanager
+def _ready() -> Iterator[Tokens]:
+    with configuration():
+        parts = services.start()
+    # the audit log of a command goes where its other messages go
+    logs.configure(parts.settings.log_level, "console" if sys.stderr.isatty() else parts.settings.log_format)
+    try:
+        yield parts.tokens
+    except LedgerUnavailable as error:
+        told = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
+    else:
+        return
+    raise click.ClickException(told)
+
+
+def _told(token: Token) -> dict[str, str | None]:
+    return {
+        "id": token.id or None,
+        "name": token.name,
+        "scope": token.scope,
+        "created_at": rfc3339(token.created_at) if token.created_at else None,
+        "last_used": rfc3339(token.last_used) if token.last_used else None,
+        "kept_in": IN_REDIS if token.id else HERE,
+    }

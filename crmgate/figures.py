@@ -1,0 +1,94 @@
+"""What the metrics tell beside the ledger's own counters: attempts at the CRM, and how long the oldest one has waited.
+
+Attempts are counted in Redis rather than in the processes that make them: a worker has no port that could be scraped,
+and a count outlives its process. It costs one round trip beside the CRM's requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import redis
+
+from crmgate.errors import LedgerUnavailable
+from crmgate.model import Attempt
+from crmgate.storage import key, translated
+
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds in seconds."""
+LOOKED_AT = 1000
+"""Operations among which the oldest is looked for, beside those that wait for their provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """A histogram: how many attempts took at most so many seconds, the last of them for any time; and their sum."""
+
+    provider: str
+    buckets: tuple[tuple[str, int], ...]
+    seconds: float
+
+
+class Figures:
+    """Counters in one hash: `count|<provider>|<kind>|<outcome>`, `le|<provider>|<bound>`, `ms|<provider>`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def add(self, kind: str, attempt: Attempt) -> None:
+        """Count an attempt. Nothing depends on it: while Redis is away it is left out."""
+        bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
+        try:
+            with translated():
+                pipe = self._redis.pipeline(transaction=False)
+                pipe.hincrby(key("attempts"), f"count|{attempt.provider}|{kind}|{attempt.code or attempt.outcome}")
+                pipe.hincrby(key("attempts"), f"le|{attempt.provider}|{bound}")
+                pipe.hincrby(key("attempts"), f"ms|{attempt.provider}", round(attempt.duration * 1000))
+                pipe.execute()
+        except LedgerUnavailable:
+            pass
+
+    def attempts(self) -> tuple[dict[tuple[str, str, str], int], list[Durations]]:
+        """Attempts by provider, kind and outcome (`delivered`, or the code), and how long they took.
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            found: dict[bytes, bytes] = self._redis.hgetall(key("attempts"))  # type: ignore[assignment]
+        counts: dict[tuple[str, str, str], int] = {}
+        numbers = {tuple(name.decode().split("|")): int(value) for name, value in found.items()}
+        for name, number in numbers.items():
+            if name[0] == "count":
+                counts[name[1], name[2], name[3]] = number
+        providers = sorted({name[1] for name in numbers})
+        return counts, [_durations(provider, numbers) for provider in providers]
+
+    def oldest_waiting(self) -> float | None:
+        """When the operation that waits longest was accepted, in seconds since the epoch; None if none waits.
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            providers: set[bytes] = self._redis.smembers(key("providers"))  # type: ignore[assignment]
+            pipe = self._redis.pipeline(transaction=False)
+            for provider in providers:
+                pipe.zrange(key(f"held:{provider.decode()}"), 0, 0, withscores=True)
+            pipe.zrange(key("due"), 0, LOOKED_AT - 1)
+            *held, due = pipe.execute()
+            for operation in due:
+                pipe.hget(key(f"op:{operation.decode()}"), "accepted_at")
+            accepted = [float(time) for time in pipe.execute() if time]
+        return min([*accepted, *(score for first in held for _, score in first)], default=None)
+
+
+def _durations(provider: str, numbers: dict[tuple[str, ...], int]) -> Durations:
+    bounds = [*(f"{bound:g}" for bound in BUCKETS), "+Inf"]
+    return Durations(provider, tuple(_running(bounds, provider, numbers)), numbers.get(("ms", provider), 0) / 1000)
+
+
+def _running(bounds: list[str], provider: str, numbers: dict[tuple[str, ...], int]) -> Iterator[tuple[str, int]]:
+    total = 0
+    for bound in bounds:
+        total += numbers.get(("le", provider, bound), 0)
+        yield bound, total

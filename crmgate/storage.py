@@ -1,0 +1,25 @@
+"""What everything that keeps something in Redis has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis
+
+from crmgate.errors import LedgerUnavailable
+from crmgate.ledger import PREFIX
+
+
+def key(name: str) -> str:
+    """The full name of a key: all of them carry one hash tag and so live on one node of a Redis Cluster."""
+    return PREFIX + name
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Redis's errors as `LedgerUnavailable`, without their text: it may hold the command and so what was stored."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise LedgerUnavailable(type(error).__name__) from None

@@ -1,0 +1,54 @@
+"""Who calls: `Authorization: Bearer` (RFC 6750) with an API token.
+
+A route that is for operators says `require(Scope.READ)` or `require(Scope.OPERATE)` first. One that is for everybody
+and tells operators more asks `caller()`.
+"""
+
+from __future__ import annotations
+
+from flask import request
+
+from crmgate.errors import LedgerUnavailable
+from crmgate.tokens import Scope, Token
+from crmgate.web.codes import ProblemCode
+from crmgate.web.problems import Problem
+from crmgate.web.services import services
+
+CHALLENGE = 'Bearer realm="crmgate"'
+_HOW = "Send the header Authorization: Bearer with a token that `crmgate tokens new` made."
+
+
+def offered() -> str:
+    """The token in the request, whatever it is worth; empty without one."""
+    given = request.authorization
+    return (given.token or "") if given is not None and given.type == "bearer" else ""
+
+
+def require(scope: Scope) -> Token:
+    """The caller's token. Raises `Problem`: 401 without a valid one, 403 when it does not allow `scope`.
+
+    Raises `LedgerUnavailable` (503) when only Redis could tell.
+    """
+    if not (text := offered()):
+        raise Problem(ProblemCode.TOKEN_REQUIRED, _HOW, headers={"WWW-Authenticate": CHALLENGE})
+    token = services().tokens.verify(text)
+    if token is None:
+        # RFC 6750, 3.1
+        raise Problem(ProblemCode.INVALID_TOKEN, _HOW, headers=_challenge("invalid_token"))
+    if not token.allows(scope):
+        detail = f"It takes one with the scope {scope}."
+        headers = _challenge("insufficient_scope", f', scope="{scope}"')
+        raise Problem(ProblemCode.INSUFFICIENT_SCOPE, detail, headers=headers)
+    return token
+
+
+def caller() -> Token | None:
+    """The caller's token if it is valid. Never in the way: a bad one, or an absent Redis, is as good as none."""
+    try:
+        return services().tokens.verify(text) if (text := offered()) else None
+    except LedgerUnavailable:
+        return None
+
+
+def _challenge(error: str, more: str = "") -> dict[str, str]:
+    return {"WWW-Authenticate": f'{CHALLENGE}, error="{error}"{more}'}

@@ -1,0 +1,132 @@
+"""`GET /metrics`: figures for Prometheus.
+
+What is about operations comes from Redis at the moment of the scrape, so that every process tells the same and the
+worker needs no port. Requests are counted by the process that answers them, in files that all processes of one
+gunicorn share (`crmgate.gunicorn`): counting them in Redis would cost each request a round trip.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+from flask import Blueprint, Response
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from crmgate import __version__
+from crmgate.breaker import CAUSES
+from crmgate.errors import LedgerUnavailable
+from crmgate.services import Services
+from crmgate.tokens import Scope
+from crmgate.web.auth import require
+from crmgate.web.health import WORKER_SILENCE
+from crmgate.web.services import services
+
+GAUGES = {
+    "waiting": ("crmgate_operations_waiting", "Operations that are not delivered yet, dead letters aside"),
+    "dead_letters": ("crmgate_dead_letters", "Operations that need a person"),
+    "queued": ("crmgate_wakeups_queued", "Wake-ups that no worker has taken yet"),
+}
+_here = CollectorRegistry()
+_requests = Histogram(
+    "crmgate_http_request_duration_seconds", "Requests answered, and how long it took",
+    ("method", "route", "status"), registry=_here,
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)  # fmt: skip
+
+blueprint = Blueprint("metrics", __name__)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Takes a token (`read`), unless METRICS_PUBLIC is on."""
+    if not services().settings.metrics_public:
+        require(Scope.READ)
+    registry = CollectorRegistry()
+    registry.register(OfTheLedger(services()))
+    registry.register(OfRequests())
+    response = Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def count(method: str, route: str, status: int, seconds: float) -> None:
+    """A request was answered. `route` is a route of the code, never a path: there are few of them."""
+    _requests.labels(method, route, f"{status // 100}xx").observe(seconds)
+
+
+class OfRequests(Collector):
+    """Those of all processes of this gunicorn, or of this process where nothing is shared."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Called for a scrape."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            yield from _here.collect()
+            return
+        shared = CollectorRegistry()
+        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        yield from shared.collect()
+
+
+class OfTheLedger(Collector):
+    """What stands in Redis; without Redis no more than that it is away."""
+
+    def __init__(self, parts: Services) -> None:
+        self._parts = parts
+
+    def collect(self) -> Iterator[Metric]:
+        """Called for a scrape."""
+        yield _labelled("crmgate_build_info", "The version of crmgate", {(__version__,): 1}, ["version"])
+        try:
+            found, up = [*self._gauges(), *self._gate(), *self._attempts()], 1
+        except LedgerUnavailable:
+            found, up = [], 0
+        yield GaugeMetricFamily("crmgate_ledger_up", "Whether Redis answers", value=up)
+        yield from found
+
+    def _gauges(self) -> Iterator[Metric]:
+        stats = self._parts.ledger.stats()
+        for name, (metric, words) in GAUGES.items():
+            yield GaugeMetricFamily(metric, words, value=stats.pop(name))
+        counter = CounterMetricFamily("crmgate_operations", "What became of operations", labels=["event"])
+        for event, number in sorted({"accepted": 0, "delivered": 0, "dead": 0, **stats}.items()):
+            counter.add_metric([event], number)
+        yield counter
+        oldest = self._parts.figures.oldest_waiting()
+        age = max(time.time() - oldest, 0.0) if oldest else 0.0
+        yield GaugeMetricFamily("crmgate_oldest_waiting_seconds", "How long the oldest one has waited", value=age)
+        seen = self._parts.ledger.workers_seen(WORKER_SILENCE)
+        yield GaugeMetricFamily("crmgate_workers", f"Workers seen within {WORKER_SILENCE:.0f} s", value=seen)
+
+    def _gate(self) -> Iterator[Metric]:
+        to = self._parts.gateway.to
+        gate = self._parts.ledger.gate(to)
+        words = "Whether nothing is sent to the CRM, by the cause"
+        states: dict[tuple[str, ...], int] = {(to.provider, cause): int(gate.cause == cause) for cause in CAUSES}
+        yield _labelled("crmgate_provider_paused", words, states, ["provider", "cause"])
+
+    def _attempts(self) -> Iterator[Metric]:
+        counts, durations = self._parts.figures.attempts()
+        counter = CounterMetricFamily(
+            "crmgate_attempts", "Attempts at the CRM by what came out", labels=["provider", "kind", "outcome"]
+        )
+        for labels, number in sorted(counts.items()):
+            counter.add_metric(labels, number)
+        histogram = HistogramMetricFamily(
+            "crmgate_attempt_duration_seconds", "How long attempts took", labels=["provider"]
+        )
+        for found in durations:
+            histogram.add_metric([found.provider], list(found.buckets), found.seconds)
+        yield from (counter, histogram)
+
+
+def _labelled(name: str, words: str, values: Mapping[tuple[str, ...], int], labels: list[str]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(name, words, labels=labels)
+    for told, value in values.items():
+        gauge.add_metric(told, value)
+    return gauge

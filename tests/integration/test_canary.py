@@ -1,0 +1,138 @@
+"""No log of any process holds what a visitor typed, nor a secret: every door is used, with failures of every kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+
+from crmgate.testing.espocrm import FakeEspoCRM
+from crmgate.tokens import digest, generate
+from tests.integration.stack import Stack
+from tests.processes import ROOT, wait_until
+
+CANARY = "Kanarya"
+PHONE = "+905327654321"
+KEY = f"Key-{CANARY}-4711"
+
+TEXTS = (
+    "first_name", "last_name", "country", "city", "institution", "field", "budget", "source_description",
+    "additional_info", "unknown_field", "start_date", "language_preference", "education_level", "gpa", "utm_source",
+    "utm_medium", "utm_campaign", "utm_content", "utm_term", "referral_code",
+)  # fmt: skip
+
+
+def person(number: int) -> dict[str, Any]:
+    """An application with a canary in every field."""
+    return {name: f"{CANARY}-{name}" for name in TEXTS} | {
+        "email": f"{CANARY}{number}@example.com", "phone": PHONE[:-2] + f"{number:02}", "birth_date": "1999-09-09",
+        "session": f"{CANARY}-{number}", "universities": [f"{CANARY} Üniversitesi"], "custom": {CANARY: CANARY},
+        "consent": {"given": True, "text": CANARY, "at": "2026-01-01T00:00:00Z"},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """A gateway whose secrets are canaries too; its log tells everything."""
+    with Stack(tmp_path, ESPOCRM_API_KEY=KEY, LOG_LEVEL="DEBUG", CRM_RETRY_DELAYS="0.2,0.2", CRM_TIMEOUT="1") as stack:
+        stack.espocrm.stop()
+        stack.espocrm = FakeEspoCRM(api_key=KEY)
+        stack.espocrm.start()
+        stack.env["ESPOCRM_URL"] = stack.espocrm.url
+        yield stack
+
+
+class Visit:
+    """Uses the doors, and keeps what was said to programs and on the command line."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack, self.said, self.number = stack, "", 0
+        self.token = generate()[1]
+        stack.env["API_TOKENS"] = f"ops:operate:{digest(self.token)}"
+
+    def get(self, path: str, token: str = "", **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}", "Referer": f"https://x.example/?email={CANARY}"}
+        return requests.get(self.stack.url + path, headers=headers, timeout=20, **options)
+
+    def send(self, **options: Any) -> requests.Response:
+        self.number += 1
+        body = person(self.number)
+        return requests.post(f"{self.stack.url}/api/v1/applications", **({"json": body} | options), timeout=20)
+
+    def command(self, *arguments: str) -> None:
+        done = subprocess.run([sys.executable, "-m", "crmgate", *arguments], cwd=ROOT, capture_output=True, text=True,
+                              env=os.environ | self.stack.env, timeout=30)  # fmt: skip
+        self.said += done.stderr if arguments[:2] == ("tokens", "new") else done.stdout + done.stderr
+
+    def every_door(self) -> None:
+        form = {name: value for name, value in person(90 + self.number % 10).items() if isinstance(value, str)}
+        answers = [
+            self.send(),
+            self.send(headers={"Prefer": "respond-async", "Idempotency-Key": CANARY}),
+            self.send(json=None, data=form | {"_next": f"https://{CANARY}.example/"}),
+            self.send(json=None, data=form | {"_hp": CANARY}, headers={"Accept": "text/html"}),
+            self.send(json={"first_name": CANARY, "email": CANARY, "phone": CANARY}),
+            self.send(json=None, data=f'{{"first_name": "{CANARY}",', headers={"Content-Type": "application/json"}),
+            self.send(json=None, data=CANARY, headers={"Content-Type": f"text/{CANARY}"}),
+            self.send(json=None, files={"file": (CANARY, CANARY)}, data=form),
+            self.get(f"/{CANARY}/{quote(person(0)['email'])}?phone={quote(PHONE)}"),
+            self.get(f"/go/telegram?ref={CANARY}&utm_source={CANARY}&session={CANARY}", allow_redirects=False),
+            self.get(f"/api/v1/operations/{CANARY}"),
+            self.get("/api/v1/crm/test", generate()[1][:12] + "_" + CANARY * 6 + "x"),
+            self.get("/api/v1/crm/test", self.token),
+            self.get("/healthz"),
+            self.get("/readyz"),
+        ]
+        for answer in answers[:2]:
+            self.get(answer.headers.get("Location", "/"), self.token)
+        self.said += "".join(answer.text for answer in answers[-2:])
+
+
+def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
+    visit = Visit(stack)
+    stack.start()
+    visit.every_door()
+    for arguments in (("crm", "test"), ("crm", "fields"), ("tokens", "new", "--name", "x", "--scope", "read")):
+        visit.command(*arguments)
+
+    crm: FakeEspoCRM = stack.espocrm
+    for fault in (
+        {"kind": "answer", "status": 500, "body": f"SQLSTATE {CANARY}", "times": 1},
+        {"kind": "answer", "status": 400, "body": json.dumps({"message": CANARY, "email": PHONE}), "times": 1},
+        {"kind": "answer", "status": 200, "body": f"<html>{CANARY}", "times": 1},
+    ):
+        crm.fail(fault.pop("kind"), method="POST", path="/Lead", **fault)  # type: ignore[arg-type]
+        visit.send()
+    crm.fail("answer", status=401, body=CANARY)
+    refused = visit.send().json()["id"]
+    wait_until("the refusal is told", lambda: "is paused" in stack.web.output() + stack.worker.output())
+    visit.command("crm", "test")
+    crm.stop()
+    visit.every_door()
+    visit.get(f"/api/v1/operations/{refused}", visit.token)
+    stack.redis.stop()
+    visit.every_door()
+    visit.command("tokens", "list")
+    stack.web.stop()
+    stack.worker.stop()
+
+    log = stack.web.output() + stack.worker.output()
+    assert "the ledger is unavailable" in log
+    assert "Traceback" not in log
+    assert len([line for line in log.splitlines() if "/api/v1/applications" in line]) >= 25, "one line a request"
+    password = stack.redis.url.split(":")[2].split("@")[0]
+    forms = {CANARY, "example.com", PHONE[3:11], "1999-09-09", "niversitesi", KEY, password, visit.token[12:]}
+    forms |= {quote(form) for form in forms}
+    for told in (log, visit.said):
+        found = [form for form in forms if form.lower() in told.lower()]
+        assert not found, [line[:300] for line in told.splitlines() if any(f.lower() in line.lower() for f in found)]
+    for line in log.splitlines():
+        assert json.loads(line)["timestamp"], "every line is JSON"
