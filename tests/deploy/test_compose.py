@@ -24,6 +24,7 @@ from tests.needs import need
 from tests.processes import Process, wait_until
 
 NASTY = r"""a"b'c\d $e`f #g"""
+NEVER = Retry(NoBackoff(), 0)
 ESPOCRM_NEEDS = ("ESPOCRM_ADMIN_USERNAME", "ESPOCRM_ADMIN_PASSWORD", "ESPOCRM_DATABASE_PASSWORD")
 PROFILED = {"mysql", "espocrm", "espocrm-daemon", "espocrm-setup"}
 
@@ -164,12 +165,12 @@ def test_redis_takes_any_password_and_shows_none(tmp_path: Path) -> None:
     process = Process("redis", [shell, flag, moved], tmp_path, {"REDIS_PASSWORD": NASTY})
     process.start()
     try:
-        client = redis.Redis(port=port, password=NASTY, retry=Retry(NoBackoff(), 0))
+        client = redis.Redis(port=port, password=NASTY, retry=NEVER)
         wait_until("redis answers", lambda: _pings(client))
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         with pytest.raises(redis.AuthenticationError):
-            redis.Redis(port=port).ping()
+            redis.Redis(port=port, retry=NEVER).ping()
         assert NASTY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert stat.S_IMODE((tmp_path / "redis.conf").stat().st_mode) == 0o600
         client.close()
