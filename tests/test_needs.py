@@ -17,7 +17,7 @@ def _as_somebody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_elsewhere_the_test_is_skipped_and_says_how_to_get_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CI", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="no-such-program is missing.*apt-get install no-such-package"):
+    with pytest.raises(pytest.skip.Exception, match=r"no-such-program is missing.*apt-get install no-such-package"):
         needs.need("lacking")
 
 
