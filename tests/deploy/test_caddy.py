@@ -63,7 +63,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def caddy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
     process = Caddy(tmp_path_factory.mktemp("caddy"), stack)
     process.start()
-    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM), 30)
+    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM), 60)
     yield process
     process.stop()
 
@@ -156,7 +156,7 @@ def test_a_gateway_that_is_down_is_told_in_its_form_and_can_be_tried_again(caddy
         response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(2))
     finally:
         stack.web.start()
-        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy), 15)
+        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy), 60)
     assert (response.status, response.headers["Content-Type"]) == (502, "application/problem+json")
     assert (response.headers["Retry-After"], response.headers["Cache-Control"]) == ("10", "no-store")
 

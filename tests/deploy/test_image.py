@@ -106,9 +106,9 @@ def test_after_the_start_of_everything_a_lead_arrives_without_a_manual_step(
         wait_until("both wait", lambda: all("Waiting for EspoCRM's key" in one.output() for one in (web, worker)))
         setup.start()
         assert setup.popen is not None
-        assert setup.popen.wait(20) == 0, setup.output()
+        assert setup.popen.wait(60) == 0, setup.output()
         url = f"http://127.0.0.1:{web.env['PORT']}"
-        wait_until("the gateway is ready", lambda: _ready(url), 20)
+        wait_until("the gateway is ready", lambda: _ready(url), 60)
         response = requests.post(f"{url}/api/v1/applications", json=person(1), timeout=10)
         assert response.status_code == 201, response.text
         queued = requests.post(
