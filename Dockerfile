@@ -1,15 +1,34 @@
-FROM python:3.12-slim AS build
+# syntax=docker/dockerfile:1
+ARG PYTHON=3.13-slim-bookworm
+
+FROM python:${PYTHON} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
+# The packages first: a change of the code does not install them again.
+COPY contrib/docker/constraints.txt ./
+RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --require-virtualenv -r constraints.txt
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY crmgate crmgate
-RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --no-cache-dir .
+RUN /opt/crmgate/bin/pip install --require-virtualenv -c constraints.txt . && /opt/crmgate/bin/pip check
 
-FROM python:3.12-slim
-RUN useradd --system --no-create-home crmgate
+FROM python:${PYTHON}
+LABEL org.opencontainers.image.title="crmgate" \
+      org.opencontainers.image.description="A self-hosted gateway between a website and its CRM that loses no lead" \
+      org.opencontainers.image.licenses="MIT"
+# /run/crmgate is where the setup of a CRM leaves its key; a new volume there gets this owner.
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin crmgate \
+    && install -d -o crmgate -g crmgate -m 0700 /run/crmgate
 COPY --from=build /opt/crmgate /opt/crmgate
+COPY contrib/docker/entrypoint.sh /usr/local/bin/crmgate-entrypoint
 WORKDIR /app
 COPY wsgi.py gunicorn.conf.py ./
 COPY plugins plugins
-ENV PATH=/opt/crmgate/bin:$PATH PYTHONUNBUFFERED=1
-USER crmgate
-CMD ["gunicorn", "wsgi:app", "--workers", "2", "--threads", "8", "--bind", "0.0.0.0:8000", "--graceful-timeout", "30"]
+ENV PATH=/opt/crmgate/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
+ENTRYPOINT ["crmgate-entrypoint"]
+# gunicorn keeps the heartbeats of its workers in memory: the file system may be read-only.
+CMD ["gunicorn", "wsgi:app", "--workers", "2", "--threads", "8", "--bind", "0.0.0.0:8000", "--graceful-timeout", "30", "--worker-tmp-dir", "/dev/shm"]

@@ -24,7 +24,7 @@ from redis.connection import parse_url
 from crmgate.channels import WELL_KNOWN, Channel, Link, Links
 from crmgate.errors import ConfigError
 from crmgate.logs import FORMATS
-from crmgate.provider import LOCAL_HOSTS, setting_problems
+from crmgate.provider import LOCAL_HOSTS, given, setting_problems
 from crmgate.redis_client import RedisAddress
 from crmgate.tokens import Token, configured
 
@@ -358,11 +358,12 @@ class Settings:
         White space around a value, such as the line end that a file of secrets leaves behind, does not count.
         """
         source = {name: value.strip() for name, value in (environment() if environ is None else environ).items()}
-        schema, problems = CoreSettings(), []
+        schema, problems = CoreSettings(), list[str]()
+        written = given(schema, source, problems)
         try:
-            values = schema.load({name: source[name] for name in schema.fields if source.get(name)})
+            values = schema.load({name: value for name, value in written.items() if value})
         except marshmallow.ValidationError as error:
-            problems = list(setting_problems(schema, error, source))
+            problems += setting_problems(schema, error, written)
         if problems:
             raise ConfigError(problems)
         return cls(

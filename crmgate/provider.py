@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -180,14 +181,37 @@ def setting_problems(
 _CREDENTIALS = re.compile(r"//\S*@")
 
 
+def given(schema: marshmallow.Schema, environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """The settings of a schema that have a value; what is wrong with a file is added to `problems`.
+
+    A secret may stand in a file of its own, which `<NAME>_FILE` names. The setting itself comes first.
+    """
+    values = {name: environ[name] for name in schema.fields if environ.get(name)}
+    for name in secret_names(type(schema)):
+        if name not in values and (path := environ.get(f"{name}_FILE")):
+            values[name], problem = _written(path)
+            problems += [f"{name}_FILE, got {path!r}: {problem} It takes a file with the secret in it."] * bool(problem)
+    return values
+
+
+def _written(path: str) -> tuple[str, str]:
+    """What a file of one secret holds, and what is wrong with it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        return "", f"The file cannot be read ({type(error).__name__})."
+    return text, "" if text else "The file is empty."
+
+
 def load_settings(
     schema: ProviderSettings, environ: Mapping[str, str], http_hosts: tuple[str, ...], problems: list[str]
 ) -> dict[str, Any]:
     """The settings of a plugin; what is wrong with them is added to `problems`."""
+    values = given(schema, environ, problems)
     try:
-        settings: dict[str, Any] = schema.load({name: environ[name] for name in schema.fields if environ.get(name)})
+        settings: dict[str, Any] = schema.load({name: value for name, value in values.items() if value})
     except marshmallow.ValidationError as error:
-        problems += setting_problems(schema, error, environ)
+        problems += setting_problems(schema, error, values)
         return {}
     for name, declared in schema.fields.items():
         if declared.metadata.get("address") and settings.get(name):

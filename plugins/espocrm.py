@@ -172,6 +172,9 @@ class EspoCRM(CRMProvider):
 
         _printable = validate.Regexp(r"[!-~]+\Z", error="It holds a space, a line break or a letter that no key has.")
         ESPOCRM_URL = web_address(required=True, metadata={"help": "Where EspoCRM is"})
+        ESPOCRM_PUBLIC_URL = web_address(
+            metadata={"help": "Where people open EspoCRM, for links to leads; default: ESPOCRM_URL"}
+        )
         ESPOCRM_API_KEY = secret(
             validate=_printable,
             metadata={"help": "The key of the API user; required, but for the setup that makes one"},
@@ -391,7 +394,8 @@ class EspoCRM(CRMProvider):
 
     def lead_url(self, lead_id: str) -> str:
         """The page of a lead."""
-        return f"{self._address}/#Lead/view/{lead_id}"
+        public = self.settings.get("ESPOCRM_PUBLIC_URL") or self.settings["ESPOCRM_URL"]
+        return f"{_address(public)}/#Lead/view/{lead_id}"
 
     # Calls and notes
 
@@ -676,8 +680,7 @@ class EspoCRM(CRMProvider):
 
     @property
     def _address(self) -> str:
-        """Without what people copy along: a slash, the API's path, the page that the browser showed."""
-        return str(self.settings["ESPOCRM_URL"]).partition("#")[0].rstrip("/").removesuffix(API).rstrip("/")
+        return _address(self.settings["ESPOCRM_URL"])
 
     @property
     def _id_field(self) -> str:
@@ -709,6 +712,11 @@ class _Plan:
         """The user's keys as settings."""
         held = {"ESPOCRM_API_KEY": self.user.get("apiKey"), "ESPOCRM_SECRET_KEY": self.user.get("secretKey")}
         return {name: str(key) for name, key in held.items() if key}
+
+
+def _address(url: str) -> str:
+    """Without what people copy along: a slash, the API's path, the page that the browser showed."""
+    return url.partition("#")[0].rstrip("/").removesuffix(API).rstrip("/")
 
 
 def _missing(fact: str, name: str, known: Mapping[str, Any]) -> str:

@@ -332,3 +332,36 @@ def test_an_env_file_that_is_no_text_is_a_problem_and_not_shown(folder: Path) ->
         environment()
     assert caught.value.__context__ is None
     assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+class TestFilesOfSecrets:
+    """`<SETTING>_FILE`, as Docker and systemd hand secrets over."""
+
+    def test_a_secret_may_stand_in_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(f"\ufeff{CANARY}\n")
+        environ = {"REDIS_PASSWORD_FILE": f" {tmp_path / 'secret'}\n"}
+        settings = Settings.load(ENVIRON | environ)
+        assert settings.redis_url == f"redis://:{CANARY}@127.0.0.1:6379/0"
+        assert CANARY not in repr(settings)
+
+    def test_the_setting_itself_comes_first_and_its_file_is_not_read(self) -> None:
+        environ = {"REDIS_PASSWORD": "plain", "REDIS_PASSWORD_FILE": "/does/not/exist"}
+        assert ":plain@" in Settings.load(ENVIRON | environ).redis_url
+
+    @pytest.mark.parametrize("text", [None, b"", b" \n", b"\xff"])
+    def test_a_file_that_cannot_be_used_is_told(self, tmp_path: Path, text: bytes | None) -> None:
+        path = tmp_path / "secret"
+        if text is not None:
+            path.write_bytes(text)
+        [problem] = problems(ENVIRON | {"REDIS_URL_FILE": str(path)})
+        assert problem.startswith(f"REDIS_URL_FILE, got '{path}': The file ")
+        assert problem.endswith("It takes a file with the secret in it.")
+
+    def test_a_wrong_secret_in_a_file_is_not_shown(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text(CANARY)
+        [problem] = problems(ENVIRON | {"REDIS_URL_FILE": str(tmp_path / "secret")})
+        assert problem.startswith("REDIS_URL, got a value that is not shown: ")
+
+    def test_only_secrets_have_files(self, tmp_path: Path) -> None:
+        (tmp_path / "level").write_text("DEBUG")
+        assert Settings.load(ENVIRON | {"LOG_LEVEL_FILE": str(tmp_path / "level")}).log_level == "INFO"

@@ -83,6 +83,18 @@ def problems(**changes: str) -> tuple[str, ...]:
     return caught.value.problems
 
 
+def test_a_plugin_reads_its_secrets_from_files_too_and_shows_none(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(f"{KEY}\n", encoding="utf-8")
+    (tmp_path / "pin").write_text(TOKEN + "!")
+    plugin = Probe(settings(PROBE_KEY="", PROBE_KEY_FILE=str(tmp_path / "key")))
+    assert plugin.settings["PROBE_KEY"] == KEY
+    assert plugin.redact(f"it is {KEY}") == "it is ***"
+    [odd] = problems(PROBE_PIN_FILE=str(tmp_path / "pin"))
+    assert (odd.startswith("PROBE_PIN, got a value that is not shown: "), TOKEN in odd) == (True, False)
+    missing = problems(PROBE_KEY="", PROBE_KEY_FILE=str(tmp_path / "none"))
+    assert any(problem.startswith("PROBE_KEY_FILE, got ") for problem in missing)
+
+
 class Script(FakeCRM):
     """Answers with `response`."""
 

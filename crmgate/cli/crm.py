@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -75,8 +78,10 @@ def fields(as_json: bool) -> None:
 
 @crm.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--save", type=click.Path(file_okay=False, path_type=Path), metavar="FOLDER",
+              help="Write keys into files of this folder, one for each setting, and do not print them.")  # fmt: skip
 @as_json
-def setup(yes: bool, as_json: bool) -> None:
+def setup(yes: bool, save: Path | None, as_json: bool) -> None:
     """Make the fields, roles and users in the CRM that crmgate needs.
 
     Shows what there is to do and asks first; what is there already stays as it is, so that running it again is safe.
@@ -93,10 +98,11 @@ def setup(yes: bool, as_json: bool) -> None:
     if applied:
         after, error = _provision(parts, apply=True)
         plan = plan if error else after
+    saved = _saved(plan, save) if save and not error and (applied or not pending) else None
     if as_json:
-        print_json(_told(parts, plan, applied=applied, error=error))
+        print_json(_told(parts, plan, applied=applied, error=error, saved=saved))
     elif applied or not pending:
-        _show_outcome(parts, plan, applied=applied, error=error)
+        _show_outcome(parts, plan, applied=applied, error=error, saved=saved)
     sys.exit(0 if not error and _done(plan) else 1)
 
 
@@ -204,23 +210,46 @@ def _show_steps(parts: Services, provision: Provision, done: str) -> None:
     print_table(("STATE", "WHAT"), rows)
 
 
-def _show_outcome(parts: Services, provision: Provision, *, applied: bool, error: str | None) -> None:
+def _saved(provision: Provision, folder: Path) -> list[str]:
+    """Write each setting into a file of its own, as `<SETTING>_FILE` reads it; the paths. What is there is replaced."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return [str(_write(folder / name, value)) for name, value in provision.settings.items()]
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}. The keys were not saved.") from None
+
+
+def _write(path: Path, secret: str) -> Path:
+    """In one step, so that who waits for the file finds it whole; readable by nobody else."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(f"{secret}\n")
+    return Path(name).replace(path)
+
+
+def _show_outcome(
+    parts: Services, provision: Provision, *, applied: bool, error: str | None, saved: list[str] | None
+) -> None:
     if error:
         raise click.ClickException(f"{error}\nWhat was done stays; running it again does the rest.")
     click.echo("" if applied else "\nNothing to do.")
     if applied:
         _show_steps(parts, provision, "done")
-    if news := _news(parts, provision):
+    if saved is not None:
+        click.echo("".join(f"\nSaved: {path}" for path in saved))
+    elif news := _news(parts, provision):
         click.echo("\nSet in .env, and keep it secret:\n")
         click.echo("\n".join(f"{name}={_quoted(value)}" for name, value in news.items()))
 
 
-def _told(parts: Services, provision: Provision, *, applied: bool, error: str | None) -> dict[str, Any]:
+def _told(
+    parts: Services, provision: Provision, *, applied: bool, error: str | None, saved: list[str] | None
+) -> dict[str, Any]:
     steps = [{"what": _discreet(parts, step.what), "done": step.done} for step in provision.steps]
     done = not error and _done(provision)
-    settings = _news(parts, provision) if done or (applied and not error) else {}
-    told = {"done": done, "applied": applied, "steps": steps, "settings": settings, "error": error}
-    return _names(parts) | told
+    settings = _news(parts, provision) if saved is None and (done or (applied and not error)) else {}
+    told = {"done": done, "applied": applied, "steps": steps, "settings": settings, "saved": saved or []}
+    return _names(parts) | told | {"error": error}
 
 
 def _news(parts: Services, provision: Provision) -> Mapping[str, str]:

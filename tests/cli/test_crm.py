@@ -210,6 +210,37 @@ def test_setup_gives_the_lines_that_are_missing_although_nothing_is_to_do(
     assert (answer["done"], answer["applied"], answer["settings"]) == (True, False, {"MINI_KEY": "it's a key"})
 
 
+def test_setup_saves_keys_in_files_and_shows_them_nowhere(run: Run, folder: Path, admin: dict[str, str]) -> None:
+    keys = folder / "run" / "keys"
+    answer = run("crm", "setup", "--yes", "--save", str(keys), "--json", **admin)
+    assert answer.exit_code == 0
+    assert (told(answer)["settings"], sorted(told(answer)["saved"])) == ({}, sorted(map(str, keys.iterdir())))
+    assert (keys / "MINI_KEY").read_text() == "it's a key\n"
+    assert (keys / "MINI_KEY").stat().st_mode & 0o777 == 0o600
+    (keys / "MINI_KEY").write_text("an old key")
+    again = run("crm", "setup", "--yes", "--save", str(keys), **admin)
+    assert again.exit_code == 0
+    assert f"Saved: {keys / 'MINI_KEY'}" in again.stdout
+    assert (keys / "MINI_KEY").read_text() == "it's a key\n"
+    assert "it's a key" not in answer.output + again.output
+    assert {path.name for path in keys.iterdir()} == {"MINI_KEY", "MINI_TOKEN"}, "no temporary file is left"
+
+
+def test_setup_that_fails_or_only_plans_saves_nothing(run: Run, folder: Path, admin: dict[str, str]) -> None:
+    keys = folder / "keys"
+    assert run("crm", "setup", "--save", str(keys), "--json", **admin).exit_code == 1
+    assert run("crm", "setup", "--yes", "--save", str(keys), **admin, MINI_MODE="half").exit_code == 1
+    assert not keys.exists()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(run: Run, folder: Path, admin: dict[str, str]) -> None:
+    (folder / "keys").write_text("a file")
+    result = run("crm", "setup", "--yes", "--save", str(folder / "keys" / "deeper"), **admin)
+    assert result.exit_code == 1
+    assert "keys/deeper: Not a directory. The keys were not saved." in result.stderr
+    assert "it's a key" not in result.output
+
+
 def real(name: str) -> dict[str, str]:
     """Settings that choose a plugin of the project."""
     return {"CRM_PROVIDER": name, "PLUGINS_DIR": str(ROOT / "plugins")}

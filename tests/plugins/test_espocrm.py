@@ -183,6 +183,12 @@ class TestMapping:
         assert record["description"].startswith("Türkiye\n\nFirst line")
         assert "Email: ayse@example.org" in record["description"]
 
+    def test_links_lead_to_where_people_open_it(self, crm: FakeEspoCRM) -> None:
+        public = {"ESPOCRM_PUBLIC_URL": "https://crm.example.com/#Lead"}
+        delivered = create(provider(crm.url, **public), ADA)
+        assert delivered.url == f"https://crm.example.com/#Lead/view/{delivered.record_id}"
+        assert len(crm.leads) == 1
+
     @pytest.mark.parametrize("tail", ["", "/", "/api/v1", "/api/v1/", "/#Lead", "/#Lead/view/5"])
     def test_the_address_may_be_given_as_people_copy_it(self, crm: FakeEspoCRM, tail: str) -> None:
         delivered = create(provider(crm.url + tail))

@@ -1,0 +1,175 @@
+"""The Caddyfile: a real Caddy with certificates of its own, in front of the whole gateway and a fake EspoCRM."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+
+from tests.deploy.files import CADDYFILE
+from tests.integration.stack import API_KEY, Stack, person
+from tests.needs import need
+from tests.processes import Process, free_port, wait_until
+
+APP, CRM = "app.localhost", "crm.localhost"
+OPERATORS_PAGES = [
+    "/metrics", "/readyz", "/ops", "/ops/letters", "/api/v1/operations", "/api/v1/dead-letters",
+    "/api/v1/dead-letters/1/retry", "/api/v1/crm/test",
+]  # fmt: skip
+HEADERS = ("Authorization", "Cookie", "Referer", "User-Agent", "X-Api-Key")
+"""What a request tells that no log may know."""
+Response = urllib3.BaseHTTPResponse
+
+
+class Caddy(Process):
+    """Caddy as the compose file runs it, but for its ports and where the others are."""
+
+    def __init__(self, folder: Path, stack: Stack) -> None:
+        self.http, self.https, home = free_port(), free_port(), folder / "home"
+        self.root = home / "caddy/pki/authorities/local/root.crt"
+        env = {
+            "APP_DOMAIN": APP, "WEB_UPSTREAM": stack.url.removeprefix("http://"),
+            "CRM_DOMAIN": CRM, "CRM_UPSTREAM": stack.espocrm.url.removeprefix("http://"),
+            "HTTP_PORT": str(self.http), "HTTPS_PORT": str(self.https), "OPERATOR_NETWORKS": "127.0.0.1 192.0.2.0/24",
+            "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home),
+        }  # fmt: skip
+        super().__init__(
+            "caddy", [need("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"], folder, env
+        )
+
+    def ask(self, domain: str, method: str, path: str, *, source: str = "127.0.0.1", **options: Any) -> Response:
+        """Send a request over TLS; the certificate has to be the domain's."""
+        pool = urllib3.HTTPSConnectionPool(
+            "127.0.0.1", self.https, ca_certs=str(self.root), server_hostname=domain, assert_hostname=domain,
+            source_address=(source, 0), retries=False, timeout=20,
+        )  # fmt: skip
+        headers = {"Host": domain} | options.pop("headers", {})
+        with pool:
+            return pool.request(method, path, headers=headers, **options)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack")).start() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def caddy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
+    process = Caddy(tmp_path_factory.mktemp("caddy"), stack)
+    process.start()
+    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM), 60)
+    yield process
+    process.stop()
+
+
+def _answers(caddy: Caddy, domain: str) -> bool:
+    assert caddy.running, caddy.output()
+    try:
+        return caddy.root.exists() and caddy.ask(domain, "GET", "/healthz").status in (200, 404)
+    except (urllib3.exceptions.HTTPError, OSError):
+        return False
+
+
+def test_it_is_valid_and_in_its_one_form() -> None:
+    formatted = subprocess.run([need("caddy"), "fmt", str(CADDYFILE)], capture_output=True, text=True, check=False)
+    assert formatted.stdout == CADDYFILE.read_text()
+
+
+@pytest.mark.parametrize("size", [65 * 1024, 99_999])
+def test_a_body_that_is_a_little_too_large_gets_the_words_of_the_gateway(caddy: Caddy, size: int) -> None:
+    response = caddy.ask(APP, "POST", "/api/v1/applications", body=b"x" * size)
+    assert response.status in (413, 415)
+    assert "request_id" in response.json()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_far_too_large_never_reaches_the_gateway(caddy: Caddy, chunked: bool) -> None:
+    body = (b"x" * 1000 for _ in range(300)) if chunked else b"x" * 300_000
+    response = caddy.ask(APP, "POST", "/api/v1/applications", body=body, headers={"Content-Type": "application/json"})
+    assert (response.status, response.headers["Content-Type"]) == (413, "application/problem+json")
+    assert response.json()["status"] == 413
+
+
+@pytest.mark.parametrize("path", OPERATORS_PAGES)
+def test_the_operators_pages_are_for_the_operators_networks(caddy: Caddy, path: str) -> None:
+    refused = caddy.ask(APP, "GET", path, source="127.0.0.2", headers={"X-Forwarded-For": "127.0.0.1"})
+    assert refused.status == 403
+    assert "OPERATOR_NETWORKS" in refused.json()["detail"]
+    assert caddy.ask(APP, "GET", path).status != 403
+
+
+def test_an_operation_is_not_an_operators_page(caddy: Caddy) -> None:
+    path = "/api/v1/operations/88c58fe866724682b5bfaf3062997351"
+    assert caddy.ask(APP, "GET", path, source="127.0.0.2").status == 404
+
+
+def test_a_lead_gets_through(caddy: Caddy, stack: Stack) -> None:
+    response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(4711), source="127.0.0.2")
+    assert response.status == 201, response.data
+    assert response.headers["Location"].startswith("/api/v1/operations/")
+    assert [lead["emailAddress"] for lead in stack.espocrm.leads] == ["test4711@example.com"]
+
+
+def test_security_headers(caddy: Caddy) -> None:
+    for domain, path in ((APP, "/healthz"), (APP, "/nothing"), (CRM, "/")):
+        headers = caddy.ask(domain, "GET", path).headers
+        assert headers["Strict-Transport-Security"] == "max-age=31536000"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "strict-origin-when-cross-origin"
+        assert "Caddy" not in headers.get("Server", "")
+    app = caddy.ask(APP, "GET", "/healthz").headers
+    assert (app["X-Frame-Options"], app["Content-Security-Policy"]) == ("DENY", "frame-ancestors 'none'")
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "gzip"])
+def test_answers_are_compressed(caddy: Caddy, encoding: str) -> None:
+    path = "/api/v1/Metadata?key=entityDefs.Lead.fields"
+    headers = {"X-Api-Key": API_KEY, "Accept-Encoding": encoding}
+    response = caddy.ask(CRM, "GET", path, headers=headers, decode_content=False)
+    assert (response.status, response.headers["Content-Encoding"]) == (200, encoding)
+
+
+def test_forwarded_headers_are_caddys_own(caddy: Caddy, stack: Stack) -> None:
+    stack.espocrm.requests.clear()
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "evil.example"}
+    caddy.ask(CRM, "GET", "/api/v1/App/user", headers=forged)
+    [request] = stack.espocrm.requests
+    told = {name.lower(): value for name, value in request.headers.items()}
+    assert (told["x-forwarded-for"], told["x-forwarded-proto"], told["x-forwarded-host"]) == ("127.0.0.1", "https", CRM)
+
+
+def test_plain_http_is_redirected(caddy: Caddy) -> None:
+    with urllib3.HTTPConnectionPool("127.0.0.1", caddy.http, retries=False, timeout=10) as pool:
+        response = pool.request("GET", "/go/telegram?ref=A1", headers={"Host": APP}, redirect=False)
+    assert (response.status, response.headers["Location"]) == (308, f"https://{APP}/go/telegram?ref=A1")
+
+
+def test_a_gateway_that_is_down_is_told_in_its_form_and_can_be_tried_again(caddy: Caddy, stack: Stack) -> None:
+    stack.web.stop()
+    try:
+        response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(2))
+    finally:
+        stack.web.start()
+        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy), 60)
+    assert (response.status, response.headers["Content-Type"]) == (502, "application/problem+json")
+    assert (response.headers["Retry-After"], response.headers["Cache-Control"]) == ("10", "no-store")
+
+
+def _up(caddy: Caddy) -> bool:
+    return caddy.ask(APP, "GET", "/healthz").status == 200
+
+
+def test_the_log_knows_nobody(caddy: Caddy) -> None:
+    caddy.ask(
+        APP, "GET", "/healthz?email=ada@example.com", source="127.0.0.3", headers=dict.fromkeys(HEADERS, "c4n4ry")
+    )
+    wait_until("the request is logged", lambda: '"/healthz"' in caddy.output())
+    assert not [word for word in ("ada@", "c4n4ry", "127.0.0.3", "6.6.6.6") if word in caddy.output()]
+    requests = [json.loads(line)["request"] for line in caddy.output().splitlines() if '"handled request"' in line]
+    assert {request["remote_ip"] for request in requests} == {"127.0.0.0"}

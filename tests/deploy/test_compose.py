@@ -1,0 +1,211 @@
+"""docker-compose.yml: what can be proven of it without a Docker engine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from dotenv import dotenv_values
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from ruamel.yaml import YAML
+
+from crmgate.cli.redis_server import executable, free_port
+from crmgate.config import Settings
+from tests.deploy.files import COMPOSE, NEW_ENV, ROOT, services
+from tests.needs import need
+from tests.processes import Process, wait_until
+
+NASTY = r"""a"b'c\d $e`f #g"""
+NEVER = Retry(NoBackoff(), 0)
+ESPOCRM_NEEDS = ("ESPOCRM_ADMIN_USERNAME", "ESPOCRM_ADMIN_PASSWORD", "ESPOCRM_DATABASE_PASSWORD")
+PROFILED = {"mysql", "espocrm", "espocrm-daemon", "espocrm-setup"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copy(COMPOSE, tmp_path)
+    return tmp_path
+
+
+def new_env(folder: Path, *domains: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", NEW_ENV, *domains], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def configured(folder: Path, **environ: str) -> dict[str, Any]:
+    """The services as `docker-compose config` prints them, with everything filled in."""
+    command = [need("docker-compose"), "--project-directory", str(folder), "-f", str(folder / COMPOSE.name), "config"]
+    done = subprocess.run(
+        command, cwd=folder, env={"PATH": os.environ["PATH"]} | environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = YAML(typ="safe").load(done.stdout)["services"]
+    return told
+
+
+def test_it_is_valid_for_the_compose_specification() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_docker_compose_takes_it_with_a_new_env(folder: Path) -> None:
+    assert new_env(folder, "app.example.com", "crm.example.com").returncode == 0
+    written = dotenv_values(folder / ".env")
+    told = configured(folder)
+    assert told.keys() == services().keys()
+    assert told["espocrm"]["environment"]["ESPOCRM_ADMIN_PASSWORD"] == written["ESPOCRM_ADMIN_PASSWORD"]
+    assert told["caddy"]["environment"]["CRM_DOMAIN"] == "crm.example.com"
+    assert told["web"]["environment"]["COMPOSE_PROFILES"] == "espocrm"
+
+
+def test_the_settings_of_web_and_worker_are_good_and_hold_no_secret_of_a_neighbour(folder: Path) -> None:
+    new_env(folder, "app.example.com", "crm.example.com")
+    (folder / "key").write_text("KEY\n")
+    told = configured(folder)
+    for service in ("web", "worker"):
+        given = told[service]["environment"]
+        held = [name for name, value in given.items() if value and ("PASSWORD" in name or "ADMIN" in name)]
+        assert held == ["REDIS_PASSWORD"]
+        Settings.load(given)
+        assert given["ESPOCRM_API_KEY_FILE"].startswith("/run/crmgate/")
+    assert told["espocrm-setup"]["environment"]["ESPOCRM_ADMIN_PASSWORD"]
+
+
+def test_without_a_password_for_redis_nothing_starts(folder: Path) -> None:
+    (folder / ".env").write_text("APP_DOMAIN=app.example.com\n")
+    with pytest.raises(AssertionError, match="set REDIS_PASSWORD in"):
+        configured(folder)
+
+
+def test_a_new_env_is_private_and_never_overwrites_one(folder: Path) -> None:
+    assert new_env(folder).returncode == 2
+    assert not (folder / ".env").exists()
+    assert new_env(folder, "app.example.com").returncode == 0
+    assert stat.S_IMODE((folder / ".env").stat().st_mode) == 0o600
+    before = (folder / ".env").read_text()
+    again = new_env(folder, "other.example.com")
+    assert (again.returncode, (folder / ".env").read_text()) == (1, before)
+
+
+def test_bitrix_starts_no_espocrm(folder: Path) -> None:
+    new_env(folder, "app.example.com")
+    told = configured(folder)
+    assert told["web"]["environment"]["COMPOSE_PROFILES"] == "bitrix"
+    assert _started(folder, "bitrix") == services().keys() - PROFILED
+    assert _started(folder, "espocrm") == services().keys()
+
+
+def _started(folder: Path, profile: str) -> set[str]:
+    """What docker-compose would start: asked from its own parts, since `config` shows every profile's services."""
+    script = """
+import sys
+from unittest.mock import MagicMock
+from compose.config import config
+from compose.config.environment import Environment
+from compose.project import Project
+
+folder, profile = sys.argv[1:]
+details = config.find(folder, ["docker-compose.yml"], Environment.from_env_file(folder))
+project = Project.from_config("crmgate", config.load(details), MagicMock(), None, enabled_profiles=[profile])
+print(*(service.name for service in project.get_services(include_deps=True)))
+"""
+    interpreter = Path(need("docker-compose")).read_text().split("\n", 1)[0].removeprefix("#!").strip()
+    done = subprocess.run(
+        [interpreter, "-W", "ignore", "-c", script, str(folder), profile], cwd=folder, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_what_starts_always_depends_on_nothing_of_a_profile() -> None:
+    for name in services().keys() - PROFILED:
+        assert not PROFILED & set(services()[name].get("depends_on", ()))
+    assert all(services()[name]["profiles"] == ["espocrm"] for name in PROFILED)
+
+
+def test_only_caddy_publishes_ports() -> None:
+    assert [name for name, service in services().items() if "ports" in service] == ["caddy"]
+
+
+def test_every_image_is_pinned_to_a_version() -> None:
+    images = [service["image"] for service in services().values() if "build" not in service]
+    assert all(image.partition(":")[2] not in ("", "latest") for image in images)
+
+
+def test_the_containers_of_the_gateway_can_do_little() -> None:
+    for name in ("web", "worker", "espocrm-setup"):
+        service = services()[name]
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_the_gateway_gets_more_time_to_stop_than_it_takes() -> None:
+    command = services()["worker"]["command"]
+    shutdown = int(command[command.index("--shutdown-timeout") + 1])
+    graces = [int(services()[name]["stop_grace_period"].removesuffix("s")) for name in ("web", "worker")]
+    assert min(graces) >= shutdown + 10
+    assert all(services()[name]["init"] is True for name in ("web", "worker")), "signals reach the process"
+
+
+def test_redis_takes_any_password_and_shows_none(tmp_path: Path) -> None:
+    """The command of the container, run here."""
+    port, [shell, flag, script] = free_port(), services()["redis"]["command"]
+    moved = script.replace("$$", "$").replace("/run/", f"{tmp_path}/").replace("/data", str(tmp_path))
+    moved = moved.replace("exec redis-server", f"exec {executable()}").rstrip() + f" --bind 127.0.0.1 --port {port}\n"
+    process = Process("redis", [shell, flag, moved], tmp_path, {"REDIS_PASSWORD": NASTY})
+    process.start()
+    try:
+        client = redis.Redis(port=port, password=NASTY, retry=NEVER)
+        wait_until("redis answers", lambda: _pings(client))
+        assert client.config_get("appendonly") == {"appendonly": "yes"}
+        assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=port, retry=NEVER).ping()
+        assert NASTY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert stat.S_IMODE((tmp_path / "redis.conf").stat().st_mode) == 0o600
+        client.close()
+    finally:
+        process.kill()
+
+
+def _pings(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("missing", ["", *ESPOCRM_NEEDS])
+def test_espocrm_does_not_start_with_the_password_of_its_image(tmp_path: Path, missing: str) -> None:
+    """The entrypoint of the container, run here with a stand-in for the image's own."""
+    stand_in = tmp_path / "docker-entrypoint.sh"
+    stand_in.write_text('#!/bin/sh\necho "started $*"\n')
+    stand_in.chmod(0o755)
+    entrypoint = [part.replace("$$", "$") for part in services()["espocrm"]["entrypoint"]]
+    environ = {name: "" if name == missing else "x" for name in ESPOCRM_NEEDS}
+    done = subprocess.run(
+        [*entrypoint, *services()["espocrm"]["command"]], env=environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if missing:
+        assert done.returncode == 1
+        assert missing in done.stderr
+    else:
+        assert done.stdout == "started apache2-foreground\n"
+
+
+def test_the_files_that_are_mounted_exist() -> None:
+    for service in services().values():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert not source.startswith(".") or (ROOT / source).exists(), source

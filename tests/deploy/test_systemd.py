@@ -1,0 +1,46 @@
+"""The systemd units."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.files import UNITS
+from tests.needs import need
+
+INSTALLED = "/opt/crmgate/.venv/bin"
+
+
+@pytest.fixture(params=UNITS, ids=lambda unit: unit.name)
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A unit whose programs are those of this installation."""
+    source: Path = request.param
+    text = source.read_text()
+    assert INSTALLED in text
+    (tmp_path / source.name).write_text(text.replace(INSTALLED, str(Path(sys.executable).parent)))
+    return tmp_path / source.name
+
+
+def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([need("systemd"), *arguments], capture_output=True, text=True, check=False)
+
+
+def test_systemd_takes_it_without_a_warning(unit: Path) -> None:
+    done = analyze("verify", "--man=no", unit)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_may_do_little(unit: Path) -> None:
+    done = analyze("security", "--offline=true", "--threshold=15", "--no-pager", unit)
+    assert done.returncode == 0, done.stdout[-200:]
+
+
+def test_it_gets_more_time_to_stop_than_it_takes(unit: Path) -> None:
+    lines = dict(line.split("=", 1) for line in unit.read_text().splitlines() if "=" in line and line[0] != "#")
+    words = lines["ExecStart"].split()
+    option = "--shutdown-timeout" if "--shutdown-timeout" in words else "--graceful-timeout"
+    assert int(lines["TimeoutStopSec"]) >= int(words[words.index(option) + 1]) + 10
+    assert lines["KillMode"] == "mixed"
