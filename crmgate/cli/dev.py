@@ -47,7 +47,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
     if environ["CRM_PROVIDER"] == "sandbox" and not environ.get("SANDBOX_URL"):
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [
-        PYTHON, "-m", "gunicorn", "crmgate:create_app()", "--workers", "2", "--threads", "8",
+        PYTHON, "-m", "gunicorn", "crmgate:create_app(demo=True)", "--workers", "2", "--threads", "8",
         "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3", "--log-level", "warning",
     ]  # fmt: skip
     commands["worker"] = [
@@ -104,6 +104,7 @@ def _announcement(gateway: str, environ: dict[str, str]) -> str:
 
   Gateway   {gateway}
   CRM       {page}
+  Demo      {gateway}/demo   (a form as a website has it, and messenger links)
 
   Send a lead:
 
