@@ -1,9 +1,8 @@
-"""Tools that some tests need and pip does not bring. Where it may, a test installs what it needs by itself."""
+"""Programs that some tests need beside Python packages: installed where that is allowed, else said how to get them."""
 
 from __future__ import annotations
 
 import fcntl
-import functools
 import os
 import shutil
 import subprocess
@@ -13,38 +12,39 @@ from pathlib import Path
 import pytest
 
 TOOLS = {
-    "chromium": (("chromium", "chromium-browser", "google-chrome"), "chromium"),
+    # name: (executable, Debian packages)
+    "chromium": ("chromium", "chromium"),
 }
-"""By name: the executables that will do, and the Debian package."""
+SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
+"""Where servers are, which need not be on a user's PATH."""
 
 
-@functools.cache
 def need(tool: str) -> str:
-    """The path of the executable; without it the test is skipped and says how to get it. Under `CI` it fails."""
-    executables, package = TOOLS[tool]
-    path = _find(executables) or (_may_install() and _install(executables, package))
-    if path:
-        return path
-    message = f"{tool} is not installed; on Debian or Ubuntu: apt-get install {package}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
+    """The path of a tool's executable. As root on Debian or Ubuntu a missing one is installed.
+
+    Elsewhere the test is skipped with the reason; under `CI=true` it fails.
+    """
+    executable, packages = TOOLS[tool]
+    if found := _find(executable) or _installed(executable, packages):
+        return found
+    told = f"{executable} is missing; on Debian or Ubuntu: apt-get install {packages}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(told)
+    pytest.skip(told)
 
 
-def _find(executables: tuple[str, ...]) -> str:
-    return next((path for path in map(shutil.which, executables) if path), "")
+def _find(executable: str) -> str | None:
+    return shutil.which(executable, path=f"{os.environ.get('PATH', '')}:{SYSTEM}")
 
 
-def _may_install() -> bool:
-    return os.geteuid() == 0 and shutil.which("apt-get") is not None
-
-
-def _install(executables: tuple[str, ...], package: str) -> str:
-    """Tests run in several processes: the first one installs, the others wait for it."""
-    with (Path(tempfile.gettempdir()) / "crmgate-apt.lock").open("w") as lock:
+def _installed(executable: str, packages: str) -> str | None:
+    """Install with apt-get where that may be done; the tests run in several processes, of which one does it."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return None
+    with (Path(tempfile.gettempdir()) / "crmgate-tests-install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for command in (["update"], ["install", "-y", "--no-install-recommends", package]):
-            if not _find(executables):
-                environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-                subprocess.run(["apt-get", "-q", *command], env=environ, stdout=subprocess.DEVNULL, check=False)
-    return _find(executables)
+        if not _find(executable):
+            environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages.split()]):
+                subprocess.run(["apt-get", *arguments], env=environ, check=False, capture_output=True)
+    return _find(executable)

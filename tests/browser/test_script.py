@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from crmgate.testing.server import Request
@@ -15,6 +16,8 @@ from tests.integration.stack import Stack
 from tests.processes import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
+
+pytestmark = pytest.mark.timeout(600)  # the first one may have to install Chromium
 
 
 def leads(stack: Stack, email: str) -> list[dict[str, Any]]:
