@@ -17,6 +17,12 @@ from crmgate.config import environment
 from crmgate.errors import ConfigError
 
 PYTHON = sys.executable
+MESSENGERS = {
+    "TELEGRAM_URL": "https://t.me/example_bot",
+    "WHATSAPP_URL": "https://wa.me/15550100",
+    "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
+}
+"""Where the links of the demo lead: to nobody."""
 
 
 @click.command()
@@ -59,6 +65,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
 
 def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
     port = free_port(prefer=int(environ["PORT"]) + 1)  # the same page at the next run
+    environ |= MESSENGERS | environ
     environ["SANDBOX_URL"] = f"http://127.0.0.1:{port}"
     environ["SANDBOX_KEY"] = environ.get("SANDBOX_KEY") or secrets.token_urlsafe(16)
     database = str(home / "sandbox.sqlite3")
