@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format docs bench soak clean
+.PHONY: help run test check format docs js bench soak clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,7 @@ check: $(VENV)/.check ## Lint, types, who may import whom, and that the document
 	$(BIN)/mypy
 	$(BIN)/mypy plugins
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python frontend/build.py --check
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 format: $(VENV)/.check ## Bring the code into its one form
@@ -29,6 +30,9 @@ format: $(VENV)/.check ## Bring the code into its one form
 
 docs: $(VENV)/.test ## Write the tables of the documentation that come from the code
 	@$(BIN)/python docs/generate.py
+
+js: $(VENV)/.check ## Write the script for websites, crmgate/web/static/crmgate.js, from frontend/crmgate.js
+	@$(BIN)/python frontend/build.py
 
 bench: $(VENV)/.test ## Measure latency, throughput, round trips and memory
 	@$(BIN)/python -m benchmarks

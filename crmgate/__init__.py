@@ -21,8 +21,11 @@ GUNICORN_APP_LOAD_ERROR = 4
 __all__ = ["__version__", "create_app", "hookimpl"]
 
 
-def create_app(settings: Settings | None = None) -> Flask:
-    """The web application. Without `settings` those of the environment hold; a fault in them ends the process."""
+def create_app(settings: Settings | None = None, *, demo: bool = False) -> Flask:
+    """The web application. Without `settings` those of the environment hold; a fault in them ends the process.
+
+    `demo` adds `/demo`, a page to try the gateway with.
+    """
     from flask import Flask
 
     from crmgate import logs, services, web
@@ -38,8 +41,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         sys.exit(GUNICORN_APP_LOAD_ERROR)
     logs.configure(built.settings.log_level, built.settings.log_format)
     report(built.ledger.health())
-    app = Flask("crmgate")
+    app = Flask("crmgate", static_folder="web/static")
     app.extensions["crmgate"] = built
-    web.init_app(app)
+    web.init_app(app, demo=demo)
     web.trust_proxies(app, built.settings.trusted_proxies)
     return app

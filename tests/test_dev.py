@@ -54,6 +54,10 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
     assert page
     assert f"curl -i {gateway}/api/v1/applications" in text
 
+    assert f"{gateway}/demo" in text
+    demo = requests.get(f"{gateway}/demo", timeout=10)
+    assert f'href="{page[1]}"' in demo.text
+
     body = re.search(r"-d '(\{.*\})'", text)
     assert body
     headers = {"Content-Type": "application/json"}

@@ -17,6 +17,12 @@ from crmgate.config import environment
 from crmgate.errors import ConfigError
 
 PYTHON = sys.executable
+MESSENGERS = {
+    "TELEGRAM_URL": "https://t.me/example_bot",
+    "WHATSAPP_URL": "https://wa.me/15550100",
+    "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
+}
+"""Where the links of the demo lead: to nobody."""
 
 
 @click.command()
@@ -49,7 +55,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
     if environ["CRM_PROVIDER"] == "sandbox" and not environ.get("SANDBOX_URL"):
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [
-        PYTHON, "-m", "gunicorn", "crmgate:create_app()", "--config", "python:crmgate.gunicorn",
+        PYTHON, "-m", "gunicorn", "crmgate:create_app(demo=True)", "--config", "python:crmgate.gunicorn",
         "--workers", "2", "--threads", "8", "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3",
         "--log-level", "warning",
     ]  # fmt: skip
@@ -62,6 +68,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
 
 def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
     port = free_port(prefer=int(environ["PORT"]) + 1)  # the same page at the next run
+    environ |= MESSENGERS | environ
     environ["SANDBOX_URL"] = f"http://127.0.0.1:{port}"
     environ["SANDBOX_KEY"] = environ.get("SANDBOX_KEY") or secrets.token_urlsafe(16)
     database = str(home / "sandbox.sqlite3")
@@ -107,6 +114,7 @@ def _announcement(gateway: str, environ: dict[str, str]) -> str:
 
   Gateway   {gateway}
   CRM       {page}
+  Demo      {gateway}/demo   (a form as a website has it, and messenger links)
 
   Send a lead:
 

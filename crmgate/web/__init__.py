@@ -18,17 +18,23 @@ from crmgate.web import (
     request_log,
     services,
 )
+from crmgate.web import demo as demo_page
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
 
+SCRIPT_AGE = 3600
+"""Seconds for which a browser need not ask again for `/static/crmgate.js`; afterwards the answer is mostly a 304."""
 
-def init_app(app: Flask) -> None:
+
+def init_app(app: Flask, *, demo: bool = False) -> None:
     """Register every route, the answers to failures and the limits on bodies."""
     app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BYTES, MAX_FORM_PARTS=MAX_FORM_PARTS)
+    app.config.update(SEND_FILE_MAX_AGE_DEFAULT=SCRIPT_AGE)
     request_log.init_app(app)
     request_id.init_app(app)
     problems.init_app(app)
     services.init_app(app)
-    for room in (applications, messenger, go, operations, crm, health, metrics):
+    rooms = (applications, messenger, go, operations, crm, health, metrics)
+    for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
 
 

@@ -1,0 +1,287 @@
+/* crmgate.js sends every <form data-crmgate> to the gateway, once, whatever the network does: docs/website.md.
+   This is the source. `make js` makes crmgate/web/static/crmgate.js of it, which the gateway serves. */
+(() => {
+  const MONTH = 30 * 864e5;
+  const HELD = 23 * 36e5; // the gateway knows a key for 24 hours: sent later, a submission could become a second lead
+  const RETRIES = 5; // after about 1, 2, 4, 8 and 16 seconds
+  const PATIENCE = 6e4; // a longer wait is left to the next page view
+  const PREFIX = "crmgate:";
+  const PENDING = PREFIX + "pending:";
+  const FORM = "form[data-crmgate]";
+  const DESCRIBED = "aria-describedby";
+
+  const page = document;
+  const script = page.currentScript;
+  const gateway = new URL(script.dataset.gateway || "..", script.src).href;
+  const now = () => Date.now();
+  const newId = () => crypto.randomUUID?.() || crypto.getRandomValues(new Uint32Array(4)).join("-"); // https or http
+  const set = (element, name, value) => element.setAttribute(name, value);
+
+  // --- What the browser keeps: in localStorage, or where that is forbidden only as long as the page is open
+
+  let storage;
+  let forgetful;
+  try {
+    storage = localStorage;
+  } catch {
+    storage = forgetful = {};
+  }
+
+  const read = (name) => {
+    try {
+      return JSON.parse(storage[name]);
+    } catch {}
+  };
+
+  const write = (name, value) => {
+    try {
+      storage[name] = JSON.stringify(value);
+    } catch {} // storage is full: the submission is sent all the same
+  };
+
+  // What is known under this name for 30 days. The first touch wins: `fresh` counts only where nothing is known.
+  const keep = (name, fresh) => {
+    const known = read((name = PREFIX + name));
+    if (known?.until > now()) return known.value;
+    if (fresh) write(name, { value: fresh, until: now() + MONTH });
+    return fresh;
+  };
+
+  // --- Who comes from where
+
+  const query = new URLSearchParams(location.search);
+  const utm = [...query].filter(([name, value]) => value && /^utm_/.test(name));
+  const ref = keep("ref", /^[\w-]{1,64}$/.exec(query.get("ref") || "")?.[0]);
+  const session = keep("session", (forgetful && /crmgate_session=([\w-]+)/.exec(page.cookie)?.[1]) || newId());
+  if (forgetful) page.cookie = `crmgate_session=${session};path=/;max-age=${MONTH / 1e3};samesite=lax`;
+  const visitor = { session, ref, ...keep("utm", utm[0] && Object.fromEntries(utm)) };
+
+  // Adds it to a form's fields or a link's query. Their own values win, and one utm_ stands for all of them: the
+  // source of one campaign and the medium of another would make a third.
+  const identify = (fields) => {
+    const group = (name) => /^(ref($|erral)|utm|session)/.exec(name)?.[0].slice(0, 3);
+    const own = [...fields].map(([name, value]) => value && group(name));
+    for (const name in visitor) if (visitor[name] && !own.includes(group(name))) fields.set(name, visitor[name]);
+  };
+
+  // --- Sending
+
+  const running = {}; // key -> the promise of its answer
+  const sleepers = []; // wake them early; waking twice does nothing
+  const forget = (key) => delete storage[PENDING + key];
+  const pending = () =>
+    Object.keys(storage)
+      .filter((name) => name.startsWith(PENDING))
+      .map(read)
+      .filter((item) => item); // another tab may have ended it meanwhile
+
+  // An answer is final when it is the gateway's and says yes or no. Anything else, such as the page of a proxy or of
+  // a hotel's login, is no answer. `keepalive` lets the request outlive the page; unlike sendBeacon it can carry the
+  // key. Browsers allow it for 64 KB.
+  const attempt = async ({ key, url, body }) => {
+    try {
+      const response = await fetch(url, {
+        method: "POST",
+        body: new URLSearchParams(body),
+        headers: { "Idempotency-Key": key },
+        keepalive: body.length < 6e4,
+        signal: AbortSignal.timeout(3e4),
+      });
+      const data = await response.json();
+      return {
+        data,
+        wait: response.headers.get("Retry-After") * 1e3,
+        final: response.ok ? data.id : data.type && !/409|429|5../.test(response.status),
+      };
+    } catch {
+      return {};
+    }
+  };
+
+  const persist = async (item, retrying) => {
+    for (let round = 0; ; round++) {
+      const { data, wait, final } = await attempt(item);
+      if (final) {
+        forget(item.key);
+        return data;
+      }
+      const pause = Math.max(wait || 0, 1e3 * 2 ** round * (0.75 + Math.random() / 2));
+      if (round == RETRIES || pause > PATIENCE) return;
+      retrying?.();
+      await new Promise((wake) => {
+        sleepers.push(wake);
+        setTimeout(wake, pause);
+      });
+    }
+  };
+
+  // The gateway's answer: a receipt or a problem; undefined when none was to be had.
+  const send = (item, retrying) =>
+    (running[item.key] ||= persist(item, retrying).finally(() => delete running[item.key]));
+
+  // Whatever has no answer yet: at a page view, when the network is back, and when the page is left.
+  const resend = () => {
+    sleepers.forEach((wake) => wake());
+    for (const item of pending()) {
+      if (item.at < now() - HELD) forget(item.key);
+      else if (!running[item.key]) send(item).then((answer) => answer && announce(page, answer));
+    }
+  };
+
+  // The event of an answer, by its name; nothing when a listener has prevented what follows.
+  const announce = (target, detail) => {
+    const state = detail.type ? "error" : detail.status == "delivered" ? "delivered" : "accepted";
+    const event = new CustomEvent(PREFIX + state, { bubbles: true, cancelable: true, detail });
+    return target.dispatchEvent(event) && state;
+  };
+
+  // --- The forms
+
+  const forms = new WeakMap(); // form -> what to do when it is submitted
+
+  const prepare = (form) => {
+    const since = now();
+    let busy;
+    let latest; // the key of what it sent last
+    let marks = []; // functions that take an error away, or say that it is another field's
+
+    const add = (tag) => form.appendChild(page.createElement(tag));
+    const area = form.querySelector("[data-crmgate-message]") || add("p");
+    area.dataset.crmgateMessage = "";
+    set(area, "role", "status");
+    // Only a machine fills it in.
+    if (!form.querySelector("[name=_hp]")) Object.assign(add("input"), { name: "_hp", hidden: true });
+
+    // The words of the field or the form for something (data-crmgate-invalid-email="..."), or else the gateway's.
+    const words = (key, text, controls = []) => {
+      const name = "data-crmgate-" + key.replace(/_/g, "-");
+      return [...controls, form].map((owner) => owner.getAttribute(name)).find((own) => own != null) ?? text;
+    };
+
+    const say = (state, text, key = state) => {
+      area.dataset.state = state;
+      area.textContent = words(key, text);
+    };
+
+    const lock = (yes) => {
+      set(form, "aria-busy", (busy = yes));
+      for (const control of form.elements) if (control.type == "submit") control.disabled = yes;
+    };
+
+    // The visible controls of a field that the gateway names: "personal_info.phone" may be called phone,
+    // personal_info[phone], personalInfo.phone or phone_number here.
+    const controlsOf = (path) => {
+      const plain = (name) => name.toLowerCase().replace(/[^a-z]/g, "");
+      const [group, leaf = group] = path.split(".").map(plain);
+      const visible = [...form.elements].filter(({ name, type }) => name && type != "hidden");
+      const find = (test) => visible.find(({ name }) => test(plain(name), name));
+      const found =
+        find((name, own) => own == path || [leaf, group + leaf, group].includes(name)) ||
+        find((name) => leaf && name.includes(leaf));
+      return visible.filter(({ name }) => name == found?.name);
+    };
+
+    const mark = (controls, text) => {
+      const last = controls[controls.length - 1];
+      const note = page.createElement("span");
+      note.id = newId();
+      note.className = "crmgate-error";
+      note.textContent = text;
+      set(note, "role", "alert");
+      (last.closest("label") || last).after(note);
+      const before = controls.map((control) => control.getAttribute(DESCRIBED) || "");
+      const describe = (wrong, id) =>
+        controls.forEach((control, i) => {
+          set(control, "aria-invalid", wrong);
+          set(control, DESCRIBED, before[i] + id);
+        });
+      describe(true, " " + note.id);
+      marks.push((name) => (name && name != last.name) || describe(false, "") || note.remove());
+    };
+
+    const unmark = (name) => (marks = marks.filter((remove) => remove(name)));
+
+    const refuse = ({ type, detail, errors = [] }) => {
+      const texts = [words(type.split("/").pop(), detail)];
+      const marked = errors.flatMap(({ field, code, message }) => {
+        const controls = controlsOf(code == "contact_required" ? "email" : field);
+        const text = words(code, message, controls);
+        if (controls[0]) mark(controls, text);
+        else texts.push(text);
+        return controls;
+      });
+      say("error", texts.join(" "), "");
+      marked[0]?.focus();
+    };
+
+    const conclude = (answer, next) => {
+      const state = announce(form, answer);
+      if (state == "error") refuse(answer);
+      else if (state) {
+        const thanks = words(state, "Thank you. Your tracking code is {code}.");
+        say(state, thanks.replace("{code}", answer.tracking_code), "");
+        HTMLFormElement.prototype.reset.call(form); // a field may be called "reset"
+        if (/^http/.test(next)) location.assign(next);
+      }
+    };
+
+    // The same content is the same submission, however often it is sent. What was corrected replaces what waits.
+    const remember = (url, content) => {
+      content += "&_t=";
+      const body = content + (now() - since);
+      const same = (item) => item.url == url && item.body.startsWith(content);
+      const item = pending().find(same) || { key: newId(), url, body, at: now() };
+      forget(latest);
+      latest = item.key;
+      write(PENDING + latest, item);
+      return item;
+    };
+
+    forms.set(form, async (event) => {
+      if (event.defaultPrevented) return;
+      event.preventDefault();
+      if (busy) return;
+      unmark();
+      const fields = new FormData(form, event.submitter);
+      const errors = [...fields].flatMap(([field, { name }]) => {
+        if (name != null) fields.delete(field); // an empty file input has a file without a name
+        return name ? { field, code: "file_refused", message: "Files are not accepted." } : [];
+      });
+      if (errors[0]) return conclude({ type: "invalid-body", errors });
+      const url = new URL(form.getAttribute("action") || gateway + "api/v1/applications", location).href;
+      const goal = form.dataset.crmgateRedirect;
+      const next = goal || fields.get("_next");
+      fields.delete("_next");
+      fields.delete("_t");
+      identify(fields);
+      lock(true);
+      say("sending", "");
+      const item = remember(url, "" + new URLSearchParams(fields));
+      const answer = await send(item, () => say("retrying", "Trying again …"));
+      lock(false);
+      // The gateway reads `_next` as relative to itself.
+      conclude(answer || { type: "unreachable", detail: "It could not be sent. Please try again later." },
+        next && new URL(next, goal ? location : url));
+    });
+    form.addEventListener("input", ({ target }) => unmark(target.name));
+  };
+
+  const dress = (root) => {
+    for (const node of root.querySelectorAll(`${FORM},a[href*="/go/"]`)) {
+      if (node.matches(FORM)) forms.has(node) || prepare(node);
+      else if (node.href.startsWith?.(gateway + "go/")) {
+        const url = new URL(node.href);
+        identify(url.searchParams);
+        node.href = url;
+      }
+    }
+  };
+
+  page.addEventListener("submit", (event) => forms.get(event.target)?.(event));
+  addEventListener("online", resend);
+  addEventListener("pagehide", resend);
+  new MutationObserver((changes) => changes.forEach(({ target }) => dress(target)))
+    .observe(page, { childList: true, subtree: true });
+  dress(page);
+  resend();
+})();
