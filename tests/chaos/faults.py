@@ -1,0 +1,209 @@
+"""The faults: what strikes which part of the site, how often, and for how long."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from crmgate.cli.crm import crm as crm_commands
+from tests.chaos.site import SETTINGS, WORKERS, Site
+
+HTML = "text/html; charset=UTF-8"
+PAGE = "<!DOCTYPE html><html><body><h1>We are sorry, something is being repaired.</h1></body></html>"
+REFUSALS: dict[str, dict[str, Any]] = {
+    "espocrm": {"status": 401, "content_type": HTML},
+    "bitrix": {
+        "status": 401, "content_type": "application/json",
+        "body": json.dumps({"error": "INVALID_CREDENTIALS", "error_description": "Invalid request credentials"}),
+    },
+}  # fmt: skip
+RESUMES = "resume" in crm_commands.commands
+SLOW = 1.5 * float(SETTINGS["CRM_TIMEOUT"])
+CREATES = {"espocrm": "/Lead", "bitrix": r"crm\.item\.add"}
+"""Where a lead is created: what is lost there is a lead, or two."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong. `strike(site, target, seconds, dice)` returns when it is over and mended."""
+
+    name: str
+    strike: Callable[[Site, str, float, int], None]
+    weight: int
+    seconds: tuple[float, float] = (0.1, 1.0)
+    kill: bool = False
+    """Whether it is a SIGKILL."""
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A fault that happened, with its times (seconds since the epoch)."""
+
+    fault: Fault
+    target: str
+    began: float
+    ended: float
+
+
+def _kill(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.kill(target)
+    time.sleep(seconds)
+    site.up(target)
+
+
+def _kill_web_process(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.kill_web_process(dice)
+
+
+def _kill_after_storing(site: Site, target: str, seconds: float, dice: int) -> None:
+    """Wait until a lead is stored whose creator has not heard of it."""
+    _answer(site, kind="latency", when="after", seconds=3.0)
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline and not any(fault["seen"] for fault in site.control("GET", "faults")):
+        time.sleep(0.02)
+    time.sleep(0.1)
+    _kill(site, target, seconds, dice)
+
+
+def _freeze(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.freeze(target, seconds)
+
+
+def _freeze_web_process(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.freeze_web_process(dice, seconds)
+
+
+def _restart(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.terminate(target)
+    site.up(target)
+
+
+def _forget(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.forget_wakeups()
+
+
+def _answer(site: Site, **fault: Any) -> None:
+    site.control("POST", "faults", {"method": "POST", "path": CREATES[site.provider]} | fault)
+
+
+def _misbehave(**fault: Any) -> Callable[[Site, str, float, int], None]:
+    """The CRM answers so for a while."""
+
+    def strike(site: Site, target: str, seconds: float, dice: int) -> None:
+        _answer(site, **fault)
+        time.sleep(seconds)
+        site.control("DELETE", "faults")
+
+    return strike
+
+
+def _refuse(site: Site, target: str, seconds: float, dice: int) -> None:
+    _answer(site, kind="answer", method=None, path=None, **REFUSALS[site.provider])
+    time.sleep(seconds)
+    site.control("DELETE", "faults")
+    site.repair()
+
+
+def _lock_out(site: Site, target: str, seconds: float, dice: int) -> None:
+    _answer(site, kind="answer", method=None, path=None, status=403, content_type=HTML)
+    time.sleep(seconds)
+    site.control("DELETE", "faults")
+    site.repair()
+
+
+_WHILE, _EVERYTHING = (1.0, 4.0), {"method": None, "path": None}
+_WEB = (
+    Fault("kill -9 of a web process", _kill_web_process, 5, kill=True),
+    Fault("kill -9 of gunicorn", _kill, 3, kill=True),
+    Fault("web process frozen (SIGSTOP)", _freeze_web_process, 1, (1, 6)),
+    Fault("deploy: SIGTERM of gunicorn", _restart, 1),
+)
+_WORKER = (
+    Fault("kill -9 of a worker", _kill, 8, kill=True),
+    Fault("worker frozen (SIGSTOP)", _freeze, 1, (1, 6)),
+    Fault("deploy: SIGTERM of a worker", _restart, 1),
+)
+_REDIS = (
+    Fault("kill -9 of Redis", _kill, 7, kill=True),
+    Fault("Redis frozen (SIGSTOP)", _freeze, 1, (1, 6)),
+    Fault("restart of Redis (SIGTERM)", _restart, 1),
+    Fault("Huey's queue and schedule deleted", _forget, 2),
+)
+_CRM = (
+    Fault("kill -9 of the CRM", _kill, 4, kill=True),
+    Fault("kill -9 of the CRM between storing and answering", _kill_after_storing, 5, kill=True),
+    Fault("CRM frozen (SIGSTOP)", _freeze, 1, (1, 6)),
+    Fault("CRM stores, never answers", _misbehave(kind="hang", when="after"), 2, _WHILE),
+    Fault("CRM stores, drops the connection", _misbehave(kind="drop", when="after"), 2, _WHILE),
+    Fault("CRM stores, answers 500", _misbehave(kind="answer", when="after", status=500), 1, _WHILE),
+    Fault("CRM answers 500", _misbehave(kind="answer", status=500, **_EVERYTHING), 1, _WHILE),
+    Fault("CRM answers 503", _misbehave(kind="answer", status=503, body=PAGE, **_EVERYTHING), 1, _WHILE),
+    Fault("CRM answers a web page", _misbehave(kind="answer", status=200, body=PAGE, **_EVERYTHING), 1, _WHILE),
+    Fault("CRM is silent", _misbehave(kind="hang", **_EVERYTHING), 1, _WHILE),
+)
+_CREDENTIALS = (
+    Fault("CRM refuses the credentials", _refuse, 1, _WHILE),
+    Fault("CRM locks the address out", _lock_out, 1, _WHILE),
+)
+TARGETS: dict[str, tuple[Fault, ...]] = {
+    "web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS,
+    "crm": _CRM + (_CREDENTIALS if "resume" in crm_commands.commands else ()),
+}  # fmt: skip
+
+NAMES = tuple(dict.fromkeys(fault.name for faults in TARGETS.values() for fault in faults))
+
+
+class Tormentor:
+    """One thread a target, each with dice of its own: the order of a target's faults depends on the seed alone."""
+
+    def __init__(self, site: Site, seed: int, kills: int, pause: float) -> None:
+        self.killed = 0
+        """The SIGKILLs so far, those under way included."""
+        self.log: list[Struck] = []
+        self.errors: list[BaseException] = []
+        self._site, self._kills, self._pause = site, kills, pause
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._threads = [
+            threading.Thread(
+                target=self._torment, args=(target, faults, random.Random(f"{seed} {target}")), daemon=True
+            )
+            for target, faults in faults_of(site.provider).items()
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def busy(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _torment(self, target: str, faults: tuple[Fault, ...], dice: random.Random) -> None:
+        while not self._stop.wait(dice.expovariate(1 / self._pause)):
+            [fault] = dice.choices(faults, [fault.weight for fault in faults])
+            seconds, number = dice.uniform(*fault.seconds), dice.randrange(1000)
+            if fault.kill and not self._one_more():
+                return
+            began = time.time()
+            try:
+                fault.strike(self._site, target, seconds, number)
+            except (AssertionError, requests.RequestException, OSError) as error:
+                self.errors.append(error)
+                self._stop.set()
+            self.log.append(Struck(fault, target, began, time.time()))
+
+    def _one_more(self) -> bool:
+        with self._lock:
+            if self.killed >= self._kills:
+                return False
+            self.killed += 1
+            if self.killed == self._kills:
+                self._stop.set()
+            return True

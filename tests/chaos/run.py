@@ -1,0 +1,122 @@
+"""One run: start the site, send, torment, wait until all has settled, audit."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.chaos.auditor import Complaint, Evidence, audit, last_arrival, read_leads, read_operations, statuses
+from tests.chaos.clients import Clients
+from tests.chaos.faults import Struck, Tormentor
+from tests.chaos.site import Site
+
+RECOVERY_LIMIT = 20.0
+"""Seconds after the last fault within which every accepted submission has to be in the CRM."""
+PATIENCE = 90.0
+"""Seconds after the last fault before the rest is called lost."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found. `recovery`: seconds from the end of the last fault until nothing waited any more."""
+
+    provider: str
+    seed: int
+    evidence: Evidence
+    struck: tuple[Struck, ...]
+    complaints: tuple[Complaint, ...]
+    troubles: tuple[str, ...]
+    recovery: float
+    seconds: float
+    tails: str
+
+    @property
+    def kills(self) -> int:
+        return sum(struck.fault.kill for struck in self.struck)
+
+    @property
+    def accepted(self) -> int:
+        return sum(note.accepted for note in self.evidence.notes)
+
+    def count(self, what: str) -> int:
+        return sum(complaint.what == what for complaint in self.complaints)
+
+    def failures(self) -> list[str]:
+        """Everything that must not be."""
+        late = self.recovery > RECOVERY_LIMIT
+        slow = [f"it took {self.recovery:.1f} s to recover, more than {RECOVERY_LIMIT:.0f} s"] if late else []
+        return [*map(str, self.complaints), *self.troubles, *slow]
+
+    def story(self) -> str:
+        """Whatever helps to understand a failure."""
+        log = "\n".join(
+            f"{_clock(s.began)} to {_clock(s.ended)} {s.target}: {s.fault.name}"
+            for s in sorted(self.struck, key=lambda struck: struck.began)
+        )
+        failures = "\n".join(self.failures()[:50])
+        again = f"python -m tests.chaos --provider {self.provider} --kills {self.kills} --seed {self.seed}"
+        return f"{summary(self)}\nseed {self.seed}; again: {again}\n\n{failures}\n\n{log}\n\n{self.tails}"
+
+
+def run(
+    folder: Path, provider: str, *, kills: int, seed: int, pause: float,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Result:  # fmt: skip
+    """Torment a site until `kills` processes were killed; `pause`: seconds between two faults of the same target."""
+    begun = time.monotonic()
+    with Site(folder, provider) as site:
+        clients = Clients(lambda: site.url, seed, provider)
+        tormentor = Tormentor(site, seed, kills, pause)
+        clients.start()
+        tormentor.start()
+        while tormentor.busy:
+            progress(f"{provider}: {tormentor.killed}/{kills} kills, {len(clients.notes)} submissions")
+            time.sleep(0.1)
+        over = time.monotonic()
+        clients.finish()
+        while (clients.busy or not site.settled()) and time.monotonic() - over < PATIENCE:
+            time.sleep(0.05)
+        recovery = time.monotonic() - over
+        clients.give_up()
+        evidence = Evidence(tuple(clients.notes), read_leads(provider, site.database), read_operations(site.redis.url))
+        troubles = [f"{name} ended by itself" for name in site.died] + [str(error) for error in tormentor.errors]
+        complaints = audit(evidence)
+        tails = site.tails() if complaints or troubles else ""
+    seconds = time.monotonic() - begun
+    return Result(
+        provider, seed, evidence, tuple(tormentor.log), tuple(complaints), tuple(troubles), recovery, seconds, tails
+    )  # fmt: skip
+
+
+def summary(result: Result) -> str:
+    """One line."""
+    told = ", ".join(
+        f"{count} x {status or 'none'}" for status, count in sorted(statuses(result.evidence.notes).items())
+    )
+    return (
+        f"{result.provider}: {result.kills} kills, {len(result.struck)} faults, {len(result.evidence.notes)} submissions,"
+        f" {result.accepted} accepted ({told}), {result.count('lost')} lost, {result.count('duplicated')} duplicated,"
+        f" {len(result.failures())} complaints, recovery {result.recovery:.1f} s, {result.seconds:.0f} s in all"
+    )
+
+
+def by_fault(result: Result) -> dict[str, tuple[int, float]]:
+    """How often each fault struck, and the longest recovery from it.
+
+    That is the time from its end until the last submission was in the CRM that was under way during the fault. Faults
+    overlap, so it holds what the next ones cost, too.
+    """
+    counts = Counter(struck.fault.name for struck in result.struck)
+    longest = dict.fromkeys(counts, 0.0)
+    for struck in result.struck:
+        waited = last_arrival(result.evidence, struck.began, struck.ended) - struck.ended
+        longest[struck.fault.name] = max(longest[struck.fault.name], waited)
+    return {name: (counts[name], longest[name]) for name in sorted(counts)}
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S.%f")[:-3]
