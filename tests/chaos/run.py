@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.chaos.auditor import Complaint, Evidence, audit, last_arrival, read_leads, read_operations, statuses
 from tests.chaos.clients import Clients
-from tests.chaos.faults import Struck, Tormentor
+from tests.chaos.faults import CREDENTIALS, Struck, Tormentor
 from tests.chaos.site import Site
 
 RECOVERY_LIMIT = 20.0
@@ -78,12 +78,14 @@ def run(
             time.sleep(0.1)
         over = time.monotonic()
         clients.finish()
+        if {struck.fault for struck in tormentor.log} & set(CREDENTIALS):
+            site.repair()  # the operation that tried the repaired credentials may have been killed at it
         while (clients.busy or not site.settled()) and time.monotonic() - over < PATIENCE:
             time.sleep(0.05)
         recovery = time.monotonic() - over
         clients.give_up()
         evidence = Evidence(tuple(clients.notes), read_leads(provider, site.database), read_operations(site.redis.url))
-        troubles = [f"{name} ended by itself" for name in site.died] + [str(error) for error in tormentor.errors]
+        troubles = [f"{name} ended by itself" for name in site.died] + [repr(error) for error in tormentor.errors]
         complaints = audit(evidence)
         tails = site.tails() if complaints or troubles else ""
     seconds = time.monotonic() - begun
@@ -97,8 +99,9 @@ def summary(result: Result) -> str:
     told = ", ".join(
         f"{count} x {status or 'none'}" for status, count in sorted(statuses(result.evidence.notes).items())
     )
+    sent = len(result.evidence.notes)
     return (
-        f"{result.provider}: {result.kills} kills, {len(result.struck)} faults, {len(result.evidence.notes)} submissions,"
+        f"{result.provider}: {result.kills} kills, {len(result.struck)} faults, {sent} submissions,"
         f" {result.accepted} accepted ({told}), {result.count('lost')} lost, {result.count('duplicated')} duplicated,"
         f" {len(result.failures())} complaints, recovery {result.recovery:.1f} s, {result.seconds:.0f} s in all"
     )

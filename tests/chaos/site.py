@@ -17,6 +17,7 @@ import redis
 import requests
 
 from crmgate.cli.redis_server import free_port
+from tests.chaos.auditor import read_operations
 from tests.processes import ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 SETTINGS = {"CRM_TIMEOUT": "2", "CRM_INLINE_BUDGET": "2", "CRM_RETRY_DELAYS": "1,2" + ",4" * 12}
@@ -41,13 +42,15 @@ class Site:
             "ESPOCRM_URL": self.crm_url, "ESPOCRM_API_KEY": API_KEY,
             "BITRIX_WEBHOOK_URL": f"{self.crm_url}/rest/1/{PORTAL_SECRET}/",
         }  # fmt: skip
+        if provider == "bitrix":
+            env["PLUGINS_DIR"] = str(Path(__file__).parent / "plugins")
         crm = [sys.executable, "-m", "tests.chaos.crm", provider, str(self.database), "--port", str(port)]
         self.processes: dict[str, Process] = {
             "redis": self.redis, "crm": Process("crm", crm, folder), "web": gunicorn(folder, env),
         } | {name: huey_worker(folder, env, name.replace(" ", "-")) for name in WORKERS}  # fmt: skip
-        self._ready: dict[str, Callable[[int], bool]] = {
-            "redis": lambda _: self._redis_answers(), "crm": lambda _: _listens(port), "web": lambda _: self._web_answers(),
-        } | dict.fromkeys(WORKERS, lambda _: True)  # fmt: skip
+        self._ready: dict[str, Callable[[], bool]] = {
+            "redis": self._redis_answers, "crm": lambda: _listens(port), "web": self._web_answers,
+        }  # fmt: skip
         self._orphans: list[int] = []
         self.died: list[str] = []
         """Processes that ended without having been killed."""
@@ -82,7 +85,7 @@ class Site:
 
     def _at_work(self, name: str, offset: int) -> bool:
         if name not in WORKERS:
-            return self._ready[name](offset)
+            return self._ready[name]()
         with self.processes[name].log.open("rb") as log:
             log.seek(offset)
             return b"Huey consumer started" in log.read()
@@ -132,16 +135,21 @@ class Site:
         return answer.json()
 
     def repair(self) -> None:
-        """What an operator does once the credentials are right again."""
-        subprocess.run(
-            [sys.executable, "-m", "crmgate", "crm", "resume"], cwd=ROOT, check=True, capture_output=True,
-            env=os.environ | self.processes["web"].env,
-        )  # fmt: skip
+        """What an operator does once the credentials are right again: `crmgate crm resume`, until Redis answers."""
+        command = [sys.executable, "-m", "crmgate", "crm", "resume"]
+        env = os.environ | self.processes["web"].env
+
+        def resumed() -> bool:
+            return not subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False).returncode
+
+        wait_until("`crmgate crm resume` succeeds", resumed, STARTS_WITHIN)
 
     def settled(self) -> bool:
-        """Whether no operation waits for anybody."""
+        """Whether every operation is delivered."""
         with redis.Redis.from_url(self.redis.url) as client:
-            return not client.zcard("{crmgate}:due")
+            if client.zcard("{crmgate}:due") or client.zcard(f"{{crmgate}}:held:{self.provider}"):
+                return False  # cheaper than to look at every operation
+        return set(read_operations(self.redis.url).values()) <= {"delivered"}
 
     def tails(self, size: int = 1500) -> str:
         """The ends of all logs."""
