@@ -6,6 +6,8 @@ import argparse
 import random
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.chaos.report import write
@@ -18,32 +20,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=1000, help="how many processes to kill, over all providers")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the dice")
-    parser.add_argument("--provider", choices=PROVIDERS, help="only this one (default: one after the other)")
-    parser.add_argument("--pause", type=float, default=1.5, help="mean seconds between two faults of one process")
+    parser.add_argument("--provider", choices=PROVIDERS, help="only this one (default: all at the same time)")
+    parser.add_argument("--pause", type=float, default=1.0, help="mean seconds between two faults of one process")
     parser.add_argument("--write", action="store_true", help="write the table of docs/reliability.md")
     options = parser.parse_args()
     providers = [options.provider] if options.provider else PROVIDERS
     print(f"seed {options.seed}", flush=True)
-    results = [_run(name, options.kills // len(providers), options) for name in providers]
+    progress = Progress()
+
+    def torment(provider: str) -> Result:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            kills, show = options.kills // len(providers), progress.of(provider)
+            return run(Path(folder), provider, kills=kills, seed=options.seed, pause=options.pause, progress=show)
+
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(torment, providers))
+    failed = [result for result in results if result.failures()]
+    print("\n".join(["", *(result.story() for result in failed), *map(summary, results)]))
     if options.write:
         write(results)
-    return any(result.failures() for result in results)
+    return bool(failed)
 
 
-def _run(provider: str, kills: int, options: argparse.Namespace) -> Result:
-    with tempfile.TemporaryDirectory() as folder:
-        result = run(
-            Path(folder), provider, kills=kills, seed=options.seed, pause=options.pause, progress=_show
-        )  # fmt: skip
-    print(f"\r{summary(result)}", flush=True)
-    if result.failures():
-        print(result.story(), flush=True)
-    return result
+class Progress:
+    """One line for all runs."""
 
+    def __init__(self) -> None:
+        self._lines: dict[str, str] = {}
 
-def _show(line: str) -> None:
-    if sys.stdout.isatty():
-        print(f"\r{line}", end="", flush=True)
+    def of(self, provider: str) -> Callable[[str], None]:
+        """What a run calls with its part of the line."""
+
+        def show(line: str) -> None:
+            self._lines[provider] = line
+            if sys.stdout.isatty():
+                print("\r" + " | ".join(self._lines.values()), end="", flush=True)
+
+        return show
 
 
 if __name__ == "__main__":
