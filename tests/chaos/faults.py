@@ -18,7 +18,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
     "espocrm": {"status": 401, "content_type": HTML},
     "bitrix": {
         "status": 401, "content_type": "application/json",
-        "body": json.dumps({"error": "INVALIDCREDENTIALS", "error_description": "Invalid request credentials"}),
+        "body": json.dumps({"error": "INVALID_CREDENTIALS", "error_description": "Invalid request credentials"}),
     },
 }  # fmt: skip
 SLOW = 1.5 * float(SETTINGS["CRM_TIMEOUT"])
