@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,18 +28,21 @@ def main() -> int:
     options = parser.parse_args()
     providers = [options.provider] if options.provider else PROVIDERS
     print(f"seed {options.seed}", flush=True)
-    progress = Progress()
+    progress, halt = Progress(), threading.Event()
+    signal.signal(signal.SIGINT, lambda *_: halt.set())
 
     def torment(provider: str) -> Result:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             kills, show = options.kills // len(providers), progress.of(provider)
-            return run(Path(folder), provider, kills=kills, seed=options.seed, pause=options.pause, progress=show)
+            return run(
+                Path(folder), provider, kills=kills, seed=options.seed, pause=options.pause, progress=show, halt=halt
+            )  # fmt: skip
 
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(torment, providers))
     failed = [result for result in results if result.failures()]
     print("\n".join(["", *(result.story() for result in failed), *map(summary, results)]))
-    if options.write:
+    if options.write and not halt.is_set():
         write(results)
     return bool(failed)
 

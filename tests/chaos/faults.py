@@ -178,6 +178,10 @@ class Tormentor:
         for thread in self._threads:
             thread.start()
 
+    def stop(self) -> None:
+        """No further faults; those under way come to their end."""
+        self._stop.set()
+
     @property
     def busy(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)

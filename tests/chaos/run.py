@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -64,9 +65,12 @@ class Result:
 
 def run(
     folder: Path, provider: str, *, kills: int, seed: int, pause: float,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None, halt: threading.Event | None = None,
 ) -> Result:  # fmt: skip
-    """Torment a site until `kills` processes were killed; `pause`: seconds between two faults of the same target."""
+    """Torment a site until `kills` processes were killed; `pause`: seconds between two faults of the same target.
+
+    `halt`, once set, ends it early.
+    """
     begun = time.monotonic()
     with Site(folder, provider) as site:
         clients = Clients(lambda: site.url, seed, provider)
@@ -75,6 +79,8 @@ def run(
         tormentor.start()
         while tormentor.busy:
             progress(f"{provider}: {tormentor.killed}/{kills} kills, {len(clients.notes)} submissions")
+            if halt is not None and halt.wait(0.1):
+                tormentor.stop()
             time.sleep(0.1)
         over = time.monotonic()
         clients.finish()
