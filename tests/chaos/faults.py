@@ -6,7 +6,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,15 @@ def faults_of(provider: str) -> dict[str, tuple[Fault, ...]]:
     return {"web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS, "crm": crm}
 
 
+def throws(faults: tuple[Fault, ...], seed: str, pause: float) -> Iterator[tuple[float, Fault, float, int]]:
+    """Seconds to wait, a fault, its seconds and a number that chooses among processes, again and again."""
+    dice = random.Random(seed)
+    while True:
+        wait = dice.expovariate(1 / pause)
+        [fault] = dice.choices(faults, [fault.weight for fault in faults])
+        yield wait, fault, dice.uniform(*fault.seconds), dice.randrange(1000)
+
+
 class Tormentor:
     """One thread a target, each with dice of its own: the order of a target's faults depends on the seed alone."""
 
@@ -187,11 +196,8 @@ class Tormentor:
         return any(thread.is_alive() for thread in self._threads)
 
     def _torment(self, target: str, faults: tuple[Fault, ...], seed: int) -> None:
-        dice = random.Random(f"{seed} {target}")
-        while not self._stop.wait(dice.expovariate(1 / self._pause)):
-            [fault] = dice.choices(faults, [fault.weight for fault in faults])
-            seconds, number = dice.uniform(*fault.seconds), dice.randrange(1000)
-            if fault.kill and not self._one_more():
+        for wait, fault, seconds, number in throws(faults, f"{seed} {target}", self._pause):
+            if self._stop.wait(wait) or (fault.kill and not self._one_more()):
                 return
             began = time.time()
             try:
