@@ -19,7 +19,7 @@ import redis
 
 ACCEPTED = (201, 202)
 WORDS = {
-    "lost": "was told 201 or 202, and the CRM has no lead",
+    "lost": "was told 201 or 202, the CRM has no lead, and nobody is about to bring it",
     "duplicated": "has more than one lead",
     "early": "was told 201 before the CRM had the lead",
     "unrecorded": "was told 202, and Redis knows no such operation",
@@ -101,9 +101,9 @@ def _of_note(note: Note, leads: Mapping[str, list[float]], operations: Mapping[s
         if note.persistent:
             yield Complaint("unanswered", who)
         return
-    if not stored:
-        yield Complaint("lost", who)
-    elif note.statuses[-1] == 201 and min(stored) > note.answered_at:
+    if not stored and operations.get(note.operation, "delivered") == "delivered":
+        yield Complaint("lost", who)  # one that still waits is unfinished
+    elif stored and note.statuses[-1] == 201 and min(stored) > note.answered_at:
         yield Complaint("early", who)
     # With Redis away, 201 is what the CRM confirmed, and there is no record of it.
     if note.statuses[-1] == 202 and note.operation not in operations:

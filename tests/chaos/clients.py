@@ -22,9 +22,9 @@ PAUSE = 0.5
 class Clients:
     """Threads that send submissions, each of somebody else, until told to stop."""
 
-    def __init__(self, url: Callable[[], str], seed: int, name: str) -> None:
+    def __init__(self, url: Callable[[], str], seed: int, number: int, name: str) -> None:
         self.notes: list[Note] = []
-        self._url, self._name, self._seed = url, name, seed
+        self._url, self._name, self._number, self._dice = url, f"{name}-{number}", number, f"{seed} {number} client"
         self._stop, self._give_up = threading.Event(), threading.Event()
         queued = {"Prefer": "respond-async"}
         ways = [*[(True, {})] * 5, (True, queued), (True, queued), (False, {}), (False, {}), (False, queued)]
@@ -51,13 +51,12 @@ class Clients:
         return any(thread.is_alive() for thread in self._threads)
 
     def _run(self, number: int, careful: bool, headers: dict[str, str]) -> None:
-        rng = random.Random(f"{self._seed} client {number}")
+        rng = random.Random(f"{self._dice} {number}")
         count = 0
-        while not self._stop.wait(rng.uniform(0.1, 0.4)):
+        while not self._stop.wait(rng.uniform(0.3, 1.2)):
             count += 1
-            self.notes.append(
-                self._submit(f"{self._name}-{number}-{count}", number * 100_000 + count, careful, headers)
-            )
+            person = self._number * 10_000 + number * 1000 + count
+            self.notes.append(self._submit(f"{self._name}-{number}-{count}", person, careful, headers))
 
     def _submit(self, name: str, number: int, careful: bool, headers: dict[str, str]) -> Note:
         email, statuses, operation = f"{name}@example.com", list[int](), ""

@@ -171,7 +171,7 @@ def throws(faults: tuple[Fault, ...], seed: str, pause: float) -> Iterator[tuple
 class Tormentor:
     """One thread a target, each with dice of its own: the order of a target's faults depends on the seed alone."""
 
-    def __init__(self, site: Site, seed: int, kills: int, pause: float) -> None:
+    def __init__(self, site: Site, seed: str, kills: int, pause: float) -> None:
         self.killed = 0
         """The SIGKILLs so far, those under way included."""
         self.log: list[Struck] = []
@@ -195,7 +195,7 @@ class Tormentor:
     def busy(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
-    def _torment(self, target: str, faults: tuple[Fault, ...], seed: int) -> None:
+    def _torment(self, target: str, faults: tuple[Fault, ...], seed: str) -> None:
         for wait, fault, seconds, number in throws(faults, f"{seed} {target}", self._pause):
             if self._stop.wait(wait) or (fault.kill and not self._one_more()):
                 return

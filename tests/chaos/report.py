@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,9 @@ TOTALS: dict[str, Callable[[Result], object]] = {
     "**accepted and lost**": lambda result: f"**{result.count('lost')}**",
     "**duplicated**": lambda result: f"**{result.count('duplicated')}**",
     "other complaints of the auditor": lambda result: len(result.failures()) - _told(result),
-    "seconds until all had settled after the last fault": lambda result: f"{result.recovery:.1f}",
+    "times that it was left alone to recover": lambda result: len(result.recoveries),
+    "seconds until all had settled: longest": lambda result: f"{result.recovery:.1f}",
+    "seconds until all had settled: median": lambda result: f"{statistics.median(result.recoveries):.1f}",
     "minutes": lambda result: f"{result.seconds / 60:.0f}",
 }
 

@@ -44,6 +44,11 @@ def test_a_missing_lead_is_lost(note: Note) -> None:
     assert complaints(replace(WELL, leads=left)) == [("lost", note.email)]
 
 
+def test_what_still_waits_is_unfinished_and_not_lost() -> None:
+    waiting = replace(WELL, leads=WELL.leads[:1], operations={"a1": "delivered", "b2": "waiting"})
+    assert [complaint.what for complaint in audit(waiting)] == ["unfinished"]
+
+
 @pytest.mark.parametrize("note", [TOLD, WAITS, GONE], ids=["201", "202", "503"])
 def test_a_second_lead_is_a_duplicate_whatever_was_told(note: Note) -> None:
     doubled = (*WELL.leads, Lead(note.email, 30.0), Lead(note.email, 31.0))

@@ -22,7 +22,9 @@ STRUCK = (Struck(KILL, "web", 100.5, 102.0), Struck(KILL, "web", 110.0, 111.0), 
 
 
 def result(*complaints: Complaint, recovery: float = 1.25) -> Result:
-    return Result("espocrm", 7, EVIDENCE, STRUCK, complaints, (), recovery, 130.0, "the ends of the logs")
+    return Result(
+        "espocrm", 7, EVIDENCE, STRUCK, complaints, (), (0.5, recovery), RECOVERY_LIMIT, 130.0, "the ends of the logs"
+    )
 
 
 def test_recovery_is_told_for_each_fault() -> None:
@@ -44,7 +46,7 @@ def test_the_table_replaces_the_one_before(tmp_path: Path) -> None:
 
 def test_a_failure_tells_how_to_see_it_again() -> None:
     story = result(Complaint("lost", "ada@example.com")).story()
-    assert "lost: ada@example.com was told 201 or 202, and the CRM has no lead" in story
+    assert "lost: ada@example.com was told 201 or 202, the CRM has no lead" in story
     assert "--provider espocrm --kills 2 --seed 7" in story
     assert f"web: {FREEZE.name}" in story
     assert "the ends of the logs" in story
