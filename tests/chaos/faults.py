@@ -139,10 +139,12 @@ _CRM = (
     Fault("CRM stores, never answers", _misbehave(kind="hang", when="after"), 2, _WHILE),
     Fault("CRM stores, drops the connection", _misbehave(kind="drop", when="after"), 2, _WHILE),
     Fault("CRM stores, answers 500", _misbehave(kind="answer", when="after", status=500), 1, _WHILE),
-    Fault("CRM answers 500", _misbehave(kind="answer", status=500, **_EVERYTHING), 1, _WHILE),
+    Fault("CRM answers 500", _misbehave(kind="answer", status=500), 1, _WHILE),
+    Fault("CRM drops the connection", _misbehave(kind="drop"), 1, _WHILE),
+    Fault("CRM takes the lead, and is silent", _misbehave(kind="hang"), 1, _WHILE),
     Fault("CRM answers 503", _misbehave(kind="answer", status=503, body=PAGE, **_EVERYTHING), 1, _WHILE),
     Fault("CRM answers a web page", _misbehave(kind="answer", status=200, body=PAGE, **_EVERYTHING), 1, _WHILE),
-    Fault("CRM is silent", _misbehave(kind="hang", **_EVERYTHING), 1, _WHILE),
+    Fault("CRM is silent to every request", _misbehave(kind="hang", **_EVERYTHING), 1, _WHILE),
 )
 CREDENTIALS = (
     Fault("CRM refuses the credentials", _refuse, 1, _WHILE),

@@ -125,7 +125,6 @@ class Site:
         if pid := self._web_process(number):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until("gunicorn has two processes", lambda: len(children(self.processes["web"].pid)) == 2, STARTS_WITHIN)
         self.up("web")
 
     def freeze_web_process(self, number: int, seconds: float) -> None:
@@ -191,6 +190,10 @@ class Site:
                 return False
 
     def _web_answers(self) -> bool:
+        # What a killed gunicorn left behind may answer for a moment; but while it holds the port, the new one has no
+        # processes.
+        if len(children(self.processes["web"].pid)) < 2:
+            return False
         try:
             return requests.get(f"{self.url}/healthz", timeout=2).status_code == 200
         except requests.RequestException:
