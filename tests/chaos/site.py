@@ -36,6 +36,8 @@ class Site:
         self.folder, self.provider = folder, provider
         self.database = folder / "crm.sqlite"
         self.redis = RedisProcess(folder / "redis")
+        with (folder / "redis" / "redis.conf").open("a") as config:
+            config.write("appendfsync always\n")  # see docs/reliability.md: the default may lose a write to a kill -9
         port = free_port()
         self.crm_url = f"http://127.0.0.1:{port}"
         env = SETTINGS | {
