@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format docs js bench soak clean
+.PHONY: help run test check format docs js bench soak chaos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: $(VENV)/.test ## Measure latency, throughput, round trips and memory
 
 soak: $(VENV)/.test ## Deliver 50,000 and watch the memory of worker and Redis (about 5 min)
 	@$(BIN)/python -m tests.soak
+
+chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the leads, write docs/reliability.md (ARGS)
+	@$(BIN)/python -m tests.chaos --write $(ARGS)
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .crmgate build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,154 @@
+"""The auditor: compares what clients were told, what Redis says and what the CRM has.
+
+It shares no code with the gateway: it reads the CRM's database and Redis with plain commands, by the names that
+`docs/architecture.md` gives them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+
+ACCEPTED = (201, 202)
+WORDS = {
+    "lost": "was told 201 or 202, the CRM has no lead, and nobody is about to bring it",
+    "duplicated": "has more than one lead",
+    "early": "was told 201 before the CRM had the lead",
+    "unrecorded": "was told 202, and Redis knows no such operation",
+    "unfinished": "an operation is not delivered",
+    "stranger": "is in the CRM, and nobody sent it",
+    "unanswered": "never got an answer, long after everything worked again",
+    "refused": "got an answer that nothing in the run can excuse",
+}
+"""What the auditor complains of."""
+EXCUSED = (0, 201, 202, 409, 502, 503)
+"""Answers that a client may get while processes die; 0: none."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What became of one submission, as its client saw it. Times are seconds since the epoch."""
+
+    email: str
+    persistent: bool
+    """Whether the client sends the same again, with the same key, until it is accepted."""
+    sent_at: float
+    answered_at: float
+    operation: str = ""
+    statuses: tuple[int, ...] = ()
+    """Every answer in its order; 0 where none came."""
+
+    @property
+    def accepted(self) -> bool:
+        return self.statuses[-1:] in [(status,) for status in ACCEPTED]
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A lead in the CRM's database: whose it is, and when it was stored."""
+
+    email: str
+    stored_at: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the auditor looks at. `operations`: the state of each by its id."""
+
+    notes: tuple[Note, ...]
+    leads: tuple[Lead, ...]
+    operations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Something that must not be. `what` is a key of `WORDS`."""
+
+    what: str
+    who: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.who} {WORDS[self.what]}"
+
+
+def audit(evidence: Evidence) -> list[Complaint]:
+    """Everything that is wrong. Nothing may be, once all has settled."""
+    leads = defaultdict[str, list[float]](list)
+    for lead in evidence.leads:
+        leads[lead.email].append(lead.stored_at)
+    found = [complaint for note in evidence.notes for complaint in _of_note(note, leads, evidence.operations)]
+    strangers = leads.keys() - {note.email for note in evidence.notes}
+    found += [Complaint("stranger", email) for email in sorted(strangers)]
+    open_ends = {name: state for name, state in evidence.operations.items() if state != "delivered"}
+    return found + [Complaint("unfinished", f"{name} ({state})") for name, state in sorted(open_ends.items())]
+
+
+def _of_note(note: Note, leads: Mapping[str, list[float]], operations: Mapping[str, str]) -> Iterator[Complaint]:
+    stored, who = leads.get(note.email, []), f"{note.email} {note.statuses} {note.operation}"
+    if len(stored) > 1:
+        yield Complaint("duplicated", who)
+    if not set(note.statuses) <= set(EXCUSED):
+        yield Complaint("refused", who)
+    if not note.accepted:
+        if note.persistent:
+            yield Complaint("unanswered", who)
+        return
+    if not stored and operations.get(note.operation, "delivered") == "delivered":
+        yield Complaint("lost", who)  # one that still waits is unfinished
+    elif stored and note.statuses[-1] == 201 and min(stored) > note.answered_at:
+        yield Complaint("early", who)
+    # With Redis away, 201 is what the CRM confirmed, and there is no record of it.
+    if note.statuses[-1] == 202 and note.operation not in operations:
+        yield Complaint("unrecorded", who)
+
+
+def last_arrival(evidence: Evidence, since: float, until: float) -> float:
+    """When the last of the submissions that were under way between two times was in the CRM; 0 without any."""
+    first = {lead.email: lead.stored_at for lead in sorted(evidence.leads, key=lambda lead: -lead.stored_at)}
+    concerned = (n for n in evidence.notes if n.accepted and n.sent_at < until and n.answered_at > since)
+    return max((first[note.email] for note in concerned if note.email in first), default=0.0)
+
+
+def statuses(notes: Iterable[Note]) -> Counter[int]:
+    """How often each answer was given."""
+    return Counter(status for note in notes for status in note.statuses)
+
+
+def _espocrm_emails(lead: Mapping[str, Any]) -> list[str]:
+    return [] if lead.get("deleted") else [lead["emailAddress"]]
+
+
+def _bitrix_emails(lead: Mapping[str, Any]) -> list[str]:
+    return [row["value"] for row in lead["fm"] if row["typeId"] == "EMAIL"]
+
+
+_EMAILS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[str]]]] = {
+    "espocrm": ("Lead", _espocrm_emails), "bitrix": ("lead", _bitrix_emails),
+}  # fmt: skip
+
+
+def read_leads(provider: str, database: Path) -> tuple[Lead, ...]:
+    """The leads in the CRM's own database."""
+    entity, emails = _EMAILS[provider]
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+        rows = db.execute("select data, at from records where entity = ?", (entity,)).fetchall()
+    return tuple(Lead(email, at) for data, at in rows for email in emails(json.loads(data)))
+
+
+def read_operations(url: str) -> dict[str, str]:
+    """The state of every operation in Redis."""
+    prefix = "{crmgate}:op:"
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        keys = [str(key) for key in client.scan_iter(f"{prefix}*", count=1000)]
+        pipe = client.pipeline(transaction=False)
+        for key in keys:
+            pipe.hget(key, "state")
+        return {key.removeprefix(prefix): str(state) for key, state in zip(keys, pipe.execute(), strict=True)}

@@ -1,0 +1,24 @@
+"""Half a minute of chaos. The long run is `make chaos`."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import run
+
+KILLS = 15
+RECOVERY = 40.0
+"""Seconds; twice as many as `make chaos` allows, since other tests run at the same time."""
+
+
+@pytest.mark.parametrize("provider", ["espocrm", "bitrix"])
+def test_nothing_is_lost_and_nothing_doubled(provider: str, tmp_path: Path) -> None:
+    seed = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
+    result = run(tmp_path, provider, kills=KILLS, seed=seed, pause=1.0, limit=RECOVERY)
+    assert not result.failures(), result.story()
+    assert result.kills == KILLS
+    assert result.accepted > 10, result.story()
