@@ -20,8 +20,10 @@ from dataclasses import dataclass
 CAUSES = ("outage", "refused", "trial")
 THRESHOLD = 5
 """Failures in a row after which nothing is sent."""
+FIRST_PROBE = 5.0
+"""Seconds from the start of an outage to its first probe: most are short."""
 PROBE_SECONDS = 15.0
-"""Between two probes of a provider that is away, or to which dead letters of an outage could return."""
+"""Between two further probes of a provider that is away, or to which dead letters of an outage could return."""
 RETURN_WAITS = (0.0, 60.0, 300.0, 1800.0, 7200.0)
 """Seconds until a dead letter of an outage may return by itself: for the first time, the second ... and then never.
 
@@ -40,6 +42,9 @@ class Rate:
     per_second: float
     burst: int
     reserve: int
+
+    def __str__(self) -> str:
+        return f"{self.per_second:g}/{self.burst}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,10 @@ class OutcomeUnknown(ProviderError):
     default_code = Code.TIMEOUT
 
 
+class Unsettled(OutcomeUnknown):
+    """Raised by the gateway: nothing was found, but the CRM may still be at work on an earlier request."""
+
+
 class Rejected(ProviderError):
     """The CRM refuses the data. `fields` maps the CRM's field name to what it says is wrong with it."""
 

@@ -1,7 +1,7 @@
 """What the metrics tell beside the ledger's own counters: attempts at the CRM, and how long the oldest one has waited.
 
 Attempts are counted in Redis rather than in the processes that make them: a worker has no port that could be scraped,
-and a count outlives its process. It costs one round trip beside the CRM's requests.
+and a count outlives its process. The script that records an attempt counts it in the same step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import redis
 
-from crmgate.errors import LedgerUnavailable
 from crmgate.model import Attempt
 from crmgate.storage import key, translated
 
@@ -30,24 +29,21 @@ class Durations:
     seconds: float
 
 
+def counted(kind: str, attempt: Attempt) -> dict[str, int]:
+    """What an attempt adds to which counters."""
+    bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
+    return {
+        f"count|{attempt.provider}|{kind}|{attempt.code or attempt.outcome}": 1,
+        f"le|{attempt.provider}|{bound}": 1,
+        f"ms|{attempt.provider}": round(attempt.duration * 1000),
+    }
+
+
 class Figures:
     """Counters in one hash: `count|<provider>|<kind>|<outcome>`, `le|<provider>|<bound>`, `ms|<provider>`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-
-    def add(self, kind: str, attempt: Attempt) -> None:
-        """Count an attempt. Nothing depends on it: while Redis is away it is left out."""
-        bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
-        try:
-            with translated():
-                pipe = self._redis.pipeline(transaction=False)
-                pipe.hincrby(key("attempts"), f"count|{attempt.provider}|{kind}|{attempt.code or attempt.outcome}")
-                pipe.hincrby(key("attempts"), f"le|{attempt.provider}|{bound}")
-                pipe.hincrby(key("attempts"), f"ms|{attempt.provider}", round(attempt.duration * 1000))
-                pipe.execute()
-        except LedgerUnavailable:
-            pass
 
     def attempts(self) -> tuple[dict[tuple[str, str, str], int], list[Durations]]:
         """Attempts by provider, kind and outcome (`delivered`, or the code), and how long they took.

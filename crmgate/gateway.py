@@ -20,18 +20,22 @@ from typing import Any, Protocol
 
 from crmgate import logs
 from crmgate.breaker import Rate, Recipient
+from crmgate.entries import Accepted, Claim, NotClaimed, Once, Result, Session, Swept
 from crmgate.errors import (
+    Code,
     KeyReused,
     LedgerUnavailable,
     NotAccepted,
     OutcomeUnknown,
     ProviderError,
+    RateLimited,
     StillRunning,
+    Unsettled,
     Unsupported,
 )
-from crmgate.ledger import Accepted, Claim, Ledger, NotClaimed, Once, Result, Session, Swept
+from crmgate.ledger import Ledger
 from crmgate.model import Attempt, Connection, Delivered, Kind, Operation, State, new_id
-from crmgate.policy import PROBE_INTERVAL, Dead, Pause, Retry, Verdict, decide, is_outage
+from crmgate.policy import PROBE_INTERVAL, SETTLE_SECONDS, Dead, Pause, Retry, Verdict, decide, is_outage
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +93,10 @@ class Gateway:
         self, ledger: Ledger, crm: Crm, plan: Plan, *,
         others: Callable[[str], Crm | None] = lambda _name: None,
         tell: Callable[..., None] = lambda *_, **__: None,
-        count: Callable[[str, Attempt], None] = lambda _kind, _attempt: None,
         clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self.ledger, self.crm, self.plan = ledger, crm, plan
-        self._others, self._tell, self._count, self._clock = others, tell, count, clock
+        self._others, self._tell, self._clock = others, tell, clock
         self._rng = rng or random.Random()  # noqa: S311
         self._reported: set[tuple[str, str]] = set()
         self.to = Recipient(crm.name, crm.credentials, plan.most, crm.rate)
@@ -287,17 +290,15 @@ class Gateway:
         duration = time.monotonic() - begun
         verdict = decide(error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng)
         outcome = Outcome(verdict, delivered=delivered, error=error)
-        attempt = _attempt_record(to.provider, at, duration, error, counted=not isinstance(verdict, Pause))
-        floor = error is not None and error.retry_after is not None
-        result = Result(attempt, used, outage=error is not None and is_outage(error), floor=floor)
+        counted = not isinstance(verdict, Pause) and not isinstance(error, Unsettled)
+        result = _result(_attempt_record(to.provider, at, duration, error, counted=counted), used, error)
         try:
             written = self._write_down(claim, to, outcome, result, wake)
         except LedgerUnavailable as failure:
             # The lease runs out and the next attempt looks in the CRM first.
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
             return Outcome(None, "unrecorded", delivered, error)
-        log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", attempt.duration)
-        self._count(claim.operation.kind, attempt)
+        log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", duration)
         if written in ("lost", "ended"):
             return Outcome(None, written, delivered, error)
         self._announce(claim.operation, to.provider, outcome, written)
@@ -336,6 +337,8 @@ class Gateway:
         crm.used()
         try:
             found = crm.find(claim.operation, budget) if claim.look_first else None
+            if not found and claim.look_first and (wait := claim.settles_at - self._clock()) > 0:
+                return None, _unsettled(wait, crm.name), crm.used()
             return found or crm.deliver(claim.operation, deadline - time.monotonic()), None, crm.used()
         except ProviderError as error:
             return None, error, crm.used()
@@ -385,6 +388,29 @@ def _attempt_record(
     return Attempt(
         at, round(duration, 3), provider, "failed", error.code, error.status, error.vendor_code, error.detail, counted
     )  # fmt: skip
+
+
+def _result(attempt: Attempt, used: int, error: ProviderError | None) -> Result:
+    return Result(
+        attempt, used,
+        outage=error is not None and is_outage(error),
+        floor=error is not None and error.retry_after is not None,
+        limited=isinstance(error, RateLimited),
+        settles_at=_settles_at(attempt, error),
+    )  # fmt: skip
+
+
+def _settles_at(attempt: Attempt, error: ProviderError | None) -> float:
+    ended = attempt.at + attempt.duration
+    if isinstance(error, Unsettled):
+        return ended + (error.retry_after or 0.0)
+    late = isinstance(error, OutcomeUnknown) and error.code == Code.TIMEOUT
+    return ended + SETTLE_SECONDS if late else 0.0
+
+
+def _unsettled(wait: float, provider: str) -> Unsettled:
+    detail = "not found, but the CRM may still be at work on the request that ran into the time limit"
+    return Unsettled(detail, code=Code.TIMEOUT, retry_after=wait, provider=provider)
 
 
 def _not_configured(operation: Operation) -> Unsupported:

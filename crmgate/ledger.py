@@ -30,20 +30,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
 
 import redis
 
 from crmgate import redis_client
-from crmgate.breaker import PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, Gate, Recipient
+from crmgate.breaker import FIRST_PROBE, PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, Gate, Recipient
+from crmgate.entries import Accepted, Claim, NotClaimed, Once, Result, Session, Swept
+from crmgate.figures import counted
 from crmgate.model import Attempt, Check, Delivered, Operation, State
+from crmgate.policy import SETTLE_SECONDS
 from crmgate.redis_checks import inspect
+from crmgate.storage import PREFIX, key, translated
 
-PREFIX = "{crmgate}:"
 WAKE_LIST = f"{PREFIX}huey:queue"
 WAKE_SCHEDULE = f"{PREFIX}huey:schedule"
 RECEIPT_SECONDS = 7 * 24 * 3600
@@ -58,78 +59,6 @@ ANY_ID = "@id@"
 """Stands for an operation's id in a wake-up that a script writes."""
 HEARTBEAT_KEPT = 24 * 3600
 LOST_CLICKS_SECONDS = 15 * 60
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """An idempotency key (a digest of it), a digest of what came with it, and the seconds that both are remembered."""
-
-    key: str
-    digest: str
-    seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The session that a submission belongs to: a digest of it, and of the email and phone that came with it.
-
-    `follow` is the kind of an operation on the session's lead, empty where the CRM has none.
-    """
-
-    key: str
-    who: tuple[str, ...] = ()
-    follow: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """What became of a submission (see `Ledger.accept`), and the operation that stands for it."""
-
-    what: str
-    id: str
-    kind: str = ""
-    lead_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The lease on an operation. `look_first` says that an earlier attempt may have reached the CRM."""
-
-    operation: Operation
-    lease: str
-    look_first: bool
-    counted: int
-
-
-@dataclass(frozen=True, slots=True)
-class NotClaimed:
-    """Why an operation is not to be tried now: `leased`, `early`, `held`, `behind`, `elsewhere`, `exhausted`,
-    `unknown`, or its end. `more` names the operation that goes first, or the CRM that holds its record."""
-
-    reason: str
-    more: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a sweep did: operations woken, dead letters returned; `probe` asks the caller to probe the provider."""
-
-    woken: int
-    returned: int
-    probe: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of an attempt, for the ledger.
-
-    `used`: requests sent. `outage`: the failure says that the CRM is away. `floor`: `due` is the CRM's own word.
-    """
-
-    attempt: Attempt
-    used: int = 0
-    outage: bool = False
-    floor: bool = False
 
 
 class Ledger:
@@ -160,6 +89,7 @@ class Ledger:
         arguments = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
             "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
+            "settle": SETTLE_SECONDS,
         }  # fmt: skip
         if once:
             arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
@@ -174,13 +104,23 @@ class Ledger:
         self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float, pause: float
     ) -> Claim | NotClaimed:
         """Take the lease for `seconds`; `pause` is the wait after which a provider that refused is asked again."""
-        arguments = {"now": now, "lease": lease, "lease_until": now + seconds, "pause": pause, "patience": PATIENCE}
+        arguments = {
+            "now": now,
+            "lease": lease,
+            "lease_until": now + seconds,
+            "pause": pause,
+            "patience": PATIENCE,
+            "settle": SETTLE_SECONDS,
+        }
         answer = self._run("claim", to, arguments, "", operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(reason, answer[1].decode() if len(answer) > 1 else "")
-        fields = _pairs(answer[2:])
-        return Claim(_operation(operation_id, fields), lease, answer[1] == b"1", int(fields.get("counted", 0)))
+        fields = _pairs(answer[3:])
+        return Claim(
+            _operation(operation_id, fields), lease, answer[1] == b"1", int(fields.get("counted", 0)),
+            float(answer[2]),
+        )  # fmt: skip
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> str:
         """The CRM confirmed it: what stays is a receipt.
@@ -214,8 +154,10 @@ class Ledger:
         attempt = result.attempt
         arguments = told | {
             "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
-            "used": result.used, "outage": result.outage, "floor": result.floor, "threshold": THRESHOLD,
-            "probe": PROBE_SECONDS, "receipt_seconds": RECEIPT_SECONDS, "session_seconds": SESSION_SECONDS,
+            "used": result.used, "outage": result.outage, "floor": result.floor, "limited": result.limited,
+            "settles_at": result.settles_at, "figures": counted(claim.operation.kind, attempt),
+            "threshold": THRESHOLD, "probe": FIRST_PROBE,
+            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": SESSION_SECONDS,
         }  # fmt: skip
         answer: bytes = self._run("record", to, arguments, _json(attempt.to_dict()), claim.operation.id)
         return answer.decode()
@@ -257,11 +199,11 @@ class Ledger:
 
     def gate(self, to: Recipient) -> Gate:
         """Whether a provider takes requests."""
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hmget(_key(f"gate:{to.provider}"), ["cause", "since", "until", "failures"])
-            pipe.zcard(_key(f"held:{to.provider}"))
-            pipe.zcard(_key("returning"))
+            pipe.hmget(key(f"gate:{to.provider}"), ["cause", "since", "until", "failures"])
+            pipe.zcard(key(f"held:{to.provider}"))
+            pipe.zcard(key("returning"))
             (cause, since, until, failures), held, returning = pipe.execute()
         return Gate(
             (cause or b"").decode(), float(since or 0), float(until or 0), int(failures or 0), held, returning
@@ -269,73 +211,73 @@ class Ledger:
 
     def get(self, operation_id: str) -> Operation | None:
         """The operation or its receipt; None if there is none (any more)."""
-        with _translated():
+        with translated():
             fields: dict[bytes, bytes] = self._redis.hgetall(_op(operation_id))  # type: ignore[assignment]
         return _operation(operation_id, {k.decode(): v for k, v in fields.items()}) if fields else None
 
     def dead_letters(self, limit: int = 100) -> list[Operation]:
         """The dead letters, oldest first."""
-        with _translated():
-            ids: list[bytes] = self._redis.zrange(_key("dead"), 0, limit - 1)  # type: ignore[assignment]
+        with translated():
+            ids: list[bytes] = self._redis.zrange(key("dead"), 0, limit - 1)  # type: ignore[assignment]
         return [operation for i in ids if (operation := self.get(i.decode()))]
 
     def stats(self) -> dict[str, int]:
         """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `queued`)."""
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hgetall(_key("stats"))
-            pipe.zcard(_key("due"))
-            pipe.zcard(_key("dead"))
+            pipe.hgetall(key("stats"))
+            pipe.zcard(key("due"))
+            pipe.zcard(key("dead"))
             pipe.llen(WAKE_LIST)
-            pipe.smembers(_key("providers"))
+            pipe.smembers(key("providers"))
             counters, due, dead, queued, providers = pipe.execute()
-            held = sum(int(self._redis.zcard(_key(f"held:{name.decode()}"))) for name in providers)
+            held = sum(int(self._redis.zcard(key(f"held:{name.decode()}"))) for name in providers)
         counted = {name.decode(): int(value) for name, value in counters.items()}
         return counted | {"waiting": due + held, "dead_letters": dead, "queued": queued}
 
     def count(self, name: str) -> None:
         """Add one to a counter of `stats`."""
-        with _translated():
-            self._redis.hincrby(_key("stats"), name, 1)
+        with translated():
+            self._redis.hincrby(key("stats"), name, 1)
 
     def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
         """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`)."""
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hincrby(_key("stats"), "clicks_lost", sum(reasons.values()))
+            pipe.hincrby(key("stats"), "clicks_lost", sum(reasons.values()))
             for reason, number in reasons.items():
-                pipe.hincrby(_key("clicks_lost"), reason, number)
-            pipe.expire(_key("clicks_lost"), LOST_CLICKS_SECONDS)
+                pipe.hincrby(key("clicks_lost"), reason, number)
+            pipe.expire(key("clicks_lost"), LOST_CLICKS_SECONDS)
             pipe.execute()
 
     def lost_clicks(self) -> dict[str, int]:
         """How many were lost for which reason; empty once none was for `LOST_CLICKS_SECONDS`."""
-        with _translated():
-            counted: dict[bytes, bytes] = self._redis.hgetall(_key("clicks_lost"))  # type: ignore[assignment]
+        with translated():
+            counted: dict[bytes, bytes] = self._redis.hgetall(key("clicks_lost"))  # type: ignore[assignment]
         return {reason.decode(): int(number) for reason, number in counted.items()}
 
     def beat(self, worker: str, *, now: float) -> None:
         """Say that `worker` is alive."""
-        with _translated():
+        with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.zadd(_key("workers"), {worker: now})
-            pipe.zremrangebyscore(_key("workers"), "-inf", now - HEARTBEAT_KEPT)
+            pipe.zadd(key("workers"), {worker: now})
+            pipe.zremrangebyscore(key("workers"), "-inf", now - HEARTBEAT_KEPT)
             pipe.execute()
 
     def leave(self, worker: str) -> None:
         """Say that `worker` has stopped in an orderly way."""
-        with _translated():
-            self._redis.zrem(_key("workers"), worker)
+        with translated():
+            self._redis.zrem(key("workers"), worker)
 
     def workers_seen(self, within: float, *, now: float | None = None) -> int:
         """How many workers were alive in the last `within` seconds before `now` (default: the time of day)."""
         since = (time.time() if now is None else now) - within
-        with _translated():
-            return int(self._redis.zcount(_key("workers"), since, "+inf"))
+        with translated():
+            return int(self._redis.zcount(key("workers"), since, "+inf"))
 
     def health(self) -> tuple[Check, ...]:
         """Whether Redis takes what has to be kept (the first check), and what about it could lose data."""
-        return inspect(self._redis, _key("probe"))
+        return inspect(self._redis, key("probe"))
 
     def _register(self, name: str) -> Any:
         text = (files("crmgate").joinpath("lua", f"{part}.lua").read_text() for part in ("common", name))
@@ -347,32 +289,19 @@ class Ledger:
             told["to"] = to.told()
         if operation:
             told["id"] = operation
-        key = _op(operation) if operation else _key("due")
+        place = _op(operation) if operation else key("due")
         sent = [_json(told), text]
-        with _translated():
+        with translated():
             if not self._replicas or name not in _KEPT:
-                return self._scripts[name](keys=[key], args=sent)
+                return self._scripts[name](keys=[place], args=sent)
             return redis_client.run_replicated(
-                self._redis, self._scripts[name], [key], sent,
-                replicas=self._replicas, seconds=self._patience, mark=_key("probe"),
+                self._redis, self._scripts[name], [place], sent,
+                replicas=self._replicas, seconds=self._patience, mark=key("probe"),
             )  # fmt: skip
 
 
 _KEPT = {"accept", "claim"}
 """What must outlive a failover: else an operation could be lost, or sent twice."""
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Redis's errors as `LedgerUnavailable`."""
-    try:
-        yield
-    except redis_client.ERRORS as error:
-        raise redis_client.unavailable(error) from None
-
-
-def _key(name: str) -> str:
-    return PREFIX + name
 
 
 def _op(operation_id: str) -> str:

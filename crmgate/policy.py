@@ -6,12 +6,15 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Unavailable
+from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Unavailable, Unsettled
 
 JITTER = 0.2
 """A delay is spread by up to this share either way, so that a thousand waiting leads do not arrive as one."""
 MAX_RETRY_AFTER = 15 * 60.0
 """Seconds. A CRM may ask for patience, not for eternity."""
+SETTLE_SECONDS = 10.0
+"""After a request that ran into the time limit the CRM may still be at work on it. For so long, one that does not find
+the record sends nothing: a CRM without a unique key, such as Bitrix24, would have two."""
 PROBE_INTERVAL = 30.0
 """Seconds between two tries with refused credentials. EspoCRM locks an address out after 11 in 60 s."""
 
@@ -46,6 +49,8 @@ Verdict = Done | Retry | Dead | Pause
 
 def is_outage(error: ProviderError) -> bool:
     """Whether a failure says that the CRM is away, rather than anything about the operation."""
+    if isinstance(error, Unsettled):
+        return False
     return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.code != Code.PLUGIN_BUG)
 
 
@@ -59,6 +64,8 @@ def decide(
     """
     if error is None:
         return Done()
+    if isinstance(error, Unsettled):
+        return Retry(now + (error.retry_after or 0.0), left=len(delays) - attempts + 1)
     floor = min(error.retry_after or 0.0, MAX_RETRY_AFTER)
     if isinstance(error, AuthFailed):
         return Pause(now + max(PROBE_INTERVAL, floor))

@@ -75,8 +75,6 @@ class CRMProvider(Records):
 
     label: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[str]] = frozenset()
-    rate: ClassVar[Rate | None] = None
-    """How many requests the vendor allows; crmgate keeps to it with all its processes together."""
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
     lead_fields: ClassVar[Mapping[str, str]] = {}
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
@@ -96,6 +94,14 @@ class CRMProvider(Records):
         secrets = filter(None, (self.settings.get(name) for name in secret_names(self.Settings)))
         self._secrets = sorted({form for value in secrets for form in _forms(str(value))}, key=len, reverse=True)
         self._transport = Transport(timeout)
+
+    @property
+    def rate(self) -> Rate | None:
+        """How many requests the vendor allows; crmgate keeps to it with all its processes together.
+
+        A plugin sets it as an attribute of the class, or reads it from its settings.
+        """
+        return None
 
     def fingerprint(self) -> str:
         """A short digest of the settings: whether credentials that worked are still the same, without keeping them."""

@@ -95,7 +95,7 @@ def build(settings: Settings) -> Services:
     audit, figures = Audit(client), Figures(client)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
-    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager), count=figures.add)
+    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import redis
+from crmgate import redis_client
 
-from crmgate.errors import LedgerUnavailable
-from crmgate.ledger import PREFIX
+PREFIX = "{crmgate}:"
 
 
 def key(name: str) -> str:
@@ -21,5 +20,5 @@ def translated() -> Iterator[None]:
     """Redis's errors as `LedgerUnavailable`, without their text: it may hold the command and so what was stored."""
     try:
         yield
-    except redis.RedisError as error:
-        raise LedgerUnavailable(type(error).__name__) from None
+    except redis_client.ERRORS as error:
+        raise redis_client.unavailable(error) from None

@@ -21,6 +21,8 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from marshmallow import ValidationError
+
 from crmgate import hookimpl
 from crmgate.errors import (
     AuthFailed,
@@ -114,12 +116,27 @@ The old methods send no code: then their text is looked up here.
 """
 
 
+REQUESTS = 10
+"""The most that one operation needs, with values that are refused and moved."""
+
+
+class RateField(fields.Field[Rate | None]):
+    """`2/50`: so many requests a second, and so many at once after a rest."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Rate | None:
+        if str(value).strip() == "0":
+            return None
+        found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)/([0-9]{1,4})", str(value).strip())
+        if not found or float(found[1]) == 0 or int(found[2]) < REQUESTS:
+            raise ValidationError("Not a rate.")
+        return Rate(float(found[1]), int(found[2]), REQUESTS)
+
+
 class Bitrix(CRMProvider):
     """Leads in Bitrix24."""
 
     name = "bitrix"
     label = "Bitrix24"
-    rate = Rate(per_second=2, burst=50, reserve=10)  # https://apidocs.bitrix24.com/limits.html: a leaky bucket
     capabilities = frozenset((
         "create_lead", "create_minimal_lead", "find_lead", "update_lead", "log_activity", "test_connection",
         "describe_fields", "provision", "detects_duplicates", "moves_refused_fields",
@@ -156,6 +173,17 @@ class Bitrix(CRMProvider):
             metadata={"help": "The methods for leads: crm.item.* or, for old self-hosted portals, crm.lead.*",
                       "takes": "item or lead"},
         )  # fmt: skip
+        BITRIX_RATE = RateField(
+            load_default=Rate(2, 50, REQUESTS),
+            metadata={"help": "How many requests the portal allows; Enterprise: 5/250; your own server: 0",
+                      "takes": "requests a second and at once, such as 2/50, or 0 for no limit"},
+        )  # fmt: skip
+
+    @property
+    def rate(self) -> Rate | None:
+        """https://apidocs.bitrix24.com/limits.html: a leaky bucket for each portal and address."""
+        limit: Rate | None = self.settings["BITRIX_RATE"]
+        return limit
 
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)

@@ -341,12 +341,12 @@ class TestFilesOfSecrets:
         (tmp_path / "secret").write_text(f"\ufeff{CANARY}\n")
         environ = {"REDIS_PASSWORD_FILE": f" {tmp_path / 'secret'}\n"}
         settings = Settings.load(ENVIRON | environ)
-        assert settings.redis_url == f"redis://:{CANARY}@127.0.0.1:6379/0"
+        assert settings.redis.url == f"redis://:{CANARY}@127.0.0.1:6379/0"
         assert CANARY not in repr(settings)
 
     def test_the_setting_itself_comes_first_and_its_file_is_not_read(self) -> None:
         environ = {"REDIS_PASSWORD": "plain", "REDIS_PASSWORD_FILE": "/does/not/exist"}
-        assert ":plain@" in Settings.load(ENVIRON | environ).redis_url
+        assert ":plain@" in Settings.load(ENVIRON | environ).redis.url
 
     @pytest.mark.parametrize("text", [None, b"", b" \n", b"\xff"])
     def test_a_file_that_cannot_be_used_is_told(self, tmp_path: Path, text: bytes | None) -> None:

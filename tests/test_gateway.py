@@ -25,7 +25,7 @@ from crmgate.errors import (
 from crmgate.gateway import Gateway, Outcome, Plan
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
 from crmgate.model import Connection, Delivered, Kind, Operation, State
-from crmgate.policy import Dead, Done, Pause, Retry
+from crmgate.policy import SETTLE_SECONDS, Dead, Done, Pause, Retry
 from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 
@@ -112,6 +112,10 @@ def away() -> World:
     return World(Ledger(connect("redis://127.0.0.1:1/0", 0.2), wake_message))
 
 
+def redis_alarms(world: World) -> list[str]:
+    return [member.decode() for member in world.gateway.ledger._redis.zrange("{crmgate}:due", 0, -1)]  # type: ignore[union-attr]
+
+
 def down() -> Unavailable:
     return Unavailable("no connection", code=Code.CONNECTION_FAILED)
 
@@ -182,14 +186,54 @@ def test_an_ambiguous_outcome_is_looked_up_before_it_is_sent_again(world: World)
 
 
 def test_an_ambiguous_outcome_that_left_nothing_is_sent_again(world: World) -> None:
-    world.crm.answers = [OutcomeUnknown("no answer")]
+    world.crm.answers = [OutcomeUnknown("cut off", code=Code.CONNECTION_DROPPED)]
     operation = world.submit()
     assert isinstance(world.run(operation).verdict, Done)
     assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver"]
 
 
+def test_after_a_timeout_the_crm_gets_the_time_to_finish(world: World) -> None:
+    """A CRM without a unique key that stores late must not be sent it twice meanwhile."""
+    world.crm.answers = [OutcomeUnknown("no answer", code=Code.TIMEOUT)]
+    operation = world.submit()
+    first = world.gateway.attempt(operation.id)
+    assert isinstance(first.verdict, Retry)
+    world.now = first.verdict.at
+    second = world.gateway.attempt(operation.id)
+    assert isinstance(second.verdict, Retry)
+    assert second.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
+    assert second.verdict.left == first.verdict.left, "a look uses no retry up"
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find"]
+    world.now = second.verdict.at - 0.1
+    assert world.gateway.attempt(operation.id) == Outcome(None, "early")
+    world.crm.found = Delivered("scripted", "stored late", adopted=True)
+    world.now += 0.2
+    assert isinstance(world.gateway.attempt(operation.id).verdict, Done)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "find"]
+
+
+def test_a_request_that_came_to_nothing_is_sent_again_when_it_has_settled(world: World) -> None:
+    world.crm.answers = [OutcomeUnknown("no answer", code=Code.TIMEOUT)]
+    operation = world.submit()
+    assert isinstance(world.run(operation).verdict, Done)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "find", "deliver"]
+    assert world.now >= START + SETTLE_SECONDS
+
+
+def test_a_web_process_killed_in_mid_delivery_leaves_the_crm_the_time_to_finish(world: World) -> None:
+    world.crm.during = lambda: (_ for _ in ()).throw(SystemExit)
+    with pytest.raises(SystemExit):
+        world.submit(inline=True)
+    world.crm.during = lambda: None
+    (alarm,) = redis_alarms(world)
+    world.now = START + PLAN.inline_budget + 2.1
+    outcome = world.gateway.attempt(alarm)
+    assert isinstance(outcome.verdict, Retry)
+    assert outcome.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
+
+
 def test_the_doubt_outlives_a_failure_that_is_certain(world: World) -> None:
-    world.crm.answers = [OutcomeUnknown("no answer"), down()]
+    world.crm.answers = [OutcomeUnknown("cut off", code=Code.CONNECTION_DROPPED), down()]
     operation = world.submit()
     world.run(operation)
     assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver", "find", "deliver"]

@@ -9,17 +9,9 @@ import pytest
 import redis
 
 from crmgate.breaker import Recipient
+from crmgate.entries import Claim, NotClaimed, Result
 from crmgate.errors import LedgerUnavailable
-from crmgate.ledger import (
-    ALARM_GRACE,
-    RECEIPT_SECONDS,
-    WAKE_LIST,
-    WAKE_SCHEDULE,
-    Claim,
-    Ledger,
-    NotClaimed,
-    Result,
-)
+from crmgate.ledger import ALARM_GRACE, RECEIPT_SECONDS, WAKE_LIST, WAKE_SCHEDULE, Ledger
 from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id
 from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
@@ -101,7 +93,7 @@ def test_every_key_shares_the_hash_tag(ledger: Ledger, redis_client: redis.Redis
     ledger.record_waiting(lease(accepted, "L2"), ESPO, FAILED, due=NOW + 35, look=False, paused=True)
     ledger.beat("w", now=NOW)
     keys = redis_client.keys()
-    assert len(keys) == 8
+    assert len(keys) == 9
     assert all(key.startswith(b"{crmgate}:") for key in keys)
 
 

@@ -1,6 +1,7 @@
 -- Record a new operation and, where asked, lease it to the caller or wake a worker: all of it or nothing.
 -- a: id, now, alarm, lease ('': none), lease_until, kind, digest ('': no idempotency key), key, seconds that it is kept,
 --    session (key, follow: the kind where its lead is known, '' if the CRM cannot; who: digests of email and phone; seconds)
+--    settle (seconds for which the CRM may be at work on a request),
 --    suspect (true: kept aside until a person releases it)
 -- ARGV[2]: payload
 -- Answers {what, id of the operation, kind, lead id}: 'leased', 'accepted', 'held' (recorded; its provider takes nothing
@@ -60,8 +61,6 @@ if a.digest ~= '' then redis.call('SET', P .. 'idem:' .. a.key, a.id .. ' ' .. a
 redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now)
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', STATS, 'accepted', 1)
--- A web process that never learns of this record may send the submission itself, as the last resort.
-if a.lease ~= '' then redis.call('HSET', KEYS[1], 'look', '1') end
 if after then
   redis.call('HSET', KEYS[1], 'state', 'waiting', 'after', after)
   redis.call('ZADD', DUE, a.now + a.patience, a.id)
@@ -77,7 +76,8 @@ end
 redis.call('ZADD', DUE, a.alarm, a.id)
 if a.lease ~= '' then
   begin(a.lease, a.lease_until)
-  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'inline', a.lease)
+  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'inline', a.lease,
+    'settles_at', a.now + a.settle)
   return {'leased', a.id, kind, lead}
 end
 redis.call('HSET', KEYS[1], 'state', 'accepted')

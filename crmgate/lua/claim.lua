@@ -1,6 +1,7 @@
 -- Take the lease on an operation that may be tried now.
--- a: id, now, lease, lease_until, pause (seconds between two tries of refused credentials), patience
--- Answers {'claimed', 0|1 (look in the CRM first), field, value ...} or {reason, more}: 'elsewhere' names the CRM that
+-- a: id, now, lease, lease_until, pause (seconds between two tries of refused credentials), patience, settle (seconds for
+--    which the CRM may be at work on a request)
+-- Answers {'claimed', 0|1 (look in the CRM first), until when it may be at work on an earlier request, field, value ...} or {reason, more}: 'elsewhere' names the CRM that
 -- holds the record, 'behind' the operation that goes first.
 despite_full()
 local state, lease, till, due, verdict, after, kind, key =
@@ -38,10 +39,12 @@ if not mine then
   end
   begin(a.lease, a.lease_until)
 end
-local look = redis.call('HGET', KEYS[1], 'look') or '0'
+local look, settles = unpack(redis.call('HMGET', KEYS[1], 'look', 'settles_at'))
 if lease then look = '1' end  -- somebody held it and never said what became of it
+look = look or '0'
+if not mine then redis.call('HSET', KEYS[1], 'settles_at', a.now + a.settle) end
 redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'look', look)
 redis.call('ZADD', DUE, a.lease_until, a.id)
 redis.call('ZREM', HELD, a.id)
 redis.call('ZREM', LATER, a.id)
-return {'claimed', look, unpack(redis.call('HGETALL', KEYS[1]))}
+return {'claimed', look, settles or '0', unpack(redis.call('HGETALL', KEYS[1]))}

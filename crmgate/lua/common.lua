@@ -89,7 +89,7 @@ local function begin(lease, till)
   redis.call('ZADD', SLOTS, till, lease)
   spend(to.reserve)
   local cause, verified = unpack(redis.call('HMGET', GATE, 'cause', 'verified'))
-  if cause == 'refused' then redis.call('HSET', GATE, 'until', a.now + a.pause)
+  if cause == 'refused' then redis.call('HSET', GATE, 'until', till)  -- then the next, if nobody tells what became of it
   elseif verified ~= to.credentials then
     -- Credentials that never worked are tried by one operation at a time.
     redis.call('HSET', GATE, 'cause', 'trial', 'until', till)

@@ -1,7 +1,8 @@
 -- Write down what became of an attempt, in one step with everything that follows from it.
 -- a: id, now, lease, outcome (delivered|waiting|dead|paused), counted, due_at, look, receipt, record (id in the CRM),
 --    receipt_seconds, wake_at (absent: nobody is woken; 0: now), used (requests), outage (the CRM is away),
---    floor (the CRM named the time itself), threshold, probe, session_seconds
+--    floor (due_at is not to be hurried), limited (too many requests), settles_at (until when the CRM may be at work
+--    on it, 0: it is not), figures (what is counted, by name), threshold, probe, session_seconds
 -- ARGV[2]: attempt
 -- Answers 'recorded', 'paused', 'opened' or 'recovered' (recorded, and the provider changed its state), 'lost' or 'ended'.
 despite_full()
@@ -13,10 +14,11 @@ if ended(state) then return 'ended' end
 if a.outcome ~= 'delivered' and held ~= a.lease then return 'lost' end
 note(a.id, ARGV[2])
 if a.counted then redis.call('HINCRBY', KEYS[1], 'counted', 1) end
+for name, number in pairs(a.figures) do redis.call('HINCRBY', P .. 'attempts', name, number) end
 
 if a.outcome == 'delivered' then
   redis.call('HSET', KEYS[1], 'state', 'delivered', 'delivered', a.receipt)
-  redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at')
+  redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at', 'settles_at')
   redis.call('EXPIRE', KEYS[1], a.receipt_seconds)
   for _, set in ipairs({DUE, HELD, LATER, DEAD, RETURNING}) do redis.call('ZREM', set, a.id) end
   redis.call('HINCRBY', STATS, 'delivered', 1)
@@ -36,6 +38,7 @@ end
 
 redis.call('HDEL', KEYS[1], 'lease', 'lease_until')
 redis.call('HSET', KEYS[1], 'look', a.look, 'state', 'waiting')
+redis.call('HSET', KEYS[1], 'settles_at', a.settles_at)
 local cause = redis.call('HGET', GATE, 'cause')
 if a.outcome == 'paused' then
   hold(a.id)
@@ -55,7 +58,7 @@ else
   redis.call('HSET', KEYS[1], 'due_at', a.due_at)
   redis.call('ZADD', DUE, a.due_at + a.grace, a.id)
   if a.outage and not a.floor and to.active then redis.call('ZADD', LATER, redis.call('HGET', KEYS[1], 'accepted_at'), a.id) end
-  if to.rate > 0 and a.floor then redis.call('HSET', GATE, 'tokens', math.min(tokens(), 0), 'tokens_at', a.now) end
+  if to.rate > 0 and a.limited then redis.call('HSET', GATE, 'tokens', math.min(tokens(), 0), 'tokens_at', a.now) end
 end
 -- Not a word about the credentials: the next operation tries them. One: each of a thousand would wake all the others.
 if cause == 'trial' and not opened then

@@ -157,7 +157,7 @@ ALL = _WEB + _WORKER + _REDIS + _CRM + _LATE + CREDENTIALS
 
 def faults_of(provider: str) -> dict[str, tuple[Fault, ...]]:
     """What may strike each part of a site with that CRM."""
-    crm = _CRM + CREDENTIALS + (_LATE if provider == "espocrm" else ())
+    crm = _CRM + CREDENTIALS + _LATE
     return {"web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS, "crm": crm}
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from crmgate.breaker import Recipient
-from crmgate.ledger import Ledger, Result
+from crmgate.entries import Result
+from crmgate.ledger import Ledger
 from crmgate.model import Attempt, Kind, Operation, new_id
 from tests.cli.conftest import Run, told
 from tests.processes import RedisProcess

@@ -20,7 +20,6 @@ from tests.test_docs import container_names
 
 GATEWAY = ("web", "worker", "espocrm-setup")
 PYTHON = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
-COMING = {"TRUSTED_PROXIES"}
 COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
 SCRIPT = ROOT / "contrib/sql/init/03-espocrm.sh"
 
@@ -31,7 +30,7 @@ def test_every_variable_of_the_compose_file_is_known() -> None:
 
 @pytest.mark.parametrize("service", GATEWAY)
 def test_the_gateway_is_given_no_setting_that_it_does_not_have(service: str) -> None:
-    assert set(services()[service]["environment"]) <= known_names() | COMING
+    assert set(services()[service]["environment"]) <= known_names()
 
 
 @pytest.mark.parametrize("service", GATEWAY)

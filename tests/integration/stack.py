@@ -35,6 +35,7 @@ class Stack:
             "ESPOCRM_URL": self.espocrm.url,
             "ESPOCRM_API_KEY": API_KEY,
             "BITRIX_WEBHOOK_URL": self.bitrix.webhook_url,
+            "BITRIX_RATE": "0",
             "CRM_INLINE_BUDGET": "1.5",
             "CRM_TIMEOUT": "4",
         } | settings

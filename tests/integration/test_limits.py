@@ -46,7 +46,7 @@ def test_all_processes_together_keep_to_the_number_at_once(own_stack: Stack) -> 
 
 
 def test_all_processes_together_keep_to_the_rate_of_the_vendor(own_stack: Stack) -> None:
-    own_stack.env["CRM_PROVIDER"] = "bitrix"
+    own_stack.env |= {"CRM_PROVIDER": "bitrix", "BITRIX_RATE": "2/50"}
     stack = own_stack.start()
     stack.bitrix.rate_limit = True
     worker = second_worker(stack)
