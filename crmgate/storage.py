@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import redis
-
-from crmgate.errors import LedgerUnavailable
+from crmgate import redis_client
 from crmgate.ledger import PREFIX
 
 
@@ -21,5 +19,5 @@ def translated() -> Iterator[None]:
     """Redis's errors as `LedgerUnavailable`, without their text: it may hold the command and so what was stored."""
     try:
         yield
-    except redis.RedisError as error:
-        raise LedgerUnavailable(type(error).__name__) from None
+    except redis_client.ERRORS as error:
+        raise redis_client.unavailable(error) from None

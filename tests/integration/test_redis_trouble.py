@@ -143,7 +143,7 @@ def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, s
         stack.worker.stop()
         stack.start_worker()
         for process, name in itertools.product((stack.web, stack.worker), wrong):
-            told = f"WARNING crmgate.redis_checks: {name}: {wrong[name]}"
+            told = f"{name}: {wrong[name]}"
             wait_until(f"{process.name} tells it", lambda process=process, told=told: told in process.output())  # type: ignore[misc]
     finally:
         server.config_set("maxmemory-policy", "noeviction")
