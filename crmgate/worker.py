@@ -71,7 +71,10 @@ class WakeupHuey(RedisHuey):  # type: ignore[misc]
     def create_consumer(self, **options: Any) -> Any:
         """Called by `huey_consumer`, which has just given Huey's logger a handler of its own."""
         logs.adopt("huey")
-        return super().create_consumer(**options)
+        consumer = super().create_consumer(**options)
+        # Huey does this once its threads work: a SIGTERM before that would kill what they took.
+        consumer._set_signal_handlers()
+        return consumer
 
 
 class DeliveryFailed(Exception):

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import redis
+import requests
 import trustme
 
+from crmgate.audit import Audit
 from crmgate.cli.redis_server import executable, free_port
+from crmgate.tokens import Scope, Tokens
 from tests.integration.stack import Stack, person
 from tests.processes import ROOT, Process, wait_until
 
@@ -178,3 +181,18 @@ def deliver_in_every_way(stack: Stack) -> None:
     for operation_id in (at_once, queued, later):
         stack.wait_for(operation_id, "delivered")
     assert leads(stack) == before + 3
+    keep_the_rest(stack)
+
+
+def keep_the_rest(stack: Stack) -> None:
+    """What else stands in Redis: a token and its audit entries, the figures, the last connection test."""
+    client = stack.ledger._redis
+    tokens = Tokens(client, (), Audit(client))
+    token, text = tokens.new("site", Scope.READ, "test")
+    answer = requests.get(f"{stack.url}/api/v1/crm/test", headers={"Authorization": f"Bearer {text}"}, timeout=30)
+    assert answer.status_code == 200, answer.text
+    answer = requests.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {text}"}, timeout=30)
+    assert "crmgate_ledger_up 1.0" in answer.text
+    assert 'crmgate_attempts_total{kind="create_lead",outcome="delivered"' in answer.text
+    assert tokens.revoke(token.id, "test")
+    assert [entry.what for entry in Audit(client).recent(2)] == ["tokens.revoke", "tokens.new"]
