@@ -10,8 +10,9 @@ import redis
 
 from crmgate.errors import LedgerUnavailable, Rejected
 from crmgate.inventory import CHUNK, SCAN, Count, Cursor, Filter, Inventory
-from crmgate.ledger import RECEIPT_SECONDS, Ledger, connect
+from crmgate.ledger import RECEIPT_SECONDS, Ledger
 from crmgate.model import Kind, State, id_prefix, tracking_code
+from crmgate.redis_client import connect
 from tests.graves import bury
 from tests.world import START, World
 

@@ -73,7 +73,7 @@ def _filter(raw: Mapping[str, Any], states: Iterable[str]) -> tuple[dict[str, An
     try:
         values = dict(schema.load({name: raw[name] for name in schema.fields if raw.get(name) not in (None, "")}))
     except ValidationError as error:
-        values = dict(error.valid_data or {})  # type: ignore[arg-type]
+        values = dict(error.valid_data or {})
         errors += flatten(error.messages_dict)
     allowed = [str(state) for state in states]
     if values.get("state", allowed[0]) not in allowed:

@@ -63,11 +63,12 @@ def services(world: World, redis_client: redis.Redis) -> Any:
 
 
 @pytest.fixture
-def app(services: Any) -> Flask:
+def app(services: Any) -> Iterator[Flask]:
     app = Flask("crmgate")
     app.extensions["crmgate"] = services
     web.init_app(app)
-    return app
+    yield app
+    app.extensions["crmgate.clicks"].stop()
 
 
 Call = Callable[..., Any]
