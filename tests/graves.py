@@ -26,5 +26,5 @@ def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, numbe
     attempt = Attempt(at, 0.1, provider, "failed", code, 400, "E42", "The CRM refuses it.")
     claim = Claim(operation, "L", look_first=False, counted=0)
     ledger.record_dead(claim, to, Result(attempt, used=1), now=at, look=False)
-    assert ledger.bury(operation.id, now=at)
+    ledger.bury(operation.id, now=at)  # a worker that sweeps may have been quicker
     return operation.id

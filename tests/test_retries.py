@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import redis
 
@@ -138,23 +141,42 @@ def test_a_cancelled_job_does_nothing_more(world: World, desk: Desk) -> None:
         desk.cancel_retries("0" * 32, "bob")
 
 
-def test_two_workers_release_none_twice(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    bury(world.ledger, 40)
-    world.now += 500
-    job = desk.start_retries(Filter(), "ada")
-    original, nested = world.ledger.run, []
+def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen between the choice of a batch and its release."""
+    original, acted = world.ledger.run, []
 
-    def run(*arguments: object, **options: object) -> object:
-        if not nested:  # while the batch is chosen, another worker is quicker
-            nested.append(True)
-            desk.retries.step()
-        return original(*arguments, **options)  # type: ignore[arg-type]
+    def run(*arguments: Any, **options: Any) -> Any:
+        if not acted:
+            acted.append(True)
+            act()
+        return original(*arguments, **options)
 
     monkeypatch.setattr(world.ledger, "run", run)
+
+
+def test_of_two_workers_one_goes_on(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    bury(world.ledger, 70)
+    world.now += 500
+    job = desk.start_retries(Filter(), "ada")
+    meanwhile(world, monkeypatch, desk.retries.step)
     assert desk.retries.step() == 0
+    stands = desk.retries.get(job.id)
+    assert stands is not None
+    assert (stands.state, stands.seen, stands.released) == ("running", BATCH, BATCH)
+
+
+def test_what_an_operator_discards_meanwhile_stays_discarded(
+    world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bury(world.ledger, 5)
+    world.now += 500
+    job = desk.start_retries(Filter(), "ada")
+    meanwhile(world, monkeypatch, lambda: desk.discard(made[2], "a test", "bob"))
+    finish(world, desk)
+    assert world.stored(made[2]).state == "discarded"
     done = desk.retries.get(job.id)
     assert done is not None
-    assert (done.seen, done.released) == (40, 40)
+    assert (done.seen, done.released, len(world.crm.records)) == (5, 4, 4)
 
 
 def test_another_process_goes_on_with_it(world: World, desk: Desk, redis_client: redis.Redis) -> None:

@@ -268,10 +268,11 @@ def test_the_tail_tells_each_change_once(ledger: Ledger, redis_client: redis.Red
     assert [operation.id for operation in tail.begin(3)] == old[-3:]
     assert list(tail.changes()) == []
     [new] = bury(ledger, provider="mini", at=AGO + 60)
+    assert [operation.id for operation in tail.changes()] == [new]
     late = Operation(new_id(), Kind.CREATE_LEAD, {}, AGO + 59)  # recorded after one that was accepted later
     ledger.accept(late, Recipient("mini"), alarm=AGO)
     ledger.discard(old[0], now=AGO, reason="x")
-    assert sorted(operation.id for operation in tail.changes()) == sorted([old[0], late.id, new])
+    assert sorted(operation.id for operation in tail.changes()) == sorted([old[0], late.id])
     assert list(tail.changes()) == []
     ledger.discard(new, now=AGO, reason="x")
     assert [(o.id, o.state) for o in tail.changes()] == [(new, "discarded")]
