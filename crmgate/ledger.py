@@ -219,12 +219,6 @@ class Ledger:
             fields: dict[bytes, bytes] = self._redis.hgetall(_op(operation_id))  # type: ignore[assignment]
         return to_operation(operation_id, fields)
 
-    def dead_letters(self, limit: int = 100) -> list[Operation]:
-        """The dead letters, oldest first."""
-        with translated():
-            ids: list[bytes] = self._redis.zrange(key("dead"), 0, limit - 1)  # type: ignore[assignment]
-        return [operation for i in ids if (operation := self.get(i.decode()))]
-
     def stats(self) -> dict[str, int]:
         """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `queued`)."""
         with translated():

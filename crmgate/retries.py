@@ -136,7 +136,9 @@ class Retries:
         return BATCH - int(held) - int(woken)
 
     def _fixed(self, wanted: Filter) -> Filter:
-        return replace(wanted, state=State.DEAD, dead_before=wanted.dead_before or int(self._clock() * 1000) / 1000)
+        """The filter with a time of death that has passed: else what dies again would be retried for ever."""
+        now = int(self._clock() * 1000) / 1000  # as it is written in an answer
+        return replace(wanted, state=State.DEAD, dead_before=min(wanted.dead_before or now, now))
 
     def _change(self, what: str, job: str, **more: Any) -> str:
         arguments = {"what": what, "job": job, "now": self._clock(), "seconds": RECEIPT_SECONDS} | more

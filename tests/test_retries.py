@@ -116,6 +116,15 @@ def test_what_dies_after_the_preview_is_left_alone_and_what_dies_again_too(world
     assert all(len(world.stored(i).attempts) == 1 for i in later)
 
 
+def test_a_time_to_come_is_not_waited_for(world: World, desk: Desk) -> None:
+    bury(world.ledger, 3)
+    world.now += 500
+    world.crm.trouble = lambda _operation: Rejected("no")
+    job = desk.start_retries(Filter(dead_before=world.now + 10_000), "ada")
+    finish(world, desk)
+    assert desk.retries.get(job.id).released == 3  # type: ignore[union-attr]
+
+
 def test_one_job_runs_at_a_time(world: World, desk: Desk) -> None:
     bury(world.ledger, 3)
     world.now += 500

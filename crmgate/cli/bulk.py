@@ -22,12 +22,16 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from crmgate.cli.crm import CAUSES
+from crmgate.cli.output import clean
 from crmgate.desk import Desk
 from crmgate.model import rfc3339
 from crmgate.policy import WORKER_SILENCE
 from crmgate.retries import Job, JobState
 from crmgate.services import Services
 
+STALL = 3.0
+"""Seconds without progress after which the reason is told."""
 POLL = 0.3
 """Seconds between two looks at a job."""
 
@@ -62,16 +66,19 @@ def counted(entries: Iterable[T], what: str, total: int | None) -> Iterator[T]:
 
 def follow(parts: Services, job: Job) -> Job:
     """Show how far a job has come until it ends, or until Ctrl-C, which leaves it running."""
-    _warn_without_worker(parts)
+    told = ""
     try:
         with progress("Retrying dead letters", job.total) as done:
             while job.state == JobState.RUNNING:
+                if time.time() - max(job.started_at, job.moved_at) > STALL and (why := _why(parts)) != told:
+                    told = why
+                    sys.stderr.write(f"{why}\n")
                 time.sleep(POLL)
                 job = parts.desk.retries.get(job.id) or job
                 done(job.seen)
     except KeyboardInterrupt:
-        told = "The job goes on in the worker: `crmgate dlq retry --follow` shows it, --cancel ends it."
-        click.echo(f"\n{told}", err=True)
+        left = "The job goes on in the worker: `crmgate dlq retry --follow` shows it, --cancel ends it."
+        click.echo(f"\n{left}", err=True)
     return job
 
 
@@ -99,7 +106,11 @@ def latest(desk: Desk) -> Job:
     return job
 
 
-def _warn_without_worker(parts: Services) -> None:
+def _why(parts: Services) -> str:
+    """Why a job does not get on."""
     if not parts.ledger.workers_seen(WORKER_SILENCE):
         start = "start one with `huey_consumer crmgate.worker.huey`"
-        sys.stderr.write(f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}.\n")
+        return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
+    if cause := parts.ledger.gate(parts.gateway.to).cause:
+        return f"{clean(parts.crm.label)} takes nothing now: {CAUSES[cause]}. The job waits, and goes on by itself."
+    return "Other operations wait for the CRM: the job goes on when there are fewer."

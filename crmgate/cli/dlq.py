@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import click
 
@@ -162,10 +164,10 @@ def export(form: str, output: Path | None, suspects: bool, as_json: bool, **opti
     """
     with opened() as parts:
         chosen = wanted(_state(suspects), options)
-        parts.audit.record(command_line(), "dead_letters.export", chosen.state, form)
         total = None if suspects else parts.inventory.count_dead(chosen).number
         entries = bulk.counted(parts.inventory.all(chosen), "Exporting", total)
         with _writable(output) as file:
+            parts.audit.record(command_line(), "dead_letters.export", chosen.state, form)
             number = sum(1 for line in exporting.lines(entries, form) if file.write(line)) - (form == "csv")
     if output and as_json:
         print_json({"file": str(output), "format": form, "exported": number})
@@ -222,11 +224,21 @@ def _job(
     return desk.start_retries(fixed, command_line())
 
 
-def _writable(output: Path | None) -> Any:
-    return _new_file(output) if output else click.open_file("-", "w", encoding="utf-8")
+@contextmanager
+def _writable(output: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a new file that is taken away again when not all could be written."""
+    if output is None:
+        yield sys.stdout
+        return
+    with _new_file(output) as file:
+        try:
+            yield file
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
 
 
-def _new_file(output: Path) -> TextIO:
+def _new_file(output: Path) -> IO[str]:
     try:
         return open(output, "x", encoding="utf-8", newline="", opener=lambda path, flags: os.open(path, flags, 0o600))
     except FileExistsError:

@@ -19,6 +19,7 @@ import redis
 from crmgate.audit import Audit
 from crmgate.breaker import Recipient
 from crmgate.cli import bulk
+from crmgate.errors import LedgerUnavailable
 from crmgate.inventory import Filter, Inventory
 from crmgate.ledger import Ledger
 from crmgate.model import Kind, Operation, new_id, tracking_code
@@ -207,7 +208,6 @@ def test_all_of_them_are_retried_by_a_job(
     result = run("dlq", "retry", "--all", "--code", "timeout", **configured, stdin="y\n")
     assert result.exit_code == 0, result.stderr
     assert "The job is done: 70 of 73 dead letters" in result.stdout
-    assert "No worker was seen" in result.stderr
     assert ledger.stats()["dead_letters"] == 3
     done = told(run("dlq", "retry", "--all", "--yes", "--json", **configured))
     assert (done["state"], done["released"], done["seen"]) == ("finished", 3, 3)
@@ -236,6 +236,34 @@ def test_a_job_can_be_left_followed_and_cancelled(
     assert (ended["id"], ended["state"]) == (job["id"], "cancelled")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [("none", "No worker was seen"), ("outage", "Mini CRM takes nothing now: it did not answer"),
+     ("busy", "Other operations wait")],
+)  # fmt: skip
+def test_why_a_job_does_not_get_on_is_told_once(
+    run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch,
+    trouble: str, words: str,
+) -> None:  # fmt: skip
+    dig(ledger, 3)
+    if trouble != "none":
+        ledger.beat("w", now=time.time())
+    if trouble == "outage":
+        redis_client.hset("{crmgate}:gate:mini", "cause", "outage")
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(bulk, "STALL", -1.0)
+    monkeypatch.setattr(bulk.time, "sleep", sleep)
+    result = run("dlq", "retry", "--all", "--yes", **configured)
+    assert result.exit_code == 0
+    assert result.stderr.count(words) == 1
+
+
 @pytest.mark.parametrize("words", [(), ("x", "--all"), ("--follow", "--cancel"), ("x", "--code", "timeout")])
 def test_what_is_not_clear_is_not_done(run: Run, configured: dict[str, str], words: tuple[str, ...]) -> None:
     assert run("dlq", "retry", *words, **configured).exit_code == 2
@@ -257,6 +285,22 @@ def test_an_export_is_harmless_and_private(
     line = json.loads(run("dlq", "export", "--format", "jsonl", **configured).stdout)
     assert (line["id"], line["payload"]["phone"]) == (dead, "+905321234567")
     assert {entry.what for entry in Audit(redis_client).recent()} == {"dead_letters.export"}
+
+
+def test_half_an_export_is_not_left_behind(
+    run: Run, configured: dict[str, str], ledger: Ledger, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dig(ledger)
+
+    def broken(_self: Inventory, _wanted: Filter) -> Iterator[Operation]:
+        yield ledger.get(made)  # type: ignore[misc]
+        raise LedgerUnavailable("gone")
+
+    [made] = dig(ledger)
+    monkeypatch.setattr(Inventory, "all", broken)
+    result = run("dlq", "export", "--output", "dead.csv", **configured)
+    assert (result.exit_code, "Redis does not answer" in result.stderr) == (1, True)
+    assert not (folder / "dead.csv").exists()
 
 
 def test_the_tail_tells_each_change_once(ledger: Ledger, redis_client: redis.Redis) -> None:
