@@ -8,6 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from crmgate.web import (
     applications,
     crm,
+    dead_letters,
     go,
     health,
     messenger,
@@ -16,6 +17,7 @@ from crmgate.web import (
     problems,
     request_id,
     request_log,
+    retries,
     services,
 )
 from crmgate.web import demo as demo_page
@@ -33,7 +35,7 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     request_id.init_app(app)
     problems.init_app(app)
     services.init_app(app)
-    rooms = (applications, messenger, go, operations, crm, health, metrics)
+    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
 
