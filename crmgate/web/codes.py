@@ -30,6 +30,7 @@ class ProblemCode(StrEnum):
     STILL_RUNNING = "still_running", 409, "The first request with this Idempotency-Key is still running"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key came with another body before"
     INVALID_BODY = "invalid_body", 422, "Some fields need attention"
+    RATE_LIMITED = "rate_limited", 429, "Too many requests"
     INTERNAL_ERROR = "internal_error", 500, "Something went wrong here"
     SERVICE_UNAVAILABLE = "service_unavailable", 503, "Temporarily unavailable"
 
