@@ -25,6 +25,7 @@ class ProblemCode(StrEnum):
     INSUFFICIENT_SCOPE = "insufficient_scope", 403, "The API token does not allow this"
     NOT_FOUND = "not_found", 404, "Not found"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed"
+    INCOMPLETE_BODY = "incomplete_body", 408, "The body did not arrive as a whole"
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type"
     STILL_RUNNING = "still_running", 409, "The first request with this Idempotency-Key is still running"
