@@ -157,9 +157,12 @@ def _children(node: Any) -> Any:
 
 def _read_form() -> dict[str, Any]:
     _whole()  # from which the form is read then
-    fields = {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
+    sent: dict[str, list[str]] = {}
+    for name, values in request.form.lists():
+        sent.setdefault(name or "", []).extend(values)  # a part may come without a name
+    fields = {name: values[0] if len(values) == 1 else values for name, values in sent.items()}
     # A file input that was left empty arrives as a file without a name.
-    files = [name for name, file in request.files.items(multi=True) if file.filename]
+    files = [name or "" for name, file in request.files.items(multi=True) if file.filename]
     if files:
         raise InvalidBody([_file_refused(name) for name in dict.fromkeys(files)])
     if not fields:
