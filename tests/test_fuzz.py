@@ -7,6 +7,7 @@ more, seeded anew each time; the test suite 1,000, the same each time. (Single r
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import unicodedata
@@ -90,7 +91,10 @@ def app(redis_process: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -
         "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "100/second",
     }  # fmt: skip
     app = create_app(Settings.load(environ))
+    quiet = logging.getLogger("crmgate.gateway")  # the CRM's troubles are meant
+    quiet.setLevel(logging.CRITICAL)
     yield app
+    quiet.setLevel(logging.NOTSET)
     app.extensions["crmgate.clicks"].stop()
 
 
