@@ -16,6 +16,7 @@ from crmgate.figures import Figures
 from crmgate.gateway import Gateway, Plan
 from crmgate.inventory import Inventory
 from crmgate.ledger import Ledger
+from crmgate.limits import Limiter
 from crmgate.plugins import Plugins, discover
 from crmgate.redis_client import connect
 from crmgate.retries import Retries
@@ -40,6 +41,7 @@ class Services:
     figures: Figures
     inventory: Inventory
     desk: Desk
+    limiter: Limiter
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -103,9 +105,11 @@ def build(settings: Settings) -> Services:
     gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    inventory = Inventory(client)
+    inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, Retries(client, ledger, inventory, gateway.to), audit)
-    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, inventory, desk)
+    return Services(
+        settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, inventory, desk, limiter
+    )  # fmt: skip
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

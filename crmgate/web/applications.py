@@ -18,11 +18,11 @@ blueprint = Blueprint("applications", __name__, url_prefix="/api/v1/applications
 @blueprint.post("")
 def create() -> BaseResponse:
     """Accept an application; the visitor's cookies say the session and the referral code where the body does not."""
-    parsed, goal = submissions.read(_parse)
+    parsed, form = submissions.read(_parse, lambda parsed: (parsed.lead.email, parsed.lead.phone))
     submission = submissions.Submission(
         Kind.CREATE_LEAD, parsed.lead.to_dict(), parsed.warnings, "We have received your application."
     )
-    return submissions.deliver(submission, goal)
+    return submissions.deliver(submission, form)
 
 
 def _parse(raw: dict[str, Any]) -> Parsed:

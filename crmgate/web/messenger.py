@@ -20,16 +20,21 @@ blueprint = Blueprint("messenger", __name__, url_prefix="/api/v1/messenger-event
 @blueprint.post("")
 def create() -> BaseResponse:
     """Accept a click; where `MINIMAL_LEADS` is off it is only counted, and there is no operation to ask for."""
-    parsed, goal = submissions.read(_parse)
+    parsed, form = submissions.read(_parse)
     if not services().settings.minimal_leads:
-        clicks.count(services(), parsed.activity)
-        return redirect(goal, 303) if goal else jsonify({"status": "counted"} | submissions.told(parsed.warnings))
+        if not form.suspect:
+            clicks.count(services(), parsed.activity)
+        return (
+            redirect(form.goal, 303)
+            if form.goal
+            else jsonify({"status": "counted"} | submissions.told(parsed.warnings))
+        )
     payload = parsed.activity.to_dict()
     said = {name: value for name, value in payload.items() if name != "occurred_at"}
     submission = submissions.Submission(
         Kind.CREATE_MINIMAL_LEAD, payload, parsed.warnings, "We look forward to your message.", said
     )
-    return submissions.deliver(submission, goal)
+    return submissions.deliver(submission, form)
 
 
 def _parse(raw: dict[str, Any]) -> ParsedEvent:

@@ -7,6 +7,7 @@ import re
 from flask import Blueprint, Response, request
 
 from crmgate.tokens import Scope
+from crmgate.web import limits
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import read_list
@@ -38,6 +39,7 @@ def show(operation_id: str) -> Response:
     """
     if offered():
         require(Scope.READ)
+    limits.admit(services().settings.limits.lookups)
     operation = services().ledger.get(operation_id) if _ID.fullmatch(operation_id) else None
     if operation is None:
         raise Problem(ProblemCode.NOT_FOUND, "There is no operation with this id, or it is no longer kept.")
