@@ -8,6 +8,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from crmgate.web import (
     applications,
     crm,
+    docs,
     go,
     health,
     messenger,
@@ -33,7 +34,7 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     request_id.init_app(app)
     problems.init_app(app)
     services.init_app(app)
-    rooms = (applications, messenger, go, operations, crm, health, metrics)
+    rooms = (applications, messenger, go, operations, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
 

@@ -9,8 +9,10 @@ from flask import Blueprint, Response, jsonify
 from crmgate.tokens import Scope
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
+from crmgate.web.openapi import Answer, Describe
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import details, receipt
+from crmgate.web.schemas.answers import OperationSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
@@ -18,7 +20,18 @@ blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+ID = {
+    "name": "operation_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
+    "description": "The `id` of a receipt.", "schema": {"type": "string"},
+}  # fmt: skip
+
+
 @blueprint.get("/<operation_id>")
+@Describe(
+    "Ask how far a submission has come", "Submissions", {200: Answer("How far it has come", OperationSchema)},
+    parameters=[ID], told_more=True,
+    problems=[ProblemCode.INVALID_TOKEN, ProblemCode.NOT_FOUND, ProblemCode.SERVICE_UNAVAILABLE],
+)  # fmt: skip
 def show(operation_id: str) -> Response:
     """The status for whoever holds the id: an id has 122 random bits and is told to nobody else.
 
