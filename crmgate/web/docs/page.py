@@ -132,11 +132,12 @@ class _Reader:
         content = operation.get("requestBody", {}).get("content", {})
         examples = [(media, example) for media in content for example in content[media].get("examples", {}).values()]
         for media, example in examples:
-            yield Sample(example["summary"], self._curl(path, method, operation, media, example["value"]))
+            yield Sample(example["summary"], self._curl(path, method, operation, media, example))
         if not examples:
             yield Sample("", self._curl(path, method, operation))
 
-    def _curl(self, path: str, method: str, operation: Mapping[str, Any], media: str = "", body: Any = None) -> str:
+    def _curl(self, path: str, method: str, operation: Mapping[str, Any], media: str = "", example: Any = None) -> str:
+        body = example["value"] if example else None
         for parameter in operation["parameters"]:
             if parameter["in"] == "path":
                 path = path.replace(f"{{{parameter['name']}}}", quote(str(parameter.get("example", "..."))))
@@ -144,6 +145,9 @@ class _Reader:
         implied = "POST" if body is not None else "GET"
         parts += [f"-X {method}"] if method != implied else []
         parts += ['-H "Authorization: Bearer $TOKEN"'] if operation["security"][:1] == [{"token": ["read"]}] else []
+        parts += [
+            f"-H {shlex.quote(f'{name}: {value}')}" for name, value in (example or {}).get("x-headers", {}).items()
+        ]
         if media in FORM_TYPES:
             parts += [f"--data-urlencode {shlex.quote(f'{name}={value}')}" for name, value in body.items()]
         elif body is not None:

@@ -13,7 +13,7 @@ from werkzeug.routing import Rule
 from crmgate import __version__
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import Plugin, flat_schema, sample
-from crmgate.web.openapi.describe import JSON, Answer, Body, Describe, description_of
+from crmgate.web.openapi.describe import JSON, Answer, Body, Describe, Example, description_of
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import MEDIA_TYPE
 from crmgate.web.schemas.answers import ProblemSchema
@@ -125,11 +125,14 @@ def _content(body: Body, converter: Any, spec: APISpec) -> Iterator[tuple[str, A
         spec.components.schema(name, flat_schema(body.schema, converter, words))
     for media in (JSON, *(FORM_TYPES if body.forms else ())):
         schema = flat if media in FORM_TYPES else {"anyOf": [body.schema, flat]} if body.forms else body.schema
-        examples = {
-            _key(example.title): {"summary": example.title, "value": example.value}
-            for example in body.examples if example.media == media
-        }  # fmt: skip
+        examples = {_key(example.title): _example(example) for example in body.examples if example.media == media}
         yield media, {"schema": schema} | ({"examples": examples} if examples else {})
+
+
+def _example(example: Example) -> dict[str, Any]:
+    """With what is to be sent and expected besides, which OpenAPI has no name for."""
+    sent = {"x-headers": dict(example.headers)} if example.headers else {}
+    return {"summary": example.title, "value": example.value, "x-status": example.status} | sent
 
 
 def _key(title: str) -> str:
