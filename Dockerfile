@@ -31,4 +31,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["crmgate-entrypoint"]
 # gunicorn keeps the heartbeats of its workers in memory: the file system may be read-only.
-CMD ["gunicorn", "wsgi:app", "--workers", "2", "--threads", "8", "--bind", "0.0.0.0:8000", "--graceful-timeout", "30", "--worker-tmp-dir", "/dev/shm"]
+CMD ["gunicorn", "wsgi:app", "--bind", "0.0.0.0:8000", "--worker-tmp-dir", "/dev/shm"]

@@ -4,7 +4,7 @@ BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL = help
-.PHONY: help run test check format docs js bench soak chaos clean
+.PHONY: help run test fuzz check format docs js bench soak chaos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ run: $(VENV)/.run ## Set everything up and run the whole gateway with its own Re
 
 test: $(VENV)/.test ## Set everything up and run every test (ARGS="-k name" for some)
 	@$(BIN)/python -m pytest $(ARGS)
+
+fuzz: $(VENV)/.test ## Send 20,000 random requests, others each time (FUZZ_REQUESTS)
+	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py
 
 check: $(VENV)/.check ## Lint, types, who may import whom, and that the documentation is current
 	$(BIN)/ruff check .

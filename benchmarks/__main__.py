@@ -162,7 +162,7 @@ def echo(folder: Path) -> Iterator[str]:
     """A bare Flask application under gunicorn that answers with the JSON it got."""
     port = free_port()
     command = [
-        sys.executable, "-m", "gunicorn", "benchmarks.echo:app", "--workers", "2", "--threads", "8",
+        sys.executable, "-m", "gunicorn", "benchmarks.echo:app",
         "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
     ]  # fmt: skip
     process = Process("echo", command, folder)

@@ -23,6 +23,7 @@ from redis.connection import parse_url
 
 from crmgate.channels import WELL_KNOWN, Channel, Link, Links
 from crmgate.errors import ConfigError
+from crmgate.limits import UNITS, Limit
 from crmgate.logs import FORMATS
 from crmgate.provider import LOCAL_HOSTS, given, setting_problems
 from crmgate.redis_client import RedisAddress
@@ -65,6 +66,16 @@ class Delays(fields.Field[tuple[float, ...]]):
         if not all(0 < delay <= 86400 for delay in delays):
             raise marshmallow.ValidationError("A delay is out of range.")
         return delays
+
+
+class Rate(fields.Field[Limit | None]):
+    """A number in a unit of time; None where it is `off`."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Limit | None:
+        try:
+            return None if value == "off" else Limit.parse(str(value))
+        except ValueError:
+            raise marshmallow.ValidationError("Not a number in a unit of time.") from None
 
 
 class Region(fields.String):
@@ -160,6 +171,11 @@ def _link(channel: str, what: str, example: str) -> Any:
     return _setting(Link, "", takes, f"Where `/go/{channel}` leads: {what}", channel=channel)
 
 
+def _rate(default: str, help: str) -> Any:
+    takes = f"a number per {', '.join(UNITS)}, such as {default}, or off"
+    return _setting(Rate, Limit.parse(default), takes, help)
+
+
 _SECRET = {"secret": True}
 
 
@@ -211,7 +227,7 @@ class CoreSettings(marshmallow.Schema):
     )
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",
-        "The sites whose forms may redirect back",
+        "The sites whose scripts may send submissions (CORS), and whose forms may redirect back",
     )  # fmt: skip
     TELEGRAM_URL = _link("telegram", "your bot", "https://t.me/example_bot")
     WHATSAPP_URL = _link("whatsapp", "your number", "https://wa.me/905321234567")
@@ -224,6 +240,22 @@ class CoreSettings(marshmallow.Schema):
         "Whether a click on a messenger link makes a lead for somebody who has none yet; off: it is only counted",
         default="on",
     )
+    RATE_LIMIT_ADDRESS = _rate(
+        "60/minute",
+        "How many submissions are taken from one network address (of IPv6: from one /64); so many clicks on links are"
+        " recorded, too",
+    )
+    RATE_LIMIT_PERSON = _rate("10/hour", "How many applications are taken with one email or one phone number")
+    RATE_LIMIT_LOOKUPS = _rate("300/minute", "How often one network address may ask how far submissions have come")
+    HONEYPOT_FIELD = _setting(
+        fields.String, "_hp", "a field name of at most 64 characters",
+        "A form field that no visitor sees: whoever fills it in is a robot, and the submission a suspect",
+        validate=validate.Length(max=64),
+    )  # fmt: skip
+    MIN_FILL_SECONDS = _seconds(
+        2.0, 0, 60,
+        "A form that was open for less time (its field `_t`, in milliseconds) is a suspect; 0: time does not matter",
+    )  # fmt: skip
     API_TOKENS = _setting(
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
         "API tokens that work while Redis is away, too, as hashes", metadata=_SECRET,
@@ -321,6 +353,15 @@ _OF_SENTINELS = {"REDIS_SENTINEL_MASTER", "REDIS_SENTINEL_USERNAME", "REDIS_SENT
 _OF_TLS = {"REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"}
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often somebody may; None: without a limit."""
+
+    address: Limit | None = None
+    person: Limit | None = None
+    lookups: Limit | None = None
+
+
 @dataclass(frozen=True)
 class Settings:
     """The checked configuration. `environ` is what plugins read their own settings from; it is never shown.
@@ -346,6 +387,9 @@ class Settings:
     trusted_proxies: int
     api_tokens: tuple[Token, ...] = field(repr=False)
     metrics_public: bool
+    limits: Limits
+    honeypot_field: str
+    min_fill_seconds: float
     redis: RedisAddress
     log_level: str
     log_format: str
@@ -385,6 +429,9 @@ class Settings:
             trusted_proxies=values["TRUSTED_PROXIES"],
             api_tokens=values["API_TOKENS"],
             metrics_public=values["METRICS_PUBLIC"] == "on",
+            limits=Limits(values["RATE_LIMIT_ADDRESS"], values["RATE_LIMIT_PERSON"], values["RATE_LIMIT_LOOKUPS"]),
+            honeypot_field=values["HONEYPOT_FIELD"],
+            min_fill_seconds=values["MIN_FILL_SECONDS"],
             redis=_redis(values),
             log_level=values["LOG_LEVEL"],
             log_format=values["LOG_FORMAT"],

@@ -33,7 +33,7 @@ from crmgate.errors import (
     Unsettled,
     Unsupported,
 )
-from crmgate.ledger import Ledger
+from crmgate.ledger import Ledger, idempotency_key
 from crmgate.model import Attempt, Connection, Delivered, Kind, Operation, State, new_id
 from crmgate.policy import PROBE_INTERVAL, SETTLE_SECONDS, Dead, Pause, Retry, Verdict, decide, is_outage
 
@@ -43,6 +43,8 @@ KEY_SECONDS = 24 * 3600
 """How long an idempotency key is remembered."""
 LEASE_MARGIN = 2.0
 """Seconds between the end of an attempt's time budget and the end of its lease."""
+SUSPECTS_KEPT = 1000
+"""What looks like the work of a bot is kept for a person to look at, so many of them."""
 SWEEP_AGAIN = 8.0
 """Seconds until an operation that was swept up, and still waits, is swept up again."""
 FOLLOWS = {Kind.CREATE_LEAD: Kind.UPDATE_LEAD, Kind.CREATE_MINIMAL_LEAD: Kind.LOG_ACTIVITY}
@@ -118,7 +120,7 @@ class Gateway:
         confirm it either, and `LedgerUnavailable` when it may be recorded and so in a worker's hands: sending it from
         here as well could make it two leads. Without `last_resort` the CRM is not asked, and that is raised always.
 
-        A `suspect` is kept aside until a person releases it, and nobody is told of it.
+        A `suspect` is kept aside until a person releases it, and nobody is told of it. The last `SUSPECTS_KEPT` are.
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
@@ -141,6 +143,7 @@ class Gateway:
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
         if suspect:
+            self._forget_old_suspects()
             return replace(operation, state=State.SUSPECT)
         state = State.WAITING if accepted.what in ("held", "behind") else operation.state
         operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, state=state)
@@ -204,6 +207,16 @@ class Gateway:
     def discard(self, operation_id: str, reason: str) -> bool:
         """End a dead letter or a suspect without a delivery; False if it is neither. Raises `LedgerUnavailable`."""
         return self.ledger.discard(operation_id, now=self._clock(), reason=reason)
+
+    def _forget_old_suspects(self) -> None:
+        """So that a flood of them fills neither Redis nor the operator's list."""
+        try:
+            dropped = self.ledger.drop_suspects(SUSPECTS_KEPT, now=self._clock())
+        except LedgerUnavailable as error:  # the next one does it
+            log.warning("old suspects could not be dropped (%s)", error)
+        else:
+            if dropped:
+                log.warning("%d suspects were dropped: only the last %d are kept", dropped, SUSPECTS_KEPT)
 
     def bury(self, operation_id: str) -> bool:
         """Make a dead letter of an operation that ran out of retries; False if it is one already."""
@@ -368,8 +381,17 @@ def _once(operation: Operation, said: Any, key: str, repeats: float) -> Once | N
     content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     digest = _digest(content)
     if key:
-        return Once(_digest(f"key {key}"), digest, KEY_SECONDS)
+        return Once(_key_digest(key), digest, KEY_SECONDS)
     return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
+
+
+def known_by(key: str) -> str:
+    """The name in Redis of what is remembered of an idempotency key."""
+    return idempotency_key(_key_digest(key))
+
+
+def _key_digest(key: str) -> str:
+    return _digest(f"key {key}")
 
 
 def _digest(text: str) -> str:

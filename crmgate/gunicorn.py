@@ -18,7 +18,13 @@ from crmgate import logs
 from crmgate.config import environment
 from crmgate.errors import ConfigError
 
-__all__ = ["logger_class", "on_exit"]
+__all__ = ["graceful_timeout", "logger_class", "on_exit", "threads", "worker_class", "workers"]
+
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+threads = 64
+"""In each process. Idle ones cost nothing, and so many slow senders are borne (`crmgate.gunicorn_worker`)."""
+worker_class = "crmgate.gunicorn_worker.Worker"
+graceful_timeout = 30
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

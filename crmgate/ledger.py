@@ -16,6 +16,7 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `slots:<provider>` | sorted set: the attempts under way by the end of their leases |
 | `providers` | set: the providers for which operations were held |
 | `idem:<key>` | string: operation and digest of the submission that came with an idempotency key; 24 hours |
+| `limit:<what>:<digest>` | string: the time at which a meter is empty again (`crmgate.limits`); until then |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 | `probe` | string: written to see whether Redis takes anything; a second |
@@ -48,6 +49,7 @@ from crmgate.storage import PREFIX, key, translated
 WAKE_LIST = f"{PREFIX}huey:queue"
 WAKE_SCHEDULE = f"{PREFIX}huey:schedule"
 RECEIPT_SECONDS = 7 * 24 * 3600
+DROPPED_SECONDS = 3600
 SESSION_SECONDS = 30 * 24 * 3600
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
@@ -171,10 +173,26 @@ class Ledger:
         event = _json(Attempt(now, 0.0, "", "released", counted=False).to_dict())
         return bool(self._run("release", to, {"now": now}, event, operation_id))
 
-    def discard(self, operation_id: str, *, now: float, reason: str) -> bool:
-        """End a dead letter, or a suspect, without a delivery; False if it is neither. Those behind it may go."""
+    def discard(self, operation_id: str, *, now: float, reason: str, seconds: int = RECEIPT_SECONDS) -> bool:
+        """End a dead letter, or a suspect, without a delivery; False if it is neither. Those behind it may go.
+
+        The receipt stays for so many seconds.
+        """
         event = _json(Attempt(now, 0.0, "", "discarded", detail=reason, counted=False).to_dict())
-        return bool(self._run("discard", None, {"now": now, "seconds": RECEIPT_SECONDS}, event, operation_id))
+        return bool(self._run("discard", None, {"now": now, "seconds": seconds}, event, operation_id))
+
+    def drop_suspects(self, keep: int, *, now: float) -> int:
+        """Discard the oldest suspects beyond `keep`, a hundred at most; how many (counted as `suspects_dropped`)."""
+        with translated():
+            number: int = self._redis.zcard(key("suspect"))
+            over: list[bytes] = []
+            if number > keep:
+                over = self._redis.zrange(key("suspect"), 0, min(number - keep, 100) - 1)  # type: ignore[assignment]
+        reason, seconds = "more suspects came than are kept", DROPPED_SECONDS
+        dropped = [self.discard(each.decode(), now=now, reason=reason, seconds=seconds) for each in over].count(True)
+        if dropped:
+            self.count("suspects_dropped", dropped)
+        return dropped
 
     def sweep(self, to: Recipient, *, now: float, again: float, limit: int = SWEEP_LIMIT) -> Swept:
         """Wake what is due and what may go, at most until `limit` wake-ups wait; return dead letters of an outage.
@@ -235,10 +253,10 @@ class Ledger:
         counted = {name.decode(): int(value) for name, value in counters.items()}
         return counted | {"waiting": due + held, "dead_letters": dead, "queued": queued}
 
-    def count(self, name: str) -> None:
-        """Add one to a counter of `stats`."""
+    def count(self, name: str, number: int = 1) -> None:
+        """Add to a counter of `stats`."""
         with translated():
-            self._redis.hincrby(key("stats"), name, 1)
+            self._redis.hincrby(key("stats"), name, number)
 
     def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
         """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`)."""
@@ -302,6 +320,11 @@ class Ledger:
 
 _KEPT = {"accept", "claim"}
 """What must outlive a failover: else an operation could be lost, or sent twice."""
+
+
+def idempotency_key(digest: str) -> str:
+    """The key that remembers the submission of an idempotency key, by its digest."""
+    return key(f"idem:{digest}")
 
 
 def _op(operation_id: str) -> str:

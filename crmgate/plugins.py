@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from crmgate import hookspecs
+from crmgate import hookspecs, ownership
 from crmgate.crm import HOOKS, Crm, hook_manager, where
 from crmgate.errors import ConfigError, PluginError
 from crmgate.listener import Listener
@@ -151,7 +151,8 @@ def _entry_points() -> Iterator[_Source]:
 
 
 def _load_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own."""
+    """Import a file under a name of its own, unless somebody else could have written it."""
+    ownership.check(path)
     name = MODULE_PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

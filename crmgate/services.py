@@ -14,6 +14,7 @@ from crmgate.errors import ConfigError
 from crmgate.figures import Figures
 from crmgate.gateway import Gateway, Plan
 from crmgate.ledger import Ledger
+from crmgate.limits import Limiter
 from crmgate.plugins import Plugins, discover
 from crmgate.redis_client import connect
 from crmgate.tokens import Tokens
@@ -35,6 +36,7 @@ class Services:
     tokens: Tokens
     connection: ConnectionTest
     figures: Figures
+    limiter: Limiter
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -98,7 +100,7 @@ def build(settings: Settings) -> Services:
     gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures)
+    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, Limiter(client))
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

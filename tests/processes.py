@@ -105,7 +105,7 @@ def gunicorn(folder: Path, env: Mapping[str, str], workers: int = 2) -> Process:
     """The web processes on a free port, which is put into `env["PORT"]` of the process."""
     port = str(free_port())
     command = [
-        sys.executable, "-m", "gunicorn", "wsgi:app", "--workers", str(workers), "--threads", "8",
+        sys.executable, "-m", "gunicorn", "wsgi:app", "--workers", str(workers),
         "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
     ]  # fmt: skip
     counters = {"PROMETHEUS_MULTIPROC_DIR": str(folder / f"metrics-{port}")}  # a killed one leaves its own behind

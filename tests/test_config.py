@@ -11,8 +11,9 @@ from urllib.parse import unquote
 import pytest
 import redis
 
-from crmgate.config import CoreSettings, Settings, environment
+from crmgate.config import CoreSettings, Limits, Settings, environment
 from crmgate.errors import ConfigError
+from crmgate.limits import Limit
 from crmgate.provider import secret_names
 from crmgate.redis_client import RedisAddress
 
@@ -39,6 +40,9 @@ WRONG = {
         "www.example.com", "https://", "*", "null", "ftp://example.com", "https://example.com/form", "https://a b",
         "https://example.com:99999", "https://[::1", "https://example.com?x", "https://ok.example.com,nonsense",
     ],
+    "RATE_LIMIT_ADDRESS": ["0/minute", "60", "/minute", "60/week", "-1/hour", "many", "60 / minute", "²/hour"],
+    "MIN_FILL_SECONDS": ["-1", "61", "soon"],
+    "HONEYPOT_FIELD": ["x" * 65],
     "REDIS_HOST": ["redis:6379", "redis://x", "a b", "host/0", "me@host", "[::1]"],
     "REDIS_PORT": ["0", "65536", "x", "6379.5", "-1"],
     "REDIS_TLS": ["yes", "1"],
@@ -177,6 +181,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
+        limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60)), honeypot_field="_hp", min_fill_seconds=2.0,
     )  # fmt: skip
 
 

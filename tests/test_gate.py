@@ -361,6 +361,24 @@ class TestSuspects:
         assert world.redis.zcard("{crmgate}:suspect") == 0
         assert (world.stored(suspect).state, world.stored(suspect).payload) == (State.DISCARDED, {})
 
+    def test_a_flood_of_them_is_bounded_and_the_oldest_are_dropped(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crmgate.gateway.SUSPECTS_KEPT", 3)
+        lead = world.apply(1)
+        suspects = []
+        for number in range(5):
+            world.now += 1
+            payload = {"email": f"bot{number}@example.com"}
+            suspects.append(world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=True))
+        assert [world.stored(each).state for each in suspects] == [State.DISCARDED] * 2 + [State.SUSPECT] * 3
+        assert world.stored(suspects[0]).payload == {}
+        assert world.stored(suspects[0]).attempts[-1].detail == "more suspects came than are kept"
+        assert 0 < world.redis.ttl(f"{{crmgate}}:op:{suspects[0].id}") <= 3600
+        assert world.ledger.stats()["suspects_dropped"] == 2
+        assert world.stored(lead).state == State.ACCEPTED, "only suspects are dropped"
+        assert world.gateway.release(suspects[4].id)
+
     def test_it_holds_nobody_of_its_session_up(self, world: World) -> None:
         payload = {"email": "bot@example.com", "session": "s1"}
         world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=True)

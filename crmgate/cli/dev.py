@@ -56,7 +56,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [
         PYTHON, "-m", "gunicorn", "crmgate:create_app(demo=True)", "--config", "python:crmgate.gunicorn",
-        "--workers", "2", "--threads", "8", "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3",
+        "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3",
         "--log-level", "warning",
     ]  # fmt: skip
     commands["worker"] = [

@@ -7,9 +7,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from crmgate.web import (
     applications,
+    cors,
     crm,
     docs,
     go,
+    headers,
     health,
     messenger,
     metrics,
@@ -34,6 +36,8 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     request_id.init_app(app)
     problems.init_app(app)
     services.init_app(app)
+    cors.init_app(app)
+    headers.init_app(app)
     rooms = (applications, messenger, go, operations, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)

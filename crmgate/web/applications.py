@@ -43,11 +43,11 @@ def create() -> BaseResponse:
     - It is safe to send again with the same `Idempotency-Key`: for 24 hours the same key and content are the same
       submission. Without a key that holds for 60 seconds.
     """
-    parsed, goal = submissions.read(_parse)
+    parsed, form = submissions.read(_parse, lambda parsed: (parsed.lead.email, parsed.lead.phone))
     submission = submissions.Submission(
         Kind.CREATE_LEAD, parsed.lead.to_dict(), parsed.warnings, "We have received your application."
     )
-    return submissions.deliver(submission, goal)
+    return submissions.deliver(submission, form)
 
 
 def _parse(raw: dict[str, Any]) -> Parsed:

@@ -7,7 +7,7 @@ import math
 from typing import Any, NoReturn
 
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from crmgate.web.codes import FieldCode, ProblemCode
 from crmgate.web.pages import FORM_TYPES
@@ -39,18 +39,21 @@ class WrittenFloat(float):
 def read_body() -> dict[str, Any]:
     """The body of the current request; names and values are still as they were sent.
 
-    Raises `Problem`: 400 (empty, malformed, too deep), 413 (too large), 415 (another media type), 422 (a file).
+    Raises `Problem`: 400 (empty, malformed, too deep), 408 (cut off), 413 (too large), 415 (another media type),
+    422 (a file).
     """
     try:
         return _read()
     except RequestEntityTooLarge:
         limit = f"A body may have {MAX_BYTES // 1024} KB, and a form {MAX_FORM_PARTS} parts."
         raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
+    except ClientDisconnected:
+        raise _incomplete() from None
 
 
 def _read() -> dict[str, Any]:
     if request.mimetype == "application/json":
-        return _read_json(request.get_data(cache=False))
+        return _read_json(_whole())
     if request.mimetype in FORM_TYPES:
         return _read_form()
     if not request.mimetype and not request.get_data(cache=False):
@@ -72,6 +75,26 @@ def _malformed(detail: str) -> Problem:
 
 def _too_deep() -> Problem:
     return Problem(ProblemCode.TOO_DEEP, f"Objects and lists may be nested at most {MAX_DEPTH} deep.")
+
+
+def _incomplete() -> Problem:
+    """The connection broke, or the server lost its patience with a slow sender."""
+    return Problem(ProblemCode.INCOMPLETE_BODY, "Nothing was stored. Please send it again.")
+
+
+def _whole() -> bytes:
+    """The body, refused where a part is missing: to a reader that looks like the end of a shorter one."""
+    try:
+        data = request.get_data()
+    except HTTPException:
+        raise
+    except Exception:  # each server has its own for chunks that are malformed
+        raise _incomplete() from None
+    if len(data) < (request.content_length or 0):
+        raise _incomplete()
+    if request.content_length is None and len(data) >= MAX_BYTES:  # chunks: Werkzeug cuts them off there, in silence
+        raise RequestEntityTooLarge
+    return data
 
 
 def _read_json(data: bytes) -> dict[str, Any]:
@@ -133,9 +156,13 @@ def _children(node: Any) -> Any:
 
 
 def _read_form() -> dict[str, Any]:
-    fields = {name: values[0] if len(values) == 1 else values for name, values in request.form.lists()}
+    _whole()  # from which the form is read then
+    sent: dict[str, list[str]] = {}
+    for name, values in request.form.lists():
+        sent.setdefault(name or "", []).extend(values)  # a part may come without a name
+    fields = {name: values[0] if len(values) == 1 else values for name, values in sent.items()}
     # A file input that was left empty arrives as a file without a name.
-    files = [name for name, file in request.files.items(multi=True) if file.filename]
+    files = [name or "" for name, file in request.files.items(multi=True) if file.filename]
     if files:
         raise InvalidBody([_file_refused(name) for name in dict.fromkeys(files)])
     if not fields:

@@ -39,6 +39,7 @@ NO_REDIS = "Redis did not answer"
 FULL = "too many at once"
 NO_THREAD = "no thread could be started"
 STOPPED = "the process stopped"
+TOO_MANY = "too many from one address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,10 @@ class Clicks:
             self._lose(FULL)
         except RuntimeError:  # the system lets no thread be started; the next click tries again
             self._lose(NO_THREAD)
+
+    def drop(self) -> None:
+        """Count a click that is one too many from its address as lost. Never waits, never raises."""
+        self._lose(TOO_MANY)
 
     def lost(self) -> dict[str, int]:
         """What this process lost and could not report yet, by reason."""

@@ -25,11 +25,13 @@ class ProblemCode(StrEnum):
     INSUFFICIENT_SCOPE = "insufficient_scope", 403, "The API token does not allow this"
     NOT_FOUND = "not_found", 404, "Not found"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed"
+    INCOMPLETE_BODY = "incomplete_body", 408, "The body did not arrive as a whole"
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type"
     STILL_RUNNING = "still_running", 409, "The first request with this Idempotency-Key is still running"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key came with another body before"
     INVALID_BODY = "invalid_body", 422, "Some fields need attention"
+    RATE_LIMITED = "rate_limited", 429, "Too many requests"
     INTERNAL_ERROR = "internal_error", 500, "Something went wrong here"
     SERVICE_UNAVAILABLE = "service_unavailable", 503, "Temporarily unavailable"
 

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.channels import canonical_name
 from crmgate.model import Activity, rfc3339
-from crmgate.web import cookies
+from crmgate.web import cookies, limits
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.openapi.convert import query_of
@@ -61,7 +61,10 @@ def leave(channel: str) -> BaseResponse:
     response.headers.update(_HEADERS)
     if not is_robot(request):
         cookies.remember(response, known)
-        clicks().offer(click)
+        if limits.admit_click():
+            clicks().offer(click)
+        else:
+            clicks().drop()
     return response
 
 

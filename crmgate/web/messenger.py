@@ -42,16 +42,21 @@ def create() -> BaseResponse:
     session completes it. Names and sending again are as with an application; fields that are not known are kept in
     `metadata`. Where a plain link will do, `GET /go/{channel}` needs no script.
     """
-    parsed, goal = submissions.read(_parse)
+    parsed, form = submissions.read(_parse)
     if not services().settings.minimal_leads:
-        clicks.count(services(), parsed.activity)
-        return redirect(goal, 303) if goal else jsonify({"status": "counted"} | submissions.told(parsed.warnings))
+        if not form.suspect:
+            clicks.count(services(), parsed.activity)
+        return (
+            redirect(form.goal, 303)
+            if form.goal
+            else jsonify({"status": "counted"} | submissions.told(parsed.warnings))
+        )
     payload = parsed.activity.to_dict()
     said = {name: value for name, value in payload.items() if name != "occurred_at"}
     submission = submissions.Submission(
         Kind.CREATE_MINIMAL_LEAD, payload, parsed.warnings, "We look forward to your message.", said
     )
-    return submissions.deliver(submission, goal)
+    return submissions.deliver(submission, form)
 
 
 def known_channels() -> set[str]:

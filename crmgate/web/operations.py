@@ -7,6 +7,7 @@ import re
 from flask import Blueprint, Response, jsonify
 
 from crmgate.tokens import Scope
+from crmgate.web import limits
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi import Answer, Describe
@@ -30,7 +31,9 @@ ID = {
 @Describe(
     "Ask how far a submission has come", "Submissions", {200: Answer("How far it has come", OperationSchema)},
     parameters=[ID], told_more=True,
-    problems=[ProblemCode.INVALID_TOKEN, ProblemCode.NOT_FOUND, ProblemCode.SERVICE_UNAVAILABLE],
+    problems=[
+        ProblemCode.INVALID_TOKEN, ProblemCode.NOT_FOUND, ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE
+    ],
 )  # fmt: skip
 def show(operation_id: str) -> Response:
     """The status for whoever holds the id: an id has 122 random bits and is told to nobody else.
@@ -39,6 +42,7 @@ def show(operation_id: str) -> Response:
     """
     if offered():
         require(Scope.READ)
+    limits.admit(services().settings.limits.lookups)
     operation = services().ledger.get(operation_id) if _ID.fullmatch(operation_id) else None
     if operation is None:
         raise Problem(ProblemCode.NOT_FOUND, "There is no operation with this id, or it is no longer kept.")

@@ -12,7 +12,9 @@ from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.errors import KeyReused, StillRunning
+from crmgate.gateway import known_by
 from crmgate.model import Kind, Operation, State
+from crmgate.web import limits, traps
 from crmgate.web.auth import caller
 from crmgate.web.body import read_body
 from crmgate.web.codes import ProblemCode
@@ -42,7 +44,7 @@ ANSWERS = {
 PROBLEMS = (
     ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.INVALID_IDEMPOTENCY_KEY,
     ProblemCode.STILL_RUNNING, ProblemCode.BODY_TOO_LARGE, ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
-    ProblemCode.IDEMPOTENCY_KEY_REUSED, ProblemCode.SERVICE_UNAVAILABLE,
+    ProblemCode.IDEMPOTENCY_KEY_REUSED, ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
 )  # fmt: skip
 PARAMETERS = (
     {
@@ -55,6 +57,14 @@ PARAMETERS = (
         "description": "`respond-async` (RFC 7240) does not wait for the CRM: 202.", "schema": {"type": "string"},
     },
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a body came in: where its form wants to lead the visitor, and whether a robot seems to have filled it in."""
+
+    goal: str | None = None
+    suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,37 +81,54 @@ class Submission:
     content: Any = None
 
 
-def read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, str | None]:
-    """The parsed body and where its form wants to lead the visitor. Raises `Problem`; every error is told at once."""
-    raw = read_body()
-    allowed = services().settings.allowed_origins
-    goal, errors = next_url(raw, allowed) if request.mimetype in FORM_TYPES else (None, [])
+def read(
+    parse: Callable[[dict[str, Any]], T], people: Callable[[T], tuple[str, ...]] = lambda _parsed: ()
+) -> tuple[T, Form]:
+    """The parsed body and how it came in, counted by its address and the `people` in it.
+
+    Raises `Problem`: every error at once, or 429.
+    """
+    limit = services().settings.limits.address
+    try:
+        parsed, form = _read(parse)
+        key = _idempotency_key()
+    except Problem:
+        limits.admit(limit)  # what has a fault is work, too
+        raise
+    limits.admit(limit, people(parsed), known_by(key) if key else "")
+    return parsed, form
+
+
+def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
+    settings, raw = services().settings, read_body()
+    suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
+    goal, errors = next_url(raw, settings.allowed_origins) if request.mimetype in FORM_TYPES else (None, [])
     try:
         parsed = parse(raw)
     except InvalidBody as invalid:
         raise InvalidBody([*invalid.errors, *errors]) from None
     if errors:
         raise InvalidBody(errors)
-    return parsed, goal
+    return parsed, Form(goal, suspect)
 
 
-def deliver(submission: Submission, goal: str | None) -> BaseResponse:
+def deliver(submission: Submission, form: Form) -> BaseResponse:
     """Accept it: 201 when the CRM has it, 202 while it waits; a form with `_next` gets 303."""
     asynchronous = _prefers_async()
     inline = not asynchronous and services().settings.delivery != "queued"
-    operation = _submit(submission, inline)
-    response = redirect(goal, 303) if goal else _answer(operation, submission)
+    operation = _submit(submission, inline and not form.suspect, form.suspect)
+    response = redirect(form.goal, 303) if form.goal else _answer(operation, submission)
     if asynchronous:
         response.headers["Preference-Applied"] = "respond-async"
     return response
 
 
-def _submit(submission: Submission, inline: bool) -> Operation:
+def _submit(submission: Submission, inline: bool, suspect: bool) -> Operation:
     """Hand it over; the same `Idempotency-Key`, or a double click without one, gets the same operation."""
     try:
         return services().gateway.submit(
             submission.kind, submission.payload, inline=inline, key=_idempotency_key(), repeats=DOUBLE_CLICK,
-            content=submission.content,
+            content=submission.content, suspect=suspect,
         )  # fmt: skip
     except KeyReused:
         detail = "Nothing was stored. A key belongs to one submission: make a new one for another."

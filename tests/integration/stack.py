@@ -38,6 +38,9 @@ class Stack:
             "BITRIX_RATE": "0",
             "CRM_INLINE_BUDGET": "1.5",
             "CRM_TIMEOUT": "4",
+            "RATE_LIMIT_ADDRESS": "off",
+            "RATE_LIMIT_PERSON": "off",
+            "RATE_LIMIT_LOOKUPS": "off",
         } | settings
         self.client = connect(Settings.load(self.env).redis)
         self.ledger = Ledger(self.client, wake_message)

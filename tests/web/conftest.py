@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from crmgate import web
 from crmgate.breaker import Gate, Recipient
 from crmgate.channels import Channel
+from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, new_id
 from crmgate.web.schemas import Parsed, parse_application
@@ -78,13 +79,14 @@ class StandInGateway:
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
-        content: Any = None, last_resort: bool = True,
+        content: Any = None, last_resort: bool = True, suspect: bool = False,
     ) -> Operation:  # fmt: skip
         if self.error is not None:
             raise self.error
         self.submitted.append((kind, payload, inline))
         self.contents.append(content)
-        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, self.state)
+        state = State.SUSPECT if suspect else self.state
+        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, state)
         self.ledger.operations[operation.id] = operation
         return operation
 
@@ -96,6 +98,9 @@ class StandInSettings:
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
     provider: str = "sandbox"
     minimal_leads: bool = True
+    limits: Limits = field(default_factory=Limits)
+    honeypot_field: str = "_hp"
+    min_fill_seconds: float = 2.0
     channels: dict[str, Channel] = field(
         default_factory=lambda: {
             "telegram": Channel("telegram", "https://t.me/example_bot"),

@@ -141,3 +141,14 @@ def test_a_json_number_keeps_its_spelling(app: Flask) -> None:
         gpa = read_body()["gpa"]
     assert (gpa, str(gpa), json.dumps(gpa)) == (3.5, "3.50", "3.5")
     assert not request
+
+
+def test_a_part_of_a_form_without_a_name_is_kept(client: FlaskClient, gateway: Any) -> None:
+    part = b"--b\r\nContent-Disposition: form-data%b\r\n\r\n%b\r\n"
+    named = part % (b'; name="first_name"', b"Ada") + part % (b'; name="phone"', b"05321234567")
+    data = named + part % (b"", b"one") + part % (b'; name=""', b"two") + b"--b--\r\n"
+    assert post(client, data, "multipart/form-data; boundary=b").status_code == 201
+    [(_, payload, _)] = gateway.submitted
+    assert {word for text in payload["custom"].values() for word in ("one", "two") if word in text} == {"one", "two"}
+    file = part % (b'; filename="x.txt"', b"x") + b"--b--\r\n"
+    assert post(client, named + file, "multipart/form-data; boundary=b").status_code == 422

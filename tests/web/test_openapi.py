@@ -37,10 +37,11 @@ class Gateway:
     """A gateway in this process, with tokens."""
 
     def __init__(self, redis_url: str, crm_url: str, **more: str) -> None:
+        self._environ = {"redis_url": redis_url, "crm_url": crm_url} | more
         environ = {
             "CRM_PROVIDER": "espocrm", "REDIS_URL": redis_url, "ESPOCRM_URL": crm_url, "ESPOCRM_API_KEY": KEY,
             "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "0.2",
-            "WHATSAPP_URL": "https://wa.me/905321234567",
+            "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "off",
         } | more  # fmt: skip
         self.tokens = {str(scope): generate()[1] for scope in Scope}
         environ["API_TOKENS"] = ",".join(f"{scope}:{scope}:{digest(text)}" for scope, text in self.tokens.items())
@@ -50,6 +51,10 @@ class Gateway:
         web.init_app(self.app)
         self.client: FlaskClient = self.app.test_client()
         self.published = Published(self.client.get("/api/v1/openapi.json").json)
+
+    def but(self, **more: str) -> Gateway:
+        """The same with other settings."""
+        return Gateway(**{**self._environ, **more})
 
     def token(self, scope: Scope) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[scope]}"}
@@ -226,6 +231,13 @@ def raising(error: Exception) -> Callable[..., Any]:
     return fail
 
 
+def one_too_many(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
+    limited = up.but(RATE_LIMIT_ADDRESS="1/hour", RATE_LIMIT_LOOKUPS="1/hour")
+    options = {"json": GOOD} if method == "post" else {}
+    limited.ask(path, method, **options)
+    return limited.ask(path, method, **options)
+
+
 def without_redis(_up: Gateway, down: Gateway, path: str, method: str) -> Any:
     return down.ask(path, method, json=GOOD, headers=BAD_TOKEN)
 
@@ -247,6 +259,7 @@ CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.NOT_FOUND: lambda up, _down, path, method: up.ask(
         path, method, at=re.sub(r"{\w+}", "nothing", path)
     ),
+    ProblemCode.RATE_LIMITED: one_too_many,
     ProblemCode.SERVICE_UNAVAILABLE: without_redis,
 }  # fmt: skip
 

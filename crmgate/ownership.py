@@ -1,0 +1,59 @@
+"""Whose a plugin file is: whoever can write it runs code with all the rights of the gateway.
+
+Trusted are root, the user of the process, and the owner of crmgate's own code, who could change that just as well.
+"""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from importlib.util import cache_from_source
+from pathlib import Path
+
+from crmgate.errors import PluginError
+
+log = logging.getLogger(__name__)
+
+
+def check(path: Path) -> None:
+    """Raises `PluginError` if somebody else could have written the file at `path`, or could replace it."""
+    for place in _places(path):
+        state = place.stat()
+        if state.st_uid not in _trusted():
+            reason = f"{place} belongs to {_user(state.st_uid)}, and the gateway runs as {_user(os.geteuid())}."
+            raise PluginError(str(path), reason, f"If you trust it: chown {os.geteuid()} {place}")
+        if state.st_mode & stat.S_IWOTH:
+            raise PluginError(str(path), f"every user can write {place}.", f"If you trust it: chmod o-w {place}")
+        if state.st_mode & stat.S_IWGRP and not _is_private(state.st_gid, state.st_uid):
+            log.warning("every member of the group %s can write %s: chmod g-w %s", state.st_gid, place, place)
+
+
+def _places(path: Path) -> Iterator[Path]:
+    """The file, what Python may load in its stead, and the folders in which one of them could be exchanged."""
+    real = path.resolve()
+    cached = Path(cache_from_source(str(path)))
+    places = (path.parent, real.parent, real, cached.parent, cached)
+    yield from dict.fromkeys(place for place in places if place.exists())
+
+
+def _trusted() -> set[int]:
+    return {0, os.geteuid(), Path(__file__).stat().st_uid}
+
+
+def _is_private(group: int, user: int) -> bool:
+    """Whether the group is the user's own, as where git checks out with umask 002."""
+    try:
+        return grp.getgrgid(group).gr_name == pwd.getpwuid(user).pw_name
+    except KeyError:
+        return False
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

@@ -1,0 +1,8 @@
+"""gunicorn's worker with less patience, so that a test need not wait."""
+
+from __future__ import annotations
+
+from crmgate import gunicorn_worker
+
+gunicorn_worker.READ_SECONDS = 2.0
+Worker = gunicorn_worker.Worker

@@ -1,0 +1,196 @@
+"""Rate limits at the doors: who counts as one, what a refused sender sees, and what is never refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from crmgate import web
+from crmgate.config import Limits
+from crmgate.gateway import known_by
+from crmgate.limits import Limit, Limiter
+from crmgate.redis_client import connect
+from crmgate.tokens import Scope, Token
+from tests.processes import RedisProcess
+
+URL = "/api/v1/applications"
+EVENTS = "/api/v1/messenger-events"
+
+
+@dataclass
+class StandInTokens:
+    good: str = "good"
+
+    def verify(self, text: str) -> Token | None:
+        return Token("id", "shop", Scope.READ, 0.0) if text == self.good else None
+
+
+@dataclass
+class Setup:
+    services: Any
+
+    def limit(self, **limits: Limit) -> None:
+        self.services.settings.limits = Limits(**limits)
+
+
+@pytest.fixture
+def setup(services: Any, redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Setup]:
+    client = connect(redis_process.url)
+    services.limiter, services.tokens = Limiter(client), StandInTokens()
+    yield Setup(services)
+    client.close()
+
+
+def post(client: FlaskClient, number: int = 0, **options: Any) -> Any:
+    body = {"first_name": "Ada", "email": f"ada{number}@example.com"}
+    return client.post(URL, json=body, **options)
+
+
+def at(address: str) -> dict[str, Any]:
+    return {"environ_base": {"REMOTE_ADDR": address}}
+
+
+def test_one_address_too_often(client: FlaskClient, setup: Setup, gateway: Any) -> None:
+    setup.limit(address=Limit(2, 60))
+    assert [post(client, number).status_code for number in range(3)] == [201, 201, 429]
+    answer = post(client, 4)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json["type"] == "/problems/rate-limited"
+    assert 0 < int(answer.headers["Retry-After"]) <= 30
+    assert f"in {answer.headers['Retry-After']} second" in answer.json["detail"]
+    assert len(gateway.submitted) == 2
+    assert post(client, 5, **at("198.51.100.9")).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::2", True),
+        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
+        ("203.0.113.7", "::ffff:203.0.113.7", True),
+        ("203.0.113.7", "203.0.113.8", False),
+        ("", "", False),
+    ],
+)
+def test_who_is_one_sender(client: FlaskClient, setup: Setup, first: str, second: str, same: bool) -> None:
+    setup.limit(address=Limit(1, 60))
+    assert post(client, 1, **at(first)).status_code == 201
+    assert post(client, 2, **at(second)).status_code == (429 if same else 201)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"email": "ADA@example.com", "phone": "+905321234568"},
+        {"email": "other@example.com", "phone": "0532 123 45 67"},
+        {"email": "Ada@EXAMPLE.com"},
+    ],
+)
+def test_one_person_too_often_from_anywhere(client: FlaskClient, setup: Setup, other: dict[str, str]) -> None:
+    setup.limit(person=Limit(1, 3600))
+    first = {"first_name": "Ada", "email": "ada@example.com", "phone": "+90 532 123 45 67"}
+    assert client.post(URL, json=first).status_code == 201
+    answer = client.post(URL, json={"first_name": "A"} | other, **at("198.51.100.9"))
+    assert answer.status_code == 429
+    assert "60 minutes" in answer.json["detail"]
+    assert post(client, 7).status_code == 201
+
+
+def test_what_has_a_fault_counts_too(client: FlaskClient, setup: Setup) -> None:
+    setup.limit(address=Limit(2, 60))
+    assert client.post(URL, json={}).status_code == 422
+    assert client.post(URL, data="{", content_type="application/json").status_code == 400
+    assert client.post(URL, json={}).status_code == 429
+
+
+def test_each_door_counts_for_itself(client: FlaskClient, setup: Setup) -> None:
+    setup.limit(address=Limit(1, 60), lookups=Limit(1, 60))
+    assert post(client).status_code == 201
+    event = {"channel": "telegram", "referral_code": "R"}
+    assert [client.post(EVENTS, json=event).status_code for _ in range(2)] == [201, 429]
+    assert [client.get("/api/v1/operations/nope").status_code for _ in range(2)] == [404, 429]
+    assert client.get("/healthz").status_code == 200
+
+
+def test_ids_cannot_be_guessed_without_end(client: FlaskClient, setup: Setup, gateway: Any) -> None:
+    setup.limit(lookups=Limit(5, 60))
+    answers = [client.get(f"/api/v1/operations/{number:032x}").status_code for number in range(8)]
+    assert answers == [404] * 5 + [429] * 3
+    assert len(gateway.ledger.asked) == 5
+
+
+def test_a_valid_token_is_not_limited_and_a_made_up_one_is(client: FlaskClient, setup: Setup) -> None:
+    setup.limit(address=Limit(1, 60), person=Limit(1, 60))
+    for _ in range(3):
+        assert post(client, headers={"Authorization": "Bearer good"}).status_code == 201
+    bad = {"headers": {"Authorization": "Bearer bad"}}
+    assert [post(client, number, **bad).status_code for number in range(2)] == [201, 429]
+
+
+def test_a_browser_gets_a_page_that_says_when_to_try_again(client: FlaskClient, setup: Setup) -> None:
+    setup.limit(person=Limit(10, 3600))
+    form = {"data": {"first_name": "Ada", "email": "ada@example.com"}, "headers": {"Accept": "text/html"}}
+    for _ in range(10):
+        client.post(URL, **form)
+    answer = client.post(URL, **form)
+    assert (answer.status_code, answer.mimetype) == (429, "text/html")
+    assert "please try again in 6 minutes" in answer.text
+    assert "ada@example.com" not in answer.text
+    assert 0 < int(answer.headers["Retry-After"]) <= 360
+
+
+def test_sending_again_what_was_stored_costs_the_person_nothing(
+    client: FlaskClient, setup: Setup, redis_client: redis.Redis
+) -> None:
+    """A visitor whose first answer got lost sends the same again, and must not be told that it was refused."""
+    setup.limit(person=Limit(1, 3600))
+    headers = {"Idempotency-Key": "k1"}
+    assert post(client, headers=headers).status_code == 201
+    redis_client.set(known_by("k1"), "what the ledger writes")
+    assert [post(client, headers=headers).status_code for _ in range(3)] == [201] * 3
+    assert post(client, headers={"Idempotency-Key": "k2"}).status_code == 429
+
+
+def test_a_flood_of_clicks_is_redirected_but_not_recorded(client: FlaskClient, setup: Setup, app: Flask) -> None:
+    setup.limit(address=Limit(2, 60))
+    answers = [client.get("/go/telegram") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {302}
+    assert {answer.headers["Location"] for answer in answers} == {"https://t.me/example_bot"}
+    app.extensions["crmgate.clicks"].stop()
+    assert len(setup.services.gateway.submitted) == 2
+    lost = app.extensions["crmgate.clicks"].lost() or setup.services.ledger.lost_clicks()
+    assert lost == {"too many from one address": 3}
+
+
+def test_a_proxy_that_is_not_trusted_does_not_make_all_visitors_one(
+    client: FlaskClient, setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup.limit(address=Limit(1, 60))
+    web.limits._warned.clear()
+    through = {"headers": {"X-Forwarded-For": "203.0.113.7"}, **at("172.18.0.5")}
+    assert [post(client, number, **through).status_code for number in range(3)] == [201] * 3
+    assert [record.message for record in caplog.records if "TRUSTED_PROXIES" in record.message][1:] == []
+    assert "TRUSTED_PROXIES is 0" in caplog.text
+    forged = {
+        "headers": {"X-Forwarded-For": "203.0.113.8"},
+        **at("9.9.9.9"),
+    }  # whoever is outside may write anything there
+    assert [post(client, number, **forged).status_code for number in range(3)] == [201, 429, 429]
+
+
+def test_behind_a_trusted_proxy_the_visitor_counts(app: Flask, setup: Setup) -> None:
+    setup.limit(address=Limit(1, 60))
+    web.trust_proxies(app, 1)
+    client = app.test_client()
+
+    def through(visitor: str, number: int) -> int:
+        options = {"headers": {"X-Forwarded-For": f"6.6.6.{number}, {visitor}"}, **at("172.18.0.5")}
+        return int(post(client, number, **options).status_code)
+
+    assert [through("203.0.113.7", 1), through("203.0.113.7", 2), through("203.0.113.8", 3)] == [201, 429, 201]
