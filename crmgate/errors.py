@@ -72,6 +72,34 @@ class StillRunning(CrmgateError):
     """An idempotency key came a second time while its first request is still being answered."""
 
 
+class NoSuchOperation(CrmgateError):
+    """There is no operation with this id, or it is no longer kept."""
+
+
+class NotKeptAside(CrmgateError):
+    """The operation is neither a dead letter nor a suspect (any more); `state` is what it is."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+        super().__init__(state)
+
+
+class ChangedMeanwhile(CrmgateError):
+    """Something happened to an operation since its editor looked at it."""
+
+
+class NotEditable(CrmgateError):
+    """The operation's payload cannot be edited: it is a click, not an application."""
+
+
+class JobRunning(CrmgateError):
+    """Only one job retries dead letters at a time; `job` is the id of the one that does."""
+
+    def __init__(self, job: str) -> None:
+        self.job = job
+        super().__init__(job)
+
+
 class NotAccepted(CrmgateError):
     """A submission could be neither recorded nor delivered. `retry_after` is in seconds."""
 

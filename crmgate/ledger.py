@@ -15,8 +15,11 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `gate:<provider>` | hash: whether a provider takes requests (`crmgate.breaker`) |
 | `slots:<provider>` | sorted set: the attempts under way by the end of their leases |
 | `providers` | set: the providers for which operations were held |
+| `job`, `job:<id>` | string: the last job that retries dead letters; hash: its state (`crmgate.retries`) |
 | `idem:<key>` | string: operation and digest of the submission that came with an idempotency key; 24 hours |
 | `limit:<what>:<digest>` | string: the time at which a meter is empty again (`crmgate.limits`); until then |
+| `ops` | sorted set: every operation by the time it was accepted, until its receipt is gone (`crmgate.inventory`) |
+| `ids` | sorted set: the same, all with the score 0, so that an id can be found by its beginning |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 | `probe` | string: written to see whether Redis takes anything; a second |
@@ -75,7 +78,8 @@ class Ledger:
         What follows may get lost with the master: a lease that was not ended makes the next attempt look in the CRM.
         """
         self._redis, self._wake, self._replicas, self._patience = client, wake, replicas, patience
-        names = ("accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard")
+        names = ("accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard",
+                 "amend", "job", "retries")  # fmt: skip
         self._scripts = {name: self._register(name) for name in names}
 
     def accept(
@@ -231,13 +235,7 @@ class Ledger:
         """The operation or its receipt; None if there is none (any more)."""
         with translated():
             fields: dict[bytes, bytes] = self._redis.hgetall(_op(operation_id))  # type: ignore[assignment]
-        return _operation(operation_id, {k.decode(): v for k, v in fields.items()}) if fields else None
-
-    def dead_letters(self, limit: int = 100) -> list[Operation]:
-        """The dead letters, oldest first."""
-        with translated():
-            ids: list[bytes] = self._redis.zrange(key("dead"), 0, limit - 1)  # type: ignore[assignment]
-        return [operation for i in ids if (operation := self.get(i.decode()))]
+        return to_operation(operation_id, fields)
 
     def stats(self) -> dict[str, int]:
         """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `queued`)."""
@@ -297,6 +295,10 @@ class Ledger:
         """Whether Redis takes what has to be kept (the first check), and what about it could lose data."""
         return inspect(self._redis, key("probe"))
 
+    def run(self, name: str, to: Recipient | None, arguments: dict[str, Any], text: str, operation: str = "") -> Any:
+        """Run one of the scripts that are about more than one operation's life."""
+        return self._run(name, to, arguments, text, operation)
+
     def _register(self, name: str) -> Any:
         text = (files("crmgate").joinpath("lua", f"{part}.lua").read_text() for part in ("common", name))
         return self._redis.register_script("\n".join(text))
@@ -339,6 +341,11 @@ def _pairs(flat: list[bytes]) -> dict[str, bytes]:
     return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
+def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
+    """What a hash of the ledger holds; None if it holds nothing."""
+    return _operation(operation_id, {k.decode(): v for k, v in fields.items()}) if fields else None
+
+
 def _operation(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
     numbers = sorted(int(name[8:]) for name in fields if name.startswith("attempt:"))
     delivered = fields.get("delivered")
@@ -356,4 +363,6 @@ def _operation(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
         behind=fields.get("after", b"").decode(),
         ahead_of=fields.get("next", b"").decode(),
         returns=int(fields.get("returns", 0)),
+        dead_at=float(fields.get("dead_at", 0)),
+        version=int(fields.get("tries", 0)),
     )

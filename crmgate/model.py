@@ -200,7 +200,7 @@ class Operation(_Record):
     `due_at` says when a waiting operation is next tried. `lead_id` is the record that an `update_lead` or a
     `log_activity` is about, and `provider` the CRM that holds it. `behind` and `ahead_of` are the ids of the operations
     before and after it in its session: it waits for the one, the other for it. `returns` counts how often a dead letter
-    came back by itself.
+    came back by itself; `dead_at` is when it became one. `version` grows with everything that happens to it.
     """
 
     NESTED = MappingProxyType({"attempts": Attempt, "delivered": Delivered})
@@ -218,6 +218,8 @@ class Operation(_Record):
     behind: str = ""
     ahead_of: str = ""
     returns: int = 0
+    dead_at: float = 0.0
+    version: int = 0
 
     @property
     def tracking_code(self) -> str:
@@ -298,6 +300,8 @@ def new_id() -> str:
 
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_READ_AS = str.maketrans("OIL", "011")
+"""Letters that are no digits of Crockford's Base32, but are read as some."""
 
 
 def tracking_code(operation_id: str) -> str:
@@ -305,6 +309,18 @@ def tracking_code(operation_id: str) -> str:
     number = int(operation_id[:10], 16)
     code = "".join(_CROCKFORD[number >> shift & 31] for shift in range(35, -1, -5))
     return f"CG-{code[:4]}-{code[4:]}"
+
+
+def id_prefix(code: str) -> str:
+    """The first ten digits of the ids that have this tracking code, as people write it; empty if it is none."""
+    letters = code.upper().replace("-", "").replace(" ", "").translate(_READ_AS)
+    text = letters.removeprefix("CG")
+    if len(text) != 8 or text == letters or any(letter not in _CROCKFORD for letter in text):
+        return ""
+    number = 0
+    for letter in text:
+        number = number << 5 | _CROCKFORD.index(letter)
+    return f"{number:010x}"
 
 
 def rfc3339(timestamp: float) -> str:

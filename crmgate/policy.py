@@ -17,6 +17,8 @@ SETTLE_SECONDS = 10.0
 the record sends nothing: a CRM without a unique key, such as Bitrix24, would have two."""
 PROBE_INTERVAL = 30.0
 """Seconds between two tries with refused credentials. EspoCRM locks an address out after 11 in 60 s."""
+WORKER_SILENCE = 30.0
+"""Seconds after which a worker that gave no sign of life counts as gone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,16 @@ from crmgate.audit import Audit
 from crmgate.config import Settings, environment
 from crmgate.connection import ConnectionTest
 from crmgate.crm import Crm, notify
+from crmgate.desk import Desk
 from crmgate.errors import ConfigError
 from crmgate.figures import Figures
 from crmgate.gateway import Gateway, Plan
+from crmgate.inventory import Inventory
 from crmgate.ledger import Ledger
 from crmgate.limits import Limiter
 from crmgate.plugins import Plugins, discover
 from crmgate.redis_client import connect
+from crmgate.retries import Retries
 from crmgate.tokens import Tokens
 from crmgate.wakeups import wake_message
 
@@ -37,6 +40,8 @@ class Services:
     connection: ConnectionTest
     figures: Figures
     limiter: Limiter
+    inventory: Inventory
+    desk: Desk
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -100,7 +105,12 @@ def build(settings: Settings) -> Services:
     gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    return Services(settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, Limiter(client))
+    inventory = Inventory(client)
+    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, gateway.to), audit)
+    limiter = Limiter(client)
+    return Services(
+        settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, limiter, inventory, desk
+    )
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

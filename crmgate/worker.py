@@ -38,6 +38,10 @@ PULSE_SECONDS = 2.0
 """Between two heartbeats, and between two sweeps for operations that nobody woke."""
 
 
+JOB_SECONDS = 0.2
+"""Between two looks of a job at whether there is room for more."""
+
+
 class WakeupStorage(RedisStorage):  # type: ignore[misc]
     """Huey's queue and schedule beside the ledger's keys.
 
@@ -100,7 +104,7 @@ def _start() -> Services:
 
 
 services = _start()
-gateway, ledger = services.gateway, services.ledger
+gateway, ledger, retries = services.gateway, services.ledger, services.desk.retries
 huey = WakeupHuey(
     "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, address=services.settings.redis
 )
@@ -137,6 +141,7 @@ class Pulse:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._started = threading.Lock()
         self._stop = threading.Event()
+        self._job: threading.Thread | None = None
 
     def start(self) -> None:
         """Huey calls this in every worker thread; the first one counts."""
@@ -154,6 +159,8 @@ class Pulse:
             try:
                 swept, doubtful = gateway.tend()
                 ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
+                services.inventory.trim(time.time())
+                self._begin_job()
             except LedgerUnavailable as error:
                 log.warning("the ledger is unavailable (%s)", error)
             else:
@@ -162,6 +169,20 @@ class Pulse:
                 for provider in doubtful:  # not here: a CRM that hangs would stop the heart
                     threading.Thread(target=_probe, args=(provider,), name="probe", daemon=True).start()
             self._stop.wait(PULSE_SECONDS)
+
+    def _begin_job(self) -> None:
+        """Go on with the job that retries dead letters, if one runs, in a thread of its own: it has much to do."""
+        if (self._job is None or not self._job.is_alive()) and retries.step() is not None:
+            self._job = threading.Thread(target=self._carry_out, name="retries", daemon=True)
+            self._job.start()
+
+    def _carry_out(self) -> None:
+        try:
+            while (looked_at := retries.step()) is not None and not self._stop.is_set():
+                if not looked_at:
+                    self._stop.wait(JOB_SECONDS)
+        except LedgerUnavailable as error:
+            log.warning("the ledger is unavailable (%s)", error)
 
 
 def _probe(provider: str) -> None:

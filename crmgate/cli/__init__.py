@@ -5,9 +5,13 @@ from __future__ import annotations
 import click
 
 from crmgate import __version__
+from crmgate.cli.check import check
 from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
+from crmgate.cli.dlq import dlq
+from crmgate.cli.ops import ops
 from crmgate.cli.plugins import plugins
+from crmgate.cli.send import send
 from crmgate.cli.tokens import tokens
 
 
@@ -17,7 +21,5 @@ def main() -> None:
     """A gateway between a website and its CRM."""
 
 
-main.add_command(crm)
-main.add_command(dev)
-main.add_command(plugins)
-main.add_command(tokens)
+for command in (check, crm, dev, dlq, ops, plugins, send, tokens):
+    main.add_command(command)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
-from crmgate import logs, services
 from crmgate.audit import command_line
-from crmgate.cli.output import as_json, configuration, print_json, print_table
-from crmgate.errors import LedgerUnavailable
+from crmgate.cli.output import as_json, print_json, print_table
+from crmgate.cli.parts import opened
 from crmgate.model import rfc3339
-from crmgate.tokens import NAME, Scope, Token, Tokens, digest, generate
+from crmgate.tokens import NAME, Scope, Token, digest, generate
 
 HERE, IN_REDIS = "API_TOKENS", "Redis"
 
@@ -49,8 +46,8 @@ def new(name: str, scope: str, env: bool, as_json: bool) -> None:
         told = {"id": token_id, "name": name, "scope": scope, "token": text}
         told["entry"] = f"{name}:{scope}:{digest(text)}"
     else:
-        with _ready() as ready:
-            token, text = ready.new(name, scope, command_line())
+        with opened() as parts:
+            token, text = parts.tokens.new(name, scope, command_line())
         told = {"id": token.id, "name": name, "scope": scope, "token": text}
     if as_json:
         print_json(told)
@@ -69,8 +66,8 @@ def show(as_json: bool) -> None:
 
     Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
     """
-    with _ready() as ready:
-        found = ready.all()
+    with opened() as parts:
+        found = parts.tokens.all()
     told = [_told(token) for token in found]
     if as_json:
         print_json({"tokens": told})
@@ -88,8 +85,8 @@ def revoke(token_id: str, as_json: bool) -> None:
 
     Exit status: 0 revoked, 1 there is none with this id or Redis does not answer, 2 the configuration cannot work.
     """
-    with _ready() as ready:
-        token = ready.revoke(token_id, command_line())
+    with opened() as parts:
+        token = parts.tokens.revoke(token_id, command_line())
     if as_json:
         print_json({"revoked": token is not None, "id": token_id, "name": token.name if token else None})
     elif token:
@@ -100,21 +97,6 @@ def revoke(token_id: str, as_json: bool) -> None:
             " by taking its entry out and starting the web processes again"
         )
     sys.exit(0 if token else 1)
-
-
-@contextmanager
-def _ready() -> Iterator[Tokens]:
-    with configuration():
-        parts = services.start()
-    # the audit log of a command goes where its other messages go
-    logs.configure(parts.settings.log_level, "console" if sys.stderr.isatty() else parts.settings.log_format)
-    try:
-        yield parts.tokens
-    except LedgerUnavailable as error:
-        told = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
-    else:
-        return
-    raise click.ClickException(told)
 
 
 def _told(token: Token) -> dict[str, str | None]:

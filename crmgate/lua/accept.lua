@@ -21,6 +21,9 @@ if redis.call('EXISTS', KEYS[1]) == 1 then  -- asked again, because the answer w
   return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or ''}
 end
 
+-- Where operators find it again: by time, and by the beginning of its id (crmgate.inventory).
+redis.call('ZADD', P .. 'ops', a.now, a.id)
+redis.call('ZADD', P .. 'ids', 0, a.id)
 if a.suspect then
   redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect')
   redis.call('ZADD', SUSPECT, a.now, a.id)

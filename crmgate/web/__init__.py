@@ -9,6 +9,7 @@ from crmgate.web import (
     applications,
     cors,
     crm,
+    dead_letters,
     docs,
     go,
     headers,
@@ -19,6 +20,7 @@ from crmgate.web import (
     problems,
     request_id,
     request_log,
+    retries,
     services,
 )
 from crmgate.web import demo as demo_page
@@ -38,7 +40,7 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     services.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    rooms = (applications, messenger, go, operations, crm, health, metrics, docs)
+    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
 

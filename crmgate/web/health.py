@@ -9,14 +9,13 @@ from flask import Blueprint, Response, jsonify
 from crmgate.errors import LedgerUnavailable
 from crmgate.ledger import LOST_CLICKS_SECONDS
 from crmgate.model import Check, rfc3339
+from crmgate.policy import WORKER_SILENCE
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.schemas.answers import AliveSchema, ReadySchema
 from crmgate.web.services import clicks, services
 
 blueprint = Blueprint("health", __name__)
 
-WORKER_SILENCE = 30.0
-"""Seconds after which a worker that gave no sign of life counts as gone."""
 _START_WORKER = "start one with `huey_consumer crmgate.worker.huey`"
 
 

@@ -21,10 +21,10 @@ from prometheus_client.registry import Collector
 from crmgate import __version__
 from crmgate.breaker import CAUSES
 from crmgate.errors import LedgerUnavailable
+from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
 from crmgate.tokens import Scope
 from crmgate.web.auth import require
-from crmgate.web.health import WORKER_SILENCE
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.services import services
 

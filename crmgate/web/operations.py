@@ -1,19 +1,20 @@
-"""`GET /api/v1/operations/{id}`: how far a submission has come, and with a token how it came there."""
+"""`GET /api/v1/operations`: all of them, for operators; `.../{id}`: how far a submission has come."""
 
 from __future__ import annotations
 
 import re
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, request
 
 from crmgate.tokens import Scope
 from crmgate.web import limits
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
+from crmgate.web.filters import OperationsQuery, read_list
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.problems import Problem
-from crmgate.web.receipts import details, receipt
-from crmgate.web.schemas.answers import OperationSchema
+from crmgate.web.receipts import answer, details, listed, receipt
+from crmgate.web.schemas.answers import ListedSchema, OperationSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
@@ -25,6 +26,21 @@ ID = {
     "name": "operation_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
     "description": "The `id` of a receipt.", "schema": {"type": "string"},
 }  # fmt: skip
+
+
+@blueprint.get("")
+@Describe(
+    "List operations", "Operations", {200: Answer("A page of them, the newest first.", ListedSchema)},
+    token=Scope.READ, query=OperationsQuery, problems=[ProblemCode.INVALID_QUERY],
+)  # fmt: skip
+def index() -> Response:
+    """Every operation, the newest first, or those with a tracking code. Who typed what is not in it."""
+    require(Scope.READ)
+    if "tracking_code" in request.args:
+        return answer(listed(services().inventory.find(request.args["tracking_code"])))
+    asked = read_list(request.args)
+    page = services().inventory.page(asked.filter, asked.cursor, asked.limit)
+    return answer(listed(page.items, page.next))
 
 
 @blueprint.get("/<operation_id>")
@@ -46,6 +62,4 @@ def show(operation_id: str) -> Response:
     operation = services().ledger.get(operation_id) if _ID.fullmatch(operation_id) else None
     if operation is None:
         raise Problem(ProblemCode.NOT_FOUND, "There is no operation with this id, or it is no longer kept.")
-    response = jsonify(receipt(operation) | (details(operation) if offered() else {}))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return answer(receipt(operation) | (details(operation) if offered() else {}))

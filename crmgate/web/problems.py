@@ -13,7 +13,16 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate import logs
-from crmgate.errors import LedgerUnavailable, NotAccepted
+from crmgate.errors import (
+    ChangedMeanwhile,
+    CrmgateError,
+    JobRunning,
+    LedgerUnavailable,
+    NoSuchOperation,
+    NotAccepted,
+    NotEditable,
+    NotKeptAside,
+)
 from crmgate.web.codes import FieldCode, ProblemCode
 from crmgate.web.pages import page, wants_page
 from crmgate.web.request_id import request_id
@@ -64,6 +73,8 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(NotAccepted, _not_accepted)
     app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
+    for kind in _OPERATORS:
+        app.register_error_handler(kind, _to_operator)
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _unexpected)
 
@@ -111,6 +122,21 @@ def _not_accepted(error: NotAccepted) -> Response:
 
 def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
     return _unavailable("The gateway's storage does not answer. Please try again in a moment.", RETRY_AFTER)
+
+
+def _to_operator(error: CrmgateError) -> Response:
+    code, detail = _OPERATORS[type(error)]
+    return _problem(Problem(code, detail.format(error)))
+
+
+_OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
+    NoSuchOperation: (ProblemCode.NOT_FOUND, "There is none with this id, or it is no longer kept."),
+    NotKeptAside: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: it is in the state {}."),
+    ChangedMeanwhile: (ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version."),
+    NotEditable: (ProblemCode.NOT_EDITABLE, "Nothing was changed. Retry it, or discard it."),
+    JobRunning: (ProblemCode.JOB_RUNNING, "Wait for the job {} to end, or cancel it."),
+}
+"""What an operator asked for and cannot have."""
 
 
 def _unavailable(detail: str, retry_after: int) -> Response:

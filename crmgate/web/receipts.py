@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from flask import Response, jsonify
+
+from crmgate.export import described
+from crmgate.inventory import Cursor
 from crmgate.model import Attempt, Delivered, Operation, State, rfc3339
 
 _STATUS = {State.DELIVERED: "delivered", State.DEAD: "failed", State.DISCARDED: "discarded"}
@@ -35,6 +40,24 @@ def details(operation: Operation) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in operation.attempts],
         "crm": crm_record(delivered) | more if delivered else None,
     }
+
+
+def summary(operation: Operation) -> dict[str, Any]:
+    """An entry of a list for operators."""
+    return receipt(operation) | described(operation)
+
+
+def listed(operations: Iterable[Operation], following: Cursor | None = None) -> dict[str, Any]:
+    """A page of a list; `next` is what gets the page that follows, null if there is none."""
+    return {"items": [summary(o) for o in operations], "next": str(following) if following else None}
+
+
+def answer(body: dict[str, Any], status: int = 200) -> Response:
+    """JSON that nobody may keep: who asks again wants to know how it stands then."""
+    response = jsonify(body)
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def crm_record(delivered: Delivered) -> dict[str, str]:

@@ -16,7 +16,7 @@ from crmgate.gateway import known_by
 from crmgate.model import Kind, Operation, State
 from crmgate.web import limits, traps
 from crmgate.web.auth import caller
-from crmgate.web.body import read_body
+from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
 from crmgate.web.openapi import Answer
@@ -42,9 +42,8 @@ ANSWERS = {
     303: Answer("A form's `_next`: it is recorded, and the browser is sent there.", headers=_HEADERS),
 }
 PROBLEMS = (
-    ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.INVALID_IDEMPOTENCY_KEY,
-    ProblemCode.STILL_RUNNING, ProblemCode.BODY_TOO_LARGE, ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
-    ProblemCode.IDEMPOTENCY_KEY_REUSED, ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
+    *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
+    ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
 )  # fmt: skip
 PARAMETERS = (
     {

@@ -37,6 +37,7 @@ class Published:
         told = self.response(path, method, answer.status_code)
         assert "X-Request-ID" in told["headers"]
         assert answer.headers["X-Request-ID"]
+        assert answer.data is not None  # also reads an answer that is sent while it is made, to its end
         if "content" not in told:
             return
         assert answer.mimetype in told["content"], f"{method} {path} answered {answer.mimetype}"

@@ -137,18 +137,19 @@ class _Reader:
             yield Sample("", self._curl(path, method, operation))
 
     def _curl(self, path: str, method: str, operation: Mapping[str, Any], media: str = "", example: Any = None) -> str:
-        body = example["value"] if example else None
+        given: Mapping[str, Any] = example or {}
+        body, sent, needed = given.get("value"), dict(given.get("x-headers", {})), dict[str, str]()
         for parameter in operation["parameters"]:
+            if parameter["name"] == "If-Match":
+                needed = {"If-Match": parameter["example"]}
             if parameter["in"] == "path":
                 path = path.replace(f"{{{parameter['name']}}}", quote(str(parameter.get("example", "..."))))
         parts = [f"curl {shlex.quote(self._base + path)}"]
         implied = "POST" if body is not None else "GET"
         parts += [f"-X {method}"] if method != implied else []
-        parts += ['-H "Authorization: Bearer $TOKEN"'] if operation["security"][:1] == [{"token": ["read"]}] else []
-        parts += [
-            f"-H {shlex.quote(f'{name}: {value}')}" for name, value in (example or {}).get("x-headers", {}).items()
-        ]
-        if media in FORM_TYPES:
+        parts += ['-H "Authorization: Bearer $TOKEN"'] if operation["security"] and {} not in operation["security"] else []
+        parts += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in (needed | sent).items()]
+        if body is not None and media in FORM_TYPES:
             parts += [f"--data-urlencode {shlex.quote(f'{name}={value}')}" for name, value in body.items()]
         elif body is not None:
             parts += [f"-H 'Content-Type: {media}'", f"-d {shlex.quote(pretty(body))}"]

@@ -91,16 +91,13 @@ def _path(name: str, path: str, declared: fields.Field[Any]) -> dict[str, str]:
 
 
 def sample(schema: type[Schema] | Schema) -> dict[str, Any]:
-    """An example made of those of the fields; fields without one are left out."""
+    """An example made of those of the fields; fields without one are null, or left out."""
     instance = schema() if isinstance(schema, type) else schema
-    found = {name: _sample(declared) for name, declared in instance.fields.items()}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def flat_sample(schema: type[Schema]) -> dict[str, Any]:
-    """The same with flat names."""
-    found = {name: _sample(declared) for name, _, declared in flat_fields(schema)}
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name: (_sample(declared), declared) for name, declared in instance.fields.items()}
+    return {
+        name: value for name, (value, declared) in found.items()
+        if value is not None or (declared.required and declared.allow_none)
+    }  # fmt: skip
 
 
 def _sample(declared: fields.Field[Any]) -> Any:

@@ -40,6 +40,7 @@ HEADERS: dict[str, dict[str, Any]] = {
     "Preference-Applied": {"description": "`respond-async` if you preferred it."},
     "WWW-Authenticate": {"description": "What is missing (RFC 6750)."},
     "Accept": {"description": "The media types that are read."},
+    "Content-Disposition": {"description": "The name of the file."},
     "ETag": {"description": "The version of what is answered."},
     "Set-Cookie": {"description": "The visitor's session and referral code, where it has none yet."},
 }

@@ -9,6 +9,7 @@ from marshmallow.validate import OneOf
 
 from crmgate.errors import Code
 from crmgate.model import Kind, State
+from crmgate.retries import JobState
 from crmgate.web.codes import FieldCode, WarningCode
 
 _TIME = "2026-11-23T04:59:07.567Z"
@@ -111,6 +112,80 @@ class OperationSchema(ReceiptSchema):
     due_at = _time("When it is tried next.", required=False, allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema))
     crm = fields.Nested(DeliveredSchema, allow_none=True, metadata=_told("Null before the delivery.", None))
+
+
+class SummarySchema(ReceiptSchema):
+    """An operation in a list. `code`, `http_status` and `detail` are those of the last failure."""
+
+    status = _word(("delivered", "waiting", "failed", "discarded"), "", "failed")
+    kind = _word(Kind)
+    state = _word(State, "", State.DEAD)
+    dead_at = _time(allow_none=True)
+    provider = _text("", "espocrm", allow_none=True)
+    code = _word(("", *Code), "", Code.INVALID_VALUE, allow_none=True)
+    http_status = fields.Integer(required=True, allow_none=True, metadata=_told("", 400))
+    detail = _text("", "emailAddress: valid", allow_none=True)
+
+
+class ListedSchema(Schema):
+    """A page of a list."""
+
+    items = fields.List(fields.Nested(SummarySchema), required=True)
+    next = _text("The `cursor` of the page that follows; null if there is none.", allow_none=True)
+
+
+class DeadLetterSchema(SummarySchema):
+    """A dead letter or suspect with its history."""
+
+    due_at = _time("When it is tried next.", allow_none=True)
+    attempts = fields.List(fields.Nested(AttemptSchema), required=True)
+    crm = fields.Nested(DeliveredSchema, allow_none=True, required=True)
+    version = fields.Integer(required=True, metadata=_told("As in `ETag`.", 3))
+    payload = fields.Dict(
+        metadata=_told("Only with the scope `operate`.", {"first_name": "Ada", "phone": "+905321234567"})
+    )
+    warnings = fields.List(fields.Nested(WarningSchema), metadata=_told("Of an edit.", None))
+
+
+class SelectionSchema(Schema):
+    """A filter as it is told: null where everything passes."""
+
+    state = _text("", "dead", allow_none=True)
+    kind = _text(allow_none=True)
+    provider = _text(allow_none=True)
+    code = _text("", "timeout", allow_none=True)
+    accepted_from = _time(allow_none=True)
+    accepted_to = _time(allow_none=True)
+    dead_before = _time(allow_none=True)
+
+
+class PreviewSchema(Schema):
+    """What a job would retry. With its `filter` it takes these dead letters and none that die later."""
+
+    count = fields.Integer(required=True, metadata=_told("", 214))
+    exact = _flag("False where there are more than were looked at.", True)
+    filter = fields.Nested(SelectionSchema, required=True)
+
+
+class JobSchema(Schema):
+    """A job that retries dead letters."""
+
+    id = _text("", _ID)
+    state = _word(JobState)
+    filter = fields.Nested(SelectionSchema, required=True)
+    who = _text("The name of the token.", "ops")
+    started_at = _time()
+    total = fields.Integer(required=True, metadata=_told("The dead letters to look at.", 214))
+    seen = fields.Integer(required=True, metadata=_told("Those looked at.", 50))
+    released = fields.Integer(required=True, metadata=_told("Those put back.", 50))
+    moved_at = _time("When it did something last.", allow_none=True)
+    ended_at = _time(allow_none=True)
+
+
+class LatestJobSchema(Schema):
+    """The job that was started last."""
+
+    job = fields.Nested(JobSchema, required=True, allow_none=True)
 
 
 class CheckSchema(Schema):

@@ -1,0 +1,116 @@
+"""Progress on whatever takes longer than a second: the job that retries dead letters, an export."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from crmgate.cli.crm import CAUSES
+from crmgate.cli.output import clean
+from crmgate.desk import Desk
+from crmgate.model import rfc3339
+from crmgate.policy import WORKER_SILENCE
+from crmgate.retries import Job, JobState
+from crmgate.services import Services
+
+STALL = 3.0
+"""Seconds without progress after which the reason is told."""
+POLL = 0.3
+"""Seconds between two looks at a job."""
+
+T = TypeVar("T")
+
+
+class Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar with rate and remaining time where a person is watching; calling what it gives says how many are done."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def counted(entries: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+    """The entries, with their progress."""
+    with progress(what, total) as done:
+        for number, entry in enumerate(entries, 1):
+            yield entry
+            done(number)
+
+
+def follow(parts: Services, job: Job) -> Job:
+    """Show how far a job has come until it ends, or until Ctrl-C, which leaves it running."""
+    told = ""
+    try:
+        with progress("Retrying dead letters", job.total) as done:
+            while job.state == JobState.RUNNING:
+                if time.time() - max(job.started_at, job.moved_at) > STALL and (why := _why(parts)) != told:
+                    told = why
+                    sys.stderr.write(f"{why}\n")
+                time.sleep(POLL)
+                job = parts.desk.retries.get(job.id) or job
+                done(job.seen)
+    except KeyboardInterrupt:
+        left = "The job goes on in the worker: `crmgate dlq retry --follow` shows it, --cancel ends it."
+        click.echo(f"\n{left}", err=True)
+    return job
+
+
+def told(job: Job) -> dict[str, Any]:
+    """A job for JSON."""
+    names = ("id", "state", "who", "total", "seen", "released")
+    times = {"started_at": job.started_at, "ended_at": job.ended_at}
+    return {name: getattr(job, name) for name in names} | {
+        name: rfc3339(at) if at else None for name, at in times.items()
+    }
+
+
+def ended(job: Job) -> str:
+    """How a job stands, in words."""
+    words = {JobState.FINISHED: "The job is done", JobState.CANCELLED: "The job was cancelled"}
+    stands = words.get(JobState(job.state), "The job runs")
+    return f"{stands}: {job.released} of {job.total} dead letters went back to those that wait ({job.id})."
+
+
+def latest(desk: Desk) -> Job:
+    """The job that was started last; a `ClickException` if there is none."""
+    job = desk.retries.current()
+    if job is None:
+        raise click.ClickException("there is no job: `crmgate dlq retry --all` starts one")
+    return job
+
+
+def _why(parts: Services) -> str:
+    """Why a job does not get on."""
+    if not parts.ledger.workers_seen(WORKER_SILENCE):
+        start = "start one with `huey_consumer crmgate.worker.huey`"
+        return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
+    if cause := parts.ledger.gate(parts.gateway.to).cause:
+        return f"{clean(parts.crm.label)} takes nothing now: {CAUSES[cause]}. The job waits, and goes on by itself."
+    return "Other operations wait for the CRM: the job goes on when there are fewer."

@@ -1,0 +1,144 @@
+"""`crmgate check`: everything that the gateway needs, each with ok, warn or fail and what to do."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+import click
+from rich.text import Text
+
+from crmgate import services
+from crmgate.cli.output import as_json, print_json, print_table, working
+from crmgate.config import Settings, environment
+from crmgate.errors import ConfigError, LedgerUnavailable
+from crmgate.ledger import Ledger
+from crmgate.plugins import discover
+from crmgate.policy import WORKER_SILENCE
+from crmgate.redis_client import connect
+from crmgate.services import Services
+from crmgate.wakeups import wake_message
+
+BUDGET = 30.0
+"""Seconds for the connection test."""
+
+
+class Mark(StrEnum):
+    """What came out of a check."""
+
+    OK = "ok"
+    WARN = "warn"
+    """It works, and something should be done."""
+    FAIL = "fail"
+    """It does not work."""
+
+
+COLORS = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was looked at; `detail` says what to do."""
+
+    check: str
+    result: Mark
+    detail: str = ""
+
+
+@click.command()
+@as_json
+def check(as_json: bool) -> None:
+    """Check the configuration, Redis, the worker, the CRM and the plugins; nothing is changed.
+
+    It tells all it can find, however wrong the configuration is. It logs in to the CRM once.
+
+    Exit status: 0 all works (there may be warnings), 1 something does not, 2 the configuration cannot work.
+    """
+    logging.getLogger("crmgate").addHandler(logging.NullHandler())  # broken plugins are told here
+    with working("Looking ..."):
+        lines = list(_lines())
+    failed = {line.check for line in lines if line.result == Mark.FAIL}
+    if as_json:
+        print_json({"ok": not failed, "checks": [asdict(line) for line in lines]})
+    else:
+        rows = ((line.check, Text(line.result, COLORS[line.result]), line.detail) for line in lines)
+        print_table(("CHECK", "RESULT", "DETAIL"), rows)
+    sys.exit(2 if "configuration" in failed else 1 if failed else 0)
+
+
+def _lines() -> Iterator[Line]:
+    try:
+        environ: Mapping[str, str] = environment()
+    except ConfigError as error:
+        yield from (Line("configuration", Mark.FAIL, problem) for problem in error.problems)
+        return
+    parts: Services | None = None
+    try:
+        parts = services.start(environ)
+        yield Line("configuration", Mark.OK, f"The CRM is {parts.crm.label} ({parts.crm.name}).")
+    except ConfigError as error:
+        yield from (Line("configuration", Mark.FAIL, problem) for problem in error.problems)
+    yield from _redis(_settings(environ, "REDIS_"))
+    if parts:
+        yield from _crm(parts)
+    yield from _plugins(_settings(environ, "PLUGINS_"))
+
+
+def _settings(environ: Mapping[str, str], prefix: str) -> Settings | None:
+    """As much of the configuration as has to do with one part; None if that is wrong, too."""
+    chosen = {name: value for name, value in environ.items() if name.startswith(prefix)}
+    try:
+        return Settings.load({"CRM_PROVIDER": "none"} | chosen)
+    except ConfigError:
+        return None
+
+
+def _redis(settings: Settings | None) -> Iterator[Line]:
+    if settings is None:
+        return  # the configuration's own line says why
+    ledger = Ledger(connect(settings.redis), wake_message)
+    first, *dangers = ledger.health()
+    yield Line(first.name, Mark.OK if first.ok else Mark.FAIL, first.detail)
+    yield from (Line(danger.name, Mark.OK if danger.ok else Mark.WARN, danger.detail) for danger in dangers)
+    if first.ok:
+        try:
+            yield from _state(ledger)
+        except LedgerUnavailable as error:
+            yield Line("worker", Mark.FAIL, f"Redis does not answer any more ({error}).")
+
+
+def _state(ledger: Ledger) -> Iterator[Line]:
+    workers, stats = ledger.workers_seen(WORKER_SILENCE), ledger.stats()
+    if workers:
+        yield Line("worker", Mark.OK, f"{workers} seen within {WORKER_SILENCE:.0f} s.")
+    else:
+        remedy = "start one with `huey_consumer crmgate.worker.huey`"
+        yield Line("worker", Mark.FAIL, f"None seen for {WORKER_SILENCE:.0f} s: {remedy}.")
+    dead, told = stats["dead_letters"], f"{stats['waiting']} operations wait."
+    if dead:
+        told += f" {dead} dead letters need a person: `crmgate dlq list` shows them."
+    yield Line("operations", Mark.WARN if dead else Mark.OK, told)
+
+
+def _crm(parts: Services) -> Iterator[Line]:
+    connection = parts.crm.test_connection(BUDGET)
+    if connection.connected:
+        yield Line("crm", Mark.OK, f"Connected ({connection.latency_ms:.0f} ms).")
+    else:
+        yield Line("crm", Mark.FAIL, "Not connected; `crmgate crm test` tries it again.")
+    for found in connection.checks:
+        bad = Mark.WARN if connection.connected else Mark.FAIL
+        yield Line(f"crm {found.name}", Mark.OK if found.ok else bad, found.detail)
+
+
+def _plugins(settings: Settings | None) -> Iterator[Line]:
+    if settings is None:
+        return
+    found = discover(settings.plugins_dir, settings.plugins_allowed)
+    names = ", ".join(sorted(found.providers)) or "none"
+    yield Line("plugins", Mark.OK, f"CRMs: {names}.")
+    for broken in found.quarantined:
+        yield Line(f"plugin {broken.file}", Mark.WARN, f"{broken.reason} {broken.remedy}")

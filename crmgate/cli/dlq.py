@@ -1,0 +1,247 @@
+"""`crmgate dlq`: what waits for a person, dead letters and suspects, and what a person can do about it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from crmgate import export as exporting
+from crmgate.audit import command_line
+from crmgate.cli import bulk, editing
+from crmgate.cli.output import as_json, print_json
+from crmgate.cli.parts import filters, opened, reason, resolve, show_list, show_whole, wanted
+from crmgate.errors import JobRunning, NoSuchOperation, NotKeptAside
+from crmgate.inventory import Filter
+from crmgate.model import State
+from crmgate.retries import Job, JobState
+from crmgate.services import Services
+
+suspects = click.option("--suspects", is_flag=True, help="Suspects instead of dead letters.")
+
+
+@click.group()
+def dlq() -> None:
+    """List, show, edit, retry, discard and export dead letters and suspects."""
+
+
+@dlq.command("list")
+@suspects
+@filters
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@as_json
+def list_(suspects: bool, limit: int, as_json: bool, **options: Any) -> None:
+    """List dead letters, the latest first, with what went wrong.
+
+    Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    state = _state(suspects)
+    with opened() as parts:
+        total = parts.ledger.stats()["dead_letters"]
+        found = list(itertools.islice(parts.inventory.all(wanted(state, options)), limit))
+    if as_json:
+        print_json({"items": [exporting.described(operation) for operation in found], "dead_letters": total})
+    elif found:
+        show_list(found, "" if suspects else f"{len(found)} of {total} dead letters\n")
+    else:
+        click.echo("There are none.")
+
+
+@dlq.command()
+@click.argument("operation", metavar="ID|CODE")
+@as_json
+def show(operation: str, as_json: bool) -> None:
+    """Show one with its payload and everything that was tried.
+
+    Exit status: 0 shown, 1 there is none or Redis does not answer, 2 the configuration cannot work.
+    """
+    with opened() as parts:
+        found = parts.desk.get(resolve(parts, operation).id)
+    show_whole(found, payload=True, as_json=as_json)
+
+
+@dlq.command()
+@click.argument("operation", metavar="ID|CODE")
+@click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field: phone=..., custom.fax=..."
+)
+@click.option("--unset", "removals", multiple=True, metavar="FIELD", help="Take a field away.")
+@as_json
+def edit(operation: str, changes: tuple[str, ...], removals: tuple[str, ...], as_json: bool) -> None:
+    """Change what is sent to the CRM; without --set and --unset in your editor ($EDITOR).
+
+    It is checked like a new submission, and sent when it is retried.
+
+    Exit status: 0 changed, 1 it is not, 2 the configuration cannot work or an option was used wrongly.
+    """
+    with opened() as parts:
+        found = parts.desk.get(resolve(parts, operation).id)
+        after, warnings = editing.edit(parts, found, editing.patch(changes, removals))
+    if as_json:
+        told = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
+        print_json({"id": after.id, "version": after.version, "payload": dict(after.payload), "warnings": told})
+        return
+    for warning in warnings:
+        click.echo(f"{warning.field}: {warning.message}")
+    click.echo(f"Changed. `crmgate dlq retry {after.id}` sends it.")
+
+
+@dlq.command()
+@click.argument("operations", metavar="[ID|CODE]...", nargs=-1)
+@click.option("--all", "all_", is_flag=True, help="All that pass the filters, by a job that the workers carry out.")
+@filters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--detach", is_flag=True, help="Do not wait for the job to end.")
+@click.option("--follow", is_flag=True, help="Show how far the job has come.")
+@click.option("--cancel", is_flag=True, help="End the job; what it put back stays back.")
+@as_json
+def retry(
+    operations: tuple[str, ...], all_: bool, yes: bool, detach: bool, follow: bool, cancel: bool, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Try dead letters again, or let suspects go: by their ids, or with --all by the thousand.
+
+    With --all and --json it asks nothing: it tells how many there are, and begins if --yes is given.
+
+    Exit status: 0 they go back, or the job is done, 1 not all of them or the job was cancelled, 2 wrongly used.
+    """
+    if bool(operations) + all_ + follow + cancel != 1:
+        raise click.UsageError("Name ids, or give one of --all, --follow and --cancel.")
+    if any(options.values()) and not all_:
+        raise click.UsageError("The filters need --all.")
+    with opened() as parts:
+        if operations:
+            sys.exit(0 if _each(parts, operations, "released", as_json) else 1)
+        job = _job(parts, wanted(State.DEAD, options), yes=yes, follow=follow, cancel=cancel, as_json=as_json)
+        if job is not None and not detach:
+            job = bulk.follow(parts, job)
+    if job is None:
+        return
+    if as_json:
+        print_json(bulk.told(job))
+    else:
+        click.echo(bulk.ended(job))
+    sys.exit(1 if job.state == JobState.CANCELLED and not cancel else 0)
+
+
+@dlq.command()
+@click.argument("operations", metavar="ID|CODE...", nargs=-1, required=True)
+@click.option("--reason", "why", required=True, help="Why; it is kept with the receipt, so leave out whom it is about.")
+@as_json
+def discard(operations: tuple[str, ...], why: str, as_json: bool) -> None:
+    """End dead letters or suspects without a delivery. Their payload is gone at once, for good.
+
+    Exit status: 0 discarded, 1 not all of them or Redis does not answer, 2 the configuration cannot work.
+    """
+    if not why.strip() or len(why) > 300:
+        raise click.BadParameter("it takes 1 to 300 characters.", param_hint="--reason")
+    with opened() as parts:
+        done = _each(parts, operations, "discarded", as_json, why.strip())
+    sys.exit(0 if done else 1)
+
+
+@dlq.command()
+@click.option("--format", "form", type=click.Choice([*exporting.TYPES]), default="csv", show_default=True)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="A new file (default: standard output)."
+)
+@suspects
+@filters
+@as_json
+def export(form: str, output: Path | None, suspects: bool, as_json: bool, **options: Any) -> None:
+    """Write all with their payloads, which are personal data: a file is readable by you only.
+
+    In CSV what a spreadsheet would take for a formula has an apostrophe before it. With --json and --output the number
+    and the file are told.
+
+    Exit status: 0 written, 1 the file exists or Redis does not answer, 2 the configuration cannot work.
+    """
+    with opened() as parts:
+        chosen = wanted(_state(suspects), options)
+        total = None if suspects else parts.inventory.count_dead(chosen).number
+        entries = bulk.counted(parts.inventory.all(chosen), "Exporting", total)
+        with _writable(output) as file:
+            parts.audit.record(command_line(), "dead_letters.export", chosen.state, form)
+            number = sum(1 for line in exporting.lines(entries, form) if file.write(line)) - (form == "csv")
+    if output and as_json:
+        print_json({"file": str(output), "format": form, "exported": number})
+    elif output:
+        click.echo(f"{number} exported to {output}.", err=True)
+
+
+def _state(suspects: bool) -> State:
+    return State.SUSPECT if suspects else State.DEAD
+
+
+def _each(parts: Services, operations: tuple[str, ...], done: str, as_json: bool, why: str = "") -> bool:
+    """Retry or discard one after the other; whether all could be. What cannot be is told, and the rest goes on."""
+    results, who = list[dict[str, Any]](), command_line()
+    for text in bulk.counted(operations, done.capitalize(), len(operations)):
+        try:
+            found = resolve(parts, text)
+            after = parts.desk.discard(found.id, why, who) if why else parts.desk.retry(found.id, who)
+            results.append({"id": after.id, "state": after.state, "error": None})
+        except (NoSuchOperation, NotKeptAside, click.ClickException) as error:
+            told = error.message if isinstance(error, click.ClickException) else reason(error)
+            results.append({"id": text, "state": None, "error": told})
+    if as_json:
+        print_json({"items": results})
+    else:
+        for result in results:
+            click.echo(f"{result['id']}: {result['error'] or done}", err=bool(result["error"]))
+    return not any(result["error"] for result in results)
+
+
+def _job(
+    parts: Services, chosen: Filter, *, yes: bool, follow: bool, cancel: bool, as_json: bool
+) -> Job | None:  # fmt: skip
+    """The job to tell of; None if nothing is to be done, or only the preview was wanted."""
+    desk = parts.desk
+    if follow:
+        return bulk.latest(desk)
+    if cancel:
+        return desk.cancel_retries(bulk.latest(desk).id, command_line())
+    running = desk.retries.current()
+    if running and running.state == JobState.RUNNING:
+        raise JobRunning(running.id)
+    count, fixed = desk.retries.preview(chosen)
+    number = f"{count.number:,}{'' if count.exact else ' or more'} dead letters"
+    if as_json and not yes:
+        print_json({"count": count.number, "exact": count.exact})
+        return None
+    if not count.number:
+        click.echo("There is nothing to retry.") if not as_json else print_json({"count": 0, "exact": True})
+        return None
+    if not (yes or click.confirm(f"Retry {number}?", err=True)):
+        click.echo("Nothing was changed.")
+        sys.exit(1)
+    return desk.start_retries(fixed, command_line())
+
+
+@contextmanager
+def _writable(output: Path | None) -> Iterator[IO[str]]:
+    """Standard output, or a new file that is taken away again when not all could be written."""
+    if output is None:
+        yield sys.stdout
+        return
+    with _new_file(output) as file:
+        try:
+            yield file
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
+
+
+def _new_file(output: Path) -> IO[str]:
+    try:
+        return open(output, "x", encoding="utf-8", newline="", opener=lambda path, flags: os.open(path, flags, 0o600))
+    except FileExistsError:
+        raise click.ClickException(f"{output} exists already: name another file") from None
+    except OSError as error:
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from None

@@ -1,0 +1,106 @@
+"""Editing the payload of a dead letter: with options, or in the operator's editor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crmgate.audit import command_line
+from crmgate.errors import NotEditable
+from crmgate.model import Operation
+from crmgate.services import Services
+
+if TYPE_CHECKING:
+    from crmgate.web.schemas import FieldWarning
+
+Edited = tuple[Operation, tuple["FieldWarning", ...]]
+
+
+class NotValid(click.ClickException):
+    """What was edited has faults, one in a line."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        super().__init__("nothing was changed:\n" + "\n".join(f"- {fault}" for fault in faults))
+
+
+def patch(changes: Iterable[str], removals: Iterable[str]) -> dict[str, Any]:
+    """The options `--set` and `--unset` as a merge patch: a dot leads into a group."""
+    result: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise click.BadParameter("it takes FIELD=VALUE, such as phone=+905321234567.", param_hint="--set")
+        _put(result, name, value)
+    for name in removals:
+        _put(result, name, None)
+    return result
+
+
+def _put(result: dict[str, Any], name: str, value: str | None) -> None:
+    group, _, leaf = name.strip().partition(".")
+    if leaf:
+        result.setdefault(group, {})[leaf] = value
+    else:
+        result[group] = value
+
+
+def edit(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> Edited:
+    """Change `operation` as the options say, else in the editor. Raises `ClickException`, `ChangedMeanwhile` ..."""
+    if changes:
+        return _apply(parts, operation, changes)
+    text = json.dumps(dict(operation.payload), indent=2, ensure_ascii=False)
+    while True:
+        typed = click.edit(text, extension=".json")
+        if typed is None or typed.strip() == text.strip():
+            raise click.ClickException("nothing was changed")
+        text = typed
+        try:
+            return _apply(parts, operation, _difference(operation.payload, text))
+        except NotValid as error:
+            error.show()
+            if not (sys.stdin.isatty() and click.confirm("Edit it again?", err=True)):
+                raise click.ClickException("nothing was changed") from None
+
+
+def _difference(before: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """What was typed as a merge patch."""
+    try:
+        after = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise NotValid([f"it is no JSON: {error.msg} (line {error.lineno}, column {error.colno})"]) from None
+    if not isinstance(after, dict):
+        raise NotValid(["it takes a JSON object: {...}"])
+    return _patch(before, after)
+
+
+def _patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """RFC 7396: what is gone is null, what is the same is left out."""
+    changed: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        known = before.get(name)
+        if isinstance(known, Mapping) and isinstance(value, Mapping):
+            if inner := _patch(known, value):
+                changed[name] = inner
+        elif value != known or name not in before:
+            changed[name] = value
+    return changed
+
+
+def _apply(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> Edited:
+    # Only here: it is much to import for the other commands.
+    from crmgate.web.problems import InvalidBody
+    from crmgate.web.schemas.edit import edited
+
+    try:
+        payload, warnings = edited(operation, changes, default_region=parts.settings.default_phone_region)
+    except InvalidBody as invalid:
+        faults = [f"{error.field}: {error.message}" for error in invalid.errors]
+    except NotEditable:
+        faults = ["a click cannot be edited: retry it, or discard it"]
+    else:
+        return parts.desk.amend(operation, payload, command_line()), warnings
+    raise NotValid(faults)

@@ -1,0 +1,90 @@
+"""`crmgate ops`: every operation, listed, shown, followed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from typing import Any
+
+import click
+
+from crmgate.cli.output import as_json, print_json
+from crmgate.cli.parts import brief, filters, opened, resolve, show_list, show_whole, wanted
+from crmgate.cli.tail import Tail
+from crmgate.export import described
+from crmgate.model import Operation, State
+
+POLL = 1.0
+"""Seconds between two looks of `crmgate ops tail`."""
+
+
+@click.group()
+def ops() -> None:
+    """List the operations, show one, follow what happens."""
+
+
+@ops.command("list")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Where they stand.")
+@filters
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@as_json
+def list_(state: str, limit: int, as_json: bool, **options: Any) -> None:
+    """List operations, the newest first. Delivered and discarded ones are kept for 7 days.
+
+    Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    with opened() as parts:
+        found = list(itertools.islice(parts.inventory.all(wanted(state, options)), limit))
+    if as_json:
+        print_json({"items": [described(operation) for operation in found]})
+    elif found:
+        show_list(found, "")
+    else:
+        click.echo("There are none.")
+
+
+@ops.command()
+@click.argument("operation", metavar="ID|CODE")
+@click.option("--payload", is_flag=True, help="Show what the visitor sent, too: personal data.")
+@as_json
+def show(operation: str, payload: bool, as_json: bool) -> None:
+    """Show one operation, by its id or tracking code, with everything that was tried.
+
+    Exit status: 0 shown, 1 there is none or Redis does not answer, 2 the configuration cannot work.
+    """
+    with opened() as parts:
+        found = resolve(parts, operation)
+    show_whole(found, payload=payload, as_json=as_json)
+
+
+@ops.command()
+@click.option("--last", type=click.IntRange(0, 100), default=10, show_default=True, help="Begin with so many.")
+@as_json
+def tail(last: int, as_json: bool) -> None:
+    """Follow new operations and what becomes of them, until Ctrl-C. With --json a line holds one object.
+
+    Exit status: 0 ended by Ctrl-C, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    with opened() as parts:
+        follower = Tail(parts.inventory)
+        try:
+            for operation in follower.begin(last):
+                _tell(operation, as_json)
+            while True:
+                for operation in follower.changes():
+                    _tell(operation, as_json)
+                time.sleep(POLL)
+        except KeyboardInterrupt:
+            click.echo(err=True)
+
+
+def _tell(operation: Operation, as_json: bool) -> None:
+    told = described(operation)
+    if as_json:
+        click.echo(json.dumps(told, ensure_ascii=False))
+        return
+    at = max(operation.accepted_at, *(attempt.at for attempt in operation.attempts), 0.0)
+    error = "" if operation.state == State.DELIVERED else f" {told['code']}"
+    line = f"{brief(at)}  {operation.tracking_code}  {operation.id}  {operation.kind:<20} {operation.state:<10}"
+    click.echo(f"{line} {told['provider']}{error}".rstrip())

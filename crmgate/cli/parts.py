@@ -1,0 +1,183 @@
+"""What the commands about operations have in common: the gateway's parts, filters, how an operation is shown."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+from rich.text import Text
+
+from crmgate import logs, services
+from crmgate.cli.output import clean, configuration, print_json, print_table
+from crmgate.errors import ChangedMeanwhile, Code, JobRunning, LedgerUnavailable, NoSuchOperation, NotKeptAside
+from crmgate.export import described
+from crmgate.inventory import Filter
+from crmgate.model import Kind, Operation, State, rfc3339
+from crmgate.services import Services
+
+COLORS = {
+    State.DELIVERED: "green", State.DEAD: "bold red", State.SUSPECT: "yellow", State.WAITING: "yellow",
+    State.DISCARDED: "dim",
+}  # fmt: skip
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_ID = re.compile(r"[0-9a-f]{32}")
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@contextmanager
+def opened() -> Iterator[Services]:
+    """The parts of the gateway. What goes wrong with them is a message, and exit status 1; 2 for the configuration."""
+    with configuration():
+        parts = services.start()
+    # the audit log of a command goes where its other messages go
+    logs.configure(parts.settings.log_level, "console" if sys.stderr.isatty() else parts.settings.log_format)
+    try:
+        yield parts
+    except LedgerUnavailable as error:
+        told = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
+    except (NoSuchOperation, NotKeptAside, ChangedMeanwhile, JobRunning) as error:
+        told = reason(error)
+    else:
+        return
+    raise click.ClickException(told)
+
+
+def reason(error: Exception) -> str:
+    """What an operator's command met, and what to do."""
+    match error:
+        case NoSuchOperation():
+            return "there is none with this id or tracking code, or it is no longer kept: see `crmgate ops list`"
+        case NotKeptAside(state=state):
+            return f"it is neither a dead letter nor a suspect: it is {state}; see `crmgate ops show`"
+        case ChangedMeanwhile():
+            return "something happened to it since you read it; nothing was changed: look at it again"
+        case JobRunning(job=job):
+            return f"the job {job} runs already: `crmgate dlq retry --follow` shows it, --cancel ends it"
+    return str(error)
+
+
+def moment(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """A time as an option takes it: RFC 3339, a date, or how long ago (`90s`, `30m`, `2h`, `7d`)."""
+    if value is None:
+        return None
+    if ago := re.fullmatch(r"(\d{1,6})([smhd])", value):
+        return time.time() - int(ago[1]) * UNITS[ago[2]]
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        told = "it takes a time such as 2026-11-23T10:00:00Z, a date, or how long ago: 90s, 30m, 2h, 7d."
+        raise click.BadParameter(told) from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def filters(command: Command) -> Command:
+    """The options that say which operations; `wanted` makes a `Filter` of them."""
+    for option in (
+        click.option("--until", callback=moment, metavar="TIME", help="Accepted before."),
+        click.option("--since", callback=moment, metavar="TIME", help="Accepted since: a time, or 30m, 2h, 7d ago."),
+        click.option("--code", type=click.Choice([code.value for code in Code]), help="What the last failure was."),
+        click.option("--provider", help="The CRM that has it, or was tried last."),
+        click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="What is to be done."),
+    ):
+        command = option(command)
+    return command
+
+
+def wanted(state: str, options: dict[str, Any]) -> Filter:
+    """The filter of the options of `filters`."""
+    return Filter(
+        state=state or "", kind=options["kind"] or "", provider=options["provider"] or "", code=options["code"] or "",
+        accepted_from=options["since"], accepted_to=options["until"],
+    )  # fmt: skip
+
+
+def resolve(parts: Services, text: str) -> Operation:
+    """The operation with this id or tracking code. Raises `NoSuchOperation`; a `ClickException` if it is not clear."""
+    if _ID.fullmatch(text):
+        found = parts.ledger.get(text)
+        if found is None:
+            raise NoSuchOperation
+        return found
+    candidates = parts.inventory.find(text)
+    if not candidates:
+        raise NoSuchOperation
+    if len(candidates) > 1:
+        ids = ", ".join(candidate.id for candidate in candidates)
+        raise click.ClickException(f"more than one has this tracking code: name one by its id: {ids}")
+    return candidates[0]
+
+
+def show_list(operations: Iterable[Operation], title: str) -> None:
+    """A table of operations."""
+    headings = ("TRACKING CODE", "ID", "ACCEPTED", "KIND", "STATE", "CRM", "ERROR", "DETAIL")
+    print_table(headings, (_row(operation) for operation in operations), title)
+
+
+def _row(operation: Operation) -> tuple[str | Text, ...]:
+    told = described(operation)
+    state = Text(operation.state, COLORS.get(State(operation.state), ""))
+    ended = operation.state == State.DELIVERED
+    return (operation.tracking_code, operation.id, brief(operation.accepted_at), operation.kind, state,
+            told["provider"], "" if ended else told["code"], "" if ended else told["detail"])  # fmt: skip
+
+
+def brief(timestamp: float) -> str:
+    """A time to the second, for a table."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if timestamp else ""
+
+
+def whole(operation: Operation, *, payload: bool) -> dict[str, Any]:
+    """Everything about an operation, for JSON."""
+    delivered = operation.delivered
+    told = described(operation) | {
+        "version": operation.version,
+        "due_at": rfc3339(operation.due_at) if operation.due_at else None,
+        "attempts": [attempt.to_dict() | {"at": rfc3339(attempt.at)} for attempt in operation.attempts],
+        "crm": delivered.to_dict() if delivered else None,
+    }
+    return told | ({"payload": dict(operation.payload)} if payload else {})
+
+
+def show_whole(operation: Operation, *, payload: bool, as_json: bool) -> None:
+    """Everything about an operation."""
+    if as_json:
+        print_json(whole(operation, payload=payload))
+        return
+    print_table(("", ""), ((name, text) for name, text in _facts(operation) if text), f"Operation {operation.id}")
+    if operation.attempts:
+        click.echo("\nHistory")
+        rows = ((brief(a.at), f"{a.duration:.3f} s", a.provider, a.outcome, a.code,
+                 str(a.status or ""), a.vendor_code, a.detail) for a in operation.attempts)  # fmt: skip
+        print_table(("AT", "TOOK", "CRM", "OUTCOME", "CODE", "HTTP", "CRM'S CODE", "DETAIL"), rows)
+    if payload and operation.payload:
+        click.echo("\nPayload")
+        print_table(("FIELD", "VALUE"), ((name, _said(value)) for name, value in operation.payload.items()))
+
+
+def _facts(operation: Operation) -> Iterator[tuple[str, str]]:
+    yield "tracking code", operation.tracking_code
+    yield "kind", operation.kind
+    yield "state", operation.state
+    yield "accepted", brief(operation.accepted_at)
+    yield "next attempt", brief(operation.due_at)
+    yield "waits for", operation.behind
+    yield "held up by it", operation.ahead_of
+    if delivered := operation.delivered:
+        yield "CRM", delivered.provider
+        yield "record", f"{delivered.record_id}{' (found, not made)' if delivered.adopted else ''}"
+        yield "address", delivered.url
+        yield "not kept by the CRM", ", ".join(delivered.dropped)
+        yield "refused, moved into the description", ", ".join(delivered.moved)
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_said(inner)}" for name, inner in value.items())
+    return ", ".join(map(_said, value)) if isinstance(value, list | tuple) else clean(str(value))

@@ -1,0 +1,132 @@
+"""`/api/v1/dead-letters/retries`: retrying many dead letters by a job that the workers carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from flask import Blueprint, Response, url_for
+from marshmallow import Schema, fields
+
+from crmgate.errors import NoSuchOperation
+from crmgate.inventory import Filter
+from crmgate.model import rfc3339
+from crmgate.retries import Job
+from crmgate.tokens import Scope
+from crmgate.web.auth import require
+from crmgate.web.body import READ_BODY, read_body
+from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.filters import FilterSchema, read_filter
+from crmgate.web.openapi import Answer, Body, Describe, Example
+from crmgate.web.problems import FieldError, InvalidBody
+from crmgate.web.receipts import answer
+from crmgate.web.schemas.answers import JobSchema, LatestJobSchema, PreviewSchema
+from crmgate.web.services import services
+
+blueprint = Blueprint("retries", __name__, url_prefix="/api/v1/dead-letters/retries")
+
+_TIMES = ("accepted_from", "accepted_to", "dead_before", "started_at", "moved_at", "ended_at")
+
+
+_TAG = "Dead letters"
+_JOB = {
+    "name": "job_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
+    "description": "The `id` of a job.", "schema": {"type": "string"},
+}  # fmt: skip
+
+
+class RetriesSchema(Schema):
+    """Which dead letters to retry, and whether to begin."""
+
+    json_schema = {"additionalProperties": False}  # noqa: RUF012
+
+    filter = fields.Nested(FilterSchema)
+    start = fields.Boolean(metadata={"description": "Begin; without it the answer tells how many there are."})
+
+
+@blueprint.post("")
+@Describe(
+    "Retry many", _TAG,
+    {
+        200: Answer("How many it would be: nothing was begun.", PreviewSchema),
+        202: Answer("The job has begun.", JobSchema, ("Location",)),
+    },
+    token=Scope.OPERATE, problems=[*READ_BODY, ProblemCode.JOB_RUNNING],
+    body=Body(RetriesSchema, (
+        Example("How many are there?", {"filter": {"code": "timeout"}}, 200),
+        Example("Begin", {"filter": {"code": "timeout"}, "start": True}, 202),
+    )),
+)  # fmt: skip
+def create() -> Response:
+    """How many a job would retry, or with `start` the job. The filter that comes back holds the selection fast."""
+    token = require(Scope.OPERATE)
+    wanted, start = _read(read_body())
+    if not start:
+        count, fixed = services().desk.retries.preview(wanted)
+        return answer({"count": count.number, "exact": count.exact, "filter": _told(asdict(fixed))})
+    job = services().desk.start_retries(wanted, token.name)
+    response = answer(_job(job), 202)
+    response.headers["Location"] = url_for("retries.show", job_id=job.id)
+    return response
+
+
+@blueprint.get("")
+@Describe("Look at the last job", _TAG, {200: Answer("It, or null.", LatestJobSchema)}, token=Scope.READ)
+def latest() -> Response:
+    """The job that was started last."""
+    require(Scope.READ)
+    job = services().desk.retries.current()
+    return answer({"job": _job(job) if job else None})
+
+
+@blueprint.get("/<job_id>")
+@Describe(
+    "Look at a job", _TAG, {200: Answer("How far it has come.", JobSchema)}, token=Scope.READ, parameters=[_JOB],
+    problems=[ProblemCode.NOT_FOUND],
+)  # fmt: skip
+def show(job_id: str) -> Response:
+    """How far a job has come."""
+    require(Scope.READ)
+    job = services().desk.retries.get(job_id)
+    if job is None:
+        raise NoSuchOperation
+    return answer(_job(job))
+
+
+@blueprint.delete("/<job_id>")
+@Describe(
+    "End a job", _TAG, {200: Answer("What it put back stays back.", JobSchema)}, token=Scope.OPERATE, parameters=[_JOB],
+    problems=[ProblemCode.NOT_FOUND],
+)  # fmt: skip
+def cancel(job_id: str) -> Response:
+    """End a job after the batch in hand; what it released stays released."""
+    token = require(Scope.OPERATE)
+    return answer(_job(services().desk.cancel_retries(job_id, token.name)))
+
+
+def _read(body: Mapping[str, Any]) -> tuple[Filter, bool]:
+    wanted, start = body.get("filter") or {}, body.get("start", False)
+    errors = [
+        FieldError(name[:64], FieldCode.UNKNOWN_FIELD, "Expected one of: filter, start.")
+        for name in body.keys() - {"filter", "start"}
+    ]
+    if not isinstance(wanted, Mapping):
+        errors.append(FieldError("filter", FieldCode.INVALID_TYPE, "Expected an object."))
+    if not isinstance(start, bool):
+        errors.append(FieldError("start", FieldCode.INVALID_TYPE, "Expected true or false."))
+    if errors:
+        raise InvalidBody(errors)
+    return read_filter(wanted, "filter"), start
+
+
+def _job(job: Job) -> dict[str, Any]:
+    told = _told(asdict(job))
+    del told["cursor"]
+    return told | {"filter": _told(asdict(job.filter))}
+
+
+def _told(record: Mapping[str, Any]) -> dict[str, Any]:
+    """With times as they are written, and null for what is not there."""
+    times = {name: rfc3339(record[name]) if record[name] else None for name in _TIMES if name in record}
+    return {name: None if value == "" else value for name, value in record.items()} | times

@@ -1,0 +1,173 @@
+"""`crmgate check` and `crmgate send`: what an operator runs first."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, ClassVar
+
+import pytest
+
+from crmgate.ledger import Ledger
+from tests.cli.conftest import Run, told
+from tests.graves import bury
+from tests.processes import RedisProcess
+
+
+@pytest.fixture
+def configured(mini: dict[str, str], redis_process: RedisProcess, ledger: Ledger) -> dict[str, str]:
+    return mini | {"REDIS_URL": redis_process.url}
+
+
+def results(answer: Any) -> dict[str, str]:
+    return {line["check"]: line["result"] for line in answer["checks"]}
+
+
+def test_all_is_well(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+    ledger.beat("w", now=time.time())
+    result = run("check", "--json", **configured)
+    answer = told(result)
+    assert (result.exit_code, answer["ok"]) == (0, True)
+    assert {"configuration", "redis", "worker", "operations", "crm", "plugins"} <= results(answer).keys()
+    assert set(results(answer).values()) == {"ok"}
+    table = run("check", **configured)
+    assert table.exit_code == 0
+    assert table.stdout.startswith("CHECK ")
+
+
+def test_what_should_be_done_is_a_warning(run: Run, configured: dict[str, str], ledger: Ledger, folder: Path) -> None:
+    ledger.beat("w", now=time.time())
+    bury(ledger, 2, provider="mini", at=time.time() - 100)
+    (folder / "plugins/broken.py").write_text("import nothing_of_that_name\n")
+    result = run("check", "--json", **configured)
+    found = results(told(result))
+    assert result.exit_code == 0
+    assert found["operations"] == "warn"
+    [broken] = [name for name in found if "broken.py" in name]
+    assert found[broken] == "warn"
+    assert "crmgate dlq list" in result.stdout
+
+
+def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[str, str]) -> None:
+    result = run("check", "--json", **configured)
+    assert (result.exit_code, results(told(result))["worker"]) == (1, "fail")
+    assert "huey_consumer" in result.stdout
+
+
+def test_a_crm_that_refuses_is_a_failure(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+    ledger.beat("w", now=time.time())
+    result = run("check", "--json", **configured, MINI_MODE="refused")
+    found = results(told(result))
+    assert (result.exit_code, found["crm"], found["crm token"], found["crm address"]) == (1, "fail", "fail", "ok")
+    assert "token-of-mini-4711" not in result.output
+
+
+def test_a_configuration_that_cannot_work_hides_nothing_else(
+    run: Run, mini: dict[str, str], redis_process: RedisProcess, ledger: Ledger
+) -> None:
+    del mini["MINI_TOKEN"]
+    result = run("check", "--json", **mini, REDIS_URL=redis_process.url, CRM_TIMEOUT="x", CRM_DELIVERY="y")
+    answer = told(result)
+    assert result.exit_code == 2
+    problems = [line["detail"] for line in answer["checks"] if line["check"] == "configuration"]
+    assert {re.split("[:,]", problem)[0] for problem in problems} == {"CRM_TIMEOUT", "CRM_DELIVERY", "MINI_TOKEN"}
+    assert (results(answer)["redis"], results(answer)["worker"]) == ("ok", "fail")
+
+
+def test_an_absent_redis_is_one_line(run: Run, mini: dict[str, str]) -> None:
+    result = run("check", "--json", **mini, REDIS_URL="redis://:secret-4711@127.0.0.1:1/0")
+    found = results(told(result))
+    assert (result.exit_code, found["redis"], found["crm"]) == (1, "fail", "ok")
+    assert "worker" not in found
+    assert "secret-4711" not in result.output
+
+
+class Door(BaseHTTPRequestHandler):
+    """A gateway that says `waiting` twice."""
+
+    posted: ClassVar[list[tuple[str, str, Any]]] = []
+    answers: ClassVar[list[tuple[int, dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.posted.append((self.path, self.headers["Idempotency-Key"], body))
+        self.reply()
+
+    def do_GET(self) -> None:
+        self.reply()
+
+    def reply(self) -> None:
+        status, body = self.answers.pop(0)
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Location", "/api/v1/operations/1")
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(importlib.import_module("crmgate.cli.send"), "POLL", 0.01)
+    Door.posted, Door.answers = [], []  # type: ignore[misc]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+WAITING = {"id": "1", "status": "waiting", "tracking_code": "CG-0000-0001"}
+
+
+def test_a_lead_is_followed_to_the_crm(run: Run, door: str) -> None:
+    Door.answers = [(202, WAITING), (200, WAITING), (200, WAITING | {"status": "delivered"})] * 2  # type: ignore[misc]
+    result = run("send", "lead", "--url", door, "--set", "city=Izmir")
+    assert (result.exit_code, "The CRM has it" in result.stdout) == (0, True)
+    answer = told(run("send", "lead", "--url", door, "--json"))
+    assert (answer["status"], answer["id"]) == ("delivered", "1")
+    (path, key, body), (_, other, _) = Door.posted
+    assert (path, body["city"], body["email"]) == ("/api/v1/applications", "Izmir", "crmgate-test@example.com")
+    assert key != other
+
+
+def test_what_becomes_of_it_otherwise_is_told(run: Run, door: str) -> None:
+    Door.answers = [(202, WAITING), (200, WAITING | {"status": "failed"}), (202, WAITING)]  # type: ignore[misc]
+    failed = run("send", "lead", "--url", door)
+    assert (failed.exit_code, "crmgate dlq show 1" in failed.stdout) == (1, True)
+    late = run("send", "lead", "--url", door, "--wait", "0")
+    assert (late.exit_code, "crmgate ops show 1" in late.stdout) == (1, True)
+
+
+def test_a_refusal_names_the_fields(run: Run, door: str) -> None:
+    error = {"field": "personal_info.phone", "code": "invalid_phone", "message": "Expected a phone number."}
+    problem = {"title": "Some fields need attention", "status": 422, "detail": "Correct them.", "errors": [error]}
+    Door.answers = [(422, problem), (502, {})]  # type: ignore[misc]
+    result = run("send", "lead", "--url", door, "--phone", "12")
+    assert result.exit_code == 1
+    assert "- personal_info.phone: Expected a phone number." in result.stderr
+    assert "is no gateway (HTTP 502)" in run("send", "lead", "--url", door).stderr
+
+
+def test_a_click_may_only_be_counted(run: Run, door: str) -> None:
+    Door.answers = [(200, {"status": "counted"})]  # type: ignore[misc]
+    result = run("send", "click", "--url", door, "--channel", "whatsapp")
+    assert (result.exit_code, "MINIMAL_LEADS is off" in result.stdout) == (0, True)
+    [(path, _, body)] = Door.posted
+    assert (path, body["channel"], body["referral_code"]) == ("/api/v1/messenger-events", "whatsapp", "TEST")
+
+
+def test_where_nobody_answers_the_remedy_is_told(run: Run) -> None:
+    result = run("send", "lead", "--url", "http://127.0.0.1:1")
+    assert result.exit_code == 1
+    assert "--url" in result.stderr

@@ -1,0 +1,30 @@
+"""Dead letters by the dozen, made by the ledger's own steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crmgate.breaker import Recipient
+from crmgate.ledger import Claim, Ledger, Result
+from crmgate.model import Attempt, Kind, Operation, new_id
+from tests.world import START
+
+
+def bury(
+    ledger: Ledger, count: int = 1, *, provider: str = "acme", code: str = "invalid_value", at: float = START,
+    step: float = 1.0, kind: Kind = Kind.CREATE_LEAD, **payload: Any,
+) -> list[str]:  # fmt: skip
+    """So many dead letters, the oldest first; one every `step` seconds from `at` on. Their ids."""
+    return [_bury(ledger, provider, code, at + number * step, kind, number, payload) for number in range(count)]
+
+
+def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, number: int, more: dict[str, Any]) -> str:
+    to = Recipient(provider)
+    person = {"first_name": f"Test{number}", "email": f"test{number}@example.com"}
+    operation = Operation(new_id(), kind, person | more, at)
+    ledger.accept(operation, to, alarm=at, lease="L", until=at + 10)
+    attempt = Attempt(at, 0.1, provider, "failed", code, 400, "E42", "The CRM refuses it.")
+    claim = Claim(operation, "L", look_first=False, counted=0)
+    ledger.record_dead(claim, to, Result(attempt, used=1), now=at, look=False)
+    ledger.bury(operation.id, now=at)  # a worker that sweeps may have been quicker
+    return operation.id

@@ -1,0 +1,66 @@
+"""Dead letters retried by the hundred with real processes: bounded batches, a worker that is killed, none twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from tests.graves import bury
+from tests.integration.stack import Stack
+from tests.processes import ROOT, wait_until
+
+COUNT = int(os.environ.get("DEAD_LETTERS", "300"))
+
+
+def crmgate(stack: Stack, *arguments: str, expect: int = 0) -> Any:
+    """Run the command line against the stack; what it told as JSON."""
+    command = [sys.executable, "-m", "crmgate", *arguments, "--json"]
+    result = subprocess.run(command, cwd=ROOT, env=stack.web.environ(), capture_output=True, text=True, timeout=600)
+    assert result.returncode == expect, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_a_job_outlives_its_worker_and_delivers_each_once(own_stack: Stack) -> None:
+    stack = own_stack
+    stack.env["CRM_MAX_CONCURRENCY"] = "8"
+    stack.start()
+    before = time.time()
+    made = bury(stack.ledger, COUNT, provider="espocrm", at=before - 10_000, step=0.01)
+    begun = time.monotonic()
+    job = crmgate(stack, "dlq", "retry", "--all", "--yes", "--detach")
+    assert job["total"] == COUNT
+    wait_until("a part is delivered", lambda: len(stack.espocrm.leads) > COUNT // 5, 60)
+    stack.worker.kill()
+    assert stack.ledger.stats()["dead_letters"] > 0, "all at once is no batch"
+    assert stack.ledger.stats()["waiting"] <= 70
+    stack.start_worker()
+    done = crmgate(stack, "dlq", "retry", "--follow")
+    assert (done["state"], done["seen"], done["released"]) == ("finished", COUNT, COUNT)
+    wait_until("all are delivered", lambda: stack.ledger.stats()["delivered"] == COUNT, 60)
+    print(f"{COUNT} dead letters in {time.monotonic() - begun:.1f} s")
+    ids = Counter(lead["crmgateOperationIdC"] for lead in stack.espocrm.leads)
+    assert set(ids) == set(made)
+    assert set(ids.values()) == {1}
+    assert crmgate(stack, "dlq", "list") == {"items": [], "dead_letters": 0}
+
+
+def test_a_lead_goes_the_whole_way_and_is_seen_on_it(stack: Stack) -> None:
+    sent = crmgate(stack, "send", "lead", "--url", stack.url)
+    assert sent["status"] == "delivered"
+    assert crmgate(stack, "ops", "show", sent["tracking_code"])["crm"]["provider"] == "espocrm"
+    told = crmgate(stack, "check")
+    assert told["ok"], told
+    command = [sys.executable, "-m", "crmgate", "ops", "tail", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, env=stack.web.environ(), stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        assert json.loads(tail.stdout.readline())["id"] == sent["id"]
+        clicked = crmgate(stack, "send", "click", "--url", stack.url)
+        assert json.loads(tail.stdout.readline())["id"] == clicked["id"]
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(10) == 0

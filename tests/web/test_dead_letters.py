@@ -1,0 +1,359 @@
+"""The operators' routes on a real ledger: lists, one dead letter, editing, retrying, discarding, exporting."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from flask import Flask
+from flask.testing import FlaskClient
+
+from crmgate import web
+from crmgate.audit import Audit
+from crmgate.desk import Desk
+from crmgate.errors import LedgerUnavailable
+from crmgate.gateway import Gateway
+from crmgate.inventory import Inventory
+from crmgate.ledger import Ledger
+from crmgate.model import Kind, new_id, tracking_code
+from crmgate.retries import Retries
+from crmgate.tokens import Scope, Token
+from tests.graves import bury
+from tests.web.conftest import StandInSettings
+from tests.web.test_auth import bearer
+from tests.world import START, World
+
+OPERATIONS, DEAD = "/api/v1/operations", "/api/v1/dead-letters"
+
+
+class Tokens:
+    def verify(self, text: str) -> Token | None:
+        scopes = {"reader": Scope.READ, "operator": Scope.OPERATE}
+        return Token("1", text, scopes[text], "") if text in scopes else None
+
+
+@dataclass
+class Built:
+    ledger: Ledger
+    gateway: Gateway
+    inventory: Inventory
+    audit: Audit
+    desk: Desk
+    tokens: Tokens = field(default_factory=Tokens)
+    settings: StandInSettings = field(default_factory=StandInSettings)
+
+
+@pytest.fixture
+def services(world: World, redis_client: redis.Redis) -> Any:
+    world.now = START + 1000
+
+    def clock() -> float:
+        return world.now
+
+    inventory, audit = Inventory(redis_client), Audit(redis_client, clock)
+    retries = Retries(redis_client, world.ledger, inventory, world.gateway.to, clock=clock)
+    desk = Desk(world.ledger, world.gateway, retries, audit, clock)
+    return Built(world.ledger, world.gateway, inventory, audit, desk)
+
+
+@pytest.fixture
+def app(services: Any) -> Iterator[Flask]:
+    app = Flask("crmgate")
+    app.extensions["crmgate"] = services
+    web.init_app(app)
+    yield app
+    app.extensions["crmgate.clicks"].stop()
+
+
+Call = Callable[..., Any]
+
+
+@pytest.fixture
+def call(client: FlaskClient) -> Iterator[Call]:
+    def call(method: str, path: str, token: str = "operator", headers: Any = None, **options: Any) -> Any:
+        return client.open(path, method=method, headers=bearer(token) | (headers or {}), **options)
+
+    return call  # type: ignore[return-value]
+
+
+ROUTES = [
+    ("GET", OPERATIONS, Scope.READ), ("GET", DEAD, Scope.READ), ("GET", f"{DEAD}/x", Scope.READ),
+    ("PATCH", f"{DEAD}/x", Scope.OPERATE), ("POST", f"{DEAD}/x/retry", Scope.OPERATE),
+    ("DELETE", f"{DEAD}/x", Scope.OPERATE), ("GET", f"{DEAD}/export", Scope.OPERATE),
+    ("POST", f"{DEAD}/retries", Scope.OPERATE), ("GET", f"{DEAD}/retries", Scope.READ),
+    ("GET", f"{DEAD}/retries/x", Scope.READ), ("DELETE", f"{DEAD}/retries/x", Scope.OPERATE),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "path", "scope"), ROUTES)
+def test_each_route_takes_a_token_of_its_scope(
+    client: FlaskClient, call: Call, method: str, path: str, scope: Scope
+) -> None:
+    assert client.open(path, method=method).status_code == 401
+    assert call(method, path, "wrong").status_code == 401
+    assert (call(method, path, "reader").status_code == 403) is (scope == Scope.OPERATE)
+
+
+def test_a_silent_redis_is_503(call: Call, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise LedgerUnavailable("redis.internal")
+
+    monkeypatch.setattr(services.inventory, "page", away)
+    answer = call("GET", DEAD)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")
+    assert "internal" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "code"),
+    [
+        ("state=gone", "state", "invalid_choice"), ("kind=x", "kind", "invalid_choice"),
+        ("code=x", "code", "invalid_choice"), ("limit=0", "limit", "invalid_number"),
+        ("limit=101", "limit", "invalid_number"), ("limit=x", "limit", "invalid_number"),
+        ("cursor=x", "cursor", "invalid_choice"), ("accepted_from=yesterday", "accepted_from", "invalid_date"),
+        ("stat=dead", "stat", "unknown_field"), ("provider=" + "x" * 65, "provider", "too_long"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", [OPERATIONS, DEAD])
+def test_a_query_that_cannot_be_used_is_told(call: Call, path: str, query: str, name: str, code: str) -> None:
+    answer = call("GET", f"{path}?{query}")
+    assert (answer.status_code, answer.json["type"]) == (400, "/problems/invalid-query")
+    assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [(name, code)]
+
+
+def test_all_faults_of_a_query_are_told_at_once(call: Call) -> None:
+    answer = call("GET", f"{DEAD}?state=waiting&limit=x&cursor=%00&kind=1&accepted_to=&x=1")
+    assert {error["field"] for error in answer.json["errors"]} == {"state", "limit", "cursor", "kind", "x"}
+
+
+def test_the_list_of_operations(call: Call, world: World) -> None:
+    [dead] = bury(world.ledger)
+    made = world.apply(7, session="s1")
+    page = call("GET", OPERATIONS, "reader").json
+    assert [item["id"] for item in page["items"]] == [made.id, dead]
+    assert page["items"][1] == {
+        "id": dead, "tracking_code": tracking_code(dead), "kind": "create_lead", "status": "failed", "state": "dead",
+        "submitted_at": "2027-01-15T08:00:00.000Z", "dead_at": "2027-01-15T08:00:00.000Z", "provider": "acme",
+        "code": "invalid_value", "http_status": 400, "detail": "The CRM refuses it.",
+    }  # fmt: skip
+    assert page["next"] is None
+    assert "example.com" not in json.dumps(page)
+    assert [item["id"] for item in call("GET", f"{OPERATIONS}?state=dead&code=invalid_value").json["items"]] == [dead]
+    assert [item["id"] for item in call("GET", f"{OPERATIONS}?accepted_from=2027-01-15T08:00:01Z").json["items"]] == [
+        made.id
+    ]
+    code = tracking_code(dead)
+    assert [item["id"] for item in call("GET", f"{OPERATIONS}?tracking_code={code}").json["items"]] == [dead]
+    assert call("GET", f"{OPERATIONS}?tracking_code=CG-0000-0000").json == {"items": [], "next": None}
+
+
+def test_the_cursor_leads_through_the_list(call: Call, ledger: Ledger, services: Any) -> None:
+    made = bury(ledger, 5)
+    first = call("GET", f"{DEAD}?limit=3").json
+    second = call("GET", f"{DEAD}?limit=3&cursor={first['next']}").json
+    assert [item["id"] for item in first["items"] + second["items"]] == made[::-1]
+    assert second["next"] is None
+
+
+def test_one_shows_its_payload_only_to_who_may_change_it(call: Call, ledger: Ledger) -> None:
+    [dead] = bury(ledger)
+    answer = call("GET", f"{DEAD}/{dead}")
+    assert answer.json["payload"] == {"first_name": "Test0", "email": "test0@example.com"}
+    assert answer.json["attempts"][0]["code"] == "invalid_value"
+    assert (answer.headers["ETag"], answer.json["version"]) == ('"1"', 1)
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert "example.com" not in call("GET", f"{DEAD}/{dead}", "reader").text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("GET", "", None), ("PATCH", "", {}), ("POST", "/retry", None), ("DELETE", "", {"reason": "x"})],
+)
+def test_what_is_none_is_told(call: Call, world: World, method: str, path: str, body: Any) -> None:
+    headers = {"If-Match": '"1"'}
+    answer = call(method, f"{DEAD}/{new_id()}{path}", json=body, headers=headers)
+    assert (answer.status_code, answer.json["type"]) == (404, "/problems/not-found")
+    made = world.apply()
+    world.work()
+    answer = call(method, f"{DEAD}/{made.id}{path}", json=body, headers=headers)
+    assert (answer.status_code, answer.json["type"]) == (409, "/problems/not-a-dead-letter")
+    assert "delivered" in answer.json["detail"]
+
+
+def test_an_edited_one_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, world: World) -> None:
+    [dead] = bury(ledger, phone="+905321234567", custom={"a": "1", "b": "2"}, consent={"given": True, "text": "Yes."})
+    patch = {"first_name": " Ay\u015fe ", "phone": "0533 765 43 21", "custom": {"a": None, "c": "3"}, "email": None}
+    answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
+    assert answer.status_code == 200, answer.text
+    expected = {
+        "first_name": "Ay\u015fe", "phone": "+905337654321", "custom": {"b": "2", "c": "3"},
+        "consent": {"given": True, "text": "Yes."}, "referral_code": "DIRECT", "source": "website",
+    }  # fmt: skip
+    assert answer.json["payload"] == expected
+    assert answer.headers["ETag"] == '"2"'
+    assert answer.json["attempts"][-1]["outcome"] == "edited"
+    assert call("POST", f"{DEAD}/{dead}/retry").status_code == 202
+    sent = []
+    world.crm.trouble = lambda operation: sent.append(operation)  # type: ignore[func-returns-value]
+    world.work()
+    assert sent[0].payload == expected
+    assert world.stored(dead).state == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("patch", "faults"),
+    [
+        ({"email": "x", "phone": "12", "first_name": None}, {("email", "invalid_email"), ("phone", "invalid_phone"),
+                                                              ("first_name", "required")}),
+        ({"email": None}, {("personal_info", "contact_required")}),
+        ({"session": "other", "personal_info": {"first_name": "x"}, "nonsense": 1},
+         {("session", "unknown_field"), ("personal_info", "unknown_field"), ("nonsense", "unknown_field")}),
+        ({"education_level": "x" * 101, "field_of_study": 7, "utm": {"source": []}},
+         {("education_level", "too_long"), ("field_of_study", "invalid_type")}),
+        ({"utm": "x", "custom": "x", "consent": {"given": "perhaps"}},
+         {("utm", "invalid_type"), ("custom", "invalid_type"), ("consent.given", "invalid_choice")}),
+    ],
+)  # fmt: skip
+def test_an_edit_is_checked_as_the_door_checks(call: Call, ledger: Ledger, patch: Any, faults: Any) -> None:
+    [dead] = bury(ledger)
+    answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
+    assert answer.status_code == 422
+    assert {(error["field"], error["code"]) for error in answer.json["errors"]} == faults
+    assert call("GET", f"{DEAD}/{dead}").json["payload"] == {"first_name": "Test0", "email": "test0@example.com"}
+
+
+def test_two_operators_do_not_overwrite_each_other(call: Call, ledger: Ledger) -> None:
+    [dead] = bury(ledger)
+    missing = call("PATCH", f"{DEAD}/{dead}", json={"city": "Izmir"})
+    assert (missing.status_code, missing.json["type"]) == (428, "/problems/version-required")
+    headers = {"If-Match": '"1"'}
+    assert call("PATCH", f"{DEAD}/{dead}", json={"city": "Izmir"}, headers=headers).status_code == 200
+    late = call("PATCH", f"{DEAD}/{dead}", json={"city": "Ankara"}, headers=headers)
+    assert (late.status_code, late.json["type"]) == (412, "/problems/changed-meanwhile")
+    assert call("GET", f"{DEAD}/{dead}").json["payload"]["city"] == "Izmir"
+    for tag in ("*", '"x"', '"1", "2"', 'W/"2"'):
+        assert call("PATCH", f"{DEAD}/{dead}", json={}, headers={"If-Match": tag}).status_code in (412, 428)
+
+
+def test_one_that_changes_between_reading_and_writing_is_not_overwritten(
+    call: Call, ledger: Ledger, services: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [dead] = bury(ledger)
+    original = services.desk.get
+
+    def get(operation_id: str) -> Any:
+        found = original(operation_id)
+        services.desk.amend(found, {"first_name": "Quicker", "email": "q@example.com"}, "bob")
+        return found
+
+    monkeypatch.setattr(services.desk, "get", get)
+    answer = call("PATCH", f"{DEAD}/{dead}", json={"city": "Izmir"}, headers={"If-Match": '"1"'})
+    assert answer.status_code == 412
+    assert ledger.get(dead).payload["first_name"] == "Quicker"  # type: ignore[union-attr]
+
+
+def test_a_click_cannot_be_edited(call: Call, ledger: Ledger) -> None:
+    [dead] = bury(ledger, kind=Kind.CREATE_MINIMAL_LEAD)
+    answer = call("PATCH", f"{DEAD}/{dead}", json={"channel": "telegram"}, headers={"If-Match": '"1"'})
+    assert (answer.status_code, answer.json["type"]) == (422, "/problems/not-editable")
+
+
+def test_a_discarded_one_is_gone_with_its_payload(call: Call, ledger: Ledger) -> None:
+    [dead] = bury(ledger)
+    for body in ({}, {"reason": " "}, {"reason": 1}, {"reason": "x" * 301}):
+        assert call("DELETE", f"{DEAD}/{dead}", json=body).status_code == 422
+    answer = call("DELETE", f"{DEAD}/{dead}", json={"reason": " A test. "})
+    assert (answer.status_code, answer.json["state"]) == (200, "discarded")
+    found = ledger.get(dead)
+    assert found is not None
+    assert (found.payload, found.attempts[-1].detail) == ({}, "A test.")
+    assert call("DELETE", f"{DEAD}/{dead}", json={"reason": "again"}).status_code == 409
+
+
+def test_suspects_are_listed_released_and_discarded(call: Call, world: World) -> None:
+    payload = {"first_name": "Ada", "email": "ada@example.com"}
+    one, two = (world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=True) for _ in range(2))
+    assert {item["id"] for item in call("GET", f"{DEAD}?state=suspect").json["items"]} == {one.id, two.id}
+    assert call("GET", DEAD).json["items"] == []
+    assert call("POST", f"{DEAD}/{one.id}/retry").status_code == 202
+    assert call("DELETE", f"{DEAD}/{two.id}", json={"reason": "bot"}).status_code == 200
+    world.work()
+    assert (world.stored(one).state, world.stored(two).state) == ("delivered", "discarded")
+
+
+def test_a_job_from_its_preview_to_its_end(call: Call, ledger: Ledger, world: World, services: Any) -> None:
+    bury(ledger, 3, code="timeout")
+    bury(ledger, 2, code="duplicate")
+    preview = call("POST", f"{DEAD}/retries", json={"filter": {"code": "timeout"}})
+    assert (preview.status_code, preview.json["count"], preview.json["exact"]) == (200, 3, True)
+    assert preview.json["filter"]["dead_before"] == "2027-01-15T08:16:40.000Z"
+    bury(ledger, 1, code="timeout", at=world.now + 1)
+    world.now += 10
+    started = call("POST", f"{DEAD}/retries", json={"filter": preview.json["filter"], "start": True})
+    assert (started.status_code, started.json["state"], started.json["who"]) == (202, "running", "operator")
+    where = started.headers["Location"]
+    other = call("POST", f"{DEAD}/retries", json={"start": True})
+    assert (other.status_code, other.json["type"]) == (409, "/problems/job-running")
+    assert started.json["id"] in other.json["detail"]
+    while services.desk.retries.step() is not None:
+        world.work()
+    ended = call("GET", where, "reader").json
+    assert (ended["state"], ended["total"], ended["seen"], ended["released"]) == ("finished", 5, 5, 3)
+    assert call("GET", f"{DEAD}/retries", "reader").json["job"] == ended
+    assert call("DELETE", where).json["state"] == "finished"
+    assert call("GET", f"{DEAD}/retries/{new_id()}").status_code == 404
+    assert call("DELETE", f"{DEAD}/retries/{new_id()}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [({"filter": []}, None), ({"filter": "x"}, "filter"), ({"start": "yes"}, "start"), ({"all": True}, "all"),
+     ({"filter": {"code": "x"}}, "filter.code"), ({"filter": {"state": "suspect"}}, "filter.state")],
+)  # fmt: skip
+def test_a_job_that_is_not_clear_is_refused(call: Call, body: Any, name: str | None) -> None:
+    answer = call("POST", f"{DEAD}/retries", json=body)
+    assert answer.status_code == (422 if name else 200)
+    assert name is None or answer.json["errors"][0]["field"] == name
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+
+
+def test_the_csv_holds_no_formula(call: Call, ledger: Ledger, services: Any) -> None:
+    for text in FORMULAS:
+        bury(ledger, first_name=text, phone="+905321234567", utm={"source": text}, custom={"=cmd": text})
+    answer = call("GET", f"{DEAD}/export?format=csv")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == "attachment; filename=crmgate-dead.csv"
+    rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    assert {row["first_name"] for row in rows} == {f"'{text}" for text in FORMULAS}
+    assert {row["utm_source"] for row in rows} == {f"'{text}" for text in FORMULAS}
+    assert {row["phone"] for row in rows} == {"'+905321234567"}
+    cells = [cell for row in rows for cell in row.values()]
+    assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r\n\uff1d")]
+    assert rows[0]["code"] == "invalid_value"
+    [entry] = services.audit.recent()
+    assert (entry.who, entry.what, entry.detail) == ("operator", "dead_letters.export", "csv")
+
+
+def test_the_lines_of_json_hold_everything_as_it_is(call: Call, ledger: Ledger) -> None:
+    made = bury(ledger, 120, first_name="=1+1\n<script>", city="\u0130zmir")
+    answer = call("GET", f"{DEAD}/export?format=jsonl")
+    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert [line["id"] for line in lines] == made[::-1]
+    assert (lines[0]["payload"]["first_name"], lines[0]["payload"]["city"]) == ("=1+1\n<script>", "\u0130zmir")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_an_export_has_the_lists_filters(call: Call, ledger: Ledger) -> None:
+    bury(ledger, code="timeout")
+    [other] = bury(ledger, code="duplicate")
+    text = call("GET", f"{DEAD}/export?format=jsonl&code=duplicate").text
+    assert [json.loads(line)["id"] for line in text.splitlines()] == [other]
+    assert call("GET", f"{DEAD}/export?format=xlsx").json["errors"][0]["field"] == "format"
