@@ -31,6 +31,8 @@ CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
     response_headers_conformance,
 ]  # fmt: skip
+BY_THE_SERVER = (400, 414, 431)
+"""What gunicorn refuses before the application sees it: a line or a header that is too long, or cannot be."""
 MAY_BE_503 = ("/readyz", "/api/v1/crm/test")
 """What answers 503 when something is away, and says so in its description."""
 
@@ -59,7 +61,9 @@ def _send(operation: Any, mode: GenerationMode, number: int, headers: dict[str, 
     def one(case: Any) -> None:
         nonlocal sent
         sent += 1
-        case.call_and_validate(headers=headers, checks=checks, allow_redirects=False)
+        response = case.call(headers=headers, allow_redirects=False)
+        if response.status_code not in BY_THE_SERVER or "<html>" not in response.text:
+            case.validate_response(response, checks=checks)
 
     one()
     return sent
