@@ -17,9 +17,9 @@ Keys share the hash tag `{crmgate}`, so that every script runs on one node of a 
 | `providers` | set: the providers for which operations were held |
 | `job`, `job:<id>` | string: the last job that retries dead letters; hash: its state (`crmgate.retries`) |
 | `idem:<key>` | string: operation and digest of the submission that came with an idempotency key; 24 hours |
-| `limit:<what>:<digest>` | string: the time at which a meter is empty again (`crmgate.limits`); until then |
 | `ops` | sorted set: every operation by the time it was accepted, until its receipt is gone (`crmgate.inventory`) |
 | `ids` | sorted set: the same, all with the score 0, so that an id can be found by its beginning |
+| `limit:<what>:<digest>` | string: the time at which a meter is empty again (`crmgate.limits`); until then |
 | `workers` | sorted set: worker by the time it was last seen |
 | `stats` | hash of counters |
 | `probe` | string: written to see whether Redis takes anything; a second |

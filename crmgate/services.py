@@ -39,9 +39,9 @@ class Services:
     tokens: Tokens
     connection: ConnectionTest
     figures: Figures
-    limiter: Limiter
     inventory: Inventory
     desk: Desk
+    limiter: Limiter
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -105,12 +105,11 @@ def build(settings: Settings) -> Services:
     gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    inventory = Inventory(client)
+    inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, Retries(client, ledger, inventory, gateway.to), audit)
-    limiter = Limiter(client)
     return Services(
-        settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, limiter, inventory, desk
-    )
+        settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, inventory, desk, limiter
+    )  # fmt: skip
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:

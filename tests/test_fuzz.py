@@ -91,7 +91,7 @@ def app(redis_process: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -
         "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "100/second",
     }  # fmt: skip
     app = create_app(Settings.load(environ))
-    quiet = logging.getLogger("crmgate.gateway")  # the CRM's troubles are meant
+    quiet = logging.getLogger("crmgate.delivery")  # the CRM's troubles are meant
     quiet.setLevel(logging.CRITICAL)
     yield app
     quiet.setLevel(logging.NOTSET)

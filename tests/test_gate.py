@@ -174,6 +174,22 @@ class TestRefusedCredentials:
         assert world.states(operations) == {State.DELIVERED}
         assert world.told.count("provider_recovered") == 1
 
+    def test_other_credentials_are_tried_at_once_and_by_one(self, world: World) -> None:
+        world.crm.trouble = refused
+        operations = [world.apply(number, inline=True) for number in range(10)]
+        world.pass_time(3)
+        repaired = Crm(world)
+        repaired.credentials = "c2"
+        repaired.trouble = refused
+        world.use(repaired)
+        world.pass_time(10)
+        assert len(repaired.sent) == 1, "wrong again"
+        repaired = Crm(world)
+        repaired.credentials = "c3"
+        world.use(repaired)
+        world.pass_time(3)
+        assert world.states(operations) == {State.DELIVERED}
+
     def test_resume_asks_at_once(self, world: World) -> None:
         world.crm.trouble = refused
         operations = [world.apply(number, inline=True) for number in range(3)]

@@ -56,8 +56,10 @@ end
 
 -- Whether nothing is sent now. An outage ends when a probe or a delivery succeeds; of refused credentials, and of those
 -- that never worked, one operation is the probe once the time has come.
+-- What was refused is not asked again before its time; other credentials are.
 local function shut()
-  local cause, till = unpack(redis.call('HMGET', GATE, 'cause', 'until'))
+  local cause, till, by = unpack(redis.call('HMGET', GATE, 'cause', 'until', 'by'))
+  if cause == 'refused' and by ~= to.credentials then return false end
   return cause and (cause == 'outage' or tonumber(till) > a.now)
 end
 
@@ -89,7 +91,8 @@ local function begin(lease, till)
   redis.call('ZADD', SLOTS, till, lease)
   spend(to.reserve)
   local cause, verified = unpack(redis.call('HMGET', GATE, 'cause', 'verified'))
-  if cause == 'refused' then redis.call('HSET', GATE, 'until', till)  -- then the next, if nobody tells what became of it
+  if cause == 'refused' then  -- the next one tries them then, if nobody tells what became of this one
+    redis.call('HSET', GATE, 'until', till, 'by', to.credentials)
   elseif verified ~= to.credentials then
     -- Credentials that never worked are tried by one operation at a time.
     redis.call('HSET', GATE, 'cause', 'trial', 'until', till)
@@ -108,7 +111,7 @@ end
 -- The CRM works: whatever was shut is open. Answers what it was shut by.
 local function well()
   local cause, window = unpack(redis.call('HMGET', GATE, 'cause', 'window'))
-  redis.call('HDEL', GATE, 'cause', 'until', 'since', 'failures')
+  redis.call('HDEL', GATE, 'cause', 'until', 'by', 'since', 'failures')
   redis.call('HSET', GATE, 'healthy_at', a.now)
   if window then  -- after an outage: one attempt at once, then one more for each that succeeds
     if window + 1 >= (to.most > 0 and to.most or 32) then redis.call('HDEL', GATE, 'window')

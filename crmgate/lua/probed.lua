@@ -11,7 +11,7 @@ if a.ok then
   return cause == 'outage' and 'recovered' or 'recorded'
 end
 if a.refused and cause ~= 'refused' then
-  redis.call('HSET', GATE, 'cause', 'refused', 'until', a.now + a.pause, 'since', a.now)
+  redis.call('HSET', GATE, 'cause', 'refused', 'until', a.now + a.pause, 'by', to.credentials, 'since', a.now)
   redis.call('HDEL', GATE, 'verified')
   return 'paused'
 end

@@ -42,13 +42,13 @@ if not cause then
     probe = 1
   end
   pump_all()
-elseif tonumber(till) <= a.now then
-  if cause == 'outage' then
+elseif cause == 'outage' then
+  if tonumber(till) <= a.now then
     redis.call('HSET', GATE, 'until', a.now + a.probe)
     probe = 1
-  else
-    pump(1)  -- the operation that tries the credentials
   end
+elseif not shut() then
+  pump(1)  -- the operation that tries the credentials
 end
 
 -- A long list of wake-ups means busy workers, not lost ones: more would only make it longer.

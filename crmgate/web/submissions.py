@@ -12,7 +12,7 @@ from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.errors import KeyReused, StillRunning
-from crmgate.gateway import known_by
+from crmgate.identity import known_by
 from crmgate.model import Kind, Operation, State
 from crmgate.web import limits, traps
 from crmgate.web.auth import caller

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from crmgate import web
 from crmgate.config import Limits
-from crmgate.gateway import known_by
+from crmgate.identity import known_by
 from crmgate.limits import Limit, Limiter
 from crmgate.redis_client import connect
 from crmgate.tokens import Scope, Token

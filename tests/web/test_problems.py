@@ -74,7 +74,7 @@ def test_an_unexpected_error_tells_the_log_where_but_not_what(
         ("GET", "/nowhere", 404, "/problems/not-found"),
         ("GET", URL, 405, "/problems/method-not-allowed"),
         ("POST", "/healthz", 405, "/problems/method-not-allowed"),
-        ("GET", "/slow-down", 429, "about:blank"),
+        ("GET", "/slow-down", 429, "/problems/rate-limited"),
     ],
 )
 def test_http_errors_are_problems(client: FlaskClient, method: str, path: str, status: int, problem: str) -> None:

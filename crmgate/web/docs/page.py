@@ -15,6 +15,7 @@ from urllib.parse import quote
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from crmgate.tokens import Scope
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.schemas.canonical import flat_prefix
 
@@ -147,9 +148,7 @@ class _Reader:
         parts = [f"curl {shlex.quote(self._base + path)}"]
         implied = "POST" if body is not None else "GET"
         parts += [f"-X {method}"] if method != implied else []
-        parts += (
-            ['-H "Authorization: Bearer $TOKEN"'] if operation["security"] and {} not in operation["security"] else []
-        )
+        parts += ['-H "Authorization: Bearer $TOKEN"'] if _access(operation["security"]) in tuple(Scope) else []
         parts += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in (needed | sent).items()]
         if body is not None and media in FORM_TYPES:
             parts += [f"--data-urlencode {shlex.quote(f'{name}={value}')}" for name, value in body.items()]
