@@ -17,6 +17,7 @@ test: $(VENV)/.test ## Set everything up and run every test (ARGS="-k name" for 
 
 fuzz: $(VENV)/.test ## Send 20,000 random requests, others each time (FUZZ_REQUESTS)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py
+	@$(BIN)/python -m tests.fuzz_schema --requests $${FUZZ_REQUESTS:-20000}
 
 check: $(VENV)/.check ## Lint, types, who may import whom, and that the documentation is current
 	$(BIN)/ruff check .

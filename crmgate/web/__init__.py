@@ -10,6 +10,7 @@ from crmgate.web import (
     cors,
     crm,
     dead_letters,
+    docs,
     go,
     headers,
     health,
@@ -39,7 +40,7 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     services.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics)
+    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
 

@@ -9,15 +9,40 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.model import Kind
 from crmgate.web import cookies, submissions
-from crmgate.web.schemas import Parsed, parse_application
+from crmgate.web.openapi import Body, Describe, Example
+from crmgate.web.openapi.convert import sample
+from crmgate.web.pages import FORM_TYPES
+from crmgate.web.schemas import ApplicationSchema, Parsed, parse_application
 from crmgate.web.services import services
 
 blueprint = Blueprint("applications", __name__, url_prefix="/api/v1/applications")
 
 
+_EXAMPLES = (
+    Example("The least", {"personal_info": {"first_name": "Ada", "email": "ada@example.com"}}),
+    Example("All fields", sample(ApplicationSchema)),
+    Example("Flat names", {"firstName": "Ada", "phone": "0532 123 45 67", "utm_source": "google", "ref": "REF1"}),
+    Example(
+        "Do not wait for the CRM", {"first_name": "Ada", "email": "ada@example.com"}, 202, {"Prefer": "respond-async"}
+    ),
+    Example("A form", {"first_name": "Ada", "email": "ada@example.com", "consent": "on"}, media=FORM_TYPES[0]),
+)
+
+
 @blueprint.post("")
+@Describe(
+    "Send an application", "Submissions", submissions.ANSWERS, problems=submissions.PROBLEMS,
+    parameters=submissions.PARAMETERS, body=Body(ApplicationSchema, _EXAMPLES, forms=True), told_more=True,
+)  # fmt: skip
 def create() -> BaseResponse:
-    """Accept an application; the visitor's cookies say the session and the referral code where the body does not."""
+    """Accept an application; the visitor's cookies say the session and the referral code where the body does not.
+
+    - Nested, flat and camelCase names mean the same: `personal_info.first_name`, `personal_info[first_name]`,
+      `first_name`, `firstName`. `ref` is `referral_code`.
+    - Fields that are not known are kept in `custom` and named in `warnings`: at most 50.
+    - It is safe to send again with the same `Idempotency-Key`: for 24 hours the same key and content are the same
+      submission. Without a key that holds for 60 seconds.
+    """
     parsed, form = submissions.read(_parse, lambda parsed: (parsed.lead.email, parsed.lead.phone))
     submission = submissions.Submission(
         Kind.CREATE_LEAD, parsed.lead.to_dict(), parsed.warnings, "We have received your application."

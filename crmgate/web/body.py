@@ -19,6 +19,12 @@ MAX_DEPTH = 8
 MAX_FORM_PARTS = 200
 ACCEPTED = ("application/json", *FORM_TYPES)
 
+READ_BODY = (
+    ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.BODY_TOO_LARGE,
+    ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
+)  # fmt: skip
+"""What every view that reads a body may answer."""
+
 
 class WrittenFloat(float):
     """A JSON number that remembers how it was written: to the person who typed 3.50, it is not 3.5."""

@@ -7,12 +7,21 @@ from flask import Blueprint, Response, jsonify
 from crmgate.model import rfc3339
 from crmgate.tokens import Scope
 from crmgate.web.auth import require
+from crmgate.web.openapi import Answer, Describe
+from crmgate.web.schemas.answers import ConnectionSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("crm", __name__, url_prefix="/api/v1/crm")
 
 
 @blueprint.get("/test")
+@Describe(
+    "Test the connection to the CRM", "Operating", token=Scope.READ,
+    answers={
+        200: Answer("The CRM is there, takes the credentials and has the fields.", ConnectionSchema),
+        503: Answer("It is not connected: `checks` says why.", ConnectionSchema),
+    },
+)  # fmt: skip
 def test() -> Response:
     """200 when connected, else 503; the result may be some seconds old (`tested_at`)."""
     require(Scope.READ)

@@ -14,13 +14,18 @@ from crmgate.desk import KEPT_ASIDE
 from crmgate.model import Operation, State
 from crmgate.tokens import Scope, Token
 from crmgate.web.auth import require
-from crmgate.web.body import read_body
+from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import FieldCode, ProblemCode
-from crmgate.web.filters import read_list
+from crmgate.web.filters import DeadLettersQuery, ExportQuery, read_list
+from crmgate.web.openapi import Answer, Body, Describe, Example
+from crmgate.web.operations import ID
 from crmgate.web.problems import FieldError, InvalidBody, Problem
 from crmgate.web.receipts import answer, details, listed, summary
 from crmgate.web.schemas import FieldWarning
-from crmgate.web.schemas.edit import edited
+from crmgate.web.schemas.answers import DeadLetterSchema, ListedSchema, SummarySchema
+from crmgate.web.schemas.coded import Group
+from crmgate.web.schemas.edit import PatchSchema, edited
+from crmgate.web.schemas.fields import Text
 from crmgate.web.services import services
 
 REASON = 300
@@ -29,7 +34,25 @@ REASON = 300
 blueprint = Blueprint("dead_letters", __name__, url_prefix="/api/v1/dead-letters")
 
 
+_TAG = "Dead letters"
+_ONE = (ProblemCode.NOT_FOUND, ProblemCode.NOT_A_DEAD_LETTER)
+_VERSION = {
+    "name": "If-Match", "in": "header", "description": "The `ETag` that came with what you edited. Needed.",
+    "schema": {"type": "string"}, "example": '"3"',
+}  # fmt: skip
+
+
+class ReasonSchema(Group):
+    """Why something is discarded."""
+
+    reason = Text(REASON, required=True, example="A test of ours.", about="Leave out whom it is about.")
+
+
 @blueprint.get("")
+@Describe(
+    "List dead letters", _TAG, {200: Answer("A page of them, the latest first.", ListedSchema)},
+    token=Scope.READ, query=DeadLettersQuery, problems=[ProblemCode.INVALID_QUERY],
+)  # fmt: skip
 def index() -> Response:
     """The dead letters (or with `state=suspect` the suspects), the newest first."""
     require(Scope.READ)
@@ -39,6 +62,10 @@ def index() -> Response:
 
 
 @blueprint.get("/<operation_id>")
+@Describe(
+    "Look at one", _TAG, {200: Answer("It, with its history.", DeadLetterSchema, ("ETag",))},
+    token=Scope.READ, parameters=[ID], problems=_ONE,
+)  # fmt: skip
 def show(operation_id: str) -> Response:
     """One of them with its history; its payload too for who may change it. `ETag` is the version for an edit."""
     token = require(Scope.READ)
@@ -46,6 +73,14 @@ def show(operation_id: str) -> Response:
 
 
 @blueprint.patch("/<operation_id>")
+@Describe(
+    "Edit one", _TAG, {200: Answer("It, as it is now.", DeadLetterSchema, ("ETag",))},
+    token=Scope.OPERATE, parameters=[ID, _VERSION],
+    body=Body(PatchSchema, (Example("Correct a number", {"phone": "+905321234567"}, 200),)),
+    problems=[
+        *_ONE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED, ProblemCode.NOT_EDITABLE
+    ],
+)  # fmt: skip
 def edit(operation_id: str) -> Response:
     """Change fields of the payload (RFC 7396), checked as by the door that took it."""
     token = require(Scope.OPERATE)
@@ -58,6 +93,10 @@ def edit(operation_id: str) -> Response:
 
 
 @blueprint.post("/<operation_id>/retry")
+@Describe(
+    "Retry one", _TAG, {202: Answer("It waits again.", SummarySchema, (), "waiting")},
+    token=Scope.OPERATE, parameters=[ID], problems=_ONE,
+)  # fmt: skip
 def retry(operation_id: str) -> Response:
     """Try it again, with all its retries: 202, for the CRM has not seen it yet."""
     token = require(Scope.OPERATE)
@@ -65,6 +104,11 @@ def retry(operation_id: str) -> Response:
 
 
 @blueprint.delete("/<operation_id>")
+@Describe(
+    "Discard one", _TAG, {200: Answer("It has ended.", SummarySchema, (), "discarded")},
+    token=Scope.OPERATE, parameters=[ID], problems=[*_ONE, *READ_BODY],
+    body=Body(ReasonSchema, (Example("A test", {"reason": "A test of ours."}, 200),)),
+)  # fmt: skip
 def discard(operation_id: str) -> Response:
     """End it without a delivery; the reason in the body stands in its history."""
     token = require(Scope.OPERATE)
@@ -78,6 +122,11 @@ def discard(operation_id: str) -> Response:
 
 
 @blueprint.get("/export")
+@Describe(
+    "Export all of them", _TAG,
+    {200: Answer("One a line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",))},
+    token=Scope.OPERATE, query=ExportQuery, problems=[ProblemCode.INVALID_QUERY],
+)  # fmt: skip
 def download() -> Response:
     """All that pass the filter with their payloads, as `format=csv` or `jsonl`, sent while they are read."""
     token = require(Scope.OPERATE)

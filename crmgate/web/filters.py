@@ -9,27 +9,60 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
+from crmgate import export
+from crmgate.desk import KEPT_ASIDE
 from crmgate.errors import Code
 from crmgate.inventory import PAGE, Cursor, Filter
 from crmgate.model import Kind, State
 from crmgate.web.codes import FieldCode, ProblemCode
 from crmgate.web.problems import FieldError, InvalidBody, Problem
-from crmgate.web.schemas.coded import flatten
+from crmgate.web.schemas.coded import Coded, flatten
 from crmgate.web.schemas.fields import Choice, Moment, Text
 
 _TIMES = ("accepted_from", "accepted_to", "dead_before")
 
 
 class FilterSchema(Schema):
-    """The fields of a `Filter`; times are RFC 3339."""
+    """Which operations: what is absent lets everything pass."""
+
+    json_schema = {"additionalProperties": False}  # noqa: RUF012
 
     state = Choice(*State)
     kind = Choice(*Kind)
-    provider = Text(64)
-    code = Choice(*Code)
-    accepted_from = Moment()
-    accepted_to = Moment()
-    dead_before = Moment()
+    provider = Text(64, about="Those of this CRM: it has them, or was tried last.")
+    code = Choice(*Code, about="Those whose last failure was this.")
+    accepted_from = Moment(about="Accepted since then.")
+    accepted_to = Moment(about="Accepted before then.")
+    dead_before = Moment(about="Leaves out what became a dead letter later.")
+
+
+class Limit(Coded[int]):
+    """How many to tell at once: read by `read_list`."""
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": 1, "maximum": PAGE, "default": PAGE}
+
+
+class DeadLettersQuery(FilterSchema):
+    """What a list of dead letters or suspects takes in its query."""
+
+    state = Choice(*KEPT_ASIDE)
+    limit = Limit()
+    cursor = Text(200, about="Those after a page: its `next`.")
+
+
+class OperationsQuery(DeadLettersQuery):
+    """What the list of all operations takes in its query."""
+
+    state = Choice(*State)
+    tracking_code = Text(64, about="Those with this code, as people type it; takes no other parameter.")
+
+
+class ExportQuery(FilterSchema):
+    """What the export takes in its query."""
+
+    state = Choice(*KEPT_ASIDE)
+    format = Choice(*export.TYPES, about="`csv` by default.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,13 @@ from crmgate.channels import canonical_name
 from crmgate.model import Activity, rfc3339
 from crmgate.web import cookies, limits
 from crmgate.web.codes import ProblemCode
+from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi.convert import query_of
 from crmgate.web.problems import InvalidBody, Problem
 from crmgate.web.robots import is_robot
 from crmgate.web.schemas import NO_REFERRAL, parse_event
 from crmgate.web.schemas.canonical import MESSENGER_EVENT, snake
+from crmgate.web.schemas.event import MessengerEventSchema
 from crmgate.web.services import clicks, services
 
 blueprint = Blueprint("go", __name__, url_prefix="/go")
@@ -30,9 +33,23 @@ _HEADERS = {
 _CODES = ("referral_code", "session")
 
 
+_CHANNEL = {
+    "name": "channel", "in": "path", "required": True, "description": "In any case; `telegramBot` is `telegram`.",
+    "schema": {"type": "string"}, "example": "telegram",
+}  # fmt: skip
+
+
 @blueprint.get("/<channel>")
+@Describe(
+    "Follow a messenger link", "Submissions",
+    {302: Answer("To the messenger, with the referral code.", headers=("Location", "Set-Cookie"))},
+    parameters=[_CHANNEL, *query_of(MessengerEventSchema, "channel")], problems=[ProblemCode.NOT_FOUND],
+)  # fmt: skip
 def leave(channel: str) -> BaseResponse:
-    """Send the visitor to the channel's address, and nowhere else whatever the query says."""
+    """Send the visitor to the channel's address, and nowhere else whatever the query says.
+
+    The click is recorded afterwards: nobody waits. Fields that cannot be used are dropped; any other field is kept.
+    """
     target = services().settings.channels.get(canonical_name(channel))
     if target is None:
         raise Problem(ProblemCode.NOT_FOUND, "There is no such channel.")

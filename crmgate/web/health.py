@@ -10,6 +10,8 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.ledger import LOST_CLICKS_SECONDS
 from crmgate.model import Check, rfc3339
 from crmgate.policy import WORKER_SILENCE
+from crmgate.web.openapi import Answer, Describe
+from crmgate.web.schemas.answers import AliveSchema, ReadySchema
 from crmgate.web.services import clicks, services
 
 blueprint = Blueprint("health", __name__)
@@ -18,12 +20,20 @@ _START_WORKER = "start one with `huey_consumer crmgate.worker.huey`"
 
 
 @blueprint.get("/healthz")
+@Describe("Ask whether the process lives", "Operating", {200: Answer("It does.", AliveSchema)})
 def alive() -> Response:
     """200 whenever the process answers: a reason to restart it must not be a broken neighbour."""
     return _uncached({"status": "ok"}, 200)
 
 
 @blueprint.get("/readyz")
+@Describe(
+    "Ask whether it can do its work", "Operating",
+    {
+        200: Answer("Submissions are recorded and delivered.", ReadySchema),
+        503: Answer("They are not: `checks` says what to do.", ReadySchema),
+    },
+)  # fmt: skip
 def ready() -> Response:
     """200 when submissions are recorded and delivered, else 503; each check says what to do.
 

@@ -11,15 +11,37 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.channels import WELL_KNOWN
 from crmgate.model import Kind, rfc3339
 from crmgate.web import clicks, cookies, submissions
+from crmgate.web.openapi import Answer, Body, Describe, Example
+from crmgate.web.openapi.convert import sample
+from crmgate.web.pages import FORM_TYPES
 from crmgate.web.schemas import ParsedEvent, parse_event
+from crmgate.web.schemas.answers import CountedSchema
+from crmgate.web.schemas.event import MessengerEventSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("messenger", __name__, url_prefix="/api/v1/messenger-events")
 
 
+_ANSWERS = {200: Answer("It was counted: `MINIMAL_LEADS` is off.", CountedSchema), **submissions.ANSWERS}
+_EXAMPLES = (
+    Example("The least", {"channel": "telegram", "referral_code": "REF1"}),
+    Example("All fields", sample(MessengerEventSchema)),
+    Example("A form", {"channel": "whatsapp", "ref": "REF1", "page": "/prices"}, media=FORM_TYPES[0]),
+)
+
+
 @blueprint.post("")
+@Describe(
+    "Tell of a click on a messenger link", "Submissions", _ANSWERS, problems=submissions.PROBLEMS, told_more=True,
+    parameters=submissions.PARAMETERS, body=Body(MessengerEventSchema, _EXAMPLES, forms=True),
+)  # fmt: skip
 def create() -> BaseResponse:
-    """Accept a click; where `MINIMAL_LEADS` is off it is only counted, and there is no operation to ask for."""
+    """Accept a click; where `MINIMAL_LEADS` is off it is only counted, and there is no operation to ask for.
+
+    The first click of a session makes a minimal lead, further ones are logged on it, and an application of the same
+    session completes it. Names and sending again are as with an application; fields that are not known are kept in
+    `metadata`. Where a plain link will do, `GET /go/{channel}` needs no script.
+    """
     parsed, form = submissions.read(_parse)
     if not services().settings.minimal_leads:
         if not form.suspect:
@@ -37,7 +59,11 @@ def create() -> BaseResponse:
     return submissions.deliver(submission, form)
 
 
+def known_channels() -> set[str]:
+    """The channels that a click may name."""
+    return {*WELL_KNOWN, *services().settings.channels}
+
+
 def _parse(raw: dict[str, Any]) -> ParsedEvent:
-    known = {*WELL_KNOWN, *services().settings.channels}
     now = rfc3339(time.time())
-    return parse_event(raw, channels=known, occurred_at=now, remembered=cookies.remembered())
+    return parse_event(raw, channels=known_channels(), occurred_at=now, remembered=cookies.remembered())

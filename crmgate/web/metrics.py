@@ -25,6 +25,7 @@ from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
 from crmgate.tokens import Scope
 from crmgate.web.auth import require
+from crmgate.web.openapi import Answer, Describe
 from crmgate.web.services import services
 
 GAUGES = {
@@ -43,6 +44,9 @@ blueprint = Blueprint("metrics", __name__)
 
 
 @blueprint.get("/metrics")
+@Describe(
+    "Read the figures for Prometheus", "Operating", {200: Answer("The figures", media="text/plain")}, token=Scope.READ
+)
 def metrics() -> Response:
     """Takes a token (`read`), unless METRICS_PUBLIC is on."""
     if not services().settings.metrics_public:

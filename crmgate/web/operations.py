@@ -10,9 +10,11 @@ from crmgate.tokens import Scope
 from crmgate.web import limits
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
-from crmgate.web.filters import read_list
+from crmgate.web.filters import OperationsQuery, read_list
+from crmgate.web.openapi import Answer, Describe
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, receipt
+from crmgate.web.schemas.answers import ListedSchema, OperationSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
@@ -20,7 +22,17 @@ blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
+ID = {
+    "name": "operation_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
+    "description": "The `id` of a receipt.", "schema": {"type": "string"},
+}  # fmt: skip
+
+
 @blueprint.get("")
+@Describe(
+    "List operations", "Operations", {200: Answer("A page of them, the newest first.", ListedSchema)},
+    token=Scope.READ, query=OperationsQuery, problems=[ProblemCode.INVALID_QUERY],
+)  # fmt: skip
 def index() -> Response:
     """Every operation, the newest first, or those with a tracking code. Who typed what is not in it."""
     require(Scope.READ)
@@ -32,6 +44,13 @@ def index() -> Response:
 
 
 @blueprint.get("/<operation_id>")
+@Describe(
+    "Ask how far a submission has come", "Submissions", {200: Answer("How far it has come", OperationSchema)},
+    parameters=[ID], told_more=True,
+    problems=[
+        ProblemCode.INVALID_TOKEN, ProblemCode.NOT_FOUND, ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE
+    ],
+)  # fmt: skip
 def show(operation_id: str) -> Response:
     """The status for whoever holds the id: an id has 122 random bits and is told to nobody else.
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, url_for
+from marshmallow import Schema, fields
 
 from crmgate.errors import NoSuchOperation
 from crmgate.inventory import Filter
@@ -14,11 +15,13 @@ from crmgate.model import rfc3339
 from crmgate.retries import Job
 from crmgate.tokens import Scope
 from crmgate.web.auth import require
-from crmgate.web.body import read_body
-from crmgate.web.codes import FieldCode
-from crmgate.web.filters import read_filter
+from crmgate.web.body import READ_BODY, read_body
+from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.filters import FilterSchema, read_filter
+from crmgate.web.openapi import Answer, Body, Describe, Example
 from crmgate.web.problems import FieldError, InvalidBody
 from crmgate.web.receipts import answer
+from crmgate.web.schemas.answers import JobSchema, LatestJobSchema, PreviewSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("retries", __name__, url_prefix="/api/v1/dead-letters/retries")
@@ -26,7 +29,35 @@ blueprint = Blueprint("retries", __name__, url_prefix="/api/v1/dead-letters/retr
 _TIMES = ("accepted_from", "accepted_to", "dead_before", "started_at", "moved_at", "ended_at")
 
 
+_TAG = "Dead letters"
+_JOB = {
+    "name": "job_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
+    "description": "The `id` of a job.", "schema": {"type": "string"},
+}  # fmt: skip
+
+
+class RetriesSchema(Schema):
+    """Which dead letters to retry, and whether to begin."""
+
+    json_schema = {"additionalProperties": False}  # noqa: RUF012
+
+    filter = fields.Nested(FilterSchema)
+    start = fields.Boolean(metadata={"description": "Begin; without it the answer tells how many there are."})
+
+
 @blueprint.post("")
+@Describe(
+    "Retry many", _TAG,
+    {
+        200: Answer("How many it would be: nothing was begun.", PreviewSchema),
+        202: Answer("The job has begun.", JobSchema, ("Location",)),
+    },
+    token=Scope.OPERATE, problems=[*READ_BODY, ProblemCode.JOB_RUNNING],
+    body=Body(RetriesSchema, (
+        Example("How many are there?", {"filter": {"code": "timeout"}}, 200),
+        Example("Begin", {"filter": {"code": "timeout"}, "start": True}, 202),
+    )),
+)  # fmt: skip
 def create() -> Response:
     """How many a job would retry, or with `start` the job. The filter that comes back holds the selection fast."""
     token = require(Scope.OPERATE)
@@ -41,6 +72,7 @@ def create() -> Response:
 
 
 @blueprint.get("")
+@Describe("Look at the last job", _TAG, {200: Answer("It, or null.", LatestJobSchema)}, token=Scope.READ)
 def latest() -> Response:
     """The job that was started last."""
     require(Scope.READ)
@@ -49,6 +81,10 @@ def latest() -> Response:
 
 
 @blueprint.get("/<job_id>")
+@Describe(
+    "Look at a job", _TAG, {200: Answer("How far it has come.", JobSchema)}, token=Scope.READ, parameters=[_JOB],
+    problems=[ProblemCode.NOT_FOUND],
+)  # fmt: skip
 def show(job_id: str) -> Response:
     """How far a job has come."""
     require(Scope.READ)
@@ -59,6 +95,10 @@ def show(job_id: str) -> Response:
 
 
 @blueprint.delete("/<job_id>")
+@Describe(
+    "End a job", _TAG, {200: Answer("What it put back stays back.", JobSchema)}, token=Scope.OPERATE, parameters=[_JOB],
+    problems=[ProblemCode.NOT_FOUND],
+)  # fmt: skip
 def cancel(job_id: str) -> Response:
     """End a job after the batch in hand; what it released stays released."""
     token = require(Scope.OPERATE)

@@ -16,13 +16,15 @@ from crmgate.identity import known_by
 from crmgate.model import Kind, Operation, State
 from crmgate.web import limits, traps
 from crmgate.web.auth import caller
-from crmgate.web.body import read_body
+from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
+from crmgate.web.openapi import Answer
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import InvalidBody, Problem
 from crmgate.web.receipts import crm_record, receipt
 from crmgate.web.schemas import FieldWarning
+from crmgate.web.schemas.answers import SubmittedSchema
 from crmgate.web.services import services
 
 DOUBLE_CLICK = 60.0
@@ -31,6 +33,29 @@ MAX_KEY = 255
 KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}")
 
 T = TypeVar("T")
+
+# What every door for submissions says of itself in the description of the API.
+_HEADERS, _PAGE = ("Location", "Preference-Applied"), ("text/html",)
+ANSWERS = {
+    201: Answer("The CRM has it. A browser's form gets a page.", SubmittedSchema, _HEADERS, also=_PAGE),
+    202: Answer("It is recorded, and will reach the CRM.", SubmittedSchema, _HEADERS, "waiting", also=_PAGE),
+    303: Answer("A form's `_next`: it is recorded, and the browser is sent there.", headers=_HEADERS),
+}
+PROBLEMS = (
+    *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
+    ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
+)  # fmt: skip
+PARAMETERS = (
+    {
+        "name": "Idempotency-Key", "in": "header", "example": "b0a3d0c4-6a3e-4c53-8f7e-3d0a4a9b8c11",
+        "description": "Makes it safe to send again: for 24 hours the same key and content are the same submission.",
+        "schema": {"type": "string", "pattern": f"^{KEY.pattern}$"},
+    },
+    {
+        "name": "Prefer", "in": "header", "example": "respond-async",
+        "description": "`respond-async` (RFC 7240) does not wait for the CRM: 202.", "schema": {"type": "string"},
+    },
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,31 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from crmgate.model import Consent
 from crmgate.web.codes import FieldCode
-from crmgate.web.schemas.coded import Fault
+from crmgate.web.schemas.coded import Fault, Group
 from crmgate.web.schemas.fields import BirthDate, Choice, Email, Moment, Phone, Text, TextList, TextMap, Year, YesNo
 
 CUSTOM_TEXT = 2_000
 """The longest text of a field that crmgate does not know, or cannot use as what it is meant for."""
+REFERRAL = "`ref` for short. 1 to 64 of `A-Za-z0-9_-`, else it is kept as text only; `DIRECT` means none."
+SESSION = "The visit: 1 to 64 of `A-Za-z0-9_.-`. Clicks and applications of one session are one lead."
+REST = "Whatever else the form asks. Fields that are not known are kept here, too, and named in `warnings`."
 
 
 def _word(answer: bool) -> str:
     return "yes" if answer else "no"
 
 
-class PersonalInfoSchema(Schema):
+class PersonalInfoSchema(Group):
     """Who it is. Either an email address or a phone number is required."""
 
-    first_name = Text(100, required=True)
-    last_name = Text(100)
-    email = Email()
-    phone = Phone()
-    country = Text(100)
-    city = Text(100)
-    birth_date = BirthDate()
+    json_schema = {**Group.json_schema, "anyOf": [{"required": ["email"]}, {"required": ["phone"]}]}  # noqa: RUF012
+
+    first_name = Text(100, required=True, example="Ada")
+    last_name = Text(100, example="Lovelace")
+    email = Email(example="ada@example.com")
+    phone = Phone(
+        example="0532 123 45 67",
+        about="Becomes E.164. Without a country code it is read as one of the gateway's `DEFAULT_PHONE_REGION`.",
+    )
+    country = Text(100, example="Türkiye")
+    city = Text(100, example="İzmir")
+    birth_date = BirthDate(example="2001-12-10", about="In the past; `2001-12-10` or `10.12.2001`.")
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _contact_required(self, _data: Any, original: Mapping[str, Any], **_options: Any) -> None:
@@ -38,60 +46,61 @@ class PersonalInfoSchema(Schema):
             raise ValidationError([Fault(FieldCode.CONTACT_REQUIRED, "Give an email address or a phone number.")])
 
 
-class EducationSchema(Schema):
+class EducationSchema(Group):
     """What they have learnt."""
 
-    level = Text(100, attribute="education_level")
-    field = Text(200, attribute="field_of_study")
-    institution = Text(200)
-    graduation_year = Year()
-    gpa = Text(50, numbers=True)
+    level = Text(100, attribute="education_level", example="bachelor")
+    field = Text(200, attribute="field_of_study", example="Mathematics")
+    institution = Text(200, example="Ege University")
+    graduation_year = Year(example=2027)
+    gpa = Text(50, numbers=True, example="3.90", about="Kept as it was written.")
 
 
-class PreferencesSchema(Schema):
+class PreferencesSchema(Group):
     """What they want."""
 
-    universities = TextList(50, 200)
-    programs = TextList(50, 200)
-    budget = Text(100, numbers=True)
-    start_date = Text(100)
-    scholarship_needed = Text(100, booleans=True)
-    language_preference = Text(100)
+    universities = TextList(50, 200, example=["Boğaziçi", "Hacettepe"], about="The first one is the favourite.")
+    programs = TextList(50, 200, example=["Medicine"])
+    budget = Text(100, numbers=True, example="10,000 EUR a year")
+    start_date = Text(100, example="Autumn 2027")
+    scholarship_needed = Text(100, booleans=True, example="yes")
+    language_preference = Text(100, example="English")
 
 
-class UserPreferencesSchema(Schema):
+class UserPreferencesSchema(Group):
     """The answers of the questionnaire."""
 
-    user_type = Choice("student", "parent")
-    language = Choice("turkish", "english", "both")
-    scholarship = YesNo(post_load=_word)
-    university_chosen = YesNo(post_load=_word)
+    user_type = Choice("student", "parent", example="student")
+    language = Choice("turkish", "english", "both", example="both")
+    scholarship = YesNo(post_load=_word, example="yes")
+    university_chosen = YesNo(post_load=_word, example="no")
 
 
-class UtmSchema(Schema):
-    """The campaign parameters. The page fills them in: `parse` moves what is too long instead of refusing it."""
+class UtmSchema(Group):
+    """The campaign parameters. What is longer than 255 characters is kept in `custom`."""
 
-    source = Text(CUSTOM_TEXT)
-    medium = Text(CUSTOM_TEXT)
-    campaign = Text(CUSTOM_TEXT)
+    # The page fills them in: `parse` moves what is too long instead of refusing it.
+    source = Text(CUSTOM_TEXT, example="google")
+    medium = Text(CUSTOM_TEXT, example="cpc")
+    campaign = Text(CUSTOM_TEXT, example="autumn")
     content = Text(CUSTOM_TEXT)
     term = Text(CUSTOM_TEXT)
 
 
-class ConsentSchema(Schema):
+class ConsentSchema(Group):
     """What they agreed to."""
 
-    given = YesNo()
-    text = Text(10_000, lines=True)
-    at = Moment()
+    given = YesNo(example=True)
+    text = Text(10_000, lines=True, example="You may call me.", about="What they read when they agreed.")
+    at = Moment(example="2026-11-23T04:59:00Z")
 
     @post_load
     def _record(self, data: dict[str, Any], **_options: Any) -> Consent:
         return Consent(**data)
 
 
-class ApplicationSchema(Schema):
-    """The body of `POST /api/v1/applications` in its canonical form."""
+class ApplicationSchema(Group):
+    """An application in its canonical form. Blanks count as absent; text is trimmed."""
 
     personal_info = fields.Nested(PersonalInfoSchema, required=True)
     education = fields.Nested(EducationSchema)
@@ -99,12 +108,12 @@ class ApplicationSchema(Schema):
     user_preferences = fields.Nested(UserPreferencesSchema)
     utm = fields.Nested(UtmSchema)
     consent = fields.Nested(ConsentSchema)
-    referral_code = Text(CUSTOM_TEXT)
-    source = Text(CUSTOM_TEXT)
-    source_description = Text(1_000, lines=True)
-    session = Text(CUSTOM_TEXT)
-    additional_info = Text(20_000, lines=True)
-    custom = TextMap(50, 64, CUSTOM_TEXT)
+    referral_code = Text(CUSTOM_TEXT, example="REF1", about=REFERRAL)
+    source = Text(CUSTOM_TEXT, example="website", about="Where the form stands; `website` by default.")
+    source_description = Text(1_000, lines=True, example="Form at the end of /prices")
+    session = Text(CUSTOM_TEXT, example="s-4711", about=SESSION)
+    additional_info = Text(20_000, lines=True, example="Please call after five.")
+    custom = TextMap(50, 64, CUSTOM_TEXT, example={"shoe_size": "38"}, about=REST)
 
     @post_load
     def _flat(self, data: dict[str, Any], **_options: Any) -> dict[str, Any]:

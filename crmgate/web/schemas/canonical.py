@@ -171,6 +171,11 @@ def snake(name: str) -> str:
     return _CAMEL.sub("_", clean(name)).replace("-", "_").lower()
 
 
+def flat_prefix(group: str) -> str:
+    """What the flat name of a field in `group` begins with: `source` and `text` mean something else alone."""
+    return f"{group}_" if group in ("utm", "consent") else ""
+
+
 def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str) -> Vocabulary:
     """Every name that leads to a field of `schema`: dotted, flat, or an alias."""
     targets, groups = dict[str, str](), dict[str, bool]()
@@ -179,8 +184,7 @@ def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str) -> 
             targets[name] = name
             continue
         groups[name] = declared.required
-        # `source` and `text` mean something else alone: these two groups' flat names carry the group's.
-        prefix = f"{name}_" if name in ("utm", "consent") else ""
+        prefix = flat_prefix(name)
         for leaf in declared.schema.fields:
             targets |= dict.fromkeys((f"{name}.{leaf}", f"{name}.{prefix}{leaf}", f"{prefix}{leaf}"), f"{name}.{leaf}")
     in_group = {f"{path.rpartition('.')[0]}.{alias}": path for alias, path in aliases.items() if "." in path}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from marshmallow import ValidationError, fields
+from marshmallow import Schema, ValidationError, fields
 
 from crmgate.web.codes import FieldCode
 from crmgate.web.problems import FieldError
@@ -26,7 +26,10 @@ class Fault:
 
 
 class Coded(fields.Field[T]):
-    """A field whose error keys are `FieldCode` values. `expected` completes "Expected ..."."""
+    """A field whose error keys are `FieldCode` values. `expected` completes "Expected ...".
+
+    `example` and `about` are for the description of the API; a field says in `json_schema` what it takes.
+    """
 
     expected = "another type"
     default_error_messages = {  # noqa: RUF012 - marshmallow merges these along the class hierarchy
@@ -35,6 +38,14 @@ class Coded(fields.Field[T]):
         "too_long": "At most {limit:,} characters are accepted.",
         "too_many": "At most {limit:,} entries are accepted.",
     }
+
+    def __init__(self, *, example: Any = None, about: str = "", **options: Any) -> None:
+        told = {"description": about, "examples": None if example is None else [example]}
+        super().__init__(metadata={name: value for name, value in told.items() if value}, **options)
+
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema of what is sent here, as people should send it: `read` may be more lenient."""
+        raise NotImplementedError
 
     def make_error(self, key: str, **details: Any) -> ValidationError:
         """The error `key` as a `Fault`; `details` fill its message."""
@@ -58,6 +69,12 @@ class Coded(fields.Field[T]):
         if len(value) > limit:
             raise self.make_error("too_long", limit=limit)
         return value
+
+
+class Group(Schema):
+    """Fields that a visitor fills in. `json_schema` adds to the JSON Schema that follows from the fields."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {"additionalProperties": True}
 
 
 def flatten(messages: Mapping[Any, Any], path: str = "") -> Iterator[FieldError]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
 from crmgate.errors import NotEditable
@@ -19,6 +20,10 @@ from crmgate.web.schemas.parse import parse_application
 APPLICATIONS = (Kind.CREATE_LEAD, Kind.UPDATE_LEAD)
 EDITABLE = frozenset(field.name for field in fields(Lead)) - {"session"}
 """The session says what an operation waits for, and that was settled when it was accepted."""
+
+
+class PatchSchema(Schema):
+    """Fields of the payload with their new values; null takes one away (RFC 7396)."""
 
 
 def edited(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from typing import Any
 
-from marshmallow import Schema, fields
+from marshmallow import fields
 from marshmallow.experimental.context import Context
 
-from crmgate.channels import canonical_name
-from crmgate.web.schemas.application import CUSTOM_TEXT, UtmSchema
-from crmgate.web.schemas.coded import Coded
+from crmgate.channels import WELL_KNOWN, canonical_name
+from crmgate.web.schemas.application import CUSTOM_TEXT, REFERRAL, SESSION, UtmSchema
+from crmgate.web.schemas.coded import Coded, Group
 from crmgate.web.schemas.fields import Text, TextMap
 
 KnownChannels = Context[Set[str]]
@@ -22,6 +23,9 @@ class ChannelName(Coded[str]):
     expected = "a text"
     default_error_messages = {"invalid_choice": "Expected one of: {options}."}  # noqa: RUF012
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": sorted(KnownChannels.get(WELL_KNOWN))}
+
     def read(self, value: object) -> str:
         name = canonical_name(self.text(value, 1_000))
         known = KnownChannels.get()
@@ -30,23 +34,25 @@ class ChannelName(Coded[str]):
         return name
 
 
-class MetadataSchema(Schema):
+class MetadataSchema(Group):
     """Where on the site it was."""
 
-    page = Text(CUSTOM_TEXT)
-    section = Text(CUSTOM_TEXT)
-    component = Text(CUSTOM_TEXT)
+    page = Text(CUSTOM_TEXT, example="/prices")
+    section = Text(CUSTOM_TEXT, example="hero")
+    component = Text(CUSTOM_TEXT, example="button")
     campaign = Text(CUSTOM_TEXT)
     referrer = Text(CUSTOM_TEXT)
     notes = Text(CUSTOM_TEXT, lines=True)
 
 
-class MessengerEventSchema(Schema):
-    """The body of `POST /api/v1/messenger-events` in its canonical form."""
+class MessengerEventSchema(Group):
+    """A click on a messenger link in its canonical form."""
 
-    channel = ChannelName(required=True)
-    referral_code = Text(CUSTOM_TEXT, required=True)
-    session = Text(CUSTOM_TEXT)
+    channel = ChannelName(required=True, example="telegram", about="In any case; `telegramBot` is `telegram`.")
+    referral_code = Text(
+        CUSTOM_TEXT, required=True, example="REF1", about=f"{REFERRAL} Not required where the visitor's cookie has one."
+    )
+    session = Text(CUSTOM_TEXT, example="s-4711", about=SESSION)
     utm = fields.Nested(UtmSchema)
     metadata = fields.Nested(MetadataSchema)
-    custom = TextMap(50, 64, CUSTOM_TEXT)
+    custom = TextMap(50, 64, CUSTOM_TEXT, about="Fields that are not known are kept in `metadata`.")

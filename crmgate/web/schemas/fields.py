@@ -40,6 +40,10 @@ class Text(Coded[str]):
         self.limit, self.lines, self.numbers, self.booleans = limit, lines, numbers, booleans
         self.expected = f"a text{' or a number' * numbers}{', true or false' * booleans}"
 
+    def json_schema(self) -> dict[str, Any]:
+        types = ["string", *["number"] * self.numbers, *["boolean"] * self.booleans]
+        return {"type": types if len(types) > 1 else "string", "maxLength": self.limit}
+
     def read(self, value: Any) -> str:
         text = self.text(self._as_typed(value), self.limit)
         return text if self.lines else _LINE_BREAKS.sub(" ", text)
@@ -58,6 +62,9 @@ class TextList(Coded[tuple[str, ...]]):
     def __init__(self, entries: int, limit: int, **options: Any) -> None:
         super().__init__(**options)
         self.entries, self.inner = entries, Text(limit)
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "maxItems": self.entries, "items": self.inner.json_schema()}
 
     def read(self, value: Any) -> tuple[str, ...]:
         values = [value] if isinstance(value, str) else value
@@ -91,6 +98,9 @@ class Choice(Coded[str]):
         super().__init__(**options)
         self.choices = choices
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "enum": [str(choice) for choice in self.choices]}
+
     def read(self, value: Any) -> str:
         word = self.text(value, 1_000).casefold()
         if word not in self.choices:
@@ -103,6 +113,9 @@ class YesNo(Coded[bool]):
 
     expected = "yes, no, true or false"
     default_error_messages = {"invalid_choice": "Expected yes or no."}  # noqa: RUF012
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"enum": [True, False, *_YES_NO]}
 
     def read(self, value: Any) -> bool:
         if isinstance(value, bool):
@@ -118,6 +131,9 @@ class Email(Coded[str]):
 
     expected = "a text"
     default_error_messages = {"invalid_email": "Expected an email address {hint}."}  # noqa: RUF012
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "email", "maxLength": 254}
 
     def read(self, value: Any) -> str:
         address = without_format_characters(self.text(value, 254))
@@ -140,6 +156,9 @@ class Phone(Coded[str]):
         "invalid_phone": "Expected a phone number with its country code, such as +90 532 123 45 67."
     }
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": 100}
+
     def read(self, value: Any) -> str:
         number = to_e164(self.text(value, 100), PhoneRegion.get())
         if number is None:
@@ -152,6 +171,9 @@ class Year(Coded[int]):
 
     expected = "a year"
     default_error_messages = {"invalid_number": "Expected a year from 1900 to 2100."}  # noqa: RUF012
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": ["integer", "string"], "minimum": 1900, "maximum": 2100, "pattern": r"^(19\d\d|20\d\d|2100)$"}
 
     def read(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -167,6 +189,10 @@ class BirthDate(Coded[str]):
 
     expected = "a text"
     default_error_messages = {"invalid_date": "Expected a past date such as 2001-12-31 or 31.12.2001."}  # noqa: RUF012
+
+    def json_schema(self) -> dict[str, Any]:
+        # Not `format: date`, which would leave out the other notation.
+        return {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2}|\d{1,2}\.\d{1,2}\.\d{4})$"}
 
     def read(self, value: Any) -> str:
         match = _DATE.fullmatch(self.text(value, 100))
@@ -190,6 +216,9 @@ class Moment(Coded[str]):
     expected = "a text"
     default_error_messages = {"invalid_date": "Expected a time such as 2026-11-23T10:00:00Z."}  # noqa: RUF012
 
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "format": "date-time"}
+
     def read(self, value: Any) -> str:
         text = self.text(value, 100)
         try:
@@ -211,6 +240,13 @@ class TextMap(Coded[dict[str, str]]):
     def __init__(self, entries: int, name_limit: int, limit: int, **options: Any) -> None:
         super().__init__(**options)
         self.entries, self.name_limit, self.limit = entries, name_limit, limit
+
+    def json_schema(self) -> dict[str, Any]:
+        names = {"maxLength": self.name_limit}
+        texts = {"type": "string", "maxLength": self.limit}
+        return {
+            "type": "object", "maxProperties": self.entries, "propertyNames": names, "additionalProperties": texts
+        }  # fmt: skip
 
     def read(self, value: Any) -> dict[str, str]:
         texts: dict[str, str] = value

@@ -1,0 +1,67 @@
+"""`GET /api/v1/openapi.json`, the description of the API for programs, and `GET /docs`, the same for people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response, current_app, render_template, request
+
+from crmgate import __version__
+from crmgate.web.docs.page import page
+from crmgate.web.messenger import known_channels
+from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi.document import build
+from crmgate.web.schemas.event import KnownChannels
+
+_DOCUMENT = "crmgate.openapi"
+_PAGE = {
+    # The page comes complete, with one stylesheet and one script of its own.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+blueprint = Blueprint("docs", __name__, template_folder="templates")
+
+
+@blueprint.get("/api/v1/openapi.json")
+@Describe(
+    "Read this description", "Operating",
+    {
+        200: Answer("The document, in OpenAPI 3.1.", media="application/json", headers=("ETag",)),
+        304: Answer("It is as you know it (`If-None-Match`).", headers=("ETag",)),
+    },
+)  # fmt: skip
+def document() -> Response:
+    """For everybody, scripts of other sites included. `/docs` is the same for people."""
+    response = Response(json.dumps(_document(), ensure_ascii=False), mimetype="application/json")
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    return _cached(response)
+
+
+@blueprint.get("/docs")
+def show() -> Response:
+    """The page: complete without JavaScript and without the internet."""
+    base = request.host_url.rstrip("/")
+    html = render_template("docs.html", version=__version__, base=base, page=page(_document(), base))
+    response = Response(html, mimetype="text/html", headers=_PAGE)
+    return _cached(response)
+
+
+def _document() -> dict[str, Any]:
+    """Made once for each process: routes and settings stay as they are."""
+    known = current_app.extensions
+    if _DOCUMENT not in known:
+        with KnownChannels(known_channels()):
+            known[_DOCUMENT] = build(current_app._get_current_object())  # type: ignore[attr-defined]
+    found: dict[str, Any] = known[_DOCUMENT]
+    return found
+
+
+def _cached(response: Response) -> Response:
+    """To be kept by browsers and caches, and asked for each time: another version shows at once."""
+    response.headers["Cache-Control"] = "public, no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response

@@ -1,0 +1,199 @@
+"""The whole document, from the routes of the application and what is said at each view."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from apispec import APISpec
+from flask import Flask
+from werkzeug.routing import Rule
+
+from crmgate import __version__
+from crmgate.web.codes import ProblemCode
+from crmgate.web.openapi.convert import Plugin, flat_schema, sample
+from crmgate.web.openapi.describe import JSON, Answer, Body, Describe, Example, description_of
+from crmgate.web.pages import FORM_TYPES
+from crmgate.web.problems import MEDIA_TYPE
+from crmgate.web.schemas.answers import ProblemSchema
+
+PUBLISHED = re.compile(r"/(api|go|healthz|readyz|metrics)(/|$)")
+"""The routes that are for programs. Pages and files for people are not in the document."""
+
+_ABOUT = """\
+crmgate takes what visitors of a website send and sees to it that each submission reaches the CRM, once.
+
+JSON in, JSON out; names in snake_case; times in RFC 3339, UTC. Every failure is a problem document (RFC 9457): switch
+on its `type`.
+"""
+HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-ID": {"description": "Names this request in the gateway's log: yours if you sent one, else a new one."},
+    "Location": {
+        "description": "Where it is, or where to go.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Retry-After": {
+        "description": "Seconds to wait before asking again.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "Preference-Applied": {"description": "`respond-async` if you preferred it."},
+    "WWW-Authenticate": {"description": "What is missing (RFC 6750)."},
+    "Accept": {"description": "The media types that are read."},
+    "Content-Disposition": {"description": "The name of the file."},
+    "ETag": {"description": "The version of what is answered."},
+    "Set-Cookie": {"description": "The visitor's session and referral code, where it has none yet."},
+}
+_REQUEST_ID = {
+    "name": "X-Request-ID", "in": "header", "description": "Your own name for this request.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+}  # fmt: skip
+_ALWAYS = ("X-Request-ID",)
+_BY_STATUS = {
+    401: ("WWW-Authenticate",), 403: ("WWW-Authenticate",), 409: ("Retry-After",), 415: ("Accept",),
+    429: ("Retry-After",), 503: ("Retry-After",),
+}  # fmt: skip
+_SCHEME = {
+    "type": "http", "scheme": "bearer",
+    "description": "An API token, made by `crmgate tokens new`. `read` looks; `operate` changes things and looks.",
+}  # fmt: skip
+
+
+def build(app: Flask) -> dict[str, Any]:
+    """The OpenAPI document of `app`. Raises `LookupError` for a published view without a description."""
+    plugin = Plugin()
+    spec = APISpec(
+        "crmgate", __version__, "3.1.1", plugins=[plugin],
+        info={"description": _ABOUT, "license": {"name": "MIT", "identifier": "MIT"}},
+        servers=[{"url": "/", "description": "This gateway"}],
+    )  # fmt: skip
+    spec.components.security_scheme("token", _SCHEME)
+    spec.components.parameter("RequestId", "header", _REQUEST_ID)
+    spec.components.schema("Problem", schema=ProblemSchema)
+    for name, header in HEADERS.items():
+        spec.components.header(name, {"schema": {"type": "string"}, **header})
+    tags = dict[str, None]()
+    for rule, method, described in _described(app):
+        assert plugin.converter is not None
+        operation = _operation(rule, described, plugin.converter, spec)
+        common: list[Any] = ["RequestId"]
+        spec.path(template(rule), operations={method: operation}, parameters=common)
+        tags[described.tag] = None
+    for tag in tags:
+        spec.tag({"name": tag})
+    document: dict[str, Any] = spec.to_dict()
+    return document
+
+
+def template(rule: Rule) -> str:
+    """The path as OpenAPI writes it."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+
+
+def _described(app: Flask) -> Iterator[tuple[Rule, str, Describe]]:
+    for rule in app.url_map.iter_rules():
+        if not PUBLISHED.match(rule.rule):
+            continue
+        described = description_of(app.view_functions[rule.endpoint])
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            if described is None:
+                raise LookupError(f"{method} {rule.rule} ({rule.endpoint}) has no @Describe(...)")
+            yield rule, method.lower(), described
+
+
+def _operation(rule: Rule, described: Describe, converter: Any, spec: APISpec) -> dict[str, Any]:
+    schemes: list[dict[str, list[str]]] = [{"token": [str(described.token or "read")]}]
+    query = converter.schema2parameters(described.query, location="query") if described.query else []
+    found: dict[str, Any] = {
+        "operationId": re.sub(r"\W", "_", rule.endpoint),
+        "summary": described.summary,
+        "description": described.about,
+        "tags": [described.tag],
+        "parameters": [*(dict(parameter) for parameter in described.parameters), *query],
+        "responses": _responses(described),
+        "security": schemes if described.token else [{}, *schemes] if described.told_more else [],
+    }
+    if described.body:
+        found["requestBody"] = {"required": True, "content": dict(_content(described.body, converter, spec))}
+    return found
+
+
+def _content(body: Body, converter: Any, spec: APISpec) -> Iterator[tuple[str, Any]]:
+    name = body.schema.__name__.removesuffix("Schema") + "Flat"
+    flat = {"$ref": f"#/components/schemas/{name}"}
+    if body.forms:
+        words = "The same with flat names: what an HTML form sends."
+        spec.components.schema(name, flat_schema(body.schema, converter, words))
+    for media in (JSON, *(FORM_TYPES if body.forms else ())):
+        schema = flat if media in FORM_TYPES else {"anyOf": [body.schema, flat]} if body.forms else body.schema
+        examples = {_key(example.title): _example(example) for example in body.examples if example.media == media}
+        yield media, {"schema": schema} | ({"examples": examples} if examples else {})
+
+
+def _example(example: Example) -> dict[str, Any]:
+    """With what is to be sent and expected besides, which OpenAPI has no name for."""
+    sent = {"x-headers": dict(example.headers)} if example.headers else {}
+    return {"summary": example.title, "value": example.value, "x-status": example.status} | sent
+
+
+def _key(title: str) -> str:
+    return re.sub(r"\W+", "_", title).strip("_").lower()
+
+
+def _responses(described: Describe) -> dict[str, Any]:
+    found = {status: _answer(answer) for status, answer in described.answers.items()}
+    by_status: dict[int, list[ProblemCode]] = {}
+    for code in described.every_problem:
+        by_status.setdefault(code.status, []).append(code)
+    pages = any("text/html" in answer.also for answer in described.answers.values())
+    for status, codes in by_status.items():
+        problem = _problem(status, codes, pages)
+        known = found.get(status)
+        found[status] = problem if known is None else _merged(known, problem)
+    return {str(status): found[status] for status in sorted(found)}
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    content: dict[str, Any] = {media: {"schema": {"type": "string"}} for media in answer.also}
+    if answer.schema:
+        example = sample(answer.schema) | ({"status": answer.status} if answer.status else {})
+        content = {answer.media: {"schema": answer.schema, "example": example}} | content
+    elif answer.media != JSON:
+        content[answer.media] = {"schema": {"type": "string"}}
+    found: dict[str, Any] = {"description": answer.about, "headers": _headers((*_ALWAYS, *answer.headers))}
+    return found | ({"content": content} if content else {})
+
+
+def _problem(status: int, codes: list[ProblemCode], pages: bool) -> dict[str, Any]:
+    narrowed = {"properties": {"type": {"enum": [code.uri for code in codes]}, "status": {"const": status}}}
+    content: dict[str, Any] = {
+        MEDIA_TYPE: {
+            "schema": {"allOf": [ProblemSchema, narrowed]},
+            "examples": {str(code): {"summary": code.summary, "value": _sample_of(code)} for code in codes},
+        }
+    }
+    if pages:
+        content["text/html"] = {"schema": {"type": "string"}}
+    headers = (*_ALWAYS, *_BY_STATUS.get(status, ()))
+    words = "\n".join(f"- `{code}`: {code.summary}." for code in codes)
+    return {"description": words, "headers": _headers(headers), "content": content}
+
+
+def _sample_of(code: ProblemCode) -> dict[str, Any]:
+    found = sample(ProblemSchema) | {"type": code.uri, "title": code.summary, "status": code.status}
+    if code is not ProblemCode.INVALID_BODY:
+        del found["errors"]
+        found["detail"] = "What happened here, and what to do about it."
+    return found
+
+
+def _merged(known: dict[str, Any], problem: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": f"{known['description']}\n\n{problem['description']}",
+        "headers": known["headers"] | problem["headers"],
+        "content": known["content"] | problem["content"],
+    }
+
+
+def _headers(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}

@@ -1,0 +1,17 @@
+"""A running gateway answers as its description says, whatever is sent: `make fuzz` sends more, others each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fuzz_schema import fuzz, gateway
+
+
+def test_every_answer_is_described(tmp_path: Path) -> None:
+    stack, token = gateway(tmp_path)
+    with stack:
+        stack.redis.start()
+        stack.start_web()
+        assert fuzz(stack.url, 80, {"Authorization": f"Bearer {token}"}, number=1) >= 60
+        assert fuzz(stack.url, 1, {}, number=2) >= 30
+        assert "Traceback" not in stack.web.output()

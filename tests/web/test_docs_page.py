@@ -1,0 +1,45 @@
+"""`GET /docs`: complete, without the internet, and nothing in it can be run that is not its own."""
+
+from __future__ import annotations
+
+import re
+
+from flask.testing import FlaskClient
+
+from crmgate.web.docs.page import markdown, pretty
+from tests.web.published import Published
+
+
+def test_the_page_has_every_route_with_a_command_to_copy(client: FlaskClient) -> None:
+    html = client.get("/docs").text
+    for path, method, operation in Published(client.get("/api/v1/openapi.json").json).operations():
+        assert f'id="{operation["operationId"].replace("_", "-")}"' in html
+        [article] = re.findall(
+            rf'<article id="{operation["operationId"].replace("_", "-")}">(.*?)</article>', html, re.DOTALL
+        )
+        assert f"<code>{path}</code>" in article
+        assert f">{method.upper()}</b>" in article
+        assert "curl " in article
+
+
+def test_nothing_comes_from_elsewhere(client: FlaskClient) -> None:
+    answer = client.get("/docs")
+    loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="([^"]*)"', answer.text)
+    assert len(loaded) == 3
+    assert all(target.startswith("/static/") for target in loaded)
+    assert not re.search(r"<style|<script>|\son\w+=|style=", answer.text)
+    policy = answer.headers["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+
+
+def test_what_is_written_in_the_document_cannot_become_html() -> None:
+    assert "<script>" not in markdown("a <script>alert(1)</script>")
+    assert "href" not in markdown("[x](javascript:alert(1))")
+
+
+def test_json_is_laid_out_to_be_read() -> None:
+    assert pretty({"a": 1, "b": [1, 2]}) == '{"a": 1, "b": [1, 2]}'
+    assert pretty({"name": "x" * 40, "other": "y" * 40}) == (
+        '{\n  "name": "' + "x" * 40 + '",\n  "other": "' + "y" * 40 + '"\n}'
+    )
