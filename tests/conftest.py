@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,17 @@ from crmgate.redis_client import connect
 from crmgate.wakeups import wake_message
 from tests.processes import RedisProcess
 from tests.world import World
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _logs_as_before() -> Iterator[None]:
+    """An application that a test made logs to standard error, which other tests read."""
+    root, own = logging.getLogger(), logging.getLogger("crmgate")
+    before = root.handlers[:], root.level, own.level
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    own.setLevel(before[2])
 
 
 @pytest.fixture(scope="session")
