@@ -26,6 +26,15 @@ def _logs_as_before() -> Iterator[None]:
     own.setLevel(before[2])
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of a module that share something costly in one process: it is set up once."""
+    for item in items:
+        shared = getattr(item, "_fixtureinfo", None)
+        definitions = (made[-1] for made in shared.name2fixturedefs.values()) if shared else ()
+        if any(made.scope in ("module", "package") for made in definitions):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisProcess]:
     process = RedisProcess(tmp_path_factory.mktemp("redis"))

@@ -23,7 +23,7 @@ API_KEY = "KEY-GATEWAY"
 class Stack:
     """Redis, gunicorn, a worker, a fake EspoCRM and a fake Bitrix24; each can be stopped and started."""
 
-    def __init__(self, folder: Path, provider: str = "espocrm", web_workers: int = 2, **settings: str) -> None:
+    def __init__(self, folder: Path, provider: str = "espocrm", web_workers: int = 1, **settings: str) -> None:
         self.folder, self.web_workers = folder, web_workers
         self.redis = RedisProcess(folder / "redis")
         self.espocrm, self.bitrix = FakeEspoCRM(api_key=API_KEY), FakeBitrix24()
