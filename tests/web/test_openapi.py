@@ -21,6 +21,7 @@ from crmgate.errors import StillRunning
 from crmgate.model import Kind
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.tokens import Scope, digest, generate
+from crmgate.web.body import READ_BODY
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import flat_fields
 from crmgate.web.openapi.document import PUBLISHED, build, template
@@ -332,6 +333,26 @@ def test_each_documented_problem_can_happen(
 ) -> None:
     answer = CAUSES[code](gateway, down, path, method)
     assert (answer.status_code, answer.json["type"]) == (code.status, code.uri)
+
+
+AT_THE_DOORS = (
+    *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
+    ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", AT_THE_DOORS)
+@pytest.mark.parametrize("path", SUBMIT)
+def test_what_can_happen_at_the_doors_is_documented(
+    gateway: Gateway, down: Gateway, path: str, code: ProblemCode
+) -> None:
+    assert CAUSES[code](gateway, down, path, "post").status_code == code.status
+
+
+def test_no_problem_is_left_out() -> None:
+    """405 belongs to no operation: it says that there is none."""
+    told = {code for _, _, code in documented()}
+    assert told == set(ProblemCode) - {ProblemCode.INTERNAL_ERROR, ProblemCode.METHOD_NOT_ALLOWED}
 
 
 @pytest.mark.parametrize("path", SUBMIT)
