@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -304,6 +305,9 @@ CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.NOT_A_DEAD_LETTER: of_a_delivered_one,
     ProblemCode.JOB_RUNNING: a_second_job,
     ProblemCode.CHANGED_MEANWHILE: edit({"city": "İzmir"}, '"99"'),
+    ProblemCode.INCOMPLETE_BODY: send(
+        input_stream=io.BytesIO(b"{"), content_length=99, content_type="application/json"
+    ),
     ProblemCode.BODY_TOO_LARGE: send(data=b"x" * 70_000, content_type="application/json"),
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: send(data="x", content_type="text/plain"),
     ProblemCode.INVALID_BODY: edit({"nothing": "known"}),
