@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from crmgate.breaker import Recipient
+from crmgate.inventory import Inventory
 from crmgate.ledger import Ledger
 from crmgate.model import Kind, Operation, new_id
 from crmgate.redis_client import connect
@@ -145,10 +146,13 @@ def _accept(ledger: Ledger, count: int) -> None:
 
 
 def _drop_receipts(client) -> None:  # type: ignore[no-untyped-def]
-    """As if 7 days had passed."""
+    """As if 7 days had passed: the receipts are gone, and the worker has taken them out of the indexes."""
     keys = [key for key in client.scan_iter("{crmgate}:op:*", count=1000) if client.ttl(key) > 0]
     for start in range(0, len(keys), 1000):
         client.delete(*keys[start : start + 1000])
+    inventory, later = Inventory(client), time.time() + 8 * 24 * 3600
+    for _ in range(len(keys) // 250 + 2):
+        inventory.trim(later)
 
 
 def _resident(pid: int) -> int:
