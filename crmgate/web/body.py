@@ -20,8 +20,8 @@ MAX_FORM_PARTS = 200
 ACCEPTED = ("application/json", *FORM_TYPES)
 
 READ_BODY = (
-    ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.BODY_TOO_LARGE,
-    ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
+    ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.INCOMPLETE_BODY,
+    ProblemCode.BODY_TOO_LARGE, ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
 )  # fmt: skip
 """What every view that reads a body may answer."""
 

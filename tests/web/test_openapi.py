@@ -21,6 +21,7 @@ from crmgate.errors import StillRunning
 from crmgate.model import Kind
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.tokens import Scope, digest, generate
+from crmgate.web.body import READ_BODY
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import flat_fields
 from crmgate.web.openapi.document import PUBLISHED, build, template
@@ -259,6 +260,12 @@ def without_redis(_up: Gateway, down: Gateway, path: str, method: str) -> Any:
     return down.ask(path, method, json=GOOD, headers=BAD_TOKEN)
 
 
+def cut_off(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
+    """As gunicorn hands over what came: it marks the end of the input itself."""
+    environ = {"CONTENT_LENGTH": "99", "wsgi.input_terminated": True}
+    return up.ask(path, method, data="{", content_type="application/json", environ_overrides=environ)
+
+
 def with_less(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
     return up.ask(path, method, headers=up.token(Scope.READ))
 
@@ -303,6 +310,7 @@ CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.NOT_A_DEAD_LETTER: of_a_delivered_one,
     ProblemCode.JOB_RUNNING: a_second_job,
     ProblemCode.CHANGED_MEANWHILE: edit({"city": "İzmir"}, '"99"'),
+    ProblemCode.INCOMPLETE_BODY: cut_off,
     ProblemCode.BODY_TOO_LARGE: send(data=b"x" * 70_000, content_type="application/json"),
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: send(data="x", content_type="text/plain"),
     ProblemCode.INVALID_BODY: edit({"nothing": "known"}),
@@ -332,6 +340,26 @@ def test_each_documented_problem_can_happen(
 ) -> None:
     answer = CAUSES[code](gateway, down, path, method)
     assert (answer.status_code, answer.json["type"]) == (code.status, code.uri)
+
+
+AT_THE_DOORS = (
+    *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
+    ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", AT_THE_DOORS)
+@pytest.mark.parametrize("path", SUBMIT)
+def test_what_can_happen_at_the_doors_is_documented(
+    gateway: Gateway, down: Gateway, path: str, code: ProblemCode
+) -> None:
+    assert CAUSES[code](gateway, down, path, "post").status_code == code.status
+
+
+def test_no_problem_is_left_out() -> None:
+    """405 belongs to no operation: it says that there is none."""
+    told = {code for _, _, code in documented()}
+    assert told == set(ProblemCode) - {ProblemCode.INTERNAL_ERROR, ProblemCode.METHOD_NOT_ALLOWED}
 
 
 @pytest.mark.parametrize("path", SUBMIT)
