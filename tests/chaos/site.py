@@ -20,7 +20,10 @@ from crmgate.cli.redis_server import free_port
 from tests.chaos.auditor import read_operations
 from tests.processes import ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
-SETTINGS = {"CRM_TIMEOUT": "2", "CRM_INLINE_BUDGET": "2", "BITRIX_RATE": "0"}
+SETTINGS = {
+    "CRM_TIMEOUT": "2", "CRM_INLINE_BUDGET": "2", "BITRIX_RATE": "0", "RATE_LIMIT_ADDRESS": "off",
+    "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
+}  # fmt: skip
 """What differs from the defaults: all waits are shorter, and there are more of them, to see more in less time."""
 API_KEY = "KEY-GATEWAY"
 PORTAL_SECRET = "fakesecret123456"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -164,8 +165,8 @@ def test_a_flood_of_clicks_is_redirected_but_not_recorded(client: FlaskClient, s
     assert {answer.headers["Location"] for answer in answers} == {"https://t.me/example_bot"}
     app.extensions["crmgate.clicks"].stop()
     assert len(setup.services.gateway.submitted) == 2
-    lost = app.extensions["crmgate.clicks"].lost() or setup.services.ledger.lost_clicks()
-    assert lost == {"too many from one address": 3}
+    own, told = app.extensions["crmgate.clicks"].lost(), setup.services.ledger.lost_clicks()
+    assert Counter(own) + Counter(told) == {"too many from one address": 3}, "those not told of yet, and the others"
 
 
 def test_a_proxy_that_is_not_trusted_does_not_make_all_visitors_one(
