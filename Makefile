@@ -13,6 +13,7 @@ run: $(VENV)/.run ## Set everything up and run the whole gateway with its own Re
 	@exec $(BIN)/crmgate dev
 
 test: $(VENV)/.test ## Set everything up and run every test (ARGS="-k name" for some)
+	@$(BIN)/python -m tests.needs
 	@$(BIN)/python -m pytest $(ARGS)
 
 fuzz: $(VENV)/.test ## Send 20,000 random requests, others each time (FUZZ_REQUESTS)

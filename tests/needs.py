@@ -1,4 +1,7 @@
-"""Programs that some tests need beside Python packages: installed where that is allowed, else said how to get them."""
+"""Programs that some tests need beside Python packages: installed where that is allowed, else said how to get them.
+
+`make test` runs this as a program first, so that no test waits for an installation.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,26 +33,47 @@ def need(tool: str) -> str:
     Elsewhere the test is skipped with the reason; under `CI=true` it fails.
     """
     executable, packages = TOOLS[tool]
-    if found := _find(executable) or _installed(executable, packages):
+    if not _find(executable):
+        _installed({executable: packages})
+    if found := _find(executable):
         return found
-    told = f"{executable} is missing; on Debian or Ubuntu: apt-get install {packages}"
+    told = _told(executable, packages)
     if os.environ.get("CI") == "true":
         pytest.fail(told)
     pytest.skip(told)
+
+
+def main() -> None:
+    """Install all that is missing at once, and name what could not be."""
+    missing = {executable: packages for executable, packages in TOOLS.values() if not _find(executable)}
+    if missing:
+        print(f"Some tests need {', '.join(missing)} ...", flush=True)
+        _installed(missing)
+    for executable, packages in missing.items():
+        if not _find(executable):
+            print(f"{_told(executable, packages)}. Its tests are skipped, or fail where CI=true.", flush=True)
+
+
+def _told(executable: str, packages: str) -> str:
+    return f"{executable} is missing; on Debian or Ubuntu: apt-get install {packages}"
 
 
 def _find(executable: str) -> str | None:
     return shutil.which(executable, path=f"{os.environ.get('PATH', '')}:{SYSTEM}")
 
 
-def _installed(executable: str, packages: str) -> str | None:
+def _installed(wanted: Mapping[str, str]) -> None:
     """Install with apt-get where that may be done; the tests run in several processes, of which one does it."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return None
+        return
     with (Path(tempfile.gettempdir()) / "crmgate-tests-install.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _find(executable):
+        packages = [name for executable, names in wanted.items() if not _find(executable) for name in names.split()]
+        if packages:
             environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-            for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages.split()]):
+            for arguments in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages]):
                 subprocess.run(["apt-get", *arguments], env=environ, check=False, capture_output=True)
-    return _find(executable)
+
+
+if __name__ == "__main__":
+    main()
