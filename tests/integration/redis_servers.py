@@ -189,8 +189,9 @@ def keep_the_rest(stack: Stack) -> None:
     client = stack.ledger._redis
     tokens = Tokens(client, (), Audit(client))
     token, text = tokens.new("site", Scope.READ, "test")
-    answer = requests.get(f"{stack.url}/api/v1/crm/test", headers={"Authorization": f"Bearer {text}"}, timeout=30)
-    assert answer.status_code == 200, answer.text
+    asked = {"url": f"{stack.url}/api/v1/crm/test", "headers": {"Authorization": f"Bearer {text}"}, "timeout": 30}
+    # A process reads the tokens at most once a second.
+    wait_until("the new token is known", lambda: requests.get(**asked).status_code == 200)  # type: ignore[arg-type]
     answer = requests.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {text}"}, timeout=30)
     assert "crmgate_ledger_up 1.0" in answer.text
     assert 'crmgate_attempts_total{kind="create_lead",outcome="delivered"' in answer.text

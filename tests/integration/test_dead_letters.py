@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from tests.graves import bury
@@ -57,7 +58,10 @@ def test_a_lead_goes_the_whole_way_and_is_seen_on_it(stack: Stack) -> None:
     told = crmgate(stack, "check")
     assert told["ok"], told
     command = [sys.executable, "-m", "crmgate", "ops", "tail", "--json"]
-    with subprocess.Popen(command, cwd=ROOT, env=stack.web.environ(), stdout=subprocess.PIPE, text=True) as tail:
+    with subprocess.Popen(
+        command, cwd=ROOT, env=stack.web.environ(), stdout=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    ) as tail:  # fmt: skip
         assert tail.stdout is not None
         assert json.loads(tail.stdout.readline())["id"] == sent["id"]
         clicked = crmgate(stack, "send", "click", "--url", stack.url)
