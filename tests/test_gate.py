@@ -154,6 +154,17 @@ class TestCircuitBreaker:
         world.pass_time(10)
         assert world.stored(waiting).state == State.DELIVERED
 
+    def test_that_holds_for_those_that_shut_the_gate_too(self, world: World) -> None:
+        world.crm.trouble = lambda _: Unavailable("maintenance", code=Code.MAINTENANCE, retry_after=120)
+        operations = [world.apply(number, inline=True) for number in range(7)]
+        assert world.ledger.gate(world.gateway.to).cause == "outage"
+        world.crm.trouble = well
+        world.pass_time(100)
+        states = [world.stored(operation).state for operation in operations]
+        assert states == [State.WAITING] * 5 + [State.DELIVERED] * 2
+        world.pass_time(30)
+        assert world.states(operations) == {State.DELIVERED}
+
 
 class TestRefusedCredentials:
     def test_an_hour_of_them_costs_one_alert_and_no_dead_letter(self, world: World) -> None:
