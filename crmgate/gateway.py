@@ -23,6 +23,9 @@ SUSPECTS_KEPT = 1000
 """What looks like the work of a bot is kept for a person to look at, so many of them."""
 SWEEP_AGAIN = 8.0
 """Seconds until an operation that was swept up, and still waits, is swept up again."""
+REPEATS_SETTLE = 30.0
+"""Seconds that Redis has to be away before a submission with an idempotency key is sent without a record. Its sender
+sends again what got no answer: Redis may know an earlier request, and a worker or a dead process be at work on it."""
 FOLLOWS = {Kind.CREATE_LEAD: Kind.UPDATE_LEAD, Kind.CREATE_MINIMAL_LEAD: Kind.LOG_ACTIVITY}
 """What becomes of an operation whose session has a lead already."""
 __all__ = ["Crm", "Gateway", "Outcome", "Plan"]
@@ -30,6 +33,9 @@ __all__ = ["Crm", "Gateway", "Outcome", "Plan"]
 
 class Gateway(Delivery):
     """Accepts operations and brings them to the CRM."""
+
+    _away_since: float | None = None
+    """When this process first found the ledger unavailable, since it last was not."""
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
@@ -44,8 +50,9 @@ class Gateway(Delivery):
         it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
         within `repeats` seconds is the same submission (a double click); `content` is compared in the payload's place
         where that holds more than the sender said. Raises `NotAccepted` when it is recorded nowhere and the CRM did not
-        confirm it either, and `LedgerUnavailable` when it may be recorded and so in a worker's hands: sending it from
-        here as well could make it two leads. Without `last_resort` the CRM is not asked, and that is raised always.
+        confirm it either, and `LedgerUnavailable` when it, or an earlier request with its key, may be recorded and so
+        in a worker's hands: sending it from here as well could make it two leads (`REPEATS_SETTLE`). Without
+        `last_resort` the CRM is not asked, and that is raised always.
 
         A `suspect` is kept aside until a person releases it, and nobody is told of it. The last `SUSPECTS_KEPT` are.
         """
@@ -60,13 +67,10 @@ class Gateway(Delivery):
         except LedgerUnavailable as error:
             if suspect:
                 raise NotAccepted("The submission could not be stored.") from None
-            if not last_resort:
+            if not (last_resort and self._sent_unrecorded(operation, error, inline=inline, repeated=bool(key))):
                 raise
-            if not (inline or error.refused):
-                log.error("the ledger is unavailable (%s); it may hold operation %s or not", error, operation.id)
-                raise
-            log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
             return self._deliver_unrecorded(operation, started)
+        self._away_since = None
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
         if suspect:
@@ -155,6 +159,19 @@ class Gateway(Delivery):
             return record()
         except LedgerUnavailable as error:
             raise LedgerUnavailable(str(error)) from None  # refused now, but perhaps not the first time
+
+    def _sent_unrecorded(self, operation: Operation, error: LedgerUnavailable, *, inline: bool, repeated: bool) -> bool:
+        """Whether an operation that could not be recorded is sent from here: nobody else can be at work on it."""
+        now = self._clock()
+        self._away_since = self._away_since or now
+        if not (inline or error.refused):
+            log.error("the ledger is unavailable (%s); it may hold operation %s or not", error, operation.id)
+            return False
+        if repeated and now < self._away_since + REPEATS_SETTLE:
+            log.error("the ledger is unavailable (%s); operation %s may repeat an earlier one", error, operation.id)
+            return False
+        log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)
+        return True
 
     def _deliver_unrecorded(self, operation: Operation, started: float) -> Operation:
         """The last resort while Redis is away: only the CRM's own confirmation may be answered with success."""

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from crmgate.breaker import RETURN_WAITS, Rate
+from crmgate.entries import Claim
 from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.ledger import WAKE_LIST, Ledger
 from crmgate.model import Kind, Operation, State
@@ -93,6 +94,8 @@ class TestCircuitBreaker:
         assert world.told.count("provider_recovered") == 1
 
     def test_after_an_outage_it_begins_with_one_at_a_time(self, world: World) -> None:
+        """The first that is delivered lets two go, the second three."""
+        world.apply(98, inline=True)  # credentials that work are tried by all at once
         world.crm.trouble = away
         for number in range(20):
             world.apply(number, inline=True)
@@ -102,18 +105,17 @@ class TestCircuitBreaker:
         to, now = world.gateway.to, world.now
         ids = [member.decode() for member in world.redis.zrange("{crmgate}:held:acme", 0, -1)]  # type: ignore[union-attr]
 
-        def claims() -> int:
-            return sum(
-                world.ledger.claim(one, to, one, now=now, seconds=9, pause=30).__class__.__name__ == "Claim"
-                for one in ids
-            )
+        def claims() -> list[Claim]:
+            found = (world.ledger.claim(one, to, one, now=now, seconds=9, pause=30) for one in ids)
+            return [claim for claim in found if isinstance(claim, Claim)]
 
-        assert claims() == 1
-        world._deliver(world.apply(99).id)
-        world.now += 10  # the lease of the one runs out
-        now = world.now
-        world._deliver(ids[0])
-        assert claims() >= 2
+        [first] = claims()
+        world.gateway._attempt(first, to, 5, wake=False)
+        second, third = claims()
+        world.gateway._attempt(second, to, 5, wake=False)
+        under_way = claims()
+        assert third.operation.id in {claim.operation.id for claim in under_way}
+        assert len(under_way) == 3
 
     def test_a_delivery_that_was_under_way_opens_it_too(self, world: World) -> None:
         slow = world.apply(0)

@@ -19,10 +19,11 @@ from crmgate.errors import (
     NotAccepted,
     OutcomeUnknown,
     ProviderError,
+    RateLimited,
     Rejected,
     Unavailable,
 )
-from crmgate.gateway import Gateway, Outcome, Plan
+from crmgate.gateway import REPEATS_SETTLE, Gateway, Outcome, Plan
 from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
 from crmgate.model import Connection, Delivered, Kind, Operation, State
 from crmgate.policy import SETTLE_SECONDS, Dead, Done, Pause, Retry
@@ -84,8 +85,8 @@ class World:
             tell=lambda hook, **_: self.told.append(hook),
         )  # fmt: skip
 
-    def submit(self, *, inline: bool = False) -> Operation:
-        return self.gateway.submit(Kind.CREATE_LEAD, dict(PAYLOAD), inline=inline)
+    def submit(self, *, inline: bool = False, key: str = "") -> Operation:
+        return self.gateway.submit(Kind.CREATE_LEAD, dict(PAYLOAD), inline=inline, key=key)
 
     def run(self, operation: Operation) -> Outcome:
         """Attempt it whenever it is due, until no retry follows."""
@@ -165,6 +166,15 @@ def test_a_dead_letter_is_told_once(world: World) -> None:
     assert world.told.count("operation_dead") == 1
 
 
+def test_a_released_dead_letter_has_all_its_retries_again(world: World) -> None:
+    world.crm.answers = [RateLimited("slower") for _ in range(4 + 3)]
+    operation = world.submit()
+    assert isinstance(world.run(operation).verdict, Dead)
+    world.gateway.bury(operation.id)
+    assert world.gateway.release(operation.id)
+    assert isinstance(world.run(operation).verdict, Done)
+
+
 def test_a_refused_value_is_not_sent_again(world: World) -> None:
     world.crm.answers = [Rejected("an option is missing", fields={"source": "valid"})]
     operation = world.submit()
@@ -228,6 +238,19 @@ def test_a_web_process_killed_in_mid_delivery_leaves_the_crm_the_time_to_finish(
     (alarm,) = redis_alarms(world)
     world.now = START + PLAN.inline_budget + 2.1
     outcome = world.gateway.attempt(alarm)
+    assert isinstance(outcome.verdict, Retry)
+    assert outcome.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
+
+
+def test_a_worker_killed_in_mid_delivery_leaves_the_crm_the_time_to_finish(world: World) -> None:
+    """Its lease may be shorter than that, with a short `CRM_TIMEOUT`."""
+    operation = world.submit()
+    world.crm.during = lambda: (_ for _ in ()).throw(SystemExit)
+    with pytest.raises(SystemExit):
+        world.gateway.attempt(operation.id)
+    world.crm.during = lambda: None
+    world.now = START + PLAN.worker_budget + 2.1
+    outcome = world.gateway.attempt(operation.id)
     assert isinstance(outcome.verdict, Retry)
     assert outcome.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
 
@@ -323,6 +346,39 @@ def test_without_redis_and_crm_the_submission_is_refused(away: World, caplog: py
 
 def test_without_redis_a_queued_submission_is_tried_at_once(away: World) -> None:
     assert away.submit(inline=False).state == State.DELIVERED
+
+
+class TestRepeatedWithoutRedis:
+    """Whoever sends a key sends again what got no answer. An earlier request may be on record, or still at work."""
+
+    @pytest.mark.parametrize("inline", [True, False])
+    def test_nothing_is_sent_while_an_earlier_request_may_be_at_work(self, away: World, inline: bool) -> None:
+        for _ in range(3):
+            with pytest.raises(LedgerUnavailable):
+                away.submit(inline=inline, key="k")
+            away.now += 9
+        assert away.crm.calls == []
+
+    def test_it_is_sent_when_redis_stays_away(self, away: World) -> None:
+        with pytest.raises(LedgerUnavailable):
+            away.submit(inline=True, key="k")
+        away.now += REPEATS_SETTLE
+        assert away.submit(inline=True, key="k").state == State.DELIVERED
+
+    def test_the_time_begins_anew_with_each_outage(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unavailable(*_: object, **__: object) -> None:
+            raise LedgerUnavailable("away", refused=True)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.gateway.ledger, "accept", unavailable)
+            with pytest.raises(LedgerUnavailable):
+                world.submit(inline=True, key="k")
+        world.now += REPEATS_SETTLE
+        world.submit(inline=False)
+        monkeypatch.setattr(world.gateway.ledger, "accept", unavailable)
+        with pytest.raises(LedgerUnavailable):
+            world.submit(inline=True, key="k")
+        assert world.crm.calls == []
 
 
 def test_a_worker_without_redis_does_not_pretend(away: World) -> None:

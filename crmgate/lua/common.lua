@@ -99,25 +99,16 @@ local function begin(lease, till)
   end
 end
 
--- What waits for a time because the CRM was away need wait no longer.
-local function hurry(count)
-  for _, id in ipairs(redis.call('ZRANGE', LATER, 0, count - 1)) do
-    redis.call('ZREM', LATER, id)
-    redis.call('HDEL', op(id), 'due_at')
-    hold(id)
-  end
-end
-
 -- The CRM works: whatever was shut is open. Answers what it was shut by.
-local function well()
+-- After an outage one attempt runs at once, then one more for each that `delivered`; a probe alone adds none.
+local function well(delivered)
   local cause, window = unpack(redis.call('HMGET', GATE, 'cause', 'window'))
   redis.call('HDEL', GATE, 'cause', 'until', 'by', 'since', 'failures')
   redis.call('HSET', GATE, 'healthy_at', a.now)
-  if window then  -- after an outage: one attempt at once, then one more for each that succeeds
+  if window and delivered then
     if window + 1 >= (to.most > 0 and to.most or 32) then redis.call('HDEL', GATE, 'window')
     else redis.call('HSET', GATE, 'window', window + 1) end
   end
-  hurry(100)
   return cause
 end
 

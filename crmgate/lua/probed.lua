@@ -6,7 +6,7 @@ spend(a.used)
 local cause = redis.call('HGET', GATE, 'cause')
 if a.ok then
   if cause == 'refused' or cause == 'trial' then return 'recorded' end  -- a delivery has to show that
-  well()
+  well(false)
   pump_all()
   return cause == 'outage' and 'recovered' or 'recorded'
 end

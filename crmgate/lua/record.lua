@@ -31,7 +31,7 @@ if a.outcome == 'delivered' then
   end
   free(a.id)
   redis.call('HSET', GATE, 'verified', to.credentials)
-  local cause = well()
+  local cause = well(true)
   pump_all()
   return (cause == 'refused' or cause == 'outage') and 'recovered' or 'recorded'
 end

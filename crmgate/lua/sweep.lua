@@ -3,6 +3,16 @@
 --    once), probe (seconds between two)
 -- ARGV[2]: what is noted on an operation that returns
 -- Answers {woken, returned, 1 if the caller is to probe the provider}.
+
+-- What waits for a time because the CRM was away need wait no longer.
+local function hurry()
+  for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do
+    redis.call('ZREM', LATER, id)
+    redis.call('HDEL', op(id), 'due_at')
+    hold(id)
+  end
+end
+
 despite_full()
 local returned, probe = 0, 0
 
@@ -23,7 +33,7 @@ local cause, till, failures, healthy, asked =
 if not cause then
   local doubtful = failures or redis.call('ZCOUNT', RETURNING, '-inf', a.now) > 0
   if not failures then
-    hurry(100)
+    hurry()
     if tonumber(healthy or 0) > a.now - a.probe then
       -- Bounded twice: so many at once, and none while others wait.
       local batch = math.max(a.batch - redis.call('ZCARD', HELD), 0)

@@ -139,6 +139,7 @@ _CRM = (
     Fault("CRM stores, never answers", _misbehave(kind="hang", when="after"), 2, _WHILE),
     Fault("CRM stores, drops the connection", _misbehave(kind="drop", when="after"), 2, _WHILE),
     Fault("CRM stores, answers 500", _misbehave(kind="answer", when="after", status=500), 1, _WHILE),
+    Fault("CRM stores after the time limit", _misbehave(kind="latency", seconds=SLOW), 3, _WHILE),
     Fault("CRM answers 500", _misbehave(kind="answer", status=500), 2, _WHILE),
     Fault("CRM drops the connection", _misbehave(kind="drop"), 2, _WHILE),
     Fault("CRM takes the lead, and is silent", _misbehave(kind="hang"), 2, _WHILE),
@@ -150,15 +151,11 @@ CREDENTIALS = (
     Fault("CRM refuses the credentials", _refuse, 1, _WHILE),
     Fault("CRM locks the address out", _lock_out, 1, _WHILE),
 )
-_LATE = (Fault("CRM stores after the time limit", _misbehave(kind="latency", seconds=SLOW), 1, _WHILE),)
-"""Only where a unique key protects: else nobody can tell a request that is still at work from one that got lost."""
-ALL = _WEB + _WORKER + _REDIS + _CRM + _LATE + CREDENTIALS
+ALL = _WEB + _WORKER + _REDIS + _CRM + CREDENTIALS
 
 
-def faults_of(provider: str) -> dict[str, tuple[Fault, ...]]:
-    """What may strike each part of a site with that CRM."""
-    crm = _CRM + CREDENTIALS + _LATE
-    return {"web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS, "crm": crm}
+BY_TARGET = {"web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS, "crm": _CRM + CREDENTIALS}
+"""What may strike each part of a site."""
 
 
 def throws(faults: tuple[Fault, ...], seed: str, pause: float) -> Iterator[tuple[float, Fault, float, int]]:
@@ -182,7 +179,7 @@ class Tormentor:
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._threads = [
             threading.Thread(target=self._torment, args=(target, faults, seed), daemon=True)
-            for target, faults in faults_of(site.provider).items()
+            for target, faults in BY_TARGET.items()
         ]
 
     def start(self) -> None:

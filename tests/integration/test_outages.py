@@ -197,6 +197,16 @@ class TestWithoutRedis:
         assert len(leads(own_stack)) == 1
         assert "the ledger is unavailable" in own_stack.web.output()
 
+    def test_what_its_sender_will_repeat_waits_for_redis(self, own_stack: Stack) -> None:
+        """Redis may know of an earlier request with this key: two leads, were it sent from here as well."""
+        key = {"Idempotency-Key": "k"}
+        response = own_stack.post(person(1), headers=key)
+        assert (response.status_code, int(response.headers["Retry-After"]) > 0) == (503, True)
+        assert leads(own_stack) == []
+        own_stack.redis.start()
+        wait_until("Redis is back", lambda: own_stack.post(person(1), headers=key).status_code == 201)
+        assert len(leads(own_stack)) == 1
+
     def test_nothing_is_promised_when_the_crm_is_away_too(self, own_stack: Stack) -> None:
         own_stack.espocrm.stop()
         response = own_stack.post(person(1))
