@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 
@@ -15,8 +16,8 @@ from tests.processes import RedisProcess
 from tests.world import World
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _logs_as_before() -> Iterator[None]:
+@contextlib.contextmanager
+def loggers_as_before() -> Iterator[None]:
     """An application that a test made logs to standard error, which other tests read."""
     root, own = logging.getLogger(), logging.getLogger("crmgate")
     before = root.handlers[:], root.level, own.level
@@ -24,6 +25,12 @@ def _logs_as_before() -> Iterator[None]:
     root.handlers[:] = before[0]
     root.setLevel(before[1])
     own.setLevel(before[2])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _logs_as_before() -> Iterator[None]:
+    with loggers_as_before():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -293,6 +293,19 @@ class TestDeadLettersOfAnOutage:
         order = [operation for operation in world.crm.records if operation != fresh.id]
         assert order == [letter.id for letter in letters]
 
+    def test_none_goes_back_to_a_crm_that_was_not_heard_of_lately(self, world: World) -> None:
+        letter = self.die(world)
+        world.crm.trouble = well
+        world._deliver(world.apply(1).id)
+        world.now += 16
+        swept, doubtful = world.gateway.tend()
+        assert (swept.returned, doubtful) == (0, ["acme"])
+        assert world.gateway.probe("acme")
+        swept, doubtful = world.gateway.tend()
+        assert (swept.returned, doubtful) == (1, [])
+        world.work()
+        assert world.stored(letter).state == State.DELIVERED
+
     def test_a_person_can_release_one(self, world: World) -> None:
         operation = self.die(world)
         world.crm.trouble = well

@@ -12,19 +12,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from crmgate import logs
+from tests.conftest import loggers_as_before
 
 CANARY = "c4n4ry"
 
 
 @pytest.fixture
 def _loggers() -> Iterator[None]:
-    """The loggers as they were, afterwards."""
-    root, own = logging.getLogger(), logging.getLogger("crmgate")
-    before = root.handlers[:], root.level, own.level
-    yield
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    own.setLevel(before[2])
+    with loggers_as_before():
+        yield
     logs.begin()
 
 

@@ -12,7 +12,6 @@ if a.ok then
 end
 if a.refused and cause ~= 'refused' then
   redis.call('HSET', GATE, 'cause', 'refused', 'until', a.now + a.pause, 'by', to.credentials, 'since', a.now)
-  redis.call('HDEL', GATE, 'verified')
   return 'paused'
 end
 return 'recorded'

@@ -42,7 +42,6 @@ redis.call('HSET', KEYS[1], 'settles_at', a.settles_at)
 local cause = redis.call('HGET', GATE, 'cause')
 if a.outcome == 'paused' then
   hold(a.id)
-  redis.call('HDEL', GATE, 'verified')
   redis.call('HSET', GATE, 'cause', 'refused', 'until', a.due_at, 'by', to.credentials)
   if cause ~= 'refused' then redis.call('HSET', GATE, 'since', a.now) end
   return cause == 'refused' and 'recorded' or 'paused'

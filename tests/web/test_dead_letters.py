@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 import redis
-from flask import Flask
 from flask.testing import FlaskClient
 
-from crmgate import web
 from crmgate.audit import Audit
 from crmgate.desk import Desk
 from crmgate.errors import LedgerUnavailable
@@ -60,15 +58,6 @@ def services(world: World, redis_client: redis.Redis) -> Any:
     retries = Retries(redis_client, world.ledger, inventory, world.gateway.to, clock=clock)
     desk = Desk(world.ledger, world.gateway, retries, audit, clock)
     return Built(world.ledger, world.gateway, inventory, audit, desk)
-
-
-@pytest.fixture
-def app(services: Any) -> Iterator[Flask]:
-    app = Flask("crmgate")
-    app.extensions["crmgate"] = services
-    web.init_app(app)
-    yield app
-    app.extensions["crmgate.clicks"].stop()
 
 
 Call = Callable[..., Any]
