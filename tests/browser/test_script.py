@@ -203,7 +203,7 @@ def test_a_page_closed_in_mid_flight_sends_once(visitor: Visitor, stack: Stack, 
     visitor.page.close()
     visitor.come("/again")
     wait_until("the gateway has answered", lambda: visitor.kept() == [])
-    wait_until("both were answered", lambda: len(door.posts) == 2 and not door.faults[0].times)
+    wait_until("both were answered", lambda: len(door.posts) >= 2 and not door.faults[0].times)
     assert len(keys(door)) == 1
     wait_until("the lead is there", lambda: leads(stack, "closed@example.com"))
     assert len(leads(stack, "closed@example.com")) == 1
