@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +111,41 @@ def test_operate_includes_read_and_not_the_other_way() -> None:
     assert operator.allows(Scope.OPERATE)
     assert reader.allows(Scope.READ)
     assert not reader.allows(Scope.OPERATE)
+
+
+class Hash(str):
+    """A digest that may be compared in constant time only."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("a comparison that ends at the first difference")
+
+    __ne__ = __eq__
+
+
+def test_the_time_that_a_guess_takes_tells_nothing(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each guess is compared as often, wherever it differs, and never in a way that ends early."""
+    compare, compared = hmac.compare_digest, []
+    monkeypatch.setattr(room.hmac, "compare_digest", lambda a, b: compared.append(a) or compare(a, b))
+    texts = [generate()[1] for _ in range(3)]
+    fixed = tuple(Token("", "site", "read", Hash(digest(text))) for text in texts)
+    guarded = kept_by(tokens._redis, *fixed)
+    for guess in [*texts, generate()[1], texts[0][:-1] + ("b" if texts[0][-1] == "a" else "a")]:
+        compared.clear()
+        assert bool(guarded.verify(guess)) == (guess in texts)
+        assert len(compared) == 3
+
+
+def test_a_wrong_secret_of_a_token_in_redis_is_compared_in_constant_time(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, text = tokens.new("site", Scope.READ, "test")
+    known = tokens._read()[kept.id]
+    monkeypatch.setattr(tokens, "_lookup", lambda _: replace(known, sha256=Hash(known.sha256)))
+    assert tokens.verify(text)
+    assert tokens.verify(text[:-1] + ("b" if text[-1] == "a" else "a")) is None
 
 
 def test_without_redis_the_configured_tokens_work_and_others_cannot_be_judged() -> None:
