@@ -17,7 +17,17 @@ _CONTROL = {
     "_next": {
         "type": "string",
         "description": "HTML forms only: where the browser is sent afterwards. Its origin has to be an allowed one.",
-    }
+    },
+    "_hp": {
+        "type": "string",
+        "maxLength": 0,
+        "description": "Stays empty, hidden from people: whoever fills it in is a robot (`HONEYPOT_FIELD` names it).",
+    },
+    "_t": {
+        "type": "number",
+        "minimum": 0,
+        "description": "Milliseconds for which the form was open, from a script; below `MIN_FILL_SECONDS` is a robot.",
+    },
 }
 
 
