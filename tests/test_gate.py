@@ -355,6 +355,14 @@ class TestLimits:
         world.pass_time(1)
         assert len(world.crm.records) == 6, "what found no room went as soon as there was some"
 
+    def test_no_more_are_woken_than_find_room(self, world: World) -> None:
+        world.apply(99, inline=True)
+        for number in range(20):
+            world.apply(number)
+        assert world.redis.llen(WAKE_LIST) == 4
+        world.pass_time(1)
+        assert len(world.crm.records) == 21
+
     def test_an_attempt_that_nobody_finished_gives_its_room_back(self, world: World) -> None:
         world.apply(99, inline=True)
         for number in range(4):

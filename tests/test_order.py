@@ -137,7 +137,7 @@ class TestADeadOne:
         assert world.stored(letter).state == State.DEAD
         world.crm.trouble = well
         waiting = [world.apply(1, session="s1", inline=True), world.click("s1", inline=True)]
-        world.pass_time(180)
+        world.pass_time(150)  # no multiple of the 60 s after which they look again by themselves
         return waiting
 
     def test_holds_its_followers_and_says_so(self, world: World, letter: Operation, followers: list[Operation]) -> None:
