@@ -160,6 +160,20 @@ class TestADeadOne:
         assert delivered(world)[1:] == [Kind.CREATE_LEAD, Kind.LOG_ACTIVITY]
         assert len({*world.crm.records.values()}) == 2
 
+    def test_discarding_it_lets_a_later_click_make_the_lead(self, world: World) -> None:
+        """Also in a CRM that logs no activities, where later clicks are the first one's repetitions."""
+        world.crm.kinds.remove(Kind.LOG_ACTIVITY)
+        world.apply(99, inline=True)
+        world.crm.trouble = lambda _: Rejected("no such option")
+        letter = world.click("s1")
+        world.pass_time(3)
+        world.crm.trouble = well
+        assert world.click("s1").id == letter.id
+        world.gateway.discard(letter.id, "spam")
+        later = world.click("s1")
+        world.pass_time(1)
+        assert world.stored(later).state == State.DELIVERED
+
     def test_other_sessions_go_on(self, world: World, letter: Operation, followers: list[Operation]) -> None:
         assert world.click("s2", inline=True).state == State.DELIVERED
 
