@@ -33,12 +33,14 @@ def _logs_as_before() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the tests of a module that share something costly in one process: it is set up once."""
     for item in items:
         shared = getattr(item, "_fixtureinfo", None)
-        definitions = (made[-1] for made in shared.name2fixturedefs.values()) if shared else ()
-        if any(made.scope in ("module", "package") for made in definitions):
+        made = shared.name2fixturedefs.items() if shared else ()
+        scopes = {definitions[-1].scope for name, definitions in made if name != _logs_as_before.__name__}
+        if scopes & {"module", "package"}:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
