@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crmgate.audit import command_line
-from crmgate.errors import NotEditable
+from crmgate.channels import known_channels
 from crmgate.model import Operation
 from crmgate.services import Services
 
@@ -96,11 +96,12 @@ def _apply(parts: Services, operation: Operation, changes: Mapping[str, Any]) ->
     from crmgate.web.schemas.edit import edited
 
     try:
-        payload, warnings = edited(operation, changes, default_region=parts.settings.default_phone_region)
+        payload, warnings = edited(
+            operation, changes,
+            default_region=parts.settings.default_phone_region, channels=known_channels(parts.settings.channels),
+        )  # fmt: skip
     except InvalidBody as invalid:
         faults = [f"{error.field}: {error.message}" for error in invalid.errors]
-    except NotEditable:
-        faults = ["a click cannot be edited: retry it, or discard it"]
     else:
         return parts.desk.amend(operation, payload, command_line()), warnings
     raise NotValid(faults)

@@ -34,7 +34,6 @@ class ProblemCode(StrEnum):
     JOB_RUNNING = "job_running", 409, "Another job retries dead letters"
     CHANGED_MEANWHILE = "changed_meanwhile", 412, "Something happened to it since you looked"
     VERSION_REQUIRED = "version_required", 428, "Say which version you edited"
-    NOT_EDITABLE = "not_editable", 422, "A click cannot be edited"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key came with another body before"
     INVALID_BODY = "invalid_body", 422, "Some fields need attention"
     RATE_LIMITED = "rate_limited", 429, "Too many requests"

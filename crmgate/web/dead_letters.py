@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request, stream_with_context
 
 from crmgate import export
+from crmgate.channels import known_channels
 from crmgate.desk import KEPT_ASIDE
 from crmgate.model import Operation, State
 from crmgate.tokens import Scope, Token
@@ -40,6 +41,10 @@ _VERSION = {
     "name": "If-Match", "in": "header", "description": "The `ETag` that came with what you edited. Needed.",
     "schema": {"type": "string"}, "example": '"3"',
 }  # fmt: skip
+_EDITS = (
+    Example("Correct a number", {"phone": "+905321234567"}, 200),
+    Example("Correct a click", {"channel": "whatsapp", "metadata": {"page": "/prices"}}, 200),
+)
 
 
 class ReasonSchema(Group):
@@ -76,19 +81,24 @@ def show(operation_id: str) -> Response:
 @Describe(
     "Edit one", _TAG, {200: Answer("It, as it is now.", DeadLetterSchema, ("ETag",))},
     token=Scope.OPERATE, parameters=[ID, _VERSION],
-    body=Body(PatchSchema, (Example("Correct a number", {"phone": "+905321234567"}, 200),)),
-    problems=[
-        *_ONE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED, ProblemCode.NOT_EDITABLE
-    ],
+    body=Body(PatchSchema, _EDITS),
+    problems=[*_ONE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED],
 )  # fmt: skip
 def edit(operation_id: str) -> Response:
-    """Change fields of the payload (RFC 7396), checked as by the door that took it."""
+    """Change fields of the payload of an application or a click (RFC 7396), checked as by the door that took it.
+
+    `session`, and of a click `occurred_at`, stay as they are.
+    """
     token = require(Scope.OPERATE)
     body, desk = read_body(), services().desk
     operation = desk.get(operation_id)
     if operation.version != _version():
         raise Problem(ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version.")
-    payload, warnings = edited(operation, body, default_region=services().settings.default_phone_region)
+    settings = services().settings
+    payload, warnings = edited(
+        operation, body,
+        default_region=settings.default_phone_region, channels=known_channels(settings.channels),
+    )  # fmt: skip
     return _whole(desk.amend(operation, payload, token.name), token, warnings)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, jsonify, redirect
 from werkzeug.wrappers import Response as BaseResponse
 
-from crmgate.channels import WELL_KNOWN
+from crmgate.channels import known_channels
 from crmgate.model import Kind, rfc3339
 from crmgate.web import clicks, cookies, submissions
 from crmgate.web.openapi import Answer, Body, Describe, Example
@@ -59,11 +59,7 @@ def create() -> BaseResponse:
     return submissions.deliver(submission, form)
 
 
-def known_channels() -> set[str]:
-    """The channels that a click may name."""
-    return {*WELL_KNOWN, *services().settings.channels}
-
-
 def _parse(raw: dict[str, Any]) -> ParsedEvent:
     now = rfc3339(time.time())
-    return parse_event(raw, channels=known_channels(), occurred_at=now, remembered=cookies.remembered())
+    channels = known_channels(services().settings.channels)
+    return parse_event(raw, channels=channels, occurred_at=now, remembered=cookies.remembered())

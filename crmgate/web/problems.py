@@ -20,7 +20,6 @@ from crmgate.errors import (
     LedgerUnavailable,
     NoSuchOperation,
     NotAccepted,
-    NotEditable,
     NotKeptAside,
 )
 from crmgate.web.codes import FieldCode, ProblemCode
@@ -133,7 +132,6 @@ _OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
     NoSuchOperation: (ProblemCode.NOT_FOUND, "There is none with this id, or it is no longer kept."),
     NotKeptAside: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: it is in the state {}."),
     ChangedMeanwhile: (ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version."),
-    NotEditable: (ProblemCode.NOT_EDITABLE, "Nothing was changed. Retry it, or discard it."),
     JobRunning: (ProblemCode.JOB_RUNNING, "Wait for the job {} to end, or cancel it."),
 }
 """What an operator asked for and cannot have."""
