@@ -8,25 +8,28 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context
+from marshmallow import Schema
 
 from crmgate import export
 from crmgate.channels import known_channels
 from crmgate.desk import KEPT_ASIDE
 from crmgate.model import Operation, State
+from crmgate.schemas import FieldWarning
+from crmgate.schemas.coded import Group
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.edit import edited
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.fields import Text
 from crmgate.tokens import Scope, Token
+from crmgate.web.answers import DeadLetterSchema, ListedSchema, SummarySchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
-from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import DeadLettersQuery, ExportQuery, read_list
 from crmgate.web.openapi import Answer, Body, Describe, Example
 from crmgate.web.operations import ID
-from crmgate.web.problems import FieldError, InvalidBody, Problem
+from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, summary
-from crmgate.web.schemas import FieldWarning
-from crmgate.web.schemas.answers import DeadLetterSchema, ListedSchema, SummarySchema
-from crmgate.web.schemas.coded import Group
-from crmgate.web.schemas.edit import PatchSchema, edited
-from crmgate.web.schemas.fields import Text
 from crmgate.web.services import services
 
 REASON = 300
@@ -45,6 +48,10 @@ _EDITS = (
     Example("Correct a number", {"phone": "+905321234567"}, 200),
     Example("Correct a click", {"channel": "whatsapp", "metadata": {"page": "/prices"}}, 200),
 )
+
+
+class PatchSchema(Schema):
+    """Fields of the payload with their new values; null takes one away (RFC 7396)."""
 
 
 class ReasonSchema(Group):
@@ -124,10 +131,10 @@ def discard(operation_id: str) -> Response:
     token = require(Scope.OPERATE)
     reason = read_body().get("reason")
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidBody([FieldError("reason", FieldCode.REQUIRED, "Say why; leave out whom it is about.")])
+        raise InvalidFields([FieldError("reason", FieldCode.REQUIRED, "Say why; leave out whom it is about.")])
     if len(reason) > REASON:
         message = f"At most {REASON} characters are accepted."
-        raise InvalidBody([FieldError("reason", FieldCode.TOO_LONG, message)])
+        raise InvalidFields([FieldError("reason", FieldCode.TOO_LONG, message)])
     return answer(summary(services().desk.discard(operation_id, reason.strip(), token.name)))
 
 

@@ -10,13 +10,13 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.channels import known_channels
 from crmgate.model import Kind, rfc3339
+from crmgate.schemas import ParsedEvent, parse_event
+from crmgate.schemas.event import MessengerEventSchema
 from crmgate.web import clicks, cookies, submissions
+from crmgate.web.answers import CountedSchema
 from crmgate.web.openapi import Answer, Body, Describe, Example
 from crmgate.web.openapi.convert import sample
 from crmgate.web.pages import FORM_TYPES
-from crmgate.web.schemas import ParsedEvent, parse_event
-from crmgate.web.schemas.answers import CountedSchema
-from crmgate.web.schemas.event import MessengerEventSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("messenger", __name__, url_prefix="/api/v1/messenger-events")

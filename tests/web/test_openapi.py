@@ -19,14 +19,14 @@ from crmgate import services, web
 from crmgate.config import Settings
 from crmgate.errors import StillRunning
 from crmgate.model import Kind
+from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.canonical import APPLICATION
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.tokens import Scope, digest, generate
 from crmgate.web.body import READ_BODY
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import flat_fields
 from crmgate.web.openapi.document import PUBLISHED, build, template
-from crmgate.web.schemas.application import ApplicationSchema
-from crmgate.web.schemas.canonical import APPLICATION
 from tests.graves import bury
 from tests.processes import ROOT, RedisProcess, free_port
 from tests.web.published import Published

@@ -9,10 +9,10 @@ from flask import Blueprint, Response, current_app, render_template, request
 
 from crmgate import __version__
 from crmgate.channels import known_channels
+from crmgate.schemas.event import KnownChannels
 from crmgate.web.docs.page import page
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.openapi.document import build
-from crmgate.web.schemas.event import KnownChannels
 from crmgate.web.services import services
 
 _DOCUMENT = "crmgate.openapi"

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
 from crmgate.model import Activity, Kind, Lead, Operation
-from crmgate.web.codes import FieldCode
-from crmgate.web.problems import FieldError, InvalidBody
-from crmgate.web.schemas.application import ApplicationSchema
-from crmgate.web.schemas.canonical import FieldWarning
-from crmgate.web.schemas.event import MetadataSchema
-from crmgate.web.schemas.fields import Text
-from crmgate.web.schemas.parse import parse_application, parse_event
+from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.canonical import FieldWarning
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.event import MetadataSchema
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.fields import Text
+from crmgate.schemas.parse import parse_application, parse_event
 
 CLICKS = (Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY)
 SETTLED = frozenset({"session", "occurred_at"})
@@ -24,10 +23,6 @@ SETTLED = frozenset({"session", "occurred_at"})
 when it was accepted."""
 
 Edited = tuple[dict[str, Any], tuple[FieldWarning, ...]]
-
-
-class PatchSchema(Schema):
-    """Fields of the payload with their new values; null takes one away (RFC 7396)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +53,7 @@ class _Payload:
 def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: str, channels: Set[str]) -> Edited:
     """The payload with `patch` applied (RFC 7396), by the names that a payload has, and what the editor should know.
 
-    A click may name one of `channels`. Raises `InvalidBody` with every fault by the same names.
+    A click may name one of `channels`. Raises `InvalidFields` with every fault by the same names.
     """
     click = operation.kind in CLICKS
     form = _CLICK if click else _APPLICATION
@@ -66,10 +61,10 @@ def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: st
     payload = _merged(operation.payload, patch)
     try:
         result = _click(operation.activity, payload, channels) if click else _application(payload, default_region)
-    except InvalidBody as invalid:
-        raise InvalidBody([*unknown, *map(form.renamed, invalid.errors)]) from None
+    except InvalidFields as invalid:
+        raise InvalidFields([*unknown, *map(form.renamed, invalid.errors)]) from None
     if unknown:
-        raise InvalidBody(unknown)
+        raise InvalidFields(unknown)
     return result
 
 
