@@ -9,9 +9,9 @@ import getpass
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import redis
 from redis.client import Pipeline
@@ -64,7 +64,12 @@ class Audit:
         """The latest entries, newest first."""
         with translated():
             found = self._redis.xrevrange(key("audit"), count=limit)
-        return [Entry(**{name.decode(): value.decode() for name, value in fields.items()}) for _, fields in found]  # type: ignore[union-attr]
+        return [_entry(stored) for _, stored in found]  # type: ignore[arg-type, union-attr]
+
+
+def _entry(stored: Mapping[bytes, bytes]) -> Entry:
+    """An entry as it was read; what another version of crmgate knows beyond it, or did not know yet, is left out."""
+    return Entry(*(stored.get(field.name.encode(), b"").decode() for field in fields(Entry)))
 
 
 def _tell(entry: Entry) -> None:

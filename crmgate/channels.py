@@ -8,7 +8,7 @@ where the template does not say another place.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
@@ -30,6 +30,11 @@ def canonical_name(typed: str) -> str:
     """A channel as it may be typed, in its one form: `Telegram` and `telegramBot` are `telegram`."""
     name = typed.strip().lower()
     return _ALIASES.get(re.sub(r"[_-]", "", name), name)
+
+
+def known_channels(configured: Iterable[str]) -> set[str]:
+    """The channels that a click may name."""
+    return {*WELL_KNOWN, *configured}
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,10 +88,6 @@ class ChangedMeanwhile(CrmgateError):
     """Something happened to an operation since its editor looked at it."""
 
 
-class NotEditable(CrmgateError):
-    """The operation's payload cannot be edited: it is a click, not an application."""
-
-
 class JobRunning(CrmgateError):
     """Only one job retries dead letters at a time; `job` is the id of the one that does."""
 

@@ -23,7 +23,8 @@ from crmgate.errors import Code, ProviderError
 from crmgate.mapping import LABELS, SILENT
 from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, Plugins, discover
 from crmgate.sandbox.page import MODES
-from crmgate.web import codes
+from crmgate.schemas.codes import FieldCode, WarningCode
+from crmgate.web.codes import ProblemCode
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -140,9 +141,9 @@ def facts() -> Iterator[str]:
 def problems() -> Iterator[str]:
     yield "| `type` | code | status | title |"
     yield "|---|---|---|---|"
-    for problem in codes.ProblemCode:
+    for problem in ProblemCode:
         yield f"| `{problem.uri}` | `{problem}` | {problem.status} | {problem.summary} |"
-    for kind in (codes.FieldCode, codes.WarningCode):
+    for kind in (FieldCode, WarningCode):
         words = meanings(kind)
         yield from ("", (inspect.getdoc(kind) or "").split("\n")[0], "", "| code | meaning |", "|---|---|")
         for code in kind:

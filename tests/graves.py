@@ -18,10 +18,15 @@ def bury(
     return [_bury(ledger, provider, code, at + number * step, kind, number, payload) for number in range(count)]
 
 
+def _sent(kind: Kind, number: int) -> dict[str, Any]:
+    if kind in (Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY):
+        return {"channel": "telegram", "referral_code": f"REF{number}", "occurred_at": "2027-01-15T08:00:00.000Z"}
+    return {"first_name": f"Test{number}", "email": f"test{number}@example.com"}
+
+
 def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, number: int, more: dict[str, Any]) -> str:
     to = Recipient(provider)
-    person = {"first_name": f"Test{number}", "email": f"test{number}@example.com"}
-    operation = Operation(new_id(), kind, person | more, at)
+    operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
     ledger.accept(operation, to, alarm=at, lease="L", until=at + 10)
     attempt = Attempt(at, 0.1, provider, "failed", code, 400, "E42", "The CRM refuses it.")
     claim = Claim(operation, "L", look_first=False, counted=0)

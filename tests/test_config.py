@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -194,6 +195,33 @@ def test_every_default_is_one_that_its_own_check_lets_pass() -> None:
         written = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
         needed = {"REDIS_SENTINELS": "localhost:26379"} if name.startswith("REDIS_SENTINEL_") else {}
         assert schema.load(ENVIRON | needed | {name: written})[name] == default
+
+
+TOKEN = f"ops:read:{'0' * 64}"
+OTHER = {
+    "CRM_PROVIDER": "bitrix", "CRM_TIMEOUT": "5", "CRM_INLINE_BUDGET": "5", "CRM_RETRY_DELAYS": "5",
+    "CRM_MAX_CONCURRENCY": "5", "CRM_DELIVERY": "queued", "CRM_ON_DUPLICATE": "create",
+    "CRM_ON_REJECTED_FIELD": "dead", "CRM_HTTP_HOSTS": "x", "PLUGINS_DIR": "x", "PLUGINS_ALLOWED": "x",
+    "DEFAULT_PHONE_REGION": "DE", "ALLOWED_ORIGINS": "https://x", "TELEGRAM_URL": "https://x",
+    "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
+    "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
+    "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
+    "TRUSTED_PROXIES": "5", "REDIS_URL": "redis://x", "REDIS_HOST": "x", "REDIS_PORT": "5", "REDIS_USERNAME": "x",
+    "REDIS_PASSWORD": "x", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__, "REDIS_CERT_FILE": __file__,
+    "REDIS_KEY_FILE": __file__, "REDIS_SENTINELS": "x:5", "REDIS_SENTINEL_MASTER": "x",
+    "REDIS_SENTINEL_USERNAME": "x", "REDIS_SENTINEL_PASSWORD": "x", "REDIS_CLUSTER": "on", "REDIS_REPLICAS": "5",
+    "REDIS_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "console",
+}  # fmt: skip
+PAIR = {"REDIS_TLS": "on", "REDIS_CERT_FILE": "/dev/null", "REDIS_KEY_FILE": "/dev/null"}
+NEEDED = {"REDIS_CA_FILE": PAIR, "REDIS_CERT_FILE": PAIR, "REDIS_KEY_FILE": PAIR}
+SENTINELS = {"REDIS_SENTINELS": "a:1"}
+
+
+@pytest.mark.parametrize("name", CoreSettings().fields)
+def test_each_setting_counts(name: str) -> None:
+    environ = ENVIRON | NEEDED.get(name, SENTINELS if name.startswith("REDIS_SENTINEL_") else {})
+    before, after = (replace(Settings.load(given), environ={}) for given in (environ, environ | {name: OTHER[name]}))
+    assert before != after
 
 
 def test_blank_is_absent() -> None:

@@ -19,6 +19,7 @@ from crmgate.crm import notify
 from crmgate.errors import Code
 from crmgate.model import Operation, new_id
 from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
+from crmgate.schemas import codes as field_codes
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
 from tests.processes import wait_until
@@ -126,13 +127,14 @@ def test_every_command_is_documented() -> None:
 
 
 def test_every_error_code_is_documented() -> None:
-    web_codes = {str(code) for kind in vars(codes).values() if _is_codes(kind) for code in kind}
+    kinds = [kind for module in (codes, field_codes) for kind in vars(module).values() if _is_codes(kind, module)]
+    web_codes = {str(code) for kind in kinds for code in kind}
     assert len(web_codes) > 10
     assert [code for code in sorted(web_codes | set(Code)) if f"`{code}`" not in TEXT] == []
 
 
-def _is_codes(value: object) -> bool:
-    return isinstance(value, type) and value.__module__ == codes.__name__ and hasattr(value, "__members__")
+def _is_codes(value: object, module: ModuleType) -> bool:
+    return isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "__members__")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from crmgate import __version__
+from crmgate.cli.audit import audit
 from crmgate.cli.check import check
 from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
@@ -21,5 +22,5 @@ def main() -> None:
     """A gateway between a website and its CRM."""
 
 
-for command in (check, crm, dev, dlq, ops, plugins, send, tokens):
+for command in (audit, check, crm, dev, dlq, ops, plugins, send, tokens):
     main.add_command(command)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crmgate.audit import command_line
-from crmgate.errors import NotEditable
+from crmgate.channels import known_channels
 from crmgate.model import Operation
 from crmgate.services import Services
 
 if TYPE_CHECKING:
-    from crmgate.web.schemas import FieldWarning
+    from crmgate.schemas import FieldWarning
 
 Edited = tuple[Operation, tuple["FieldWarning", ...]]
 
@@ -92,15 +92,16 @@ def _patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
 
 def _apply(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> Edited:
     # Only here: it is much to import for the other commands.
-    from crmgate.web.problems import InvalidBody
-    from crmgate.web.schemas.edit import edited
+    from crmgate.schemas.edit import edited
+    from crmgate.schemas.faults import InvalidFields
 
     try:
-        payload, warnings = edited(operation, changes, default_region=parts.settings.default_phone_region)
-    except InvalidBody as invalid:
+        payload, warnings = edited(
+            operation, changes,
+            default_region=parts.settings.default_phone_region, channels=known_channels(parts.settings.channels),
+        )  # fmt: skip
+    except InvalidFields as invalid:
         faults = [f"{error.field}: {error.message}" for error in invalid.errors]
-    except NotEditable:
-        faults = ["a click cannot be edited: retry it, or discard it"]
     else:
         return parts.desk.amend(operation, payload, command_line()), warnings
     raise NotValid(faults)

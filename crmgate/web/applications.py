@@ -8,11 +8,11 @@ from flask import Blueprint
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.model import Kind
+from crmgate.schemas import ApplicationSchema, Parsed, parse_application
 from crmgate.web import cookies, submissions
 from crmgate.web.openapi import Body, Describe, Example
 from crmgate.web.openapi.convert import sample
 from crmgate.web.pages import FORM_TYPES
-from crmgate.web.schemas import ApplicationSchema, Parsed, parse_application
 from crmgate.web.services import services
 
 blueprint = Blueprint("applications", __name__, url_prefix="/api/v1/applications")

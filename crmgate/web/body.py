@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 from flask import request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
-from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.text import clean
+from crmgate.web.codes import ProblemCode
 from crmgate.web.pages import FORM_TYPES
-from crmgate.web.problems import FieldError, InvalidBody, Problem
-from crmgate.web.text import clean
+from crmgate.web.problems import Problem
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
@@ -170,7 +172,7 @@ def _read_form() -> dict[str, Any]:
     # A file input that was left empty arrives as a file without a name.
     files = [name or "" for name, file in request.files.items(multi=True) if file.filename]
     if files:
-        raise InvalidBody([_file_refused(name) for name in dict.fromkeys(files)])
+        raise InvalidFields([_file_refused(name) for name in dict.fromkeys(files)])
     if not fields:
         _refuse_empty()
     return fields

@@ -1,4 +1,4 @@
-"""Every code that an answer can carry. Clients switch on these, so a code is added but never renamed."""
+"""What a whole request can fail on. Clients switch on these codes, so one is added but never renamed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ class ProblemCode(StrEnum):
     JOB_RUNNING = "job_running", 409, "Another job retries dead letters"
     CHANGED_MEANWHILE = "changed_meanwhile", 412, "Something happened to it since you looked"
     VERSION_REQUIRED = "version_required", 428, "Say which version you edited"
-    NOT_EDITABLE = "not_editable", 422, "A click cannot be edited"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key came with another body before"
     INVALID_BODY = "invalid_body", 422, "Some fields need attention"
     RATE_LIMITED = "rate_limited", 429, "Too many requests"
@@ -45,43 +44,3 @@ class ProblemCode(StrEnum):
     def uri(self) -> str:
         """The stable `type` of RFC 9457, relative to the gateway."""
         return f"/problems/{self.value.replace('_', '-')}"
-
-
-class FieldCode(StrEnum):
-    """What is wrong with one field of a 422."""
-
-    REQUIRED = "required"
-    """The field is absent or blank."""
-    CONTACT_REQUIRED = "contact_required"
-    """Neither an email address nor a phone number was given."""
-    INVALID_TYPE = "invalid_type"
-    """Another JSON type was expected."""
-    TOO_LONG = "too_long"
-    """More characters than the limit in the message."""
-    TOO_MANY = "too_many"
-    """More entries than the limit in the message."""
-    INVALID_EMAIL = "invalid_email"
-    INVALID_PHONE = "invalid_phone"
-    INVALID_CHOICE = "invalid_choice"
-    """Not one of the values that the message lists."""
-    INVALID_DATE = "invalid_date"
-    INVALID_NUMBER = "invalid_number"
-    INVALID_NEXT = "invalid_next"
-    """`_next` leads somewhere that is not an allowed origin."""
-    UNKNOWN_FIELD = "unknown_field"
-    """There is no such field here, or it cannot be changed."""
-    FILE_REFUSED = "file_refused"
-    """A file was uploaded."""
-
-
-class WarningCode(StrEnum):
-    """What was done with an accepted field that did not go where its name says. Nothing of it is lost."""
-
-    UNKNOWN_FIELD = "unknown_field"
-    """crmgate does not know the field: kept in `custom`."""
-    CONFLICTING_VALUES = "conflicting_values"
-    """The field came twice with different values: one is used, the other kept in `custom`."""
-    UNUSABLE_VALUE = "unusable_value"
-    """The value cannot be used as what it is meant for: kept in `custom`, the default applies."""
-    PARTLY_READ = "partly_read"
-    """Only a part could be used, such as a phone number without its extension: kept whole in `custom`."""

@@ -7,7 +7,7 @@ import re
 from flask import request
 from werkzeug.wrappers import Response as BaseResponse
 
-from crmgate.web.schemas import REFERRAL_CODE, TOKEN
+from crmgate.schemas import REFERRAL_CODE, TOKEN
 
 SESSION, REFERRAL = "crmgate_session", "crmgate_ref"
 LIFETIME = 30 * 24 * 3600

@@ -6,9 +6,9 @@ from flask import Blueprint, Response, jsonify
 
 from crmgate.model import rfc3339
 from crmgate.tokens import Scope
+from crmgate.web.answers import ConnectionSchema
 from crmgate.web.auth import require
 from crmgate.web.openapi import Answer, Describe
-from crmgate.web.schemas.answers import ConnectionSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("crm", __name__, url_prefix="/api/v1/crm")

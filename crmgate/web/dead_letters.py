@@ -8,24 +8,28 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response, request, stream_with_context
+from marshmallow import Schema
 
 from crmgate import export
+from crmgate.channels import known_channels
 from crmgate.desk import KEPT_ASIDE
 from crmgate.model import Operation, State
+from crmgate.schemas import FieldWarning
+from crmgate.schemas.coded import Group
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.edit import edited
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.fields import Text
 from crmgate.tokens import Scope, Token
+from crmgate.web.answers import DeadLetterSchema, ListedSchema, SummarySchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
-from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import DeadLettersQuery, ExportQuery, read_list
 from crmgate.web.openapi import Answer, Body, Describe, Example
 from crmgate.web.operations import ID
-from crmgate.web.problems import FieldError, InvalidBody, Problem
+from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, summary
-from crmgate.web.schemas import FieldWarning
-from crmgate.web.schemas.answers import DeadLetterSchema, ListedSchema, SummarySchema
-from crmgate.web.schemas.coded import Group
-from crmgate.web.schemas.edit import PatchSchema, edited
-from crmgate.web.schemas.fields import Text
 from crmgate.web.services import services
 
 REASON = 300
@@ -40,6 +44,14 @@ _VERSION = {
     "name": "If-Match", "in": "header", "description": "The `ETag` that came with what you edited. Needed.",
     "schema": {"type": "string"}, "example": '"3"',
 }  # fmt: skip
+_EDITS = (
+    Example("Correct a number", {"phone": "+905321234567"}, 200),
+    Example("Correct a click", {"channel": "whatsapp", "metadata": {"page": "/prices"}}, 200),
+)
+
+
+class PatchSchema(Schema):
+    """Fields of the payload with their new values; null takes one away (RFC 7396)."""
 
 
 class ReasonSchema(Group):
@@ -76,19 +88,24 @@ def show(operation_id: str) -> Response:
 @Describe(
     "Edit one", _TAG, {200: Answer("It, as it is now.", DeadLetterSchema, ("ETag",))},
     token=Scope.OPERATE, parameters=[ID, _VERSION],
-    body=Body(PatchSchema, (Example("Correct a number", {"phone": "+905321234567"}, 200),)),
-    problems=[
-        *_ONE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED, ProblemCode.NOT_EDITABLE
-    ],
+    body=Body(PatchSchema, _EDITS),
+    problems=[*_ONE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED],
 )  # fmt: skip
 def edit(operation_id: str) -> Response:
-    """Change fields of the payload (RFC 7396), checked as by the door that took it."""
+    """Change fields of the payload of an application or a click (RFC 7396), checked as by the door that took it.
+
+    `session`, and of a click `occurred_at`, stay as they are.
+    """
     token = require(Scope.OPERATE)
     body, desk = read_body(), services().desk
     operation = desk.get(operation_id)
     if operation.version != _version():
         raise Problem(ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version.")
-    payload, warnings = edited(operation, body, default_region=services().settings.default_phone_region)
+    settings = services().settings
+    payload, warnings = edited(
+        operation, body,
+        default_region=settings.default_phone_region, channels=known_channels(settings.channels),
+    )  # fmt: skip
     return _whole(desk.amend(operation, payload, token.name), token, warnings)
 
 
@@ -114,10 +131,10 @@ def discard(operation_id: str) -> Response:
     token = require(Scope.OPERATE)
     reason = read_body().get("reason")
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidBody([FieldError("reason", FieldCode.REQUIRED, "Say why; leave out whom it is about.")])
+        raise InvalidFields([FieldError("reason", FieldCode.REQUIRED, "Say why; leave out whom it is about.")])
     if len(reason) > REASON:
         message = f"At most {REASON} characters are accepted."
-        raise InvalidBody([FieldError("reason", FieldCode.TOO_LONG, message)])
+        raise InvalidFields([FieldError("reason", FieldCode.TOO_LONG, message)])
     return answer(summary(services().desk.discard(operation_id, reason.strip(), token.name)))
 
 

@@ -14,10 +14,12 @@ from crmgate.desk import KEPT_ASIDE
 from crmgate.errors import Code
 from crmgate.inventory import PAGE, Cursor, Filter
 from crmgate.model import Kind, State
-from crmgate.web.codes import FieldCode, ProblemCode
-from crmgate.web.problems import FieldError, InvalidBody, Problem
-from crmgate.web.schemas.coded import Coded, flatten
-from crmgate.web.schemas.fields import Choice, Moment, Text
+from crmgate.schemas.coded import Coded, flatten
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.fields import Choice, Moment, Text
+from crmgate.web.codes import ProblemCode
+from crmgate.web.problems import Problem
 
 _TIMES = ("accepted_from", "accepted_to", "dead_before")
 
@@ -91,10 +93,10 @@ def read_list(query: Mapping[str, str], states: Iterable[str] = State, default: 
 
 
 def read_filter(body: Mapping[str, Any], path: str) -> Filter:
-    """The filter in a body. Raises `InvalidBody` with every fault."""
+    """The filter in a body. Raises `InvalidFields` with every fault."""
     wanted, errors = _filter(body, (State.DEAD,))
     if errors:
-        raise InvalidBody([FieldError(f"{path}.{error.field}", error.code, error.message) for error in errors])
+        raise InvalidFields([FieldError(f"{path}.{error.field}", error.code, error.message) for error in errors])
     return Filter(**wanted)
 
 

@@ -12,15 +12,16 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.channels import canonical_name
 from crmgate.model import Activity, rfc3339
+from crmgate.schemas import NO_REFERRAL, parse_event
+from crmgate.schemas.canonical import MESSENGER_EVENT, snake
+from crmgate.schemas.event import MessengerEventSchema
+from crmgate.schemas.faults import InvalidFields
 from crmgate.web import cookies, limits
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.openapi.convert import query_of
-from crmgate.web.problems import InvalidBody, Problem
+from crmgate.web.problems import Problem
 from crmgate.web.robots import is_robot
-from crmgate.web.schemas import NO_REFERRAL, parse_event
-from crmgate.web.schemas.canonical import MESSENGER_EVENT, snake
-from crmgate.web.schemas.event import MessengerEventSchema
 from crmgate.web.services import clicks, services
 
 blueprint = Blueprint("go", __name__, url_prefix="/go")
@@ -75,7 +76,7 @@ def _read(channel: str) -> Activity:
     query = request.args.to_dict()
     try:
         event = parse(query | {"channel": channel})
-    except InvalidBody:
+    except InvalidFields:
         codes = {name: text for name, text in query.items() if MESSENGER_EVENT.targets.get(snake(name)) in _CODES}
         event = parse({name: text for name, text in codes.items() if len(text) <= 64} | {"channel": channel})
     metadata = {name: text for name, text in event.activity.metadata.items() if name not in _CODES}

@@ -10,8 +10,8 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.ledger import LOST_CLICKS_SECONDS
 from crmgate.model import Check, rfc3339
 from crmgate.policy import WORKER_SILENCE
+from crmgate.web.answers import AliveSchema, ReadySchema
 from crmgate.web.openapi import Answer, Describe
-from crmgate.web.schemas.answers import AliveSchema, ReadySchema
 from crmgate.web.services import clicks, services
 
 blueprint = Blueprint("health", __name__)

@@ -8,15 +8,15 @@ from typing import Any
 from flask import Blueprint, jsonify, redirect
 from werkzeug.wrappers import Response as BaseResponse
 
-from crmgate.channels import WELL_KNOWN
+from crmgate.channels import known_channels
 from crmgate.model import Kind, rfc3339
+from crmgate.schemas import ParsedEvent, parse_event
+from crmgate.schemas.event import MessengerEventSchema
 from crmgate.web import clicks, cookies, submissions
+from crmgate.web.answers import CountedSchema
 from crmgate.web.openapi import Answer, Body, Describe, Example
 from crmgate.web.openapi.convert import sample
 from crmgate.web.pages import FORM_TYPES
-from crmgate.web.schemas import ParsedEvent, parse_event
-from crmgate.web.schemas.answers import CountedSchema
-from crmgate.web.schemas.event import MessengerEventSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("messenger", __name__, url_prefix="/api/v1/messenger-events")
@@ -59,11 +59,7 @@ def create() -> BaseResponse:
     return submissions.deliver(submission, form)
 
 
-def known_channels() -> set[str]:
-    """The channels that a click may name."""
-    return {*WELL_KNOWN, *services().settings.channels}
-
-
 def _parse(raw: dict[str, Any]) -> ParsedEvent:
     now = rfc3339(time.time())
-    return parse_event(raw, channels=known_channels(), occurred_at=now, remembered=cookies.remembered())
+    channels = known_channels(services().settings.channels)
+    return parse_event(raw, channels=channels, occurred_at=now, remembered=cookies.remembered())

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from flask import request
 
-from crmgate.web.codes import FieldCode
-from crmgate.web.problems import FieldError
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.faults import FieldError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Browsers read a backslash as a slash and drop tabs and line breaks, so that what they open would be another

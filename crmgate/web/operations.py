@@ -8,13 +8,13 @@ from flask import Blueprint, Response, request
 
 from crmgate.tokens import Scope
 from crmgate.web import limits
+from crmgate.web.answers import ListedSchema, OperationSchema
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import OperationsQuery, read_list
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, receipt
-from crmgate.web.schemas.answers import ListedSchema, OperationSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http import HTTPStatus
 
 from flask import Flask, Response, request
@@ -20,10 +20,10 @@ from crmgate.errors import (
     LedgerUnavailable,
     NoSuchOperation,
     NotAccepted,
-    NotEditable,
     NotKeptAside,
 )
-from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.web.codes import ProblemCode
 from crmgate.web.pages import page, wants_page
 from crmgate.web.request_id import request_id
 
@@ -34,15 +34,6 @@ RETRY_AFTER = 10
 _BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 401, 403, 409, 422)}
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FieldError:
-    """One field of a 422. `field` is a dotted path; `message` never repeats what was sent."""
-
-    field: str
-    code: FieldCode
-    message: str
 
 
 class Problem(Exception):
@@ -60,17 +51,10 @@ class Problem(Exception):
         super().__init__(detail)
 
 
-class InvalidBody(Problem):
-    """The body was read but some of its fields cannot be accepted: 422."""
-
-    def __init__(self, errors: Sequence[FieldError]) -> None:
-        detail = "Nothing was stored. Correct the fields and send again."
-        super().__init__(ProblemCode.INVALID_BODY, detail, errors=errors)
-
-
 def init_app(app: Flask) -> None:
     """Answer every failure of `app` as a problem."""
     app.register_error_handler(Problem, _problem)
+    app.register_error_handler(InvalidFields, _invalid_fields)
     app.register_error_handler(NotAccepted, _not_accepted)
     app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
     for kind in _OPERATORS:
@@ -85,6 +69,11 @@ def _problem(problem: Problem) -> Response:
     return _as_json(
         problem.code.status, problem.code.uri, problem.code.summary, problem.detail, problem.errors, problem.headers
     )
+
+
+def _invalid_fields(error: InvalidFields) -> Response:
+    detail = "Nothing was stored. Correct the fields and send again."
+    return _problem(Problem(ProblemCode.INVALID_BODY, detail, errors=error.errors))
 
 
 def _as_page(problem: Problem) -> Response:
@@ -133,7 +122,6 @@ _OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
     NoSuchOperation: (ProblemCode.NOT_FOUND, "There is none with this id, or it is no longer kept."),
     NotKeptAside: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: it is in the state {}."),
     ChangedMeanwhile: (ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version."),
-    NotEditable: (ProblemCode.NOT_EDITABLE, "Nothing was changed. Retry it, or discard it."),
     JobRunning: (ProblemCode.JOB_RUNNING, "Wait for the job {} to end, or cancel it."),
 }
 """What an operator asked for and cannot have."""

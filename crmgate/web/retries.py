@@ -13,15 +13,16 @@ from crmgate.errors import NoSuchOperation
 from crmgate.inventory import Filter
 from crmgate.model import rfc3339
 from crmgate.retries import Job
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.tokens import Scope
+from crmgate.web.answers import JobSchema, LatestJobSchema, PreviewSchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
-from crmgate.web.codes import FieldCode, ProblemCode
+from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import FilterSchema, read_filter
 from crmgate.web.openapi import Answer, Body, Describe, Example
-from crmgate.web.problems import FieldError, InvalidBody
 from crmgate.web.receipts import answer
-from crmgate.web.schemas.answers import JobSchema, LatestJobSchema, PreviewSchema
 from crmgate.web.services import services
 
 blueprint = Blueprint("retries", __name__, url_prefix="/api/v1/dead-letters/retries")
@@ -116,7 +117,7 @@ def _read(body: Mapping[str, Any]) -> tuple[Filter, bool]:
     if not isinstance(start, bool):
         errors.append(FieldError("start", FieldCode.INVALID_TYPE, "Expected true or false."))
     if errors:
-        raise InvalidBody(errors)
+        raise InvalidFields(errors)
     return read_filter(wanted, "filter"), start
 
 

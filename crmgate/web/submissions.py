@@ -14,17 +14,18 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.errors import KeyReused, StillRunning
 from crmgate.identity import known_by
 from crmgate.model import Kind, Operation, State
+from crmgate.schemas import FieldWarning
+from crmgate.schemas.faults import InvalidFields
 from crmgate.web import limits, traps
+from crmgate.web.answers import SubmittedSchema
 from crmgate.web.auth import caller
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
 from crmgate.web.openapi import Answer
 from crmgate.web.pages import FORM_TYPES, page, wants_page
-from crmgate.web.problems import InvalidBody, Problem
+from crmgate.web.problems import Problem
 from crmgate.web.receipts import crm_record, receipt
-from crmgate.web.schemas import FieldWarning
-from crmgate.web.schemas.answers import SubmittedSchema
 from crmgate.web.services import services
 
 DOUBLE_CLICK = 60.0
@@ -85,13 +86,13 @@ def read(
 ) -> tuple[T, Form]:
     """The parsed body and how it came in, counted by its address and the `people` in it.
 
-    Raises `Problem`: every error at once, or 429.
+    Raises `InvalidFields` with every error at once, and `Problem`, 429 among them.
     """
     limit = services().settings.limits.address
     try:
         parsed, form = _read(parse)
         key = _idempotency_key()
-    except Problem:
+    except (InvalidFields, Problem):
         limits.admit(limit)  # what has a fault is work, too
         raise
     limits.admit(limit, people(parsed), known_by(key) if key else "")
@@ -104,10 +105,10 @@ def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
     goal, errors = next_url(raw, settings.allowed_origins) if request.mimetype in FORM_TYPES else (None, [])
     try:
         parsed = parse(raw)
-    except InvalidBody as invalid:
-        raise InvalidBody([*invalid.errors, *errors]) from None
+    except InvalidFields as invalid:
+        raise InvalidFields([*invalid.errors, *errors]) from None
     if errors:
-        raise InvalidBody(errors)
+        raise InvalidFields(errors)
     return parsed, Form(goal, suspect)
 
 

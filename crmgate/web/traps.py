@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from crmgate.web.text import is_blank, tidy
+from crmgate.schemas.text import is_blank, tidy
 
 OPEN_FOR = "_t"
 """The field in which a script says for how many milliseconds the form was open."""

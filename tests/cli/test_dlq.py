@@ -143,6 +143,22 @@ def test_an_edit_is_checked_and_kept(run: Run, configured: dict[str, str], ledge
     assert run("dlq", "edit", dead, "--set", "phone", **configured).exit_code == 2
 
 
+def test_an_edit_of_a_click_is_checked_and_kept(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+    [dead] = dig(ledger, kind=Kind.CREATE_MINIMAL_LEAD, metadata={"page": "/a", "colour": "red"})
+    before = ledger.get(dead).payload  # type: ignore[union-attr]
+    bad = run("dlq", "edit", dead, "--set", "channel=pigeon", "--set", "phone=+905321234567", **configured)
+    assert (bad.exit_code, bad.stdout) == (1, "")
+    assert "- channel: Expected one of: instagram, telegram, whatsapp." in bad.stderr
+    assert "- phone: There is no such field; `metadata` takes others." in bad.stderr
+    assert ledger.get(dead).payload == before  # type: ignore[union-attr]
+    options = ("--set", "channel=line", "--set", "metadata.page=/b", "--unset", "metadata.colour")
+    channels = {"MESSENGER_CHANNELS": "line=https://line.me/ti/{ref}"}
+    answer = told(run("dlq", "edit", tracking_code(dead), *options, "--json", **configured, **channels))
+    assert (answer["version"], answer["warnings"]) == (2, [])
+    assert answer["payload"] == {**before, "channel": "line", "metadata": {"page": "/b"}}
+    assert ledger.get(dead).payload == answer["payload"]  # type: ignore[union-attr]
+
+
 def test_an_edit_in_the_editor(
     run: Run, configured: dict[str, str], ledger: Ledger, folder: Path, redis_client: redis.Redis
 ) -> None:

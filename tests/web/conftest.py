@@ -17,7 +17,7 @@ from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, new_id
-from crmgate.web.schemas import Parsed, parse_application
+from crmgate.schemas import Parsed, parse_application
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from crmgate.web.schemas import answers
+from crmgate.web import answers
 
 
 class Published:

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from crmgate.web.schemas.application import ApplicationSchema
+from crmgate.schemas.application import ApplicationSchema
 
 URL = "/api/v1/applications"
 EVENTS = "/api/v1/messenger-events"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from crmgate.web.problems import InvalidBody
-from crmgate.web.schemas import Parsed
-from crmgate.web.schemas.canonical import canonicalise
+from crmgate.schemas import Parsed
+from crmgate.schemas.canonical import canonicalise
+from crmgate.schemas.faults import InvalidFields
 
 Parse = Callable[..., Parsed]
 
@@ -170,7 +170,7 @@ def test_control_keys_leave_no_trace(parse: Parse) -> None:
 )
 @pytest.mark.parametrize("own", [True, False])
 def test_custom_has_limits(parse: Parse, custom: dict[str, Any], field: str, code: str, own: bool) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse(**({"custom": custom} if own else custom))
     assert [(e.field, e.code.value) for e in refused.value.errors] == [(field, code)]
 
@@ -183,6 +183,6 @@ def test_custom_at_its_limits(parse: Parse) -> None:
 @pytest.mark.parametrize("group", ["personal_info", "education", "preferences", "user_preferences", "utm", "custom"])
 @pytest.mark.parametrize("wrong", ["text", 5, True, ["x"]])
 def test_a_group_that_is_no_object_is_refused(parse: Parse, group: str, wrong: Any) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse(**{group: wrong})
     assert [(e.field, e.code.value) for e in refused.value.errors] == [(group, "invalid_type")]

@@ -205,6 +205,7 @@ def test_an_edited_one_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, 
          {("session", "unknown_field"), ("personal_info", "unknown_field"), ("nonsense", "unknown_field")}),
         ({"education_level": "x" * 101, "field_of_study": 7, "utm": {"source": []}},
          {("education_level", "too_long"), ("field_of_study", "invalid_type")}),
+        ({"universities": ["x", "x" * 201]}, {("universities.1", "too_long")}),
         ({"utm": "x", "custom": "x", "consent": {"given": "perhaps"}},
          {("utm", "invalid_type"), ("custom", "invalid_type"), ("consent.given", "invalid_choice")}),
     ],
@@ -247,10 +248,66 @@ def test_one_that_changes_between_reading_and_writing_is_not_overwritten(
     assert ledger.get(dead).payload["first_name"] == "Quicker"  # type: ignore[union-attr]
 
 
-def test_a_click_cannot_be_edited(call: Call, ledger: Ledger) -> None:
-    [dead] = bury(ledger, kind=Kind.CREATE_MINIMAL_LEAD)
-    answer = call("PATCH", f"{DEAD}/{dead}", json={"channel": "telegram"}, headers={"If-Match": '"1"'})
-    assert (answer.status_code, answer.json["type"]) == (422, "/problems/not-editable")
+CLICK = {"channel": "telegram", "referral_code": "REF0", "occurred_at": "2027-01-15T08:00:00.000Z"}
+
+
+@pytest.mark.parametrize("kind", [Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY])
+@pytest.mark.parametrize(
+    ("patch", "faults"),
+    [
+        ({"channel": "pigeon"}, {("channel", "invalid_choice")}),
+        ({"channel": None, "referral_code": " "}, {("channel", "required"), ("referral_code", "required")}),
+        ({"session": "other", "occurred_at": "2027-01-01T00:00:00Z", "custom": {"a": "b"}, "first_name": "Ada"},
+         {("session", "unknown_field"), ("occurred_at", "unknown_field"), ("custom", "unknown_field"),
+          ("first_name", "unknown_field")}),
+        ({"metadata": {"page": 7, "notes": "x" * 2_001, "colour": "x" * 2_001}},
+         {("metadata.page", "invalid_type"), ("metadata.notes", "too_long"), ("metadata.colour", "too_long")}),
+        ({"metadata": {f"field{number:02}": "x" for number in range(51)}}, {("metadata.field50", "too_many")}),
+        ({"metadata": "x", "utm": "x"}, {("metadata", "invalid_type"), ("utm", "invalid_type")}),
+        ({"channel": 1, "nonsense": 1}, {("channel", "invalid_type"), ("nonsense", "unknown_field")}),
+    ],
+)  # fmt: skip
+def test_an_edit_of_a_click_is_checked_as_its_door_checks(
+    call: Call, ledger: Ledger, kind: Kind, patch: Any, faults: Any
+) -> None:
+    [dead] = bury(ledger, kind=kind)
+    answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
+    assert answer.status_code == 422
+    assert {(error["field"], error["code"]) for error in answer.json["errors"]} == faults
+    assert call("GET", f"{DEAD}/{dead}").json["payload"] == CLICK
+
+
+@pytest.mark.parametrize("kind", [Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY])
+def test_an_edited_click_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, world: World, kind: Kind) -> None:
+    metadata = {"page": "/a\n/b", "notes": "one\n\ntwo", "colour": "red", "Page": "own", "old": "x"}
+    [dead] = bury(ledger, kind=kind, session="s-1", metadata=metadata, utm={"source": "google", "term": "x"})
+    patch = {"channel": "WhatsApp", "metadata": {"old": None, "section": "hero"}, "utm": {"term": None}}
+    answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
+    assert answer.status_code == 200, answer.text
+    expected = CLICK | {
+        "channel": "whatsapp", "session": "s-1", "utm": {"source": "google"},
+        "metadata": {"page": "/a\n/b", "notes": "one\n\ntwo", "colour": "red", "Page": "own", "section": "hero"},
+    }  # fmt: skip
+    assert answer.json["payload"] == expected
+    assert "warnings" not in answer.json
+    assert answer.json["attempts"][-1]["detail"] == "channel, metadata, utm"
+    assert call("POST", f"{DEAD}/{dead}/retry").status_code == 202
+    sent = []
+    world.crm.trouble = lambda operation: sent.append(operation)  # type: ignore[func-returns-value]
+    world.work()
+    assert (sent[0].payload, sent[0].activity.channel) == (expected, "whatsapp")
+    assert world.stored(dead).state == "delivered"
+
+
+def test_a_click_on_a_channel_that_is_gone_can_be_edited(call: Call, ledger: Ledger) -> None:
+    [dead] = bury(ledger, kind=Kind.LOG_ACTIVITY, channel="icq")
+    patch = {"referral_code": "no such code!", "metadata": {"page": "/x"}}
+    answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
+    assert answer.status_code == 200, answer.text
+    assert answer.json["payload"] == CLICK | {
+        "channel": "icq", "referral_code": "DIRECT", "metadata": {"page": "/x", "referral_code": "no such code!"},
+    }  # fmt: skip
+    assert [warning["field"] for warning in answer.json["warnings"]] == ["referral_code"]
 
 
 def test_a_discarded_one_is_gone_with_its_payload(call: Call, ledger: Ledger) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from crmgate.model import Consent
+from crmgate.schemas import Parsed, parse_application
+from crmgate.schemas.faults import InvalidFields
 from crmgate.web.body import WrittenFloat
-from crmgate.web.problems import InvalidBody
-from crmgate.web.schemas import Parsed, parse_application
 
 Parse = Callable[..., Parsed]
 TOMORROW = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
@@ -136,7 +136,7 @@ TAKEN = [
 
 @pytest.mark.parametrize(("name", "value", "code"), REFUSED)
 def test_refused(parse: Parse, name: str, value: Any, code: str) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse(**{name: value})
     [error] = refused.value.errors
     assert error.code == code
@@ -154,19 +154,19 @@ def test_taken(parse: Parse, name: str, value: Any, kept: Any) -> None:
 
 
 def test_a_message_names_the_limit(parse: Parse) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse(additional_info="x" * 20_001)
     assert refused.value.errors[0].message == "At most 20,000 characters are accepted."
 
 
 def test_an_address_outside_ascii_is_told_so(parse: Parse) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse(email="ayşe@example.com")
     assert "unaccented Latin letters" in refused.value.errors[0].message
 
 
 def test_entries_of_a_list_are_named_by_their_place(parse: Parse) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse(preferences={"universities": ["A", "", 5, "x" * 201]})
     assert [(e.field, e.code.value) for e in refused.value.errors] == [
         ("preferences.universities.2", "invalid_type"),
@@ -204,7 +204,7 @@ def test_entries_of_a_list_are_named_by_their_place(parse: Parse) -> None:
     ],
 )
 def test_all_errors_are_told_at_once(raw: dict[str, Any], errors: set[tuple[str, str]]) -> None:
-    with pytest.raises(InvalidBody) as refused:
+    with pytest.raises(InvalidFields) as refused:
         parse_application(raw, default_region="TR")
     assert {(e.field, e.code.value) for e in refused.value.errors} == errors
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.web.schemas.application import ApplicationSchema
+from crmgate.schemas.application import ApplicationSchema
 
 URL = "/api/v1/applications"
 GROUPS = {name: getattr(field, "schema", None) for name, field in ApplicationSchema().fields.items()}

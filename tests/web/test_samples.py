@@ -11,7 +11,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from crmgate.model import Lead
-from crmgate.web.schemas import parse_application
+from crmgate.schemas import parse_application
 
 SAMPLES = (Path(__file__).parents[1] / "data" / "applications.jsonl").read_text("utf-8").splitlines()
 

@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 
-from crmgate.web.text import clean
+from crmgate.schemas.text import clean
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from typing import Any
 from flask import Blueprint, Response, current_app, render_template, request
 
 from crmgate import __version__
+from crmgate.channels import known_channels
+from crmgate.schemas.event import KnownChannels
 from crmgate.web.docs.page import page
-from crmgate.web.messenger import known_channels
 from crmgate.web.openapi import Answer, Describe
 from crmgate.web.openapi.document import build
-from crmgate.web.schemas.event import KnownChannels
+from crmgate.web.services import services
 
 _DOCUMENT = "crmgate.openapi"
 _PAGE = {
@@ -53,7 +54,7 @@ def _document() -> dict[str, Any]:
     """Made once for each process: routes and settings stay as they are."""
     known = current_app.extensions
     if _DOCUMENT not in known:
-        with KnownChannels(known_channels()):
+        with KnownChannels(known_channels(services().settings.channels)):
             known[_DOCUMENT] = build(current_app._get_current_object())  # type: ignore[attr-defined]
     found: dict[str, Any] = known[_DOCUMENT]
     return found

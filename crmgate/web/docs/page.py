@@ -15,9 +15,9 @@ from urllib.parse import quote
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from crmgate.schemas.canonical import flat_prefix
 from crmgate.tokens import Scope
 from crmgate.web.pages import FORM_TYPES
-from crmgate.web.schemas.canonical import flat_prefix
 
 JSON = "application/json"
 

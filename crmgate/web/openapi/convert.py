@@ -10,8 +10,8 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
-from crmgate.web.schemas.canonical import flat_prefix
-from crmgate.web.schemas.coded import Coded
+from crmgate.schemas.canonical import flat_prefix
+from crmgate.schemas.coded import Coded
 
 _CONTROL = {
     "_next": {

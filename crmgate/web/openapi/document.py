@@ -11,12 +11,12 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from crmgate import __version__
+from crmgate.web.answers import ProblemSchema
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import Plugin, flat_schema, sample
 from crmgate.web.openapi.describe import JSON, Answer, Body, Describe, Example, description_of
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import MEDIA_TYPE
-from crmgate.web.schemas.answers import ProblemSchema
 
 PUBLISHED = re.compile(r"/(api|go|healthz|readyz|metrics)(/|$)")
 """The routes that are for programs. Pages and files for people are not in the document."""

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from marshmallow import Schema
 from marshmallow import fields as marshmallow_fields
 
-from crmgate.web.codes import FieldCode, WarningCode
-from crmgate.web.problems import FieldError
-from crmgate.web.schemas.application import ApplicationSchema
-from crmgate.web.schemas.event import MessengerEventSchema
-from crmgate.web.text import as_text, clean, is_blank, tidy
+from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.codes import FieldCode, WarningCode
+from crmgate.schemas.event import MessengerEventSchema
+from crmgate.schemas.faults import FieldError
+from crmgate.schemas.text import as_text, clean, is_blank, tidy
 
 ALIASES: Mapping[str, str] = {
     "ref": "referral_code",

@@ -12,8 +12,8 @@ from marshmallow import ValidationError
 from marshmallow.experimental.context import Context
 
 from crmgate.model import rfc3339
-from crmgate.web.schemas.coded import Coded
-from crmgate.web.schemas.phones import to_e164, without_format_characters
+from crmgate.schemas.coded import Coded
+from crmgate.schemas.phones import to_e164, without_format_characters
 
 PhoneRegion = Context[str]
 """The country in which a phone number without a country code is read, while a schema loads."""

@@ -1,8 +1,8 @@
 """What a submission may look like, and how it becomes a `Lead` or an `Activity`."""
 
-from crmgate.web.schemas.application import ApplicationSchema
-from crmgate.web.schemas.canonical import FieldWarning
-from crmgate.web.schemas.parse import (
+from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.canonical import FieldWarning
+from crmgate.schemas.parse import (
     NO_REFERRAL,
     REFERRAL_CODE,
     TOKEN,

@@ -10,7 +10,7 @@ from marshmallow.validate import OneOf
 from crmgate.errors import Code
 from crmgate.model import Kind, State
 from crmgate.retries import JobState
-from crmgate.web.codes import FieldCode, WarningCode
+from crmgate.schemas.codes import FieldCode, WarningCode
 
 _TIME = "2026-11-23T04:59:07.567Z"
 _ID = "88c58fe866724682b5bfaf3062997351"

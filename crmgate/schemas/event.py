@@ -9,9 +9,9 @@ from marshmallow import fields
 from marshmallow.experimental.context import Context
 
 from crmgate.channels import WELL_KNOWN, canonical_name
-from crmgate.web.schemas.application import CUSTOM_TEXT, REFERRAL, SESSION, UtmSchema
-from crmgate.web.schemas.coded import Coded, Group
-from crmgate.web.schemas.fields import Text, TextMap
+from crmgate.schemas.application import CUSTOM_TEXT, REFERRAL, SESSION, UtmSchema
+from crmgate.schemas.coded import Coded, Group
+from crmgate.schemas.fields import Text, TextMap
 
 KnownChannels = Context[Set[str]]
 """The channels that a click may name, while a schema loads."""

@@ -10,14 +10,14 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from crmgate.model import Activity, Lead, Utm
-from crmgate.web.codes import WarningCode
-from crmgate.web.problems import FieldError, InvalidBody
-from crmgate.web.schemas.application import ApplicationSchema
-from crmgate.web.schemas.canonical import MESSENGER_EVENT, Canonical, FieldWarning, canonicalise
-from crmgate.web.schemas.coded import flatten
-from crmgate.web.schemas.event import KnownChannels, MessengerEventSchema
-from crmgate.web.schemas.fields import PhoneRegion
-from crmgate.web.schemas.phones import says_more
+from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.canonical import MESSENGER_EVENT, Canonical, FieldWarning, canonicalise
+from crmgate.schemas.coded import flatten
+from crmgate.schemas.codes import WarningCode
+from crmgate.schemas.event import KnownChannels, MessengerEventSchema
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.fields import PhoneRegion
+from crmgate.schemas.phones import says_more
 
 UTM_LIMIT = 255
 REFERRAL_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -46,7 +46,7 @@ class ParsedEvent:
 def parse_application(
     raw: Mapping[str, Any], *, default_region: str, remembered: Mapping[str, str] | None = None
 ) -> Parsed:
-    """The lead in `raw`; raises `InvalidBody` with every error at once.
+    """The lead in `raw`; raises `InvalidFields` with every error at once.
 
     `default_region` is the ISO 3166 country of phone numbers without a country code; `remembered` holds the session and
     the referral code of the visitor's cookies, for a body that says none.
@@ -64,7 +64,7 @@ def parse_application(
 def parse_event(
     raw: Mapping[str, Any], *, channels: Set[str], occurred_at: str, remembered: Mapping[str, str] | None = None
 ) -> ParsedEvent:
-    """The click in `raw`, on one of `channels`; raises `InvalidBody` with every error at once.
+    """The click in `raw`, on one of `channels`; raises `InvalidFields` with every error at once.
 
     When it happened (RFC 3339 UTC) is not the sender's to say. Fields that are not known stand in the metadata.
     """
@@ -89,7 +89,7 @@ def _load(canonical: Canonical, schema: Schema) -> dict[str, Any]:
     except ValidationError as error:
         errors += flatten(error.messages_dict)
     if errors:
-        raise InvalidBody(errors)
+        raise InvalidFields(errors)
     return data
 
 

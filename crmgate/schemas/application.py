@@ -8,9 +8,9 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from crmgate.model import Consent
-from crmgate.web.codes import FieldCode
-from crmgate.web.schemas.coded import Fault, Group
-from crmgate.web.schemas.fields import BirthDate, Choice, Email, Moment, Phone, Text, TextList, TextMap, Year, YesNo
+from crmgate.schemas.coded import Fault, Group
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.fields import BirthDate, Choice, Email, Moment, Phone, Text, TextList, TextMap, Year, YesNo
 
 CUSTOM_TEXT = 2_000
 """The longest text of a field that crmgate does not know, or cannot use as what it is meant for."""

@@ -11,8 +11,8 @@ from typing import Any, ClassVar, TypeVar
 
 from marshmallow import Schema, ValidationError, fields
 
-from crmgate.web.codes import FieldCode
-from crmgate.web.problems import FieldError
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.faults import FieldError
 
 T = TypeVar("T")
 

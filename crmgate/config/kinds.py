@@ -1,0 +1,151 @@
+"""The kinds of setting that the gateway has beyond marshmallow's own, and checks of single values."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any
+
+import marshmallow
+import phonenumbers
+from marshmallow import fields, validate
+from redis.connection import parse_url
+
+from crmgate.limits import Limit
+from crmgate.tokens import configured
+
+
+class Words(fields.Field[tuple[str, ...]]):
+    """A comma-separated list."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[str, ...]:
+        return tuple(word.strip() for word in str(value).split(",") if word.strip())
+
+
+class Origins(Words):
+    """Comma-separated web origins (RFC 6454)."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> tuple[str, ...]:
+        origins = tuple(word.rstrip("/") for word in super()._deserialize(value, *args, **options))
+        if wrong := [origin for origin in origins if not _is_origin(origin)]:
+            raise marshmallow.ValidationError(f"Not an origin: {', '.join(wrong)}.")
+        return origins
+
+
+_ORIGIN = re.compile(r"https?://([\w.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?", re.IGNORECASE)
+
+
+def _is_origin(word: str) -> bool:
+    parts = _ORIGIN.fullmatch(word)
+    return parts is not None and 0 < int(parts["port"] or 443) < 65536
+
+
+class Delays(fields.Field[tuple[float, ...]]):
+    """Comma-separated seconds."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[float, ...]:
+        try:
+            delays = tuple(float(word) for word in str(value).split(","))
+        except ValueError:
+            raise marshmallow.ValidationError("Not a list of numbers.") from None
+        if not all(0 < delay <= 86400 for delay in delays):
+            raise marshmallow.ValidationError("A delay is out of range.")
+        return delays
+
+
+class Rate(fields.Field[Limit | None]):
+    """A number in a unit of time; None where it is `off`."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Limit | None:
+        try:
+            return None if value == "off" else Limit.parse(str(value))
+        except ValueError:
+            raise marshmallow.ValidationError("Not a number in a unit of time.") from None
+
+
+class Region(fields.String):
+    """An ISO 3166 region that has telephone numbers."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Any:
+        region = str(value).upper()
+        if region not in phonenumbers.SUPPORTED_REGIONS:
+            raise marshmallow.ValidationError("Not a region with telephone numbers.")
+        return region
+
+
+class ApiTokens(Words):
+    """Comma-separated entries `name:scope:sha256`. Messages tell an entry by its place: it may hold a secret."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        tokens, problems = [], []
+        for number, entry in enumerate(super()._deserialize(value, *args, **options), 1):
+            try:
+                tokens.append(configured(entry))
+            except ValueError as error:
+                problems.append(f"Entry {number}: {error}")
+        if len({token.name for token in tokens}) < len(tokens):
+            problems.append("A name stands twice.")
+        if problems:
+            raise marshmallow.ValidationError(problems)
+        return tuple(tokens)
+
+
+class Switch(fields.String):
+    """A setting that is `on` or `off`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=validate.OneOf(["on", "off"]), **options)
+
+
+class Folder(fields.Field[Path]):
+    """A folder, which need not be there."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Path:
+        return Path(str(value))
+
+
+class Nodes(fields.Field[tuple[tuple[str, int], ...]]):
+    """Comma-separated `host:port`; an IPv6 address stands in brackets."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[tuple[str, int], ...]:
+        return tuple(_node(word.strip()) for word in str(value).split(",") if word.strip())
+
+
+def _node(word: str) -> tuple[str, int]:
+    host, _, port = word.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host.replace(":", "/")
+    if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        raise marshmallow.ValidationError(f"Not host:port: {word}.")
+    return host, int(port)
+
+
+def redis_address(value: str) -> None:
+    """Refuse what redis-py could not parse, rather than let the first connection fail on it."""
+    try:
+        if value:
+            parse_url(value)  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise marshmallow.ValidationError(
+            "Not the address of a Redis. Special characters in its password have to be percent-encoded."
+        ) from None
+
+
+def redis_host(value: str) -> None:
+    if not _is_host(value):
+        raise marshmallow.ValidationError("Not a host name. The port has a setting of its own.")
+
+
+def _is_host(value: str) -> bool:
+    try:
+        return bool(re.fullmatch(r"[\w.-]+", value) or ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
+def readable(value: str) -> None:
+    try:
+        if value:
+            Path(value).open("rb").close()
+    except OSError as error:
+        raise marshmallow.ValidationError(f"The file cannot be read ({type(error).__name__}).") from None

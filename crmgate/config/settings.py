@@ -1,0 +1,120 @@
+"""The settings as they were read and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import marshmallow
+from dotenv import dotenv_values
+
+from crmgate.channels import WELL_KNOWN, Channel
+from crmgate.config.declared import CoreSettings
+from crmgate.config.kinds import Switch
+from crmgate.config.redis_server import redis_url
+from crmgate.errors import ConfigError
+from crmgate.limits import Limit
+from crmgate.provider import given, setting_problems
+from crmgate.redis_client import RedisAddress
+from crmgate.tokens import Token
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How often somebody may; None: without a limit."""
+
+    address: Limit | None = None
+    person: Limit | None = None
+    lookups: Limit | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The checked configuration. `environ` is what plugins read their own settings from; it is never shown.
+
+    Blank variables are kept in it: an empty `<PROVIDER>_MAP_<FACT>` says that a fact is not sent.
+    """
+
+    provider: str
+    timeout: float
+    inline_budget: float
+    retry_delays: tuple[float, ...]
+    max_concurrency: int
+    delivery: str
+    on_duplicate: str
+    on_rejected_field: str
+    http_hosts: tuple[str, ...]
+    plugins_dir: Path
+    plugins_allowed: tuple[str, ...]
+    default_phone_region: str
+    allowed_origins: tuple[str, ...]
+    channels: Mapping[str, Channel]
+    minimal_leads: bool
+    trusted_proxies: int
+    api_tokens: tuple[Token, ...] = field(repr=False)
+    metrics_public: bool
+    limits: Limits
+    honeypot_field: str
+    min_fill_seconds: float
+    redis: RedisAddress
+    log_level: str
+    log_format: str
+    environ: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read and check the settings; by default those of the process and of `.env`. Raises `ConfigError`.
+
+        White space around a value, such as the line end that a file of secrets leaves behind, does not count.
+        """
+        source = {name: value.strip() for name, value in (environment() if environ is None else environ).items()}
+        schema, problems = CoreSettings(), list[str]()
+        written = given(schema, source, problems)
+        try:
+            values = _meant(schema, schema.load({name: value for name, value in written.items() if value}))
+        except marshmallow.ValidationError as error:
+            problems += setting_problems(schema, error, written)
+        if problems:
+            raise ConfigError(problems)
+        return cls(
+            **_named(cls, "", values), **_named(cls, "CRM_", values),
+            channels=_channels(values),
+            limits=Limits(**_named(Limits, "RATE_LIMIT_", values)),
+            redis=RedisAddress(**_named(RedisAddress, "REDIS_", values)),
+            environ=source,
+        )  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """The variables of `.env` in the working directory, overridden by those of the process. Raises `ConfigError`."""
+    try:
+        written = dotenv_values(".env", encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f".env: the file cannot be read ({type(error).__name__}). It takes UTF-8 text, readable by this user."
+    else:
+        return {name: value for name, value in written.items() if value is not None} | dict(os.environ)
+    raise ConfigError([problem])  # out here: the decoder's error holds the file's text, which is secret
+
+
+def _meant(schema: marshmallow.Schema, loaded: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the parts of the gateway take them: switches as booleans, one address of Redis."""
+    switches = {name: loaded[name] == "on" for name, declared in schema.fields.items() if isinstance(declared, Switch)}
+    values = {**loaded, **switches}
+    return values | {"REDIS_URL": values["REDIS_URL"] or redis_url(values)}
+
+
+def _named(record: type[DataclassInstance], prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `record` that have a setting of the same name after `prefix`."""
+    settings = {declared.name: f"{prefix}{declared.name.upper()}" for declared in fields(record)}
+    return {name: values[setting] for name, setting in settings.items() if setting in values}
+
+
+def _channels(values: Mapping[str, Any]) -> dict[str, Channel]:
+    known = (Channel(name, url) for name in WELL_KNOWN if (url := values[f"{name.upper()}_URL"]))
+    return {channel.name: channel for channel in (*known, *values["MESSENGER_CHANNELS"])}
