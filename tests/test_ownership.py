@@ -162,7 +162,8 @@ def test_links_in_a_folder_are_followed(package: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere/far.py").touch(0o666)
     (tmp_path / "elsewhere/far.py").chmod(0o666)
     (package / "linked").symlink_to(tmp_path / "elsewhere")
-    (package / "deep/circle").symlink_to(package)
+    for name in ("circle", "another"):
+        (package / "deep" / name).symlink_to(package)
     assert "every user can write" in refused_package(package)
     (tmp_path / "elsewhere/far.py").chmod(0o644)
     assert not discover(package.parent).quarantined
