@@ -423,19 +423,20 @@ def test_a_folder_is_allowed_by_its_name(folder: Path, allowed: tuple[str, ...])
     ],
 )
 def test_a_folder_with_one_broken_file_is_set_aside_whole(folder: Path, text: str, reason: str) -> None:
+    before = dict(sys.modules)
     plugins = discover(write_parts(folder, words=text))
     [error] = plugins.quarantined
     assert error.file == str(folder / "acme")
     assert reason in error.reason
     assert (plugins.providers, plugins.manager.get_plugins()) == ({}, set())
-    assert not [name for name in sys.modules if name.startswith(MODULE_PREFIX)]
+    assert not [name for name in sys.modules.keys() - before.keys() if name.startswith(MODULE_PREFIX)]
     with pytest.raises(ConfigError, match="Its file cannot be used"):
         choose(plugins)
 
 
 def test_a_folder_that_gets_broken_leaves_what_was_loaded_alone(folder: Path) -> None:
     crm = choose(discover(write_parts(folder)))
-    before = {name: module for name, module in sys.modules.items() if name.startswith(MODULE_PREFIX + "acme")}
+    before = {name: module for name, module in sys.modules.items() if f"{name}.".startswith(MODULE_PREFIX + "acme.")}
     assert len(before) == len(PARTS)
     (folder / "acme" / "provider.py").write_text("from .words import hello\n1 / 0")
     assert discover(folder).quarantined
