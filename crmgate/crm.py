@@ -164,12 +164,17 @@ def _payload(hook: str, operation: Operation) -> dict[str, Any]:
 
 
 def where(error: BaseException, module: str) -> str:
-    """Type and place of an exception: the last line of `module` that it passed through, else where it was raised."""
+    """Type and place of an exception: the last line of `module`, or of another file of its package, that it passed
+    through, else where it was raised.
+    """
+    package = f"{module.partition('.')[0]}."
     places = [(frame.f_globals.get("__name__"), frame.f_code.co_filename, line)
               for frame, line in traceback.walk_tb(error.__traceback__)]  # fmt: skip
-    own = [place for place in places if place[0] == module]
-    _, file, line = (own or places)[-1]
-    return f"{type(error).__name__} in {Path(file).name}:{line}"
+    own = [place for place in places if f"{place[0]}.".startswith(package)]
+    _, name, line = (own or places)[-1]
+    file = Path(name)
+    shown = f"{file.parent.name}/{file.name}" if file.stem == "__init__" else file.name
+    return f"{type(error).__name__} in {shown}:{line}"
 
 
 def notify(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> None:

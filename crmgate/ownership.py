@@ -1,4 +1,4 @@
-"""Whose a plugin file is: whoever can write it runs code with all the rights of the gateway.
+"""Whose a plugin is: whoever can write it runs code with all the rights of the gateway.
 
 Trusted are root, the user of the process, and the owner of crmgate's own code, who could change that just as well.
 """
@@ -20,24 +20,44 @@ log = logging.getLogger(__name__)
 
 
 def check(path: Path) -> None:
-    """Raises `PluginError` if somebody else could have written the file at `path`, or could replace it."""
-    for place in _places(path):
-        state = place.stat()
-        if state.st_uid not in _trusted():
-            reason = f"{place} belongs to {_user(state.st_uid)}, and the gateway runs as {_user(os.geteuid())}."
-            raise PluginError(str(path), reason, f"If you trust it: chown {os.geteuid()} {place}")
-        if state.st_mode & stat.S_IWOTH:
-            raise PluginError(str(path), f"every user can write {place}.", f"If you trust it: chmod o-w {place}")
-        if state.st_mode & stat.S_IWGRP and not _is_private(state.st_gid, state.st_uid):
-            log.warning("every member of the group %s can write %s: chmod g-w %s", state.st_gid, place, place)
+    """Raises `PluginError` if somebody else could have written the plugin at `path`, or could replace it.
+
+    Of a folder everything counts that lies in it, at any depth: it can be imported later, when nobody looks any more.
+    """
+    try:
+        for place in dict.fromkeys(place for part in _parts(path, set()) for place in _places(part)):
+            _check_place(path, place)
+    except OSError as error:
+        reason = f"{error.filename} cannot be looked at: {error.strerror}."
+        raise PluginError(str(path), reason, "Make it readable for the gateway, or remove it.") from None
+
+
+def _check_place(path: Path, place: Path) -> None:
+    state = place.stat()
+    if state.st_uid not in _trusted():
+        reason = f"{place} belongs to {_user(state.st_uid)}, and the gateway runs as {_user(os.geteuid())}."
+        raise PluginError(str(path), reason, f"If you trust it: chown {os.geteuid()} {place}")
+    if state.st_mode & stat.S_IWOTH:
+        raise PluginError(str(path), f"every user can write {place}.", f"If you trust it: chmod o-w {place}")
+    if state.st_mode & stat.S_IWGRP and not _is_private(state.st_gid, state.st_uid):
+        log.warning("every member of the group %s can write %s: chmod g-w %s", state.st_gid, place, place)
+
+
+def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
+    """A file or a folder, and what is below it; links are followed, but not in circles."""
+    yield path
+    if path.is_dir() and (real := path.resolve()) not in seen:
+        seen.add(real)
+        for inner in sorted(path.iterdir()):
+            yield from _parts(inner, seen)
 
 
 def _places(path: Path) -> Iterator[Path]:
-    """The file, what Python may load in its stead, and the folders in which one of them could be exchanged."""
+    """The path, what Python may load in its stead, and the folders in which one of them could be exchanged."""
     real = path.resolve()
     cached = Path(cache_from_source(str(path)))
     places = (path.parent, real.parent, real, cached.parent, cached)
-    yield from dict.fromkeys(place for place in places if place.exists())
+    yield from (place for place in places if place.exists())
 
 
 def _trusted() -> set[int]:

@@ -1,7 +1,8 @@
 """Plugins: find them, check them, set the broken ones aside, choose the active provider.
 
-A plugin is a Python file in `PLUGINS_DIR` (or an entry point of the group `crmgate.plugins`). It runs with all the
-rights of the gateway: what is not trusted does not belong in that folder, and `PLUGINS_ALLOWED` narrows it.
+A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, or an entry point of the group
+`crmgate.plugins`. It runs with all the rights of the gateway: what is not trusted does not belong in `PLUGINS_DIR`,
+and `PLUGINS_ALLOWED` narrows it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 @dataclass
 class Plugins:
-    """What was found: provider classes by name, the files they came from, and the files set aside with the reason.
+    """What was found: provider classes by name, where they came from, and what was set aside and why.
 
     `listeners` are the classes of listeners by file and name; listeners without a class are in the manager already.
     """
@@ -104,25 +105,41 @@ def _start(
 
 
 def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
-    """Load every plugin file of `folder` and every entry point. A broken one is set aside, never in the way."""
+    """Load every plugin of `folder` and every entry point. A broken one is set aside, never in the way."""
     plugins = Plugins(hook_manager())
     for source in [*_files(plugins, folder, allowed), *_entry_points()]:
-        before = sys.modules.get(source.module)
+        before = _modules(source.module)
         try:
             _admit(plugins, source.where, source.load())
         except PluginError as error:
             plugins.quarantined.append(error)
-            _forget(source.module, before)
+            _restore(source.module, before)
             log.warning("plugin set aside: %s", error)
     return plugins
 
 
-def _forget(name: str, before: ModuleType | None) -> None:
-    """Take a module out of `sys.modules`, unless it was somebody else's before."""
-    if before is None:
-        sys.modules.pop(name, None)
-    else:
-        sys.modules[name] = before
+def plugin_name(path: Path) -> str:
+    """What a plugin is called: its file without `.py`, or its folder. Empty: this is no plugin.
+
+    A folder with a dot is none either, so that a copy (`acme.old`) sleeps as a file `acme.py.old` does.
+    """
+    if path.name.startswith(("_", ".")):
+        return ""
+    if path.suffix == ".py":
+        return path.stem
+    return path.name if "." not in path.name and (path / "__init__.py").exists() else ""
+
+
+def _modules(name: str) -> dict[str, ModuleType]:
+    """A module that is loaded, with what is loaded of its package."""
+    return {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{name}.")}
+
+
+def _restore(name: str, before: Mapping[str, ModuleType]) -> None:
+    """Take a module and its package out of `sys.modules`, but for what was somebody else's before."""
+    for key in _modules(name):
+        del sys.modules[key]
+    sys.modules.update(before)
 
 
 @dataclass(frozen=True)
@@ -135,14 +152,14 @@ class _Source:
 def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...]) -> Iterator[_Source]:
     if not folder.is_dir():
         plugins.notes.append(f"PLUGINS_DIR, got {str(folder)!r}: there is no such folder.")
-    paths = [path for path in sorted(folder.glob("*.py")) if not path.name.startswith(("_", "."))]
-    for path in paths:
-        if not allowed or path.stem in allowed:
-            yield _Source(str(path), MODULE_PREFIX + path.stem, partial(_load_file, path))
+    found = [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+    for name, path in found:
+        if not allowed or name in allowed:
+            yield _Source(str(path), MODULE_PREFIX + name, partial(_load_path, path))
         else:
             plugins.notes.append(f"PLUGINS_ALLOWED leaves out {path.name}.")
-    for name in sorted(set(allowed) - {path.stem for path in paths}):
-        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, of which there is no file.")
+    for name in sorted(set(allowed) - {name for name, _ in found}):
+        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, of which there is no file and no folder.")
 
 
 def _entry_points() -> Iterator[_Source]:
@@ -150,14 +167,19 @@ def _entry_points() -> Iterator[_Source]:
         yield _Source(f"entry point {entry.name}", entry.module, partial(_load_entry_point, entry))
 
 
-def _load_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, unless somebody else could have written it."""
+def _load_path(path: Path) -> ModuleType:
+    """Import a file or a folder under a name of its own, unless somebody else could have written it."""
+    name, is_folder = MODULE_PREFIX + plugin_name(path), plugin_name(path) == path.name
+    if not is_folder and plugin_name(folder := path.with_suffix("")):
+        reason = f"the folder {folder} has the same name and is loaded in its stead."
+        raise PluginError(str(path), reason, "Rename or remove one of them.")
     ownership.check(path)
-    name = MODULE_PREFIX + path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
+    code, parts = (path / "__init__.py", [str(path)]) if is_folder else (path, None)
+    spec = importlib.util.spec_from_file_location(name, code, submodule_search_locations=parts)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    _restore(name, {})  # its other files too are read anew: nothing is shared with what was loaded before
     sys.modules[name] = module  # before it runs: dataclasses with postponed annotations look their module up
     try:
         spec.loader.exec_module(module)
@@ -187,7 +209,9 @@ def _import_failure(where: str, error: BaseException) -> PluginError:
         case KeyboardInterrupt():
             raise error
         case SyntaxError():
-            return PluginError(where, f"line {error.lineno}: {error.msg}.", "Correct the syntax.")
+            file = Path(error.filename or "").name
+            place = f"{file}, line" if file not in ("", Path(where).name) else "line"
+            return PluginError(where, f"{place} {error.lineno}: {error.msg}.", "Correct the syntax.")
         case ImportError():
             return PluginError(where, f"import failed: {error}.", "Install what it imports, or correct the name.")
     return PluginError(where, f"{type(error).__name__} at import: {error}.", "Correct or remove it.")

@@ -113,3 +113,65 @@ def test_the_chosen_plugin_of_a_stranger_stops_the_start(folder: Path) -> None:
     (folder / "planted.py").chmod(0o666)
     with pytest.raises(ConfigError, match="every user can write"):
         discover(folder).choose("planted", {}, 1.0, ())
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A plugin that is a folder with a folder in it."""
+    package = tmp_path / "plugins" / "planted"
+    (package / "deep").mkdir(parents=True)
+    for path, text in {"__init__.py": SOURCE, "part.py": "", "deep/far.py": ""}.items():
+        (package / path).write_text(text)
+    for path in [package.parent, package, *package.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return package
+
+
+def refused_package(package: Path) -> str:
+    """Why the folder was set aside; nothing of it must have run."""
+    [error] = discover(package.parent).quarantined
+    assert not (package / "ran").exists()
+    assert error.file == str(package)
+    return f"{error.reason} {error.remedy}"
+
+
+def test_ones_own_folder_is_loaded(package: Path) -> None:
+    assert not discover(package.parent).quarantined
+    assert (package / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["..", ".", "__init__.py", "part.py", "deep", "deep/far.py"])
+def test_every_file_and_folder_of_a_plugin_counts(package: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = (package / name).resolve()
+    mode = place.stat().st_mode
+    place.chmod(0o777)
+    assert f"every user can write {place}." in refused_package(package)
+    place.chmod(mode)
+    give_away(place, monkeypatch)
+    assert "belongs to" in refused_package(package)
+
+
+def test_compiled_code_of_a_folder_counts_too(package: Path) -> None:
+    cached = Path(py_compile.compile(str(package / "deep/far.py"), doraise=True) or "")
+    cached.chmod(0o666)
+    assert str(cached) in refused_package(package)
+
+
+def test_links_in_a_folder_are_followed(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/far.py").touch(0o666)
+    (tmp_path / "elsewhere/far.py").chmod(0o666)
+    (package / "linked").symlink_to(tmp_path / "elsewhere")
+    for name in ("circle", "another"):
+        (package / "deep" / name).symlink_to(package)
+    assert "every user can write" in refused_package(package)
+    (tmp_path / "elsewhere/far.py").chmod(0o644)
+    assert not discover(package.parent).quarantined
+
+
+def test_a_folder_that_cannot_be_looked_at_is_set_aside(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert f"{package} cannot be looked at: Permission denied." in refused_package(package)

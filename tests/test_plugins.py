@@ -286,8 +286,9 @@ def test_files_that_are_no_plugins_are_skipped(folder: Path) -> None:
     write(folder, _base="1 / 0", acme=PROVIDER)
     (folder / ".hidden.py").write_text("1 / 0")
     (folder / "notes.txt").write_text("1 / 0")
-    (folder / "package").mkdir()
-    (folder / "package" / "__init__.py").write_text("1 / 0")
+    for name in ("_package", ".package", "acme.old", "data"):
+        (folder / name).mkdir()
+        (folder / name / ("x.py" if name == "data" else "__init__.py")).write_text("1 / 0")
     plugins = discover(folder)
     assert (list(plugins.providers), plugins.quarantined, plugins.notes) == (["acme"], [], [])
 
@@ -315,7 +316,7 @@ def test_the_list_of_allowed_files_is_kept(folder: Path) -> None:
     assert (list(plugins.providers), plugins.quarantined) == (["acme"], [])
     assert plugins.notes == [
         "PLUGINS_ALLOWED leaves out evil.py.",
-        "PLUGINS_ALLOWED names 'absent', of which there is no file.",
+        "PLUGINS_ALLOWED names 'absent', of which there is no file and no folder.",
     ]
     with pytest.raises(ConfigError, match=r"Found: acme\. PLUGINS_ALLOWED leaves out evil\.py\."):
         choose(plugins, "evil")
@@ -368,6 +369,100 @@ def test_a_provider_that_fails_to_start_says_where_but_not_what(folder: Path) ->
     assert problem.startswith("CRM_PROVIDER, got 'acme': the plugin failed to start: KeyError in acme.py:")
     assert CANARY not in "".join(traceback.format_exception(caught.value))
     assert caught.value.__context__ is None
+
+
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+PARTS = {
+    "__init__.py": "from .provider import Acme, operation_dead\n",
+    "provider.py": variant(
+        ("from crmgate import hookimpl", "from .words import hello, heard\nfrom crmgate import hookimpl"),
+        ("lead.first_name)", "hello(lead))"),
+    ) + LISTENER.replace("heard = []", ""),
+    "words.py": "heard = []\n\ndef hello(lead):\n    return f'hello {lead.first_name}'\n",
+}  # fmt: skip
+
+
+def write_parts(folder: Path, name: str = "acme", **changed: str) -> Path:
+    """A plugin that is a folder; `changed` are other texts of its files, by their names without `.py`."""
+    (folder / name).mkdir()
+    for file, text in (PARTS | {f"{stem}.py": text for stem, text in changed.items()}).items():
+        (folder / name / file).write_text(textwrap.dedent(text))
+    return folder
+
+
+def test_a_folder_is_a_plugin_of_several_files(folder: Path) -> None:
+    plugins = discover(write_parts(folder))
+    assert (plugins.quarantined, plugins.files) == ([], {"acme": str(folder / "acme")})
+    assert choose(plugins).deliver(LEAD, 1.0) == Delivered("acme", f"hello {CANARY}")
+
+
+def test_a_folder_read_again_is_read_whole(folder: Path) -> None:
+    first = discover(write_parts(folder))
+    (folder / "acme" / "words.py").write_text("heard = None\n\ndef hello(lead):\n    return 'good evening'\n")
+    second = discover(folder)
+    assert choose(second).deliver(LEAD, 1.0).record_id == "good evening"
+    assert choose(first).deliver(LEAD, 1.0).record_id == f"hello {CANARY}"
+
+
+@pytest.mark.parametrize("allowed", [("acme",), ("other",)])
+def test_a_folder_is_allowed_by_its_name(folder: Path, allowed: tuple[str, ...]) -> None:
+    plugins = discover(write_parts(write(folder, other="1 / 0" if "acme" in allowed else LISTENER)), allowed)
+    assert plugins.quarantined == []
+    assert [*plugins.providers] == [name for name in allowed if name == "acme"]
+    assert plugins.notes == [f"PLUGINS_ALLOWED leaves out {'other.py' if 'acme' in allowed else 'acme'}."]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("def (", "words.py, line 1: invalid syntax."),
+        ("1 / 0", "ZeroDivisionError at import"),
+        ("import no_such_package", "import failed: No module named 'no_such_package'."),
+        ("heard = []", "import failed: cannot import name 'hello'"),
+    ],
+)
+def test_a_folder_with_one_broken_file_is_set_aside_whole(folder: Path, text: str, reason: str) -> None:
+    before = dict(sys.modules)
+    plugins = discover(write_parts(folder, words=text))
+    [error] = plugins.quarantined
+    assert error.file == str(folder / "acme")
+    assert reason in error.reason
+    assert (plugins.providers, plugins.manager.get_plugins()) == ({}, set())
+    assert not [name for name in sys.modules.keys() - before.keys() if name.startswith(MODULE_PREFIX)]
+    with pytest.raises(ConfigError, match="Its file cannot be used"):
+        choose(plugins)
+
+
+def test_a_folder_that_gets_broken_leaves_what_was_loaded_alone(folder: Path) -> None:
+    crm = choose(discover(write_parts(folder)))
+    before = {name: module for name, module in sys.modules.items() if f"{name}.".startswith(MODULE_PREFIX + "acme.")}
+    assert len(before) == len(PARTS)
+    (folder / "acme" / "provider.py").write_text("from .words import hello\n1 / 0")
+    assert discover(folder).quarantined
+    assert before.items() <= sys.modules.items()
+    assert crm.deliver(LEAD, 1.0).record_id == f"hello {CANARY}"
+
+
+def test_a_folder_goes_before_a_file_of_its_name(folder: Path) -> None:
+    """A file that an update left behind must not run instead of the folder that replaced it."""
+    plugins = discover(write_parts(write(folder, acme="1 / 0")))
+    [error] = plugins.quarantined
+    assert error.file == str(folder / "acme.py")
+    assert f"the folder {folder / 'acme'} has the same name" in error.reason
+    assert choose(plugins).deliver(LEAD, 1.0).record_id == f"hello {CANARY}"
+
+
+def test_a_mistake_in_any_file_of_a_folder_is_told_by_its_place(folder: Path) -> None:
+    text = "heard = []\n\ndef hello(lead):\n    return {}[lead.email]\n"
+    error = failing(lambda: choose(discover(write_parts(folder, words=text))).deliver(LEAD, 1.0))
+    assert error.detail == "KeyError in words.py:4"
+
+
+def test_a_mistake_in_the_first_file_of_a_folder_is_told_with_the_folder(folder: Path) -> None:
+    text = PROVIDER.replace("lead.first_name", "{}[lead.email]")
+    error = failing(lambda: choose(discover(write_parts(folder, __init__=text))).deliver(LEAD, 1.0))
+    assert error.detail.startswith("KeyError in acme/__init__.py:")
 
 
 # -- entry points ------------------------------------------------------------------------------------------------------

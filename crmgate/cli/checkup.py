@@ -1,4 +1,4 @@
-"""What is to be said of one plugin file: does it load, is its name free, does it keep the contract."""
+"""What is to be said of one plugin, a file or a folder: does it load, is its name free, does it keep the contract."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from crmgate.config import Settings
-from crmgate.plugins import Plugins, discover
+from crmgate.plugins import Plugins, discover, plugin_name
 from crmgate.provider import CRMProvider
 
 if TYPE_CHECKING:
@@ -34,11 +34,15 @@ class Finding:
 
 
 def load(file: Path) -> tuple[dict[str, type[CRMProvider]], Finding]:
-    """The providers of a file that is loaded as the gateway does it, alone, and what there is to say of that."""
-    if file.suffix != ".py" or file.name.startswith(("_", ".")):
-        told = "crmgate takes files that end in .py and do not begin with an underscore or a dot: rename it."
+    """The providers of a plugin that is loaded as the gateway does it, alone, and what there is to say of that."""
+    name = plugin_name(file)
+    if not name:
+        told = (
+            "crmgate takes files that end in .py, and folders without a dot that have an __init__.py,"
+            " if they do not begin with an underscore or a dot: rename it."
+        )
         return {}, Finding("load", file.name, False, told)
-    plugins = discover(file.parent, (file.stem,))
+    plugins = discover(file.parent, (name,))
     for error in plugins.quarantined:
         if error.file == str(file):
             return {}, Finding("load", file.name, False, f"{error.reason} {error.remedy}")
@@ -87,7 +91,7 @@ def contract(file: Path, test: Path, progress: Callable[[str], None]) -> Iterato
         yield Finding("contract", test.name, False, f"{type(error).__name__} at import: {error}")
         return
     classes = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Contract)]
-    about = [kind for kind in classes if _subject(kind) == file.resolve()]
+    about = [kind for kind in classes if (of := _subject(kind)) and file.resolve() in (of, *of.parents)]
     if not about:
         yield Finding("contract", test.name, False, f"it has no subclass of ProviderContract whose plugin is {file}.")
     for kind in about:
@@ -97,7 +101,7 @@ def contract(file: Path, test: Path, progress: Callable[[str], None]) -> Iterato
 
 
 def _subject(kind: type[Contract]) -> Path | None:
-    """The plugin file that a contract is about."""
+    """The plugin that a contract is about; for a class, its file."""
     plugin = getattr(kind, "plugin", None)
     source = inspect.getsourcefile(plugin) if isinstance(plugin, type) else plugin
     return Path(source).resolve() if source else None

@@ -73,19 +73,20 @@ def new(name: str, as_json: bool) -> None:
 
 
 @plugins.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--test", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The file with the contract test (default: test_NAME.py in tests/plugins or beside FILE).",
 )  # fmt: skip
 @as_json
 def check(file: Path, test: Path | None, as_json: bool) -> None:
-    """Load FILE as the gateway would, and hold its providers against the contract.
+    """Load FILE, or the folder of a plugin, as the gateway would, and hold its providers against the contract.
 
     Exit status: 0 all is well, 1 there are problems.
     """
     settings, _ = _settings()
-    findings = list(_findings(file.resolve(), test, settings))
+    plugin = file.parent if file.name == "__init__.py" else file
+    findings = list(_findings(plugin.resolve(), test, settings))
     ok = not any(finding.ok is False for finding in findings)
     if as_json:
         print_json({"file": str(file), "ok": ok, "findings": [_told(finding) for finding in findings]})

@@ -99,8 +99,9 @@ class CoreSettings(marshmallow.Schema):
     )
     PLUGINS_DIR = _setting(Folder, Path("plugins"), "a folder", "The folder with the CRM plugins")
     PLUGINS_ALLOWED = _setting(
-        Words, (), "file names without .py, separated by commas", "Load only these plugin files (empty: all)"
-    )
+        Words, (), "names of files without .py, and of folders, separated by commas",
+        "Load only these plugins of the folder (empty: all)",
+    )  # fmt: skip
     DEFAULT_PHONE_REGION = _setting(
         Region, "TR", "an ISO 3166 region such as TR or DE", "The country of phone numbers without a country code"
     )

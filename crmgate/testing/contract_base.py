@@ -59,7 +59,7 @@ class Contract:
     """What an author tells about a plugin. `plugin`, `fake` and `settings` are needed; the rest has defaults."""
 
     plugin: ClassVar[Path | str | type[CRMProvider]]
-    """The plugin's file, or its provider class."""
+    """The plugin's file or folder, or its provider class."""
     provider_name: ClassVar[str] = ""
     """Which provider of the file is meant, if it holds several."""
     patience: ClassVar[float] = 0.4
@@ -280,7 +280,7 @@ def reason(outcome: Outcome) -> str:
 
 @lru_cache(maxsize=32)
 def _providers(file: Path) -> dict[str, type[CRMProvider]]:
-    """The provider classes of a plugin file, loaded as crmgate loads it."""
+    """The provider classes of a plugin's file or folder, loaded as crmgate loads it."""
     found = discover(file.parent, (file.stem,))
     for problem in found.quarantined:
         if problem.file == str(file):

@@ -123,6 +123,27 @@ def test_a_file_that_does_not_load_is_a_problem(run: Run, folder: Path, name: st
     assert (finding["part"], finding["state"]) == ("load", "problem")
 
 
+@pytest.mark.parametrize("named", ["plugins/crm", "plugins/crm/", "plugins/crm/__init__.py"])
+def test_a_folder_is_checked_as_a_file_is(run: Run, folder: Path, mini: dict[str, str], named: str) -> None:
+    (folder / "plugins/crm").mkdir()
+    (folder / "plugins/mini.py").rename(folder / "plugins/crm/provider.py")
+    (folder / "plugins/crm/__init__.py").write_text("from .provider import Mini\n")
+    text = CONTRACT.replace("plugins/mini.py", "plugins/crm")
+    assert text != CONTRACT
+    test = folder / f"check_crm_{len(named)}.py"  # imported under its name, once in a process
+    test.write_text(text)
+    answer = told(run("plugins", "check", named, "--test", str(test), "--json"))
+    assert [(one["part"], one["state"]) for one in answer["findings"][:2]] == [("load", "ok"), ("name", "ok")]
+    states = {one["name"]: one["state"] for one in answer["findings"] if one["part"] == "contract"}
+    assert states["TestMini.test_minimal_lead_arrives"] == "problem"
+    assert "ok" in states.values()
+
+
+def test_a_folder_that_is_no_plugin_is_a_problem(run: Run, folder: Path) -> None:
+    (folder / "data").mkdir()
+    assert "folders without a dot that have an __init__.py" in " ".join(run("plugins", "check", "data").stdout.split())
+
+
 def test_a_file_that_is_not_there_is_a_wrong_use_of_the_command(run: Run, folder: Path) -> None:
     assert run("plugins", "check", "plugins/acme.py").exit_code == 2
 

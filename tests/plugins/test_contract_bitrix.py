@@ -12,7 +12,7 @@ from crmgate.testing.bitrix24 import FakeBitrix24
 
 
 class TestBitrix(ProviderContract):
-    plugin = Path(__file__).parents[2] / "plugins" / "bitrix.py"
+    plugin = Path(__file__).parents[2] / "plugins" / "bitrix"
 
     def fake(self) -> FakeBitrix24:
         return FakeBitrix24()

@@ -10,7 +10,7 @@ from crmgate.testing.espocrm import FakeEspoCRM
 
 
 class TestEspoCRM(ProviderContract):
-    plugin = Path(__file__).parents[2] / "plugins" / "espocrm.py"
+    plugin = Path(__file__).parents[2] / "plugins" / "espocrm"
 
     def fake(self) -> FakeEspoCRM:
         return FakeEspoCRM(api_key="KEY-OF-THE-GATEWAY")

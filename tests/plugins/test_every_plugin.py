@@ -1,4 +1,4 @@
-"""No file in plugins/ without a page in the documentation and, for a CRM, a contract test."""
+"""No file or folder in plugins/ without a page in the documentation and, for a CRM, a contract test."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from crmgate.plugins import discover
+from crmgate.plugins import discover, plugin_name
 from crmgate.testing import ProviderContract
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "plugins"
-FILES = sorted(path.name for path in FOLDER.glob("*.py") if not path.name.startswith(("_", ".")))
+FILES = sorted(path.name for path in FOLDER.iterdir() if plugin_name(path))
 FOUND = discover(FOLDER)
 
 
@@ -20,6 +20,11 @@ FOUND = discover(FOLDER)
 def test_it_is_not_set_aside(file: str) -> None:
     problems = [str(problem) for problem in FOUND.quarantined if Path(problem.file).name == file]
     assert problems == []
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: str(path.relative_to(FOLDER)))
+def test_no_file_is_too_long_to_be_read_in_a_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300, "make it a folder: docs/plugins/README.md#several-files"
 
 
 @pytest.mark.parametrize("file", FILES)

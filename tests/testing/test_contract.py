@@ -175,7 +175,7 @@ def parsed(answer: Answer) -> Any:
 
 # docs:
 class TestAcme(ProviderContract):
-    plugin = Acme  # or the file: Path(__file__).parent / "acme.py"
+    plugin = Acme  # or the file or folder: Path(__file__).parent / "acme.py"
 
     def fake(self) -> FakeAcme:
         return FakeAcme()

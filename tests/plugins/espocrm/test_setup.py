@@ -12,9 +12,7 @@ import pytest
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Unavailable
 from crmgate.model import Provision
 from crmgate.testing.espocrm import GATEWAY_ROLE, OPERATION_FIELD, FakeEspoCRM
-from tests.plugins.test_espocrm import FULL, create, failing, operation, provider
-from tests.plugins.test_espocrm import crm as crm
-from tests.plugins.test_espocrm_existing import written
+from tests.plugins.espocrm.rig import FULL, create, failing, operation, provider, written
 
 ADMIN = {"ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "Admin-Fake-1"}
 NO_KEY = {"ESPOCRM_API_KEY": ""}

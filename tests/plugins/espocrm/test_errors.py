@@ -1,0 +1,246 @@
+"""The EspoCRM plugin: what each answer means, those included that were recorded of a real EspoCRM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+import requests_mock as mocking
+
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    Duplicate,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Unsupported,
+)
+from crmgate.model import Lead
+from crmgate.provider import time_budget
+from crmgate.testing.espocrm import FakeEspoCRM
+from tests.plugins.espocrm.rig import (
+    ADA,
+    DEAD,
+    HTML,
+    JSON,
+    NOBODY,
+    ROOT,
+    click,
+    create,
+    operation,
+    provider,
+    replay,
+    user_id,
+)
+
+EXCHANGES = ROOT / "tests" / "contracts" / "espocrm" / "exchanges"
+NGINX = "<html><head><title>404 Not Found</title></head></html>"
+FLAW = "Field validation failure; entityType: Lead, field: {}, type: {}."
+ANSWERS: dict[str, tuple[int, str, str | None, str, type[ProviderError], type[ProviderError], Code]] = {
+    # what happened: status, content type, X-Status-Reason, body, error of a create, of a look-up, code
+    "bad key": (401, HTML, None, "", AuthFailed, AuthFailed, Code.BAD_CREDENTIALS),
+    "lockout": (403, HTML, None, "", AuthFailed, AuthFailed, Code.LOCKED_OUT),
+    "no right": (403, JSON, "No create access.", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "no right, not told which": (403, JSON, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "no right, no reason": (403, JSON, None, "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "no right, as HTML": (403, HTML, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "firewall": (403, HTML, None, "<h1>Blocked</h1>", Unavailable, Unavailable, Code.INVALID_RESPONSE),
+    "odd reason": (400, JSON, "Yılmaz ist 'ünlü'.", "", Rejected, Rejected, Code.INVALID_REQUEST),
+    "no JSON object": (400, JSON, "Body is not a JSON object.", "", Rejected, Rejected, Code.INVALID_REQUEST),
+    "bad request page": (400, HTML, None, NGINX, Rejected, Rejected, Code.INVALID_REQUEST),
+    "invalid": (400, JSON, FLAW.format("cMustHave", "required"), "{}", Rejected, Rejected, Code.INVALID_VALUE),
+    "no controller": (
+        404, JSON, "Controller 'Lead' does not exist.", "", Unsupported, Unsupported, Code.UNSUPPORTED,
+    ),
+    "no record": (404, JSON, "Record 5 not found.", "", NotFound, NotFound, Code.NOT_FOUND),
+    "another server": (404, HTML, None, NGINX, Unavailable, Unavailable, Code.INVALID_RESPONSE),
+    "no such method": (405, HTML, None, NGINX, Unavailable, Unavailable, Code.INVALID_RESPONSE),
+    "redirect": (301, HTML, None, NGINX, Unavailable, Unavailable, Code.INVALID_RESPONSE),
+    "too large": (413, HTML, None, NGINX, Rejected, Rejected, Code.INVALID_REQUEST),
+    "too many": (429, HTML, None, NGINX, RateLimited, RateLimited, Code.RATE_LIMITED),
+    "database down": (500, HTML, None, "", OutcomeUnknown, Unavailable, Code.SERVER_ERROR),
+    "error page": (500, HTML, None, "<h1>Fatal error</h1>", OutcomeUnknown, Unavailable, Code.SERVER_ERROR),
+    "PHP down": (502, HTML, None, NGINX, OutcomeUnknown, Unavailable, Code.SERVER_ERROR),
+    "maintenance": (
+        503, HTML, "Application is in maintenance mode.", '{"message": "x"}', Unavailable, Unavailable,
+        Code.MAINTENANCE,
+    ),
+    "overload": (503, HTML, None, NGINX, OutcomeUnknown, Unavailable, Code.SERVER_ERROR),
+    "proxy gave up": (504, HTML, None, NGINX, OutcomeUnknown, Unavailable, Code.SERVER_ERROR),
+    "truncated": (200, JSON, None, '{"id":"6b03b07947e1a', OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "empty": (200, JSON, None, "", OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "no id": (200, JSON, None, '{"lastName": "x"}', OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "empty id": (200, JSON, None, '{"id": ""}', OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "null id": (200, JSON, None, '{"id": null}', OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "not an object": (200, JSON, None, '["x"]', OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "not UTF-8": (200, JSON, None, '{"id": "\udcff"}', OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "a website": (200, HTML, None, "<h1>Welcome</h1>", OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+    "nothing": (204, JSON, None, "", OutcomeUnknown, Unavailable, Code.INVALID_RESPONSE),
+}  # fmt: skip
+REFUSED: dict[str, dict[str, str]] = {
+    FLAW.format("phoneNumber", "valid"): {"phoneNumber": "valid"},
+    FLAW.format("lastName", "pattern"): {"lastName": "pattern"},
+    FLAW.format("cMustHave", "required"): {"cMustHave": "required"},
+    "Assignment failure: assigned user or team not allowed.": {"assignedUserId": "assignment"},
+    "Can't relate with non-existing record. entity type: Lead, link: campaign.": {"campaignId": "link"},
+    "Can't relate with non-existing record. entity type: Lead, link: assignedUser.": {"assignedUserId": "link"},
+    "No foreign record access for link operation (Lead:assignedUser).": {"assignedUserId": "link"},
+    "The field: Lovelace, type: secret.": {},
+}
+
+
+class TestErrors:
+    @pytest.mark.parametrize("answer", list(ANSWERS.values()), ids=list(ANSWERS))
+    def test_each_answer_has_its_error(self, answer: tuple[Any, ...]) -> None:
+        *reply, on_create, on_find, code = answer
+        plugin = provider(NOBODY)
+        with mocking.Mocker() as mocker:
+            replay(mocker, *reply)
+            with pytest.raises(ProviderError) as created:
+                create(plugin)
+            with pytest.raises(ProviderError) as clicked:
+                click(plugin)
+            assert len(mocker.request_history) == 2, "no answer of these is worth a second request"
+            with pytest.raises(ProviderError) as found:
+                plugin.find_lead(operation=operation(ADA))
+        for error, kind in ((created.value, on_create), (clicked.value, on_create), (found.value, on_find)):
+            assert (type(error), error.code, error.status) == (kind, code, answer[0])
+            assert error.detail
+
+    @pytest.mark.parametrize(("reason", "fields"), list(REFUSED.items()))
+    def test_a_refused_field_is_named(self, reason: str, fields: dict[str, str]) -> None:
+        with mocking.Mocker() as mocker:
+            replay(mocker, 400 if "field:" in reason else 403, JSON, reason, "")
+            with pytest.raises(Rejected) as raised:
+                create(provider(NOBODY, DEAD))
+        assert raised.value.fields == fields
+        assert all(name in str(raised.value) for name in fields)
+        assert "Lovelace" not in str(raised.value)
+
+    @pytest.mark.parametrize(
+        ("attributes", "fields"),
+        [
+            ({"first_name": "A" * 101}, {"firstName": "maxLength"}),
+            ({"last_name": "x > y"}, {"lastName": "pattern"}),
+            ({"email": "ünlü@örnek.com"}, {"emailAddress": "emailAddress"}),
+            ({"phone": "05551112233"}, {"phoneNumber": "valid"}),
+            ({"referral_code": "R" * 65}, {"referralCodeC": "maxLength"}),
+        ],
+    )
+    def test_values_that_espocrm_refuses(
+        self, crm: FakeEspoCRM, attributes: dict[str, str], fields: dict[str, str]
+    ) -> None:
+        with pytest.raises(Rejected) as raised:
+            create(
+                provider(crm.url, DEAD), Lead.from_dict({"first_name": "Ada", "email": "a@example.org"} | attributes)
+            )
+        assert (raised.value.fields, raised.value.code) == (fields, Code.INVALID_VALUE)
+
+    def test_an_option_that_espocrm_does_not_have(self, crm: FakeEspoCRM) -> None:
+        crm.set_options("source", ["", "Call"])
+        with pytest.raises(Rejected) as raised:
+            create(provider(crm.url, DEAD))
+        assert raised.value.fields == {"source": "valid"}
+
+    @pytest.mark.parametrize(("permission", "flaw"), [("not-set", "assignment"), ("all", "link")])
+    @pytest.mark.parametrize("assignee", ["6b03b0155fea3963a", "admin"])
+    def test_an_assignee_that_espocrm_refuses(
+        self, crm: FakeEspoCRM, assignee: str, permission: str, flaw: str
+    ) -> None:
+        crm.set_role({"Lead": {"create": "yes", "read": "all"}}, assignmentPermission=permission)
+        given = user_id(crm, assignee) if assignee == "admin" else assignee
+        with pytest.raises(Rejected, match="ESPOCRM_ASSIGNED_USER_ID") as raised:
+            create(provider(crm.url, DEAD, ESPOCRM_ASSIGNED_USER_ID=given))
+        assert raised.value.fields == {"assignedUserId": flaw}
+
+    def test_what_espocrm_says_of_itself(self, crm: FakeEspoCRM) -> None:
+        plugin = provider(crm.url)
+        for attribute, kind, code in (
+            ("maintenance", Unavailable, Code.MAINTENANCE),
+            ("database_down", OutcomeUnknown, Code.SERVER_ERROR),
+            ("php_down", OutcomeUnknown, Code.SERVER_ERROR),
+        ):
+            setattr(crm, attribute, True)
+            with pytest.raises(ProviderError) as raised:
+                create(plugin)
+            assert (type(raised.value), raised.value.code) == (kind, code)
+            setattr(crm, attribute, False)
+        create(plugin)
+
+    def test_a_bad_key_is_told_from_the_lockout_that_follows(self, crm: FakeEspoCRM) -> None:
+        bad = provider(crm.url, ESPOCRM_API_KEY="wrong")
+        codes = []
+        for _ in range(12):
+            with pytest.raises(AuthFailed) as raised:
+                create(bad)
+            codes.append(raised.value.code)
+        assert codes == [Code.BAD_CREDENTIALS] * 11 + [Code.LOCKED_OUT]
+        with pytest.raises(AuthFailed) as raised:
+            create(provider(crm.url))
+        assert (raised.value.code, raised.value.retry_after) == (Code.LOCKED_OUT, 60.0)
+
+    def test_a_role_without_the_right_to_create(self, crm: FakeEspoCRM) -> None:
+        crm.set_role({"Lead": {"create": "no", "read": "all"}})
+        with pytest.raises(AuthFailed) as raised:
+            create(provider(crm.url))
+        assert raised.value.code is Code.NO_PERMISSION
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize(("kind", "code"), [("hang", Code.TIMEOUT), ("drop", Code.CONNECTION_DROPPED)])
+    def test_an_answer_that_never_came(self, crm: FakeEspoCRM, kind: Any, when: Any, code: Code) -> None:
+        crm.fail(kind, when=when)
+        plugin = provider(crm.url)
+        with time_budget(0.3), pytest.raises(OutcomeUnknown) as created:
+            create(plugin)
+        with time_budget(0.3), pytest.raises(Unavailable) as found:
+            plugin.find_lead(operation=operation(ADA))
+        assert (created.value.code, found.value.code) == (code, code)
+        assert len(crm.leads) == (when == "after")
+
+    def test_nobody_listens(self) -> None:
+        with pytest.raises(Unavailable) as raised:
+            create(provider(NOBODY))
+        assert raised.value.code is Code.CONNECTION_FAILED
+
+    @pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("soon", None), ("-1", None)])
+    def test_the_patience_that_a_proxy_asks_for(self, crm: FakeEspoCRM, value: str, seconds: float | None) -> None:
+        crm.fail("answer", status=429, headers={"Retry-After": value})
+        with pytest.raises(RateLimited) as raised:
+            create(provider(crm.url))
+        assert raised.value.retry_after == seconds
+
+
+def recorded() -> Iterator[Any]:
+    """The creates of leads and what a real EspoCRM answered to them."""
+    for file in sorted(EXCHANGES.glob("*.json")):
+        for number, exchange in enumerate(json.loads(file.read_text())):
+            request = exchange.get("request", {"method": "", "path": ""})
+            whole = "body_cut_from_chars" not in exchange.get("response", {})
+            if whole and (request["method"], request["path"]) == ("POST", "/api/v1/Lead"):
+                yield pytest.param(exchange["response"], id=f"{file.stem}-{number}")
+
+
+@pytest.mark.parametrize("response", list(recorded()))
+def test_recorded_creates(response: Mapping[str, Any]) -> None:
+    """Every answer of a real EspoCRM to a create means a record, or an error of the right family."""
+    headers = {name.lower(): value for name, value in response["headers"].items()}
+    families: dict[int, tuple[type[ProviderError], ...]] = {
+        400: (Rejected,), 401: (AuthFailed,), 403: (AuthFailed, Rejected), 409: (Duplicate,),
+        500: (OutcomeUnknown,), 502: (OutcomeUnknown,), 503: (Unavailable,),
+    }  # fmt: skip
+    with mocking.Mocker() as mocker:
+        mocker.get(mocking.ANY, json={"total": -2, "list": []})
+        reason = {k: v for k, v in headers.items() if k == "x-status-reason"}
+        reply = {"Content-Type": headers["content-type"], **reason}
+        mocker.post(mocking.ANY, status_code=response["status"], headers=reply, text=response["body"])
+        if response["status"] == 200:
+            assert create(provider(NOBODY)).record_id == json.loads(response["body"])["id"]
+            return
+        with pytest.raises(families[response["status"]]):
+            create(provider(NOBODY))
