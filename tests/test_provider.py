@@ -521,13 +521,13 @@ def test_what_goes_out(crm: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_requests_share_a_budget(crm: Script) -> None:
     provider = probe(timeout=5)
-    crm.fail("latency", seconds=0.2, times=1)
+    crm.fail("latency", seconds=0.5, times=1)
     begun = time.monotonic()
-    with time_budget(0.3):
+    with time_budget(1.0):
         send(provider, crm.url)
         crm.fail("hang")
         assert verdict(failure(lambda: send(provider, crm.url))) == (OutcomeUnknown, TIMEOUT)
-    assert time.monotonic() - begun < 0.45  # each with a budget of its own would take 0.5
+    assert time.monotonic() - begun < 1.4  # each with a budget of its own would take 1.5
     assert len(crm.requests) == 2
 
 
