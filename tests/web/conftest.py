@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,6 @@ from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, new_id
-from crmgate.schemas import Parsed, parse_application
 
 
 @dataclass
@@ -148,13 +147,3 @@ def client(app: Flask) -> FlaskClient:
 def body() -> dict[str, Any]:
     """The smallest submission."""
     return {"personal_info": {"first_name": "Ayşe", "phone": "0532 123 45 67"}}
-
-
-@pytest.fixture
-def parse() -> Callable[..., Parsed]:
-    """`parse_application` of a valid submission with some fields added or replaced."""
-
-    def parse(**fields: Any) -> Parsed:
-        return parse_application({"first_name": "Ayşe", "phone": "0532 123 45 67"} | fields, default_region="TR")
-
-    return parse
