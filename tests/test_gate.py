@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 import redis
@@ -116,6 +117,19 @@ class TestCircuitBreaker:
         under_way = claims()
         assert third.operation.id in {claim.operation.id for claim in under_way}
         assert len(under_way) == 3
+
+    def test_a_retry_goes_as_soon_as_another_one_is_delivered(self, world: World) -> None:
+        """Neither its own time nor a sweep has to come."""
+        world.apply(0, inline=True)
+        world.crm.trouble = away
+        late = world.apply(1, inline=True)
+        assert late.state == State.WAITING
+        world.crm.trouble = well
+        world.apply(2, inline=True)
+        message = world._message()
+        assert message
+        world._deliver(json.loads(message)["args"][0])
+        assert world.stored(late).state == State.DELIVERED
 
     def test_a_delivery_that_was_under_way_opens_it_too(self, world: World) -> None:
         slow = world.apply(0)

@@ -99,6 +99,15 @@ local function begin(lease, till)
   end
 end
 
+-- What waits for a time because the CRM was away need wait no longer. A hundred at once: a sweep sees to the others.
+local function hurry()
+  for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do
+    redis.call('ZREM', LATER, id)
+    redis.call('HDEL', op(id), 'due_at')
+    hold(id)
+  end
+end
+
 -- The CRM works: whatever was shut is open. Answers what it was shut by.
 -- After an outage one attempt runs at once, then one more for each that `delivered`; a probe alone adds none.
 local function well(delivered)
@@ -109,6 +118,7 @@ local function well(delivered)
     if window + 1 >= (to.most > 0 and to.most or 32) then redis.call('HDEL', GATE, 'window')
     else redis.call('HSET', GATE, 'window', window + 1) end
   end
+  hurry()
   return cause
 end
 

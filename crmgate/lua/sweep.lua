@@ -3,16 +3,6 @@
 --    once), probe (seconds between two)
 -- ARGV[2]: what is noted on an operation that returns
 -- Answers {woken, returned, 1 if the caller is to probe the provider}.
-
--- What waits for a time because the CRM was away need wait no longer.
-local function hurry()
-  for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do
-    redis.call('ZREM', LATER, id)
-    redis.call('HDEL', op(id), 'due_at')
-    hold(id)
-  end
-end
-
 despite_full()
 local returned, probe = 0, 0
 
