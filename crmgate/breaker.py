@@ -21,7 +21,9 @@ CAUSES = ("outage", "refused", "trial")
 THRESHOLD = 5
 """Failures in a row after which nothing is sent."""
 FIRST_PROBE = 5.0
-"""Seconds from the start of an outage to its first probe: most are short."""
+"""Seconds between two probes while an outage is young: most are short."""
+YOUNG = 60.0
+"""Seconds for which an outage is young."""
 PROBE_SECONDS = 15.0
 """Between two further probes of a provider that is away, or to which dead letters of an outage could return."""
 RETURN_WAITS = (0.0, 60.0, 300.0, 1800.0, 7200.0)

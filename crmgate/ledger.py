@@ -41,7 +41,7 @@ from typing import Any
 import redis
 
 from crmgate import redis_client
-from crmgate.breaker import FIRST_PROBE, PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, Gate, Recipient
+from crmgate.breaker import FIRST_PROBE, PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, YOUNG, Gate, Recipient
 from crmgate.entries import Accepted, Claim, NotClaimed, Once, Result, Session, Swept
 from crmgate.figures import counted
 from crmgate.model import Attempt, Check, Delivered, Operation, State
@@ -203,7 +203,10 @@ class Ledger:
 
         What was due is woken anew at the time `again` if it still waits then.
         """
-        arguments = {"now": now, "again": again, "limit": limit, "batch": RETURN_BATCH, "probe": PROBE_SECONDS}
+        arguments = {
+            "now": now, "again": again, "limit": limit, "batch": RETURN_BATCH,
+            "probe": PROBE_SECONDS, "first": FIRST_PROBE, "young": YOUNG,
+        }  # fmt: skip
         event = _json(Attempt(now, 0.0, to.provider, "returned", counted=False).to_dict())
         woken, returned, probe = self._run("sweep", to, arguments, event)
         return Swept(woken, returned, bool(probe))

@@ -78,14 +78,18 @@ class TestCircuitBreaker:
             assert world.apply(10 * round_ + 9, inline=True).state == State.DELIVERED
         assert world.told.count("provider_paused") == 0
 
-    def test_the_probe_asks_every_15_s_and_opens_the_gate(self, world: World) -> None:
+    def test_the_probe_asks_every_5_s_then_every_15_s_and_opens_the_gate(self, world: World) -> None:
         world.crm.trouble = away
         operations = [world.apply(number, inline=True) for number in range(20)]
-        world.pass_time(100)
+        begun = world.now
+        world.pass_time(160)
         waits = [later - earlier for earlier, later in itertools.pairwise(world.crm.probes)]
+        young = sum(at < begun + 60 for at in world.crm.probes)
         assert len(world.crm.sent) == 5 + len(world.crm.probes), "nothing but probes is sent"
-        assert all(15 <= wait <= 17.5 for wait in waits)
-        assert len(waits) >= 4
+        assert all(5 <= wait <= 7.5 for wait in waits[: young - 1])
+        assert all(15 <= wait <= 17.5 for wait in waits[young:])
+        assert young >= 8
+        assert len(waits[young:]) >= 4
         assert world.states(operations) == {State.WAITING}, "no attempt is used up: nothing died"
         world.crm.trouble = well
         back = world.now

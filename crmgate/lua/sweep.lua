@@ -1,6 +1,6 @@
 -- Everything that has to happen by itself: lost wake-ups, room for those that wait, the end of an outage.
 -- a: now, again (next alarm), limit (wake-ups that may wait before no more are added), batch (dead letters that return at
---    once), probe (seconds between two)
+--    once), probe (seconds between two), first (the same while an outage is young), young (seconds)
 -- ARGV[2]: what is noted on an operation that returns
 -- Answers {woken, returned, 1 if the caller is to probe the provider}.
 despite_full()
@@ -18,8 +18,8 @@ for _, provider in ipairs(to.active and redis.call('SMEMBERS', P .. 'providers')
   end
 end
 
-local cause, till, failures, healthy, asked =
-  unpack(redis.call('HMGET', GATE, 'cause', 'until', 'failures', 'healthy_at', 'probe_at'))
+local cause, till, failures, healthy, asked, since =
+  unpack(redis.call('HMGET', GATE, 'cause', 'until', 'failures', 'healthy_at', 'probe_at', 'since'))
 if not cause then
   local doubtful = failures or redis.call('ZCOUNT', RETURNING, '-inf', a.now) > 0
   if not failures then
@@ -44,7 +44,7 @@ if not cause then
   pump_all()
 elseif cause == 'outage' then
   if tonumber(till) <= a.now then
-    redis.call('HSET', GATE, 'until', a.now + a.probe)
+    redis.call('HSET', GATE, 'until', a.now + (a.now < since + a.young and a.first or a.probe))
     probe = 1
   end
 elseif not shut() then
