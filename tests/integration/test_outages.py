@@ -265,6 +265,8 @@ def stored(client: redis.Redis) -> list[bytes]:
         b"hash": lambda key: client.hvals(key),
         b"list": lambda key: client.lrange(key, 0, -1),
         b"zset": lambda key: client.zrange(key, 0, -1),
-        b"string": lambda key: [client.get(key)],
+        b"set": lambda key: client.smembers(key),
+        b"string": lambda key: filter(None, [client.get(key)]),
+        b"none": lambda _: [],  # it has just expired
     }
     return [value for key in client.scan_iter() for value in read[client.type(key)](key)]  # type: ignore[no-untyped-call,union-attr,index,misc]
