@@ -34,8 +34,8 @@ __all__ = ["Crm", "Gateway", "Outcome", "Plan"]
 class Gateway(Delivery):
     """Accepts operations and brings them to the CRM."""
 
-    _away_since: float | None = None
-    """When this process first found the ledger unavailable, since it last was not."""
+    _away: tuple[float, float] | None = None
+    """When this process first and last found the ledger unavailable, since it last was not."""
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
@@ -70,7 +70,7 @@ class Gateway(Delivery):
             if not (last_resort and self._sent_unrecorded(operation, error, inline=inline, repeated=bool(key))):
                 raise
             return self._deliver_unrecorded(operation, started)
-        self._away_since = None
+        self._away = None
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
         if suspect:
@@ -163,11 +163,14 @@ class Gateway(Delivery):
     def _sent_unrecorded(self, operation: Operation, error: LedgerUnavailable, *, inline: bool, repeated: bool) -> bool:
         """Whether an operation that could not be recorded is sent from here: nobody else can be at work on it."""
         now = self._clock()
-        self._away_since = self._away_since or now
+        since, last = self._away or (now, now)
+        if now - last > REPEATS_SETTLE:  # nobody looked for so long: it may have been there meanwhile
+            since = now
+        self._away = since, now
         if not (inline or error.refused):
             log.error("the ledger is unavailable (%s); it may hold operation %s or not", error, operation.id)
             return False
-        if repeated and now < self._away_since + REPEATS_SETTLE:
+        if repeated and now < since + REPEATS_SETTLE:
             log.error("the ledger is unavailable (%s); operation %s may repeat an earlier one", error, operation.id)
             return False
         log.error("the ledger is unavailable (%s); operation %s is tried without a record", error, operation.id)

@@ -365,6 +365,14 @@ class TestRepeatedWithoutRedis:
         away.now += REPEATS_SETTLE
         assert away.submit(inline=True, key="k").state == State.DELIVERED
 
+    def test_the_time_begins_anew_where_nobody_has_looked_for_long(self, away: World) -> None:
+        """Redis may have been there meanwhile, and have recorded something by another process."""
+        for _ in range(2):
+            with pytest.raises(LedgerUnavailable):
+                away.submit(inline=True, key="k")
+            away.now += REPEATS_SETTLE + 1
+        assert away.crm.calls == []
+
     def test_the_time_begins_anew_with_each_outage(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         def unavailable(*_: object, **__: object) -> None:
             raise LedgerUnavailable("away", refused=True)
