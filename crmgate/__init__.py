@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None, *, demo: bool = False) -> Flask
 
     from crmgate import logs, services, web
     from crmgate.errors import ConfigError
-    from crmgate.redis_checks import report
+    from crmgate.store.checks import report
 
     try:
         built = services.build(settings) if settings else services.start()

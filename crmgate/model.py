@@ -175,7 +175,7 @@ class Delivered(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt(_Record):
+class Event(_Record):
     """One time that a request went out. `at` is seconds since the epoch, `duration` seconds.
 
     `counted` is false where the failure says nothing about the operation (refused credentials): such an
@@ -203,7 +203,7 @@ class Operation(_Record):
     came back by itself; `dead_at` is when it became one. `version` grows with everything that happens to it.
     """
 
-    NESTED = MappingProxyType({"attempts": Attempt, "delivered": Delivered})
+    NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
 
     id: str
     kind: str
@@ -211,7 +211,7 @@ class Operation(_Record):
     accepted_at: float
     state: str = State.ACCEPTED
     due_at: float = 0.0
-    attempts: tuple[Attempt, ...] = ()
+    events: tuple[Event, ...] = ()
     delivered: Delivered | None = None
     lead_id: str = ""
     provider: str = ""
@@ -292,6 +292,21 @@ class Provision(_Record):
 
     steps: tuple[Step, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a CRM's vendor allows: requests a second in the long run, and at once after a rest.
+
+    `reserve` requests are set aside for an attempt before it begins; those that it did not need are given back.
+    """
+
+    per_second: float
+    burst: int
+    reserve: int
+
+    def __str__(self) -> str:
+        return f"{self.per_second:g}/{self.burst}"
 
 
 def new_id() -> str:

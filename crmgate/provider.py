@@ -1,4 +1,4 @@
-"""Base class of CRM plugins: settings, HTTP, connection tests; what it knows about records is in `crmgate.records`.
+"""Base class of CRM plugins: settings, HTTP, connection tests. Records are in `crmgate.plugin_kit.records`.
 
 A plugin subclasses `CRMProvider`, names itself, declares its settings as a marshmallow schema and implements the
 hooks of `crmgate.hookspecs`. Timeouts, TLS, redirects (never followed), the size of answers and the masking of
@@ -20,12 +20,11 @@ from urllib.parse import quote, urlsplit
 import marshmallow
 from marshmallow import fields, validate
 
-from crmgate.breaker import Rate
 from crmgate.errors import AuthFailed, ConfigError, ProviderError
-from crmgate.mapping import FieldMap
-from crmgate.model import Check, Connection
-from crmgate.records import MAX_MOVED, Known, Records
-from crmgate.transport import Answer, Transport, lost, redirected, time_budget
+from crmgate.model import Check, Connection, Rate
+from crmgate.plugin_kit.mapping import FieldMap
+from crmgate.plugin_kit.records import MAX_MOVED, Known, Records
+from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 

@@ -6,22 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from crmgate.audit import Audit
 from crmgate.config import Settings, environment
-from crmgate.connection import ConnectionTest
-from crmgate.crm import Crm, notify
-from crmgate.desk import Desk
+from crmgate.delivery.attempt import Delivery, Plan
+from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ConfigError
-from crmgate.figures import Figures
-from crmgate.gateway import Gateway, Plan
-from crmgate.inventory import Inventory
-from crmgate.ledger import Ledger
-from crmgate.limits import Limiter
-from crmgate.plugins import Plugins, discover
-from crmgate.redis_client import connect
-from crmgate.retries import Retries
-from crmgate.tokens import Tokens
-from crmgate.wakeups import wake_message
+from crmgate.operators.connection_test import ConnectionTest
+from crmgate.operators.desk import Desk
+from crmgate.operators.inventory import Inventory
+from crmgate.operators.retries import Retries
+from crmgate.plugin_host.caller import HookCaller, notify
+from crmgate.plugin_host.loader import Plugins, discover
+from crmgate.store.audit import Audit
+from crmgate.store.client import connect
+from crmgate.store.figures import Figures
+from crmgate.store.ledger import Ledger
+from crmgate.store.limits import Limiter
+from crmgate.store.tokens import Tokens
+from crmgate.store.wakeups import wake_message
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 
@@ -32,8 +33,9 @@ class Services:
 
     settings: Settings
     plugins: Plugins
-    crm: Crm
+    crm: HookCaller
     ledger: Ledger
+    delivery: Delivery
     gateway: Gateway
     audit: Audit
     tokens: Tokens
@@ -69,7 +71,7 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def _start_plugins(plugins: Plugins, settings: Settings) -> Crm:
+def _start_plugins(plugins: Plugins, settings: Settings) -> HookCaller:
     """The chosen provider, with the listeners at work. Raises `ConfigError` with the problems of them all."""
     problems: list[str] = []
     try:
@@ -85,7 +87,7 @@ def _start_plugins(plugins: Plugins, settings: Settings) -> Crm:
     return crm
 
 
-def _choose(plugins: Plugins, settings: Settings, name: str) -> Crm:
+def _choose(plugins: Plugins, settings: Settings, name: str) -> HookCaller:
     return plugins.choose(
         name, settings.environ, settings.timeout, settings.http_hosts,
         on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
@@ -102,17 +104,19 @@ def build(settings: Settings) -> Services:
     audit, figures = Audit(client), Figures(client)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
-    gateway = Gateway(ledger, crm, plan, others=others, tell=partial(notify, plugins.manager))
+    tell = partial(notify, plugins.manager)
+    delivery = Delivery(ledger, crm, plan, others=others, tell=tell)
+    gateway = Gateway(ledger, delivery, tell=tell)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
-    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, gateway.to), audit)
+    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, delivery.recipient), audit)
     return Services(
-        settings, plugins, crm, ledger, gateway, audit, tokens, connection, figures, inventory, desk, limiter
+        settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter
     )  # fmt: skip
 
 
-def _other(plugins: Plugins, settings: Settings, name: str) -> Crm | None:
+def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None:
     """A provider that is not the active one, if its settings are still there."""
     try:
         return _choose(plugins, settings, name)

@@ -25,12 +25,12 @@ from huey.storage import SCHEDULE_POP_LUA, RedisStorage
 
 from crmgate import logs
 from crmgate.errors import ConfigError, LedgerUnavailable
-from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.policy import Dead, Retry
-from crmgate.redis_checks import report
-from crmgate.redis_client import RedisAddress, connect
 from crmgate.services import Services, start
-from crmgate.wakeups import JsonSerializer
+from crmgate.store.checks import report
+from crmgate.store.client import RedisAddress, connect
+from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE
+from crmgate.store.wakeups import JsonSerializer
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _start() -> Services:
 
 
 services = _start()
-gateway, ledger, retries = services.gateway, services.ledger, services.desk.retries
+delivery, ledger, retries = services.delivery, services.ledger, services.desk.retries
 huey = WakeupHuey(
     "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, address=services.settings.redis
 )
@@ -112,9 +112,9 @@ huey = WakeupHuey(
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Attempt one operation. What Huey does next is the policy's verdict."""
+    """Event one operation. What Huey does next is the policy's verdict."""
     with logs.bound(operation=operation_id):
-        outcome = gateway.attempt(operation_id)
+        outcome = delivery.attempt(operation_id)
     match outcome.verdict:
         case Retry(at, left):
             task.retries, task.retry_delay = left + 1, max(at - time.time(), 0.001)
@@ -131,7 +131,7 @@ def deliver(operation_id: str, task: Any = None) -> None:
 def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) -> None:
     """Huey has no signal for "no retries left": it is an error with none left. Should it fail, the sweeper returns."""
     if isinstance(error, DeliveryFailed) and not task.retries:
-        gateway.bury(task.args[0])
+        delivery.bury(task.args[0])
 
 
 class Pulse:
@@ -157,7 +157,7 @@ class Pulse:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                swept, doubtful = gateway.tend()
+                swept, doubtful = delivery.tend()
                 ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
                 services.inventory.trim(time.time())
                 self._begin_job()
@@ -187,7 +187,7 @@ class Pulse:
 
 def _probe(provider: str) -> None:
     try:
-        gateway.probe(provider)
+        delivery.probe(provider)
     except LedgerUnavailable as error:
         log.warning("the ledger is unavailable (%s)", error)
 

@@ -20,8 +20,8 @@ import marshmallow
 from crmgate import hookspecs
 from crmgate.config import CoreSettings
 from crmgate.errors import Code, ProviderError
-from crmgate.mapping import LABELS, SILENT
-from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, Plugins, discover
+from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, Plugins, discover
+from crmgate.plugin_kit.mapping import LABELS, SILENT
 from crmgate.sandbox.page import MODES
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.web.codes import ProblemCode

@@ -92,7 +92,7 @@ class Alerts(Listener):
 
     @hookimpl
     def operation_dead(self, operation: Operation) -> None:
-        last = operation.attempts[-1] if operation.attempts else None
+        last = operation.events[-1] if operation.events else None
         provider, code = (last.provider, last.code) if last else (operation.provider, "unknown")
         if self._configured:
             self.later(self._dead, Alert("dead_letter", provider, 1, {code: 1}, (operation.id,)))

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from crmgate.ledger import Ledger
-from crmgate.redis_client import connect
-from crmgate.wakeups import wake_message
+from crmgate.store.client import connect
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
 from tests.processes import RedisProcess
 from tests.world import World
 

@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from crmgate.tokens import Scope, digest, generate
+from crmgate.store.tokens import Scope, digest, generate
 from tests.integration.stack import Stack
 
 CHECKS = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from crmgate.breaker import Recipient
-from crmgate.ledger import Claim, Ledger, Result
-from crmgate.model import Attempt, Kind, Operation, new_id
+from crmgate.model import Event, Kind, Operation, new_id
+from crmgate.store.gate import Recipient
+from crmgate.store.ledger import Claim, Ledger, Result
 from tests.world import START
 
 
@@ -28,7 +28,7 @@ def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, numbe
     to = Recipient(provider)
     operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
     ledger.accept(operation, to, alarm=at, lease="L", until=at + 10)
-    attempt = Attempt(at, 0.1, provider, "failed", code, 400, "E42", "The CRM refuses it.")
+    attempt = Event(at, 0.1, provider, "failed", code, 400, "E42", "The CRM refuses it.")
     claim = Claim(operation, "L", look_first=False, counted=0)
     ledger.record_dead(claim, to, Result(attempt, used=1), now=at, look=False)
     ledger.bury(operation.id, now=at)  # a worker that sweeps may have been quicker

@@ -14,9 +14,9 @@ import redis
 
 from crmgate.config import CoreSettings, Limits, Settings, environment
 from crmgate.errors import ConfigError
-from crmgate.limits import Limit
 from crmgate.provider import secret_names
-from crmgate.redis_client import RedisAddress
+from crmgate.store.client import RedisAddress
+from crmgate.store.limits import Limit
 
 CANARY = "c4n4ry"
 ENVIRON = {"CRM_PROVIDER": "espocrm"}

@@ -15,10 +15,10 @@ from flask import Flask
 from crmgate import hookspecs, web
 from crmgate.cli import main
 from crmgate.config import CoreSettings
-from crmgate.crm import notify
 from crmgate.errors import Code
 from crmgate.model import Operation, new_id
-from crmgate.plugins import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
+from crmgate.plugin_host.caller import notify
+from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
 from crmgate.schemas import codes as field_codes
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes

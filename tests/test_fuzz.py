@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 
 from crmgate import create_app
 from crmgate.config import Settings
-from crmgate.ledger import PREFIX, Ledger
 from crmgate.model import Activity, Kind, Lead, Operation, State
+from crmgate.store.ledger import PREFIX, Ledger
 from tests.processes import RedisProcess
 from tests.web.test_random_bodies import NAMES, TEXTS
 
@@ -91,7 +91,7 @@ def app(redis_process: RedisProcess, tmp_path_factory: pytest.TempPathFactory) -
         "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "100/second",
     }  # fmt: skip
     app = create_app(Settings.load(environ))
-    quiet = logging.getLogger("crmgate.delivery")  # the CRM's troubles are meant
+    quiet = logging.getLogger("crmgate.delivery.attempt")  # the CRM's troubles are meant
     quiet.setLevel(logging.CRITICAL)
     yield app
     quiet.setLevel(logging.NOTSET)

@@ -22,11 +22,11 @@ from crmgate.errors import (
 )
 from crmgate.model import (
     Activity,
-    Attempt,
     Check,
     Connection,
     Consent,
     Delivered,
+    Event,
     Kind,
     Lead,
     Operation,
@@ -48,7 +48,7 @@ FULL_LEAD = Lead(
     utm=UTM, session="s-1", consent=Consent(True, "I agree", "2026-01-01T00:00:00Z"), additional_info="مرحبا 👋",
     custom={"visaType": "student", "note": "a\nb"},
 )  # fmt: skip
-ATTEMPT = Attempt(1.5, 0.25, "espocrm", "failed", Code.TIMEOUT, 504, "E_X", "no answer", counted=False)
+ATTEMPT = Event(1.5, 0.25, "espocrm", "failed", Code.TIMEOUT, 504, "E_X", "no answer", counted=False)
 DELIVERED = Delivered("espocrm", "42", "https://crm.example.com/#Lead/view/42", adopted=True, dropped=("gpaC",))
 OPERATION = Operation(
     ID, Kind.CREATE_LEAD, FULL_LEAD.to_dict(), 1_800_000_000.25, State.DELIVERED, 7.0, (ATTEMPT, ATTEMPT), DELIVERED
@@ -58,7 +58,7 @@ RECORDS = [
     Lead(consent=Consent(False)), Lead(source="", referral_code=""), Lead(graduation_year=0), Activity(),
     Activity("telegram", "R", "2026-01-01T00:00:00Z", "s", UTM, {"page": "/", "notes": "ü"}),
     Activity(referral_code=""),
-    Delivered("espocrm", ""), DELIVERED, Attempt(0.0, 0.0, "", ""), ATTEMPT, Check("ping", False, "no"),
+    Delivered("espocrm", ""), DELIVERED, Event(0.0, 0.0, "", ""), ATTEMPT, Check("ping", False, "no"),
     Connection("espocrm", True, 12.5), Connection("espocrm", False, 0.0, (Check("a", True), Check("b", False, "why"))),
     Operation(ID, Kind.CREATE_MINIMAL_LEAD, {}, 0.0), OPERATION,
 ]  # fmt: skip
@@ -94,14 +94,14 @@ def test_what_is_empty_is_left_out_and_what_is_false_or_zero_stays() -> None:
     assert Utm().to_dict() == {}
     assert Lead(first_name="A").to_dict() == {"first_name": "A", "referral_code": "DIRECT", "source": "website"}
     assert Consent(False).to_dict() == {"given": False}
-    assert Attempt(0.0, 0.0, "p", "failed", counted=False).to_dict() == {
+    assert Event(0.0, 0.0, "p", "failed", counted=False).to_dict() == {
         "at": 0.0, "duration": 0.0, "provider": "p", "outcome": "failed", "counted": False,
     }  # fmt: skip
 
 
 def test_nested_records_come_back_as_records() -> None:
     back = Operation.from_dict(json.loads(json.dumps(OPERATION.to_dict())))
-    assert back.attempts == (ATTEMPT, ATTEMPT)
+    assert back.events == (ATTEMPT, ATTEMPT)
     assert back.delivered == DELIVERED
     assert back.lead == FULL_LEAD
     assert back.lead.utm.campaign == "spring"

@@ -22,8 +22,9 @@ import requests
 import requests_mock
 
 from crmgate.errors import Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from crmgate.mapping import LABELS, SILENT
 from crmgate.model import Activity, Kind, Lead, Operation
+from crmgate.plugin_kit.mapping import LABELS, SILENT
+from crmgate.plugin_kit.transport import MAX_BODY
 from crmgate.provider import (
     Answer,
     CRMProvider,
@@ -37,7 +38,6 @@ from crmgate.provider import (
     web_address,
 )
 from crmgate.testing.server import FakeCRM, Request, Response
-from crmgate.transport import MAX_BODY
 
 KEY = "k3y-c4n4ry/+ü"
 TOKEN = "t0k3n-c4n4ry"

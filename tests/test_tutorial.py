@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from crmgate.crm import Crm, notify
 from crmgate.errors import AuthFailed, ConfigError, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Activity, Kind, Lead, Operation, new_id
-from crmgate.plugins import MODULE_PREFIX, Plugins, discover
+from crmgate.plugin_host.caller import HookCaller, notify
+from crmgate.plugin_host.loader import MODULE_PREFIX, Plugins, discover
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins" / "tutorial.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -32,7 +32,7 @@ def stage(number: int, folder: Path) -> Plugins:
     return plugins
 
 
-def chosen(number: int, folder: Path, **settings: str) -> Crm:
+def chosen(number: int, folder: Path, **settings: str) -> HookCaller:
     return stage(number, folder).choose("acme", settings, 2.0, ("127.0.0.1",))
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import redis
 
-from crmgate.breaker import Rate
+from crmgate.delivery.attempt import Delivery, Outcome, Plan
+from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ProviderError
-from crmgate.gateway import Gateway, Outcome, Plan
-from crmgate.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
-from crmgate.model import Connection, Delivered, Kind, Operation
+from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import Dead, Retry
+from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
 
 START = 1_800_000_000.0
 PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
@@ -89,10 +89,11 @@ class World:
         """Make `crm` the active provider: a restart with another configuration."""
         self.crm = crm
         plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
-        self.gateway = Gateway(
-            self.ledger, crm, plan, others=self.other.get, clock=lambda: self.now, rng=random.Random(7),
-            tell=lambda hook, **_: self.told.append(hook),
+        tell, clock = (lambda hook, **_: self.told.append(hook)), (lambda: self.now)
+        self.delivery = Delivery(
+            self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), tell=tell
         )  # fmt: skip
+        self.gateway = Gateway(self.ledger, self.delivery, tell=tell, clock=clock)
 
     def apply(self, number: int = 0, *, session: str = "", inline: bool = False, **more: Any) -> Operation:
         payload = {"first_name": f"Test{number}", "email": f"test{number}@example.com", "session": session} | more
@@ -116,9 +117,9 @@ class World:
             self._deliver(json.loads(message)["args"][0])
         if self.now >= self._sweep_at:
             self._sweep_at = self.now + 2
-            _, doubtful = self.gateway.tend()
+            _, doubtful = self.delivery.tend()
             for name in doubtful:
-                self.gateway.probe(name)
+                self.delivery.probe(name)
             if self.redis.llen(WAKE_LIST):
                 self.work()
 
@@ -138,13 +139,13 @@ class World:
         return self.redis.rpop(WAKE_LIST)  # type: ignore[return-value]
 
     def _deliver(self, operation_id: str) -> Outcome:
-        outcome = self.gateway.attempt(operation_id)
+        outcome = self.delivery.attempt(operation_id)
         match outcome.verdict:
             case Retry(at):
                 message = self.ledger._wake(operation_id)
                 self.redis.zadd(WAKE_SCHEDULE, {message: at})
             case Dead():
-                self.gateway.bury(operation_id)
+                self.delivery.bury(operation_id)
         if outcome.reason == "exhausted":
-            self.gateway.bury(operation_id)
+            self.delivery.bury(operation_id)
         return outcome

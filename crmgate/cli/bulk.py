@@ -24,10 +24,10 @@ from rich.text import Text
 
 from crmgate.cli.crm import CAUSES
 from crmgate.cli.output import clean
-from crmgate.desk import Desk
 from crmgate.model import rfc3339
+from crmgate.operators.desk import Desk
+from crmgate.operators.retries import Job, JobState
 from crmgate.policy import WORKER_SILENCE
-from crmgate.retries import Job, JobState
 from crmgate.services import Services
 
 STALL = 3.0
@@ -38,7 +38,7 @@ POLL = 0.3
 T = TypeVar("T")
 
 
-class Rate(ProgressColumn):
+class RateColumn(ProgressColumn):
     """How many a second."""
 
     def render(self, task: Task) -> Text:
@@ -48,7 +48,7 @@ class Rate(ProgressColumn):
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """A bar with rate and remaining time where a person is watching; calling what it gives says how many are done."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn(),
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -111,6 +111,6 @@ def _why(parts: Services) -> str:
     if not parts.ledger.workers_seen(WORKER_SILENCE):
         start = "start one with `huey_consumer crmgate.worker.huey`"
         return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
-    if cause := parts.ledger.gate(parts.gateway.to).cause:
+    if cause := parts.ledger.gate(parts.delivery.recipient).cause:
         return f"{clean(parts.crm.label)} takes nothing now: {CAUSES[cause]}. The job waits, and goes on by itself."
     return "Other operations wait for the CRM: the job goes on when there are fewer."

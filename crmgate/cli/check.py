@@ -15,12 +15,12 @@ from crmgate import services
 from crmgate.cli.output import as_json, print_json, print_table, working
 from crmgate.config import Settings, environment
 from crmgate.errors import ConfigError, LedgerUnavailable
-from crmgate.ledger import Ledger
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from crmgate.policy import WORKER_SILENCE
-from crmgate.redis_client import connect
 from crmgate.services import Services
-from crmgate.wakeups import wake_message
+from crmgate.store.client import connect
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
 
 BUDGET = 30.0
 """Seconds for the connection test."""

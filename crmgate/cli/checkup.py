@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from crmgate.config import Settings
-from crmgate.plugins import Plugins, discover, plugin_name
+from crmgate.plugin_host.loader import Plugins, discover, plugin_name
 from crmgate.provider import CRMProvider
 
 if TYPE_CHECKING:

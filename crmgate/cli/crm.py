@@ -25,7 +25,7 @@ OPTIONS_SHOWN = 12
 CAUSES = {
     "outage": "it did not answer", "refused": "it refused the credentials", "trial": "its credentials are being tried",
 }  # fmt: skip
-"""Why nothing is sent to a CRM (`crmgate.breaker`), in words."""
+"""Why nothing is sent to a CRM (`crmgate.store.gate`), in words."""
 PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
@@ -117,8 +117,8 @@ def resume(as_json: bool) -> None:
     """
     parts = _start()
     with ledger():
-        cause = parts.gateway.resume()
-        gate = parts.ledger.gate(parts.gateway.to)
+        cause = parts.delivery.resume()
+        gate = parts.ledger.gate(parts.delivery.recipient)
     if as_json:
         print_json(_names(parts) | {"cause": cause, "since": gate.since or None, "held": gate.held})
     elif not cause:

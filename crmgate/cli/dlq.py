@@ -12,16 +12,16 @@ from typing import IO, Any
 
 import click
 
-from crmgate import export as exporting
-from crmgate.audit import command_line
 from crmgate.cli import bulk, editing
 from crmgate.cli.output import as_json, print_json
 from crmgate.cli.parts import filters, opened, reason, resolve, show_list, show_whole, wanted
 from crmgate.errors import JobRunning, NoSuchOperation, NotKeptAside
-from crmgate.inventory import Filter
 from crmgate.model import State
-from crmgate.retries import Job, JobState
+from crmgate.operators import export as exporting
+from crmgate.operators.inventory import Filter
+from crmgate.operators.retries import Job, JobState
 from crmgate.services import Services
+from crmgate.store.audit import command_line
 
 suspects = click.option("--suspects", is_flag=True, help="Suspects instead of dead letters.")
 

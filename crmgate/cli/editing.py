@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from crmgate.audit import command_line
 from crmgate.channels import known_channels
 from crmgate.model import Operation
 from crmgate.services import Services
+from crmgate.store.audit import command_line
 
 if TYPE_CHECKING:
     from crmgate.schemas import FieldWarning

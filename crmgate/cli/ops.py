@@ -12,8 +12,8 @@ import click
 from crmgate.cli.output import as_json, print_json
 from crmgate.cli.parts import brief, filters, opened, resolve, show_list, show_whole, wanted
 from crmgate.cli.tail import Tail
-from crmgate.export import described
 from crmgate.model import Operation, State
+from crmgate.operators.export import described
 
 POLL = 1.0
 """Seconds between two looks of `crmgate ops tail`."""
@@ -84,7 +84,7 @@ def _tell(operation: Operation, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
         return
-    at = max(operation.accepted_at, *(attempt.at for attempt in operation.attempts), 0.0)
+    at = max(operation.accepted_at, *(attempt.at for attempt in operation.events), 0.0)
     error = "" if operation.state == State.DELIVERED else f" {told['code']}"
     line = f"{brief(at)}  {operation.tracking_code}  {operation.id}  {operation.kind:<20} {operation.state:<10}"
     click.echo(f"{line} {told['provider']}{error}".rstrip())

@@ -16,9 +16,9 @@ from rich.text import Text
 from crmgate import logs, services
 from crmgate.cli.output import clean, configuration, print_json, print_table
 from crmgate.errors import ChangedMeanwhile, Code, JobRunning, LedgerUnavailable, NoSuchOperation, NotKeptAside
-from crmgate.export import described
-from crmgate.inventory import Filter
 from crmgate.model import Kind, Operation, State, rfc3339
+from crmgate.operators.export import described
+from crmgate.operators.inventory import Filter
 from crmgate.services import Services
 
 COLORS = {
@@ -139,7 +139,7 @@ def whole(operation: Operation, *, payload: bool) -> dict[str, Any]:
     told = described(operation) | {
         "version": operation.version,
         "due_at": rfc3339(operation.due_at) if operation.due_at else None,
-        "attempts": [attempt.to_dict() | {"at": rfc3339(attempt.at)} for attempt in operation.attempts],
+        "attempts": [attempt.to_dict() | {"at": rfc3339(attempt.at)} for attempt in operation.events],
         "crm": delivered.to_dict() if delivered else None,
     }
     return told | ({"payload": dict(operation.payload)} if payload else {})
@@ -151,10 +151,10 @@ def show_whole(operation: Operation, *, payload: bool, as_json: bool) -> None:
         print_json(whole(operation, payload=payload))
         return
     print_table(("", ""), ((name, text) for name, text in _facts(operation) if text), f"Operation {operation.id}")
-    if operation.attempts:
+    if operation.events:
         click.echo("\nHistory")
         rows = ((brief(a.at), f"{a.duration:.3f} s", a.provider, a.outcome, a.code,
-                 str(a.status or ""), a.vendor_code, a.detail) for a in operation.attempts)  # fmt: skip
+                 str(a.status or ""), a.vendor_code, a.detail) for a in operation.events)  # fmt: skip
         print_table(("AT", "TOOK", "CRM", "OUTCOME", "CODE", "HTTP", "CRM'S CODE", "DETAIL"), rows)
     if payload and operation.payload:
         click.echo("\nPayload")

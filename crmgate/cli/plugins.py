@@ -15,8 +15,8 @@ from crmgate.cli import checkup, scaffold
 from crmgate.cli.checkup import Finding
 from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
 from crmgate.config import Settings, environment
-from crmgate.crm import HOOKS
-from crmgate.plugins import Plugins, discover
+from crmgate.plugin_host.caller import HOOKS
+from crmgate.plugin_host.loader import Plugins, discover
 
 NEEDED = ("CRM_PROVIDER", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 QUIET = logging.NullHandler()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from crmgate.inventory import CHUNK, Cursor, Filter, Inventory
 from crmgate.model import Operation, State
+from crmgate.operators.inventory import CHUNK, Cursor, Filter, Inventory
 
 OVERLAP = 10.0
 """Seconds that are looked at again: an operation may be recorded a little later than it was accepted."""

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from crmgate.audit import command_line
 from crmgate.cli.output import as_json, print_json, print_table
 from crmgate.cli.parts import opened
 from crmgate.model import rfc3339
-from crmgate.tokens import NAME, Scope, Token, digest, generate
+from crmgate.store.audit import command_line
+from crmgate.store.tokens import NAME, Scope, Token, digest, generate
 
 HERE, IN_REDIS = "API_TOKENS", "Redis"
 

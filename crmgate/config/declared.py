@@ -16,7 +16,7 @@ from crmgate.config.kinds import (
     Folder,
     Nodes,
     Origins,
-    Rate,
+    RateField,
     Region,
     Switch,
     Words,
@@ -25,9 +25,9 @@ from crmgate.config.kinds import (
     redis_host,
 )
 from crmgate.config.redis_server import contradictions
-from crmgate.limits import UNITS, Limit
 from crmgate.logs import FORMATS
 from crmgate.provider import LOCAL_HOSTS
+from crmgate.store.limits import UNITS, Limit
 
 
 def _setting(kind: type[fields.Field[Any]], default: Any, takes: str, help: str, **options: Any) -> Any:
@@ -52,7 +52,7 @@ def _link(channel: str, what: str, example: str) -> Any:
 
 def _rate(default: str, help: str) -> Any:
     takes = f"a number per {', '.join(UNITS)}, such as {default}, or off"
-    return _setting(Rate, Limit.parse(default), takes, help)
+    return _setting(RateField, Limit.parse(default), takes, help)
 
 
 _SECRET = {"secret": True}

@@ -12,8 +12,8 @@ import phonenumbers
 from marshmallow import fields, validate
 from redis.connection import parse_url
 
-from crmgate.limits import Limit
-from crmgate.tokens import configured
+from crmgate.store.limits import Limit
+from crmgate.store.tokens import configured
 
 
 class Words(fields.Field[tuple[str, ...]]):
@@ -54,7 +54,7 @@ class Delays(fields.Field[tuple[float, ...]]):
         return delays
 
 
-class Rate(fields.Field[Limit | None]):
+class RateField(fields.Field[Limit | None]):
     """A number in a unit of time; None where it is `off`."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Limit | None:

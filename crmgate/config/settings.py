@@ -16,10 +16,10 @@ from crmgate.config.declared import CoreSettings
 from crmgate.config.kinds import Switch
 from crmgate.config.redis_server import redis_url
 from crmgate.errors import ConfigError
-from crmgate.limits import Limit
 from crmgate.provider import given, setting_problems
-from crmgate.redis_client import RedisAddress
-from crmgate.tokens import Token
+from crmgate.store.client import RedisAddress
+from crmgate.store.limits import Limit
+from crmgate.store.tokens import Token
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from crmgate.sandbox.behaviour import Behaviour, BehaviourSchema, Mode
 from crmgate.sandbox.context import sandbox
 from crmgate.sandbox.silence import NoAnswer, wait_for_hangup
-from crmgate.sandbox.store import MAX_NUMBER, Activity, Lead, MissingError, OperationTakenError, row_number
+from crmgate.sandbox.store import MAX_NUMBER, MissingError, OperationTakenError, StoredActivity, StoredLead, row_number
 
 LISTED = 100
 MAX_FIELDS, MAX_NAME, MAX_TEXT = 200, 64, 100_000
@@ -172,13 +172,13 @@ def _error(status: int, error: str, message: str, **more: Any) -> ResponseReturn
     return jsonify(error=error, message=message, **more), status
 
 
-def _shown(lead: Lead) -> dict[str, Any]:
+def _shown(lead: StoredLead) -> dict[str, Any]:
     """A lead in JSON: its own fields beside those of the record, which win over namesakes."""
     own = {name: getattr(lead, name) for name in ("id", "operation_id", "created_at", "revision")}
     return lead.fields | own | {"activities": [_shown_activity(activity) for activity in lead.activities]}
 
 
-def _shown_activity(activity: Activity) -> dict[str, Any]:
+def _shown_activity(activity: StoredActivity) -> dict[str, Any]:
     own = {name: getattr(activity, name) for name in ("id", "operation_id", "created_at")}
     return activity.fields | own
 

@@ -13,7 +13,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from crmgate.sandbox import api, page
 from crmgate.sandbox.behaviour import Control
-from crmgate.sandbox.context import Sandbox
+from crmgate.sandbox.context import SandboxParts
 from crmgate.sandbox.store import Store
 
 DEFAULT_KEY = "sandbox"
@@ -45,7 +45,7 @@ def create_app(
     reached by (addresses and names without a dot always work).
     """
     app = Flask(__name__)
-    app.extensions["sandbox"] = Sandbox(Store(database), Control(), key, gateway_url.rstrip("/"))
+    app.extensions["sandbox"] = SandboxParts(Store(database), Control(), key, gateway_url.rstrip("/"))
     app.config.update(
         # A key of this process only: the session holds nothing but the token of the page's forms.
         SECRET_KEY=secrets.token_bytes(32),

@@ -12,7 +12,7 @@ from crmgate.sandbox.store import Store
 
 
 @dataclass(frozen=True)
-class Sandbox:
+class SandboxParts:
     """What the views share."""
 
     store: Store
@@ -21,6 +21,6 @@ class Sandbox:
     gateway_url: str
 
 
-def sandbox() -> Sandbox:
+def sandbox() -> SandboxParts:
     """What the views of the current application share."""
-    return cast(Sandbox, current_app.extensions["sandbox"])
+    return cast(SandboxParts, current_app.extensions["sandbox"])

@@ -11,11 +11,11 @@ import marshmallow
 from flask import Blueprint, abort, jsonify, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 
-from crmgate.mapping import LABELS
 from crmgate.model import tracking_code
+from crmgate.plugin_kit.mapping import LABELS
 from crmgate.sandbox.behaviour import Behaviour, BehaviourSchema, Mode
 from crmgate.sandbox.context import sandbox
-from crmgate.sandbox.store import Lead, row_number
+from crmgate.sandbox.store import StoredLead, row_number
 
 SHOWN = 200
 HEADLINE = ("first_name", "last_name", "email", "phone", "description")
@@ -77,14 +77,14 @@ def behave() -> ResponseReturnValue:
 
 
 @page.app_template_filter("name")
-def full_name(lead: Lead) -> str:
+def full_name(lead: StoredLead) -> str:
     """First and last name."""
     names = (str(lead.fields.get(part, "")) for part in ("first_name", "last_name"))
     return " ".join(filter(None, names)) or "No name"
 
 
 @page.app_template_filter("others")
-def other_fields(lead: Lead) -> dict[str, Any]:
+def other_fields(lead: StoredLead) -> dict[str, Any]:
     """The fields without a place of their own, by their labels."""
     return {label(name): value for name, value in lead.fields.items() if name not in HEADLINE and value != ""}
 

@@ -73,7 +73,7 @@ class MissingError(Exception):
 
 
 @dataclass(frozen=True)
-class Activity:
+class StoredActivity:
     """Something that was logged on a lead."""
 
     id: int
@@ -83,7 +83,7 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class Lead:
+class StoredLead:
     """A lead as it is stored. `revision` grows with every change, over all leads."""
 
     id: int
@@ -91,7 +91,7 @@ class Lead:
     fields: dict[str, Any]
     created_at: str
     revision: int
-    activities: list[Activity]
+    activities: list[StoredActivity]
 
 
 class Store:
@@ -130,27 +130,27 @@ class Store:
             _change(connection, lead_id, {})
             return _insert(connection, INSERT_ACTIVITY, ACTIVITY_OF, row)
 
-    def get(self, id: int) -> Lead:
+    def get(self, id: int) -> StoredLead:
         """One lead. Raises `MissingError`."""
         found = self._leads("SELECT * FROM leads WHERE id = ?", id)
         if not found:
             raise MissingError
         return found[0]
 
-    def by_operation(self, operation_id: str) -> list[Lead]:
+    def by_operation(self, operation_id: str) -> list[StoredLead]:
         """The lead that was made by an operation, if there is one."""
         return self._leads("SELECT * FROM leads WHERE operation_id = ?", operation_id)
 
-    def by_email(self, email: str, limit: int) -> list[Lead]:
+    def by_email(self, email: str, limit: int) -> list[StoredLead]:
         """Leads with this email, in any case, newest first."""
         return self._leads("SELECT * FROM leads WHERE email = ? ORDER BY id DESC LIMIT ?", email, limit)
 
-    def newest(self, limit: int, before: int | None = None) -> list[Lead]:
+    def newest(self, limit: int, before: int | None = None) -> list[StoredLead]:
         """Leads, newest first, from below the number `before` on."""
         highest = MAX_NUMBER if before is None else before
         return self._leads("SELECT * FROM leads WHERE id < ? ORDER BY id DESC LIMIT ?", highest, limit)
 
-    def changed_since(self, revision: int, limit: int) -> list[Lead]:
+    def changed_since(self, revision: int, limit: int) -> list[StoredLead]:
         """Leads that are new or changed, in the order of their changes."""
         return self._leads("SELECT * FROM leads WHERE revision > ? ORDER BY revision LIMIT ?", revision, limit)
 
@@ -163,7 +163,7 @@ class Store:
             ).fetchone()
         return dict(row)
 
-    def _leads(self, query: str, *values: str | int) -> list[Lead]:
+    def _leads(self, query: str, *values: str | int) -> list[StoredLead]:
         with self._connection() as connection:
             rows = connection.execute(query, values).fetchall()
             activities = _activities(connection, [row["id"] for row in rows])
@@ -186,18 +186,18 @@ def _change(connection: sqlite3.Connection, id: int, fields: Fields) -> None:
         raise MissingError
 
 
-def _activities(connection: sqlite3.Connection, lead_ids: list[int]) -> dict[int, list[Activity]]:
+def _activities(connection: sqlite3.Connection, lead_ids: list[int]) -> dict[int, list[StoredActivity]]:
     query = "SELECT * FROM activities WHERE lead_id IN (SELECT value FROM json_each(?)) ORDER BY id"
-    found: dict[int, list[Activity]] = {}
+    found: dict[int, list[StoredActivity]] = {}
     for row in connection.execute(query, (json.dumps(lead_ids),)):
-        activity = Activity(row["id"], row["operation_id"], json.loads(row["fields"]), row["created_at"])
+        activity = StoredActivity(row["id"], row["operation_id"], json.loads(row["fields"]), row["created_at"])
         found.setdefault(row["lead_id"], []).append(activity)
     return found
 
 
-def _lead(row: sqlite3.Row, activities: list[Activity]) -> Lead:
+def _lead(row: sqlite3.Row, activities: list[StoredActivity]) -> StoredLead:
     fields = json.loads(row["fields"])
-    return Lead(row["id"], row["operation_id"], fields, row["created_at"], row["revision"], activities)
+    return StoredLead(row["id"], row["operation_id"], fields, row["created_at"], row["revision"], activities)
 
 
 def _dump(fields: Fields) -> str:

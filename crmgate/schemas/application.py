@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from crmgate.model import Consent
-from crmgate.schemas.coded import Fault, Group
+from crmgate.schemas.coded import FieldFault, Group
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.fields import BirthDate, Choice, Email, Moment, Phone, Text, TextList, TextMap, Year, YesNo
 
@@ -43,7 +43,7 @@ class PersonalInfoSchema(Group):
     def _contact_required(self, _data: Any, original: Mapping[str, Any], **_options: Any) -> None:
         # The original: a phone that was refused is named by its own error.
         if not {"email", "phone"} & original.keys():
-            raise ValidationError([Fault(FieldCode.CONTACT_REQUIRED, "Give an email address or a phone number.")])
+            raise ValidationError([FieldFault(FieldCode.CONTACT_REQUIRED, "Give an email address or a phone number.")])
 
 
 class EducationSchema(Group):

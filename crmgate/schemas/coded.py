@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldFault:
     """One entry of a marshmallow error list."""
 
     code: FieldCode
@@ -48,8 +48,8 @@ class Coded(fields.Field[T]):
         raise NotImplementedError
 
     def make_error(self, key: str, **details: Any) -> ValidationError:
-        """The error `key` as a `Fault`; `details` fill its message."""
-        return ValidationError([Fault(FieldCode(key), str(self.error_messages[key]).format(**details))])
+        """The error `key` as a `FieldFault`; `details` fill its message."""
+        return ValidationError([FieldFault(FieldCode(key), str(self.error_messages[key]).format(**details))])
 
     def _deserialize(self, value: Any, *_context: Any, **_options: Any) -> T:
         return self.read(value)

@@ -9,7 +9,7 @@ from marshmallow.validate import OneOf
 
 from crmgate.errors import Code
 from crmgate.model import Kind, State
-from crmgate.retries import JobState
+from crmgate.operators.retries import JobState
 from crmgate.schemas.codes import FieldCode, WarningCode
 
 _TIME = "2026-11-23T04:59:07.567Z"

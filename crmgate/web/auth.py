@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import request
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.tokens import Scope, Token
+from crmgate.store.tokens import Scope, Token
 from crmgate.web.codes import ProblemCode
 from crmgate.web.problems import Problem
 from crmgate.web.services import services

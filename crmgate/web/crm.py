@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from crmgate.model import rfc3339
-from crmgate.tokens import Scope
+from crmgate.store.tokens import Scope
 from crmgate.web.answers import ConnectionSchema
 from crmgate.web.auth import require
-from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import services
 
 blueprint = Blueprint("crm", __name__, url_prefix="/api/v1/crm")
@@ -18,8 +18,8 @@ blueprint = Blueprint("crm", __name__, url_prefix="/api/v1/crm")
 @Describe(
     "Test the connection to the CRM", "Operating", token=Scope.READ,
     answers={
-        200: Answer("The CRM is there, takes the credentials and has the fields.", ConnectionSchema),
-        503: Answer("It is not connected: `checks` says why.", ConnectionSchema),
+        200: ResponseDoc("The CRM is there, takes the credentials and has the fields.", ConnectionSchema),
+        503: ResponseDoc("It is not connected: `checks` says why.", ConnectionSchema),
     },
 )  # fmt: skip
 def test() -> Response:

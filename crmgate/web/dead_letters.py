@@ -10,23 +10,23 @@ from typing import Any
 from flask import Blueprint, Response, request, stream_with_context
 from marshmallow import Schema
 
-from crmgate import export
 from crmgate.channels import known_channels
-from crmgate.desk import KEPT_ASIDE
 from crmgate.model import Operation, State
+from crmgate.operators import export
+from crmgate.operators.desk import KEPT_ASIDE
 from crmgate.schemas import FieldWarning
 from crmgate.schemas.coded import Group
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.edit import edited
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import Text
-from crmgate.tokens import Scope, Token
+from crmgate.store.tokens import Scope, Token
 from crmgate.web.answers import DeadLetterSchema, ListedSchema, SummarySchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import DeadLettersQuery, ExportQuery, read_list
-from crmgate.web.openapi import Answer, Body, Describe, Example
+from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.operations import ID
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, summary
@@ -62,7 +62,7 @@ class ReasonSchema(Group):
 
 @blueprint.get("")
 @Describe(
-    "List dead letters", _TAG, {200: Answer("A page of them, the latest first.", ListedSchema)},
+    "List dead letters", _TAG, {200: ResponseDoc("A page of them, the latest first.", ListedSchema)},
     token=Scope.READ, query=DeadLettersQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def index() -> Response:
@@ -75,7 +75,7 @@ def index() -> Response:
 
 @blueprint.get("/<operation_id>")
 @Describe(
-    "Look at one", _TAG, {200: Answer("It, with its history.", DeadLetterSchema, ("ETag",))},
+    "Look at one", _TAG, {200: ResponseDoc("It, with its history.", DeadLetterSchema, ("ETag",))},
     token=Scope.READ, parameters=[ID], problems=_ONE,
 )  # fmt: skip
 def show(operation_id: str) -> Response:
@@ -86,7 +86,7 @@ def show(operation_id: str) -> Response:
 
 @blueprint.patch("/<operation_id>")
 @Describe(
-    "Edit one", _TAG, {200: Answer("It, as it is now.", DeadLetterSchema, ("ETag",))},
+    "Edit one", _TAG, {200: ResponseDoc("It, as it is now.", DeadLetterSchema, ("ETag",))},
     token=Scope.OPERATE, parameters=[ID, _VERSION],
     body=Body(PatchSchema, _EDITS),
     problems=[*_ONE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED],
@@ -111,7 +111,7 @@ def edit(operation_id: str) -> Response:
 
 @blueprint.post("/<operation_id>/retry")
 @Describe(
-    "Retry one", _TAG, {202: Answer("It waits again.", SummarySchema, (), "waiting")},
+    "Retry one", _TAG, {202: ResponseDoc("It waits again.", SummarySchema, (), "waiting")},
     token=Scope.OPERATE, parameters=[ID], problems=_ONE,
 )  # fmt: skip
 def retry(operation_id: str) -> Response:
@@ -122,7 +122,7 @@ def retry(operation_id: str) -> Response:
 
 @blueprint.delete("/<operation_id>")
 @Describe(
-    "Discard one", _TAG, {200: Answer("It has ended.", SummarySchema, (), "discarded")},
+    "Discard one", _TAG, {200: ResponseDoc("It has ended.", SummarySchema, (), "discarded")},
     token=Scope.OPERATE, parameters=[ID], problems=[*_ONE, *READ_BODY],
     body=Body(ReasonSchema, (Example("A test", {"reason": "A test of ours."}, 200),)),
 )  # fmt: skip
@@ -141,7 +141,7 @@ def discard(operation_id: str) -> Response:
 @blueprint.get("/export")
 @Describe(
     "Export all of them", _TAG,
-    {200: Answer("One a line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",))},
+    {200: ResponseDoc("One a line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",))},
     token=Scope.OPERATE, query=ExportQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def download() -> Response:

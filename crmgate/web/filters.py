@@ -9,11 +9,11 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError
 
-from crmgate import export
-from crmgate.desk import KEPT_ASIDE
 from crmgate.errors import Code
-from crmgate.inventory import PAGE, Cursor, Filter
 from crmgate.model import Kind, State
+from crmgate.operators import export
+from crmgate.operators.desk import KEPT_ASIDE
+from crmgate.operators.inventory import PAGE, Cursor, Filter
 from crmgate.schemas.coded import Coded, flatten
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
@@ -38,7 +38,7 @@ class FilterSchema(Schema):
     dead_before = Moment(about="Leaves out what became a dead letter later.")
 
 
-class Limit(Coded[int]):
+class LimitParameter(Coded[int]):
     """How many to tell at once: read by `read_list`."""
 
     def json_schema(self) -> dict[str, Any]:
@@ -49,7 +49,7 @@ class DeadLettersQuery(FilterSchema):
     """What a list of dead letters or suspects takes in its query."""
 
     state = Choice(*KEPT_ASIDE)
-    limit = Limit()
+    limit = LimitParameter()
     cursor = Text(200, about="Those after a page: its `next`.")
 
 

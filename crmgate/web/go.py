@@ -18,7 +18,7 @@ from crmgate.schemas.event import MessengerEventSchema
 from crmgate.schemas.faults import InvalidFields
 from crmgate.web import cookies, limits
 from crmgate.web.codes import ProblemCode
-from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.openapi.convert import query_of
 from crmgate.web.problems import Problem
 from crmgate.web.robots import is_robot
@@ -43,7 +43,7 @@ _CHANNEL = {
 @blueprint.get("/<channel>")
 @Describe(
     "Follow a messenger link", "Submissions",
-    {302: Answer("To the messenger, with the referral code.", headers=("Location", "Set-Cookie"))},
+    {302: ResponseDoc("To the messenger, with the referral code.", headers=("Location", "Set-Cookie"))},
     parameters=[_CHANNEL, *query_of(MessengerEventSchema, "channel")], problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def leave(channel: str) -> BaseResponse:

@@ -7,11 +7,11 @@ from collections import Counter
 from flask import Blueprint, Response, jsonify
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.ledger import LOST_CLICKS_SECONDS
 from crmgate.model import Check, rfc3339
 from crmgate.policy import WORKER_SILENCE
+from crmgate.store.ledger import LOST_CLICKS_SECONDS
 from crmgate.web.answers import AliveSchema, ReadySchema
-from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import clicks, services
 
 blueprint = Blueprint("health", __name__)
@@ -20,7 +20,7 @@ _START_WORKER = "start one with `huey_consumer crmgate.worker.huey`"
 
 
 @blueprint.get("/healthz")
-@Describe("Ask whether the process lives", "Operating", {200: Answer("It does.", AliveSchema)})
+@Describe("Ask whether the process lives", "Operating", {200: ResponseDoc("It does.", AliveSchema)})
 def alive() -> Response:
     """200 whenever the process answers: a reason to restart it must not be a broken neighbour."""
     return _uncached({"status": "ok"}, 200)
@@ -30,8 +30,8 @@ def alive() -> Response:
 @Describe(
     "Ask whether it can do its work", "Operating",
     {
-        200: Answer("Submissions are recorded and delivered.", ReadySchema),
-        503: Answer("They are not: `checks` says what to do.", ReadySchema),
+        200: ResponseDoc("Submissions are recorded and delivered.", ReadySchema),
+        503: ResponseDoc("They are not: `checks` says what to do.", ReadySchema),
     },
 )  # fmt: skip
 def ready() -> Response:
@@ -60,7 +60,7 @@ def _provider(redis: bool) -> Check:
         remedy = "set CRM_PROVIDER to a name from `crmgate plugins list`"
         return Check("provider", False, f"No CRM is configured: {remedy}.")
     try:
-        gate = services().ledger.gate(services().gateway.to) if redis else None
+        gate = services().ledger.gate(services().delivery.recipient) if redis else None
     except LedgerUnavailable:
         gate = None
     if gate is None:

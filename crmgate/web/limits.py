@@ -12,7 +12,7 @@ import math
 
 from flask import request
 
-from crmgate.limits import Limit, Use
+from crmgate.store.limits import Limit, Use
 from crmgate.web.auth import caller
 from crmgate.web.codes import ProblemCode
 from crmgate.web.problems import Problem

@@ -14,7 +14,7 @@ from crmgate.schemas import ParsedEvent, parse_event
 from crmgate.schemas.event import MessengerEventSchema
 from crmgate.web import clicks, cookies, submissions
 from crmgate.web.answers import CountedSchema
-from crmgate.web.openapi import Answer, Body, Describe, Example
+from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.openapi.convert import sample
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.services import services
@@ -22,7 +22,7 @@ from crmgate.web.services import services
 blueprint = Blueprint("messenger", __name__, url_prefix="/api/v1/messenger-events")
 
 
-_ANSWERS = {200: Answer("It was counted: `MINIMAL_LEADS` is off.", CountedSchema), **submissions.ANSWERS}
+_ANSWERS = {200: ResponseDoc("It was counted: `MINIMAL_LEADS` is off.", CountedSchema), **submissions.ANSWERS}
 _EXAMPLES = (
     Example("The least", {"channel": "telegram", "referral_code": "REF1"}),
     Example("All fields", sample(MessengerEventSchema)),

@@ -19,13 +19,13 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from crmgate import __version__
-from crmgate.breaker import CAUSES
 from crmgate.errors import LedgerUnavailable
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
-from crmgate.tokens import Scope
+from crmgate.store.gate import CAUSES
+from crmgate.store.tokens import Scope
 from crmgate.web.auth import require
-from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import services
 
 GAUGES = {
@@ -45,7 +45,10 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/metrics")
 @Describe(
-    "Read the figures for Prometheus", "Operating", {200: Answer("The figures", media="text/plain")}, token=Scope.READ
+    "Read the figures for Prometheus",
+    "Operating",
+    {200: ResponseDoc("The figures", media="text/plain")},
+    token=Scope.READ,
 )
 def metrics() -> Response:
     """Takes a token (`read`), unless METRICS_PUBLIC is on."""
@@ -108,7 +111,7 @@ class OfTheLedger(Collector):
         yield GaugeMetricFamily("crmgate_workers", f"Workers seen within {WORKER_SILENCE:.0f} s", value=seen)
 
     def _gate(self) -> Iterator[Metric]:
-        to = self._parts.gateway.to
+        to = self._parts.delivery.recipient
         gate = self._parts.ledger.gate(to)
         words = "Whether nothing is sent to the CRM, by the cause"
         states: dict[tuple[str, ...], int] = {(to.provider, cause): int(gate.cause == cause) for cause in CAUSES}

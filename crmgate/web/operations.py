@@ -6,13 +6,13 @@ import re
 
 from flask import Blueprint, Response, request
 
-from crmgate.tokens import Scope
+from crmgate.store.tokens import Scope
 from crmgate.web import limits
 from crmgate.web.answers import ListedSchema, OperationSchema
 from crmgate.web.auth import offered, require
 from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import OperationsQuery, read_list
-from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, receipt
 from crmgate.web.services import services
@@ -30,7 +30,7 @@ ID = {
 
 @blueprint.get("")
 @Describe(
-    "List operations", "Operations", {200: Answer("A page of them, the newest first.", ListedSchema)},
+    "List operations", "Operations", {200: ResponseDoc("A page of them, the newest first.", ListedSchema)},
     token=Scope.READ, query=OperationsQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def index() -> Response:
@@ -45,7 +45,7 @@ def index() -> Response:
 
 @blueprint.get("/<operation_id>")
 @Describe(
-    "Ask how far a submission has come", "Submissions", {200: Answer("How far it has come", OperationSchema)},
+    "Ask how far a submission has come", "Submissions", {200: ResponseDoc("How far it has come", OperationSchema)},
     parameters=[ID], told_more=True,
     problems=[
         ProblemCode.INVALID_TOKEN, ProblemCode.NOT_FOUND, ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE

@@ -52,7 +52,7 @@ class Problem(Exception):
 
 
 def init_app(app: Flask) -> None:
-    """Answer every failure of `app` as a problem."""
+    """ResponseDoc every failure of `app` as a problem."""
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(InvalidFields, _invalid_fields)
     app.register_error_handler(NotAccepted, _not_accepted)

@@ -7,9 +7,9 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from crmgate.export import described
-from crmgate.inventory import Cursor
-from crmgate.model import Attempt, Delivered, Operation, State, rfc3339
+from crmgate.model import Delivered, Event, Operation, State, rfc3339
+from crmgate.operators.export import described
+from crmgate.operators.inventory import Cursor
 
 _STATUS = {State.DELIVERED: "delivered", State.DEAD: "failed", State.DISCARDED: "discarded"}
 
@@ -37,7 +37,7 @@ def details(operation: Operation) -> dict[str, Any]:
         "kind": operation.kind,
         "state": operation.state,
         "due_at": rfc3339(operation.due_at) if operation.due_at else None,
-        "attempts": [_attempt(attempt) for attempt in operation.attempts],
+        "attempts": [_attempt(attempt) for attempt in operation.events],
         "crm": crm_record(delivered) | more if delivered else None,
     }
 
@@ -65,6 +65,6 @@ def crm_record(delivered: Delivered) -> dict[str, str]:
     return {"provider": delivered.provider, "lead_id": delivered.record_id, "url": delivered.url}
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
+def _attempt(attempt: Event) -> dict[str, Any]:
     names = ("duration", "provider", "outcome", "code", "status", "vendor_code", "detail", "counted")
     return {"at": rfc3339(attempt.at)} | {name: getattr(attempt, name) for name in names}

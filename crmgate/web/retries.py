@@ -10,18 +10,18 @@ from flask import Blueprint, Response, url_for
 from marshmallow import Schema, fields
 
 from crmgate.errors import NoSuchOperation
-from crmgate.inventory import Filter
 from crmgate.model import rfc3339
-from crmgate.retries import Job
+from crmgate.operators.inventory import Filter
+from crmgate.operators.retries import Job
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
-from crmgate.tokens import Scope
+from crmgate.store.tokens import Scope
 from crmgate.web.answers import JobSchema, LatestJobSchema, PreviewSchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import FilterSchema, read_filter
-from crmgate.web.openapi import Answer, Body, Describe, Example
+from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.receipts import answer
 from crmgate.web.services import services
 
@@ -50,8 +50,8 @@ class RetriesSchema(Schema):
 @Describe(
     "Retry many", _TAG,
     {
-        200: Answer("How many it would be: nothing was begun.", PreviewSchema),
-        202: Answer("The job has begun.", JobSchema, ("Location",)),
+        200: ResponseDoc("How many it would be: nothing was begun.", PreviewSchema),
+        202: ResponseDoc("The job has begun.", JobSchema, ("Location",)),
     },
     token=Scope.OPERATE, problems=[*READ_BODY, ProblemCode.JOB_RUNNING],
     body=Body(RetriesSchema, (
@@ -73,7 +73,7 @@ def create() -> Response:
 
 
 @blueprint.get("")
-@Describe("Look at the last job", _TAG, {200: Answer("It, or null.", LatestJobSchema)}, token=Scope.READ)
+@Describe("Look at the last job", _TAG, {200: ResponseDoc("It, or null.", LatestJobSchema)}, token=Scope.READ)
 def latest() -> Response:
     """The job that was started last."""
     require(Scope.READ)
@@ -83,7 +83,7 @@ def latest() -> Response:
 
 @blueprint.get("/<job_id>")
 @Describe(
-    "Look at a job", _TAG, {200: Answer("How far it has come.", JobSchema)}, token=Scope.READ, parameters=[_JOB],
+    "Look at a job", _TAG, {200: ResponseDoc("How far it has come.", JobSchema)}, token=Scope.READ, parameters=[_JOB],
     problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def show(job_id: str) -> Response:
@@ -97,8 +97,8 @@ def show(job_id: str) -> Response:
 
 @blueprint.delete("/<job_id>")
 @Describe(
-    "End a job", _TAG, {200: Answer("What it put back stays back.", JobSchema)}, token=Scope.OPERATE, parameters=[_JOB],
-    problems=[ProblemCode.NOT_FOUND],
+    "End a job", _TAG, {200: ResponseDoc("What it put back stays back.", JobSchema)}, token=Scope.OPERATE,
+    parameters=[_JOB], problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def cancel(job_id: str) -> Response:
     """End a job after the batch in hand; what it released stays released."""

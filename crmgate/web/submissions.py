@@ -11,8 +11,8 @@ from flask import Response, jsonify, redirect, request, url_for
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
+from crmgate.delivery.identity import known_by
 from crmgate.errors import KeyReused, StillRunning
-from crmgate.identity import known_by
 from crmgate.model import Kind, Operation, State
 from crmgate.schemas import FieldWarning
 from crmgate.schemas.faults import InvalidFields
@@ -22,7 +22,7 @@ from crmgate.web.auth import caller
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
-from crmgate.web.openapi import Answer
+from crmgate.web.openapi import ResponseDoc
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import crm_record, receipt
@@ -38,9 +38,9 @@ T = TypeVar("T")
 # What every door for submissions says of itself in the description of the API.
 _HEADERS, _PAGE = ("Location", "Preference-Applied"), ("text/html",)
 ANSWERS = {
-    201: Answer("The CRM has it. A browser's form gets a page.", SubmittedSchema, _HEADERS, also=_PAGE),
-    202: Answer("It is recorded, and will reach the CRM.", SubmittedSchema, _HEADERS, "waiting", also=_PAGE),
-    303: Answer("A form's `_next`: it is recorded, and the browser is sent there.", headers=_HEADERS),
+    201: ResponseDoc("The CRM has it. A browser's form gets a page.", SubmittedSchema, _HEADERS, also=_PAGE),
+    202: ResponseDoc("It is recorded, and will reach the CRM.", SubmittedSchema, _HEADERS, "waiting", also=_PAGE),
+    303: ResponseDoc("A form's `_next`: it is recorded, and the browser is sent there.", headers=_HEADERS),
 }
 PROBLEMS = (
     *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,

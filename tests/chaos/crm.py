@@ -19,7 +19,7 @@ from typing import Any
 
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
-from crmgate.testing.espocrm_store import Table
+from crmgate.testing.espocrm.store import Table
 from crmgate.testing.server import FakeCRM, Request, Response
 
 PACE = (0.002, 0.05)

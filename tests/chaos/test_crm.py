@@ -14,7 +14,7 @@ import requests
 
 from crmgate.cli.redis_server import free_port
 from crmgate.model import Kind, Lead, Operation, new_id
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from tests.chaos.auditor import read_leads
 from tests.chaos.site import API_KEY, PORTAL_SECRET
 from tests.processes import Process, wait_until

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from crmgate.audit import Audit, command_line
-from crmgate.ledger import Ledger
+from crmgate.store.audit import Audit, command_line
+from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, told
 from tests.graves import bury
 from tests.processes import RedisProcess

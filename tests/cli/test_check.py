@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from crmgate.ledger import Ledger
+from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, told
 from tests.graves import bury
 from tests.processes import RedisProcess

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import redis
 
-from crmgate.audit import Audit
-from crmgate.breaker import Recipient
 from crmgate.cli import bulk
 from crmgate.errors import LedgerUnavailable
-from crmgate.inventory import Filter, Inventory
-from crmgate.ledger import Ledger
 from crmgate.model import Kind, Operation, new_id, tracking_code
-from crmgate.retries import Retries
+from crmgate.operators.inventory import Filter, Inventory
+from crmgate.operators.retries import Retries
+from crmgate.store.audit import Audit
+from crmgate.store.gate import Recipient
+from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, told
 from tests.graves import bury
 from tests.processes import RedisProcess
@@ -196,7 +196,7 @@ def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger:
     assert run("dlq", "discard", dead, "--reason", "a test", **configured).exit_code == 0
     found = ledger.get(dead)
     assert found is not None
-    assert (found.state, found.attempts[-1].detail) == ("discarded", "a test")
+    assert (found.state, found.events[-1].detail) == ("discarded", "a test")
 
 
 def test_suspects(run: Run, configured: dict[str, str], ledger: Ledger) -> None:

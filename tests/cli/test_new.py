@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from tests.cli.conftest import Run, told
 from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
 

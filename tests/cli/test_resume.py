@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from crmgate.breaker import Recipient
-from crmgate.entries import Result
-from crmgate.ledger import Ledger
-from crmgate.model import Attempt, Kind, Operation, new_id
+from crmgate.model import Event, Kind, Operation, new_id
+from crmgate.store.entries import Result
+from crmgate.store.gate import Recipient
+from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, told
 from tests.processes import RedisProcess
 
@@ -31,7 +31,7 @@ def fail(ledger: Ledger) -> Callable[..., None]:
             operation = Operation(new_id(), Kind.CREATE_LEAD, {}, NOW + number)
             ledger.accept(operation, MINI, alarm=NOW)
             claim = ledger.claim(operation.id, MINI, "L", now=NOW + 100 * number, seconds=20, pause=30)
-            result = Result(Attempt(NOW, 0.1, "mini", "failed"), outage=outage)
+            result = Result(Event(NOW, 0.1, "mini", "failed"), outage=outage)
             ledger.record_waiting(claim, MINI, result, due=NOW + 30, look=False, paused=not outage)  # type: ignore[arg-type]
 
     return fail

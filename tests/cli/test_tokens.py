@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from crmgate.audit import Audit, command_line
-from crmgate.tokens import FORM, configured, digest
+from crmgate.store.audit import Audit, command_line
+from crmgate.store.tokens import FORM, configured, digest
 from tests.cli.conftest import Run, told
 from tests.processes import RedisProcess
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from tests.deploy.files import ROOT, services
 
 MODULE = ROOT / "contrib/espocrm/custom/Espo/Modules/Crmgate"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crmgate import gunicorn_worker
+from crmgate.gunicorn import worker as gunicorn_worker
 
 gunicorn_worker.READ_SECONDS = 2.0
 Worker = gunicorn_worker.Worker

@@ -16,9 +16,9 @@ import redis
 import requests
 import trustme
 
-from crmgate.audit import Audit
 from crmgate.cli.redis_server import executable, free_port
-from crmgate.tokens import Scope, Tokens
+from crmgate.store.audit import Audit
+from crmgate.store.tokens import Scope, Tokens
 from tests.integration.stack import Stack, person
 from tests.processes import ROOT, Process, wait_until
 

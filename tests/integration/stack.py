@@ -7,14 +7,14 @@ from typing import Any
 
 import requests
 
-from crmgate.breaker import Recipient
 from crmgate.config import Settings
-from crmgate.ledger import Ledger
 from crmgate.model import Operation
-from crmgate.redis_client import connect
+from crmgate.store.client import connect
+from crmgate.store.gate import Recipient
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
-from crmgate.wakeups import wake_message
 from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 API_KEY = "KEY-GATEWAY"
@@ -116,7 +116,7 @@ class Stack:
         ends = {state, "dead"}
         wait_until(f"operation is {state}", lambda: self.operation(operation_id).state in ends, seconds)
         operation = self.operation(operation_id)
-        assert operation.state == state, f"{operation.state}: {operation.attempts}"
+        assert operation.state == state, f"{operation.state}: {operation.events}"
         return operation
 
     def _web_answers(self) -> bool:

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from crmgate.store.tokens import digest, generate
 from crmgate.testing.espocrm import FakeEspoCRM
-from crmgate.tokens import digest, generate
 from tests.integration.stack import Stack
 from tests.processes import ROOT, wait_until
 

@@ -88,7 +88,7 @@ def test_the_public_learns_nothing_about_the_crm(stack: Stack, outage: bool) -> 
 def test_a_caller_that_does_not_want_to_wait_does_not(stack: Stack) -> None:
     response = stack.post(person(300), headers={"Prefer": "respond-async"})
     assert (response.status_code, response.headers.get("Preference-Applied")) == (202, "respond-async")
-    assert stack.wait_for(response.json()["id"], "delivered").attempts[0].outcome == "delivered"
+    assert stack.wait_for(response.json()["id"], "delivered").events[0].outcome == "delivered"
 
 
 def test_a_form_without_javascript_is_sent_back_to_its_site(own_stack: Stack) -> None:

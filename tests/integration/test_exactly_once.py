@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crmgate.model import Kind, Lead, Operation, new_id
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from crmgate.testing.espocrm import CUSTOM_FIELDS, FakeEspoCRM
 from tests.integration.stack import API_KEY, Stack
 from tests.integration.test_samples import SAMPLES, found, leads_by_id, typed

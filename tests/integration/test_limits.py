@@ -53,7 +53,7 @@ def test_all_processes_together_keep_to_the_rate_of_the_vendor(own_stack: Stack)
     ids = submit_all(stack, range(25))
     for operation_id in ids:
         operation = stack.wait_for(operation_id, "delivered", 60)
-        assert "rate_limited" not in [attempt.code for attempt in operation.attempts]
+        assert "rate_limited" not in [attempt.code for attempt in operation.events]
     worker.stop()
     assert len(stack.bitrix.records()["lead"]) == 25
     assert len(stack.bitrix.requests) > 50, "more than the burst: it had to be waited for"

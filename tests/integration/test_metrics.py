@@ -10,7 +10,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from crmgate.tokens import digest, generate
+from crmgate.store.tokens import digest, generate
 from tests.integration.stack import Stack, person
 from tests.processes import ROOT, wait_until
 

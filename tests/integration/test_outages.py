@@ -25,7 +25,7 @@ def leads(stack: Stack) -> list[dict[str, object]]:
 
 
 def counted(operation: Operation) -> list[str]:
-    return [attempt.outcome for attempt in operation.attempts]
+    return [attempt.outcome for attempt in operation.events]
 
 
 def test_a_crm_that_comes_back_gets_the_lead_without_anybodys_help(stack: Stack) -> None:
@@ -66,12 +66,12 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     body = person(4, additional_info="every word counts")
     operation_id = stack.submit(body, 202)
     letter = stack.wait_for(operation_id, "dead", 60)
-    waits = [attempt.at - letter.attempts[0].at for attempt in letter.attempts]
+    waits = [attempt.at - letter.events[0].at for attempt in letter.events]
     for seen, planned in zip(waits, (0, 1, 4, 9), strict=True):
         # 20 % of jitter a wait; Huey looks once a second, and so adds up to a second to each
         assert planned * 0.79 <= seen <= planned * 1.21 + len(waits) * 1.1
-    assert [attempt.code for attempt in letter.attempts] == ["connection_failed"] * 4
-    assert all(attempt.detail for attempt in letter.attempts)
+    assert [attempt.code for attempt in letter.events] == ["connection_failed"] * 4
+    assert all(attempt.detail for attempt in letter.events)
     assert letter.payload["additional_info"] == "every word counts"
     assert letter.payload["email"] == body["personal_info"]["email"]
     assert f"dead letter: operation {operation_id}" in stack.worker.output()
@@ -83,8 +83,8 @@ def test_a_lead_that_no_retry_can_mend_is_a_dead_letter_at_once(own_stack: Stack
     stack.espocrm.set_options("userTypeC", ["", "parent"])
     operation_id = stack.submit(person(5, user_preferences={"user_type": "student"}), 202)
     letter = stack.wait_for(operation_id, "dead")
-    assert [(attempt.code, attempt.status) for attempt in letter.attempts] == [("invalid_value", 400)]
-    assert "userTypeC" in letter.attempts[0].detail
+    assert [(attempt.code, attempt.status) for attempt in letter.events] == [("invalid_value", 400)]
+    assert "userTypeC" in letter.events[0].detail
 
 
 def test_a_refused_value_does_not_cost_a_lead(stack: Stack) -> None:
@@ -180,7 +180,7 @@ def test_refused_credentials_wait_for_the_repair(own_stack: Stack) -> None:
     stack.env["ESPOCRM_API_KEY"] = "KEY-GATEWAY"
     stack.start_worker()
     for operation_id in ids:
-        assert stack.wait_for(operation_id, "delivered", 60).attempts[-1].outcome == "delivered"
+        assert stack.wait_for(operation_id, "delivered", 60).events[-1].outcome == "delivered"
 
 
 class TestWithoutRedis:

@@ -17,9 +17,9 @@ import pytest
 import redis
 import requests
 
-from crmgate.ledger import WAKE_LIST
 from crmgate.model import State
-from crmgate.wakeups import wake_message
+from crmgate.store.ledger import WAKE_LIST
+from crmgate.store.wakeups import wake_message
 from tests.integration.redis_servers import somebody
 from tests.integration.stack import Stack
 from tests.processes import wait_until

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from crmgate.config import Settings
-from crmgate.crm import notify
 from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
 from crmgate.listener import Listener
-from crmgate.model import Attempt, Kind, Lead, Operation, State, new_id
-from crmgate.plugins import Plugins, discover
+from crmgate.model import Event, Kind, Lead, Operation, State, new_id
+from crmgate.plugin_host.caller import notify
+from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.services import build, start
 from crmgate.testing.server import FakeCRM, Request, Response
 from tests.integration.stack import Stack, person
@@ -93,8 +93,8 @@ def telegram(inbox: Inbox) -> dict[str, str]:
 
 
 def dead(code: str = "invalid_value") -> Operation:
-    attempt = Attempt(0.0, 0.1, "acme", "failed", code, 400, CANARY, f"{CANARY}: refused")
-    return Operation(new_id(), Kind.CREATE_LEAD, PERSON.to_dict(), 0.0, State.DEAD, attempts=(attempt,))
+    attempt = Event(0.0, 0.1, "acme", "failed", code, 400, CANARY, f"{CANARY}: refused")
+    return Operation(new_id(), Kind.CREATE_LEAD, PERSON.to_dict(), 0.0, State.DEAD, events=(attempt,))
 
 
 def bury(plugins: Plugins, *operations: Operation) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crmgate.plugins import discover, plugin_name
+from crmgate.plugin_host.loader import discover, plugin_name
 from crmgate.testing import ProviderContract
 
 ROOT = Path(__file__).parents[2]

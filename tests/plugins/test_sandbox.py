@@ -22,7 +22,7 @@ from crmgate.errors import (
     Unavailable,
 )
 from crmgate.model import Activity, Consent, Kind, Lead, Operation, Utm, new_id
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.sandbox import create_app, running
 

@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-from crmgate.breaker import Recipient
-from crmgate.inventory import Inventory
-from crmgate.ledger import Ledger
 from crmgate.model import Kind, Operation, new_id
-from crmgate.redis_client import connect
-from crmgate.wakeups import wake_message
+from crmgate.operators.inventory import Inventory
+from crmgate.store.client import connect
+from crmgate.store.gate import Recipient
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
 from tests.processes import RedisProcess, huey_worker, wait_until
 
 SINK = Recipient("sink", most=8)

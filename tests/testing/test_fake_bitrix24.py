@@ -17,7 +17,7 @@ import requests
 
 from crmgate.testing import bitrix24
 from crmgate.testing.bitrix24 import FakeBitrix24
-from crmgate.testing.bitrix24_wire import SYSTEM_ERRORS, parse_query
+from crmgate.testing.bitrix24.wire import SYSTEM_ERRORS, parse_query
 
 PHONE = {"typeId": "PHONE", "valueType": "WORK", "value": "+12025550119"}
 EMAIL = {"typeId": "EMAIL", "valueType": "WORK", "value": "anna@example.com"}

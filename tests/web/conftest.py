@@ -12,11 +12,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from crmgate import web
-from crmgate.breaker import Gate, Recipient
 from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, new_id
+from crmgate.store.gate import Gate, Recipient
 
 
 @dataclass
@@ -70,7 +70,7 @@ class StandInGateway:
     """Records what is submitted; `state` is what becomes of it, `error` what is raised instead."""
 
     ledger: StandInLedger = field(default_factory=StandInLedger)
-    to: Recipient = field(default_factory=lambda: Recipient("sandbox"))
+    recipient: Recipient = field(default_factory=lambda: Recipient("sandbox"))
     state: State = State.DELIVERED
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
@@ -117,6 +117,10 @@ class StandInServices:
     @property
     def ledger(self) -> StandInLedger:
         return self.gateway.ledger
+
+    @property
+    def delivery(self) -> StandInGateway:
+        return self.gateway
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Attempt, Check, Connection, Delivered, Kind, Operation, State, new_id
-from crmgate.tokens import Scope, Token
+from crmgate.model import Check, Connection, Delivered, Event, Kind, Operation, State, new_id
+from crmgate.store.tokens import Scope, Token
 from crmgate.web.auth import require
 
 TEST = "/api/v1/crm/test"
@@ -98,9 +98,9 @@ def test_the_connection_test(client: FlaskClient, tokens: Any, services: Any, co
 @pytest.fixture
 def operation(gateway: Any) -> Operation:
     delivered = Delivered("espocrm", "rec-1", "https://crm.example/#Lead/view/rec-1", adopted=True, moved=("source",))
-    attempts = (Attempt(1_700_000_000.0, 2.0, "espocrm", "failed", "timeout", 504, "E1", "said nothing"),)
+    attempts = (Event(1_700_000_000.0, 2.0, "espocrm", "failed", "timeout", 504, "E1", "said nothing"),)
     operation = Operation(
-        new_id(), Kind.CREATE_LEAD, {"first_name": "Ayşe"}, 1_700_000_000.0, State.DELIVERED, attempts=attempts,
+        new_id(), Kind.CREATE_LEAD, {"first_name": "Ayşe"}, 1_700_000_000.0, State.DELIVERED, events=attempts,
         delivered=delivered,
     )  # fmt: skip
     gateway.ledger.operations[operation.id] = operation

@@ -13,15 +13,15 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
-from crmgate.audit import Audit
-from crmgate.desk import Desk
+from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable
-from crmgate.gateway import Gateway
-from crmgate.inventory import Inventory
-from crmgate.ledger import Ledger
 from crmgate.model import Kind, new_id, tracking_code
-from crmgate.retries import Retries
-from crmgate.tokens import Scope, Token
+from crmgate.operators.desk import Desk
+from crmgate.operators.inventory import Inventory
+from crmgate.operators.retries import Retries
+from crmgate.store.audit import Audit
+from crmgate.store.ledger import Ledger
+from crmgate.store.tokens import Scope, Token
 from tests.graves import bury
 from tests.web.conftest import StandInSettings
 from tests.web.test_auth import bearer
@@ -55,7 +55,7 @@ def services(world: World, redis_client: redis.Redis) -> Any:
         return world.now
 
     inventory, audit = Inventory(redis_client), Audit(redis_client, clock)
-    retries = Retries(redis_client, world.ledger, inventory, world.gateway.to, clock=clock)
+    retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient, clock=clock)
     desk = Desk(world.ledger, world.gateway, retries, audit, clock)
     return Built(world.ledger, world.gateway, inventory, audit, desk)
 
@@ -318,7 +318,7 @@ def test_a_discarded_one_is_gone_with_its_payload(call: Call, ledger: Ledger) ->
     assert (answer.status_code, answer.json["state"]) == (200, "discarded")
     found = ledger.get(dead)
     assert found is not None
-    assert (found.payload, found.attempts[-1].detail) == ({}, "A test.")
+    assert (found.payload, found.events[-1].detail) == ({}, "A test.")
     assert call("DELETE", f"{DEAD}/{dead}", json={"reason": "again"}).status_code == 409
 
 

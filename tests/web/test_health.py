@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.breaker import Gate
+from crmgate.store.gate import Gate
 
 
 def break_redis(services: Any) -> None:

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 
 from crmgate import web
 from crmgate.config import Limits
-from crmgate.identity import known_by
-from crmgate.limits import Limit, Limiter
-from crmgate.redis_client import connect
-from crmgate.tokens import Scope, Token
+from crmgate.delivery.identity import known_by
+from crmgate.store.client import connect
+from crmgate.store.limits import Limit, Limiter
+from crmgate.store.tokens import Scope, Token
 from tests.processes import RedisProcess
 
 URL = "/api/v1/applications"

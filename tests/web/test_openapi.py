@@ -21,8 +21,8 @@ from crmgate.errors import StillRunning
 from crmgate.model import Kind
 from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.canonical import APPLICATION
+from crmgate.store.tokens import Scope, digest, generate
 from crmgate.testing.espocrm import FakeEspoCRM
-from crmgate.tokens import Scope, digest, generate
 from crmgate.web.body import READ_BODY
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import flat_fields

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.model import Attempt, Delivered, Kind, Operation, State, new_id, tracking_code
+from crmgate.model import Delivered, Event, Kind, Operation, State, new_id, tracking_code
 
 URL = "/api/v1/operations/"
 
@@ -46,7 +46,7 @@ def test_the_holder_of_the_id_sees_the_status_and_no_more(
 ) -> None:
     operation = Operation(
         new_id(), Kind.CREATE_LEAD, {"first_name": "Ayşe"}, 1_700_000_000.0, str(state),
-        attempts=(Attempt(1.0, 2.0, "espocrm", "Rejected", detail="said no"),),
+        events=(Event(1.0, 2.0, "espocrm", "Rejected", detail="said no"),),
         delivered=Delivered("espocrm", "rec-1", "https://crm.example/#Lead/view/rec-1"),
     )  # fmt: skip
     gateway.ledger.operations[operation.id] = operation

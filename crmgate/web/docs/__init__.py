@@ -11,7 +11,7 @@ from crmgate import __version__
 from crmgate.channels import known_channels
 from crmgate.schemas.event import KnownChannels
 from crmgate.web.docs.page import page
-from crmgate.web.openapi import Answer, Describe
+from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.openapi.document import build
 from crmgate.web.services import services
 
@@ -30,8 +30,8 @@ blueprint = Blueprint("docs", __name__, template_folder="templates")
 @Describe(
     "Read this description", "Operating",
     {
-        200: Answer("The document, in OpenAPI 3.1.", media="application/json", headers=("ETag",)),
-        304: Answer("It is as you know it (`If-None-Match`).", headers=("ETag",)),
+        200: ResponseDoc("The document, in OpenAPI 3.1.", media="application/json", headers=("ETag",)),
+        304: ResponseDoc("It is as you know it (`If-None-Match`).", headers=("ETag",)),
     },
 )  # fmt: skip
 def document() -> Response:

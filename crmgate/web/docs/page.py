@@ -16,14 +16,14 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from crmgate.schemas.canonical import flat_prefix
-from crmgate.tokens import Scope
+from crmgate.store.tokens import Scope
 from crmgate.web.pages import FORM_TYPES
 
 JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FieldRow:
     """One line of a table of fields. `flat` is its name outside its group, empty where it is the same."""
 
     name: str
@@ -44,7 +44,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ReplyRow:
     """One status, with what may come."""
 
     status: str
@@ -65,11 +65,11 @@ class Route:
     summary: str
     about: Markup
     access: str
-    parameters: tuple[Field, ...]
-    body: tuple[Field, ...]
+    parameters: tuple[FieldRow, ...]
+    body: tuple[FieldRow, ...]
     media: tuple[str, ...]
     requests: tuple[Sample, ...]
-    replies: tuple[Reply, ...]
+    replies: tuple[ReplyRow, ...]
 
 
 def page(document: Mapping[str, Any], base: str) -> dict[str, list[Route]]:
@@ -108,12 +108,12 @@ class _Reader:
             found = found[part]
         return {**found, **{name: value for name, value in node.items() if name != "$ref"}}
 
-    def _parameter(self, given: Mapping[str, Any]) -> Field:
+    def _parameter(self, given: Mapping[str, Any]) -> FieldRow:
         place = "in the path" if given["in"] == "path" else given["in"]
         takes = ", ".join(filter(None, (place, _takes(self._resolved(given["schema"])))))
-        return Field(given["name"], "", given.get("required", False), takes, inline(given.get("description", "")))
+        return FieldRow(given["name"], "", given.get("required", False), takes, inline(given.get("description", "")))
 
-    def _fields(self, schema: Mapping[str, Any], group: str = "") -> Iterator[Field]:
+    def _fields(self, schema: Mapping[str, Any], group: str = "") -> Iterator[FieldRow]:
         """Those of a body; a group is followed by its own."""
         whole = self._resolved(schema)
         if "anyOf" in whole and "properties" not in whole:  # the nested form stands first
@@ -125,7 +125,7 @@ class _Reader:
             about = inline(declared.get("description", ""))
             required = name in whole.get("required", ())
             takes = "" if nested else _takes(declared)
-            yield Field(name, "" if flat == name else flat, required, takes, about, nested, bool(group))
+            yield FieldRow(name, "" if flat == name else flat, required, takes, about, nested, bool(group))
             if nested:
                 yield from self._fields(declared, name)
 
@@ -156,7 +156,7 @@ class _Reader:
             parts += [f"-H 'Content-Type: {media}'", f"-d {shlex.quote(pretty(body))}"]
         return " \\\n  ".join(parts)
 
-    def _reply(self, status: str, given: Mapping[str, Any]) -> Reply:
+    def _reply(self, status: str, given: Mapping[str, Any]) -> ReplyRow:
         content = given.get("content", {})
         media = next(iter(content), "")
         told = content.get(media, {})
@@ -167,7 +167,9 @@ class _Reader:
         headers = tuple(name for name in given["headers"] if name != "X-Request-ID")
         words = markdown(given["description"])
         reason = HTTPStatus(int(status)).phrase
-        return Reply(status, reason, words, headers, " or ".join(content), "" if example is None else pretty(example))
+        return ReplyRow(
+            status, reason, words, headers, " or ".join(content), "" if example is None else pretty(example)
+        )
 
 
 @cache

@@ -1,7 +1,7 @@
 """`@Describe`: what the description of the API says about a view, beside the view itself.
 
     @blueprint.get("/<operation_id>")
-    @Describe("Look up a submission", "Submissions", {200: Answer("How far it is", OperationSchema)},
+    @Describe("Look up a submission", "Submissions", {200: ResponseDoc("How far it is", OperationSchema)},
               problems=[ProblemCode.NOT_FOUND])
     def show(operation_id): ...
 
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from marshmallow import Schema
 
-from crmgate.tokens import Scope
+from crmgate.store.tokens import Scope
 from crmgate.web.codes import ProblemCode
 
 JSON = "application/json"
@@ -40,7 +40,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseDoc:
     """An answer that is no problem. Its example is made from those of the fields of `schema`.
 
     `headers` are names of `crmgate.web.openapi.document.HEADERS`, `also` other media types that it may have.
@@ -74,7 +74,7 @@ class Describe:
 
     summary: str
     tag: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, ResponseDoc]
     _: KW_ONLY
     problems: Sequence[ProblemCode] = ()
     token: Scope | None = None

@@ -14,7 +14,7 @@ from crmgate import __version__
 from crmgate.web.answers import ProblemSchema
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import Plugin, flat_schema, sample
-from crmgate.web.openapi.describe import JSON, Answer, Body, Describe, Example, description_of
+from crmgate.web.openapi.describe import JSON, Body, Describe, Example, ResponseDoc, description_of
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import MEDIA_TYPE
 
@@ -153,7 +153,7 @@ def _responses(described: Describe) -> dict[str, Any]:
     return {str(status): found[status] for status in sorted(found)}
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
+def _answer(answer: ResponseDoc) -> dict[str, Any]:
     content: dict[str, Any] = {media: {"schema": {"type": "string"}} for media in answer.also}
     if answer.schema:
         example = sample(answer.schema) | ({"status": answer.status} if answer.status else {})

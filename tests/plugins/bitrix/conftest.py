@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from crmgate.crm import Crm
 from crmgate.errors import RateLimited
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import ADD, ANNA, Connect, creation, deliver, failure, plugins
 
@@ -31,7 +31,7 @@ def connect(portal: FakeBitrix24, api: str) -> Connect:
 
     def configured(
         on_duplicate: str = "note", on_rejected_field: str = "describe", timeout: float = 5.0, **settings: str
-    ) -> Crm:
+    ) -> HookCaller:
         environ = {"BITRIX_WEBHOOK_URL": portal.webhook_url, "BITRIX_API": api} | settings
         return plugins().choose(
             "bitrix", environ, timeout, ("127.0.0.1",), on_duplicate=on_duplicate, on_rejected_field=on_rejected_field
@@ -41,15 +41,15 @@ def connect(portal: FakeBitrix24, api: str) -> Connect:
 
 
 @pytest.fixture
-def crm(connect: Connect) -> Crm:
+def crm(connect: Connect) -> HookCaller:
     return connect()
 
 
 @pytest.fixture
-def adding(portal: FakeBitrix24, connect: Connect) -> Callable[..., Crm]:
+def adding(portal: FakeBitrix24, connect: Connect) -> Callable[..., HookCaller]:
     """The plugin in a state in which a create is one request: it knows the fields and looks up no duplicates."""
 
-    def warmed(**settings: Any) -> Crm:
+    def warmed(**settings: Any) -> HookCaller:
         crm = connect(on_duplicate="create", on_rejected_field="dead", **settings)
         portal.fail_with("QUERY_LIMIT_EXCEEDED", path=ADD, times=1)
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), RateLimited)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from crmgate.crm import Crm
 from crmgate.errors import (
     AuthFailed,
     Code,
@@ -24,7 +23,8 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Activity, Consent, Delivered, Kind, Lead, Operation, Utm, new_id
-from crmgate.plugins import Plugins, discover
+from crmgate.plugin_host.caller import HookCaller
+from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.testing.bitrix24 import FakeBitrix24
 
 FOLDER = Path(__file__).parents[3] / "plugins"
@@ -32,7 +32,7 @@ ADD = r"crm\.item\.add"
 LIST = r"crm\.item\.list"
 WRITES = re.compile(r"\.(add|update|delete)$")
 COMMENT = r"timeline\.comment\.add"
-Connect = Callable[..., Crm]
+Connect = Callable[..., HookCaller]
 BOTH_APIS = pytest.mark.parametrize("api", ["item", "lead"], indirect=True)
 """The tests that it marks are about the methods `crm.item.*` and the old `crm.lead.*`; all others use the former."""
 
@@ -125,7 +125,7 @@ def activity(lead_id: object, what: Activity = CLICK) -> Operation:
     return Operation(new_id(), Kind.LOG_ACTIVITY, what.to_dict(), 0.0, lead_id=str(lead_id), provider="bitrix")
 
 
-def deliver(crm: Crm, operation: Operation) -> Delivered:
+def deliver(crm: HookCaller, operation: Operation) -> Delivered:
     return crm.deliver(operation, 5.0)
 
 
@@ -136,7 +136,7 @@ def failure(act: Callable[[], object]) -> ProviderError:
     return caught.value
 
 
-def bring(crm: Crm, operation: Operation, attempts: int = 4) -> Delivered:
+def bring(crm: HookCaller, operation: Operation, attempts: int = 4) -> Delivered:
     """Deliver as the gateway does: after an unknown outcome it looks first."""
     look = False
     for _ in range(attempts):
@@ -164,7 +164,7 @@ def contacts(lead: dict[str, Any]) -> list[tuple[str, str]]:
     return [(row["typeId"], row["value"]) for row in lead["fm"]]
 
 
-def warm(crm: Crm, portal: FakeBitrix24) -> None:
+def warm(crm: HookCaller, portal: FakeBitrix24) -> None:
     """Let the plugin learn the portal's fields, without a lead."""
     portal.fail_with("QUERY_LIMIT_EXCEEDED", path=r"crm\.(item|lead)\.add", times=1)
     assert isinstance(failure(lambda: deliver(crm, click(CLICK))), RateLimited)
@@ -207,5 +207,5 @@ def echoed(request: Any, **changes: Any) -> dict[str, Any]:
     return {**request.json()["fields"], "id": "5", "comments": None, **changes}
 
 
-def checks(crm: Crm) -> dict[str, tuple[bool, str]]:
+def checks(crm: HookCaller) -> dict[str, tuple[bool, str]]:
     return {check.name: (check.ok, check.detail) for check in crm.test_connection(5.0).checks}

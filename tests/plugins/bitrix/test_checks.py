@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crmgate.crm import Crm
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import LIST, TABLE, Connect, calls, checks
 
@@ -15,7 +15,7 @@ from tests.plugins.bitrix.rig import LIST, TABLE, Connect, calls, checks
 class TestConnectionTest:
     FIELDS = ("REFERRAL_CODE", *(f"123456789{digit}" for digit in "34672"))
 
-    def test_a_good_portal(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_good_portal(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail("latency", seconds=0.05, path="profile")
         result = crm.test_connection(5.0)
         assert (result.provider, result.connected) == ("bitrix", True)
@@ -23,7 +23,7 @@ class TestConnectionTest:
         names = ["webhook", "scope", "crm mode", "lookup", "sources", *(f"field UF_CRM_{name}" for name in self.FIELDS)]
         assert [(check.name, check.ok, check.detail) for check in result.checks] == [(name, True, "") for name in names]
 
-    def test_nothing_is_written(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_nothing_is_written(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         crm.test_connection(5.0)
         assert not portal.leads
         assert {request.path.rpartition("/")[2] for request in portal.requests} == {
@@ -38,7 +38,7 @@ class TestConnectionTest:
         }
 
     @pytest.mark.parametrize("code", [code for code, _, _ in TABLE])
-    def test_every_error_of_the_first_request(self, portal: FakeBitrix24, crm: Crm, code: str) -> None:
+    def test_every_error_of_the_first_request(self, portal: FakeBitrix24, crm: HookCaller, code: str) -> None:
         portal.fail_with(code)
         result = crm.test_connection(5.0)
         assert not result.connected
@@ -48,26 +48,26 @@ class TestConnectionTest:
         assert "BITRIX_WEBHOOK_URL" in check.detail or code == "OVERLOAD_LIMIT"
         assert portal.secret not in check.detail
 
-    def test_nobody_listens(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_nobody_listens(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.stop()
         result = crm.test_connection(5.0)
         assert not result.connected
         assert "BITRIX_WEBHOOK_URL" in result.checks[0].detail
 
-    def test_without_the_permission(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_without_the_permission(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.scopes = ["tasks", "crm_of_another_kind"]
         result = crm.test_connection(5.0)
         assert not result.connected
         assert [check.ok for check in result.checks] == [True, False]
         assert "permission CRM" in result.checks[1].detail
 
-    def test_simple_mode_is_told(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_simple_mode_is_told(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
         ok, detail = checks(crm)["crm mode"]
         assert ok
         assert "deal" in detail
 
-    def test_without_the_right_to_read(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_without_the_right_to_read(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.can_read = False
         result = crm.test_connection(5.0)
         assert result.connected
@@ -76,7 +76,7 @@ class TestConnectionTest:
         assert "BITRIX_WEBHOOK_URL" in bad.detail
         assert "right to read" in bad.detail
 
-    def test_origins_that_cannot_be_looked_up(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_origins_that_cannot_be_looked_up(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.unfilterable = ["originatorId"]
         ok, detail = checks(crm)["lookup"]
         assert not ok
@@ -113,7 +113,7 @@ class TestConnectionTest:
         ("kind", "options", "good"),
         [("string", {}, True), ("double", {}, True), ("boolean", {}, False), ("string", {"multiple": True}, False)],
     )
-    def test_types(self, portal: FakeBitrix24, crm: Crm, kind: str, options: dict[str, Any], good: bool) -> None:
+    def test_types(self, portal: FakeBitrix24, crm: HookCaller, kind: str, options: dict[str, Any], good: bool) -> None:
         portal.add_user_field("UF_CRM_1234567893", kind, **options)
         ok, detail = checks(crm)["field UF_CRM_1234567893"]
         assert ok is good
@@ -126,7 +126,7 @@ class TestConnectionTest:
         assert "BITRIX_MAP_" in detail
         assert checks(connect(BITRIX_MAP_CITY="UF_CRM_OFFICE"))["field UF_CRM_OFFICE"] == (True, "")
 
-    def test_fields_on_later_pages(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_fields_on_later_pages(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         for number in range(120):
             portal.add_user_field(f"UF_CRM_OTHER_{number}", sort=1)
         assert crm.test_connection(5.0).checks[-1].ok
@@ -134,12 +134,12 @@ class TestConnectionTest:
 
     @pytest.mark.parametrize("path", ["scope", "mode", LIST, "findbycomm", "status", "userfield"])
     @pytest.mark.parametrize("result", [None, 0, "x", {}, [], [[]], ["x"]])
-    def test_strange_answers_raise_nothing(self, portal: FakeBitrix24, crm: Crm, path: str, result: Any) -> None:
+    def test_strange_answers_raise_nothing(self, portal: FakeBitrix24, crm: HookCaller, path: str, result: Any) -> None:
         portal.fail("answer", status=200, body=json.dumps({"result": result}), path=path)
         assert crm.test_connection(5.0).checks[0].ok
 
     @pytest.mark.parametrize("path", ["scope", "mode", LIST, "findbycomm", "status", "userfield"])
-    def test_a_failing_request_is_one_failed_check(self, portal: FakeBitrix24, crm: Crm, path: str) -> None:
+    def test_a_failing_request_is_one_failed_check(self, portal: FakeBitrix24, crm: HookCaller, path: str) -> None:
         portal.fail("answer", status=502, body="<html>", path=path)
         bad = [check for check in crm.test_connection(5.0).checks if not check.ok]
         assert len(bad) == 1

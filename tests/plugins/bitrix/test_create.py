@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests_mock
 
-from crmgate.crm import Crm
 from crmgate.errors import Unavailable
 from crmgate.model import Delivered, Lead
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import (
     ANNA,
@@ -43,7 +43,7 @@ class TestCreateLead:
         assert found.providers["bitrix"].label == "Bitrix24"
 
     @BOTH_APIS
-    def test_the_mapping(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_mapping(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = creation(FULL)
         delivered = deliver(crm, operation)
         lead = only_lead(portal)
@@ -73,14 +73,14 @@ class TestCreateLead:
         assert rows == [("PHONE", "WORK", "+905321234567"), ("EMAIL", "WORK", "ayse@example.com.tr")]
 
     @BOTH_APIS
-    def test_no_value_is_lost(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_no_value_is_lost(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = creation(FULL)
         deliver(crm, operation)
         record = everything(only_lead(portal))
         assert_told(FULL, record)
         assert operation.tracking_code in record
 
-    def test_what_has_no_field_is_labelled(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_what_has_no_field_is_labelled(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         deliver(crm, creation(FULL))
         comments = only_lead(portal)["comments"]
         assert comments.startswith(FULL.additional_info)
@@ -93,19 +93,19 @@ class TestCreateLead:
             assert line in comments.splitlines()
         assert "Referral code" not in comments
 
-    def test_a_minimal_form(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_minimal_form(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         deliver(crm, creation(Lead(first_name="Anna", phone="+12025550119")))
         lead = only_lead(portal)
         assert (lead["title"], lead["name"], lead.get("lastName")) == ("Lead - Anna", "Anna", None)
         assert [row["typeId"] for row in lead["fm"]] == ["PHONE"]
         assert (lead["UF_CRM_REFERRAL_CODE"], lead["sourceId"]) == ("DIRECT", "WEB")
 
-    def test_without_phone_and_email_no_rows_are_sent(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_without_phone_and_email_no_rows_are_sent(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         deliver(crm, creation(Lead(first_name="Anna")))
         (sent,) = calls(portal, "crm.item.add")
         assert "fm" not in sent["fields"]
 
-    def test_nothing_empty_is_sent(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_nothing_empty_is_sent(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         deliver(crm, creation(ANNA))
         (sent,) = calls(portal, "crm.item.add")
         assert (sent["entityTypeId"], sent["useOriginalUfNames"]) == (1, "Y")
@@ -122,20 +122,20 @@ class TestCreateLead:
             ("Website", None),
         ],
     )
-    def test_sources(self, portal: FakeBitrix24, crm: Crm, source: str, expected: str | None) -> None:
+    def test_sources(self, portal: FakeBitrix24, crm: HookCaller, source: str, expected: str | None) -> None:
         deliver(crm, creation(Lead(first_name="Anna", source=source)))
         (sent,) = calls(portal, "crm.item.add")
         assert sent["fields"].get("sourceId") == expected
         assert sent["fields"]["UF_CRM_1234567892"] == source
 
     @pytest.mark.parametrize("tag", ["[url=http://x]a[/url]", "[IMG]http://x[/IMG]", "[user=1]a[/user]", "[*]", "[ş]"])
-    def test_bbcode_of_a_visitor_stays_text(self, portal: FakeBitrix24, crm: Crm, tag: str) -> None:
+    def test_bbcode_of_a_visitor_stays_text(self, portal: FakeBitrix24, crm: HookCaller, tag: str) -> None:
         deliver(crm, creation(Lead(first_name="Anna", additional_info=tag, custom={"note": tag})))
         comments = only_lead(portal)["comments"]
         assert not re.search(r"\[(/?\w|\*)", comments)
         assert comments.replace("\u2060", "").count(tag) == 2
 
-    def test_other_brackets_stay_as_typed(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_other_brackets_stay_as_typed(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         deliver(crm, creation(Lead(first_name="Anna", additional_info="a [] b [ c] <b>&amp; :-[")))
         assert "a [] b [ c] <b>&amp; :-[" in only_lead(portal)["comments"]
 
@@ -162,7 +162,7 @@ class TestCreateLead:
         # The origin stays where the look-up goes.
         assert (lead["utmTerm"], lead["originId"]) == (operation.id, operation.id)
 
-    def test_requests(self, portal: FakeBitrix24, crm: Crm, adding: Connect) -> None:
+    def test_requests(self, portal: FakeBitrix24, crm: HookCaller, adding: Connect) -> None:
         deliver(crm, creation(FULL))
         assert methods(portal) == ["batch", "crm.lead.userfield.list", "crm.item.add"]
         deliver(crm, creation(ANNA))
@@ -171,13 +171,13 @@ class TestCreateLead:
         deliver(crm, creation(FULL))
         assert methods(portal) == ["crm.item.add"]
 
-    def test_untouched_input(self, crm: Crm) -> None:
+    def test_untouched_input(self, crm: HookCaller) -> None:
         operation = creation(FULL)
         before = copy.deepcopy(operation)
         deliver(crm, operation)
         assert operation == before
 
-    def test_a_messenger_click(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_messenger_click(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = click(CLICK)
         assert deliver(crm, operation).dropped == ()
         lead = only_lead(portal)
@@ -189,14 +189,14 @@ class TestCreateLead:
 
 
 class TestDropped:
-    def test_a_field_that_the_portal_lacks_is_not_sent(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_that_the_portal_lacks_is_not_sent(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.remove_user_field("UF_CRM_REFERRAL_CODE")
         assert deliver(crm, creation(ANNA)).dropped == ()
         assert "Referral code: DIRECT" in only_lead(portal)["comments"]
         assert len(calls(portal, "crm.item.update")) == 0
 
     @BOTH_APIS
-    def test_a_portal_that_does_not_tell_its_fields(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_portal_that_does_not_tell_its_fields(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail_with("ACCESS_DENIED", path="userfield")
         portal.remove_user_field("UF_CRM_REFERRAL_CODE")
         assert deliver(crm, creation(ANNA)).dropped == ("UF_CRM_REFERRAL_CODE",)
@@ -204,25 +204,25 @@ class TestDropped:
         assert comments.endswith("Referral code: DIRECT")
         assert "Tracking code" in comments
 
-    def test_the_second_write_may_fail(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_second_write_may_fail(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.original_uf_names = False
         portal.fail("drop", path=r"crm\.item\.update")
         assert len(deliver(crm, creation(FULL)).dropped) == 6
         assert len(portal.leads) == 1
 
-    def test_a_portal_that_does_not_know_original_names(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_portal_that_does_not_know_original_names(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.original_uf_names = False
         assert len(deliver(crm, creation(FULL)).dropped) == 6
         assert "User type: student" in only_lead(portal)["comments"]
         assert not re.search(r"\[(/?\w|\*)", only_lead(portal)["comments"])
 
     @pytest.mark.parametrize("kind", ["boolean", "file", "employee"])
-    def test_a_field_that_takes_no_text(self, portal: FakeBitrix24, crm: Crm, kind: str) -> None:
+    def test_a_field_that_takes_no_text(self, portal: FakeBitrix24, crm: HookCaller, kind: str) -> None:
         portal.add_user_field("UF_CRM_1234567893", kind)
         assert deliver(crm, creation(FULL)).dropped == ()
         assert "User type: student" in only_lead(portal)["comments"]
 
-    def test_a_field_for_several_values(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_for_several_values(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_1234567893", "string", multiple=True)
         deliver(crm, creation(FULL))
         assert "User type: student" in only_lead(portal)["comments"]
@@ -250,7 +250,7 @@ class TestDropped:
 
 @BOTH_APIS
 class TestCreate:
-    def test_only_the_chosen_api_is_used(self, portal: FakeBitrix24, crm: Crm, api: str) -> None:
+    def test_only_the_chosen_api_is_used(self, portal: FakeBitrix24, crm: HookCaller, api: str) -> None:
         lead = deliver(crm, creation(FULL)).record_id
         deliver(crm, update(lead, ANNA))
         crm.find(creation(ANNA), 5.0)
@@ -258,7 +258,7 @@ class TestCreate:
         shared = ("crm.lead.userfield.list",)
         assert [name for name in methods(portal) if name.startswith(other) and name not in shared] == []
 
-    def test_sixty_leads_with_every_third_answer_lost(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_sixty_leads_with_every_third_answer_lost(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail("drop", when="after", path=r"crm\.(item|lead)\.add", every=3)
         for number in range(60):
             bring(crm, creation(Lead(f"Person {number}", email=f"p{number}@example.com")))
@@ -266,7 +266,7 @@ class TestCreate:
         assert sorted(names) == sorted(f"Person {number}" for number in range(60))
         assert not portal.comments
 
-    def test_the_portal_is_away(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_portal_is_away(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.stop()
         assert type(failure(lambda: deliver(crm, creation(ANNA)))) is Unavailable
         assert type(failure(lambda: deliver(crm, update(1, ANNA)))) is Unavailable

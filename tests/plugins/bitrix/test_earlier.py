@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from crmgate.crm import Crm
 from crmgate.errors import Code, OutcomeUnknown, RateLimited, Rejected, Unavailable, Unsupported
 from crmgate.model import Delivered, Lead, Operation
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import (
     ADD,
@@ -33,13 +33,13 @@ from tests.plugins.bitrix.rig import (
 
 
 class TestFindLead:
-    def test_nothing_is_there(self, crm: Crm) -> None:
+    def test_nothing_is_there(self, crm: HookCaller) -> None:
         assert crm.find(creation(ANNA), 5.0) is None
 
     @BOTH_APIS
     @pytest.mark.parametrize("operation", [creation(ANNA), click(CLICK)], ids=lambda operation: operation.kind)
     def test_a_lead_whose_answer_was_lost_is_adopted(
-        self, portal: FakeBitrix24, crm: Crm, api: str, operation: Operation
+        self, portal: FakeBitrix24, crm: HookCaller, api: str, operation: Operation
     ) -> None:
         portal.fail("drop", when="after", path=rf"crm\.{api}\.add", times=1)
         assert isinstance(failure(lambda: deliver(crm, operation)), OutcomeUnknown)
@@ -48,7 +48,7 @@ class TestFindLead:
         assert found == Delivered("bitrix", lead, f"{portal.url}/crm/lead/details/{lead}/", adopted=True)
         assert len(calls(portal, f"crm.{api}.add")) == 1
 
-    def test_after_a_request_that_never_arrived_there_is_none(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_after_a_request_that_never_arrived_there_is_none(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = creation(ANNA)
         portal.fail("drop", when="before", path=ADD, times=1)
         assert isinstance(failure(lambda: deliver(crm, operation)), OutcomeUnknown)
@@ -56,7 +56,7 @@ class TestFindLead:
         deliver(crm, operation)
         assert only_lead(portal)["originId"] == operation.id
 
-    def test_the_stage_does_not_matter(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_stage_does_not_matter(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
         operation = creation(ANNA)
         delivered = deliver(crm, operation)
@@ -65,7 +65,7 @@ class TestFindLead:
         assert found
         assert found.record_id == delivered.record_id
 
-    def test_the_oldest_of_several(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_oldest_of_several(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = creation(ANNA)
         first = deliver(crm, operation)
         portal.save_lead({"originId": operation.id, "originatorId": "crmgate"}, [])
@@ -73,23 +73,23 @@ class TestFindLead:
         assert found
         assert found.record_id == first.record_id
 
-    def test_leads_of_others_are_not_adopted(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_leads_of_others_are_not_adopted(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = creation(ANNA)
         deliver(crm, creation(ANNA))
         portal.save_lead({"originId": operation.id, "originatorId": "another system"}, [])
         assert crm.find(operation, 5.0) is None
 
-    def test_a_portal_that_refuses_the_filter(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_portal_that_refuses_the_filter(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.unfilterable = ["originId"]
         error = failure(lambda: crm.find(creation(ANNA), 5.0))
         assert (type(error), error.vendor_code) == (Rejected, "INVALID_ARG_VALUE")
 
-    def test_a_portal_that_ignores_the_filter(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_portal_that_ignores_the_filter(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail("answer", status=200, body=json.dumps({"result": {"items": [{"id": 1, "originId": "other"}]}}))
         assert isinstance(failure(lambda: crm.find(creation(ANNA), 5.0)), Unsupported)
 
     @pytest.mark.parametrize("result", [None, [], {"items": None}, "x"])
-    def test_a_strange_list(self, portal: FakeBitrix24, crm: Crm, result: Any) -> None:
+    def test_a_strange_list(self, portal: FakeBitrix24, crm: HookCaller, result: Any) -> None:
         portal.fail("answer", status=200, body=json.dumps({"result": result}))
         error = failure(lambda: crm.find(creation(ANNA), 5.0))
         assert (type(error), error.code) == (Unavailable, Code.INVALID_RESPONSE)
@@ -109,7 +109,7 @@ class TestDuplicates:
     )
 
     @SAME
-    def test_note(self, portal: FakeBitrix24, crm: Crm, known: dict[str, str]) -> None:
+    def test_note(self, portal: FakeBitrix24, crm: HookCaller, known: dict[str, str]) -> None:
         lead = existing(portal, **known)
         before = only_lead(portal)
         operation = creation(ANNA)
@@ -120,7 +120,7 @@ class TestDuplicates:
         assert operation.tracking_code in comment["COMMENT"]
         assert_told(ANNA, comment["COMMENT"])
 
-    def test_a_note_tells_all(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_note_tells_all(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, email=FULL.email)
         deliver(crm, creation(FULL))
         assert_told(FULL, portal.comments_of(lead)[0]["COMMENT"].replace("\u2060", ""))
@@ -157,18 +157,18 @@ class TestDuplicates:
         assert (delivered.record_id, delivered.adopted) == (made, True)
         assert portal.records() == before
 
-    def test_the_oldest_that_is_open(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_oldest_that_is_open(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         existing(portal, email=ANNA.email, stageId="CONVERTED")
         wanted = existing(portal, phone=ANNA.phone)
         existing(portal, email=ANNA.email)
         assert deliver(crm, creation(ANNA)).record_id == str(wanted)
 
-    def test_simple_mode_makes_new_leads(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_simple_mode_makes_new_leads(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
         deliver(crm, creation(ANNA))
         assert not deliver(crm, creation(ANNA)).adopted
 
-    def test_many_namesakes(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_many_namesakes(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         first, *_ = [existing(portal, email=ANNA.email) for _ in range(70)]
         portal.fail("drop", when="after", path=COMMENT, times=1)
         assert bring(crm, creation(ANNA)).record_id == str(first)
@@ -184,7 +184,7 @@ class TestDuplicates:
         told = str(only_lead(portal)) + str(portal.comments_of(lead))
         assert told.count("Tracking code") == 4
 
-    def test_a_note_is_found_after_its_lead_was_converted(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_note_is_found_after_its_lead_was_converted(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, email=ANNA.email)
         operation = creation(ANNA)
         deliver(crm, operation)
@@ -193,36 +193,36 @@ class TestDuplicates:
         assert found
         assert found.record_id == str(lead)
 
-    def test_a_lead_deleted_in_between(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_lead_deleted_in_between(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         existing(portal, email=ANNA.email)
         portal.fail_with("OWNER_NOT_FOUND", path=COMMENT)
         assert not deliver(crm, creation(ANNA)).adopted
 
-    def test_a_click_looks_nobody_up(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_click_looks_nobody_up(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = click(CLICK)
         deliver(crm, operation)
         deliver(crm, click(CLICK))
         assert len(portal.leads) == 2
         assert "batch" not in methods(portal)
 
-    def test_a_refused_look_up_costs_no_lead(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_refused_look_up_costs_no_lead(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.can_read = False
         assert not deliver(crm, creation(ANNA)).adopted
 
     @pytest.mark.parametrize("code", ["QUERY_LIMIT_EXCEEDED", "OPERATION_TIME_LIMIT", "INTERNAL_SERVER_ERROR"])
-    def test_one_that_failed_is_tried_again(self, portal: FakeBitrix24, crm: Crm, code: str) -> None:
+    def test_one_that_failed_is_tried_again(self, portal: FakeBitrix24, crm: HookCaller, code: str) -> None:
         body = {"result": {"result": [], "result_error": {"PHONE": {"error": code}, "EMAIL": {"error": code}}}}
         portal.fail("answer", status=200, body=json.dumps(body), path="batch")
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), Unavailable | RateLimited)
         assert not portal.leads
 
     @pytest.mark.parametrize("result", [None, [], {}, "x", {"result": {"PHONE": []}, "result_error": []}])
-    def test_half_an_answer_is_none(self, portal: FakeBitrix24, crm: Crm, result: Any) -> None:
+    def test_half_an_answer_is_none(self, portal: FakeBitrix24, crm: HookCaller, result: Any) -> None:
         portal.fail("answer", status=200, body=json.dumps({"result": result}), path="batch")
         assert type(failure(lambda: deliver(crm, creation(ANNA)))) is Unavailable
         assert not portal.leads
 
-    def test_odd_addresses_reach_the_portal_as_they_are(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_odd_addresses_reach_the_portal_as_they_are(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         email = "a&b=c%20+[x]@example.com"
         lead = existing(portal, email=email)
         assert deliver(crm, creation(Lead("Anna", email=email))).record_id == str(lead)

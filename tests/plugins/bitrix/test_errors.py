@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from crmgate.crm import Crm
 from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Lead
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import (
     ADD,
@@ -41,13 +41,13 @@ UNNAMED: list[tuple[Any, int, tuple[type[ProviderError], Code]]] = [
 
 class TestErrors:
     @pytest.fixture
-    def crm(self, adding: Connect) -> Crm:
+    def crm(self, adding: Connect) -> HookCaller:
         return adding()
 
     @pytest.mark.parametrize("at_200", [False, True], ids=["status", "200"])
     @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
     def test_every_code(
-        self, portal: FakeBitrix24, crm: Crm, code: str, status: int, expected: Any, at_200: bool
+        self, portal: FakeBitrix24, crm: HookCaller, code: str, status: int, expected: Any, at_200: bool
     ) -> None:
         portal.fail_with(code, "<b>A text</b>", status=200 if at_200 else status)
         error = failure(lambda: deliver(crm, creation(ANNA)))
@@ -59,13 +59,15 @@ class TestErrors:
     @pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
     @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
     def test_the_case_does_not_matter(
-        self, portal: FakeBitrix24, crm: Crm, code: str, status: int, expected: Any, change: Callable[[str], str]
+        self, portal: FakeBitrix24, crm: HookCaller, code: str, status: int, expected: Any, change: Callable[[str], str]
     ) -> None:
         portal.fail_with(change(code), status=status)
         assert type(failure(lambda: deliver(crm, creation(ANNA)))) is expected[0]
 
     @pytest.mark.parametrize(("code", "status", "expected"), UNNAMED)
-    def test_without_a_known_code(self, portal: FakeBitrix24, crm: Crm, code: Any, status: int, expected: Any) -> None:
+    def test_without_a_known_code(
+        self, portal: FakeBitrix24, crm: HookCaller, code: Any, status: int, expected: Any
+    ) -> None:
         portal.fail("answer", status=status, body=json.dumps({"error": code, "error_description": "Text"}))
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == expected
@@ -73,7 +75,7 @@ class TestErrors:
 
     @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
     def test_a_read_has_no_unknown_outcome(
-        self, portal: FakeBitrix24, crm: Crm, code: str, status: int, expected: Any
+        self, portal: FakeBitrix24, crm: HookCaller, code: str, status: int, expected: Any
     ) -> None:
         portal.fail_with(code, status=status)
         kind = Unavailable if expected[0] is OutcomeUnknown else expected[0]
@@ -94,7 +96,7 @@ class TestErrors:
         ],
         ids=["html", "empty", "truncated", "list", "null", "text", "object", "deep"],
     )
-    def test_what_is_no_answer_of_bitrix24(self, portal: FakeBitrix24, crm: Crm, status: int, body: str) -> None:
+    def test_what_is_no_answer_of_bitrix24(self, portal: FakeBitrix24, crm: HookCaller, status: int, body: str) -> None:
         portal.fail("answer", status=status, body=body)
         for act, kind in (
             (lambda: deliver(crm, creation(ANNA)), OutcomeUnknown),
@@ -107,7 +109,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         "result", [None, True, [], {}, {"item": {}}, {"item": {"id": None}}, {"item": {"id": "x"}}]
     )
-    def test_a_success_without_a_lead_is_none(self, portal: FakeBitrix24, crm: Crm, result: Any) -> None:
+    def test_a_success_without_a_lead_is_none(self, portal: FakeBitrix24, crm: HookCaller, result: Any) -> None:
         portal.fail("answer", status=200, body=json.dumps({"result": result}))
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == (OutcomeUnknown, Code.INVALID_RESPONSE)
@@ -120,25 +122,25 @@ class TestErrors:
         assert type(failure(lambda: crm.find(creation(ANNA), 5.0))) is Unavailable
 
     @pytest.mark.parametrize(("when", "stored"), [("before", 0), ("after", 1)])
-    def test_a_dropped_connection(self, portal: FakeBitrix24, crm: Crm, when: Any, stored: int) -> None:
+    def test_a_dropped_connection(self, portal: FakeBitrix24, crm: HookCaller, when: Any, stored: int) -> None:
         portal.fail("drop", when=when)
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == (OutcomeUnknown, Code.CONNECTION_DROPPED)
         assert len(portal.leads) == stored
         assert len(calls(portal, "crm.item.add")) == 1
 
-    def test_a_server_error_after_the_work_was_done(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_server_error_after_the_work_was_done(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail_with("INTERNAL_SERVER_ERROR", when="after", path=ADD)
         operation = creation(ANNA)
         assert isinstance(failure(lambda: deliver(crm, operation)), OutcomeUnknown)
         assert crm.find(operation, 5.0)
 
-    def test_nobody_listens(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_nobody_listens(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.stop()
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == (Unavailable, Code.CONNECTION_FAILED)
 
-    def test_a_wrong_secret(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_wrong_secret(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.secret = "changed"
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert isinstance(error, AuthFailed)
@@ -147,17 +149,17 @@ class TestErrors:
 
 class TestPatience:
     @pytest.fixture
-    def crm(self, adding: Connect) -> Crm:
+    def crm(self, adding: Connect) -> HookCaller:
         return adding()
 
-    def test_the_bucket_asks_for_none(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_bucket_asks_for_none(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.rate_limit, portal.burst = True, 1
         deliver(crm, creation(ANNA))
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.retry_after) == (RateLimited, None)
         assert len(portal.leads) == 1
 
-    def test_operating_time_is_waited_for(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_operating_time_is_waited_for(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.time_limits["crm.item.add"] = time.time() + 90
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert isinstance(error, RateLimited)
@@ -175,7 +177,9 @@ class TestPatience:
             (None, 600),
         ],
     )
-    def test_by_the_clock_of_the_portal(self, portal: FakeBitrix24, crm: Crm, section: Any, expected: float) -> None:
+    def test_by_the_clock_of_the_portal(
+        self, portal: FakeBitrix24, crm: HookCaller, section: Any, expected: float
+    ) -> None:
         body = {"error": "OPERATION_TIME_LIMIT", "error_description": "", "time": section}
         portal.fail("answer", status=429, body=json.dumps(body))
         assert failure(lambda: deliver(crm, creation(ANNA))).retry_after == expected
@@ -183,37 +187,37 @@ class TestPatience:
 
 class TestRejectedFields:
     @pytest.fixture
-    def crm(self, adding: Connect) -> Crm:
+    def crm(self, adding: Connect) -> HookCaller:
         return adding()
 
-    def rejected(self, crm: Crm, lead: Lead = FULL) -> Rejected:
+    def rejected(self, crm: HookCaller, lead: Lead = FULL) -> Rejected:
         error = failure(lambda: deliver(crm, creation(lead)))
         assert isinstance(error, Rejected)
         return error
 
-    def test_a_value_that_a_list_does_not_have_any_more(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_value_that_a_list_does_not_have_any_more(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Student")
         error = self.rejected(crm)
         assert error.fields == {"UF_CRM_1234567893": "the portal refuses a value"}
         assert "UF_CRM_1234567893 (BITRIX_MAP_USER_TYPE, BITRIX_VALUES_USER_TYPE)" in error.detail
 
-    def test_a_source_that_was_removed(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_source_that_was_removed(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         del portal.sources["PARTNER"]
         assert list(self.rejected(crm).fields) == ["sourceId"]
 
-    def test_a_field_that_became_mandatory(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_that_became_mandatory(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_OFFICE", mandatory=True)
         error = self.rejected(crm)
         assert (error.code, list(error.fields)) == (Code.INVALID_VALUE, ["UF_CRM_OFFICE"])
 
-    def test_a_field_called_by_its_label(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_called_by_its_label(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Student")
         portal.name_fields_by_label = True
         assert list(self.rejected(crm).fields) == ["UF_CRM_1234567893"]
         self.rejected(crm)
         assert len(calls(portal, "batch")) == 1
 
-    def test_a_label_that_cannot_be_looked_up(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_label_that_cannot_be_looked_up(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Student")
         portal.name_fields_by_label = True
         portal.fail("drop", path="batch")
@@ -232,7 +236,7 @@ class TestRejectedFields:
         ],
     )
     def test_names_are_taken_from_the_text_and_nothing_else(
-        self, portal: FakeBitrix24, crm: Crm, text: Any, named: list[str]
+        self, portal: FakeBitrix24, crm: HookCaller, text: Any, named: list[str]
     ) -> None:
         portal.fail_with("CRM_FIELD_ERROR_VALUE_NOT_VALID", text)
         error = self.rejected(crm)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from crmgate.crm import Crm
 from crmgate.errors import AuthFailed, OutcomeUnknown, Rejected, Unavailable
 from crmgate.model import Lead
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import (
     ANNA,
@@ -33,7 +33,7 @@ from tests.plugins.bitrix.rig import (
 
 @BOTH_APIS
 class TestMissingFields:
-    def test_all_leads_arrive_whole(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_all_leads_arrive_whole(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         for name in list(portal.user_fields):
             portal.remove_user_field(name)
         delivered = deliver(crm, creation(FULL))
@@ -42,7 +42,7 @@ class TestMissingFields:
         for line in ("Referral code: PARTNER017", "User type: student", "Field of study: Bilgisayar Mühendisliği"):
             assert line in only_lead(portal)["comments"].splitlines()
 
-    def test_describe_fields_names_them(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_describe_fields_names_them(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.remove_user_field("UF_CRM_1234567893")
         fields = {field.fact: field for field in crm.describe_fields(5.0)}
         assert [fact for fact, field in fields.items() if field.problem] == ["user_type"]
@@ -71,19 +71,19 @@ class TestMissingFields:
             assert words in fields["user_type"].problem
         assert fields["language"].options == ("Turkish", "ENGLISH", "both")
 
-    def test_it_raises_what_the_portal_refuses(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_it_raises_what_the_portal_refuses(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.secret = "changed"
         with pytest.raises(AuthFailed):
             crm.describe_fields(5.0)
         with pytest.raises(AuthFailed):
             crm.provision(5.0, apply=False)
 
-    def test_the_fields_are_looked_up_once(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_fields_are_looked_up_once(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         for number in range(3):
             deliver(crm, creation(Lead(f"P{number}", email=f"p{number}@example.com")))
         assert methods(portal).count("crm.lead.userfield.list") == 1
 
-    def test_nor_does_it_let_a_lead_be_read(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_nor_does_it_let_a_lead_be_read(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail_with("ACCESS_DENIED", path=r"userfield|\.get|\.update")
         portal.remove_user_field("UF_CRM_1234567893")
         deliver(crm, creation(FULL))
@@ -98,12 +98,12 @@ class TestMissingFields:
 @BOTH_APIS
 class TestLists:
     @pytest.mark.parametrize("word", ["Student", "STUDENT", "student"])
-    def test_values_are_found_by_their_text(self, portal: FakeBitrix24, crm: Crm, word: str) -> None:
+    def test_values_are_found_by_their_text(self, portal: FakeBitrix24, crm: HookCaller, word: str) -> None:
         ids = portal.make_enumeration("UF_CRM_1234567893", "Parent", word)
         assert deliver(crm, creation(FULL)).moved == ()
         assert only_lead(portal)["UF_CRM_1234567893"] == ids[word]
 
-    def test_or_by_their_xml_id(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_or_by_their_xml_id(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         ids = portal.make_enumeration("UF_CRM_1234567893", "Öğrenci", "Veli")
         portal.user_fields["UF_CRM_1234567893"].option_xml_ids = {ids["Öğrenci"]: "STUDENT", ids["Veli"]: "PARENT"}
         deliver(crm, creation(FULL))
@@ -127,29 +127,29 @@ class TestLists:
 
 @BOTH_APIS
 class TestRefusedFields:
-    def test_an_item_removed_a_moment_ago(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_an_item_removed_a_moment_ago(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         warm(crm, portal)
         portal.make_enumeration("UF_CRM_1234567893", "Parent")
         assert deliver(crm, creation(FULL)).moved == ("UF_CRM_1234567893",)
         assert "User type: student" in only_lead(portal)["comments"].splitlines()
         assert_told(FULL, everything(only_lead(portal)))
 
-    def test_a_removed_source(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_removed_source(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         del portal.sources["PARTNER"]
         assert deliver(crm, creation(FULL)).moved == ("sourceId",)
 
-    def test_a_type_that_does_not_fit(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_type_that_does_not_fit(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_1234567896", "integer")
         assert deliver(crm, creation(FULL)).moved == ("UF_CRM_1234567896",)
         assert "Field of study: Bilgisayar Mühendisliği" in only_lead(portal)["comments"]
 
-    def test_a_field_called_by_its_label(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_field_called_by_its_label(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.name_fields_by_label = True
         portal.add_user_field("UF_CRM_1234567896", "integer", label="Alan 1")
         portal.add_user_field("UF_CRM_1234567897", "integer", label="Üniversite")
         assert {*deliver(crm, creation(FULL)).moved} == {"UF_CRM_1234567896", "UF_CRM_1234567897"}
 
-    def test_a_label_that_nobody_knows(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_label_that_nobody_knows(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.name_fields_by_label = True
         portal.add_user_field("UF_CRM_1234567896", "integer", label="Alan")
         portal.fail("answer", status=500, path="batch", body="<html>")
@@ -157,13 +157,13 @@ class TestRefusedFields:
         assert {*deliver(crm, creation(lead)).moved} == {"sourceId", "UF_CRM_1234567896"}
         assert "Field of study: CS" in only_lead(portal)["comments"]
 
-    def test_bbcode_in_a_value_that_moved_stays_text(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_bbcode_in_a_value_that_moved_stays_text(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_1234567896", "integer")
         deliver(crm, creation(Lead("Anna", field_of_study="[url=http://x]a[/url]")))
         assert not re.search(r"\[(/?\w|\*)", only_lead(portal)["comments"])
 
     @pytest.mark.parametrize("kind", ["PHONE", "EMAIL"])
-    def test_a_phone_or_email(self, portal: FakeBitrix24, crm: Crm, kind: str) -> None:
+    def test_a_phone_or_email(self, portal: FakeBitrix24, crm: HookCaller, kind: str) -> None:
         warm(crm, portal)
         portal.fail_with("CRM_FIELD_ERROR_VALUE_NOT_VALID", f'Bad "{kind}"', path=r"crm\.(item|lead)\.add", times=1)
         assert deliver(crm, creation(ANNA)).moved == (kind,)
@@ -178,7 +178,7 @@ class TestRefusedFields:
         assert [*error.fields] == ["sourceId"]
         assert "BITRIX_VALUES_SOURCE_ID" in error.detail
 
-    def test_a_mandatory_field_that_nothing_fills(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_mandatory_field_that_nothing_fills(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_OFFICE", mandatory=True)
         portal.add_user_field("UF_CRM_LIST", "enumeration", ["First", "Second"], mandatory=True)
         deliver(crm, creation(ANNA))
@@ -186,12 +186,12 @@ class TestRefusedFields:
         (first, _) = portal.user_fields["UF_CRM_LIST"].options
         assert (lead["UF_CRM_OFFICE"], lead["UF_CRM_LIST"]) == ("-", first)
 
-    def test_a_mandatory_list_without_the_item(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_mandatory_list_without_the_item(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_1234567893", "enumeration", ["Veli"], mandatory=True)
         deliver(crm, creation(FULL))
         assert "User type: student" in only_lead(portal)["comments"]
 
-    def test_a_mandatory_field_whose_value_is_refused(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_mandatory_field_whose_value_is_refused(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_1234567896", mandatory=True)
         warm(crm, portal)
         bad = 'Bad "UF_CRM_1234567896"'
@@ -200,13 +200,13 @@ class TestRefusedFields:
         assert only_lead(portal)["UF_CRM_1234567896"] == "-"
         assert "Field of study: Bilgisayar Mühendisliği" in only_lead(portal)["comments"]
 
-    def test_what_a_lead_cannot_do_without(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_what_a_lead_cannot_do_without(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         warm(crm, portal)
         bad = 'Bad "title", "originId" and "originatorId"'
         portal.fail_with("CRM_FIELD_ERROR_VALUE_NOT_VALID", bad, path=r"crm\.(item|lead)\.add", times=1)
         assert isinstance(failure(lambda: deliver(crm, creation(FULL))), Rejected)
 
-    def test_an_update(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_an_update(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, comments="[b]Ours[/b]")
         portal.add_user_field("UF_CRM_1234567896", "integer")
         assert deliver(crm, update(lead, FULL)).moved == ("UF_CRM_1234567896",)
@@ -222,14 +222,14 @@ class TestProvision:
         with FakeBitrix24(preset=False) as fake:
             yield fake
 
-    def test_the_plan_changes_nothing(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_the_plan_changes_nothing(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         plan = crm.provision(5.0, apply=False)
         assert [step.done for step in plan.steps] == [False] * 6 + [True]
         assert "UF_CRM_REFERRAL_CODE" in plan.steps[0].what
         assert not portal.user_fields
         assert [name for name in methods(portal) if WRITES.search(name)] == []
 
-    def test_twice(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_twice(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         deliver(crm, creation(Lead("Before", email="b@example.com")))
         done = crm.provision(5.0, apply=True)
         assert all(step.done for step in done.steps)
@@ -247,7 +247,7 @@ class TestProvision:
         assert (field.label, field.xml_id, field.type) == ("User type", "CRMGATE_USER_TYPE", "string")
         assert "UF_CRM_VISA" in portal.user_fields
 
-    def test_without_the_right(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_without_the_right(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.admin = False
         assert not crm.provision(5.0, apply=False).steps[-1].done
         error = failure(lambda: crm.provision(5.0, apply=True))
@@ -262,7 +262,7 @@ class TestProvision:
         ]
         assert portal.user_fields.keys() & {"UF_CRM_OTHER", "UF_OTHER"} == set()
 
-    def test_a_lost_answer(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_lost_answer(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail("drop", when="after", path=r"userfield\.add", times=1)
         assert isinstance(failure(lambda: crm.provision(5.0, apply=True)), OutcomeUnknown)
         assert all(step.done for step in crm.provision(5.0, apply=True).steps)

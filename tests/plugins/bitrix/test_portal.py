@@ -10,8 +10,8 @@ import pytest
 import requests
 import requests_mock
 
-from crmgate.crm import Crm
 from crmgate.errors import AuthFailed, ConfigError, OutcomeUnknown
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import (
     ANNA,
@@ -31,7 +31,7 @@ OLD, NEW = "https://old.bitrix24.de", "https://new.bitrix24.de"
 
 class TestRenamedPortal:
     @pytest.fixture
-    def crm(self, adding: Connect) -> Crm:
+    def crm(self, adding: Connect) -> HookCaller:
         return adding()
 
     @pytest.fixture
@@ -69,13 +69,15 @@ class TestRenamedPortal:
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), OutcomeUnknown)
         assert internet.call_count == before + 2
 
-    def test_a_redirect_to_the_same_place_leads_nowhere(self, portal: FakeBitrix24, crm: Crm) -> None:
+    def test_a_redirect_to_the_same_place_leads_nowhere(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.renamed_to = portal.url
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), AuthFailed)
         assert len(portal.requests) == 1
 
     @pytest.mark.parametrize("status", [300, 303, 304])
-    def test_other_redirects_do_not_mean_a_new_address(self, portal: FakeBitrix24, crm: Crm, status: int) -> None:
+    def test_other_redirects_do_not_mean_a_new_address(
+        self, portal: FakeBitrix24, crm: HookCaller, status: int
+    ) -> None:
         portal.fail("answer", status=status, headers={"Location": "https://127.0.0.1/"})
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), OutcomeUnknown)
 

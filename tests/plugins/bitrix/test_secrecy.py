@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
-from crmgate.crm import Crm
 from crmgate.errors import ProviderError
 from crmgate.model import Activity, Utm
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.plugins.bitrix.rig import (
     ANNA,
@@ -45,7 +45,11 @@ SPOILERS: list[Callable[[FakeBitrix24], object]] = [
 class TestNothingLeaks:
     @pytest.mark.parametrize("spoil", SPOILERS)
     def test_neither_the_secret_nor_the_visitor(
-        self, portal: FakeBitrix24, crm: Crm, caplog: pytest.LogCaptureFixture, spoil: Callable[[FakeBitrix24], object]
+        self,
+        portal: FakeBitrix24,
+        crm: HookCaller,
+        caplog: pytest.LogCaptureFixture,
+        spoil: Callable[[FakeBitrix24], object],
     ) -> None:
         caplog.set_level(logging.INFO)
         caplog.set_level(logging.DEBUG, logger="crmgate")
@@ -64,7 +68,7 @@ class TestNothingLeaks:
         assert portal.secret not in repr(provider) + str(provider)
 
     def test_a_success_logs_nothing_of_it(
-        self, portal: FakeBitrix24, crm: Crm, caplog: pytest.LogCaptureFixture
+        self, portal: FakeBitrix24, crm: HookCaller, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
         delivered = deliver(crm, creation(FULL))
@@ -110,7 +114,7 @@ def test_nothing_leaks(
 
 
 @BOTH_APIS
-def test_every_request_of_a_batch_is_a_read(portal: FakeBitrix24, crm: Crm) -> None:
+def test_every_request_of_a_batch_is_a_read(portal: FakeBitrix24, crm: HookCaller) -> None:
     existing(portal, email=ANNA.email)
     deliver(crm, creation(ANNA))
     crm.find(creation(ANNA), 5.0)

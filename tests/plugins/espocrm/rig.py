@@ -10,7 +10,7 @@ import requests_mock as mocking
 
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Connection, Consent, Delivered, Kind, Lead, Operation, Utm, new_id
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider
 from crmgate.testing.espocrm import GATEWAY_ROLE, FakeEspoCRM
 

@@ -8,7 +8,7 @@ import pytest
 import requests_mock as mocking
 
 from crmgate.errors import AuthFailed, Code, ConfigError
-from crmgate.plugins import discover
+from crmgate.plugin_host.loader import discover
 from crmgate.provider import time_budget
 from crmgate.testing.espocrm import OPERATION_FIELD, FakeEspoCRM
 from tests.plugins.espocrm.rig import ADA, JSON, NOBODY, ROOT, create, failing, operation, provider

@@ -1,0 +1,46 @@
+"""How a submission is known again, and to whose session it belongs: digests, so that Redis's keys name nobody."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from crmgate.model import Operation
+from crmgate.store.entries import Once, Session
+from crmgate.store.ledger import idempotency_key
+
+KEY_SECONDS = 24 * 3600
+"""How long an idempotency key is remembered."""
+
+
+def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
+    """How a submission is known again: by its key for a day, else by its content for `repeats` seconds."""
+    said = operation.payload if said is None else said
+    content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
+    digest = _digest(content)
+    if key:
+        return Once(_key_digest(key), digest, KEY_SECONDS)
+    return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
+
+
+def session(operation: Operation, follow: str) -> Session | None:
+    """The session of a submission; `follow` is what it becomes where that has a lead, empty if the CRM cannot."""
+    name = operation.payload.get("session")
+    if not name:
+        return None
+    who = (str(operation.payload.get(fact) or "").lower() for fact in ("email", "phone"))
+    return Session(_digest(f"session {name}"), tuple(_digest(f"who {word}") for word in who if word), follow)
+
+
+def known_by(key: str) -> str:
+    """The name in Redis of what is remembered of an idempotency key."""
+    return idempotency_key(_key_digest(key))
+
+
+def _key_digest(key: str) -> str:
+    return _digest(f"key {key}")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,68 @@
+"""gunicorn's settings for crmgate: `gunicorn.conf.py` takes them from here, as does `-c python:crmgate.gunicorn`.
+
+The processes of one gunicorn share a folder in which they count requests (`crmgate.web.metrics`): that of
+PROMETHEUS_MULTIPROC_DIR, else one for as long as gunicorn runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from gunicorn import glogging  # type: ignore[import-untyped]
+
+from crmgate import logs
+from crmgate.config import environment
+from crmgate.errors import ConfigError
+
+__all__ = ["graceful_timeout", "logger_class", "on_exit", "threads", "worker_class", "workers"]
+
+workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
+threads = 64
+"""In each process. Idle ones cost nothing, and so many slow senders are borne (`crmgate.gunicorn.worker`)."""
+worker_class = "crmgate.gunicorn.worker.Worker"
+graceful_timeout = 30
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Logger(glogging.Logger):  # type: ignore[misc]
+    """gunicorn's own lines in the form of all others. One line a request is crmgate's to write."""
+
+    def setup(self, cfg: Any) -> None:
+        """Called at the start and when gunicorn reads its configuration again."""
+        super().setup(cfg)
+        for handler in self.error_log.handlers:
+            handler.setFormatter(logs.formatter(_format()))
+
+
+def on_exit(server: Any) -> None:
+    """Remove the folder, unless another gunicorn took over (SIGUSR2)."""
+    if _own and not server.reexec_pid:
+        shutil.rmtree(_own, ignore_errors=True)
+
+
+def _format() -> str:
+    """`LOG_FORMAT`, whatever else is wrong with the configuration: the application tells that."""
+    try:
+        return environment().get("LOG_FORMAT", "").strip()
+    except ConfigError:
+        return ""
+
+
+def _share_counters() -> str:
+    """Name the folder before a process imports prometheus-client, which looks for it then; empty if it was named."""
+    if given := os.environ.get(FOLDER):
+        Path(given).mkdir(parents=True, exist_ok=True)
+        for left_over in Path(given).glob("*.db"):  # of processes that are gone: their ids may come again
+            left_over.unlink(missing_ok=True)
+        return ""
+    os.environ[FOLDER] = tempfile.mkdtemp(prefix="crmgate-metrics-")
+    return os.environ[FOLDER]
+
+
+logger_class = Logger
+_own = _share_counters()

@@ -1,0 +1,78 @@
+"""The connection test for whoever may ask for it often: its result is shared for a while.
+
+A test costs the CRM some requests and, with a wrong key, one refused login: after some of those a CRM locks the
+gateway's address out. So at most one test runs in a process, and its result is kept in Redis for all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from crmgate.errors import LedgerUnavailable
+from crmgate.model import Connection
+from crmgate.plugin_host.caller import HookCaller
+from crmgate.policy import PROBE_INTERVAL
+from crmgate.store.keys import key, translated
+
+KEPT = 5.0
+"""Seconds for which a good result is not asked for again."""
+KEPT_FAILED = PROBE_INTERVAL
+"""The same for a bad one."""
+
+
+class ConnectionTest:
+    """`budget` is the time for one test, in seconds."""
+
+    def __init__(
+        self, client: redis.Redis, crm: HookCaller, budget: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._redis, self._crm, self._budget, self._clock = client, crm, budget, clock
+        self._lock = threading.Lock()
+        self._last: tuple[float, Connection] | None = None
+
+    def result(self) -> tuple[float, Connection]:
+        """When the CRM was tested last, in seconds since the epoch, and what came out; tests it if that is long ago."""
+        with self._lock:
+            found = self._fresh(self._last) or self._fresh(self._shared())
+            if found is None:
+                connection = self._crm.test_connection(self._budget)
+                found = (self._clock(), connection)
+                self._share(*found)
+            self._last = found
+            return found
+
+    def _fresh(self, found: tuple[float, Connection] | None) -> tuple[float, Connection] | None:
+        if found is None:
+            return None
+        at, connection = found
+        kept = KEPT if connection.connected else KEPT_FAILED
+        return found if 0 <= self._clock() - at < kept else None
+
+    @property
+    def _key(self) -> str:
+        """Other credentials are another test: a repaired setting shows at once."""
+        return key(f"tested:{self._crm.name}:{self._crm.credentials}")
+
+    def _shared(self) -> tuple[float, Connection] | None:
+        try:
+            with translated():
+                text = self._redis.get(self._key)
+        except LedgerUnavailable:
+            return None  # the CRM can be tested while Redis is away
+        if text is None:
+            return None
+        record = json.loads(text)
+        return record["at"], Connection.from_dict(record["connection"])
+
+    def _share(self, at: float, connection: Connection) -> None:
+        try:
+            with translated():
+                record = json.dumps({"at": at, "connection": connection.to_dict()})
+                self._redis.set(self._key, record, ex=round(KEPT_FAILED))
+        except LedgerUnavailable:
+            pass

@@ -1,0 +1,99 @@
+"""Operations as CSV (RFC 4180) and as JSON Lines: one line each, so that millions need no memory.
+
+A spreadsheet takes a cell for a formula that begins with one of `FORMULA`, and visitors can type those. Such a cell
+gets an apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection), which turns a phone number
+`+90...` into `'+90...`; JSON Lines has every value as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from crmgate.model import Activity, Lead, Operation, rfc3339
+from crmgate.operators.inventory import failure_of, provider_of
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""The last four are the full-width forms, which spreadsheets set to East Asian languages read the same way."""
+TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
+ABOUT = ("id", "tracking_code", "kind", "state", "submitted_at", "dead_at", "provider", "code", "http_status", "detail")
+SPREAD = {
+    "utm": ("source", "medium", "campaign", "content", "term"),
+    "consent": ("given", "text", "at"),
+}
+"""Parts of a payload that get a column for each of their fields."""
+
+
+def _columns() -> Iterator[str]:
+    yield from ABOUT
+    names = dict.fromkeys(field.name for kind in (Lead, Activity) for field in fields(kind))
+    for name in names:
+        yield from (f"{name}_{part}" for part in SPREAD[name]) if name in SPREAD else (name,)
+
+
+COLUMNS = tuple(_columns())
+
+
+def lines(operations: Iterable[Operation], form: str) -> Iterator[str]:
+    """The lines of the export, with their ends; `form` is `csv` or `jsonl`."""
+    if form == "jsonl":
+        yield from (json.dumps(described(o) | {"payload": o.payload}, ensure_ascii=False) + "\n" for o in operations)
+        return
+    yield _csv(COLUMNS)
+    for operation in operations:
+        cells = _flat(described(operation) | dict(operation.payload))
+        yield _csv([harmless(cells.get(name, "")) for name in COLUMNS])
+
+
+def described(operation: Operation) -> dict[str, Any]:
+    """What there is to say of an operation beside its payload and its history: none of it is personal."""
+    failure = failure_of(operation)
+    return {
+        "id": operation.id,
+        "tracking_code": operation.tracking_code,
+        "kind": operation.kind,
+        "state": str(operation.state),
+        "submitted_at": rfc3339(operation.accepted_at),
+        "dead_at": rfc3339(operation.dead_at) if operation.dead_at else None,
+        "provider": provider_of(operation),
+        "code": failure.code if failure else "",
+        "http_status": failure.status if failure else None,
+        "detail": failure.detail if failure else "",
+    }
+
+
+def harmless(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, str]:
+    cells: dict[str, str] = {}
+    for name, value in record.items():
+        parts = {f"{name}_{part}": inner for part, inner in value.items()} if _spread(name, value) else {name: value}
+        cells |= {column: _text(inner) for column, inner in parts.items()}
+    return cells
+
+
+def _spread(name: str, value: Any) -> bool:
+    return name in SPREAD and isinstance(value, Mapping)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple) and all(isinstance(entry, str) for entry in value):
+        return "; ".join(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping | list | tuple) else str(value)
+
+
+def _csv(cells: Iterable[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(cells)
+    return line.getvalue()

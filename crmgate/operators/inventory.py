@@ -1,0 +1,258 @@
+"""Every operation, for people: listed by time, filtered, found by its tracking code. It only reads.
+
+A page costs bounded work: at most `SCAN` records are read for it, and a filter that few of them pass gets a short
+page, perhaps an empty one, and a cursor from which the next one goes on.
+
+The index `ops` holds each operation until its receipt is gone; `trim`, called by the workers, takes those out.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import redis
+
+from crmgate.model import Event, Operation, State, id_prefix
+from crmgate.store.keys import key, translated
+from crmgate.store.ledger import RECEIPT_SECONDS, to_operation
+
+PAGE = 100
+"""The most operations of a page."""
+SCAN = 500
+"""Records that are read for one page at most."""
+CHUNK = 100
+"""Records that are read with one round trip."""
+TRIM = 500
+"""Entries of the index that are looked at in one go."""
+COUNTED = 5000
+"""Dead letters that are looked at to count those that a filter lets pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which operations; what is empty lets everything pass. Times are seconds since the epoch.
+
+    `code` is that of the last failure. `accepted_from` is inclusive, `accepted_to` is not. `dead_before` keeps a
+    selection of dead letters as it was at that time: none that dies later comes in.
+    """
+
+    state: str = ""
+    kind: str = ""
+    provider: str = ""
+    code: str = ""
+    accepted_from: float | None = None
+    accepted_to: float | None = None
+    dead_before: float | None = None
+
+    def passes(self, operation: Operation) -> bool:
+        """Whether the filter lets this operation pass."""
+        return all((
+            self.state in ("", operation.state),
+            self.kind in ("", operation.kind),
+            self.provider in ("", provider_of(operation)),
+            self.code in ("", code_of(operation)),
+            self.accepted_from is None or operation.accepted_at >= self.accepted_from,
+            self.accepted_to is None or operation.accepted_at < self.accepted_to,
+            self.dead_before is None or operation.dead_at <= self.dead_before,
+        ))  # fmt: skip
+
+    @property
+    def selective(self) -> bool:
+        """Whether records have to be read to tell what passes, beside the time of death and the state."""
+        return any(value not in ("", None) for name, value in asdict(self).items()
+                   if name not in ("state", "dead_before"))  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in an index: after the operation `id`, whose time is `score`."""
+
+    score: float
+    id: str
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.score!r} {self.id}".encode()).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The cursor that `str` wrote; raises `ValueError`."""
+        try:
+            score, _, operation = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
+        except (binascii.Error, UnicodeDecodeError):
+            raise ValueError("not a cursor") from None
+        if len(operation) != 32 or not operation.isalnum():
+            raise ValueError("not a cursor")
+        return cls(float(score), operation)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some operations, and where the next page begins: None if there is none."""
+
+    items: tuple[Operation, ...]
+    next: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are; not `exact`: at least so many."""
+
+    number: int
+    exact: bool
+
+
+class Inventory:
+    """Every method raises `LedgerUnavailable`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+        self._trimmed: Cursor | None = None
+
+    def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
+        """At most `limit` operations, the newest first: by when they became dead letters if those are wanted."""
+        index = wanted.state if wanted.state in (State.DEAD, State.SUSPECT) else "ops"
+        items: list[Operation] = []
+        while len(items) < limit and scan > 0:
+            size = min(CHUNK, scan)
+            rows = self.walk(index, wanted, cursor, size, newest_first=True)
+            for place, operation in zip(rows, self.read([row.id for row in rows]), strict=True):
+                cursor = place
+                if operation and wanted.passes(operation):
+                    items.append(operation)
+                    if len(items) == limit:
+                        break
+            else:
+                if len(rows) < size:
+                    return Page(tuple(items), None)
+            scan -= size
+        return Page(tuple(items), cursor)
+
+    def all(self, wanted: Filter) -> Iterator[Operation]:
+        """Every operation that passes, the newest first; a hundred of them are held in memory."""
+        cursor: Cursor | None = None
+        while True:
+            page = self.page(wanted, cursor)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
+
+    def find(self, code: str) -> list[Operation]:
+        """The operations with a tracking code, as people write it: as a rule one, none if it is not kept."""
+        prefix = id_prefix(code)
+        if not prefix:
+            return []
+        with translated():
+            ids: list[bytes] = self._redis.zrangebylex(key("ids"), f"[{prefix}", f"({prefix}g", 0, 10)  # type: ignore[assignment]
+        return [operation for operation in self.read([i.decode() for i in ids]) if operation]
+
+    def count_dead(self, wanted: Filter) -> Count:
+        """How many dead letters pass. Those beyond the first `COUNTED` are not looked at."""
+        if not wanted.selective:
+            with translated():
+                return Count(int(self._redis.zcount(key("dead"), "-inf", _bound(wanted.dead_before, "+inf"))), True)
+        number, looked, cursor = 0, 0, None
+        while looked < COUNTED:
+            rows = self.walk("dead", wanted, cursor, CHUNK)
+            number += sum(bool(found and wanted.passes(found)) for found in self.read([row.id for row in rows]))
+            if len(rows) < CHUNK:
+                return Count(number, True)
+            looked, cursor = looked + len(rows), rows[-1]
+        return Count(number, False)
+
+    def walk(
+        self, index: str, wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
+    ) -> list[Cursor]:
+        """The next places of an index after the cursor, as far as its order serves the filter; no record is read."""
+        low = _bound(wanted.accepted_from if index == "ops" else None, "-inf")
+        high = "+inf" if wanted.accepted_to is None or index != "ops" else f"({wanted.accepted_to!r}"
+        if index == "dead":
+            high = _bound(wanted.dead_before, "+inf")
+        if cursor and newest_first:
+            high = min(high, repr(cursor.score), key=_number)
+        elif cursor:
+            low = max(low, repr(cursor.score), key=_number)
+        return self._range(index, (low, high), cursor, count, newest_first)
+
+    def _range(
+        self, index: str, bounds: tuple[str, str], cursor: Cursor | None, count: int, newest_first: bool
+    ) -> list[Cursor]:
+        """Where many have the same time, those before the cursor are passed over."""
+        found: list[Cursor] = []
+        start, end = reversed(bounds) if newest_first else bounds
+        for offset in range(0, 1_000_000, count):
+            with translated():
+                rows: Any = self._redis.zrange(
+                    key(index), start, end, desc=newest_first, withscores=True, byscore=True, offset=offset, num=count
+                )  # fmt: skip
+            places = [Cursor(score, i.decode()) for i, score in rows]
+            found += [place for place in places if not cursor or _beyond(place, cursor, newest_first)]
+            if len(rows) < count or len(found) >= count:
+                break
+        return found[:count]
+
+    def read(self, ids: Sequence[str]) -> list[Operation | None]:
+        """The operations with these ids, in one round trip; None where there is none (any more)."""
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for operation_id in ids:
+                pipe.hgetall(key(f"op:{operation_id}"))
+            records = pipe.execute()
+        return [to_operation(i, record) for i, record in zip(ids, records, strict=True)]
+
+    def trim(self, now: float) -> int:
+        """Take out of the index what is no longer kept; how many that were.
+
+        It looks at `TRIM` entries older than a receipt, from where it stopped, and begins anew when it has seen all of
+        them: what is old may also be a dead letter.
+        """
+        old = Filter(accepted_to=now - RECEIPT_SECONDS)
+        rows = self.walk("ops", old, self._trimmed, TRIM)
+        self._trimmed = rows[-1] if len(rows) == TRIM else None
+        if not rows:
+            return 0
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for row in rows:
+                pipe.exists(key(f"op:{row.id}"))
+            gone = [row.id for row, there in zip(rows, pipe.execute(), strict=True) if not there]
+            if gone:
+                pipe.zrem(key("ops"), *gone)
+                pipe.zrem(key("ids"), *gone)
+                pipe.execute()
+        return len(gone)
+
+
+def failure_of(operation: Operation) -> Event | None:
+    """The last attempt that failed."""
+    return next((attempt for attempt in reversed(operation.events) if attempt.outcome == "failed"), None)
+
+
+def code_of(operation: Operation) -> str:
+    """What the last failure of an operation was; empty if there was none."""
+    failure = failure_of(operation)
+    return failure.code if failure else ""
+
+
+def provider_of(operation: Operation) -> str:
+    """The CRM that has it, or was tried last, or holds the record that it is about; empty if none is known."""
+    if operation.delivered:
+        return operation.delivered.provider
+    tried = (attempt.provider for attempt in reversed(operation.events) if attempt.provider)
+    return next(tried, operation.provider)
+
+
+def _beyond(place: Cursor, cursor: Cursor, newest_first: bool) -> bool:
+    ours, theirs = (place.score, place.id), (cursor.score, cursor.id)
+    return ours < theirs if newest_first else ours > theirs
+
+
+def _bound(value: float | None, default: str) -> str:
+    return default if value is None else repr(value)
+
+
+def _number(bound: str) -> float:
+    return float(bound.removeprefix("("))

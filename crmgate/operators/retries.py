@@ -1,0 +1,162 @@
+"""Dead letters retried by the thousand: a job in Redis that the workers carry out in bounded batches.
+
+A job acts on the dead letters that there were when it was previewed, the oldest first. It releases at most `BATCH` of
+them at once and none while as many wait for the provider, so that it neither floods the CRM nor holds new submissions
+up. Its state stands in Redis after each batch: whichever worker comes next goes on, after any restart. One that dies
+again is not retried a second time by the same job.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import redis
+
+from crmgate.errors import JobRunning
+from crmgate.model import Event, State, new_id
+from crmgate.operators.inventory import SCAN, Count, Cursor, Filter, Inventory
+from crmgate.store.gate import Recipient
+from crmgate.store.keys import key, translated
+from crmgate.store.ledger import RECEIPT_SECONDS, WAKE_LIST, Ledger
+
+BATCH = 50
+"""Dead letters that go back at once; none do while as many others wait."""
+
+
+class JobState(StrEnum):
+    """Where a job stands. Only a running one does anything."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job: `seen` of `total` dead letters were looked at, `released` of them went back to those that wait.
+
+    Times are seconds since the epoch, 0 for none. `moved_at` is when it did something last.
+    """
+
+    id: str
+    state: str
+    filter: Filter
+    who: str
+    started_at: float
+    total: int
+    seen: int = 0
+    released: int = 0
+    moved_at: float = 0.0
+    ended_at: float = 0.0
+    cursor: str = ""
+
+
+class Retries:
+    """The job that retries dead letters. Every method raises `LedgerUnavailable`."""
+
+    def __init__(
+        self, client: redis.Redis, ledger: Ledger, inventory: Inventory, to: Recipient, *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._redis, self._ledger, self._inventory, self._to, self._clock = client, ledger, inventory, to, clock
+
+    def preview(self, wanted: Filter) -> tuple[Count, Filter]:
+        """How many dead letters a job would retry, and the filter with which it would be these and no others."""
+        fixed = self._fixed(wanted)
+        return self._inventory.count_dead(fixed), fixed
+
+    def start(self, wanted: Filter, who: str) -> Job:
+        """Begin a job. Raises `JobRunning` if there is one already."""
+        fixed, job = self._fixed(wanted), new_id()
+        total = self._inventory.count_dead(Filter(dead_before=fixed.dead_before)).number
+        told = {name: value for name, value in asdict(fixed).items() if value not in ("", None)}
+        running = self._change("start", job, filter=json.dumps(told), who=who, total=total)
+        if running != job:
+            raise JobRunning(running)
+        started = self.get(job)
+        assert started is not None
+        return started
+
+    def cancel(self, job: str) -> Job | None:
+        """End a job after the batch in hand; None if there is none with this id. One that has ended stays as it is."""
+        return self.get(job) if self._change("cancel", job) else None
+
+    def get(self, job: str) -> Job | None:
+        """A job; None if there is none with this id, or it ended more than 7 days ago."""
+        with translated():
+            fields: dict[bytes, bytes] = self._redis.hgetall(key(f"job:{job}"))  # type: ignore[assignment]
+        return _job(job, {name.decode(): value.decode() for name, value in fields.items()}) if fields else None
+
+    def current(self) -> Job | None:
+        """The job that was started last; None if there is none any more."""
+        with translated():
+            job: bytes | None = self._redis.get(key("job"))  # type: ignore[assignment]
+        return self.get(job.decode()) if job else None
+
+    def step(self) -> int | None:
+        """Carry out one batch of the running job: how many dead letters it looked at. None if no job runs."""
+        job = self.current()
+        if job is None or job.state != JobState.RUNNING:
+            return None
+        room = self._room()
+        if room < 1:
+            return 0
+        selective = job.filter.selective
+        size = SCAN if selective else room  # without a filter each one that is looked at goes
+        cursor = Cursor.parse(job.cursor) if job.cursor else None
+        rows = self._inventory.walk("dead", job.filter, cursor, size)
+        ids, last = [row.id for row in rows], len(rows) < size
+        if selective:
+            chosen = [o.id for o in self._inventory.read(ids) if o and job.filter.passes(o)]
+            if len(chosen) > room:
+                rows, last = rows[: ids.index(chosen[room])], False  # up to the first one without room
+            ids = chosen[:room]
+        return len(rows) if self._release(job, rows, ids, last=last) else 0
+
+    def _release(self, job: Job, rows: list[Cursor], ids: list[str], *, last: bool) -> bool:
+        upto = str(rows[-1]) if rows else job.cursor
+        arguments = {
+            "job": job.id, "from": job.cursor, "upto": upto, "seen": len(rows), "ids": ids, "last": last,
+            "now": self._clock(), "seconds": RECEIPT_SECONDS,
+        }  # fmt: skip
+        event = Event(self._clock(), 0.0, "", "released", counted=False).to_dict()
+        return bool(self._ledger.run("retries", self._to, arguments, json.dumps(event)) >= 0)
+
+    def _room(self) -> int:
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zcard(key(f"held:{self._to.provider}"))
+            pipe.llen(WAKE_LIST)
+            held, woken = pipe.execute()
+        return BATCH - int(held) - int(woken)
+
+    def _fixed(self, wanted: Filter) -> Filter:
+        """The filter with a time of death that has passed: else what dies again would be retried for ever."""
+        now = int(self._clock() * 1000) / 1000  # as it is written in an answer
+        return replace(wanted, state=State.DEAD, dead_before=min(wanted.dead_before or now, now))
+
+    def _change(self, what: str, job: str, **more: Any) -> str:
+        arguments = {"what": what, "job": job, "now": self._clock(), "seconds": RECEIPT_SECONDS} | more
+        answer: bytes = self._ledger.run("job", None, arguments, "")
+        return answer.decode()
+
+
+def _job(job: str, fields: dict[str, str]) -> Job:
+    return Job(
+        id=job,
+        state=fields["state"],
+        filter=Filter(**json.loads(fields["filter"])),
+        who=fields["who"],
+        started_at=float(fields["started_at"]),
+        total=int(fields["total"]),
+        seen=int(fields.get("seen", 0)),
+        released=int(fields.get("released", 0)),
+        moved_at=float(fields.get("moved_at", 0)),
+        ended_at=float(fields.get("ended_at", 0)),
+        cursor=fields.get("cursor", ""),
+    )

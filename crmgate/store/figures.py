@@ -1,0 +1,90 @@
+"""What the metrics tell beside the ledger's own counters: attempts at the CRM, and how long the oldest one has waited.
+
+Attempts are counted in Redis rather than in the processes that make them: a worker has no port that could be scraped,
+and a count outlives its process. The script that records an attempt counts it in the same step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import redis
+
+from crmgate.model import Event
+from crmgate.store.keys import key, translated
+
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Upper bounds in seconds."""
+LOOKED_AT = 1000
+"""Operations among which the oldest is looked for, beside those that wait for their provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """A histogram: how many attempts took at most so many seconds, the last of them for any time; and their sum."""
+
+    provider: str
+    buckets: tuple[tuple[str, int], ...]
+    seconds: float
+
+
+def counted(kind: str, attempt: Event) -> dict[str, int]:
+    """What an attempt adds to which counters."""
+    bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
+    return {
+        f"count|{attempt.provider}|{kind}|{attempt.code or attempt.outcome}": 1,
+        f"le|{attempt.provider}|{bound}": 1,
+        f"ms|{attempt.provider}": round(attempt.duration * 1000),
+    }
+
+
+class Figures:
+    """Counters in one hash: `count|<provider>|<kind>|<outcome>`, `le|<provider>|<bound>`, `ms|<provider>`."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def attempts(self) -> tuple[dict[tuple[str, str, str], int], list[Durations]]:
+        """Attempts by provider, kind and outcome (`delivered`, or the code), and how long they took.
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            found: dict[bytes, bytes] = self._redis.hgetall(key("attempts"))  # type: ignore[assignment]
+        counts: dict[tuple[str, str, str], int] = {}
+        numbers = {tuple(name.decode().split("|")): int(value) for name, value in found.items()}
+        for name, number in numbers.items():
+            if name[0] == "count":
+                counts[name[1], name[2], name[3]] = number
+        providers = sorted({name[1] for name in numbers})
+        return counts, [_durations(provider, numbers) for provider in providers]
+
+    def oldest_waiting(self) -> float | None:
+        """When the operation that waits longest was accepted, in seconds since the epoch; None if none waits.
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            providers: set[bytes] = self._redis.smembers(key("providers"))  # type: ignore[assignment]
+            pipe = self._redis.pipeline(transaction=False)
+            for provider in providers:
+                pipe.zrange(key(f"held:{provider.decode()}"), 0, 0, withscores=True)
+            pipe.zrange(key("due"), 0, LOOKED_AT - 1)
+            *held, due = pipe.execute()
+            for operation in due:
+                pipe.hget(key(f"op:{operation.decode()}"), "accepted_at")
+            accepted = [float(time) for time in pipe.execute() if time]
+        return min([*accepted, *(score for first in held for _, score in first)], default=None)
+
+
+def _durations(provider: str, numbers: dict[tuple[str, ...], int]) -> Durations:
+    bounds = [*(f"{bound:g}" for bound in BUCKETS), "+Inf"]
+    return Durations(provider, tuple(_running(bounds, provider, numbers)), numbers.get(("ms", provider), 0) / 1000)
+
+
+def _running(bounds: list[str], provider: str, numbers: dict[tuple[str, ...], int]) -> Iterator[tuple[str, int]]:
+    total = 0
+    for bound in bounds:
+        total += numbers.get(("le", provider, bound), 0)
+        yield bound, total

@@ -1,0 +1,75 @@
+"""What is known of a provider and shared by all processes: whether it takes requests, and how many.
+
+The state stands in Redis (`gate:<provider>`) and changes inside the ledger's scripts, in the same atomic step as the
+operations that it is about. A gate is shut for one of three causes:
+
+| cause | shut by | opened by |
+|---|---|---|
+| `outage` | `THRESHOLD` failures in a row that say that the CRM is away | a probe (`test_connection`) or a delivery |
+| `refused` | refused credentials | the operation that tries them every `policy.PROBE_INTERVAL`, once it is delivered |
+| `trial` | credentials that never worked yet | the one operation that tries them, whatever becomes of it |
+
+While it is shut, submissions are accepted and wait; their attempts are not used up. After an outage one attempt runs at
+once, then one more for each that succeeds (`window`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crmgate.model import Rate
+
+CAUSES = ("outage", "refused", "trial")
+THRESHOLD = 5
+"""Failures in a row after which nothing is sent."""
+FIRST_PROBE = 5.0
+"""Seconds between two probes while an outage is young: most are short."""
+YOUNG = 60.0
+"""Seconds for which an outage is young."""
+PROBE_SECONDS = 15.0
+"""Between two further probes of a provider that is away, or to which dead letters of an outage could return."""
+RETURN_WAITS = (0.0, 60.0, 300.0, 1800.0, 7200.0)
+"""Seconds until a dead letter of an outage may return by itself: for the first time, the second ... and then never.
+
+Bounded, because an operation may be what the CRM fails on."""
+RETURN_BATCH = 50
+"""Dead letters that return with one sweep; none do while as many others wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A provider as the ledger knows it.
+
+    `credentials` is a fingerprint of those in use: others have to prove themselves anew. `most` attempts run at once in
+    all processes together (0: no limit). Not `active` is a CRM that holds records which waiting operations are about.
+    """
+
+    provider: str
+    credentials: str = ""
+    most: int = 0
+    rate: Rate | None = None
+    active: bool = True
+
+    def told(self) -> dict[str, object]:
+        """As the scripts read it."""
+        rate = self.rate or Rate(0, 0, 0)
+        return {
+            "provider": self.provider, "credentials": self.credentials, "most": self.most, "active": self.active,
+            "rate": rate.per_second, "burst": rate.burst, "reserve": rate.reserve,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Why nothing is sent to a provider (`cause`, empty if it is), since when, and when it is asked again.
+
+    `failures` in a row; `held` operations wait for it; `returning` dead letters go back when it works. Times are
+    seconds since the epoch, 0 for none.
+    """
+
+    cause: str = ""
+    since: float = 0.0
+    until: float = 0.0
+    failures: int = 0
+    held: int = 0
+    returning: int = 0

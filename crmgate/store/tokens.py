@@ -1,0 +1,183 @@
+"""API tokens: `cg_<id>_<secret>`, kept as SHA-256 and compared in constant time.
+
+The secret has 256 random bits and is made here, never chosen by a person. Nobody can try so many, so one round of
+SHA-256 is enough: bcrypt and its like make it slow to guess what people choose, and would make every request slow too.
+A text of any other form is no token, so that a weak one cannot be set up, not even by its hash.
+
+Tokens stand in Redis (`crmgate tokens new`), or as hashes in `API_TOKENS`: those work while Redis is away, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+import redis
+
+from crmgate.errors import LedgerUnavailable
+from crmgate.store.audit import Audit
+from crmgate.store.keys import key, translated
+
+FORM = re.compile(r"cg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+FRESH = 5.0
+"""Seconds for which a process trusts the tokens that it read: a revoked one works no longer than that."""
+AGAIN = 1.0
+"""Seconds between two reads because of tokens that are not known: so many requests with made-up ones cost one read."""
+NOTED = 60.0
+"""Seconds between two notes of when a token was used."""
+
+
+class Scope(StrEnum):
+    """What a token may do; `operate` includes `read`."""
+
+    READ = "read"
+    """Look: operations, the connection test, metrics."""
+    OPERATE = "operate"
+    """Change things: retry, edit, discard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is kept of a token. Times are seconds since the epoch; `id` is empty for one of `API_TOKENS`."""
+
+    id: str
+    name: str
+    scope: str
+    sha256: str = field(repr=False)
+    created_at: float = 0.0
+    last_used: float = 0.0
+
+    def allows(self, scope: str) -> bool:
+        """Whether the token may do what takes `scope`."""
+        return self.scope in (scope, Scope.OPERATE)
+
+
+def digest(text: str) -> str:
+    """What is kept of the token `text`."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def generate() -> tuple[str, str]:
+    """A new token: its id and its text."""
+    token_id = secrets.token_hex(4)
+    return token_id, f"cg_{token_id}_{secrets.token_urlsafe(32)}"
+
+
+def configured(entry: str) -> Token:
+    """An entry of `API_TOKENS`, `name:scope:sha256`. Raises `ValueError`; its text repeats nothing of the entry."""
+    name, _, rest = entry.partition(":")
+    scope, _, kept = rest.partition(":")
+    if not NAME.fullmatch(name) or scope not in tuple(Scope):
+        raise ValueError("It is not name:scope:hash with the scope read or operate.")
+    if not re.fullmatch(r"[0-9a-f]{64}", kept):
+        raise ValueError(
+            "Its hash is no SHA-256 in hexadecimal; a token itself does not belong here."
+            " `crmgate tokens new --env` makes both."
+        )
+    return Token("", name, scope, kept)
+
+
+class Tokens:
+    """Verifies tokens, and keeps those that the command line makes. Methods raise `LedgerUnavailable`."""
+
+    def __init__(
+        self, client: redis.Redis, fixed: tuple[Token, ...], audit: Audit, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._redis, self._fixed, self._audit, self._clock = client, fixed, audit, clock
+        self._lock = threading.Lock()
+        self._known: Mapping[str, Token] = {}
+        self._read_at = self._failed_at = float("-inf")
+        self._noted: dict[str, float] = {}
+
+    def verify(self, text: str) -> Token | None:
+        """The token whose text this is, or None. Those of `API_TOKENS` never need Redis."""
+        form = FORM.fullmatch(text)
+        if not form:
+            return None
+        given, found = digest(text), None
+        for token in self._fixed:
+            if hmac.compare_digest(token.sha256, given):
+                found = token
+        if found:
+            return found
+        stored = self._lookup(form[1])
+        if stored is None or not hmac.compare_digest(stored.sha256, given):
+            return None
+        self._note(stored)
+        return stored
+
+    def new(self, name: str, scope: str, who: str) -> tuple[Token, str]:
+        """Make a token and keep its hash; the text that comes with it is told here and never again."""
+        token_id, text = generate()
+        token = Token(token_id, name, scope, digest(text), self._clock())
+        record = {name: value for name, value in asdict(token).items() if name not in ("id", "last_used")}
+        with self._audit.change(who, "tokens.new", token_id, f"{name}, {scope}") as pipe:
+            pipe.hset(key("tokens"), token_id, json.dumps(record))
+        return token, text
+
+    def revoke(self, token_id: str, who: str) -> Token | None:
+        """Forget a token; None if there is none with this id."""
+        token = self._read().get(token_id)
+        if token is None:
+            return None
+        with self._audit.change(who, "tokens.revoke", token_id, f"{token.name}, {token.scope}") as pipe:
+            pipe.hdel(key("tokens"), token_id)
+            pipe.hdel(key("tokens:used"), token_id)
+        return token
+
+    def all(self) -> list[Token]:
+        """Every token: those of `API_TOKENS`, then those in Redis by their age."""
+        return [*self._fixed, *sorted(self._read().values(), key=lambda token: (token.created_at, token.name))]
+
+    @property
+    def fixed(self) -> tuple[Token, ...]:
+        """Those of `API_TOKENS`."""
+        return self._fixed
+
+    def _lookup(self, token_id: str) -> Token | None:
+        with self._lock:
+            now = time.monotonic()
+            age = now - self._read_at
+            if age > FRESH or (age > AGAIN and token_id not in self._known):
+                self._refresh(now)
+            return self._known.get(token_id)
+
+    def _refresh(self, now: float) -> None:
+        if now - self._failed_at < AGAIN:
+            raise LedgerUnavailable("a moment ago")
+        try:
+            self._known, self._read_at = self._read(), now
+        except LedgerUnavailable:
+            self._failed_at = time.monotonic()
+            raise
+
+    def _read(self) -> dict[str, Token]:
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hgetall(key("tokens"))
+            pipe.hgetall(key("tokens:used"))
+            records, used = pipe.execute()
+        return {
+            i.decode(): Token(id=i.decode(), last_used=float(used.get(i, 0)), **json.loads(record))
+            for i, record in records.items()
+        }
+
+    def _note(self, token: Token) -> None:
+        """Remember when a token was used last, so that an operator sees which ones nobody needs."""
+        now = self._clock()
+        if now - self._noted.get(token.id, 0.0) > NOTED:
+            self._noted[token.id] = now
+            try:
+                with translated():
+                    self._redis.hset(key("tokens:used"), token.id, str(round(now, 3)))
+            except LedgerUnavailable:
+                pass  # nothing depends on it

@@ -1,0 +1,224 @@
+"""The REST methods of Bitrix24 about leads: `crm.item.*`, and `crm.lead.*` from before.
+
+Vendor's pages: https://apidocs.bitrix24.com/api-reference/crm/universal/ and .../crm/leads/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from crmgate.testing.bitrix24 import query
+from crmgate.testing.bitrix24.fields import BY_OLD_NAME, FM_FIELD, STANDARD, describe_standard, describe_user_field
+from crmgate.testing.bitrix24.portal import MULTIFIELDS, Lead, Methods, Portal, Row
+from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, required, yes
+
+METHODS = Methods()
+
+# crm.item.*: the universal API
+
+
+def _item_names(portal: Portal, params: Params) -> dict[str, str]:
+    """The names of a lead's fields in this request -> the names they are stored under."""
+    original = yes(params.get("useOriginalUfNames")) and portal.original_uf_names
+    own = {item.name if original else item.camel: item.name for item in portal.user_fields.values()}
+    return {name: name for name in STANDARD} | own
+
+
+def _leads_only(params: Params) -> None:
+    if integer(params.get("entityTypeId")) != 1:
+        raise VendorError("NOT_FOUND", "SPA not found")
+
+
+def _written(fields: Params, names: Mapping[str, str]) -> dict[str, Any]:
+    """What a write changes: unknown names are silently ignored, and so are those that only the portal writes."""
+    known = {names[name]: value for name, value in fields.items() if name in names}
+    return {name: value for name, value in known.items() if name not in STANDARD or not STANDARD[name].read_only}
+
+
+def _rows(fm: Any) -> list[Row]:
+    """The rows of `fm`, given as a list or as `{"<id>": row}`. A string is ignored, as is an unknown type."""
+    if isinstance(fm, dict):
+        fm = [{"id": key} | row for key, row in fm.items() if isinstance(row, dict)]
+    rows = [row for row in fm if isinstance(row, dict)] if isinstance(fm, list) else []
+    return [row for row in rows if row.get("typeId") in MULTIFIELDS]
+
+
+def _item(lead: Lead, names: Mapping[str, str]) -> Params:
+    return {name: lead.get(stored) for name, stored in names.items()} | {"fm": lead["fm"], "entityTypeId": 1}
+
+
+def _existing(portal: Portal, params: Params) -> int:
+    """The id of the lead a request names; an id that is no number is as missing as one that is gone."""
+    lead_id = integer(params.get("id"))
+    if lead_id not in portal.leads:
+        raise VendorError("NOT_FOUND", "Element not found")
+    return lead_id
+
+
+@METHODS.named("crm.item.add")
+def item_add(portal: Portal, params: Params) -> Reply:
+    _leads_only(params)
+    fields, names = required(params, "fields"), _item_names(portal, params)
+    portal.must_not_be_denied()
+    lead = portal.save_lead(_written(fields, names), _rows(fields.get("fm")))
+    return Reply({"item": _item(lead, names)})
+
+
+@METHODS.named("crm.item.update")
+def item_update(portal: Portal, params: Params) -> Reply:
+    _leads_only(params)
+    fields, names = required(params, "fields"), _item_names(portal, params)
+    lead_id = _existing(portal, params)
+    portal.must_not_be_denied()
+    lead = portal.save_lead(_written(fields, names), _rows(fields.get("fm")), lead_id)
+    return Reply({"item": _item(lead, names)})
+
+
+@METHODS.named("crm.item.get")
+def item_get(portal: Portal, params: Params) -> Reply:
+    _leads_only(params)
+    lead_id = _existing(portal, params)
+    if portal.access_denied or not portal.can_read:
+        raise VendorError("ACCESS_DENIED", "Access denied.")
+    return Reply({"item": _item(portal.leads[lead_id], _item_names(portal, params))})
+
+
+@METHODS.named("crm.item.list")
+def item_list(portal: Portal, params: Params) -> Reply:
+    _leads_only(params)
+    names = _item_names(portal, params)
+    getters = {name: query.getter(stored) for name, stored in names.items() if name not in portal.unfilterable}
+    leads = query.select(_candidates(portal, params, "originId"), params, getters, strict=True)
+    reply = query.page(leads, params, partial(_chosen_item, names=names, wanted=list(flatten(params.get("select")))))
+    return Reply({"items": reply.result}, reply.total, reply.next)
+
+
+def _chosen_item(lead: Lead, names: Mapping[str, str], wanted: list[Any]) -> Params:
+    # `fm` cannot be selected by name: the documentation asks for "*".
+    if not wanted or "*" in wanted:
+        return _item(lead, names)
+    return {name: lead.get(stored) for name, stored in names.items() if name in wanted}
+
+
+def _candidates(portal: Portal, params: Params, *indexed: str) -> list[Lead]:
+    """The leads a filter can let through, by an index where it names an indexed field."""
+    if not portal.can_read:
+        return []
+    conditions = mapping(params, "filter")
+    for key, wanted in conditions.items():
+        operator, name = query.split_key(key)
+        usable = operator in {"=", "@"} and "logic" not in conditions
+        kind = {"ORIGIN_ID": "originId"}.get(name, name)
+        if usable and name in indexed:
+            return [portal.leads[lead_id] for lead_id in portal.leads_with(kind, flatten(wanted) or [wanted])]
+    return list(portal.leads.values())
+
+
+@METHODS.named("crm.item.fields")
+def item_fields(portal: Portal, params: Params) -> Reply:
+    _leads_only(params)
+    described = _described(portal, _item_names(portal, params))
+    return Reply({"fields": described | {"fm": FM_FIELD}})
+
+
+def _described(portal: Portal, names: Mapping[str, str]) -> dict[str, Params]:
+    own = portal.user_fields
+    return {
+        name: describe_user_field(own[stored]) if stored in own else describe_standard(STANDARD[stored])
+        for name, stored in names.items()
+    }
+
+
+# crm.lead.*: the old API, deprecated and still working. Names in capitals, ids as text, empty error codes.
+
+
+def _old_names(portal: Portal) -> dict[str, str]:
+    return {name: item.name for name, item in BY_OLD_NAME.items()} | {name: name for name in portal.user_fields}
+
+
+def _old_lead(portal: Portal, params: Params) -> int:
+    lead_id = integer(params.get("id", params.get("ID")))
+    if lead_id <= 0:
+        raise VendorError("", "ID is not defined or invalid.")
+    if lead_id not in portal.leads:
+        raise VendorError("", "Not found")
+    return lead_id
+
+
+def _old_rows(fields: Params) -> list[Row]:
+    return [
+        {"id": row.get("ID"), "typeId": kind, "valueType": row.get("VALUE_TYPE"), "value": row.get("VALUE")}
+        for kind in MULTIFIELDS
+        for row in flatten(fields.get(kind))
+        if isinstance(row, dict)
+    ]
+
+
+def _old_value(value: Any) -> Any:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _old_multifield(lead: Lead, kind: str) -> list[Params]:
+    return [
+        {"ID": str(row["id"]), "VALUE_TYPE": row["valueType"], "VALUE": row["value"], "TYPE_ID": kind}
+        for row in lead["fm"]
+        if row["typeId"] == kind
+    ]
+
+
+def _old_item(lead: Lead, names: Mapping[str, str], kinds: Iterable[str]) -> Params:
+    values = {name: _old_value(lead.get(stored)) for name, stored in names.items()}
+    return values | {kind: rows for kind in kinds if (rows := _old_multifield(lead, kind))}
+
+
+@METHODS.named("crm.lead.add")
+def lead_add(portal: Portal, params: Params) -> Reply:
+    portal.must_not_be_denied("")
+    fields = mapping(params, "fields")
+    return Reply(portal.save_lead(_written(fields, _old_names(portal)), _old_rows(fields))["id"])
+
+
+@METHODS.named("crm.lead.update")
+def lead_update(portal: Portal, params: Params) -> Reply:
+    lead_id = _old_lead(portal, params)
+    portal.must_not_be_denied("")
+    fields = mapping(params, "fields")
+    portal.save_lead(_written(fields, _old_names(portal)), _old_rows(fields), lead_id)
+    return Reply(True)
+
+
+@METHODS.named("crm.lead.get")
+def lead_get(portal: Portal, params: Params) -> Reply:
+    lead_id = _old_lead(portal, params)
+    if portal.access_denied or not portal.can_read:
+        raise VendorError("", "Access denied.")
+    return Reply(_old_item(portal.leads[lead_id], _old_names(portal), MULTIFIELDS))
+
+
+@METHODS.named("crm.lead.list")
+def lead_list(portal: Portal, params: Params) -> Reply:
+    names = _old_names(portal)
+    getters: dict[str, query.Getter] = {name: query.getter(stored) for name, stored in names.items()}
+    getters |= {kind: partial(_multifield_values, kind) for kind in MULTIFIELDS}
+    # Open in the documentation: an unknown filter field. Ignored, the reading that hurts most: all leads come.
+    leads = query.select(_candidates(portal, params, "ORIGIN_ID", "PHONE", "EMAIL"), params, getters, strict=False)
+    return query.page(leads, params, partial(_old_chosen, names=names, wanted=list(flatten(params.get("select")))))
+
+
+def _multifield_values(kind: str, lead: Lead) -> list[str]:
+    return [row["value"] for row in lead["fm"] if row["typeId"] == kind]
+
+
+def _old_chosen(lead: Lead, names: Mapping[str, str], wanted: list[Any]) -> Params:
+    """`*` stands for the standard fields, `UF_*` for the user fields; multifields only by name."""
+    masks = {"*": STANDARD.keys(), "UF_*": names.keys() - BY_OLD_NAME.keys()}
+    stored = set().union(*(masks.get(name, ()) for name in wanted or ["*"]))
+    shown = {name: inner for name, inner in names.items() if name in wanted or inner in stored}
+    return _old_item(lead, shown, [kind for kind in MULTIFIELDS if kind in wanted])
+
+
+@METHODS.named("crm.lead.fields")
+def lead_fields(portal: Portal, params: Params) -> Reply:
+    return Reply(_described(portal, _old_names(portal)) | dict.fromkeys(MULTIFIELDS, FM_FIELD))

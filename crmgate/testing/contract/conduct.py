@@ -1,0 +1,118 @@
+"""Checks: no retries, no detours, no gossip, and many threads at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from crmgate.errors import ProviderError
+from crmgate.model import Delivered, Kind, Lead, Operation
+from crmgate.provider import secret_names, time_budget
+from crmgate.testing.contract import samples
+from crmgate.testing.contract.base import BUDGET, CallResult, Contract, expect, fail, made
+from crmgate.testing.contract.outcomes import ends_with
+
+THREADS = 8
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class ConductChecks(Contract):
+    """What a plugin must not do, however the CRM behaves."""
+
+    def test_create_is_not_retried_by_the_plugin(self) -> None:
+        """crmgate retries, and looks before: a plugin that does it too makes leads twice."""
+        for told, kind, options in (
+            ("answers 500", "answer", {"status": 500}), ("breaks the connection", "drop", {}),
+            ("answers 429", "answer", {"status": 429}),
+        ):  # fmt: skip
+            self.crm.heal()
+            self.fail_writes(self.crm, kind, **options)
+            for outcome in self.creates():
+                count = len(self.writes(outcome.requests))
+                expect(
+                    count <= 1,
+                    f"{outcome.hook} sent {count} writes when the CRM {told}. Send one, then raise: crmgate retries.",
+                )
+
+    def test_redirects_are_not_followed_to_another_host(self) -> None:
+        """Credentials and personal data must not go where a redirect points."""
+        with samples.Stranger() as stranger:
+            for status in REDIRECTS:
+                self.crm.heal()
+                self.crm.faults.append(samples.Redirect("answer", status=status, target=stranger.address))
+                outcomes = [*self.creates(), self.find(), self.ask("test_connection")]
+                expect(
+                    not stranger.requests,
+                    f"a redirect ({status}) to another host was followed. Send every request with self.request.",
+                )
+                for outcome in outcomes[:3]:
+                    ends_with(outcome, ProviderError, f"when redirected ({status})", "Raise Unavailable.")
+
+    def test_errors_hold_no_secret_and_nothing_that_a_visitor_typed(self) -> None:
+        """They are stored, logged and shown; CRMs repeat what was sent in their complaints."""
+        for status, outcome in self._quoted():
+            if outcome.error is not None:
+                self._is_discreet(_said(outcome.error), f"the error of {outcome.hook} for an answer {status}")
+
+    def test_log_and_output_hold_no_secret_and_nothing_that_a_visitor_typed(self) -> None:
+        """Whatever the level."""
+        for outcome in (*self.creates(), self.find()):
+            self._is_discreet(outcome.told, f"the log of {outcome.hook}")
+        for status, outcome in self._quoted():
+            self._is_discreet(outcome.told, f"the log of {outcome.hook} for an answer {status}")
+        self.crm.stop()
+        for outcome in (*self.creates(), self.find()):
+            self._is_discreet(outcome.told, f"the log of {outcome.hook} without a connection")
+
+    def test_threads_share_a_provider(self) -> None:
+        """The web server calls one provider from many threads."""
+        leads = [_numbered(self.adapted(samples.MINIMAL), number) for number in range(THREADS)]
+        operations = [made(Kind.CREATE_LEAD, lead) for lead in leads]
+        with ThreadPoolExecutor(THREADS) as pool:
+            results = list(pool.map(self._deliver, leads, operations))
+        made_ids = {result.record_id for result in results}
+        expect(
+            len(made_ids) == THREADS, f"{THREADS} threads made {len(made_ids)} leads. Keep nothing of a call in self."
+        )
+        for operation in operations:
+            count = self.stored(self.crm, operation.id)
+            expect(count == 1, f"with {THREADS} threads {count} records hold one operation id. Keep nothing in self.")
+
+    def _deliver(self, lead: Lead, operation: Operation) -> Delivered:
+        with time_budget(BUDGET):
+            try:
+                result = self.hooks.create_lead(lead=lead, operation=operation)
+            except Exception as error:
+                fail(
+                    f"create_lead raised {type(error).__name__} with {THREADS} threads. Keep nothing of a call in self."
+                )
+        if not isinstance(result, Delivered):
+            fail(f"create_lead returned {type(result).__name__} with {THREADS} threads instead of Delivered.")
+        return result
+
+    def _quoted(self) -> Iterator[tuple[int, CallResult]]:
+        """Calls whose answer repeats the secrets and the visitor's words."""
+        secrets = [str(self.provider.settings.get(name) or "") for name in secret_names(type(self.provider).Settings)]
+        body = samples.quoting(" ".join(secrets))
+        for status in samples.QUOTING_STATUSES:
+            self.crm.heal()
+            self.crm.fail("answer", status=status, body=body, content_type=samples.JSON)
+            yield from ((status, outcome) for outcome in (*self.creates(), self.find()))
+        self.crm.heal()
+
+    def _is_discreet(self, told: str, where: str) -> None:
+        expect(self.provider.redact(told) == told, f"{where} shows a secret. Tell nothing of requests and answers.")
+        shown = [word for word in samples.PRIVATE if word.lower() in told.lower()]
+        expect(not shown, f"{where} shows what a visitor typed ({', '.join(shown)}). Use words of your own instead.")
+
+
+def _said(error: Exception) -> str:
+    """Everything that an error tells, but the reasons in `Rejected.fields`, which crmgate neither stores nor logs."""
+    more = [getattr(error, name, "") for name in ("detail", "vendor_code")]
+    return " ".join(map(str, (error, repr(error), error.args, *more)))
+
+
+def _numbered(lead: Lead, number: int) -> Lead:
+    """Somebody else, so that no CRM takes two of them for the same person."""
+    return replace(lead, first_name=f"Ottilie{number}", email=f"ottilie{number}@example.org")

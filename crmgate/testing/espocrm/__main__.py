@@ -1,0 +1,4 @@
+from crmgate.testing.espocrm import FakeEspoCRM
+from crmgate.testing.server import serve
+
+serve(FakeEspoCRM())

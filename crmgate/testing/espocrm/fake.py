@@ -1,0 +1,203 @@
+"""A fake EspoCRM 9.2.7: a real HTTP server that answers as the recordings in `tests/contracts/espocrm` do.
+
+In a test:
+
+    with FakeEspoCRM(api_key="KEY-GATEWAY") as crm:
+        ...  # talk to crm.url with the header X-Api-Key: KEY-GATEWAY
+        assert [lead["lastName"] for lead in crm.leads] == ["Yılmaz"]
+
+As a process: `python -m crmgate.testing.espocrm --port 8091`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from crmgate.testing.espocrm.access import AccessControl, Caller
+from crmgate.testing.espocrm.answers import HTML, EspoError, nginx_page
+from crmgate.testing.espocrm.metadata import TYPE_DEFAULTS, Record
+from crmgate.testing.espocrm.records import RecordService
+from crmgate.testing.espocrm.routes import Router
+from crmgate.testing.espocrm.store import Database
+from crmgate.testing.server import FakeCRM, Request, Response
+
+OPERATION_FIELD = "crmgateOperationIdC"
+CUSTOM_FIELDS: dict[str, dict[str, Any]] = {
+    "referralCodeC": {"type": "varchar", "maxLength": 64},
+    "userTypeC": {"type": "enum", "options": ["", "student", "parent"], "default": ""},
+    "languageC": {"type": "varchar", "maxLength": 16},
+    "fieldOfStudyC": {"type": "varchar", "maxLength": 150},
+    "universityC": {"type": "varchar", "maxLength": 150},
+    OPERATION_FIELD: {"type": "varchar", "maxLength": 64},
+}
+"""The fields that crmgate's plugin fills, as `crmgate setup` or a metadata file makes them."""
+
+_RECORDS = {"create": "yes", "read": "all", "edit": "all", "delete": "no"}
+GATEWAY_ROLE: dict[str, Any] = {
+    "Lead": {**_RECORDS, "stream": "all"},
+    "Call": _RECORDS,
+    "Activities": True,
+    "User": {"read": "all", "edit": "no"},
+}
+"""What the gateway's role allows, besides giving records to other users; notes need no more than the stream."""
+
+
+class FakeEspoCRM(FakeCRM):
+    """A fake EspoCRM. Everything a test switches is a plain attribute, also over `/__fake__/configure`."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str | None = "KEY-GATEWAY",
+        custom_fields: bool = True,
+        unique_operation_id: bool = True,
+        admin: tuple[str, str] = ("admin", "Admin-Fake-1"),
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        super().__init__(host, port)
+        self.database = Database()
+        self.gate = AccessControl(self.database, admin)
+        self.service = RecordService(self.database)
+        self.router = Router(self.gate, self.service)
+        self.database_down = False
+        self.php_down = False
+        self.lockout_seconds = 60.0
+        self.lockout_limit = 10
+        """Refused logins within `lockout_seconds` after which an address is locked out."""
+        self.race_window = 0.0
+        """Seconds between the check for duplicates and the write, in which a twin may slip through."""
+        self._install_users(api_key)
+        if custom_fields:
+            self._install_custom_fields(unique=unique_operation_id)
+
+    @property
+    def leads(self) -> list[Record]:
+        """The stored leads, oldest first, without deleted ones; each holds only attributes that were set."""
+        return self._stored("Lead")
+
+    @property
+    def calls(self) -> list[Record]:
+        return self._stored("Call")
+
+    @property
+    def notes(self) -> list[Record]:
+        """The posts in streams; what EspoCRM notes by itself (`Create`, ...) is left out."""
+        return [note for note in self._stored("Note") if note["type"] == "Post"]
+
+    @property
+    def maintenance(self) -> bool:
+        """Maintenance mode: 503 to everybody but an administrator."""
+        return bool(self.database.settings["maintenanceMode"])
+
+    @maintenance.setter
+    def maintenance(self, on: bool) -> None:
+        self.database.settings["maintenanceMode"] = on
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The time in seconds since 1970, for stamps, ids and the lockout."""
+        return self.database.clock
+
+    @clock.setter
+    def clock(self, clock: Callable[[], float]) -> None:
+        self.database.clock = clock
+
+    def records(self) -> dict[str, list[dict[str, Any]]]:
+        with self.lock:
+            return {name: copy.deepcopy(list(table)) for name, table in self.database.tables().items()}
+
+    def clear(self) -> None:
+        """Forget all leads, calls, notes and the like, and end every lockout; users, roles and fields stay."""
+        with self.lock:
+            self.database.clear(keep={"User", "Role"})
+            self.gate.forgive()
+
+    def add_lead(self, **attributes: Any) -> Record:
+        """Store a lead as if somebody had typed it in: no checks, made by the administrator."""
+        return self.add_record("Lead", **attributes)
+
+    def change_lead(self, id_: str, **attributes: Any) -> None:
+        """Change a stored lead as if somebody had done it by hand, without checks."""
+        with self.lock:
+            table = self.database.table("Lead")
+            table.change(table.records[id_], attributes)
+
+    def add_record(self, entity: str, **attributes: Any) -> Record:
+        """Store a record of any entity type without checks."""
+        with self.lock:
+            draft = self.service.trusted(self.database.types[entity], Caller(self._admin), attributes)
+            self.service.store(draft)
+            return copy.deepcopy(draft.record)
+
+    def add_field(self, name: str, type: str, *, entity: str = "Lead", **options: Any) -> None:
+        """A field under exactly this name, as a metadata file makes it."""
+        with self.lock:
+            definition = {**TYPE_DEFAULTS.get(type, {}), "type": type, **options, "isCustom": True}
+            self.database.types[entity].fields[name] = definition
+
+    def remove_field(self, name: str, *, entity: str = "Lead") -> None:
+        with self.lock:
+            self.database.types[entity].fields.pop(name)
+
+    def set_options(self, name: str, options: list[str], *, entity: str = "Lead") -> None:
+        """Change what an enum offers."""
+        with self.lock:
+            self.database.types[entity].fields[name]["options"] = list(options)
+
+    def unique_key(self, name: str, on: bool = True, *, entity: str = "Lead") -> None:
+        """Put a unique index on an attribute, or take it away. Clashes among stored records stay."""
+        with self.lock:
+            indexed = self.database.unique.setdefault(entity, set())
+            indexed.add(name) if on else indexed.discard(name)
+
+    def set_role(self, data: dict[str, Any], **permissions: Any) -> None:
+        """Change what the role of the gateway's user allows, in EspoCRM's own terms."""
+        with self.lock:
+            self._role.update({"data": data, **permissions})
+
+    def answer(self, request: Request) -> Response:
+        if self.php_down:
+            return nginx_page(502, "Bad Gateway")
+        if self.database_down:
+            return Response(500, content_type=HTML)
+        try:
+            with self.lock:
+                outcome = self.router.answer(request, self.lockout_seconds, self.lockout_limit)
+            if isinstance(outcome, Response):
+                return outcome
+            self._stopping.wait(self.race_window)
+            with self.lock:
+                return self.service.store(outcome)
+        except EspoError as refusal:
+            return refusal.response
+
+    def add_user(self, user_name: str, **attributes: Any) -> Record:
+        """A user; for one of the API: `type="api", authMethod="ApiKey", apiKey=..., rolesIds=[...]`."""
+        with self.lock:
+            kind, system = self.database.types["User"], Caller({"id": "system", "type": "system"})
+            draft = self.service.trusted(kind, system, {"userName": user_name, **attributes})
+            self.service.store(draft)
+            return draft.record
+
+    def _stored(self, entity: str) -> list[Record]:
+        with self.lock:
+            return copy.deepcopy(list(self.database.table(entity)))
+
+    def _install_users(self, api_key: str | None) -> None:
+        system = self.add_user("system", id="system", type="system", lastName="System")
+        # The system user is shown nowhere but as the author of what it made.
+        system["deleted"] = True
+        self._admin = self.add_user("admin", type="admin", lastName="Admin")
+        role = self.add_record("Role", name="Gateway", data=copy.deepcopy(GATEWAY_ROLE), assignmentPermission="all")
+        self._role = self.database.table("Role").records[role["id"]]
+        if api_key is not None:
+            self.add_user("gateway", type="api", authMethod="ApiKey", apiKey=api_key, rolesIds=[role["id"]])
+
+    def _install_custom_fields(self, *, unique: bool) -> None:
+        for name, definition in CUSTOM_FIELDS.items():
+            self.add_field(name, **copy.deepcopy(definition))
+        if unique:
+            self.unique_key(OPERATION_FIELD)

@@ -1,0 +1,295 @@
+"""Creating, changing, finding and reading records, with the checks of a real EspoCRM in its order."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from crmgate.testing.espocrm.access import Caller
+from crmgate.testing.espocrm.answers import EspoError, crashed, invalid, success, translated
+from crmgate.testing.espocrm.fields import MEDIUMTEXT_BYTES, clean, flaw, fold
+from crmgate.testing.espocrm.hooks import Hooks
+from crmgate.testing.espocrm.metadata import EntityType, FieldDef, Record, attributes_of
+from crmgate.testing.espocrm.search import Search, check_where, matches, parse_search
+from crmgate.testing.espocrm.store import Database, Table, index_key
+from crmgate.testing.espocrm.views import FROM_OTHER_TABLES, Views
+from crmgate.testing.server import Request, Response
+
+DUPLICATES_SHOWN = 5
+_NAME_PARTS = ("firstName", "lastName")
+
+
+@dataclass
+class Draft:
+    """A record that passed every check but those of the database, which come when it is stored."""
+
+    kind: EntityType
+    caller: Caller
+    record: Record
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The attributes sent. Without a content type of JSON or of a form, a body counts for nothing."""
+    content_type = request.header("Content-Type").partition(";")[0].strip()
+    if content_type == "application/x-www-form-urlencoded":
+        return dict(urllib.parse.parse_qsl(request.body.decode("latin-1")))
+    if content_type != "application/json" or not request.body:
+        return {}
+    try:
+        data = json.loads(request.body)
+        json.dumps(data, ensure_ascii=False).encode()  # a lone surrogate is no text
+    except (UnicodeError, ValueError):
+        raise crashed() from None
+    if not isinstance(data, dict | list):
+        raise EspoError(400, "Body is not a JSON object.")
+    return data if isinstance(data, dict) else {}
+
+
+class RecordService:
+    """The record service."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.views = Views(database)
+        self.hooks = Hooks(database)
+
+    def prepare(self, kind: EntityType, caller: Caller, request: Request) -> Draft:
+        """Check a create as far as EspoCRM does before it talks to the database."""
+        data = body_of(request)
+        if caller.level(kind.name, "create") == "no":
+            raise EspoError(403, "No create access.")
+        values = self._accept(kind, caller, data)
+        skip = request.header("X-Skip-Duplicate-Check") == "true" or data.get("_skipDuplicateCheck") is True
+        return self.draft(kind, caller, values, skip_duplicate_check=skip)
+
+    def draft(self, kind: EntityType, caller: Caller, values: Record, *, skip_duplicate_check: bool) -> Draft:
+        """A checked record of cleaned values."""
+        self._validate(kind, values, kind.fields, creating=True)
+        self.hooks.before_create(kind, caller, values)
+        self._check_links(kind, caller, values)
+        if not skip_duplicate_check and (found := self.duplicates(kind, caller, values)):
+            shown = [self.views.row(kind, record, caller) for record in found[:DUPLICATES_SHOWN]]
+            raise EspoError(409, "duplicate", shown)
+        return self.trusted(kind, caller, values)
+
+    def trusted(self, kind: EntityType, caller: Caller, values: Record) -> Draft:
+        """A record that is stored without checks."""
+        return Draft(kind, caller, self._complete(kind, caller, values))
+
+    def store(self, draft: Draft) -> Response:
+        """Write a draft. The database may still refuse it, which EspoCRM reports as an empty 500."""
+        self._check_database(draft.kind, {}, draft.record)
+        self.database.table(draft.kind.name).insert(draft.record)
+        self.hooks.after_create(draft.kind, draft.caller, draft.record)
+        return success(self.views.created(draft.kind, draft.record, draft.caller), draft.headers)
+
+    def update(self, kind: EntityType, caller: Caller, id_: str, request: Request) -> Response:
+        """`PUT` and `PATCH` alike change what is sent. There is no check for duplicates here."""
+        if caller.level(kind.name, "edit") == "no":
+            raise EspoError(403, "No edit access.")
+        record = self.database.table(kind.name).get(id_)
+        if record is None:
+            raise EspoError(404, f"Record {id_} not found.")
+        if not caller.may(kind.name, "edit", record):
+            raise EspoError(403, "No edit access.")
+        values = self._accept(kind, caller, body_of(request))
+        sent = {name: kind.fields[name] for name in kind.fields if _is_sent(name, kind.fields[name], values)}
+        self._validate(kind, values, sent, creating=False)
+        self._check_links(kind, caller, values)
+        return success(self.apply(kind, caller, record, values))
+
+    def apply(self, kind: EntityType, caller: Caller, record: Record, values: Record) -> Record:
+        """Change a stored record and show it as the answer to that change."""
+        before = self.views.one(kind, record, caller)
+        changes = {name: value for name, value in values.items() if record.get(name) != value}
+        if changes:
+            self._check_database(kind, record, changes)
+            stamp = {"modifiedAt": self.database.now(), "modifiedById": caller.id}
+            self.hooks.before_update(kind, changes)
+            self.database.table(kind.name).change(record, {**changes, **stamp})
+            self.hooks.after_update(kind, caller, record, changes)
+        after = self.views.one(kind, record, caller)
+        return {**after, **{name: before[name] for name in FROM_OTHER_TABLES if name in before}}
+
+    def read(self, kind: EntityType, caller: Caller, id_: str) -> Response:
+        """One record; only an administrator sees a deleted one."""
+        if caller.level(kind.name, "read") == "no":
+            raise EspoError(403, "No read access.")
+        record = self.database.table(kind.name).get(id_, deleted=caller.admin)
+        if record is None:
+            raise EspoError(404, f"Record {id_} does not exist.")
+        if not caller.may(kind.name, "read", record):
+            raise EspoError(403, "No 'read' access.")
+        return success(self.views.one(kind, record, caller))
+
+    def delete(self, kind: EntityType, caller: Caller, id_: str) -> Response:
+        """The record stays in the database, marked, and keeps its unique keys taken."""
+        if caller.level(kind.name, "delete") == "no":
+            raise EspoError(403, "No delete access.")
+        table = self.database.table(kind.name)
+        record = table.get(id_)
+        if record is None:
+            raise EspoError(404, f"Record {id_} not found.")
+        if not caller.may(kind.name, "delete", record):
+            raise EspoError(403, "No delete access.")
+        table.change(record, {"deleted": True, "modifiedAt": self.database.now(), "modifiedById": caller.id})
+        return success(True)
+
+    def find(self, kind: EntityType, caller: Caller, request: Request) -> Response:
+        """The records that match the query, as far as the caller may read them."""
+        if caller.level(kind.name, "read") == "no":
+            raise EspoError(403, "No read access.")
+        search = parse_search(request.query)
+        check_where(kind, search.where, caller.hidden(kind.name, "read"))
+        found = [record for record in self._candidates(kind, search) if self._wanted(kind, caller, search, record)]
+        return self.page(kind, caller, search, found, no_total=request.header("X-No-Total") == "true")
+
+    def page(
+        self, kind: EntityType, caller: Caller, search: Search, found: list[Record], *, no_total: bool = False
+    ) -> Response:
+        """The part of the found records that was asked for, in order."""
+        by = search.order_by or kind.order_by
+        if not kind.knows(by) and by not in ("id", "number"):
+            raise EspoError(400, f"Order by non-existing field '{by}'.")
+        descending = search.order == "desc" if search.order else kind.descending
+        found.sort(key=lambda record: (_sort_key(record.get(by)), record["id"]), reverse=descending)
+        end = search.offset + search.max_size
+        rows = [self.views.row(kind, record, caller, search.select) for record in found[search.offset : end]]
+        # Without counting, EspoCRM still tells whether there is more (-1) or not (-2).
+        total = (-1 if len(found) > end else -2) if no_total else len(found)
+        return success({"total": total, "list": rows})
+
+    def duplicates(self, kind: EntityType, caller: Caller, values: Record) -> list[Record]:
+        """The records that the configured fields call the same, oldest first, if the caller may read them."""
+        table = self.database.table(kind.name)
+        found: dict[str, Record] = {}
+        for attribute in kind.duplicate_check:
+            key = index_key(values, attribute)
+            found |= {record["id"]: record for record in (table.find(attribute, key) if key else ())}
+        return [found[id_] for id_ in sorted(found) if caller.may(kind.name, "read", found[id_])]
+
+    def _accept(self, kind: EntityType, caller: Caller, data: dict[str, Any]) -> Record:
+        """Clean what the caller may write; the rest is dropped without a word."""
+        hidden = caller.hidden(kind.name, "edit")
+        international = self.database.settings["phoneNumberInternational"]
+        return {
+            attribute: clean(
+                _definition(kind.fields[name], name, attribute), data[attribute], international_phones=international
+            )
+            for attribute, name in kind.input_attributes().items()
+            if attribute in data and name not in hidden
+        }
+
+    def _validate(self, kind: EntityType, values: Record, fields: dict[str, FieldDef], *, creating: bool) -> None:
+        international = self.database.settings["phoneNumberInternational"]
+        for name, definition in fields.items():
+            if definition.get("required") and self._missing(name, definition, values, creating):
+                raise invalid(kind.name, name, "required")
+            if definition["type"] == "linkParent" and not self._parent_type_known(definition, values, name):
+                raise invalid(kind.name, name, "valid")
+            if name in values and (rule := flaw(definition, values[name], international_phones=international)):
+                raise invalid(kind.name, name, rule)
+
+    @staticmethod
+    def _missing(name: str, definition: FieldDef, values: Record, creating: bool) -> bool:
+        """A name may be anything that was sent, even empty: a lead with `lastName: ""` passes."""
+        if definition["type"] == "personName":
+            parts = (*_NAME_PARTS, *definition.get("dependeeAttributeList", ()))
+            return creating and not any(part in values for part in parts)
+        return values.get(attributes_of(name, definition["type"])[0]) is None
+
+    def _parent_type_known(self, definition: FieldDef, values: Record, name: str) -> bool:
+        type_ = values.get(f"{name}Type")
+        return type_ is None or type_ in definition.get("entityList", self.database.types)
+
+    def _check_links(self, kind: EntityType, caller: Caller, values: Record) -> None:
+        assigned = values.get("assignedUserId")
+        if assigned and assigned != caller.id and not caller.may_assign():
+            raise EspoError(403, "Assignment failure: assigned user or team not allowed.")
+        for name, definition in kind.fields.items():
+            if definition["type"] in ("link", "linkParent") and (id_ := values.get(f"{name}Id")):
+                entity = definition.get("entity") or values.get(f"{name}Type")
+                self._check_link(kind, caller, name, str(entity), id_)
+
+    def _check_link(self, kind: EntityType, caller: Caller, link: str, entity: str, id_: str) -> None:
+        record = self.database.table(entity).get(id_)
+        if record is None:
+            raise EspoError(
+                403,
+                f"Can't relate with non-existing record. entity type: {kind.name}, link: {link}.",
+                translated("cannotRelateNonExisting", {"foreignEntityType": entity}),
+            )
+        if id_ != caller.id and not caller.may(entity, "read", record):
+            raise EspoError(
+                403,
+                f"No foreign record access for link operation ({kind.name}:{link}).",
+                translated("cannotRelateForbidden", {"foreignEntityType": entity, "action": "read"}),
+            )
+
+    def _complete(self, kind: EntityType, caller: Caller, values: Record) -> Record:
+        """Add the id, the defaults and the stamps."""
+        defaults: Record = {}
+        for name, definition in kind.fields.items():
+            if definition["type"] == "bool" and not definition.get("readOnly"):
+                defaults[name] = bool(definition.get("default", False))
+            elif "default" in definition:
+                defaults[name] = definition["default"] or None
+        now = self.database.now()
+        stamps = {"createdAt": now, "modifiedAt": now}
+        record: Record = {"id": self.database.new_id(), "deleted": False, **defaults, **values, **stamps}
+        if "createdBy" in kind.fields:
+            record.setdefault("createdById", caller.id)
+        if kind.stream:
+            assigned = record.get("assignedUserId")
+            record |= {"streamUpdatedAt": now, "followersIds": [assigned] if assigned else []}
+        self.hooks.complete(kind, record)
+        return record
+
+    def _check_database(self, kind: EntityType, record: Record, changes: Record) -> None:
+        too_long = any(isinstance(text, str) and len(text.encode()) > MEDIUMTEXT_BYTES for text in changes.values())
+        if too_long or self.database.unique_clash(kind.name, record, changes):
+            raise crashed()
+
+    def _candidates(self, kind: EntityType, search: Search) -> Iterable[Record]:
+        """A superset of the matches: by an index if a condition allows, else the table."""
+        table: Table = self.database.table(kind.name)
+        for item in search.where:
+            if item["type"] == "equals" and kind.fields.get(item["attribute"], {}).get("type") in ("varchar", "email"):
+                return table.find(item["attribute"], fold(item.get("value", "")))
+        return table
+
+    def _wanted(self, kind: EntityType, caller: Caller, search: Search, record: Record) -> bool:
+        def get(one: Record, attribute: str) -> Any:
+            return self.views.value(kind, one, attribute, caller)
+
+        return (
+            caller.may(kind.name, "read", record)
+            and matches(record, search.where, get, self.database.clock())
+            and (search.text is None or _has_text(record, search.text))
+            and (search.primary_filter != "activeApi" or (record["isActive"] and record["type"] == "api"))
+        )
+
+
+def _definition(definition: FieldDef, name: str, attribute: str) -> FieldDef:
+    """How to clean one attribute: ids, types and currencies beside the value itself stay as they are."""
+    return definition if attribute == name else {"type": "reference"}
+
+
+def _is_sent(name: str, definition: FieldDef, values: Record) -> bool:
+    return any(attribute in values for attribute in attributes_of(name, definition["type"]))
+
+
+def _sort_key(value: Any) -> tuple[int, Any]:
+    """Null, then numbers, then text as the database compares it."""
+    if value is None:
+        return 0, ""
+    return (1, value) if isinstance(value, int | float) else (2, fold(value))
+
+
+def _has_text(record: Record, text: str) -> bool:
+    searched = (record.get(name) for name in (*_NAME_PARTS, "name", "accountName", "emailAddress"))
+    return any(fold(value).startswith(fold(text)) for value in searched if value)

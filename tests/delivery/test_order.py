@@ -1,0 +1,278 @@
+"""One person, one lead, in order: the operations of a session wait for each other."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+
+import pytest
+
+from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from crmgate.model import Kind, Operation, State
+from crmgate.store.client import connect
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
+from tests.processes import RedisProcess
+from tests.world import Crm, World
+
+
+def away(_operation: Operation | None) -> ProviderError:
+    return Unavailable("no connection", code=Code.CONNECTION_FAILED)
+
+
+def well(_operation: Operation | None) -> None:
+    return None
+
+
+def delivered(world: World) -> list[str]:
+    """The kinds in the order in which the CRM got them."""
+    return [world.stored(operation).kind for operation in world.crm.records]
+
+
+def test_clicks_and_an_application_of_a_session_make_one_lead(world: World) -> None:
+    first = world.click("s1", inline=True)
+    second = world.click("s1", inline=True)
+    application = world.apply(1, session="s1", inline=True)
+    last = world.click("s1", inline=True)
+    kinds = [operation.kind for operation in (first, second, application, last)]
+    assert kinds == [Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY, Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY]
+    assert {*world.crm.records.values()} == {"acme-1"}
+
+
+def test_clicks_without_a_session_stand_alone(world: World) -> None:
+    assert {world.click(inline=True).kind for _ in range(2)} == {Kind.CREATE_MINIMAL_LEAD}
+    assert len({*world.crm.records.values()}) == 2
+
+
+def test_another_session_gets_another_lead(world: World) -> None:
+    world.click("s1", inline=True)
+    assert world.click("s2", inline=True).kind == Kind.CREATE_MINIMAL_LEAD
+
+
+def test_the_same_person_applying_again_updates_their_lead(world: World) -> None:
+    world.apply(1, session="s1", inline=True)
+    assert world.apply(1, session="s1", inline=True, budget="5000").kind == Kind.UPDATE_LEAD
+
+
+def test_somebody_else_at_the_same_computer_gets_a_lead_of_their_own(world: World) -> None:
+    world.click("s1", inline=True)
+    assert world.apply(1, session="s1", inline=True).kind == Kind.UPDATE_LEAD
+    sister = world.apply(2, session="s1", inline=True)
+    assert sister.kind == Kind.CREATE_LEAD
+    again = world.click("s1", inline=True)
+    assert (again.kind, world.crm.records[again.id]) == (Kind.LOG_ACTIVITY, world.crm.records[sister.id])
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))], ids=str)
+def test_they_reach_the_crm_in_the_order_of_their_acceptance(world: World, order: tuple[int, ...]) -> None:
+    """Whatever the order in which the worker is woken."""
+    world.apply(99, inline=True)
+    operations = [
+        world.click("s1"),
+        world.click("s1", page="b"),
+        world.apply(1, session="s1"),
+        world.click("s1", page="c"),
+    ]
+    for number in order:
+        world._deliver(operations[number].id)
+    world.pass_time(3)
+    assert [*world.crm.records][1:] == [operation.id for operation in operations]
+    assert len({*world.crm.records.values()}) == 2
+
+
+def test_an_outage_does_not_change_the_order(world: World) -> None:
+    world.crm.trouble = away
+    sessions = [f"s{number}" for number in range(10)]
+    operations = {
+        session: [
+            world.click(session, inline=True),
+            world.apply(number, session=session, inline=True),
+            world.click(session, inline=True, page="b"),
+        ]
+        for number, session in enumerate(sessions)
+    }
+    world.pass_time(120)
+    world.crm.trouble = well
+    world.pass_time(60)
+    order = [*world.crm.records]
+    for session in sessions:
+        places = [order.index(operation.id) for operation in operations[session]]
+        assert places == sorted(places)
+    assert len({*world.crm.records.values()}) == 10
+
+
+def test_two_clicks_at_the_same_moment_make_one_lead(world: World, redis_process: RedisProcess) -> None:
+    clients = [connect(redis_process.url) for _ in range(8)]
+    others = [World(Ledger(client, wake_message), client) for client in clients]
+    barrier = threading.Barrier(len(others))
+
+    def click(number: int) -> None:
+        barrier.wait()
+        others[number].click("s1", page=str(number))
+
+    threads = [threading.Thread(target=click, args=(number,)) for number in range(len(others))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for client in clients:
+        client.close()
+    world.pass_time(5)
+    assert delivered(world) == [Kind.CREATE_MINIMAL_LEAD] + [Kind.LOG_ACTIVITY] * 7
+    assert {*world.crm.records.values()} == {"acme-1"}
+
+
+class TestADeadOne:
+    """The first of a session is a dead letter: what follows waits for it."""
+
+    @pytest.fixture
+    def letter(self, world: World) -> Operation:
+        world.apply(99, inline=True)
+        world.crm.trouble = lambda _: Rejected("no such option")
+        return world.click("s1", inline=True)
+
+    @pytest.fixture
+    def followers(self, world: World, letter: Operation) -> list[Operation]:
+        world.pass_time(3)
+        assert world.stored(letter).state == State.DEAD
+        world.crm.trouble = well
+        waiting = [world.apply(1, session="s1", inline=True), world.click("s1", inline=True)]
+        world.pass_time(150)  # no multiple of the 60 s after which they look again by themselves
+        return waiting
+
+    def test_holds_its_followers_and_says_so(self, world: World, letter: Operation, followers: list[Operation]) -> None:
+        first, second = (world.stored(follower) for follower in followers)
+        assert (first.state, first.behind, first.events) == (State.WAITING, letter.id, ())
+        assert (second.state, second.behind, second.events) == (State.WAITING, first.id, ())
+        assert world.stored(letter).ahead_of == first.id
+
+    def test_releasing_it_releases_them(self, world: World, letter: Operation, followers: list[Operation]) -> None:
+        world.gateway.release(letter.id)
+        world.pass_time(3)
+        assert delivered(world)[1:] == [Kind.CREATE_MINIMAL_LEAD, Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY]
+        assert [world.stored(follower).behind for follower in followers] == ["", ""]
+
+    def test_discarding_it_leaves_the_lead_to_the_next(
+        self, world: World, letter: Operation, followers: list[Operation]
+    ) -> None:
+        world.gateway.discard(letter.id, "spam")
+        world.pass_time(3)
+        assert delivered(world)[1:] == [Kind.CREATE_LEAD, Kind.LOG_ACTIVITY]
+        assert len({*world.crm.records.values()}) == 2
+
+    def test_discarding_it_lets_a_later_click_make_the_lead(self, world: World) -> None:
+        """Also in a CRM that logs no activities, where later clicks are the first one's repetitions."""
+        world.crm.kinds.remove(Kind.LOG_ACTIVITY)
+        world.apply(99, inline=True)
+        world.crm.trouble = lambda _: Rejected("no such option")
+        letter = world.click("s1")
+        world.pass_time(3)
+        world.crm.trouble = well
+        assert world.click("s1").id == letter.id
+        world.gateway.discard(letter.id, "spam")
+        later = world.click("s1")
+        world.pass_time(1)
+        assert world.stored(later).state == State.DELIVERED
+
+    def test_other_sessions_go_on(self, world: World, letter: Operation, followers: list[Operation]) -> None:
+        assert world.click("s2", inline=True).state == State.DELIVERED
+
+
+def test_a_follower_whose_wakeup_was_lost_is_found(world: World) -> None:
+    first, second = world.click("s1"), world.click("s1", page="b")
+    world._deliver(first.id)
+    world.redis.delete("{crmgate}:huey:queue")
+    world.pass_time(10)
+    assert world.stored(second).state == State.DELIVERED
+
+
+def test_a_lead_whose_creation_is_in_doubt_is_not_made_twice_by_a_follower(world: World) -> None:
+    def lost_answer(operation: Operation | None) -> ProviderError | None:
+        if operation is not None and operation.id not in world.crm.records:
+            world.crm.records[operation.id] = "acme-1"
+            return OutcomeUnknown("no answer", code=Code.TIMEOUT)
+        return None
+
+    world.crm.trouble = lost_answer
+    first = world.click("s1", inline=True)
+    world.crm.trouble = well
+    second = world.apply(1, session="s1", inline=True)
+    world.pass_time(10)
+    assert world.stored(first).delivered.adopted  # type: ignore[union-attr]
+    assert (world.stored(second).kind, world.crm.records[second.id]) == (Kind.UPDATE_LEAD, "acme-1")
+
+
+class TestACrmThatCannot:
+    def test_without_updates_an_application_makes_a_lead(self, world: World) -> None:
+        world.crm.kinds -= {Kind.UPDATE_LEAD}
+        world.click("s1", inline=True)
+        assert world.apply(1, session="s1", inline=True).kind == Kind.CREATE_LEAD
+
+    def test_without_activities_further_clicks_are_the_first_one_again(self, world: World) -> None:
+        world.crm.kinds -= {Kind.LOG_ACTIVITY}
+        first = world.click("s1", inline=True)
+        assert world.click("s1", inline=True, page="b").id == first.id
+        assert len(world.crm.records) == 1
+
+
+class TestProviderSwitch:
+    def test_a_waiting_lead_goes_to_the_new_one(self, world: World) -> None:
+        world.crm.trouble = away
+        operations = [world.apply(number, inline=True) for number in range(9)]
+        old = world.crm
+        world.use(Crm(world, "other"))
+        world.pass_time(40)
+        assert {world.stored(operation).delivered.provider for operation in operations} == {"other"}  # type: ignore[union-attr]
+        assert old.records == {}
+
+    def change_of_a_lead(self, world: World) -> tuple[Crm, Operation]:
+        """An update that waits while the gateway is switched to another CRM."""
+        world.click("s1", inline=True)
+        old = world.crm
+        old.trouble = away
+        update = world.apply(1, session="s1", inline=True)
+        assert update.kind == Kind.UPDATE_LEAD
+        old.trouble = well
+        world.use(Crm(world, "other"))
+        return old, update
+
+    def test_a_change_goes_to_the_crm_that_has_the_lead(self, world: World) -> None:
+        old, update = self.change_of_a_lead(world)
+        world.other["acme"] = old
+        world.pass_time(10)
+        assert world.stored(update).delivered.provider == "acme"  # type: ignore[union-attr]
+        assert old.records[update.id] == "acme-1"
+        assert world.crm.records == {}
+
+    def test_it_is_a_dead_letter_that_says_so_if_that_one_is_gone(self, world: World) -> None:
+        _, update = self.change_of_a_lead(world)
+        world.pass_time(10)
+        letter = world.stored(update)
+        assert (letter.state, letter.events[-1].code) == (State.DEAD, "unsupported")
+        assert "'acme', which is not configured" in letter.events[-1].detail
+        assert world.crm.records == {}
+
+    def test_setting_it_up_again_and_releasing_mends_that(self, world: World) -> None:
+        old, update = self.change_of_a_lead(world)
+        world.pass_time(10)
+        world.other["acme"] = old
+        world.use(world.crm)
+        world.gateway.release(update.id)
+        world.pass_time(10)
+        assert world.stored(update).delivered.provider == "acme"  # type: ignore[union-attr]
+
+    def test_the_old_one_being_away_is_waited_for(self, world: World) -> None:
+        old, update = self.change_of_a_lead(world)
+        world.other["acme"] = old
+        old.trouble = away
+        world.pass_time(300)
+        old.trouble = well
+        world.pass_time(40)
+        assert world.stored(update).state == State.DELIVERED
+
+    def test_a_session_goes_on_with_a_lead_in_the_new_one(self, world: World) -> None:
+        world.click("s1", inline=True)
+        world.use(Crm(world, "other"))
+        assert world.apply(1, session="s1", inline=True).kind == Kind.CREATE_LEAD
+        again = world.click("s1", inline=True)
+        assert (again.kind, world.crm.records[again.id]) == (Kind.LOG_ACTIVITY, "other-1")

@@ -1,0 +1,284 @@
+"""Nothing that the visitor typed is lost, and nothing is told twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from crmgate.model import Activity, Consent, Kind, Lead, Operation, Utm
+from crmgate.plugin_kit.mapping import (
+    LABELS,
+    SILENT,
+    FieldMap,
+    Mapped,
+    activity_facts,
+    describe,
+    label,
+    lead_facts,
+    mappable,
+    setting_name,
+)
+
+OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.CREATE_LEAD, {}, 0.0)
+CRM_FIELDS = FieldMap(
+    {
+        "first_name": "firstName", "last_name": "lastName", "email": "emailAddress", "phone": "phoneNumber",
+        "referral_code": "referralCodeC", "university": "universityC", "source": "source", "user_type": "userTypeC",
+        "operation_id": "crmgateOperationIdC", "custom_visa": "visaC",
+    },
+    {"source": {"website": "Web Site", "partner": "Partner"}, "user_type": {"student": "student", "parent": "Parent"}},
+)  # fmt: skip
+FULL = Lead(
+    first_name="Ada", last_name="Byron", email="ada@example.com", phone="+905321234567", country="Germany",
+    city="Köln", birth_date="2004-02-29", education_level="high school", field_of_study="Medicine",
+    institution="Lycée Hugo", graduation_year=2022, gpa="3.9", universities=("Koç", "Sabancı", "Bilkent"),
+    programs=("Surgery", "Law"), budget="5000 €", start_date="2026-09", scholarship_needed="maybe",
+    language_preference="german", user_type="parent", language="both", scholarship="yes", university_chosen="no",
+    referral_code="REF_77", source="landing", source_description="the footer",
+    utm=Utm("g", "cpc", "may", "b3", "abroad"), session="s-123",
+    consent=Consent(True, "I agree to be called", "2026-01-01T00:00:00Z"),
+    additional_info="Call after six", custom={"visaType": "F-1", "visa": "pending", "Wie gefunden?": "Freunde"},
+)  # fmt: skip
+LEADS = {
+    "empty": Lead(),
+    "minimal": Lead(first_name="Ada", phone="+905321234567"),
+    "full": FULL,
+    "turkish": Lead(first_name="İpek", last_name="Çağlayan", city="Şırnak", universities=("Boğaziçi",)),
+    "arabic": Lead(
+        first_name="محمد", last_name="العربي", additional_info="مرحبا، أريد الدراسة", custom={"مدينة": "دبي"}
+    ),
+    "hebrew and marks": Lead(first_name="נועה\u200f", city="\u202bתל אביב\u202c"),
+    "emoji": Lead(first_name="👩🏽‍🎓", additional_info="🎓➡️🇹🇷", custom={"😀": "👍🏿"}, programs=("🩺", "⚖️")),
+    "chinese": Lead(first_name="伟", last_name="王", institution="北京大学", universities=("海峡大学", "Koç")),
+    "markup": Lead(first_name="<b>A</b>", additional_info="[URL=x]y[/URL]\n: = , ;", custom={"a: b": "c=d,e"}),
+    "digits": Lead(graduation_year=0, custom={"0": "0"}),
+    "no consent": Lead(consent=Consent(False)),
+    "one university": Lead(universities=("Koç",), source="partner"),
+    "no source": Lead(source="", referral_code=""),
+}
+
+
+def values(lead: Lead) -> Iterator[str]:
+    """Every single value of a lead, as text."""
+    for each in fields(lead):
+        value = getattr(lead, each.name)
+        match value:
+            case tuple():
+                yield from value
+            case Mapping():
+                yield from value.values()
+            case Utm():
+                yield from value.to_dict().values()
+            case Consent():
+                yield from filter(None, ("given" if value.given else "not given", value.at, value.text))
+            case None | "":
+                continue
+            case _:
+                yield str(value)
+
+
+def told(lead: Lead, field_map: FieldMap = CRM_FIELDS) -> tuple[Mapped, str]:
+    mapped = field_map.apply(lead_facts(lead, OPERATION))
+    return mapped, describe(mapped.rest, OPERATION, lead.additional_info)
+
+
+@pytest.mark.parametrize("field_map", [CRM_FIELDS, FieldMap()], ids=["mapped", "unmapped"])
+@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+def test_every_value_is_in_a_field_or_in_the_description(lead: Lead, field_map: FieldMap) -> None:
+    mapped, description = told(lead, field_map)
+    lost = [value for value in values(lead) if value not in mapped.fields.values() and value not in description]
+    assert lost == []
+
+
+def unmistakable() -> Lead:
+    """A lead of which every value occurs once and in no other."""
+    texts: dict[str, Any] = {each.name: f"«{each.name}»" for each in fields(Lead) if each.default == ""}
+    return Lead(
+        **texts, graduation_year=2019, universities=("«first»", "«second»"), programs=("«law»", "«art»"),
+        utm=Utm(*(f"«{each.name}»" for each in fields(Utm))), consent=Consent(True, "«text»", "«at»"),
+        custom={"a": "«custom a»", "visa": "«custom visa»"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("field_map", [CRM_FIELDS, FieldMap()], ids=["mapped", "unmapped"])
+def test_nothing_is_described_twice_nor_both_sent_and_described(field_map: FieldMap) -> None:
+    lead = unmistakable()
+    mapped, description = told(lead, field_map)
+    sent = list(mapped.fields.values())
+    for value in set(values(lead)) - {"given", "«first»"}:
+        assert description.count(value) + sent.count(value) == 1, value
+    assert description.count("«first»") == 1  # it may be sent as well, but the list would be odd without it
+
+
+def test_the_facts_of_a_click_are_told_too() -> None:
+    activity = Activity("telegram", "R7", "2026-01-01T00:00:00Z", "s-9", Utm("g"), {"page": "/de", "notes": ""})
+    mapped = CRM_FIELDS.apply(activity_facts(activity, OPERATION))
+    assert mapped.fields == {"referralCodeC": "R7", "crmgateOperationIdC": OPERATION.id}
+    assert mapped.rest == [
+        ("Channel", "telegram"), ("UTM source", "g"), ("Session", "s-9"), ("Time", "2026-01-01T00:00:00Z"),
+        ("page", "/de"),
+    ]  # fmt: skip
+
+
+def test_a_full_lead_reads_like_this() -> None:
+    mapped, description = told(FULL)
+    assert mapped.fields == {
+        "firstName": "Ada", "lastName": "Byron", "emailAddress": "ada@example.com", "phoneNumber": "+905321234567",
+        "userTypeC": "Parent", "universityC": "Koç", "referralCodeC": "REF_77",
+        "crmgateOperationIdC": OPERATION.id, "visaC": "pending",
+    }  # fmt: skip
+    assert description == (
+        "Call after six\n\n"
+        "Country: Germany\nCity: Köln\nBirth date: 2004-02-29\nUser type: parent\nLanguage: both\n"
+        "Universities: Koç, Sabancı, Bilkent\nUniversity chosen: no\nPrograms: Surgery, Law\n"
+        "Field of study: Medicine\nEducation level: high school\nInstitution: Lycée Hugo\nGraduation year: 2022\n"
+        "GPA: 3.9\nBudget: 5000 €\nStart date: 2026-09\nScholarship: yes\nScholarship needed: maybe\n"
+        "Language preference: german\nSource: landing\nSource description: the footer\nUTM source: g\n"
+        "UTM medium: cpc\nUTM campaign: may\nUTM content: b3\nUTM term: abroad\n"
+        "Consent: given at 2026-01-01T00:00:00Z (I agree to be called)\nSession: s-123\n"
+        "visaType: F-1\nWie gefunden?: Freunde\n\n"
+        "Tracking code: CG-HCE0-YKHD"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "sent", "described"),
+    [
+        ("website", "Web Site", "Source: website"),  # translated: the CRM's word alone would lose ours
+        ("partner", "Partner", "Source: partner"),
+        ("landing", None, "Source: landing"),  # unknown to the table: the CRM would refuse it
+        ("", None, None),
+    ],
+)
+def test_a_translated_value_is_described_as_well(source: str, sent: str | None, described: str | None) -> None:
+    mapped, description = told(Lead(source=source))
+    assert mapped.fields.get("source") == sent
+    assert ("Source: " in description) == bool(described)
+    assert (described or "") in description
+
+
+def test_a_value_that_the_table_leaves_as_it_is_is_not_described() -> None:
+    mapped, description = told(Lead(user_type="student"))
+    assert mapped.fields["userTypeC"] == "student"
+    assert "User type" not in description
+
+
+@pytest.mark.parametrize(
+    ("universities", "names", "sent", "described"),
+    [
+        ((), {}, {}, []),
+        (("A",), {}, {}, [("University", "A")]),
+        (("A", "B"), {}, {}, [("Universities", "A, B")]),
+        (("A",), {"university": "u"}, {"u": "A"}, []),
+        (("A", "B"), {"university": "u"}, {"u": "A"}, [("Universities", "A, B")]),
+        (("A", "B"), {"universities": "us"}, {"us": "A, B"}, []),
+        (("A", "B"), {"university": "u", "universities": "us"}, {"u": "A", "us": "A, B"}, []),
+        (("A",), {"universities": "us"}, {}, [("University", "A")]),
+    ],
+)
+def test_several_universities(
+    universities: tuple[str, ...], names: dict[str, str], sent: dict[str, str], described: list[tuple[str, str]]
+) -> None:
+    facts = lead_facts(Lead(universities=universities, source="", referral_code=""), OPERATION)
+    mapped = FieldMap(names).apply(facts)
+    assert (mapped.fields, mapped.rest) == (sent, described)
+
+
+def test_a_translated_university_of_several_is_described_once() -> None:
+    field_map = FieldMap({"university": "u"}, {"university": {"A": "University of A"}})
+    mapped, description = told(Lead(universities=("A", "B")), field_map)
+    assert mapped.fields == {"u": "University of A"}
+    assert description.count("A, B") == 1
+    assert "University: " not in description
+
+
+@pytest.mark.parametrize(
+    ("consent", "described"),
+    [
+        (None, None),
+        (Consent(False), "not given"),
+        (Consent(True), "given"),
+        (Consent(True, at="2026-01-01"), "given at 2026-01-01"),
+        (Consent(True, "I agree"), "given (I agree)"),
+        (Consent(False, "No thanks", "2026-01-01"), "not given at 2026-01-01 (No thanks)"),
+    ],
+)
+def test_consent(consent: Consent | None, described: str | None) -> None:
+    assert lead_facts(Lead(consent=consent), OPERATION).get("consent") == described
+
+
+@pytest.mark.parametrize(
+    ("key", "setting", "reaches_the_field"),
+    [
+        ("visa", "custom_visa", True),
+        ("visaType", "custom_visatype", True),
+        ("Visa type", "custom_visa_type", True),
+        ("wie-gefunden?", "custom_wie_gefunden_", True),
+        ("şehir", "custom_şehir", True),
+        ("visa", "custom_visas", False),
+        ("source", "source", False),  # what a form calls `source` of its own is not the source
+    ],
+)
+def test_a_custom_key_reaches_a_field_only_through_its_own_setting(
+    key: str, setting: str, reaches_the_field: bool
+) -> None:
+    mapped = FieldMap({setting: "x"}).apply(lead_facts(Lead(custom={key: "typed"}, source=""), OPERATION))
+    assert (mapped.fields == {"x": "typed"}) == reaches_the_field
+    assert ((key, "typed") in mapped.rest) != reaches_the_field
+
+
+def test_two_facts_for_one_field_do_not_overwrite_each_other() -> None:
+    field_map = FieldMap({"city": "x", "country": "x", "custom_a_b": "y"})
+    mapped, description = told(Lead(city="Bonn", country="Germany", custom={"A b": "1", "a-B": "2"}), field_map)
+    assert mapped.fields == {"x": "Germany", "y": "1"}
+    assert "City: Bonn" in description
+    assert "a-B: 2" in description
+
+
+@pytest.mark.parametrize(("value", "sent"), [(2024, "Y24"), (2023, None)])
+def test_a_table_translates_numbers_too(value: int, sent: str | None) -> None:
+    field_map = FieldMap({"graduation_year": "year"}, {"graduation_year": {"2024": "Y24"}})
+    mapped, description = told(Lead(graduation_year=value), field_map)
+    assert mapped.fields.get("year") == sent
+    assert f"Graduation year: {value}" in description
+
+
+def test_a_number_without_a_table_stays_a_number() -> None:
+    assert told(FULL, FieldMap({"graduation_year": "year"}))[0].fields == {"year": 2022}
+
+
+def test_lists_instead_of_tuples_do_no_harm() -> None:
+    lists: dict[str, Any] = {"universities": [], "programs": ["Law"]}
+    odd = replace(FULL, **lists)
+    mapped, description = told(odd, FieldMap({"programs": "p"}, {"programs": {"Law": "LAW"}}))
+    assert mapped.fields == {"p": "LAW"}
+    assert "Universit" not in description.replace("University chosen", "")
+
+
+def test_an_empty_custom_value_says_nothing() -> None:
+    assert told(Lead(custom={"empty": ""}, source="", referral_code=""), FieldMap())[1] == "Tracking code: CG-HCE0-YKHD"
+
+
+def test_the_operation_id_and_the_second_source_are_never_described() -> None:
+    description = told(FULL, FieldMap())[1]
+    assert OPERATION.id not in description
+    assert description.count("landing") == 1
+
+
+def test_every_field_of_a_lead_and_a_click_is_a_fact() -> None:
+    nested = {"utm", "custom", "metadata", "additional_info"}  # flattened, or the free text of the description
+    names = {each.name for each in (*fields(Lead), *fields(Activity))} - nested
+    assert names <= set(LABELS)
+    assert {f"utm_{each.name}" for each in fields(Utm)} <= set(LABELS)
+    assert set(mappable()) == {*LABELS, *SILENT}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("city", "City"), ("custom_visaType", "visaType"), ("custom_city", "city"), ("other", "other")]
+)
+def test_labels(name: str, shown: str) -> None:
+    assert label(name) == shown
+    assert setting_name(name) == (name.lower() if name.startswith("custom_") else name)

@@ -1,0 +1,189 @@
+"""What the base class does with records and known people, for any CRM."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+from requests.structures import CaseInsensitiveDict
+
+from crmgate.errors import AuthFailed, NotFound, Rejected, Unavailable
+from crmgate.model import Activity, Check, Delivered, Kind, Lead, Operation
+from crmgate.plugin_kit.mapping import Mapped
+from crmgate.plugin_kit.records import DROPPED_SECONDS
+from crmgate.provider import Answer, CRMProvider, Known, Look, redirected
+
+ADA = Lead(first_name="Ada", city="London", additional_info="Hello")
+OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.CREATE_LEAD, ADA.to_dict(), 0.0)
+
+
+class Some(CRMProvider):
+    """A CRM that nobody asks anything."""
+
+    name = "some"
+    lead_fields: ClassVar[Mapping[str, str]] = {
+        "first_name": "firstName", "source": "origin", "referral_code": "code", "operation_id": "key",
+    }  # fmt: skip
+
+    def lead_url(self, lead_id: str) -> str:
+        """Where the lead would be."""
+        return f"https://crm.example.com/{lead_id}"
+
+
+class Doings:
+    """Remembers what was done to which lead."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.done: list[str] = []
+        self.error = error
+
+    def named(self, what: str) -> Callable[[str, Lead, Operation], Delivered]:
+        def act(lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+            assert (lead, operation) == (ADA, OPERATION)
+            if self.error:
+                raise self.error
+            self.done.append(f"{what} {lead_id}")
+            return Delivered("some", lead_id)
+
+        return act
+
+    def meet(self, known: list[Known], on_duplicate: str = "note", **options: Any) -> Delivered | None:
+        crm = Some({}, on_duplicate=on_duplicate)
+        return crm.meet(known, ADA, OPERATION, update=self.named("update"), log=self.named("log"), **options)
+
+
+class TestMeet:
+    def test_nobody_is_known(self) -> None:
+        assert Doings().meet([]) is None
+
+    @pytest.mark.parametrize(("policy", "done"), [("note", "log 1"), ("update", "update 1")])
+    def test_the_oldest_is_told(self, policy: str, done: str) -> None:
+        doings = Doings()
+        assert doings.meet([Known("1"), Known("2")], policy) == Delivered("some", "1", adopted=True)
+        assert doings.done == [done]
+
+    def test_the_operations_own_lead_comes_first(self) -> None:
+        doings = Doings()
+        found = doings.meet([Known("1"), Known("2", own=True), Known("3", own=True)])
+        assert found == Delivered("some", "2", "https://crm.example.com/2", adopted=True)
+        assert doings.done == []
+
+    def test_a_lead_that_is_gone_makes_room_for_a_new_one(self) -> None:
+        assert Doings(NotFound()).meet([Known("1")]) is None
+
+    def test_other_errors_are_the_plugins_choice(self) -> None:
+        with pytest.raises(Rejected):
+            Doings(Rejected()).meet([Known("1")])
+        assert Doings(Rejected()).meet([Known("1")], unless=(Rejected,)) is None
+
+
+class TestTell:
+    def test_everything_is_said_though_it_has_a_field(self) -> None:
+        told = Some({}).tell(ADA, OPERATION).splitlines()
+        assert told[0] == "Hello"
+        assert {"First name: Ada", "City: London", f"Tracking code: {OPERATION.tracking_code}"} <= set(told)
+
+    def test_a_click(self) -> None:
+        assert "Channel: telegram" in Some({}).tell(Activity("telegram"), OPERATION).splitlines()
+
+
+class TestNews:
+    CURRENT: ClassVar[Mapping[str, str]] = {"firstName": "A.", "code": "REF7", "origin": "", "key": "other"}
+
+    def news(self, lead: Lead) -> dict[str, Any]:
+        crm = Some({})
+        return crm.news(crm.map_lead(lead, OPERATION), self.CURRENT, OPERATION)
+
+    def test_a_default_replaces_nothing_that_is_known(self) -> None:
+        assert self.news(ADA) == {"firstName": "Ada", "origin": "website"}
+
+    def test_what_was_said_replaces_it(self) -> None:
+        assert self.news(replace(ADA, referral_code="REF8"))["code"] == "REF8"
+
+    def test_what_is_blank_is_not_written(self) -> None:
+        assert "firstName" not in self.news(replace(ADA, first_name=""))
+
+    def test_without_a_mapping_there_are_none(self) -> None:
+        assert Some({}).news(Mapped({}, []), self.CURRENT, OPERATION) == {}
+
+
+class TestDropped:
+    def test_it_is_described_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = [1000.0]
+        monkeypatch.setattr("crmgate.plugin_kit.records.time.monotonic", lambda: now[0])
+        crm, sent = Some({}), list[dict[str, Any]]()
+
+        def send(record: dict[str, Any]) -> Delivered:
+            sent.append(record)
+            return Delivered("some", "1", dropped=("town",))
+
+        record = {"firstName": "Ada", "town": "x", "description": "Hello"}
+        assert crm.send_describing(send, record).dropped == ("town",)
+        crm.remember_dropped(["firstName"])
+        assert crm.send_describing(send, record).dropped == ("firstName", "town")
+        now[0] += DROPPED_SECONDS
+        crm.send_describing(send, record)
+        assert sent == [record, {"town": "x", "description": "First name: Ada\nHello"}, record]
+
+
+class TestConnection:
+    def checks(self, *found: Check) -> Callable[[], Iterator[Check]]:
+        return lambda: iter(found)
+
+    def failing(self, error: Exception) -> Callable[[], Iterator[Check]]:
+        def check() -> Iterator[Check]:
+            yield Check("never shown", True)
+            raise error
+
+        return check
+
+    def test_a_gate_that_fails_ends_it(self) -> None:
+        gate = Look("door", self.failing(Unavailable("no answer")), "(SOME_URL)", gate=True)
+        found = Some({}).test(gate, Look("rest", self.checks(Check("rest", True))))
+        assert (found.provider, found.connected) == ("some", False)
+        assert found.checks == (Check("door", False, "server_error: no answer (SOME_URL)"),)
+
+    def test_the_hint_is_for_silence(self) -> None:
+        gate = Look("door", self.failing(AuthFailed("no", status=401)), "(SOME_URL)", gate=True)
+        (check,) = Some({}).test(gate).checks
+        assert check.detail == "bad_credentials (HTTP 401): no"
+
+    @pytest.mark.parametrize(("needs", "connected"), [((), True), (("b",), False), (("c",), True)])
+    def test_what_is_needed_counts(self, needs: tuple[str, ...], connected: bool) -> None:
+        rest = Look("rest", self.checks(Check("b", False), Check("c", True)))
+        found = Some({}).test(Look("door", self.checks(Check("door", True)), gate=True), rest, needs=needs)
+        assert (found.connected, [check.name for check in found.checks]) == (connected, ["door", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "wait", "parsed"),
+    [
+        ({"Retry-After": "30"}, b'{"a": 1}', 30.0, {"a": 1}),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, b"<h1>", None, None),
+        ({}, b"", None, None),
+        ({}, b"[" * 100_000, None, None),
+    ],
+)
+def test_an_answer(headers: dict[str, str], body: bytes, wait: float | None, parsed: Any) -> None:
+    answer = Answer(503, CaseInsensitiveDict(headers), body)
+    assert (answer.retry_after, answer.parsed) == (wait, parsed)
+
+
+@pytest.mark.parametrize(
+    ("to", "goes"),
+    [
+        ("https://a.example/x", ""),  # the same place
+        ("https://b.example/x", "https://b.example/x"),
+        ("https://b.example:444/x", ""),
+        ("http://b.example/x", ""),
+        ("https://c.example/x", ""),
+        ("https://b.example/y", ""),
+        ("https://a.example:444/x", ""),
+        ("https://me@b.example/x", ""),
+        ("https://b.example:port/x", ""),
+    ],
+)
+def test_a_redirect(to: str, goes: str) -> None:
+    assert redirected("https://a.example/x", to, lambda old, new: (old, new) == ("a.example", "b.example")) == goes

@@ -1,0 +1,46 @@
+"""The figures of attempts in Redis, and the age of the oldest operation."""
+
+from __future__ import annotations
+
+import redis
+
+from crmgate.model import Event
+from crmgate.store.figures import Figures, counted
+from crmgate.store.ledger import Ledger
+from tests.delivery.test_gateway import START, World
+
+
+def count(client: redis.Redis, kind: str, attempt: Event) -> None:
+    for name, number in counted(kind, attempt).items():
+        client.hincrby("{crmgate}:attempts", name, number)
+
+
+def test_attempts_are_counted_by_outcome_and_time(redis_client: redis.Redis) -> None:
+    figures = Figures(redis_client)
+    for seconds, code in ((0.02, ""), (0.05, ""), (0.3, "timeout"), (45.0, "timeout")):
+        outcome = "failed" if code else "delivered"
+        count(redis_client, "create_lead", Event(START, seconds, "espocrm", outcome, code))
+    count(redis_client, "log_activity", Event(START, 0.02, "bitrix", "delivered"))
+    counts, [bitrix, espocrm] = figures.attempts()
+    assert counts == {
+        ("espocrm", "create_lead", "delivered"): 2,
+        ("espocrm", "create_lead", "timeout"): 2,
+        ("bitrix", "log_activity", "delivered"): 1,
+    }
+    assert espocrm.buckets == (
+        ("0.05", 2), ("0.1", 2), ("0.25", 2), ("0.5", 3), ("1", 3), ("2.5", 3), ("5", 3), ("10", 3), ("30", 3),
+        ("+Inf", 4),
+    )  # fmt: skip
+    assert (espocrm.seconds, bitrix.seconds) == (45.37, 0.02)
+
+
+def test_the_oldest_is_found_wherever_it_waits(ledger: Ledger, redis_client: redis.Redis) -> None:
+    figures, world = Figures(redis_client), World(ledger)
+    assert figures.oldest_waiting() is None
+    world.submit()
+    world.now += 50
+    world.submit()
+    assert figures.oldest_waiting() == START
+    redis_client.zadd("{crmgate}:held:x", {"a": START - 60, "b": START + 1})
+    redis_client.sadd("{crmgate}:providers", "x")
+    assert figures.oldest_waiting() == START - 60
