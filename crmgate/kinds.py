@@ -62,7 +62,7 @@ def traits(kind: Kind) -> Traits:
 
 
 def for_scripts() -> dict[str, dict[str, str | bool]]:
-    """The table as the Lua scripts read it (`a.kinds`): by kind, `needs_lead`, `with_lead`, `without_lead`, `minimal`."""
+    """The table as the Lua scripts read it, in `a.kinds`: a kind's traits by the name of the kind."""
     return {
         kind: {
             "needs_lead": row.needs_lead, "with_lead": row.with_lead, "without_lead": row.without_lead,
