@@ -2,10 +2,11 @@
 
 | class | next step |
 |---|---|
-| `Unavailable`, `RateLimited` | try again later |
+| `Unavailable` | try again later |
 | `OutcomeUnknown` | look in the CRM first, then try again |
-| `Rejected`, `NotFound`, `Unsupported`, `Duplicate` | give up: a person has to decide |
-| `AuthFailed` | pause the provider: every other request would fail as well |
+| `OutOfTime` | try again soon: the request was not sent, because the time of the attempt was over |
+| `Rejected`, `Forbidden`, `NotFound`, `Unsupported`, `Duplicate` | give up on this record: a person has to decide |
+| `AuthFailed`, `RateLimited` | pause the provider: every other request would fail as well |
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class Code(StrEnum):
 
     CONNECTION_FAILED = "connection_failed"
     TIMEOUT = "timeout"
+    OUT_OF_TIME = "out_of_time"
     CONNECTION_DROPPED = "connection_dropped"
     SERVER_ERROR = "server_error"
     MAINTENANCE = "maintenance"
@@ -32,6 +34,7 @@ class Code(StrEnum):
     UNSUPPORTED = "unsupported"
     BAD_CREDENTIALS = "bad_credentials"
     NO_PERMISSION = "no_permission"
+    FORBIDDEN = "forbidden"
     LOCKED_OUT = "locked_out"
     PLUGIN_BUG = "plugin_bug"
 
@@ -158,7 +161,7 @@ class Unavailable(ProviderError):
 
 
 class RateLimited(ProviderError):
-    """Too many requests. Safe to send again after `retry_after` seconds."""
+    """The CRM accepts no more requests for now; nothing was done. Nothing is sent for `retry_after` seconds."""
 
     default_code = Code.RATE_LIMITED
 
@@ -173,6 +176,12 @@ class Unsettled(OutcomeUnknown):
     """Raised by the gateway: nothing was found, but the CRM may still be at work on an earlier request."""
 
 
+class OutOfTime(ProviderError):
+    """A request was not sent, because the time of the attempt was over. This says nothing about the CRM."""
+
+    default_code = Code.OUT_OF_TIME
+
+
 class Rejected(ProviderError):
     """The CRM refuses the data. `fields` maps the CRM's field name to what it says is wrong with it."""
 
@@ -183,6 +192,12 @@ class Rejected(ProviderError):
     ) -> None:
         self.fields = dict(fields or {})
         super().__init__(detail, **options)
+
+
+class Forbidden(ProviderError):
+    """The CRM refuses to touch this one record. The credentials, and the rights for other records, are fine."""
+
+    default_code = Code.FORBIDDEN
 
 
 class NotFound(ProviderError):
@@ -208,6 +223,9 @@ class Duplicate(ProviderError):
 
 
 class AuthFailed(ProviderError):
-    """The CRM refuses the credentials or the rights behind them: no other request would fare better."""
+    """The CRM refuses the credentials, or the account lacks a right: every other request would fail as well.
+
+    A refusal that concerns one record is `Forbidden`.
+    """
 
     default_code = Code.BAD_CREDENTIALS

@@ -1,4 +1,4 @@
-"""What to do after an attempt. Pure: the clock and the dice are arguments."""
+"""What to do after an attempt. Pure: the clock and the random numbers are arguments."""
 
 from __future__ import annotations
 
@@ -6,17 +6,33 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Unavailable, Unsettled
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    Duplicate,
+    NotFound,
+    OutcomeUnknown,
+    OutOfTime,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Unsettled,
+)
 
 JITTER = 0.2
 """A delay is spread by up to this share either way, so that a thousand waiting leads do not arrive as one."""
 MAX_RETRY_AFTER = 15 * 60.0
-"""Seconds. A CRM may ask for patience, not for eternity."""
+"""Seconds. The longest wait that a CRM can ask for; after it the CRM is asked again."""
 SETTLE_SECONDS = 10.0
-"""After a request that ran into the time limit the CRM may still be at work on it. For so long, one that does not find
-the record sends nothing: a CRM without a unique key, such as Bitrix24, would have two."""
-PROBE_INTERVAL = 30.0
-"""Seconds between two tries with refused credentials. EspoCRM locks an address out after 11 in 60 s."""
+"""Seconds after a request of unknown outcome during which the CRM may still store the record, or not show it yet.
+
+An attempt that does not find the record sends nothing during this time: a CRM without a unique key, such as Bitrix24,
+would store it twice. A provider whose search lags longer says so in `settle_seconds`."""
+REFUSED_PROBE = 30.0
+"""Seconds between two connection tests with refused credentials. EspoCRM locks an address out after 11 in 60 s."""
+OUT_OF_TIME_DELAY = 1.0
+"""Seconds until an attempt whose time was over before it sent anything is made again."""
 WORKER_SILENCE = 30.0
 """Seconds after which a worker that gave no sign of life counts as gone."""
 
@@ -36,42 +52,69 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A person has to look at it."""
+    """The operation becomes a dead letter: a person has to look at it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing is sent to this provider until `until` (seconds since the epoch); the attempt does not count."""
-
-    until: float
+class Hold:
+    """The operation waits for its provider's gate; the attempt does not count."""
 
 
-Verdict = Done | Retry | Dead | Pause
+Verdict = Done | Retry | Dead | Hold
 
 
-def is_outage(error: ProviderError) -> bool:
+def decide(
+    error: ProviderError | None, attempts: int, delays: Sequence[float], now: float, rng: random.Random, *, sent: bool
+) -> Verdict:
+    """The verdict on an attempt that ended with `error` (None: delivered).
+
+    `attempts` is the number of attempts that count, this one included, so it is at least 1. `delays` are the seconds to
+    wait after the first, second ... of them. `sent` says whether any request went out. `Retry-After` is a floor
+    (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
+    """
+    same_again = len(delays) - attempts + 1
+    match error:
+        case None:
+            return Done()
+        case Unsettled():
+            return Retry(now + (error.retry_after or 0.0), left=same_again)
+        case OutOfTime() if not sent:
+            return Retry(now + OUT_OF_TIME_DELAY, left=same_again)
+        case AuthFailed() | RateLimited():
+            return Hold()
+        case Unavailable() | OutcomeUnknown() | OutOfTime() if attempts <= len(delays):
+            delay = delays[attempts - 1] * rng.uniform(1 - JITTER, 1 + JITTER)
+            floor = min(error.retry_after or 0.0, MAX_RETRY_AFTER)
+            return Retry(now + max(delay, floor), left=len(delays) - attempts)
+    return Dead()
+
+
+def counts(error: ProviderError | None, *, sent: bool) -> bool:
+    """Whether an attempt uses up one of the operation's retries."""
+    if isinstance(error, Unsettled | AuthFailed | RateLimited):
+        return False
+    return sent or not isinstance(error, OutOfTime)
+
+
+def is_outage(error: ProviderError | None) -> bool:
     """Whether a failure says that the CRM is away, rather than anything about the operation."""
     if isinstance(error, Unsettled):
         return False
     return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.code != Code.PLUGIN_BUG)
 
 
-def decide(
-    error: ProviderError | None, attempts: int, delays: Sequence[float], now: float, rng: random.Random
-) -> Verdict:
-    """The verdict on an attempt that ended with `error` (None: delivered).
+def outcome_unknown(error: ProviderError | None, *, sent: bool) -> bool:
+    """Whether the CRM may have stored the record, or may yet store it, although the attempt failed."""
+    return sent and isinstance(error, OutcomeUnknown) and not isinstance(error, Unsettled)
 
-    `attempts` counts the attempts made, this one included, so it is at least 1; `delays` are the seconds to wait after
-    the first, second ... of them. `Retry-After` is a floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
+
+def refusal(error: ProviderError, *, sent: bool) -> str:
+    """What different operations have in common when the CRM refuses them for the same reason: `code field`.
+
+    In place of a field stands the vendor's code where no field is named. Empty where the failure can only concern this
+    one record: the record is missing, the person is known already, or no request went out.
     """
-    if error is None:
-        return Done()
-    if isinstance(error, Unsettled):
-        return Retry(now + (error.retry_after or 0.0), left=len(delays) - attempts + 1)
-    floor = min(error.retry_after or 0.0, MAX_RETRY_AFTER)
-    if isinstance(error, AuthFailed):
-        return Pause(now + max(PROBE_INTERVAL, floor))
-    if not isinstance(error, Unavailable | RateLimited | OutcomeUnknown) or attempts > len(delays):
-        return Dead()
-    delay = delays[attempts - 1] * rng.uniform(1 - JITTER, 1 + JITTER)
-    return Retry(now + max(delay, floor), left=len(delays) - attempts)
+    if isinstance(error, NotFound | Duplicate) or not (sent or error.code == Code.PLUGIN_BUG):
+        return ""
+    fields = ",".join(sorted(error.fields)) if isinstance(error, Rejected) else ""
+    return f"{error.code} {fields or error.vendor_code}".strip()

@@ -26,7 +26,7 @@ from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
-from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, Rejected, Unavailable
 
 MAX_BODY = 1024 * 1024
 """Bytes of a CRM's answer that are read; a longer one is refused."""
@@ -42,6 +42,14 @@ def time_budget(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+def time_left() -> float:
+    """The seconds that are left for requests in the hook that runs now; infinite outside of one.
+
+    When they are over, the operation may be in other hands: a plugin with a transport of its own must not send then.
+    """
+    return max(_deadline.get() - time.monotonic(), 0.0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class Transport:
     def _deadline(self) -> float:
         now = time.monotonic()
         if _deadline.get() - now <= 0.05:
-            raise Unavailable("no time was left for another request", code=Code.TIMEOUT)
+            raise OutOfTime("no time was left for another request")
         return min(now + self.timeout, _deadline.get())
 
     def _session(self) -> requests.Session:
