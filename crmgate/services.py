@@ -110,7 +110,7 @@ def build(settings: Settings) -> Services:
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
-    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, delivery.recipient), audit)
+    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, delivery.recipient))
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter
     )  # fmt: skip

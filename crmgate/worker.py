@@ -29,7 +29,7 @@ from crmgate.policy import Dead, Retry
 from crmgate.services import Services, start
 from crmgate.store.checks import report
 from crmgate.store.client import RedisAddress, connect
-from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE
+from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.wakeups import JsonSerializer
 
 log = logging.getLogger(__name__)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from crmgate.model import Event, Kind, Operation, new_id
+from crmgate.store.entries import Claim, Result
 from crmgate.store.gate import Recipient
-from crmgate.store.ledger import Claim, Ledger, Result
+from crmgate.store.ledger import Ledger
 from tests.world import START
 
 

@@ -156,9 +156,7 @@ class Delivery:
 
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
         seconds = self.plan.worker_budget + LEASE_MARGIN
-        return self._ledger.claim(
-            operation_id, to, new_lease(), now=self._clock(), seconds=seconds, pause=PROBE_INTERVAL
-        )  # fmt: skip
+        return self._ledger.claim(operation_id, to, new_lease(), now=self._clock(), seconds=seconds)
 
     def attempt_claimed(self, claim: Claim, to: Recipient, budget: float, *, wake: bool) -> Outcome:
         """Send it, decide, write it down. With `wake` the next attempt is scheduled by this process."""

@@ -18,6 +18,7 @@ from crmgate.delivery import identity
 from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, Outcome, new_lease
 from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, StillRunning
 from crmgate.model import Kind, Operation, State, new_id
+from crmgate.store.audit import Entry
 from crmgate.store.entries import Accepted, Claim, Once
 from crmgate.store.ledger import Ledger
 
@@ -95,13 +96,19 @@ class Gateway:
         outcome = self._delivery.attempt_claimed(claim, self._delivery.recipient, self._budget_left(started), wake=True)
         return _after(operation, outcome)
 
-    def release(self, operation_id: str) -> bool:
-        """Try a dead letter again, or a suspect at all; False if it is neither. Raises `LedgerUnavailable`."""
-        return self._ledger.release(operation_id, self._delivery.recipient, now=self._clock())
+    def release(self, operation_id: str, audit: Entry | None = None) -> bool:
+        """Try a dead letter again, or a suspect for the first time; False if it is neither.
 
-    def discard(self, operation_id: str, reason: str) -> bool:
-        """End a dead letter or a suspect without a delivery; False if it is neither. Raises `LedgerUnavailable`."""
-        return self._ledger.discard(operation_id, now=self._clock(), reason=reason)
+        `audit` is written in the same step. Raises `LedgerUnavailable`.
+        """
+        return self._ledger.release(operation_id, self._delivery.recipient, now=self._clock(), audit=audit)
+
+    def discard(self, operation_id: str, reason: str, audit: Entry | None = None) -> bool:
+        """End a dead letter or a suspect without a delivery; False if it is neither.
+
+        `audit` is written in the same step. Raises `LedgerUnavailable`.
+        """
+        return self._ledger.discard(operation_id, now=self._clock(), reason=reason, audit=audit)
 
     def _forget_old_suspects(self) -> None:
         """So that a flood of them fills neither Redis nor the operator's list."""

@@ -8,10 +8,7 @@ from typing import Any
 
 from crmgate.model import Operation
 from crmgate.store.entries import Once, Session
-from crmgate.store.ledger import idempotency_key
-
-KEY_SECONDS = 24 * 3600
-"""How long an idempotency key is remembered."""
+from crmgate.store.keys import IDEMPOTENCY_SECONDS, idem
 
 
 def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
@@ -20,7 +17,7 @@ def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | No
     content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     digest = _digest(content)
     if key:
-        return Once(_key_digest(key), digest, KEY_SECONDS)
+        return Once(_key_digest(key), digest, IDEMPOTENCY_SECONDS)
     return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
 
 
@@ -34,8 +31,8 @@ def session(operation: Operation, follow: str) -> Session | None:
 
 
 def known_by(key: str) -> str:
-    """The name in Redis of what is remembered of an idempotency key."""
-    return idempotency_key(_key_digest(key))
+    """The key in Redis that stands for an idempotency key."""
+    return idem(_key_digest(key))
 
 
 def _key_digest(key: str) -> str:

@@ -17,8 +17,9 @@ from typing import Any, Self
 import redis
 
 from crmgate.model import Event, Operation, State, id_prefix
-from crmgate.store.keys import key, translated
-from crmgate.store.ledger import RECEIPT_SECONDS, to_operation
+from crmgate.store import keys
+from crmgate.store.keys import RECEIPT_SECONDS, translated
+from crmgate.store.records import to_operation
 
 PAGE = 100
 """The most operations of a page."""
@@ -30,6 +31,8 @@ TRIM = 500
 """Entries of the index that are looked at in one go."""
 COUNTED = 5000
 """Dead letters that are looked at to count those that a filter lets pass."""
+INDEXES: dict[str, str] = {State.DEAD: keys.DEAD, State.SUSPECT: keys.SUSPECT}
+"""The sorted sets that list the operations of a state; `keys.OPS` lists all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +117,7 @@ class Inventory:
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
         """At most `limit` operations, the newest first: by when they became dead letters if those are wanted."""
-        index = wanted.state if wanted.state in (State.DEAD, State.SUSPECT) else "ops"
+        index = INDEXES.get(wanted.state, keys.OPS)
         items: list[Operation] = []
         while len(items) < limit and scan > 0:
             size = min(CHUNK, scan)
@@ -146,17 +149,17 @@ class Inventory:
         if not prefix:
             return []
         with translated():
-            ids: list[bytes] = self._redis.zrangebylex(key("ids"), f"[{prefix}", f"({prefix}g", 0, 10)  # type: ignore[assignment]
+            ids: list[bytes] = self._redis.zrangebylex(keys.IDS, f"[{prefix}", f"({prefix}g", 0, 10)  # type: ignore[assignment]
         return [operation for operation in self.read([i.decode() for i in ids]) if operation]
 
     def count_dead(self, wanted: Filter) -> Count:
         """How many dead letters pass. Those beyond the first `COUNTED` are not looked at."""
         if not wanted.selective:
             with translated():
-                return Count(int(self._redis.zcount(key("dead"), "-inf", _bound(wanted.dead_before, "+inf"))), True)
+                return Count(int(self._redis.zcount(keys.DEAD, "-inf", _bound(wanted.dead_before, "+inf"))), True)
         number, looked, cursor = 0, 0, None
         while looked < COUNTED:
-            rows = self.walk("dead", wanted, cursor, CHUNK)
+            rows = self.walk(keys.DEAD, wanted, cursor, CHUNK)
             number += sum(bool(found and wanted.passes(found)) for found in self.read([row.id for row in rows]))
             if len(rows) < CHUNK:
                 return Count(number, True)
@@ -167,9 +170,9 @@ class Inventory:
         self, index: str, wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
     ) -> list[Cursor]:
         """The next places of an index after the cursor, as far as its order serves the filter; no record is read."""
-        low = _bound(wanted.accepted_from if index == "ops" else None, "-inf")
-        high = "+inf" if wanted.accepted_to is None or index != "ops" else f"({wanted.accepted_to!r}"
-        if index == "dead":
+        low = _bound(wanted.accepted_from if index == keys.OPS else None, "-inf")
+        high = "+inf" if wanted.accepted_to is None or index != keys.OPS else f"({wanted.accepted_to!r}"
+        if index == keys.DEAD:
             high = _bound(wanted.dead_before, "+inf")
         if cursor and newest_first:
             high = min(high, repr(cursor.score), key=_number)
@@ -186,7 +189,7 @@ class Inventory:
         for offset in range(0, 1_000_000, count):
             with translated():
                 rows: Any = self._redis.zrange(
-                    key(index), start, end, desc=newest_first, withscores=True, byscore=True, offset=offset, num=count
+                    index, start, end, desc=newest_first, withscores=True, byscore=True, offset=offset, num=count
                 )  # fmt: skip
             places = [Cursor(score, i.decode()) for i, score in rows]
             found += [place for place in places if not cursor or _beyond(place, cursor, newest_first)]
@@ -199,7 +202,7 @@ class Inventory:
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for operation_id in ids:
-                pipe.hgetall(key(f"op:{operation_id}"))
+                pipe.hgetall(keys.op(operation_id))
             records = pipe.execute()
         return [to_operation(i, record) for i, record in zip(ids, records, strict=True)]
 
@@ -210,18 +213,18 @@ class Inventory:
         them: what is old may also be a dead letter.
         """
         old = Filter(accepted_to=now - RECEIPT_SECONDS)
-        rows = self.walk("ops", old, self._trimmed, TRIM)
+        rows = self.walk(keys.OPS, old, self._trimmed, TRIM)
         self._trimmed = rows[-1] if len(rows) == TRIM else None
         if not rows:
             return 0
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for row in rows:
-                pipe.exists(key(f"op:{row.id}"))
+                pipe.exists(keys.op(row.id))
             gone = [row.id for row, there in zip(rows, pipe.execute(), strict=True) if not there]
             if gone:
-                pipe.zrem(key("ops"), *gone)
-                pipe.zrem(key("ids"), *gone)
+                pipe.zrem(keys.OPS, *gone)
+                pipe.zrem(keys.IDS, *gone)
                 pipe.execute()
         return len(gone)
 

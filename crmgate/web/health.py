@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, rfc3339
 from crmgate.policy import WORKER_SILENCE
-from crmgate.store.ledger import LOST_CLICKS_SECONDS
+from crmgate.store.keys import LOST_CLICKS_SECONDS
 from crmgate.web.answers import AliveSchema, ReadySchema
 from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import clicks, services

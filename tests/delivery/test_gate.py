@@ -12,7 +12,8 @@ from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, Rate
 from crmgate.model import Kind, Operation, Rate, State
 from crmgate.store.entries import Claim
 from crmgate.store.gate import RETURN_WAITS
-from crmgate.store.ledger import WAKE_LIST, Ledger
+from crmgate.store.keys import WAKE_LIST
+from crmgate.store.ledger import Ledger
 from tests.world import START, Crm, World
 
 
@@ -111,7 +112,7 @@ class TestCircuitBreaker:
         ids = [member.decode() for member in world.redis.zrange("{crmgate}:held:acme", 0, -1)]  # type: ignore[union-attr]
 
         def claims() -> list[Claim]:
-            found = (world.ledger.claim(one, to, one, now=now, seconds=9, pause=30) for one in ids)
+            found = (world.ledger.claim(one, to, one, now=now, seconds=9) for one in ids)
             return [claim for claim in found if isinstance(claim, Claim)]
 
         [first] = claims()
