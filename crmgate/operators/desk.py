@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ChangedMeanwhile, NoSuchOperation, NotKeptAside
-from crmgate.model import Event, Operation, State
+from crmgate.model import Event, EventType, Operation, State
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job, Retries
-from crmgate.store.audit import Audit
+from crmgate.store.audit import Action, Audit
 from crmgate.store.ledger import Ledger
 
 KEPT_ASIDE = (State.DEAD, State.SUSPECT)
@@ -43,14 +43,14 @@ class Desk:
         """Try it again, with all its retries. Raises `NoSuchOperation` and `NotKeptAside`."""
         if not self._gateway.release(operation_id):
             self._explain(operation_id)
-        self._audit.record(who, "dead_letters.retry", operation_id)
+        self._audit.record(who, Action.RETRY, operation_id)
         return self._known(operation_id)
 
     def discard(self, operation_id: str, reason: str, who: str) -> Operation:
         """End it without a delivery. Raises `NoSuchOperation` and `NotKeptAside`."""
         if not self._gateway.discard(operation_id, reason):
             self._explain(operation_id)
-        self._audit.record(who, "dead_letters.discard", operation_id)
+        self._audit.record(who, Action.DISCARD, operation_id)
         return self._known(operation_id)
 
     def amend(self, operation: Operation, payload: Mapping[str, Any], who: str) -> Operation:
@@ -60,7 +60,7 @@ class Desk:
         """
         names = sorted(name for name in {*payload, *operation.payload}
                        if payload.get(name) != operation.payload.get(name))  # fmt: skip
-        event = Event(self._clock(), 0.0, "", "edited", detail=", ".join(names), counted=False)
+        event = Event(self._clock(), 0.0, "", EventType.EDITED, detail=", ".join(names), counted=False)
         told = {"version": operation.version, "event": json.dumps(event.to_dict())}
         text = json.dumps(payload, ensure_ascii=False)
         answer = self._ledger.run("amend", None, told, text, operation.id).decode()
@@ -68,13 +68,13 @@ class Desk:
             raise ChangedMeanwhile
         if answer != "amended":
             self._explain(operation.id)
-        self._audit.record(who, "dead_letters.edit", operation.id, ", ".join(names))
+        self._audit.record(who, Action.EDIT, operation.id, ", ".join(names))
         return self._known(operation.id)
 
     def start_retries(self, wanted: Filter, who: str) -> Job:
         """Begin a job that retries what passes. Raises `JobRunning`."""
         job = self.retries.start(wanted, who)
-        self._audit.record(who, "dead_letters.retries.start", job.id, f"{job.total} dead letters")
+        self._audit.record(who, Action.RETRIES_START, job.id, f"{job.total} dead letters")
         return job
 
     def cancel_retries(self, job_id: str, who: str) -> Job:
@@ -82,7 +82,7 @@ class Desk:
         job = self.retries.cancel(job_id)
         if job is None:
             raise NoSuchOperation
-        self._audit.record(who, "dead_letters.retries.cancel", job_id)
+        self._audit.record(who, Action.RETRIES_CANCEL, job_id)
         return job
 
     def _known(self, operation_id: str) -> Operation:

@@ -12,13 +12,12 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import redis
 
 from crmgate.errors import JobRunning
-from crmgate.model import Event, State, new_id
+from crmgate.model import Event, EventType, State, Word, new_id
 from crmgate.operators.inventory import SCAN, Count, Cursor, Filter, Inventory
 from crmgate.store.gate import Recipient
 from crmgate.store.keys import key, translated
@@ -28,7 +27,7 @@ BATCH = 50
 """Dead letters that go back at once; none do while as many others wait."""
 
 
-class JobState(StrEnum):
+class JobState(Word):
     """Where a job stands. Only a running one does anything."""
 
     RUNNING = "running"
@@ -44,7 +43,7 @@ class Job:
     """
 
     id: str
-    state: str
+    state: JobState
     filter: Filter
     who: str
     started_at: float
@@ -124,7 +123,7 @@ class Retries:
             "job": job.id, "from": job.cursor, "upto": upto, "seen": len(rows), "ids": ids, "last": last,
             "now": self._clock(), "seconds": RECEIPT_SECONDS,
         }  # fmt: skip
-        event = Event(self._clock(), 0.0, "", "released", counted=False).to_dict()
+        event = Event(self._clock(), 0.0, "", EventType.RELEASED, counted=False).to_dict()
         return bool(self._ledger.run("retries", self._to, arguments, json.dumps(event)) >= 0)
 
     def _room(self) -> int:
@@ -149,8 +148,8 @@ class Retries:
 def _job(job: str, fields: dict[str, str]) -> Job:
     return Job(
         id=job,
-        state=fields["state"],
-        filter=Filter(**json.loads(fields["filter"])),
+        state=JobState.read(fields["state"]),
+        filter=Filter.read(json.loads(fields["filter"])),
         who=fields["who"],
         started_at=float(fields["started_at"]),
         total=int(fields["total"]),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 
 import redis
 from redis.client import Pipeline
@@ -25,9 +26,22 @@ KEPT = 10_000
 log = logging.getLogger("crmgate.audit")
 
 
+class Action(StrEnum):
+    """What the audit log names: a change by an operator, and the export of personal data."""
+
+    RETRY = "dead_letters.retry"
+    DISCARD = "dead_letters.discard"
+    EDIT = "dead_letters.edit"
+    EXPORT = "dead_letters.export"
+    RETRIES_START = "dead_letters.retries.start"
+    RETRIES_CANCEL = "dead_letters.retries.cancel"
+    TOKEN_NEW = "tokens.new"  # noqa: S105
+    TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`who` is the name of a token or `cli:<user>`, `what` an action, `on` the id of what it was done to.
+    """`who` is the name of a token or `cli:<user>`, `what` an `Action`, `on` the id of what it was done to.
 
     `detail` holds no secret and no personal data; `at` is RFC 3339.
     """
@@ -46,7 +60,7 @@ class Audit:
         self._redis, self._clock = client, clock
 
     @contextmanager
-    def change(self, who: str, what: str, on: str, detail: str = "") -> Iterator[Pipeline]:
+    def change(self, who: str, what: Action, on: str, detail: str = "") -> Iterator[Pipeline]:
         """A transaction for the commands of a change; it runs, with the entry, when the block ends without an error."""
         entry = Entry(rfc3339(self._clock()), who, what, on, detail)
         with translated(), self._redis.pipeline(transaction=True) as pipe:
@@ -55,7 +69,7 @@ class Audit:
             pipe.execute()
         _tell(entry)
 
-    def record(self, who: str, what: str, on: str, detail: str = "") -> None:
+    def record(self, who: str, what: Action, on: str, detail: str = "") -> None:
         """Write down a change that something else makes, such as a script of the ledger."""
         with self.change(who, what, on, detail):
             pass

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import redis
 
-from crmgate.model import Event
+from crmgate.model import Event, Kind
 from crmgate.store.keys import key, translated
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -29,7 +29,7 @@ class Durations:
     seconds: float
 
 
-def counted(kind: str, attempt: Event) -> dict[str, int]:
+def counted(kind: Kind, attempt: Event) -> dict[str, int]:
     """What an attempt adds to which counters."""
     bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
     return {

@@ -17,9 +17,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crmgate.model import Rate
+from crmgate.model import Rate, Word
 
-CAUSES = ("outage", "refused", "trial")
+
+class Cause(Word):
+    """Why nothing is sent to a provider."""
+
+    OUTAGE = "outage"
+    REFUSED = "refused"
+    TRIAL = "trial"
+
+
 THRESHOLD = 5
 """Failures in a row after which nothing is sent."""
 FIRST_PROBE = 5.0
@@ -61,13 +69,13 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Why nothing is sent to a provider (`cause`, empty if it is), since when, and when it is asked again.
+    """Why nothing is sent to a provider (`cause`, None if it takes requests), since when, and when it is asked again.
 
     `failures` in a row; `held` operations wait for it; `returning` dead letters go back when it works. Times are
     seconds since the epoch, 0 for none.
     """
 
-    cause: str = ""
+    cause: Cause | None = None
     since: float = 0.0
     until: float = 0.0
     failures: int = 0

@@ -36,17 +36,38 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 import redis
 
-from crmgate.model import Check, Delivered, Event, Operation, State
+from crmgate.model import Check, Delivered, Event, EventType, Kind, Operation, State
 from crmgate.policy import SETTLE_SECONDS
 from crmgate.store import client as redis_client
 from crmgate.store.checks import inspect
-from crmgate.store.entries import Accepted, Claim, NotClaimed, Once, Result, Session, Swept
+from crmgate.store.entries import (
+    Acceptance,
+    Accepted,
+    Claim,
+    NoClaim,
+    NotClaimed,
+    Once,
+    Recorded,
+    Result,
+    Session,
+    Swept,
+)
 from crmgate.store.figures import counted
-from crmgate.store.gate import FIRST_PROBE, PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, YOUNG, Gate, Recipient
+from crmgate.store.gate import (
+    FIRST_PROBE,
+    PROBE_SECONDS,
+    RETURN_BATCH,
+    RETURN_WAITS,
+    THRESHOLD,
+    YOUNG,
+    Cause,
+    Gate,
+    Recipient,
+)
 from crmgate.store.keys import PREFIX, key, translated
 
 WAKE_LIST = f"{PREFIX}huey:queue"
@@ -86,12 +107,7 @@ class Ledger:
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
         once: Once | None = None, session: Session | None = None, suspect: bool = False,
     ) -> Accepted:  # fmt: skip
-        """Record a new operation; with `lease` it is the caller's if the answer is `leased`, else a worker's.
-
-        `accepted`: recorded. `held`: recorded, and its provider takes nothing now. `behind`: recorded, and an earlier
-        one of its session goes first. `suspect`: kept aside. `exists`: it was there. For an idempotency key that was
-        used before: `replay`, `running` while its first request still is, `conflict` if it came with something else.
-        """
+        """Record a new operation; with `lease` it is the caller's if the answer is `LEASED`, else a worker's."""
         arguments = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
             "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
@@ -104,7 +120,9 @@ class Ledger:
                 "key": session.key, "who": session.who, "follow": session.follow, "seconds": SESSION_SECONDS,
             }  # fmt: skip
         answer = self._run("accept", to, arguments, _json(operation.payload), operation.id)
-        return Accepted(*(part.decode() for part in answer))
+        what, identifier, *more = (part.decode() for part in answer)
+        kind, lead_id = more or (operation.kind, "")
+        return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id)
 
     def claim(
         self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float, pause: float
@@ -121,42 +139,37 @@ class Ledger:
         answer = self._run("claim", to, arguments, "", operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
-            return NotClaimed(reason, answer[1].decode() if len(answer) > 1 else "")
+            return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
         fields = _pairs(answer[3:])
         return Claim(
             _operation(operation_id, fields), lease, answer[1] == b"1", int(fields.get("counted", 0)),
             float(answer[2]),
         )  # fmt: skip
 
-    def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> str:
-        """The CRM confirmed it: what stays is a receipt.
-
-        `recorded`; `recovered` if that opened the provider's gate; `ended` if it was known already.
-        """
+    def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
+        """The CRM confirmed it: what stays is a receipt. `ENDED`: that was known already."""
         receipt = {"receipt": _json(delivered.to_dict()), "record": delivered.record_id}
         return self._record(claim, to, State.DELIVERED, result, receipt)
 
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *,
         due: float, look: bool, paused: bool = False, wake: bool = False,
-    ) -> str:  # fmt: skip
-        """It is tried again at `due`; `paused` holds the whole provider back. With `wake` a worker is scheduled.
-
-        `recorded`; `paused` or `opened` if that shut the provider's gate; `lost` or `ended` if it is no longer the
-        caller's to say.
-        """
-        outcome = "paused" if paused else State.WAITING
+    ) -> Recorded:  # fmt: skip
+        """It is tried again at `due`; `paused` holds the whole provider back. With `wake` a worker is scheduled."""
+        outcome: Literal["paused"] | State = "paused" if paused else State.WAITING
         told = {"due_at": due, "look": "01"[look]} | ({"wake_at": due} if wake else {})
         return self._record(claim, to, outcome, result, told)
 
     def record_dead(
         self, claim: Claim, to: Recipient, result: Result, *, now: float, look: bool, wake: bool = False
-    ) -> str:
+    ) -> Recorded:
         """No retry follows. It becomes a dead letter with `bury`; until then its alarm is set."""
         told = {"due_at": now, "look": "01"[look]} | ({"wake_at": 0} if wake else {})
         return self._record(claim, to, State.DEAD, result, told)
 
-    def _record(self, claim: Claim, to: Recipient, outcome: str, result: Result, told: dict[str, Any]) -> str:
+    def _record(
+        self, claim: Claim, to: Recipient, outcome: Literal["paused"] | State, result: Result, told: dict[str, Any]
+    ) -> Recorded:  # fmt: skip
         attempt = result.attempt
         arguments = told | {
             "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
@@ -166,7 +179,7 @@ class Ledger:
             "receipt_seconds": RECEIPT_SECONDS, "session_seconds": SESSION_SECONDS,
         }  # fmt: skip
         answer: bytes = self._run("record", to, arguments, _json(attempt.to_dict()), claim.operation.id)
-        return answer.decode()
+        return Recorded(answer.decode())
 
     def bury(self, operation_id: str, *, now: float) -> bool:
         """Make a dead letter of an operation recorded with `record_dead`; False if it is none, or one already."""
@@ -174,7 +187,7 @@ class Ledger:
 
     def release(self, operation_id: str, to: Recipient, *, now: float) -> bool:
         """Let a dead letter, or a suspect, go to those that wait, with all its retries; False if it is neither."""
-        event = _json(Event(now, 0.0, "", "released", counted=False).to_dict())
+        event = _json(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
         return bool(self._run("release", to, {"now": now}, event, operation_id))
 
     def discard(self, operation_id: str, *, now: float, reason: str, seconds: int = RECEIPT_SECONDS) -> bool:
@@ -182,7 +195,7 @@ class Ledger:
 
         The receipt stays for so many seconds.
         """
-        event = _json(Event(now, 0.0, "", "discarded", detail=reason, counted=False).to_dict())
+        event = _json(Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
         return bool(self._run("discard", None, {"now": now, "seconds": seconds}, event, operation_id))
 
     def drop_suspects(self, keep: int, *, now: float) -> int:
@@ -207,20 +220,20 @@ class Ledger:
             "now": now, "again": again, "limit": limit, "batch": RETURN_BATCH,
             "probe": PROBE_SECONDS, "first": FIRST_PROBE, "young": YOUNG,
         }  # fmt: skip
-        event = _json(Event(now, 0.0, to.provider, "returned", counted=False).to_dict())
+        event = _json(Event(now, 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
         woken, returned, probe = self._run("sweep", to, arguments, event)
         return Swept(woken, returned, bool(probe))
 
-    def record_probe(self, to: Recipient, *, now: float, ok: bool, refused: bool, pause: float, used: int) -> str:
-        """What a probe of the provider found: `recovered` or `paused` if that changed its state, else `recorded`."""
+    def record_probe(self, to: Recipient, *, now: float, ok: bool, refused: bool, pause: float, used: int) -> Recorded:
+        """What a probe of the provider found: `RECOVERED` or `PAUSED` if that changed its state, else `RECORDED`."""
         arguments = {"now": now, "ok": ok, "refused": refused, "pause": pause, "used": used}
         answer: bytes = self._run("probed", to, arguments, "")
-        return answer.decode()
+        return Recorded(answer.decode())
 
-    def resume(self, to: Recipient, *, now: float) -> str:
-        """Have a provider asked again at once; what its gate was shut by, empty if it was open."""
+    def resume(self, to: Recipient, *, now: float) -> Cause | None:
+        """Have a provider asked again at once; what its gate was shut by, None if it was open."""
         answer: bytes = self._run("resume", to, {"now": now}, "")
-        return answer.decode()
+        return Cause.read(answer.decode()) if answer else None
 
     def gate(self, to: Recipient) -> Gate:
         """Whether a provider takes requests."""
@@ -231,7 +244,8 @@ class Ledger:
             pipe.zcard(key("returning"))
             (cause, since, until, failures), held, returning = pipe.execute()
         return Gate(
-            (cause or b"").decode(), float(since or 0), float(until or 0), int(failures or 0), held, returning
+            Cause.read(cause.decode()) if cause else None,
+            float(since or 0), float(until or 0), int(failures or 0), held, returning,
         )  # fmt: skip
 
     def get(self, operation_id: str) -> Operation | None:
@@ -354,10 +368,10 @@ def _operation(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
     delivered = fields.get("delivered")
     return Operation(
         id=operation_id,
-        kind=fields["kind"].decode(),
+        kind=Kind.read(fields["kind"].decode()),
         payload=json.loads(fields.get("payload", b"{}")),
         accepted_at=float(fields["accepted_at"]),
-        state=fields["state"].decode(),
+        state=State.read(fields["state"].decode()),
         due_at=float(fields.get("due_at", 0)),
         events=tuple(Event.from_dict(json.loads(fields[f"attempt:{number}"])) for number in numbers),
         delivered=Delivered.from_dict(json.loads(delivered)) if delivered else None,

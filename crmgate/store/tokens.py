@@ -23,7 +23,7 @@ from enum import StrEnum
 import redis
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.store.audit import Audit
+from crmgate.store.audit import Action, Audit
 from crmgate.store.keys import key, translated
 
 FORM = re.compile(r"cg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
@@ -120,7 +120,7 @@ class Tokens:
         token_id, text = generate()
         token = Token(token_id, name, scope, digest(text), self._clock())
         record = {name: value for name, value in asdict(token).items() if name not in ("id", "last_used")}
-        with self._audit.change(who, "tokens.new", token_id, f"{name}, {scope}") as pipe:
+        with self._audit.change(who, Action.TOKEN_NEW, token_id, f"{name}, {scope}") as pipe:
             pipe.hset(key("tokens"), token_id, json.dumps(record))
         return token, text
 
@@ -129,7 +129,7 @@ class Tokens:
         token = self._read().get(token_id)
         if token is None:
             return None
-        with self._audit.change(who, "tokens.revoke", token_id, f"{token.name}, {token.scope}") as pipe:
+        with self._audit.change(who, Action.TOKEN_REVOKE, token_id, f"{token.name}, {token.scope}") as pipe:
             pipe.hdel(key("tokens"), token_id)
             pipe.hdel(key("tokens:used"), token_id)
         return token
