@@ -69,7 +69,8 @@ def _provider(redis: bool) -> Check:
         return Check("provider", True, "A CRM is configured.")
     waiting = f"{gate.held} submissions wait and go on by themselves"
     if gate.cause and not gate.cause.known:
-        return Check("provider", True, f"Nothing is sent to the CRM now ({gate.cause}); {waiting}.")
+        since = rfc3339(gate.since)
+        return Check("provider", True, f"Nothing is sent to the CRM since {since} ({gate.cause}); {waiting}.")
     match gate.cause:
         case Cause.OUTAGE:
             return Check("provider", True, f"The CRM has not answered since {rfc3339(gate.since)}; {waiting}.")
