@@ -16,8 +16,30 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 
-class Kind(StrEnum):
-    """What an operation does in the CRM."""
+class Word(StrEnum):
+    """A word of a fixed list, as it is kept in Redis. `read` also takes a word that only a newer version has."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The member `text`, else a value of this type that keeps the text, equals no member and is not `known`.
+
+        So an older process can list, show and export what a newer one wrote.
+        """
+        try:
+            return cls(text)
+        except ValueError:
+            unknown = str.__new__(cls, text)
+        unknown._name_, unknown._value_ = "UNKNOWN", text
+        return unknown
+
+    @property
+    def known(self) -> bool:
+        """Whether this version has the word. A `match` over the members comes after a check of this."""
+        return self.name in type(self).__members__
+
+
+class Kind(Word):
+    """What an operation does in the CRM. The provider hook that does it has the same name."""
 
     CREATE_LEAD = "create_lead"
     UPDATE_LEAD = "update_lead"
@@ -25,7 +47,7 @@ class Kind(StrEnum):
     CREATE_MINIMAL_LEAD = "create_minimal_lead"
 
 
-class State(StrEnum):
+class State(Word):
     """Where an operation stands. Only `DELIVERED` and `DISCARDED` end it.
 
     A `SUSPECT` looks like the work of a bot: it waits for a person, who releases or discards it.
@@ -40,11 +62,24 @@ class State(StrEnum):
     SUSPECT = "suspect"
 
 
+class EventType(Word):
+    """What happened to an operation. Only the first two are attempts at the CRM."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    EDITED = "edited"
+    RELEASED = "released"
+    RETURNED = "returned"
+    DISCARDED = "discarded"
+
+
 class _Record:
     """Conversion to and from plain dictionaries."""
 
     NESTED: ClassVar[Mapping[str, type[_Record]]] = {}
     """The records inside this one, by field name."""
+    WORDS: ClassVar[Mapping[str, type[Word]]] = {}
+    """The type of each field that holds a word, by field name."""
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types. What is empty is left out, where `from_dict` makes it empty again."""
@@ -56,7 +91,13 @@ class _Record:
         """The record that `to_dict` wrote. Null is the same as absent."""
         known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         present = {name: value for name, value in data.items() if name in known and value is not None}
-        return cls(**{name: _rich(value, cls.NESTED.get(name)) for name, value in present.items()})
+        return cls(**{name: cls._read(name, value) for name, value in present.items()})
+
+    @classmethod
+    def _read(cls, name: str, value: Any) -> Any:
+        if name in cls.WORDS:
+            return cls.WORDS[name].read(value)
+        return _rich(value, cls.NESTED.get(name))
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -176,16 +217,18 @@ class Delivered(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Event(_Record):
-    """One time that a request went out. `at` is seconds since the epoch, `duration` seconds.
+    """An attempt at the CRM, or a change by an operator. `at` is seconds since the epoch, `duration` seconds.
 
     `counted` is false where the failure says nothing about the operation (refused credentials): such an
     attempt does not use up the retries.
     """
 
+    WORDS = MappingProxyType({"outcome": EventType})
+
     at: float
     duration: float
     provider: str
-    outcome: str
+    outcome: EventType
     code: str = ""
     status: int | None = None
     vendor_code: str = ""
@@ -204,12 +247,13 @@ class Operation(_Record):
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
+    WORDS = MappingProxyType({"kind": Kind, "state": State})
 
     id: str
-    kind: str
+    kind: Kind
     payload: Mapping[str, Any]
     accepted_at: float
-    state: str = State.ACCEPTED
+    state: State = State.ACCEPTED
     due_at: float = 0.0
     events: tuple[Event, ...] = ()
     delivered: Delivered | None = None

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, assert_never
 
 from huey import RedisHuey
 from huey.constants import EmptyData
@@ -25,10 +25,11 @@ from huey.storage import SCHEDULE_POP_LUA, RedisStorage
 
 from crmgate import logs
 from crmgate.errors import ConfigError, LedgerUnavailable
-from crmgate.policy import Dead, Retry
+from crmgate.policy import Dead, Done, Pause, Retry
 from crmgate.services import Services, start
 from crmgate.store.checks import report
 from crmgate.store.client import RedisAddress, connect
+from crmgate.store.entries import NoClaim
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.wakeups import JsonSerializer
 
@@ -112,7 +113,7 @@ huey = WakeupHuey(
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Event one operation. What Huey does next is the policy's verdict."""
+    """Attempt one operation. What Huey does next is the policy's verdict."""
     with logs.bound(operation=operation_id):
         outcome = delivery.attempt(operation_id)
     match outcome.verdict:
@@ -122,7 +123,11 @@ def deliver(operation_id: str, task: Any = None) -> None:
         case Dead():
             task.retries = 0
             raise DeliveryFailed
-    if outcome.reason == "exhausted":  # the attempt was made, but its dead letter was never recorded
+        case Done() | Pause() | None:
+            pass
+        case _:
+            assert_never(outcome.verdict)
+    if outcome.reason is NoClaim.EXHAUSTED:  # the attempt was made, but its dead letter was never recorded
         task.retries = 0
         raise DeliveryFailed
 

@@ -16,7 +16,7 @@ from crmgate import hookspecs, web
 from crmgate.cli import main
 from crmgate.config import CoreSettings
 from crmgate.errors import Code
-from crmgate.model import Operation, new_id
+from crmgate.model import Kind, Operation, new_id
 from crmgate.plugin_host.caller import notify
 from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
 from crmgate.schemas import codes as field_codes
@@ -105,7 +105,7 @@ def test_the_listener_of_the_overview_loads(tmp_path: Path) -> None:
     assert not plugins.quarantined
     with FakeEspoCRM() as server:
         plugins.listen({"PAGER_URL": server.url}, ("127.0.0.1",))
-        operation = Operation(new_id(), "create_lead", {}, 0.0)
+        operation = Operation(new_id(), Kind.CREATE_LEAD, {}, 0.0)
         notify(plugins.manager, "operation_dead", operation=operation)
         [request] = wait_until("the call", lambda: server.requests)
     assert json.loads(request.body) == {"operation": operation.id}

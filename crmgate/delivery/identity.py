@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from crmgate.model import Operation
+from crmgate.model import Kind, Operation
 from crmgate.store.entries import Once, Session
 from crmgate.store.keys import IDEMPOTENCY_SECONDS, idem
 
@@ -21,13 +21,13 @@ def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | No
     return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
 
 
-def session(operation: Operation, follow: str) -> Session | None:
-    """The session of a submission; `follow` is what it becomes where that has a lead, empty if the CRM cannot."""
+def session(operation: Operation, follow: Kind | None) -> Session | None:
+    """The session of a submission; `follow` is what it becomes where that has a lead, None if the CRM cannot."""
     name = operation.payload.get("session")
     if not name:
         return None
     who = (str(operation.payload.get(fact) or "").lower() for fact in ("email", "phone"))
-    return Session(_digest(f"session {name}"), tuple(_digest(f"who {word}") for word in who if word), follow)
+    return Session(_digest(f"session {name}"), tuple(_digest(f"who {word}") for word in who if word), follow or "")
 
 
 def known_by(key: str) -> str:

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ChangedMeanwhile, NoSuchOperation, NotKeptAside
-from crmgate.model import Event, Operation, State
+from crmgate.model import Event, EventType, Operation, State
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job, Retries
-from crmgate.store.audit import Entry, made
+from crmgate.store.audit import Action, Entry, made
 from crmgate.store.ledger import Ledger
 
 KEPT_ASIDE = (State.DEAD, State.SUSPECT)
@@ -40,13 +40,13 @@ class Desk:
 
     def retry(self, operation_id: str, who: str) -> Operation:
         """Try it again, with all its retries. Raises `NoSuchOperation` and `NotKeptAside`."""
-        if not self._gateway.release(operation_id, self._entry(who, "dead_letters.retry", operation_id)):
+        if not self._gateway.release(operation_id, self._entry(who, Action.RETRY, operation_id)):
             self._explain(operation_id)
         return self._known(operation_id)
 
     def discard(self, operation_id: str, reason: str, who: str) -> Operation:
         """End it without a delivery. Raises `NoSuchOperation` and `NotKeptAside`."""
-        if not self._gateway.discard(operation_id, reason, self._entry(who, "dead_letters.discard", operation_id)):
+        if not self._gateway.discard(operation_id, reason, self._entry(who, Action.DISCARD, operation_id)):
             self._explain(operation_id)
         return self._known(operation_id)
 
@@ -57,8 +57,8 @@ class Desk:
         """
         names = ", ".join(sorted(name for name in {*payload, *operation.payload}
                                  if payload.get(name) != operation.payload.get(name)))  # fmt: skip
-        event = Event(self._clock(), 0.0, "", "edited", detail=names, counted=False)
-        entry = self._entry(who, "dead_letters.edit", operation.id, names)
+        event = Event(self._clock(), 0.0, "", EventType.EDITED, detail=names, counted=False)
+        entry = self._entry(who, Action.EDIT, operation.id, names)
         answer = self._ledger.amend(operation, payload, event, entry)
         if answer == "changed":
             raise ChangedMeanwhile
@@ -77,7 +77,7 @@ class Desk:
             raise NoSuchOperation
         return job
 
-    def _entry(self, who: str, what: str, on: str, detail: str = "") -> Entry:
+    def _entry(self, who: str, what: Action, on: str, detail: str = "") -> Entry:
         return made(self._clock(), who, what, on, detail)
 
     def _known(self, operation_id: str) -> Operation:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import redis
 
-from crmgate.model import Event, Operation, State, id_prefix
+from crmgate.model import Event, EventType, Kind, Operation, State, Word, id_prefix
 from crmgate.store import keys
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import to_operation
@@ -35,6 +35,9 @@ INDEXES: dict[str, str] = {State.DEAD: keys.DEAD, State.SUSPECT: keys.SUSPECT}
 """The sorted sets that list the operations of a state; `keys.OPS` lists all."""
 
 
+_WORDS: Mapping[str, type[Word]] = {"state": State, "kind": Kind}
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """Which operations; what is empty lets everything pass. Times are seconds since the epoch.
@@ -43,19 +46,25 @@ class Filter:
     selection of dead letters as it was at that time: none that dies later comes in.
     """
 
-    state: str = ""
-    kind: str = ""
+    state: State | None = None
+    kind: Kind | None = None
     provider: str = ""
     code: str = ""
     accepted_from: float | None = None
     accepted_to: float | None = None
     dead_before: float | None = None
 
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """The filter in `data`, in which words are text. A word that only a newer version has stays as it is."""
+        words = {name: word.read(data[name]) for name, word in _WORDS.items() if data.get(name)}
+        return cls(**{**data, **words})
+
     def passes(self, operation: Operation) -> bool:
         """Whether the filter lets this operation pass."""
         return all((
-            self.state in ("", operation.state),
-            self.kind in ("", operation.kind),
+            self.state in (None, operation.state),
+            self.kind in (None, operation.kind),
             self.provider in ("", provider_of(operation)),
             self.code in ("", code_of(operation)),
             self.accepted_from is None or operation.accepted_at >= self.accepted_from,
@@ -117,7 +126,7 @@ class Inventory:
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
         """At most `limit` operations, the newest first: by when they became dead letters if those are wanted."""
-        index = INDEXES.get(wanted.state, keys.OPS)
+        index = INDEXES.get(wanted.state, keys.OPS) if wanted.state else keys.OPS
         items: list[Operation] = []
         while len(items) < limit and scan > 0:
             size = min(CHUNK, scan)
@@ -198,7 +207,7 @@ class Inventory:
         return found[:count]
 
     def read(self, ids: Sequence[str]) -> list[Operation | None]:
-        """The operations with these ids, in one round trip; None where there is none (any more)."""
+        """The operations with these ids, in one round trip; None where there is none, or no longer."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for operation_id in ids:
@@ -231,7 +240,7 @@ class Inventory:
 
 def failure_of(operation: Operation) -> Event | None:
     """The last attempt that failed."""
-    return next((attempt for attempt in reversed(operation.events) if attempt.outcome == "failed"), None)
+    return next((attempt for attempt in reversed(operation.events) if attempt.outcome is EventType.FAILED), None)
 
 
 def code_of(operation: Operation) -> str:

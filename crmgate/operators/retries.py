@@ -12,12 +12,11 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 
 import redis
 
 from crmgate.errors import JobRunning
-from crmgate.model import State, new_id
+from crmgate.model import State, Word, new_id
 from crmgate.operators.inventory import SCAN, Count, Cursor, Filter, Inventory
 from crmgate.store import audit, keys
 from crmgate.store.entries import Batch
@@ -29,7 +28,7 @@ BATCH = 50
 """Dead letters that go back at once; none do while as many others wait."""
 
 
-class JobState(StrEnum):
+class JobState(Word):
     """Where a job stands. Only a running one does anything."""
 
     RUNNING = "running"
@@ -45,7 +44,7 @@ class Job:
     """
 
     id: str
-    state: str
+    state: JobState
     filter: Filter
     who: str
     started_at: float
@@ -76,7 +75,7 @@ class Retries:
         fixed, job, now = self._fixed(wanted), new_id(), self._clock()
         total = self._inventory.count_dead(Filter(dead_before=fixed.dead_before)).number
         chosen = {name: value for name, value in asdict(fixed).items() if value not in ("", None)}
-        entry = audit.made(now, who, "dead_letters.retries.start", job, f"{total} dead letters")
+        entry = audit.made(now, who, audit.Action.RETRIES_START, job, f"{total} dead letters")
         running = self._ledger.start_job(job, chosen, total, now=now, audit=entry)
         if running != job:
             raise JobRunning(running)
@@ -90,7 +89,7 @@ class Retries:
         A job that has ended stays as it is, without an entry.
         """
         now = self._clock()
-        entry = audit.made(now, who, "dead_letters.retries.cancel", job)
+        entry = audit.made(now, who, audit.Action.RETRIES_CANCEL, job)
         return self.get(job) if self._ledger.cancel_job(job, now=now, audit=entry) else None
 
     def get(self, job: str) -> Job | None:
@@ -147,8 +146,8 @@ class Retries:
 def _job(job: str, fields: dict[str, str]) -> Job:
     return Job(
         id=job,
-        state=fields["state"],
-        filter=Filter(**json.loads(fields["filter"])),
+        state=JobState.read(fields["state"]),
+        filter=Filter.read(json.loads(fields["filter"])),
         who=fields["who"],
         started_at=float(fields["started_at"]),
         total=int(fields["total"]),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import pluggy
 
@@ -26,6 +27,7 @@ def hook_manager() -> pluggy.PluginManager:
     return manager
 
 
+_TOO_OLD = "a newer version of crmgate made this operation ({}): update this one, then release the dead letter"
 HOOKS = tuple(sorted(name for name in vars(hook_manager().hook) if not name.startswith("_")))
 
 
@@ -57,7 +59,7 @@ class HookCaller:
         """How many requests the vendor allows."""
         return self._provider.rate
 
-    def supports(self, kind: str) -> bool:
+    def supports(self, kind: Kind) -> bool:
         """Whether the plugin can carry out an operation of this kind."""
         return bool(getattr(self._hooks, kind).get_hookimpls())
 
@@ -67,14 +69,14 @@ class HookCaller:
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
         """Carry an operation out in the CRM within `budget` seconds. Raises `ProviderError`."""
-        delivered = self._call(operation.kind, operation, budget)
+        delivered = self._call(operation.kind, operation, budget, _payload)
         if not isinstance(delivered, Delivered):
             raise self._bug(f"{operation.kind} returned {type(delivered).__name__} instead of Delivered", operation.id)
         return delivered
 
     def find(self, operation: Operation, budget: float) -> Delivered | None:
         """The record that an earlier attempt left in the CRM, or None. Raises `ProviderError`."""
-        found = self._call("find_lead", operation, budget)
+        found = self._call("find_lead", operation, budget, lambda _: {})
         if found is not None and not isinstance(found, Delivered):
             raise self._bug(f"find_lead returned {type(found).__name__} instead of Delivered or None", operation.id)
         return found
@@ -122,16 +124,20 @@ class HookCaller:
         check = Check("connection", ok=False, detail=self._provider.redact(detail))
         return Connection(self.name, connected=False, latency_ms=0.0, checks=(check,))
 
-    def _call(self, hook: str, operation: Operation, budget: float) -> Any:
-        if hook not in HOOKS or not getattr(self._hooks, hook).get_hookimpls():
+    def _call(
+        self, hook: str, operation: Operation, budget: float, payload: Callable[[Operation], dict[str, Any]]
+    ) -> Any:
+        if not operation.kind.known:
+            raise Unsupported(_TOO_OLD.format(operation.kind), provider=self.name, operation=operation.id)
+        if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"{hook} is not supported", provider=self.name, operation=operation.id)
         try:
             with time_budget(budget):
-                return getattr(self._hooks, hook)(operation=operation, **_payload(hook, operation))
+                return getattr(self._hooks, hook)(operation=operation, **payload(operation))
         except ProviderError as error:
             failure: ProviderError = self._own(error, operation.id)
         except Exception as error:
-            # The exception's own text may hold what the visitor typed: only its type and place are told.
+            # The exception's own text may hold what the visitor typed: only its type and place are reported.
             failure = self._bug(where(error, type(self._provider).__module__), operation.id)
         raise failure  # out here: an error raised while another is handled carries that one along
 
@@ -149,8 +155,9 @@ class HookCaller:
         return OutcomeUnknown(detail, code=Code.PLUGIN_BUG, provider=self.name, operation=operation)
 
 
-def _payload(hook: str, operation: Operation) -> dict[str, Any]:
-    match hook:
+def _payload(operation: Operation) -> dict[str, Any]:
+    """The arguments of the hook that carries an operation out, beside the operation."""
+    match operation.kind:
         case Kind.CREATE_LEAD:
             return {"lead": operation.lead}
         case Kind.UPDATE_LEAD:
@@ -159,7 +166,8 @@ def _payload(hook: str, operation: Operation) -> dict[str, Any]:
             return {"activity": operation.activity, "lead_id": operation.lead_id}
         case Kind.CREATE_MINIMAL_LEAD:
             return {"activity": operation.activity}
-    return {}
+        case _:
+            assert_never(operation.kind)
 
 
 def where(error: BaseException, module: str) -> str:

@@ -1,4 +1,4 @@
-"""Who changed what, and when: one line in the log `crmgate.store.audit` and one entry of a capped stream in Redis.
+"""Who changed what, and when: one line in the log `crmgate.audit` and one entry of a capped stream in Redis.
 
 The entry is written in the same step as the change, in the transaction of `Audit.change` or in the script that makes
 the change: there is no change without its entry, and no entry without its change.
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any
 
 import redis
@@ -28,9 +29,22 @@ KEPT = 10_000
 log = logging.getLogger("crmgate.audit")
 
 
+class Action(StrEnum):
+    """What the audit log names: a change by an operator, and the export of personal data."""
+
+    RETRY = "dead_letters.retry"
+    DISCARD = "dead_letters.discard"
+    EDIT = "dead_letters.edit"
+    EXPORT = "dead_letters.export"
+    RETRIES_START = "dead_letters.retries.start"
+    RETRIES_CANCEL = "dead_letters.retries.cancel"
+    TOKEN_NEW = "tokens.new"  # noqa: S105
+    TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A change: `who` is the name of a token or `cli:<user>`, `what` an action, `on` the id of the thing that changed.
+    """A change: `who` is the name of a token or `cli:<user>`, `what` an `Action`, `on` the id of the thing that changed.
 
     `detail` holds no secret and no personal data; `at` is RFC 3339.
     """
@@ -49,7 +63,7 @@ class Audit:
         self._redis, self._clock = client, clock
 
     @contextmanager
-    def change(self, who: str, what: str, on: str, detail: str = "") -> Iterator[Pipeline]:
+    def change(self, who: str, what: Action, on: str, detail: str = "") -> Iterator[Pipeline]:
         """A transaction for the commands of a change; it runs, with the entry, when the block ends without an error."""
         entry = made(self._clock(), who, what, on, detail)
         with translated(), self._redis.pipeline(transaction=True) as pipe:
@@ -58,7 +72,7 @@ class Audit:
             pipe.execute()
         report(entry)
 
-    def record(self, who: str, what: str, on: str, detail: str = "") -> None:
+    def record(self, who: str, what: Action, on: str, detail: str = "") -> None:
         """Record an action that changes nothing in Redis, such as an export."""
         with self.change(who, what, on, detail):
             pass
@@ -70,7 +84,7 @@ class Audit:
         return [_entry(stored) for _, stored in found]  # type: ignore[arg-type, union-attr]
 
 
-def made(at: float, who: str, what: str, on: str, detail: str = "") -> Entry:
+def made(at: float, who: str, what: Action, on: str, detail: str = "") -> Entry:
     """The entry of a change made at a time in seconds since the epoch."""
     return Entry(rfc3339(at), who, what, on, detail)
 

@@ -3,8 +3,73 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
 
-from crmgate.model import Event, Operation
+from crmgate.model import Event, Kind, Operation
+
+
+class Acceptance(StrEnum):
+    """What became of a submission. All but the last four record a new operation."""
+
+    LEASED = "leased"
+    """Recorded; the caller has the lease."""
+    ACCEPTED = "accepted"
+    """Recorded; a worker is woken."""
+    HELD = "held"
+    """Recorded; its provider takes nothing now."""
+    BEHIND = "behind"
+    """Recorded; an earlier operation of its session goes first."""
+    SUSPECT = "suspect"
+    """Recorded and kept aside."""
+    EXISTS = "exists"
+    """An operation with this id was there."""
+    REPLAY = "replay"
+    """The idempotency key was used before, with the same content."""
+    RUNNING = "running"
+    """The same, and its first request is still under way."""
+    CONFLICT = "conflict"
+    """The idempotency key was used before, with other content."""
+
+
+class NoClaim(StrEnum):
+    """Why an operation is not to be tried now. The last four are its state."""
+
+    LEASED = "leased"
+    """Another caller has the lease."""
+    EARLY = "early"
+    """It is not due yet."""
+    HELD = "held"
+    """Its provider takes nothing now."""
+    BEHIND = "behind"
+    """An earlier operation of its session goes first."""
+    ELSEWHERE = "elsewhere"
+    """Another CRM holds its record."""
+    EXHAUSTED = "exhausted"
+    """No retry is left; its dead letter is not recorded yet."""
+    UNKNOWN = "unknown"
+    """There is no such operation."""
+    DELIVERED = "delivered"
+    DISCARDED = "discarded"
+    DEAD = "dead"
+    SUSPECT = "suspect"
+
+
+class Recorded(StrEnum):
+    """What recording an attempt, or a probe, changed."""
+
+    RECORDED = "recorded"
+    """It is recorded, and the state of the provider is as before."""
+    PAUSED = "paused"
+    """The same, and its credentials are refused from now on."""
+    OPENED = "opened"
+    """The same, and the circuit breaker is open from now on."""
+    RECOVERED = "recovered"
+    """The same, and the provider works again."""
+    LOST = "lost"
+    """Not recorded: another caller has the lease by now."""
+    ENDED = "ended"
+    """Not recorded: the operation has ended already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +90,16 @@ class Session:
 
     key: str
     who: tuple[str, ...] = ()
-    follow: str = ""
+    follow: Kind | Literal[""] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The result of `Ledger.accept`, and the operation that stands for the submission."""
 
-    what: str
+    what: Acceptance
     id: str
-    kind: str = ""
+    kind: Kind
     lead_id: str = ""
 
 
@@ -58,7 +123,7 @@ class NotClaimed:
     """Why an operation is not tried now: `leased`, `early`, `held`, `behind`, `elsewhere`, `exhausted`,
     `unknown`, or its end. `more` names the operation that goes first, or the CRM that holds its record."""
 
-    reason: str
+    reason: NoClaim
     more: str = ""
 
 

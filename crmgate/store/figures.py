@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import redis
 
-from crmgate.model import Event
+from crmgate.model import Event, Kind
 from crmgate.store import keys
 from crmgate.store.keys import translated
 
@@ -30,7 +30,7 @@ class Durations:
     seconds: float
 
 
-def counted(kind: str, attempt: Event) -> dict[str, int]:
+def counted(kind: Kind, attempt: Event) -> dict[str, int]:
     """Numbers that an attempt adds to the counters, by the name of the counter."""
     bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
     return {

@@ -17,9 +17,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crmgate.model import Rate
+from crmgate.model import Rate, Word
 
-CAUSES = ("outage", "refused", "trial")
+
+class Cause(Word):
+    """Why nothing is sent to a provider."""
+
+    OUTAGE = "outage"
+    REFUSED = "refused"
+    TRIAL = "trial"
+
+
 THRESHOLD = 5
 """Failures in a row after which nothing is sent."""
 FIRST_PROBE = 5.0
@@ -62,13 +70,13 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Why nothing is sent to a provider (`cause`, empty if its gate is open), since when, and until when.
+    """Why nothing is sent to a provider (`cause`, None if its gate is open), since when, and until when.
 
     `failures`: number of failures in a row. `held`: number of operations that wait for it. `returning`: number of dead
     letters that return when it works. Times are seconds since the epoch, 0 for none.
     """
 
-    cause: str = ""
+    cause: Cause | None = None
     since: float = 0.0
     until: float = 0.0
     failures: int = 0

@@ -14,14 +14,36 @@ from typing import Any
 
 import redis
 
-from crmgate.model import Check, Delivered, Event, Operation, State
+from crmgate.model import Check, Delivered, Event, EventType, Kind, Operation, State
 from crmgate.policy import SETTLE_SECONDS
 from crmgate.store import keys
 from crmgate.store.audit import Entry, for_scripts, report
 from crmgate.store.checks import inspect
-from crmgate.store.entries import Accepted, Batch, Claim, NotClaimed, Once, Result, Session, Swept
+from crmgate.store.entries import (
+    Acceptance,
+    Accepted,
+    Batch,
+    Claim,
+    NoClaim,
+    NotClaimed,
+    Once,
+    Recorded,
+    Result,
+    Session,
+    Swept,
+)
 from crmgate.store.figures import counted
-from crmgate.store.gate import FIRST_PROBE, PROBE_SECONDS, RETURN_BATCH, RETURN_WAITS, THRESHOLD, YOUNG, Gate, Recipient
+from crmgate.store.gate import (
+    FIRST_PROBE,
+    PROBE_SECONDS,
+    RETURN_BATCH,
+    RETURN_WAITS,
+    THRESHOLD,
+    YOUNG,
+    Cause,
+    Gate,
+    Recipient,
+)
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
@@ -52,12 +74,7 @@ class Ledger:
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
         once: Once | None = None, session: Session | None = None, suspect: bool = False,
     ) -> Accepted:  # fmt: skip
-        """Record a new operation; with `lease` it is the caller's if the answer is `leased`, else a worker's.
-
-        `accepted`: recorded. `held`: recorded, and its provider takes nothing now. `behind`: recorded, and an earlier
-        one of its session goes first. `suspect`: kept aside. `exists`: it was there. For an idempotency key that was
-        used before: `replay`, `running` while its first request still is, `conflict` if it came with something else.
-        """
+        """Record a new operation; with `lease` it is the caller's if the answer is `LEASED`, else a worker's."""
         arguments: dict[str, Any] = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
             "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
@@ -72,7 +89,9 @@ class Ledger:
         answer = self._scripts.run(
             "accept", arguments, to=to, text=compact(operation.payload), operation=operation.id
         )  # fmt: skip
-        return Accepted(*(part.decode() for part in answer))
+        what, identifier, *of_it = (part.decode() for part in answer)
+        kind, lead_id = of_it or (operation.kind, "")
+        return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id)
 
     def claim(self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float) -> Claim | NotClaimed:
         """Take the lease on an operation for `seconds`, if it may be tried now."""
@@ -82,12 +101,12 @@ class Ledger:
         answer = self._scripts.run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
-            return NotClaimed(reason, answer[1].decode() if len(answer) > 1 else "")
+            return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
         _, look, settles_at, *fields = answer
         operation, used_up = from_pairs(operation_id, fields)
         return Claim(operation, lease, look == b"1", used_up, float(settles_at))
 
-    def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> str:
+    def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
         """Record that the CRM confirmed the operation: what stays is a receipt.
 
         `recorded`; `recovered` if that opened the provider's gate; `ended` if it was known already.
@@ -98,7 +117,7 @@ class Ledger:
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *,
         due: float, look: bool, paused: bool = False, wake: bool = False,
-    ) -> str:  # fmt: skip
+    ) -> Recorded:  # fmt: skip
         """Record that the operation is tried again at `due`; `paused` holds the whole provider back.
 
         With `look` the CRM is searched before the next attempt; with `wake` a worker is scheduled. `recorded`; `paused`
@@ -112,14 +131,16 @@ class Ledger:
 
     def record_dead(
         self, claim: Claim, to: Recipient, result: Result, *, now: float, look: bool, wake: bool = False
-    ) -> str:
+    ) -> Recorded:
         """Record that no retry follows. `bury` makes a dead letter of the operation; until then its alarm is set."""
         following: dict[str, Any] = {"due_at": now, "look": _flag(look)}
         if wake:
             following["wake_at"] = 0
         return self._record(claim, to, State.DEAD, result, following)
 
-    def _record(self, claim: Claim, to: Recipient, outcome: str, result: Result, following: Mapping[str, Any]) -> str:
+    def _record(
+        self, claim: Claim, to: Recipient, outcome: str, result: Result, following: Mapping[str, Any]
+    ) -> Recorded:
         attempt = result.attempt
         arguments = {
             "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
@@ -130,7 +151,7 @@ class Ledger:
         }  # fmt: skip
         event = compact(attempt.to_dict())
         answer: bytes = self._scripts.run("record", arguments, to=to, text=event, operation=claim.operation.id)
-        return answer.decode()
+        return Recorded(answer.decode())
 
     def bury(self, operation_id: str, *, now: float) -> bool:
         """Make a dead letter of an operation recorded with `record_dead`; False if it is none, or one already."""
@@ -141,7 +162,7 @@ class Ledger:
 
         `audit` is written in the same step.
         """
-        event = compact(Event(now, 0.0, "", "released", counted=False).to_dict())
+        event = compact(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = {"now": now, **for_scripts(audit)}
         done = bool(self._scripts.run("release", arguments, to=to, text=event, operation=operation_id))
         return _reported(done, audit)
@@ -153,7 +174,7 @@ class Ledger:
 
         The receipt stays for `seconds`. `audit` is written in the same step.
         """
-        event = compact(Event(now, 0.0, "", "discarded", detail=reason, counted=False).to_dict())
+        event = compact(Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
         arguments = {"now": now, "seconds": seconds, **for_scripts(audit)}
         return _reported(bool(self._scripts.run("discard", arguments, text=event, operation=operation_id)), audit)
 
@@ -191,7 +212,7 @@ class Ledger:
 
     def release_batch(self, batch: Batch, to: Recipient, *, now: float) -> bool:
         """Release the dead letters of a batch and move its job on; False if the job no longer stands at its start."""
-        event = compact(Event(now, 0.0, "", "released", counted=False).to_dict())
+        event = compact(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = {**asdict(batch), "now": now, "seconds": RECEIPT_SECONDS}
         released: int = self._scripts.run("retries", arguments, to=to, text=event)
         return released >= 0
@@ -218,23 +239,23 @@ class Ledger:
             "now": now, "again": again, "limit": limit, "batch": RETURN_BATCH,
             "first_probe": FIRST_PROBE, "later_probe": PROBE_SECONDS, "young": YOUNG,
         }  # fmt: skip
-        event = compact(Event(now, 0.0, to.provider, "returned", counted=False).to_dict())
+        event = compact(Event(now, 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
         woken, returned, probe = self._scripts.run("sweep", arguments, to=to, text=event)
         return Swept(woken, returned, bool(probe))
 
-    def record_probe(self, to: Recipient, *, now: float, ok: bool, refused: bool, pause: float, used: int) -> str:
+    def record_probe(self, to: Recipient, *, now: float, ok: bool, refused: bool, pause: float, used: int) -> Recorded:
         """Record what a probe of the provider found: `recovered` or `paused` if its gate changed, else `recorded`.
 
         `pause` is the time until refused credentials are tried again, in seconds; `used` the number of requests sent.
         """
         arguments = {"now": now, "ok": ok, "refused": refused, "pause": pause, "used": used}
         answer: bytes = self._scripts.run("probed", arguments, to=to)
-        return answer.decode()
+        return Recorded(answer.decode())
 
-    def resume(self, to: Recipient, *, now: float) -> str:
+    def resume(self, to: Recipient, *, now: float) -> Cause | None:
         """Have a provider tried again at once; what its gate was shut by, empty if it was open."""
         answer: bytes = self._scripts.run("resume", {"now": now}, to=to)
-        return answer.decode()
+        return Cause.read(answer.decode()) if answer else None
 
     def gate(self, to: Recipient) -> Gate:
         """Whether a provider takes requests."""
@@ -245,7 +266,8 @@ class Ledger:
             pipe.zcard(keys.RETURNING)
             (cause, since, until, failures), held, returning = pipe.execute()
         return Gate(
-            (cause or b"").decode(), float(since or 0), float(until or 0), int(failures or 0), held, returning
+            Cause.read(cause.decode()) if cause else None,
+            float(since or 0), float(until or 0), int(failures or 0), held, returning,
         )  # fmt: skip
 
     def get(self, operation_id: str) -> Operation | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from crmgate.model import Delivered, Event, Operation
+from crmgate.model import Delivered, Event, Kind, Operation, State
 
 
 def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
@@ -28,10 +28,10 @@ def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
     delivered = fields.get("delivered")
     return Operation(
         id=operation_id,
-        kind=fields["kind"].decode(),
+        kind=Kind.read(fields["kind"].decode()),
         payload=json.loads(fields.get("payload", b"{}")),
         accepted_at=float(fields["accepted_at"]),
-        state=fields["state"].decode(),
+        state=State.read(fields["state"].decode()),
         due_at=float(fields.get("due_at", 0)),
         events=(*_events(fields, "event:"), *_events(fields, "attempt:")),
         delivered=Delivered.from_dict(json.loads(delivered)) if delivered else None,

@@ -24,7 +24,7 @@ import redis
 
 from crmgate.errors import LedgerUnavailable
 from crmgate.store import keys
-from crmgate.store.audit import Audit
+from crmgate.store.audit import Action, Audit
 from crmgate.store.keys import translated
 
 FORM = re.compile(r"cg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
@@ -121,7 +121,7 @@ class Tokens:
         token_id, text = generate()
         token = Token(token_id, name, scope, digest(text), self._clock())
         record = {name: value for name, value in asdict(token).items() if name not in ("id", "last_used")}
-        with self._audit.change(who, "tokens.new", token_id, f"{name}, {scope}") as pipe:
+        with self._audit.change(who, Action.TOKEN_NEW, token_id, f"{name}, {scope}") as pipe:
             pipe.hset(keys.TOKENS, token_id, json.dumps(record))
         return token, text
 
@@ -130,7 +130,7 @@ class Tokens:
         token = self._read().get(token_id)
         if token is None:
             return None
-        with self._audit.change(who, "tokens.revoke", token_id, f"{token.name}, {token.scope}") as pipe:
+        with self._audit.change(who, Action.TOKEN_REVOKE, token_id, f"{token.name}, {token.scope}") as pipe:
             pipe.hdel(keys.TOKENS, token_id)
             pipe.hdel(keys.TOKENS_USED, token_id)
         return token

@@ -33,7 +33,7 @@ class Earlier(Leads):
 
     def _told(self, operation: Operation) -> str | None:
         """The lead of the same person that an earlier attempt told of this submission."""
-        rows = self._namesakes(operation.lead) if operation.kind == "create_lead" else []
+        rows = self._namesakes(operation.lead)
         for row in rows:
             if operation.tracking_code in str(row.get("comments")):
                 return str(row["id"])

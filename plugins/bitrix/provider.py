@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, assert_never
 
 from crmgate import hookimpl
 from crmgate.errors import ProviderError
-from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation
+from crmgate.model import Activity, Check, Connection, Delivered, Kind, Lead, Operation
 from crmgate.provider import Look
 
 from .answers import RENEW, RIGHTS
@@ -77,12 +77,16 @@ class Bitrix(Earlier):
     def find_lead(self, operation: Operation) -> Delivered | None:
         """What the operation left: its lead, whatever the stage (of several the oldest), or what it told another."""
         match operation.kind:
-            case "update_lead":
+            case Kind.UPDATE_LEAD:
                 found = self._updated(operation)
-            case "log_activity":
+            case Kind.LOG_ACTIVITY:
                 found = self._commented([operation.lead_id], operation)
-            case _:
+            case Kind.CREATE_LEAD:
                 found = next(iter(self._leads_of(operation.id)), None) or self._told(operation)
+            case Kind.CREATE_MINIMAL_LEAD:
+                found = next(iter(self._leads_of(operation.id)), None)
+            case _:
+                assert_never(operation.kind)
         return self.delivered(found, adopted=True) if found else None
 
     @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, assert_never
 
 from crmgate import hookimpl
 from crmgate.errors import NotFound, ProviderError, Rejected, Unsupported
@@ -101,13 +101,23 @@ class EspoCRM(Earlier):
         None as well where EspoCRM has no field for the id or does not show it: a lead whose answer was lost is then
         sent again and may be there twice, which is better than not at all. `test_connection` warns of it.
         """
-        if operation.kind in (Kind.LOG_ACTIVITY, Kind.UPDATE_LEAD):
-            left = self._logged if operation.kind == Kind.LOG_ACTIVITY else self._updated
-            return self.delivered(operation.lead_id, adopted=True) if left(operation.lead_id, operation) else None
-        for own in by_age(self._with_id(operation)):
-            if self._is_own(own, operation):
-                return self.delivered(str(own["id"]), adopted=True)
-        return self._kept(operation) if operation.kind == Kind.CREATE_LEAD else None
+        match operation.kind:
+            case Kind.LOG_ACTIVITY:
+                left = self._logged(operation.lead_id, operation)
+            case Kind.UPDATE_LEAD:
+                left = self._updated(operation.lead_id, operation)
+            case Kind.CREATE_LEAD:
+                return self._made(operation) or self._kept(operation)
+            case Kind.CREATE_MINIMAL_LEAD:
+                return self._made(operation)
+            case _:
+                assert_never(operation.kind)
+        return self.delivered(operation.lead_id, adopted=True) if left else None
+
+    def _made(self, operation: Operation) -> Delivered | None:
+        """The oldest lead that this operation made."""
+        own = (one for one in by_age(self._with_id(operation)) if self._is_own(one, operation))
+        return next((self.delivered(str(one["id"]), adopted=True) for one in own), None)
 
     def _record(self, base: Mapping[str, str], mapped: Mapping[str, Any], description: str) -> dict[str, Any]:
         """The body of a create or an update. EspoCRM takes blank names without a word: they are never sent."""

@@ -53,7 +53,7 @@ def test_every_operation_is_listed_the_newest_first(world: World, inventory: Inv
     assert ids(inventory, Filter()) == made[::-1]
     world.work()
     assert {o.state for o in inventory.page(Filter()).items} == {"delivered"}
-    assert ids(inventory, Filter(state="waiting")) == []
+    assert ids(inventory, Filter(state=State.WAITING)) == []
 
 
 def test_an_accept_is_still_one_round_trip(world: World, redis_client: redis.Redis) -> None:
@@ -96,10 +96,10 @@ def test_filters(ledger: Ledger, inventory: Inventory) -> None:
     [c] = bury(ledger, provider="other", code="timeout", at=START + 20, kind=Kind.CREATE_MINIMAL_LEAD)
     assert ids(inventory, Filter(code="timeout")) == [c, b]
     assert ids(inventory, Filter(provider="acme")) == [b, a]
-    assert ids(inventory, Filter(kind="create_minimal_lead")) == [c]
+    assert ids(inventory, Filter(kind=Kind.CREATE_MINIMAL_LEAD)) == [c]
     assert ids(inventory, Filter(accepted_from=START + 10)) == [c, b]
     assert ids(inventory, Filter(accepted_to=START + 10)) == [a]
-    for state in ("", State.DEAD):
+    for state in (None, State.DEAD):
         assert ids(inventory, Filter(state=state, accepted_from=START + 10, accepted_to=START + 20)) == [b]
     assert ids(inventory, replace(DEAD, dead_before=START + 10)) == [b, a]
     assert ids(inventory, Filter(state=State.SUSPECT)) == []

@@ -231,7 +231,7 @@ def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: 
     assert isinstance(claim(ledger, second.id, "L2", NOW + 31), Claim)
     assert claim(ledger, third.id, "L3", NOW + 31) == NotClaimed("held")
     ledger.record_delivered(lease(second, "L2"), ESPO, WELL, RECORD)
-    assert ledger.gate(ESPO).cause == ""
+    assert ledger.gate(ESPO).cause is None
     assert wake_message(third.id) in redis_client.lrange(WAKE_LIST, 0, -1), "what was held back may go at once"  # type: ignore[operator]
     assert isinstance(claim(ledger, third.id, "L3", NOW + 31), Claim)
     probe = ledger.get(first.id)

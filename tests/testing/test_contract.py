@@ -24,6 +24,8 @@ from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Kind
 from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, web_address
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 from crmgate.testing.contract import Contract
+from crmgate.testing.contract.capabilities import CapabilityChecks
+from crmgate.testing.contract.mapping import MappingChecks
 
 
 # What stands between the lines `# docs:` and `# docs: end` is shown in docs/plugins/testing.md.
@@ -594,6 +596,29 @@ def test_each_broken_plugin_fails_its_own_checks_and_no_other(tmp_path: Path, pa
 def test_each_check_has_a_plugin_that_fails_it() -> None:
     checks = {name for name in dir(ProviderContract) if name.startswith("test_")}
     assert checks == set().union(*(failed for _, failed, _ in BROKEN.values()))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_of_operation_has_a_check_of_what_arrives(kind: Kind) -> None:
+    def idle(self: Acme, operation: Operation) -> Delivered:  # noqa: ARG001
+        return self.delivered("A1")
+
+    plugin = type("Idle", (Acme,), {kind: hookimpl(idle)})
+    checks = [name for part in (MappingChecks, CapabilityChecks) for name in vars(part) if name.startswith("test_")]
+    failed = {name for name in checks if not passes(plugin, name)}
+    assert failed, f"crmgate/testing/contract: no check fails for a plugin whose {kind} sends nothing"
+
+
+def passes(plugin: type[CRMProvider], check: str) -> bool:
+    contract = type("Contract", (TestAcme,), {"plugin": plugin})()
+    contract.setup_method()
+    try:
+        getattr(contract, check)()
+    except AssertionError:
+        return False
+    finally:
+        contract.teardown_method()
+    return True
 
 
 def test_the_kit_can_be_imported_without_pytest() -> None:
