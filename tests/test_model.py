@@ -109,7 +109,7 @@ def test_nested_records_come_back_as_records() -> None:
     assert back.lead.utm.campaign == "spring"
 
 
-@pytest.mark.parametrize(("words", "text"), [(Kind, "add_note"), (State, "parked"), (EventType, "merged")])
+@pytest.mark.parametrize(("words", "text"), [(Kind, "newer_kind"), (State, "newer_state"), (EventType, "merged")])
 def test_a_word_of_a_newer_version_keeps_its_text(words: type[Word], text: str) -> None:
     newer = words.read(text)
     assert (str(newer), json.dumps(newer), type(newer), newer.known) == (text, f'"{text}"', words, False)
@@ -124,11 +124,11 @@ def test_a_word_of_a_newer_version_keeps_its_text(words: type[Word], text: str) 
 
 def test_an_operation_of_a_newer_version_survives_json() -> None:
     event = {"at": 1.0, "duration": 0.0, "provider": "", "outcome": "merged"}
-    data = {"id": ID, "kind": "add_note", "state": "parked", "payload": {}, "accepted_at": 1.0, "events": [event]}
-    back = Operation.from_dict(data)
+    words = {"kind": "newer_kind", "state": "newer_state"}
+    back = Operation.from_dict(words | {"id": ID, "payload": {}, "accepted_at": 1.0, "events": [event]})
     assert (back.kind.known, back.state.known, back.events[0].outcome.known) == (False, False, False)
     written = json.loads(json.dumps(back.to_dict()))
-    assert {name: written[name] for name in ("kind", "state")} == {"kind": "add_note", "state": "parked"}
+    assert written.items() >= words.items()
     assert Operation.from_dict(written) == back
 
 

@@ -84,13 +84,13 @@ def test_what_a_newer_version_wrote_is_listed(
     run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
 ) -> None:  # fmt: skip
     [newer] = dig(ledger)
-    redis_client.hset(f"{{crmgate}}:op:{newer}", mapping={"kind": "add_note", "state": "parked"})
+    redis_client.hset(f"{{crmgate}}:op:{newer}", mapping={"kind": "newer_kind", "state": "newer_state"})
     [line] = [line for line in run("ops", "list", **configured).stdout.splitlines() if newer in line]
-    assert "add_note" in line
-    assert "parked" in line
+    assert "newer_kind" in line
+    assert "newer_state" in line
     [item] = told(run("ops", "list", "--json", **configured))["items"]
-    assert (item["id"], item["kind"], item["state"]) == (newer, "add_note", "parked")
-    assert "add_note" in run("ops", "show", newer, **configured).stdout
+    assert (item["id"], item["kind"], item["state"]) == (newer, "newer_kind", "newer_state")
+    assert "newer_kind" in run("ops", "show", newer, **configured).stdout
 
 
 def test_lists_for_people_and_for_scripts(run: Run, configured: dict[str, str], ledger: Ledger) -> None:

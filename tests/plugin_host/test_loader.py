@@ -668,11 +668,11 @@ def test_an_operation_without_a_hook_is_unsupported(folder: Path, kind: Kind) ->
 
 
 def test_an_operation_of_a_newer_version_is_left_to_a_person(folder: Path) -> None:
-    crm, newer = acme(folder, "return None"), Operation(LEAD.id, Kind.read("add_note"), {}, 0.0)
+    crm, newer = acme(folder, "return None"), Operation(LEAD.id, Kind.read("newer_kind"), {}, 0.0)
     for call in (crm.deliver, crm.find):
         error = failing(lambda call=call: call(newer, 1.0))  # type: ignore[misc]
         assert (type(error), error.code) == (Unsupported, Code.UNSUPPORTED)
-        assert "a newer version of crmgate made this operation (add_note): update this one" in error.detail
+        assert "a newer version of crmgate made this operation (newer_kind): update this one" in error.detail
 
 
 def test_a_payload_that_is_no_lead_is_an_error_of_the_delivery(folder: Path) -> None:

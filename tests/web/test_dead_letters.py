@@ -123,21 +123,21 @@ def test_all_faults_of_a_query_are_told_at_once(call: Call) -> None:
 
 def test_what_a_newer_version_wrote_is_listed_beside_the_rest(call: Call, world: World) -> None:
     dead, newer, parked = (*bury(world.ledger, 2), world.apply(7).id)
-    world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "add_note")
-    world.redis.hset(f"{{crmgate}}:op:{parked}", "state", "parked")
+    world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
+    world.redis.hset(f"{{crmgate}}:op:{parked}", "state", "newer_state")
     items = {item["id"]: item for item in call("GET", OPERATIONS).json["items"]}
     assert items.keys() == {dead, newer, parked}
-    assert (items[newer]["kind"], items[newer]["state"], items[newer]["status"]) == ("add_note", "dead", "failed")
-    assert (items[parked]["state"], items[parked]["status"]) == ("parked", "waiting")
+    assert (items[newer]["kind"], items[newer]["state"], items[newer]["status"]) == ("newer_kind", "dead", "failed")
+    assert (items[parked]["state"], items[parked]["status"]) == ("newer_state", "waiting")
     assert [item["id"] for item in call("GET", f"{DEAD}?kind=create_lead").json["items"]] == [dead]
-    assert call("GET", f"{OPERATIONS}/{parked}").json["state"] == "parked"
+    assert call("GET", f"{OPERATIONS}/{parked}").json["state"] == "newer_state"
     lines = [json.loads(line) for line in call("GET", f"{DEAD}/export?format=jsonl").text.splitlines()]
-    assert {line["kind"] for line in lines} == {"create_lead", "add_note"}
+    assert {line["kind"] for line in lines} == {"create_lead", "newer_kind"}
 
 
 def test_a_dead_letter_of_a_newer_version_can_be_discarded_but_not_edited(call: Call, world: World) -> None:
     [newer] = bury(world.ledger)
-    world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "add_note")
+    world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
     shown = call("GET", f"{DEAD}/{newer}")
     answer = call("PATCH", f"{DEAD}/{newer}", headers={"If-Match": shown.headers["ETag"]}, json={"city": "Ankara"})
     assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (422, ["kind"])
