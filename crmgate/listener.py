@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from crmgate.errors import ConfigError
+from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings
 from crmgate.plugin_kit.transport import Answer, Transport
-from crmgate.provider import LOCAL_HOSTS, ProviderSettings, load_settings
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from crmgate.errors import (
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, State
 from crmgate.plugin_host.caller import HOOKS, HookCaller, notify
 from crmgate.plugin_host.loader import MODULE_PREFIX, REQUIRED_HOOKS, Plugins, discover
-from crmgate.provider import LOCAL_HOSTS
+from crmgate.plugin_kit.settings import LOCAL_HOSTS
 
 CANARY = "c4n4ry"
 PERSON = Lead(first_name=CANARY, email=f"{CANARY}@example.com", phone="+905321234567")

@@ -80,7 +80,7 @@ class TestConnectionTest:
         portal.unfilterable = ["originatorId"]
         ok, detail = checks(crm)["lookup"]
         assert not ok
-        assert "made twice" in detail
+        assert "created twice" in detail
 
     def test_a_missing_source(self, portal: FakeBitrix24, connect: Connect) -> None:
         del portal.sources["PARTNER"]
