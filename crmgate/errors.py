@@ -14,6 +14,21 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TypedDict, Unpack
 
+__all__ = [
+    "AuthFailed",
+    "Code",
+    "ConfigError",
+    "Duplicate",
+    "NotFound",
+    "OutcomeUnknown",
+    "ProviderError",
+    "RateLimited",
+    "Rejected",
+    "Unavailable",
+    "Unsupported",
+]
+"""The errors that plugins raise and catch; the others are internal to crmgate."""
+
 
 class Code(StrEnum):
     """What went wrong with a CRM request, in a short fixed list; the vendor's own code stands beside it."""

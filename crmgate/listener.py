@@ -18,6 +18,8 @@ from crmgate.errors import ConfigError
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings
 from crmgate.plugin_kit.transport import Answer, Transport
 
+__all__ = ["Listener"]
+
 log = logging.getLogger(__name__)
 
 MAX_WAITING = 10_000
@@ -90,6 +92,3 @@ class Listener:
                 call()
             except Exception as error:  # its text may hold anything
                 log.error("%s failed: %s", type(self).__name__, type(error).__name__)
-
-
-__all__ = ["Listener"]

@@ -15,6 +15,27 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+__all__ = [
+    "Activity",
+    "Check",
+    "Connection",
+    "Consent",
+    "CrmField",
+    "Delivered",
+    "Event",
+    "Kind",
+    "Lead",
+    "Operation",
+    "Provision",
+    "Rate",
+    "State",
+    "Step",
+    "Utm",
+    "new_id",
+    "rfc3339",
+]
+"""The names that plugins import; the others are internal to crmgate."""
+
 
 class Kind(StrEnum):
     """What an operation does in the CRM."""
