@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 
 from crmgate.background import Background
 from crmgate.errors import ConfigError
+from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings
 from crmgate.plugin_kit.transport import Answer, Transport
-from crmgate.provider import LOCAL_HOSTS, ProviderSettings, load_settings
+
+__all__ = ["Listener"]
 
 
 class Listener:
@@ -61,6 +63,3 @@ class Listener:
         """
         read = method.upper() in ("GET", "HEAD")
         return self._transport.send(method, url, read=read, json=json, params=params, headers=headers)
-
-
-__all__ = ["Listener"]

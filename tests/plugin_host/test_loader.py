@@ -30,7 +30,7 @@ from crmgate.errors import (
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Rate, State
 from crmgate.plugin_host.caller import HOOKS, HookCaller
 from crmgate.plugin_host.loader import MODULE_PREFIX, REQUIRED_HOOKS, Plugins, discover
-from crmgate.provider import LOCAL_HOSTS
+from crmgate.plugin_kit.settings import LOCAL_HOSTS
 from tests.listeners import notify_at_the_end
 
 CANARY = "c4n4ry"
