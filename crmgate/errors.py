@@ -1,12 +1,12 @@
-"""The error family, named after what to do next.
+"""All errors of crmgate. The class of a `ProviderError` says what crmgate does next.
 
 | class | next step |
 |---|---|
-| `Unavailable` | try again later |
-| `OutcomeUnknown` | look in the CRM first, then try again |
-| `OutOfTime` | try again soon: the request was not sent, because the time of the attempt was over |
-| `Rejected`, `Forbidden`, `NotFound`, `Unsupported`, `Duplicate` | give up on this record: a person has to decide |
-| `AuthFailed`, `RateLimited` | pause the provider: every other request would fail as well |
+| `Unavailable` | retry later |
+| `OutcomeUnknown` | search in the CRM first, then retry |
+| `OutOfTime` | retry soon: the time of the attempt was over before the request was sent |
+| `Rejected`, `Forbidden`, `NotFound`, `Unsupported`, `Duplicate` | dead letter: a person decides about this record |
+| `AuthFailed`, `RateLimited` | pause the provider: every other request would fail too |
 """
 
 from __future__ import annotations
@@ -15,9 +15,24 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TypedDict, Unpack
 
+__all__ = [
+    "AuthFailed",
+    "Code",
+    "ConfigError",
+    "Duplicate",
+    "NotFound",
+    "OutcomeUnknown",
+    "ProviderError",
+    "RateLimited",
+    "Rejected",
+    "Unavailable",
+    "Unsupported",
+]
+"""The errors that plugins raise and catch; the others are internal to crmgate."""
+
 
 class Code(StrEnum):
-    """What went wrong with a CRM request, in a short fixed list; the vendor's own code stands beside it."""
+    """Reasons for which a CRM request can fail, independent of the CRM. `vendor_code` has the CRM's own code."""
 
     CONNECTION_FAILED = "connection_failed"
     TIMEOUT = "timeout"
@@ -40,11 +55,11 @@ class Code(StrEnum):
 
 
 class CrmgateError(Exception):
-    """Base of every error that crmgate raises."""
+    """Base class of every error that crmgate raises."""
 
 
 class ConfigError(CrmgateError):
-    """The configuration cannot work. `problems` holds one sentence a problem, each naming its setting."""
+    """The configuration is invalid. `problems` has one sentence for each invalid setting, with its name."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
@@ -52,7 +67,7 @@ class ConfigError(CrmgateError):
 
 
 class PluginError(CrmgateError):
-    """A plugin file cannot be used: which file, why, and what to do."""
+    """A plugin cannot be loaded: its file, the reason and the remedy."""
 
     def __init__(self, file: str, reason: str, remedy: str) -> None:
         self.file, self.reason, self.remedy = file, reason, remedy
@@ -60,7 +75,7 @@ class PluginError(CrmgateError):
 
 
 class LedgerUnavailable(CrmgateError):
-    """Redis did not take or give a record. Whether a write arrived is not known, unless Redis `refused` it."""
+    """A read or write of the ledger failed. A write may have happened, unless Redis `refused` it."""
 
     def __init__(self, reason: str = "", *, refused: bool = False) -> None:
         self.refused = refused
@@ -68,19 +83,19 @@ class LedgerUnavailable(CrmgateError):
 
 
 class KeyReused(CrmgateError):
-    """An idempotency key came a second time, with another submission."""
+    """An idempotency key was used again with another submission."""
 
 
 class StillRunning(CrmgateError):
-    """An idempotency key came a second time while its first request is still being answered."""
+    """An idempotency key was used again while its first request is still running."""
 
 
 class NoSuchOperation(CrmgateError):
-    """There is no operation with this id, or it is no longer kept."""
+    """The ledger has no operation with this id: it never existed, or it expired."""
 
 
 class NotKeptAside(CrmgateError):
-    """The operation is neither a dead letter nor a suspect (any more); `state` is what it is."""
+    """The operation is neither a dead letter nor a suspect; `state` is its state."""
 
     def __init__(self, state: str) -> None:
         self.state = state
@@ -88,11 +103,11 @@ class NotKeptAside(CrmgateError):
 
 
 class ChangedMeanwhile(CrmgateError):
-    """Something happened to an operation since its editor looked at it."""
+    """The operation changed after the editor read it."""
 
 
 class JobRunning(CrmgateError):
-    """Only one job retries dead letters at a time; `job` is the id of the one that does."""
+    """A job that retries dead letters is running already; `job` is its id. Only one runs at a time."""
 
     def __init__(self, job: str) -> None:
         self.job = job
@@ -100,7 +115,7 @@ class JobRunning(CrmgateError):
 
 
 class NotAccepted(CrmgateError):
-    """A submission could be neither recorded nor delivered. `retry_after` is in seconds."""
+    """A submission was neither recorded nor delivered. `retry_after` is in seconds."""
 
     def __init__(self, reason: str, retry_after: int = 10) -> None:
         self.retry_after = retry_after
@@ -108,7 +123,7 @@ class NotAccepted(CrmgateError):
 
 
 class Options(TypedDict, total=False):
-    """What every `ProviderError` takes by keyword."""
+    """Keyword arguments of every `ProviderError`."""
 
     code: Code | None
     vendor_code: str
@@ -119,9 +134,9 @@ class Options(TypedDict, total=False):
 
 
 class ProviderError(CrmgateError):
-    """A CRM did not do what it was asked.
+    """A request to a CRM failed.
 
-    `detail` is for the operator and must hold no personal data and no secret; it is cut to 300 characters.
+    `detail` is for the operator. It must contain no personal data and no secret, and is cut to 300 characters.
     `retry_after` is in seconds.
     """
 
@@ -145,7 +160,7 @@ class ProviderError(CrmgateError):
         self.retry_after = retry_after
         self.provider = provider
         self.operation = operation
-        super().__init__()  # no args: they would keep the detail as it was before it was cut and redacted
+        super().__init__()  # no args: they would keep the detail before it is cut and redacted
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -157,7 +172,7 @@ class ProviderError(CrmgateError):
 
 
 class Unavailable(ProviderError):
-    """The CRM was not reached, or said so before it did anything. Safe to send again."""
+    """The CRM is not reachable, or refused the request before any work. A retry is safe."""
 
 
 class RateLimited(ProviderError):
@@ -167,13 +182,13 @@ class RateLimited(ProviderError):
 
 
 class OutcomeUnknown(ProviderError):
-    """The request went out and may have been carried out: look in the CRM before sending it again."""
+    """The request was sent and the CRM may have carried it out. Before a retry, crmgate calls `find_lead`."""
 
     default_code = Code.TIMEOUT
 
 
 class Unsettled(OutcomeUnknown):
-    """Raised by the gateway: nothing was found, but the CRM may still be at work on an earlier request."""
+    """Raised by the gateway: `find_lead` found nothing, but the CRM may still process an earlier request."""
 
 
 class OutOfTime(ProviderError):
@@ -183,7 +198,7 @@ class OutOfTime(ProviderError):
 
 
 class Rejected(ProviderError):
-    """The CRM refuses the data. `fields` maps the CRM's field name to what it says is wrong with it."""
+    """The CRM refuses the data. `fields` maps names of CRM fields to the reason for their refusal."""
 
     default_code = Code.INVALID_VALUE
 
@@ -201,19 +216,19 @@ class Forbidden(ProviderError):
 
 
 class NotFound(ProviderError):
-    """The record to change does not exist (any more)."""
+    """The record to change does not exist."""
 
     default_code = Code.NOT_FOUND
 
 
 class Unsupported(ProviderError):
-    """This CRM, or this version of it, cannot do that."""
+    """The CRM, or this version of it, does not support the operation."""
 
     default_code = Code.UNSUPPORTED
 
 
 class Duplicate(ProviderError):
-    """The CRM already knows this person. `existing` is the id of the record found."""
+    """The CRM already has a record of this person. `existing` is its id."""
 
     default_code = Code.DUPLICATE
 
@@ -223,7 +238,7 @@ class Duplicate(ProviderError):
 
 
 class AuthFailed(ProviderError):
-    """The CRM refuses the credentials, or the account lacks a right: every other request would fail as well.
+    """The CRM refuses the credentials, or the account lacks a right: every other request would fail too.
 
     A refusal that concerns one record is `Forbidden`.
     """

@@ -1,10 +1,9 @@
-"""The plugin contract in one file (pluggy, https://pluggy.readthedocs.io).
+"""Specifications of all plugin hooks (pluggy, https://pluggy.readthedocs.io).
 
-Provider hooks are called on one provider at a time, the one that the operation belongs to. They make at most
-the requests that their work needs, never wait and never retry: crmgate does that. They raise the errors of
-`crmgate.errors` and nothing else.
+crmgate calls a provider hook on one provider: the one that the operation belongs to. A provider hook sends only the
+requests that its work needs. It never waits and never retries, and raises only errors of `crmgate.errors`.
 
-Listener hooks are called on every plugin. What they raise is logged and changes nothing.
+crmgate calls a listener hook on every plugin. It logs the exception of a listener and continues.
 """
 
 from __future__ import annotations
@@ -21,54 +20,54 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec(firstresult=True)
 def create_lead(lead: Lead, operation: Operation) -> Delivered:
-    """Create `lead` in the CRM, with `operation.id` stored in the record, and return what the CRM confirmed."""
+    """Create `lead` in the CRM, store `operation.id` in the record, and return the record that the CRM confirmed."""
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def create_minimal_lead(activity: Activity, operation: Operation) -> Delivered:
-    """Create the lead of a visitor of whom only a messenger click is known."""
+    """Create a lead for a visitor without a name: only a messenger click is known."""
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def update_lead(lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-    """Bring a lead up to date with what is known now; what `lead` says nothing about stays as it is in the CRM."""
+    """Update a lead with the values of `lead`. Fields for which `lead` has no value keep their values in the CRM."""
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def log_activity(activity: Activity, lead_id: str, operation: Operation) -> Delivered:
-    """Log on a lead what its person did."""
+    """Log an activity on a lead."""
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def find_lead(operation: Operation) -> Delivered | None:
-    """What an earlier attempt of `operation` left in the CRM, found by the operation id; None if it left nothing.
+    """Find the record that an earlier attempt of `operation` left in the CRM; None if it left nothing.
 
-    Called before an operation is tried again whose outcome is not known.
+    Called before the next attempt of an operation with an unknown outcome. Search by the operation id.
     """
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def test_connection() -> Connection:
-    """Check address, credentials, rights and configured fields; raise nothing: what fails is a check that is not ok."""
+    """Check address, credentials, rights and mapped fields. Report a failure as a failed `Check`; raise nothing."""
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def describe_fields() -> tuple[CrmField, ...]:
-    """The mapping beside what the CRM has: one line for each fact that has a field."""
+    """Compare the mapping with the fields of the CRM: one `CrmField` for each fact that has a field."""
     raise NotImplementedError
 
 
 @hookspec(firstresult=True)
 def provision(apply: bool) -> Provision:
-    """What setting the CRM up takes: fields, roles, users, keys. Without `apply` nothing is changed.
+    """List the steps that set the CRM up: fields, roles, users, keys. With `apply`, carry out the missing steps.
 
-    Doing it twice changes nothing the second time. Raises `ConfigError` when an administrator's settings are missing.
+    A second run changes nothing. Raises `ConfigError` if the administrator's settings are missing.
     """
     raise NotImplementedError
 
@@ -85,14 +84,14 @@ def operation_delivered(operation: Operation, delivered: Delivered) -> None:
 
 @hookspec
 def operation_dead(operation: Operation) -> None:
-    """An operation became a dead letter; its last attempt says why."""
+    """An operation became a dead letter; its last event has the reason."""
 
 
 @hookspec
 def provider_paused(provider: str, error: ProviderError) -> None:
-    """Nothing is sent to a provider until a probe passes: it refused the credentials (`AuthFailed`), or is away."""
+    """Deliveries to a provider stop until a probe succeeds: it refused the credentials (`AuthFailed`), or is away."""
 
 
 @hookspec
 def provider_recovered(provider: str) -> None:
-    """A paused provider works again."""
+    """A probe of a paused provider succeeded; deliveries continue."""

@@ -1,7 +1,7 @@
-"""The CRM-neutral data that travels through crmgate: frozen dataclasses, no I/O.
+"""Data classes of crmgate, independent of the CRM: frozen, without I/O.
 
-Everything here turns into plain JSON types with `to_dict` and back with `from_dict`: that is how the ledger
-keeps it. Unknown keys are ignored on the way back, so that an older process can read what a newer one wrote.
+`to_dict` converts a record to JSON types, `from_dict` converts it back. The ledger stores records in this form.
+`from_dict` ignores unknown keys, so that an older process can read what a newer process wrote.
 """
 
 from __future__ import annotations
@@ -15,9 +15,52 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+__all__ = [
+    "Activity",
+    "Check",
+    "Connection",
+    "Consent",
+    "CrmField",
+    "Delivered",
+    "Event",
+    "Kind",
+    "Lead",
+    "Operation",
+    "Provision",
+    "Rate",
+    "State",
+    "Step",
+    "Utm",
+    "new_id",
+    "rfc3339",
+]
+"""The names that plugins import; the others are internal to crmgate."""
 
-class Kind(StrEnum):
-    """What an operation does in the CRM."""
+
+class Word(StrEnum):
+    """A word of a fixed list, as it is kept in Redis. `read` also takes a word that only a newer version has."""
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """The member `text`, else a value of this type that keeps the text, equals no member and is not `known`.
+
+        So an older process can list, show and export what a newer one wrote.
+        """
+        try:
+            return cls(text)
+        except ValueError:
+            unknown = str.__new__(cls, text)
+        unknown._name_, unknown._value_ = "UNKNOWN", text
+        return unknown
+
+    @property
+    def known(self) -> bool:
+        """Whether this version has the word. A `match` over the members comes after a check of this."""
+        return self.name in type(self).__members__
+
+
+class Kind(Word):
+    """What an operation does in the CRM. The provider hook that does it has the same name."""
 
     CREATE_LEAD = "create_lead"
     UPDATE_LEAD = "update_lead"
@@ -25,10 +68,10 @@ class Kind(StrEnum):
     CREATE_MINIMAL_LEAD = "create_minimal_lead"
 
 
-class State(StrEnum):
-    """Where an operation stands. Only `DELIVERED` and `DISCARDED` end it.
+class State(Word):
+    """State of an operation. `DELIVERED` and `DISCARDED` are final.
 
-    A `SUSPECT` looks like the work of a bot: it waits for a person, who releases or discards it.
+    A `SUSPECT` is a suspected bot submission: it waits until a person releases or discards it.
     """
 
     ACCEPTED = "accepted"
@@ -40,23 +83,42 @@ class State(StrEnum):
     SUSPECT = "suspect"
 
 
+class EventType(Word):
+    """What happened to an operation. Only the first two are attempts at the CRM."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    EDITED = "edited"
+    RELEASED = "released"
+    RETURNED = "returned"
+    DISCARDED = "discarded"
+
+
 class _Record:
-    """Conversion to and from plain dictionaries."""
+    """Base class of the records: conversion to and from plain dictionaries."""
 
     NESTED: ClassVar[Mapping[str, type[_Record]]] = {}
-    """The records inside this one, by field name."""
+    """Classes of nested records by field name."""
+    WORDS: ClassVar[Mapping[str, type[Word]]] = {}
+    """The type of each field that holds a word, by field name."""
 
     def to_dict(self) -> dict[str, Any]:
-        """This record as JSON types. What is empty is left out, where `from_dict` makes it empty again."""
+        """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""
         pairs = ((f, _plain(getattr(self, f.name))) for f in dataclasses.fields(self))  # type: ignore[arg-type]
         return {f.name: value for f, value in pairs if value not in _EMPTY or not _empty_by_default(f)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The record that `to_dict` wrote. Null is the same as absent."""
+        """The record from the result of `to_dict`. A null value counts as absent."""
         known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         present = {name: value for name, value in data.items() if name in known and value is not None}
-        return cls(**{name: _rich(value, cls.NESTED.get(name)) for name, value in present.items()})
+        return cls(**{name: cls._read(name, value) for name, value in present.items()})
+
+    @classmethod
+    def _read(cls, name: str, value: Any) -> Any:
+        if name in cls.WORDS:
+            return cls.WORDS[name].read(value)
+        return _rich(value, cls.NESTED.get(name))
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
@@ -84,7 +146,7 @@ def _rich(value: Any, record: type[_Record] | None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Utm(_Record):
-    """The campaign parameters of the visit."""
+    """Campaign parameters of the visit."""
 
     source: str = ""
     medium: str = ""
@@ -95,7 +157,7 @@ class Utm(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Consent(_Record):
-    """What the visitor agreed to: the text shown, and when (RFC 3339)."""
+    """Consent of the visitor: the text that was shown, and the time (RFC 3339)."""
 
     given: bool = False
     text: str = ""
@@ -104,9 +166,9 @@ class Consent(_Record):
 
 @dataclass(frozen=True)
 class Lead(_Record):
-    """A person who wants something. Strings are trimmed and NFC; an absent value is the empty string.
+    """An application of a person. Strings are trimmed and in Unicode NFC; an absent value is the empty string.
 
-    `phone` is E.164 (ITU-T E.164). `custom` holds whatever the form sent that crmgate does not know.
+    `phone` is in E.164 format (ITU-T E.164). `custom` has the fields of the form that crmgate does not know.
     """
 
     NESTED = MappingProxyType({"utm": Utm, "consent": Consent})
@@ -145,7 +207,7 @@ class Lead(_Record):
 
 @dataclass(frozen=True)
 class Activity(_Record):
-    """Something a visitor did: today, a click on a messenger link. `occurred_at` is RFC 3339 UTC."""
+    """An activity of a visitor: a click on a messenger link. `occurred_at` is in RFC 3339 format, in UTC."""
 
     NESTED = MappingProxyType({"utm": Utm})
 
@@ -161,9 +223,9 @@ class Activity(_Record):
 class Delivered(_Record):
     """A record that the CRM confirmed.
 
-    `record_id` is the lead's, also where an activity was logged on it. `adopted` says that it was found rather than
-    made by this attempt; `dropped` names CRM fields that were sent but did not come back; `moved` those whose value
-    the CRM refused, so that it stands in the description instead.
+    `record_id` is the id of the lead, also after an activity on it. `adopted`: the lead existed before this attempt.
+    `dropped` names CRM fields that were sent but that the CRM did not store. `moved` names CRM fields with a refused
+    value; the value is in the description instead.
     """
 
     provider: str
@@ -176,16 +238,18 @@ class Delivered(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Event(_Record):
-    """One time that a request went out. `at` is seconds since the epoch, `duration` seconds.
+    """An attempt at the CRM, or a change by an operator. `at` is in seconds since the epoch.
 
-    `counted` is false where the failure says nothing about the operation (refused credentials): such an
-    attempt does not use up the retries.
+    `duration` is in seconds. `counted` is false for a failure that is not about the operation (refused credentials):
+    it uses no retry.
     """
+
+    WORDS = MappingProxyType({"outcome": EventType})
 
     at: float
     duration: float
     provider: str
-    outcome: str
+    outcome: EventType
     code: str = ""
     status: int | None = None
     vendor_code: str = ""
@@ -195,21 +259,22 @@ class Event(_Record):
 
 @dataclass(frozen=True)
 class Operation(_Record):
-    """One thing to do in the CRM, its payload and its history. Times are seconds since the epoch.
+    """A change to make in the CRM, with its payload and its history. Times are in seconds since the epoch.
 
-    `due_at` says when a waiting operation is next tried. `lead_id` is the record that an `update_lead` or a
-    `log_activity` is about, and `provider` the CRM that holds it. `behind` and `ahead_of` are the ids of the operations
-    before and after it in its session: it waits for the one, the other for it. `returns` counts how often a dead letter
-    came back by itself; `dead_at` is when it became one. `version` grows with everything that happens to it.
+    `due_at` is the time of the next attempt. `lead_id` is the record of an `update_lead` or a `log_activity`, and
+    `provider` is the CRM that has this record. Operations of one session form a chain: this one waits for `behind`, and
+    `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead letter; `dead_at` is the time
+    at which it became one. `version` increases with each change.
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
+    WORDS = MappingProxyType({"kind": Kind, "state": State})
 
     id: str
-    kind: str
+    kind: Kind
     payload: Mapping[str, Any]
     accepted_at: float
-    state: str = State.ACCEPTED
+    state: State = State.ACCEPTED
     due_at: float = 0.0
     events: tuple[Event, ...] = ()
     delivered: Delivered | None = None
@@ -223,7 +288,7 @@ class Operation(_Record):
 
     @property
     def tracking_code(self) -> str:
-        """A short code for people, made from the id: `CG-7KX9-2MPQ`. It does not give the id away."""
+        """Short code for people, derived from the id, such as `CG-7KX9-2MPQ`. The id cannot be derived from it."""
         return tracking_code(self.id)
 
     @property
@@ -239,7 +304,7 @@ class Operation(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Check(_Record):
-    """One line of a connection test: what was looked at, whether it is well, and what to do if not."""
+    """One result of a connection test: what was checked, whether it passed, and the remedy if it did not."""
 
     name: str
     ok: bool
@@ -248,9 +313,9 @@ class Check(_Record):
 
 @dataclass(frozen=True)
 class Connection(_Record):
-    """The result of a connection test. `latency_ms` is the time of the first request, in milliseconds.
+    """Result of a connection test. `latency_ms` is the time of the first request in milliseconds.
 
-    `refused` says that the CRM answered, and refused the credentials.
+    `refused`: the CRM answered, and refused the credentials.
     """
 
     NESTED = MappingProxyType({"checks": Check})
@@ -264,9 +329,9 @@ class Connection(_Record):
 
 @dataclass(frozen=True, slots=True)
 class CrmField(_Record):
-    """A line of the mapping beside what the CRM has.
+    """A mapped fact with its field in the CRM.
 
-    `problem` is empty when the field is there and takes what is sent; else it says what is wrong and what to do.
+    `problem` is empty if the field exists and takes the values of the fact. Otherwise it has the reason and the remedy.
     """
 
     fact: str
@@ -278,7 +343,7 @@ class CrmField(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Step(_Record):
-    """One thing that setting a CRM up takes. `done`: it is so already, or was just done."""
+    """One step of the setup of a CRM. `done`: it was done before, or was done now."""
 
     what: str
     done: bool
@@ -286,7 +351,7 @@ class Step(_Record):
 
 @dataclass(frozen=True)
 class Provision(_Record):
-    """What it takes to set a CRM up. `settings` are lines for `.env`; they may hold secrets and are shown once."""
+    """Steps of the setup of a CRM. `settings` are lines for `.env`: they can contain secrets and are shown once."""
 
     NESTED = MappingProxyType({"steps": Step})
 
@@ -296,9 +361,9 @@ class Provision(_Record):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a CRM's vendor allows: requests a second in the long run, and at once after a rest.
+    """Rate that a CRM's vendor allows: requests per second, and the size of a burst.
 
-    `reserve` requests are set aside for an attempt before it begins; those that it did not need are given back.
+    An attempt reserves `reserve` requests before it begins, and returns the unused ones.
     """
 
     per_second: float
@@ -310,13 +375,13 @@ class Rate:
 
 
 def new_id() -> str:
-    """An operation id: 122 random bits in hexadecimal, so that holding it is the right to ask for its status."""
+    """A new operation id: 122 random bits in hexadecimal. It is the credential for reading the operation's status."""
     return uuid.uuid4().hex
 
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _READ_AS = str.maketrans("OIL", "011")
-"""Letters that are no digits of Crockford's Base32, but are read as some."""
+"""Letters that Crockford's Base32 reads as digits."""
 
 
 def tracking_code(operation_id: str) -> str:
@@ -327,7 +392,7 @@ def tracking_code(operation_id: str) -> str:
 
 
 def id_prefix(code: str) -> str:
-    """The first ten digits of the ids that have this tracking code, as people write it; empty if it is none."""
+    """First ten digits of the ids with this tracking code, as people write it; empty if the code is invalid."""
     letters = code.upper().replace("-", "").replace(" ", "").translate(_READ_AS)
     text = letters.removeprefix("CG")
     if len(text) != 8 or text == letters or any(letter not in _CROCKFORD for letter in text):

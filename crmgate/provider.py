@@ -1,61 +1,54 @@
-"""Base class of CRM plugins: settings, HTTP, connection tests. Records are in `crmgate.plugin_kit.records`.
+"""Base class of CRM plugins, and the helpers that a CRM plugin imports.
 
-A plugin subclasses `CRMProvider`, names itself, declares its settings as a marshmallow schema and implements the
-hooks of `crmgate.hookspecs`. Timeouts, TLS, redirects (never followed), the size of answers and the masking of
-secrets are settled here.
+A plugin subclasses `CRMProvider`, sets `name` and `label`, declares its settings as a marshmallow schema and implements
+hooks of `crmgate.hookspecs`. The base class handles timeouts, TLS, redirects (it follows none), the maximum size of an
+answer and the masking of secrets.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json as jsonlib
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
-import marshmallow
 from marshmallow import fields, validate
 
-from crmgate.errors import AuthFailed, ConfigError, ProviderError
-from crmgate.model import Check, Connection, Rate
-from crmgate.plugin_kit.mapping import FieldMap
-from crmgate.plugin_kit.records import MAX_MOVED, Known, Records
+from crmgate.errors import AuthFailed, ConfigError, NotFound, ProviderError
+from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation, Rate
+from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
+from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, changed_fields, move
+from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
 from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-
-
-class ProviderSettings(marshmallow.Schema):
-    """Base of a plugin's settings; the field names are the environment's. Mark secrets with `secret()`."""
-
-    class Meta:
-        unknown = marshmallow.EXCLUDE
-
-
-def secret(**options: Any) -> fields.String:
-    """A text setting that is never shown."""
-    return fields.String(metadata={"takes": "text"} | options.pop("metadata", {}) | {"secret": True}, **options)
-
-
-def web_address(*, secret: bool = False, **options: Any) -> fields.Url:
-    """A setting that holds an http or https address. Whether http is allowed is checked by `CRMProvider`.
-
-    `secret` is for addresses that are credentials themselves.
-    """
-    takes = {"takes": "an address such as https://crm.example.com"}
-    metadata = takes | options.pop("metadata", {}) | {"address": True, "secret": secret}
-    return fields.Url(schemes={"http", "https"}, require_tld=False, metadata=metadata, **options)
+__all__ = [
+    "MAX_MOVED",
+    "Answer",
+    "CRMProvider",
+    "FieldMap",
+    "Known",
+    "Look",
+    "Mapped",
+    "ProviderSettings",
+    "Rate",
+    "fields",
+    "lost",
+    "redirected",
+    "secret",
+    "time_budget",
+    "validate",
+    "web_address",
+]
 
 
 @dataclass(frozen=True)
 class Look:
-    """A part of a connection test: its name, what makes the checks, and a hint for when a request of it fails.
+    """One step of a connection test: its name, a function that returns its checks, and a hint for a failed request.
 
-    Where a gate fails, the looks behind it are left out.
+    If a check of a `gate` fails, the steps after it are not run.
     """
 
     name: str
@@ -64,14 +57,16 @@ class Look:
     gate: bool = False
 
 
-class CRMProvider(Records):
+class CRMProvider:
     """A CRM. Subclass it, set the class attributes and implement the hooks.
 
-    `lead_fields` says which fact of a lead goes to which CRM field, `lead_values` what its values are called there;
-    each entry can be changed with `<NAME>_MAP_<FACT>` (empty: not sent) and `<NAME>_VALUES_<FACT>` (`a=A,b=B`; empty:
-    values as they are). Raises `ConfigError` with every problem of the settings.
+    `lead_fields` maps facts of a lead to fields of the CRM, `lead_values` maps values of a fact to the CRM's values.
+    The settings `<NAME>_MAP_<FACT>` (empty: not sent) and `<NAME>_VALUES_<FACT>` (`a=A,b=B`; empty: values as they are)
+    override single entries. `timeout` is the maximum for one request in seconds. Raises `ConfigError` with every
+    problem of the settings.
     """
 
+    name: ClassVar[str] = ""
     label: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[str]] = frozenset()
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
@@ -83,7 +78,6 @@ class CRMProvider(Records):
         on_duplicate: str = "note", on_rejected_field: str = "describe",
     ) -> None:  # fmt: skip
         self.on_duplicate, self.on_rejected_field = on_duplicate, on_rejected_field
-        self._dropped_until = {}
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
         self.settings = load_settings(self.Settings(), trimmed, http_hosts, problems)
@@ -93,29 +87,161 @@ class CRMProvider(Records):
         secrets = filter(None, (self.settings.get(name) for name in secret_names(self.Settings)))
         self._secrets = sorted({form for value in secrets for form in _forms(str(value))}, key=len, reverse=True)
         self._transport = Transport(timeout)
-
-    @property
-    def rate(self) -> Rate | None:
-        """How many requests the vendor allows; crmgate keeps to it with all its processes together.
-
-        A plugin sets it as an attribute of the class, or reads it from its settings.
-        """
-        return None
-
-    def fingerprint(self) -> str:
-        """A short digest of the settings: whether credentials that worked are still the same, without keeping them."""
-        told = jsonlib.dumps(self.settings, sort_keys=True, default=str)
-        return hashlib.sha256(f"crmgate:{self.name}:{told}".encode()).hexdigest()[:16]
+        self._mover = FieldMover(moves_refused=on_rejected_field == "describe")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 
-    def test(self, *looks: Look, needs: Collection[str] = ()) -> Connection:
-        """The checks of `looks`, one after the other; the first is timed, and after a gate that fails none follows.
+    @property
+    def rate(self) -> Rate | None:
+        """Number of requests that the vendor allows; None: no limit. All processes of crmgate share it.
 
-        Connected is a CRM whose gates hold, and every check that is named in `needs`.
+        A plugin overrides it with a class attribute, or with a property that reads a setting.
         """
-        checks, connected, refused, begun, latency = list[Check](), True, False, time.monotonic(), 0.0
+        return None
+
+    @property
+    def merges_duplicates(self) -> bool:
+        """Whether a known person gets no second lead (`CRM_ON_DUPLICATE` is not `create`)."""
+        return self.on_duplicate != "create"
+
+    def lead_url(self, lead_id: str) -> str:  # noqa: ARG002 - for those that override it
+        """Address of the lead in the CRM's user interface. Plugins override it; empty: none."""
+        return ""
+
+    def fingerprint(self) -> str:
+        """Short digest of the settings. It changes when a setting changes, and reveals none."""
+        settings = jsonlib.dumps(self.settings, sort_keys=True, default=str)
+        return hashlib.sha256(f"crmgate:{self.name}:{settings}".encode()).hexdigest()[:16]
+
+    def redact(self, text: str) -> str:
+        """`text` with every secret of the settings masked, and with the parts of a secret address masked."""
+        for value in self._secrets:
+            text = text.replace(value, "***")
+        return text
+
+    # Requests
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        safe: bool | None = None,
+    ) -> Answer:
+        """Send one request and return the complete answer, with any status.
+
+        `safe` states that the request changes nothing in the CRM (RFC 9110, 9.2.1; default: GET and HEAD). Raises
+        `Unavailable` if nothing was sent or if a safe request got no answer, `OutcomeUnknown` if another request got no
+        answer, and `Rejected` for content that cannot be sent.
+        """
+        read = method.upper() in ("GET", "HEAD") if safe is None else safe
+        return self._transport.send(method, url, read=read, json=json, params=params, headers=headers)
+
+    def used(self) -> int:
+        """Number of requests that this thread sent since its previous call of `used`."""
+        return self._transport.used()
+
+    # Submissions as records
+
+    def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
+        """The lead by names of CRM fields, and the facts without a field."""
+        return self.field_map.apply(lead_facts(lead, operation))
+
+    def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
+        """A messenger click by names of CRM fields, and the facts without a field."""
+        return self.field_map.apply(activity_facts(activity, operation))
+
+    def describe(self, mapped: Mapped, operation: Operation, free_text: str = "") -> str:
+        """Description of a record: `free_text`, a labelled line for each fact without a field, the tracking code."""
+        return describe(mapped.rest, operation, free_text)
+
+    def describe_all(self, submission: Lead | Activity, operation: Operation) -> str:
+        """Text with every fact of a submission, with or without a field: for a note on an existing lead."""
+        if isinstance(submission, Lead):
+            facts, free_text = lead_facts(submission, operation), submission.additional_info
+        else:
+            facts, free_text = activity_facts(submission, operation), ""
+        return self.describe(FieldMap().apply(facts), operation, free_text)
+
+    def changed_fields(self, mapped: Mapped, current: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
+        """Fields that an update writes. `current` is the lead as the CRM has it.
+
+        A default, such as the source that every form sends, replaces no existing value. The operation id of the lead
+        never changes.
+        """
+        defaults = self.map_lead(Lead(), operation).fields
+        id_field = self.field_map.names.get("operation_id")
+        changed = changed_fields(mapped, current, defaults)
+        return {name: value for name, value in changed.items() if name != id_field}
+
+    def move(
+        self, record: Mapping[str, Any], names: Collection[str], text_field: str = "description"
+    ) -> dict[str, Any]:
+        """The record without the fields `names`. Their values become labelled lines above the text of `text_field`."""
+        return move(record, names, text_field, self.field_map)
+
+    def send_describing(
+        self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], *,
+        text_field: str = "description", keep: Collection[str] = (), fallbacks: Mapping[str, Any] | None = None,
+    ) -> Delivered:  # fmt: skip
+        """Call `send` with a record. If the CRM refuses a value, move it into `text_field` and call `send` again.
+
+        `send` raises `Rejected` with `fields` by their names in `record`. Fields in `keep` never move. `fallbacks`
+        holds replacement values for fields that the CRM requires. The refusal is raised after `MAX_MOVED` fields, and
+        at once with `CRM_ON_REJECTED_FIELD=dead`. The result names moved fields in `Delivered.moved`. Fields that the
+        CRM dropped recently (`remember_dropped`) move before the first call, and are named in `Delivered.dropped`.
+        """
+        return self._mover.send(
+            send, record, self.field_map, text_field=text_field, keep=keep, fallbacks=fallbacks or {}
+        )
+
+    def remember_dropped(self, names: Iterable[str]) -> None:
+        """Move the fields `names`, which the CRM ignores silently, into the description for the next five minutes."""
+        self._mover.remember_dropped(names)
+
+    # Results
+
+    def delivered(self, lead_id: str, *, adopted: bool = False, dropped: tuple[str, ...] = ()) -> Delivered:
+        """Result for a lead that the CRM confirmed."""
+        return Delivered(self.name, lead_id, self.lead_url(lead_id), adopted, dropped)
+
+    def resolve_duplicate(
+        self, known: Iterable[Known], lead: Lead, operation: Operation, *,
+        update: Callable[[str, Lead, Operation], Delivered], log: Callable[[str, Lead, Operation], Delivered],
+        unless: tuple[type[ProviderError], ...] = (NotFound,),
+    ) -> Delivered | None:  # fmt: skip
+        """Decide what to do when the CRM already has the leads `known`, oldest first, for this person.
+
+        The operation's own lead is adopted. Otherwise the oldest lead is updated with `update`, or the submission is
+        logged on it with `log` (`CRM_ON_DUPLICATE`). Returns None if a new lead has to be created: `known` is empty, or
+        `update` or `log` raised one of `unless`.
+        """
+        leads = list(known)
+        for one in leads:
+            if one.own:
+                return self.delivered(one.lead_id, adopted=True)
+        if not leads:
+            return None
+        add = update if self.on_duplicate == "update" else log
+        try:
+            return replace(add(leads[0].lead_id, lead, operation), adopted=True)
+        except unless:
+            return None
+
+    # Connection tests
+
+    def test(self, *looks: Look, needs: Collection[str] = ()) -> Connection:
+        """Run `looks` one after the other until a gate fails, and measure the time of the first.
+
+        The CRM is connected if all gates pass, and all checks that `needs` names.
+        """
+        checks = list[Check]()
+        connected, refused = True, False
+        begun, latency = time.monotonic(), 0.0
         for look in looks:
             try:
                 found = list(look.checks())
@@ -130,133 +256,14 @@ class CRMProvider(Records):
         return Connection(self.name, connected, latency, tuple(checks), refused)
 
     def explain(self, error: ProviderError, hint: str) -> str:
-        """The detail of a check whose request failed; the hint of a `Look` stands behind it where nothing answered."""
+        """Detail of a check after a failed request. Adds the hint of the `Look` if the CRM sent no answer."""
         return str(error) if error.status else f"{error} {hint}"
-
-    def used(self) -> int:
-        """The requests that this thread sent since it asked last."""
-        return self._transport.used()
-
-    def redact(self, text: str) -> str:
-        """`text` with every secret of the settings replaced, and with the parts of an address that is one."""
-        for value in self._secrets:
-            text = text.replace(value, "***")
-        return text
-
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        json: Any = None,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        safe: bool | None = None,
-    ) -> Answer:
-        """Send one request and return the whole answer, whatever its status.
-
-        `safe` says that it changes nothing in the CRM (RFC 9110, 9.2.1; default: GET and HEAD), so that a lost answer
-        is no `OutcomeUnknown`. Raises `Unavailable` when nothing was sent, `OutcomeUnknown` when it may have been, and
-        `Rejected` for what cannot be written as a request.
-        """
-        read = method.upper() in ("GET", "HEAD") if safe is None else safe
-        return self._transport.send(method, url, read=read, json=json, params=params, headers=headers)
-
-
-def secret_names(schema: type[marshmallow.Schema]) -> list[str]:
-    """The names of a schema's secret settings."""
-    return [name for name, declared in schema().fields.items() if declared.metadata.get("secret")]
-
-
-def setting_problems(
-    schema: marshmallow.Schema, error: marshmallow.ValidationError, environ: Mapping[str, str]
-) -> Iterator[str]:
-    """One sentence a problem: the setting's name, what it got (secrets never) and what it takes."""
-    for name, messages in error.messages_dict.items():
-        declared, value = schema.fields.get(name), environ.get(name, "")
-        hidden = declared is None or declared.metadata.get("secret")
-        told = _CREDENTIALS.sub("//***@", " ".join(messages) if isinstance(messages, list) else str(messages))
-        if hidden and value:
-            told = told.replace(value, "***")  # a plugin's own validator may quote it
-        shown = "a value that is not shown" if hidden else repr(_CREDENTIALS.sub("//***@", value))
-        takes = declared.metadata.get("takes") if declared else None
-        yield f"{name}{f', got {shown}' if value else ''}: {told}{f' It takes {takes}.' if takes else ''}"
-
-
-_CREDENTIALS = re.compile(r"//\S*@")
-
-
-def given(schema: marshmallow.Schema, environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    """The settings of a schema that have a value; what is wrong with a file is added to `problems`.
-
-    A secret may stand in a file of its own, which `<NAME>_FILE` names. The setting itself comes first.
-    """
-    values = {name: environ[name] for name in schema.fields if environ.get(name)}
-    for name in secret_names(type(schema)):
-        if name not in values and (path := environ.get(f"{name}_FILE")):
-            values[name], problem = _written(path)
-            problems += [f"{name}_FILE, got {path!r}: {problem} It takes a file with the secret in it."] * bool(problem)
-    return values
-
-
-def _written(path: str) -> tuple[str, str]:
-    """What a file of one secret holds, and what is wrong with it."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig").strip()
-    except (OSError, ValueError) as error:
-        return "", f"The file cannot be read ({type(error).__name__})."
-    return text, "" if text else "The file is empty."
-
-
-def load_settings(
-    schema: ProviderSettings, environ: Mapping[str, str], http_hosts: tuple[str, ...], problems: list[str]
-) -> dict[str, Any]:
-    """The settings of a plugin; what is wrong with them is added to `problems`."""
-    values = given(schema, environ, problems)
-    try:
-        settings: dict[str, Any] = schema.load({name: value for name, value in values.items() if value})
-    except marshmallow.ValidationError as error:
-        problems += setting_problems(schema, error, values)
-        return {}
-    for name, declared in schema.fields.items():
-        if declared.metadata.get("address") and settings.get(name):
-            problems += _address_problems(name, settings[name], http_hosts)
-    return settings
-
-
-def _address_problems(name: str, address: str, http_hosts: tuple[str, ...]) -> Iterator[str]:
-    parts = urlsplit(address)
-    if parts.username or parts.password:
-        yield f"{name}: an address with a user name or a password would send them along. Leave the part before @ out."
-    if parts.scheme == "http" and (parts.hostname or "") not in [host.lower() for host in http_hosts]:
-        yield (
-            f"{name}: http would send credentials and personal data in the clear. "
-            f"Use https, or name the host in CRM_HTTP_HOSTS when the network between is yours."
-        )
 
 
 def _forms(value: str) -> Iterator[str]:
-    """How a secret may turn up in a text: whole, percent-encoded, and for an address its path and the long parts."""
+    """Forms in which a secret can occur in a text: complete, percent-encoded, and the long parts of an address."""
     yield value
     yield quote(value, safe="")
     if "://" in value:
         path = urlsplit(value).path.strip("/")
         yield from (part for part in (path, *path.split("/")) if len(part) >= 8)
-
-
-__all__ = [
-    "MAX_MOVED",
-    "Answer",
-    "CRMProvider",
-    "Known",
-    "Look",
-    "ProviderSettings",
-    "Rate",
-    "fields",
-    "lost",
-    "redirected",
-    "secret",
-    "time_budget",
-    "validate",
-    "web_address",
-]

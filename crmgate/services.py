@@ -14,7 +14,8 @@ from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
-from crmgate.plugin_host.caller import HookCaller, notify
+from crmgate.plugin_host.caller import HookCaller
+from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.store.audit import Audit
 from crmgate.store.client import connect
@@ -104,13 +105,13 @@ def build(settings: Settings) -> Services:
     audit, figures = Audit(client), Figures(client)
     plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
     others = partial(_other, plugins, settings)
-    tell = partial(notify, plugins.manager)
+    tell = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, tell=tell)
     gateway = Gateway(ledger, delivery, tell=tell)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
-    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, delivery.recipient), audit)
+    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, delivery.recipient))
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter
     )  # fmt: skip

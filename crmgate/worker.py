@@ -15,8 +15,9 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, assert_never
 
 from huey import RedisHuey
 from huey.constants import EmptyData
@@ -25,11 +26,12 @@ from huey.storage import SCHEDULE_POP_LUA, RedisStorage
 
 from crmgate import logs
 from crmgate.errors import ConfigError, LedgerUnavailable
-from crmgate.policy import Dead, Retry
+from crmgate.policy import Dead, Done, Pause, Retry
 from crmgate.services import Services, start
 from crmgate.store.checks import report
 from crmgate.store.client import RedisAddress, connect
-from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE
+from crmgate.store.entries import NoClaim
+from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.wakeups import JsonSerializer
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,10 @@ log = logging.getLogger(__name__)
 PULSE_SECONDS = 2.0
 """Between two heartbeats, and between two sweeps for operations that nobody woke."""
 
-
 JOB_SECONDS = 0.2
 """Between two looks of a job at whether there is room for more."""
+LEAVE_SECONDS = 5.0
+"""That the end of the consumer waits for the pulse to end."""
 
 
 class WakeupStorage(RedisStorage):  # type: ignore[misc]
@@ -72,13 +75,21 @@ class WakeupStorage(RedisStorage):  # type: ignore[misc]
 class WakeupHuey(RedisHuey):  # type: ignore[misc]
     """Huey, logging like everything else."""
 
+    _consumer: Any = None
+
     def create_consumer(self, **options: Any) -> Any:
         """Called by `huey_consumer`, which has just given Huey's logger a handler of its own."""
         logs.adopt("huey")
         consumer = super().create_consumer(**options)
         # Huey does this once its threads work: a SIGTERM before that would kill what they took.
         consumer._set_signal_handlers()
+        self._consumer = consumer
         return consumer
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the consumer stops, as opposed to one of its threads."""
+        return self._consumer is not None and bool(self._consumer.stop_flag.is_set())
 
 
 class DeliveryFailed(Exception):
@@ -112,7 +123,7 @@ huey = WakeupHuey(
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Event one operation. What Huey does next is the policy's verdict."""
+    """Attempt one operation. What Huey does next is the policy's verdict."""
     with logs.bound(operation=operation_id):
         outcome = delivery.attempt(operation_id)
     match outcome.verdict:
@@ -122,7 +133,11 @@ def deliver(operation_id: str, task: Any = None) -> None:
         case Dead():
             task.retries = 0
             raise DeliveryFailed
-    if outcome.reason == "exhausted":  # the attempt was made, but its dead letter was never recorded
+        case Done() | Pause() | None:
+            pass
+        case _:
+            assert_never(outcome.verdict)
+    if outcome.reason is NoClaim.EXHAUSTED:  # the attempt was made, but its dead letter was never recorded
         task.retries = 0
         raise DeliveryFailed
 
@@ -135,61 +150,77 @@ def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) 
 
 
 class Pulse:
-    """One thread a process that says that the worker lives and wakes what nobody woke."""
+    """One thread a process that says that the worker lives and wakes what nobody woke.
+
+    It goes on whatever it meets, and whichever other thread dies, until the consumer stops.
+    """
 
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._started = threading.Lock()
         self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._job: threading.Thread | None = None
 
     def start(self) -> None:
         """Huey calls this in every worker thread; the first one counts."""
         if self._started.acquire(blocking=False):
-            threading.Thread(target=self._run, name="pulse", daemon=True).start()
+            self._thread.start()
 
     def stop(self) -> None:
-        """Take the worker off the list of living ones."""
-        if not self._stop.is_set():
+        """Huey calls this in every worker thread that ends, also in one that dies: only a stop of the consumer counts.
+
+        Takes the worker off the list of living ones.
+        """
+        if huey.stopping:
             self._stop.set()
-            ledger.leave(self.name)
+            self._thread.join(LEAVE_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                swept, doubtful = delivery.tend()
-                ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
-                services.inventory.trim(time.time())
-                self._begin_job()
-            except LedgerUnavailable as error:
-                log.warning("the ledger is unavailable (%s)", error)
-            else:
-                if swept.woken:
-                    log.info("woke %d operations that were due", swept.woken)
-                for provider in doubtful:  # not here: a CRM that hangs would stop the heart
-                    threading.Thread(target=_probe, args=(provider,), name="probe", daemon=True).start()
+            _guard("pulse", self._beat)
             self._stop.wait(PULSE_SECONDS)
+        _guard("pulse", ledger.leave, self.name)
+
+    def _beat(self) -> None:
+        """Sweep and say that the worker lives. Raises `LedgerUnavailable`."""
+        swept, doubtful = delivery.tend()
+        ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
+        services.inventory.trim(time.time())
+        self._begin_job()
+        if swept.woken:
+            log.info("woke %d operations that were due", swept.woken)
+        for provider in doubtful:  # not here: a CRM that hangs would stop the heart
+            _in_thread("probe", delivery.probe, provider)
 
     def _begin_job(self) -> None:
-        """Go on with the job that retries dead letters, if one runs, in a thread of its own: it has much to do."""
+        """Go on with the job that retries dead letters, if one runs, in a thread of its own: it has much to do.
+
+        A job whose thread died goes on with the next beat.
+        """
         if (self._job is None or not self._job.is_alive()) and retries.step() is not None:
-            self._job = threading.Thread(target=self._carry_out, name="retries", daemon=True)
-            self._job.start()
+            self._job = _in_thread("retries", self._carry_out)
 
     def _carry_out(self) -> None:
-        try:
-            while (looked_at := retries.step()) is not None and not self._stop.is_set():
-                if not looked_at:
-                    self._stop.wait(JOB_SECONDS)
-        except LedgerUnavailable as error:
-            log.warning("the ledger is unavailable (%s)", error)
+        while (looked_at := retries.step()) is not None and not self._stop.is_set():
+            if not looked_at:
+                self._stop.wait(JOB_SECONDS)
 
 
-def _probe(provider: str) -> None:
+def _in_thread(name: str, work: Callable[..., object], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=_guard, args=(name, work, *arguments), name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def _guard(name: str, work: Callable[..., object], *arguments: object) -> None:
+    """Call `work` and log what it raises: no signal reaches these threads, so nothing has to end them."""
     try:
-        delivery.probe(provider)
+        work(*arguments)
     except LedgerUnavailable as error:
         log.warning("the ledger is unavailable (%s)", error)
+    except BaseException:
+        log.exception("%s: an unexpected error; it goes on", name)
 
 
 pulse = Pulse()

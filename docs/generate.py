@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import inspect
 import itertools
 import re
@@ -36,6 +37,20 @@ FEATURES = {
     "unique_key": "can refuse a second record of the same operation by itself",
 }
 """What `capabilities` may name beside hooks, in words."""
+
+
+PUBLIC_MODULES = {
+    "crmgate": "plugins",
+    "crmgate.errors": "plugins",
+    "crmgate.model": "plugins",
+    "crmgate.provider": "plugins",
+    "crmgate.listener": "plugins",
+    "crmgate.testing": "tests",
+    "crmgate.testing.contract": "tests",
+    "crmgate.testing.espocrm": "tests",
+    "crmgate.testing.bitrix24": "tests",
+}
+"""Modules that plugins may import, and modules that only tests of plugins import."""
 
 
 @functools.cache
@@ -119,6 +134,14 @@ def hooks() -> Iterator[str]:
             yield ""
 
 
+def public_names() -> Iterator[str]:
+    yield "| module | for | names |"
+    yield "|---|---|---|"
+    for module, purpose in PUBLIC_MODULES.items():
+        names = ", ".join(f"`{name}`" for name in importlib.import_module(module).__all__)
+        yield f"| `{module}` | {purpose} | {names} |"
+
+
 def errors() -> Iterator[str]:
     yield "| class | default code | raise it when |"
     yield "|---|---|---|"
@@ -169,6 +192,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "sandbox_modes": sandbox_modes,
     "matrix": matrix,
     "hooks": hooks,
+    "public_names": public_names,
     "errors": errors,
     "facts": facts,
     "problems": problems,

@@ -1,4 +1,4 @@
-"""Alerts: tells a webhook (Slack, Mattermost, ...) and a Telegram chat of dead letters, outages and bad credentials.
+"""Alerts: reports dead letters, outages and refused credentials to a webhook (Slack, Mattermost, ...) and to Telegram.
 
 Messages hold ids, provider names, error codes and counts, and nothing else. Without settings nothing is sent.
 """
@@ -57,7 +57,7 @@ class Alert:
 
 
 class Alerts(Listener):
-    """Dead letters are told in one message a window: the first opens it and is told at once, the others at its end."""
+    """Sends the first dead letter at once and opens a window. Those of the window become one message at its end."""
 
     class Settings(ProviderSettings):
         ALERT_WEBHOOK_URL = web_address(secret=True, metadata={
@@ -95,18 +95,16 @@ class Alerts(Listener):
         last = operation.events[-1] if operation.events else None
         provider, code = (last.provider, last.code) if last else (operation.provider, "unknown")
         if self._configured:
-            self.later(self._dead, Alert("dead_letter", provider, 1, {code: 1}, (operation.id,)))
+            self._dead(Alert("dead_letter", provider, 1, {code: 1}, (operation.id,)))
 
     @hookimpl
     def provider_paused(self, provider: str, error: ProviderError) -> None:
-        if self._configured:
-            event = "provider_paused" if isinstance(error, AuthFailed) else "provider_away"
-            self.later(self._send, Alert(event, provider, codes={str(error.code): 1}))
+        event = "provider_paused" if isinstance(error, AuthFailed) else "provider_away"
+        self._send(Alert(event, provider, codes={str(error.code): 1}))
 
     @hookimpl
     def provider_recovered(self, provider: str) -> None:
-        if self._configured:
-            self.later(self._send, Alert("provider_recovered", provider))
+        self._send(Alert("provider_recovered", provider))
 
     def _dead(self, alert: Alert) -> None:
         if not self._window_is_open:
@@ -116,6 +114,7 @@ class Alerts(Listener):
             self._gathered = self._gathered + alert if self._gathered else replace(alert, event="dead_letters")
 
     def _open_window(self) -> None:
+        """Begin a window. Its timer has a thread of its own, so its end comes back to the listener's thread."""
         timer = threading.Timer(self.settings["ALERT_WINDOW"], self.later, (self._end_window,))
         timer.daemon = True
         timer.start()

@@ -1,7 +1,7 @@
 """Sandbox CRM, the local CRM that comes with crmgate (`python -m crmgate.sandbox`).
 
-Its create is safe to send twice: the operation id is unique there, and a second create answers 409 with the lead made
-by the first.
+A create is idempotent: the operation id is unique in the sandbox, and a second create answers 409 with the lead of the
+first one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FIELDS = (
     "first_name", "last_name", "email", "phone", "referral_code", "source", "user_type", "language", "field_of_study",
     "university", "channel", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
 )  # fmt: skip
-"""The facts with a field of their own, which has the same name; the others go into the description."""
+"""Facts with a field of the same name. The other facts go into the description."""
 
 ERRORS: dict[int, tuple[type[ProviderError], Code]] = {
     400: (Rejected, Code.INVALID_REQUEST),
@@ -45,40 +45,42 @@ class Sandbox(CRMProvider):
     lead_fields: ClassVar[Mapping[str, str]] = {fact: fact for fact in FIELDS}
 
     class Settings(ProviderSettings):
-        """Where the sandbox is, and its key."""
+        """The address of the sandbox, and its key."""
 
-        SANDBOX_URL = web_address(required=True, metadata={"help": "Where the sandbox is"})
-        SANDBOX_KEY = secret(load_default="sandbox", metadata={"help": "The key that the sandbox was started with"})
+        SANDBOX_URL = web_address(required=True, metadata={"help": "Address of the sandbox"})
+        SANDBOX_KEY = secret(load_default="sandbox", metadata={"help": "Key with which the sandbox was started"})
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
-        """Create the lead, or adopt the one that this operation made before."""
+        """Create the lead, or adopt the lead that an earlier attempt created."""
         mapped = self.map_lead(lead, operation)
         return self._create(mapped.fields, self.describe(mapped, operation, lead.additional_info), operation)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
-        """Create a lead that stands for a visitor without a name."""
+        """Create a lead for a visitor without a name."""
         mapped = self.map_activity(activity, operation)
         names = {"first_name": "Messenger", "last_name": "Lead"}
         return self._create(names | mapped.fields, self.describe(mapped, operation), operation)
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        """Change what the lead says something about, and add the rest to the description, once for each operation."""
-        known, mapped = self._lead(lead_id), self.map_lead(lead, operation)
-        told = str(known.get("description", ""))
-        if operation.tracking_code not in told:
-            told = "\n\n".join(filter(None, (told, self.describe(mapped, operation, lead.additional_info))))
+        """Write the changed fields, and append the facts without a field to the description once."""
+        current, mapped = self._lead(lead_id), self.map_lead(lead, operation)
+        description = str(current.get("description", ""))
+        if operation.tracking_code not in description:
+            added = self.describe(mapped, operation, lead.additional_info)
+            description = f"{description}\n\n{added}" if description else added
+        record = self.changed_fields(mapped, current, operation) | {"description": description}
 
         def send(record: dict[str, Any]) -> Delivered:
             return self._confirmed(self._send("PUT", f"/leads/{quote(lead_id, safe='')}", json=record))
 
-        return self.send_describing(send, self.news(mapped, known, operation) | {"description": told})
+        return self.send_describing(send, record)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
-        """Log a click on the lead. The sandbox takes an operation's activity once."""
+        """Log a click on the lead. The sandbox accepts one activity for each operation."""
         mapped = self.map_activity(activity, operation)
         record = mapped.fields | {"operation_id": operation.id, "description": self.describe(mapped, operation)}
         answer = self._send("POST", f"/leads/{quote(lead_id, safe='')}/activities", json=record)
@@ -91,19 +93,19 @@ class Sandbox(CRMProvider):
 
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
-        """Every mapped field is there: the sandbox keeps whatever it is sent."""
+        """Each mapped fact. The sandbox has every field."""
         if (answer := self._send("GET", "/ping")).status != 200:
             raise self._error(answer, read=True)
         return tuple(CrmField(fact, name, "text") for fact, name in self.field_map.names.items() if name)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:  # noqa: ARG002
-        """There is nothing to set up."""
-        return Provision((Step("the sandbox needs no setting up", True),))
+        """The sandbox needs no setup."""
+        return Provision((Step("the sandbox needs no setup", True),))
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
-        """The lead with this operation id."""
+        """The lead with the operation id."""
         answer = self._send("GET", "/leads", params={"operation_id": operation.id})
         match answer.status, answer.parsed:
             case 200, {"leads": []}:
@@ -114,7 +116,7 @@ class Sandbox(CRMProvider):
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Whether the sandbox is there and takes the key."""
+        """Check that the sandbox answers and accepts the key."""
         return self.test(Look("ping", self._ping, "(SANDBOX_URL)", gate=True))
 
     def _ping(self) -> Iterator[Check]:
@@ -151,13 +153,13 @@ class Sandbox(CRMProvider):
         raise self._error(answer, read=True)
 
     def _error(self, answer: Answer, read: bool) -> ProviderError:
-        """The error for an answer that is not the one hoped for."""
+        """The error that an unexpected answer means."""
         status = answer.status
         match status, answer.parsed:
             case 404, {"error": "not_found"}:
                 return NotFound("the sandbox has no such lead", status=status)
             case 409, {"id": int(existing)}:
-                return Duplicate("another record is in the way", existing=str(existing), status=status)
+                return Duplicate("the sandbox has a record of another operation", existing=str(existing), status=status)
             case 422, {"fields": dict(fields)}:
                 reasons = {str(name): self.redact(str(reason)[:200]) for name, reason in fields.items()}
                 return Rejected("values are refused", fields=reasons, status=status)
@@ -168,15 +170,15 @@ class Sandbox(CRMProvider):
             return lost(read, Code.SERVER_ERROR, "an error inside the sandbox or in front of it", status)
         if status < 300:
             return lost(read, Code.INVALID_RESPONSE, "the answer is not the sandbox's", status)
-        # A redirect, a 404: nothing was done, and a wrong address is no reason to give a lead up.
+        # A redirect, a 404: nothing was stored, and a wrong address must not make a dead letter.
         return Unavailable("no sandbox CRM answers at SANDBOX_URL", code=Code.INVALID_RESPONSE, status=status)
 
     def lead_url(self, lead_id: str) -> str:
-        """The lead on the sandbox's page."""
+        """Address of the lead on the sandbox's page."""
         return f"{self._address}/#lead-{lead_id}"
 
     def _send(self, method: str, path: str, **options: Any) -> Answer:
-        # A header is Latin-1 on its way out; the key's own bytes are UTF-8.
+        # `requests` encodes headers as Latin-1; the sandbox reads UTF-8.
         headers = {"X-Sandbox-Key": self.settings["SANDBOX_KEY"].encode().decode("latin-1")}
         return self.request(method, f"{self._address}/api{path}", headers=headers, **options)
 

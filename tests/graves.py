@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from crmgate.model import Event, Kind, Operation, new_id
+from crmgate.kinds import traits
+from crmgate.model import Activity, Event, EventType, Kind, Operation, new_id
+from crmgate.store.entries import Claim, Result
 from crmgate.store.gate import Recipient
-from crmgate.store.ledger import Claim, Ledger, Result
+from crmgate.store.ledger import Ledger
 from tests.world import START
 
 
@@ -19,7 +21,7 @@ def bury(
 
 
 def _sent(kind: Kind, number: int) -> dict[str, Any]:
-    if kind in (Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY):
+    if traits(kind).payload is Activity:
         return {"channel": "telegram", "referral_code": f"REF{number}", "occurred_at": "2027-01-15T08:00:00.000Z"}
     return {"first_name": f"Test{number}", "email": f"test{number}@example.com"}
 
@@ -28,7 +30,7 @@ def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, numbe
     to = Recipient(provider)
     operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
     ledger.accept(operation, to, alarm=at, lease="L", until=at + 10)
-    attempt = Event(at, 0.1, provider, "failed", code, 400, "E42", "The CRM refuses it.")
+    attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.")
     claim = Claim(operation, "L", look_first=False, counted=0)
     ledger.record_dead(claim, to, Result(attempt, used=1), now=at, look=False)
     ledger.bury(operation.id, now=at)  # a worker that sweeps may have been quicker

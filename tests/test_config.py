@@ -14,7 +14,7 @@ import redis
 
 from crmgate.config import CoreSettings, Limits, Settings, environment
 from crmgate.errors import ConfigError
-from crmgate.provider import secret_names
+from crmgate.plugin_kit.settings import secret_names
 from crmgate.store.client import RedisAddress
 from crmgate.store.limits import Limit
 

@@ -16,12 +16,12 @@ from crmgate import hookspecs, web
 from crmgate.cli import main
 from crmgate.config import CoreSettings
 from crmgate.errors import Code
-from crmgate.model import Operation, new_id
-from crmgate.plugin_host.caller import notify
+from crmgate.model import Kind, Operation, new_id
 from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
 from crmgate.schemas import codes as field_codes
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
+from tests.listeners import notify
 from tests.processes import wait_until
 
 ROOT = Path(__file__).parent.parent
@@ -105,8 +105,8 @@ def test_the_listener_of_the_overview_loads(tmp_path: Path) -> None:
     assert not plugins.quarantined
     with FakeEspoCRM() as server:
         plugins.listen({"PAGER_URL": server.url}, ("127.0.0.1",))
-        operation = Operation(new_id(), "create_lead", {}, 0.0)
-        notify(plugins.manager, "operation_dead", operation=operation)
+        operation = Operation(new_id(), Kind.CREATE_LEAD, {}, 0.0)
+        notify(plugins, "operation_dead", operation=operation)
         [request] = wait_until("the call", lambda: server.requests)
     assert json.loads(request.body) == {"operation": operation.id}
 

@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from crmgate import create_app
 from crmgate.config import Settings
 from crmgate.model import Activity, Kind, Lead, Operation, State
-from crmgate.store.ledger import PREFIX, Ledger
+from crmgate.store.keys import PREFIX
+from crmgate.store.ledger import Ledger
 from tests.processes import RedisProcess
 from tests.web.test_random_bodies import NAMES, TEXTS
 

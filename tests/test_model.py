@@ -27,11 +27,13 @@ from crmgate.model import (
     Consent,
     Delivered,
     Event,
+    EventType,
     Kind,
     Lead,
     Operation,
     State,
     Utm,
+    Word,
     new_id,
     rfc3339,
     tracking_code,
@@ -105,6 +107,29 @@ def test_nested_records_come_back_as_records() -> None:
     assert back.delivered == DELIVERED
     assert back.lead == FULL_LEAD
     assert back.lead.utm.campaign == "spring"
+
+
+@pytest.mark.parametrize(("words", "text"), [(Kind, "newer_kind"), (State, "newer_state"), (EventType, "merged")])
+def test_a_word_of_a_newer_version_keeps_its_text(words: type[Word], text: str) -> None:
+    newer = words.read(text)
+    assert (str(newer), json.dumps(newer), type(newer), newer.known) == (text, f'"{text}"', words, False)
+    assert newer == words.read(text)
+    assert not [member for member in words if member == newer]
+    for member in words:
+        assert words.read(str(member)) is member
+        assert member.known
+    with pytest.raises(ValueError, match=text):
+        words(text)
+
+
+def test_an_operation_of_a_newer_version_survives_json() -> None:
+    event = {"at": 1.0, "duration": 0.0, "provider": "", "outcome": "merged"}
+    words = {"kind": "newer_kind", "state": "newer_state"}
+    back = Operation.from_dict(words | {"id": ID, "payload": {}, "accepted_at": 1.0, "events": [event]})
+    assert (back.kind.known, back.state.known, back.events[0].outcome.known) == (False, False, False)
+    written = json.loads(json.dumps(back.to_dict()))
+    assert written.items() >= words.items()
+    assert Operation.from_dict(written) == back
 
 
 def test_the_payload_of_a_click_is_an_activity() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from crmgate.errors import AuthFailed, ConfigError, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Activity, Kind, Lead, Operation, new_id
-from crmgate.plugin_host.caller import HookCaller, notify
+from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import MODULE_PREFIX, Plugins, discover
+from tests.listeners import notify_at_the_end
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins" / "tutorial.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -68,7 +69,7 @@ def test_the_plugin_grows_from_9_to_65_lines() -> None:
 def test_step_1_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "crmgate")
     accepted = operation()
-    notify(stage(1, tmp_path).manager, "operation_accepted", operation=accepted)
+    notify_at_the_end(stage(1, tmp_path), "operation_accepted", operation=accepted)
     assert caplog.messages == [f"came in: {accepted.tracking_code}"]
 
 

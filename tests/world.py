@@ -15,7 +15,9 @@ from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import Dead, Retry
-from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
+from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
 
 START = 1_800_000_000.0
 PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
@@ -142,7 +144,7 @@ class World:
         outcome = self.delivery.attempt(operation_id)
         match outcome.verdict:
             case Retry(at):
-                message = self.ledger._wake(operation_id)
+                message = wake_message(operation_id)
                 self.redis.zadd(WAKE_SCHEDULE, {message: at})
             case Dead():
                 self.delivery.bury(operation_id)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import click
 from rich.console import Console
@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from crmgate.cli.crm import CAUSES
+from crmgate.cli.crm import in_words
 from crmgate.cli.output import clean
 from crmgate.model import rfc3339
 from crmgate.operators.desk import Desk
@@ -93,9 +93,21 @@ def told(job: Job) -> dict[str, Any]:
 
 def ended(job: Job) -> str:
     """How a job stands, in words."""
-    words = {JobState.FINISHED: "The job is done", JobState.CANCELLED: "The job was cancelled"}
-    stands = words.get(JobState(job.state), "The job runs")
-    return f"{stands}: {job.released} of {job.total} dead letters went back to those that wait ({job.id})."
+    return f"{_stands(job.state)}: {job.released} of {job.total} dead letters went back to those that wait ({job.id})."
+
+
+def _stands(state: JobState) -> str:
+    if not state.known:
+        return f"The job is {state}"
+    match state:
+        case JobState.RUNNING:
+            return "The job runs"
+        case JobState.FINISHED:
+            return "The job is done"
+        case JobState.CANCELLED:
+            return "The job was cancelled"
+        case _:
+            assert_never(state)
 
 
 def latest(desk: Desk) -> Job:
@@ -112,5 +124,5 @@ def _why(parts: Services) -> str:
         start = "start one with `huey_consumer crmgate.worker.huey`"
         return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
     if cause := parts.ledger.gate(parts.delivery.recipient).cause:
-        return f"{clean(parts.crm.label)} takes nothing now: {CAUSES[cause]}. The job waits, and goes on by itself."
+        return f"{clean(parts.crm.label)} takes nothing now: {in_words(cause)}. The job waits, and goes on by itself."
     return "Other operations wait for the CRM: the job goes on when there are fewer."

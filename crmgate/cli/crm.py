@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import click
 
@@ -18,14 +18,11 @@ from crmgate.errors import ProviderError
 from crmgate.model import CrmField, Provision
 from crmgate.provider import CRMProvider
 from crmgate.services import Services
+from crmgate.store.gate import Cause
 
 BUDGET = 30.0
 """Seconds for all requests of a command; setting a CRM up gets them twice, for the plan and for the work."""
 OPTIONS_SHOWN = 12
-CAUSES = {
-    "outage": "it did not answer", "refused": "it refused the credentials", "trial": "its credentials are being tried",
-}  # fmt: skip
-"""Why nothing is sent to a CRM (`crmgate.store.gate`), in words."""
 PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
@@ -120,13 +117,28 @@ def resume(as_json: bool) -> None:
         cause = parts.delivery.resume()
         gate = parts.ledger.gate(parts.delivery.recipient)
     if as_json:
-        print_json(_names(parts) | {"cause": cause, "since": gate.since or None, "held": gate.held})
+        print_json(_names(parts) | {"cause": cause or "", "since": gate.since or None, "held": gate.held})
     elif not cause:
         click.echo(f"{_title(parts)} takes requests; there was nothing to resume.")
     else:
         click.echo(
-            f"{_title(parts)} is asked again now. It was held back: {CAUSES[cause]}; {gate.held} operations wait."
+            f"{_title(parts)} is asked again now. It was held back: {in_words(cause)}; {gate.held} operations wait."
         )
+
+
+def in_words(cause: Cause) -> str:
+    """Why nothing is sent to a CRM."""
+    if not cause.known:
+        return cause
+    match cause:
+        case Cause.OUTAGE:
+            return "it did not answer"
+        case Cause.REFUSED:
+            return "it refused the credentials"
+        case Cause.TRIAL:
+            return "its credentials are being tried"
+        case _:
+            assert_never(cause)
 
 
 def _start() -> Services:

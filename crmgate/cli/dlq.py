@@ -21,7 +21,7 @@ from crmgate.operators import export as exporting
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job, JobState
 from crmgate.services import Services
-from crmgate.store.audit import command_line
+from crmgate.store.audit import Action, command_line
 
 suspects = click.option("--suspects", is_flag=True, help="Suspects instead of dead letters.")
 
@@ -162,12 +162,13 @@ def export(form: str, output: Path | None, suspects: bool, as_json: bool, **opti
 
     Exit status: 0 written, 1 the file exists or Redis does not answer, 2 the configuration cannot work.
     """
+    state = _state(suspects)
     with opened() as parts:
-        chosen = wanted(_state(suspects), options)
+        chosen = wanted(state, options)
         total = None if suspects else parts.inventory.count_dead(chosen).number
         entries = bulk.counted(parts.inventory.all(chosen), "Exporting", total)
         with _writable(output) as file:
-            parts.audit.record(command_line(), "dead_letters.export", chosen.state, form)
+            parts.audit.record(command_line(), Action.EXPORT, state, form)
             number = sum(1 for line in exporting.lines(entries, form) if file.write(line)) - (form == "csv")
     if output and as_json:
         print_json({"file": str(output), "format": form, "exported": number})

@@ -29,13 +29,13 @@ def ops() -> None:
 @filters
 @click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
 @as_json
-def list_(state: str, limit: int, as_json: bool, **options: Any) -> None:
+def list_(state: str | None, limit: int, as_json: bool, **options: Any) -> None:
     """List operations, the newest first. Delivered and discarded ones are kept for 7 days.
 
     Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
     """
     with opened() as parts:
-        found = list(itertools.islice(parts.inventory.all(wanted(state, options)), limit))
+        found = list(itertools.islice(parts.inventory.all(wanted(State(state) if state else None, options)), limit))
     if as_json:
         print_json({"items": [described(operation) for operation in found]})
     elif found:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, assert_never
 
 import click
 from rich.text import Text
@@ -21,10 +21,6 @@ from crmgate.operators.export import described
 from crmgate.operators.inventory import Filter
 from crmgate.services import Services
 
-COLORS = {
-    State.DELIVERED: "green", State.DEAD: "bold red", State.SUSPECT: "yellow", State.WAITING: "yellow",
-    State.DISCARDED: "dim",
-}  # fmt: skip
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -90,10 +86,11 @@ def filters(command: Command) -> Command:
     return command
 
 
-def wanted(state: str, options: dict[str, Any]) -> Filter:
+def wanted(state: State | None, options: dict[str, Any]) -> Filter:
     """The filter of the options of `filters`."""
+    kind = options["kind"]
     return Filter(
-        state=state or "", kind=options["kind"] or "", provider=options["provider"] or "", code=options["code"] or "",
+        state=state, kind=Kind(kind) if kind else None, provider=options["provider"] or "", code=options["code"] or "",
         accepted_from=options["since"], accepted_to=options["until"],
     )  # fmt: skip
 
@@ -122,10 +119,29 @@ def show_list(operations: Iterable[Operation], title: str) -> None:
 
 def _row(operation: Operation) -> tuple[str | Text, ...]:
     told = described(operation)
-    state = Text(operation.state, COLORS.get(State(operation.state), ""))
+    state = Text(operation.state, _color(operation.state))
     ended = operation.state == State.DELIVERED
     return (operation.tracking_code, operation.id, brief(operation.accepted_at), operation.kind, state,
             told["provider"], "" if ended else told["code"], "" if ended else told["detail"])  # fmt: skip
+
+
+def _color(state: State) -> str:
+    """The style of a state in a table."""
+    if not state.known:
+        return ""
+    match state:
+        case State.DELIVERED:
+            return "green"
+        case State.DEAD:
+            return "bold red"
+        case State.SUSPECT | State.WAITING:
+            return "yellow"
+        case State.DISCARDED:
+            return "dim"
+        case State.ACCEPTED | State.DELIVERING:
+            return ""
+        case _:
+            assert_never(state)
 
 
 def brief(timestamp: float) -> str:

@@ -26,7 +26,7 @@ from crmgate.config.kinds import (
 )
 from crmgate.config.redis_server import contradictions
 from crmgate.logs import FORMATS
-from crmgate.provider import LOCAL_HOSTS
+from crmgate.plugin_kit.settings import LOCAL_HOSTS
 from crmgate.store.limits import UNITS, Limit
 
 

@@ -16,7 +16,7 @@ from crmgate.config.declared import CoreSettings
 from crmgate.config.kinds import Switch
 from crmgate.config.redis_server import redis_url
 from crmgate.errors import ConfigError
-from crmgate.provider import given, setting_problems
+from crmgate.plugin_kit.settings import given, setting_problems
 from crmgate.store.client import RedisAddress
 from crmgate.store.limits import Limit
 from crmgate.store.tokens import Token

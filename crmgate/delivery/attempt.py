@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, assert_never
 
 from crmgate.errors import (
     Code,
@@ -23,10 +23,10 @@ from crmgate.errors import (
     Unsettled,
     Unsupported,
 )
-from crmgate.model import Connection, Delivered, Event, Operation, Rate
-from crmgate.policy import PROBE_INTERVAL, SETTLE_SECONDS, Dead, Pause, Retry, Verdict, decide, is_outage
-from crmgate.store.entries import Claim, NotClaimed, Result, Swept
-from crmgate.store.gate import Recipient
+from crmgate.model import Connection, Delivered, Event, EventType, Kind, Operation, Rate
+from crmgate.policy import PROBE_INTERVAL, SETTLE_SECONDS, Dead, Done, Pause, Retry, Verdict, decide, is_outage
+from crmgate.store.entries import Claim, NoClaim, NotClaimed, Recorded, Result, Swept
+from crmgate.store.gate import Cause, Recipient
 from crmgate.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Crm(Protocol):
     def credentials(self) -> str: ...
     @property
     def rate(self) -> Rate | None: ...
-    def supports(self, kind: str) -> bool: ...
+    def supports(self, kind: Kind) -> bool: ...
     def used(self) -> int: ...
     def test_connection(self, budget: float) -> Connection: ...
     def deliver(self, operation: Operation, budget: float) -> Delivered: ...
@@ -64,12 +64,16 @@ class Plan:
     most: int = 0
 
 
+Reason = NoClaim | Literal[Recorded.LOST, Recorded.ENDED, "unrecorded", ""]
+"""Why an attempt has no verdict: it was not made, or what became of it is not recorded."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt. `verdict` is None where none was made, and then `reason` says why."""
+    """What became of an attempt. Without a `verdict`, `reason` says why there is none."""
 
     verdict: Verdict | None
-    reason: str = ""
+    reason: Reason = ""
     delivered: Delivered | None = None
     error: ProviderError | None = None
 
@@ -93,7 +97,7 @@ class Delivery:
     def attempt(self, operation_id: str) -> Outcome:
         """Try an operation, if it is due and nobody else has it in hand. Raises `LedgerUnavailable`."""
         claim, to = self._claim(operation_id, self.recipient), self.recipient
-        if isinstance(claim, NotClaimed) and claim.reason == "elsewhere":
+        if isinstance(claim, NotClaimed) and claim.reason is NoClaim.ELSEWHERE:
             to = self._gate(claim.more)
             claim = self._claim(operation_id, to)
         if isinstance(claim, NotClaimed):
@@ -114,7 +118,7 @@ class Delivery:
             to, now=self._clock(), ok=found.connected, refused=found.refused, pause=PROBE_INTERVAL, used=crm.used()
         )
         log.info("probe of provider %s: %s", name, "it works" if found.connected else "it does not work yet")
-        if told == "recovered":
+        if told is Recorded.RECOVERED:
             self._recovered(name)
         return found.connected
 
@@ -142,8 +146,8 @@ class Delivery:
             self._tell("operation_dead", operation=operation)
         return True
 
-    def resume(self) -> str:
-        """Have the provider asked again at once; what shut it, empty if it was open. Raises `LedgerUnavailable`."""
+    def resume(self) -> Cause | None:
+        """Have the provider asked again at once; what shut it, None if it was open. Raises `LedgerUnavailable`."""
         return self._ledger.resume(self.recipient, now=self._clock())
 
     def _gate(self, name: str) -> Recipient:
@@ -156,9 +160,7 @@ class Delivery:
 
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
         seconds = self.plan.worker_budget + LEASE_MARGIN
-        return self._ledger.claim(
-            operation_id, to, new_lease(), now=self._clock(), seconds=seconds, pause=PROBE_INTERVAL
-        )  # fmt: skip
+        return self._ledger.claim(operation_id, to, new_lease(), now=self._clock(), seconds=seconds)
 
     def attempt_claimed(self, claim: Claim, to: Recipient, budget: float, *, wake: bool) -> Outcome:
         """Send it, decide, write it down. With `wake` the next attempt is scheduled by this process."""
@@ -177,21 +179,29 @@ class Delivery:
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
             return Outcome(None, "unrecorded", delivered, error)
         log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", duration)
-        if written in ("lost", "ended"):
+        if written is Recorded.LOST or written is Recorded.ENDED:
             return Outcome(None, written, delivered, error)
-        self._announce(claim.operation, to.provider, outcome, written)
+        if delivered:
+            self._report(delivered)
+            self._tell("operation_delivered", operation=claim.operation, delivered=delivered)
+        self._announce(to.provider, error, written)
         return outcome
 
-    def _announce(self, operation: Operation, provider: str, outcome: Outcome, written: str) -> None:
-        """Tell the listeners what became of an attempt. A pause is told once, however many operations it holds back."""
-        if outcome.delivered:
-            self._report(outcome.delivered)
-            self._tell("operation_delivered", operation=operation, delivered=outcome.delivered)
-        if written in ("paused", "opened"):
-            log.error("provider %s is paused: %s", provider, outcome.error)
-            self._tell("provider_paused", provider=provider, error=outcome.error)
-        if written == "recovered":
-            self._recovered(provider)
+    def _announce(
+        self, provider: str, error: ProviderError | None,
+        written: Literal[Recorded.RECORDED, Recorded.PAUSED, Recorded.OPENED, Recorded.RECOVERED],
+    ) -> None:  # fmt: skip
+        """Call the listeners where an attempt changed the state of its provider: once a pause."""
+        match written:
+            case Recorded.RECORDED:
+                pass
+            case Recorded.PAUSED | Recorded.OPENED:
+                log.error("provider %s is paused: %s", provider, error)
+                self._tell("provider_paused", provider=provider, error=error)
+            case Recorded.RECOVERED:
+                self._recovered(provider)
+            case _:
+                assert_never(written)
 
     def _recovered(self, provider: str) -> None:
         log.warning("provider %s works again", provider)
@@ -221,17 +231,22 @@ class Delivery:
         except ProviderError as error:
             return None, error, crm.used()
 
-    def _write_down(self, claim: Claim, to: Recipient, outcome: Outcome, result: Result, wake: bool) -> str:
+    def _write_down(self, claim: Claim, to: Recipient, outcome: Outcome, result: Result, wake: bool) -> Recorded:
         look = isinstance(outcome.error, OutcomeUnknown) or claim.look_first
         match outcome.verdict:
+            case Done():
+                assert outcome.delivered is not None
+                return self._ledger.record_delivered(claim, to, result, outcome.delivered)
             case Retry(at):
                 return self._ledger.record_waiting(claim, to, result, due=at, look=look, wake=wake)
             case Pause(until):
                 return self._ledger.record_waiting(claim, to, result, due=until, look=look, paused=True)
             case Dead():
                 return self._ledger.record_dead(claim, to, result, now=self._clock(), look=look, wake=wake)
-        assert outcome.delivered is not None
-        return self._ledger.record_delivered(claim, to, result, outcome.delivered)
+            case None:
+                raise ValueError("no attempt was made")
+            case _:
+                assert_never(outcome.verdict)
 
 
 def new_lease() -> str:
@@ -243,9 +258,10 @@ def _attempt_record(
     provider: str, at: float, duration: float, error: ProviderError | None, *, counted: bool
 ) -> Event:  # fmt: skip
     if error is None:
-        return Event(at, round(duration, 3), provider, "delivered")
+        return Event(at, round(duration, 3), provider, EventType.DELIVERED)
     return Event(
-        at, round(duration, 3), provider, "failed", error.code, error.status, error.vendor_code, error.detail, counted
+        at, round(duration, 3), provider, EventType.FAILED,
+        error.code, error.status, error.vendor_code, error.detail, counted,
     )  # fmt: skip
 
 
@@ -274,7 +290,7 @@ def _unsettled(wait: float, provider: str) -> Unsettled:
 
 def _not_configured(operation: Operation) -> Unsupported:
     detail = (
-        f"The record to change is in the CRM {operation.provider!r}, which is not configured any more. Set it up again"
+        f"The record to change is in the CRM {operation.provider!r}, which is no longer configured. Set it up again"
         " and release this dead letter, or discard it."
     )
     return Unsupported(detail, provider=operation.provider, operation=operation.id)

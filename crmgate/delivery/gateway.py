@@ -11,25 +11,25 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, assert_never
 
 from crmgate import logs
 from crmgate.delivery import identity
 from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, Outcome, new_lease
 from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, StillRunning
+from crmgate.kinds import traits
 from crmgate.model import Kind, Operation, State, new_id
-from crmgate.store.entries import Accepted, Claim, Once
+from crmgate.store.audit import Entry
+from crmgate.store.entries import Acceptance, Accepted, Claim, Once
 from crmgate.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
 SUSPECTS_KEPT = 1000
-"""What looks like the work of a bot is kept for a person to look at, so many of them."""
+"""Number of suspected-bot submissions kept for review."""
 REPEATS_SETTLE = 30.0
 """Seconds that Redis has to be away before a submission with an idempotency key is sent without a record. Its sender
 sends again what got no answer: Redis may know an earlier request, and a worker or a dead process be at work on it."""
-FOLLOWS = {Kind.CREATE_LEAD: Kind.UPDATE_LEAD, Kind.CREATE_MINIMAL_LEAD: Kind.LOG_ACTIVITY}
-"""What becomes of an operation whose session has a lead already."""
 
 
 class Gateway:
@@ -86,22 +86,29 @@ class Gateway:
         if suspect:
             self._forget_old_suspects()
             return replace(operation, state=State.SUSPECT)
-        state = State.WAITING if accepted.what in ("held", "behind") else operation.state
-        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, state=state)
+        operation = replace(
+            operation, kind=accepted.kind, lead_id=accepted.lead_id, state=_state(accepted.what)
+        )  # fmt: skip
         self._tell("operation_accepted", operation=operation)
-        if accepted.what != "leased":
+        if accepted.what is not Acceptance.LEASED:
             return operation
         claim = Claim(operation, lease, look_first=False, counted=0)
         outcome = self._delivery.attempt_claimed(claim, self._delivery.recipient, self._budget_left(started), wake=True)
         return _after(operation, outcome)
 
-    def release(self, operation_id: str) -> bool:
-        """Try a dead letter again, or a suspect at all; False if it is neither. Raises `LedgerUnavailable`."""
-        return self._ledger.release(operation_id, self._delivery.recipient, now=self._clock())
+    def release(self, operation_id: str, audit: Entry | None = None) -> bool:
+        """Try a dead letter again, or a suspect for the first time; False if it is neither.
 
-    def discard(self, operation_id: str, reason: str) -> bool:
-        """End a dead letter or a suspect without a delivery; False if it is neither. Raises `LedgerUnavailable`."""
-        return self._ledger.discard(operation_id, now=self._clock(), reason=reason)
+        `audit` is written in the same step. Raises `LedgerUnavailable`.
+        """
+        return self._ledger.release(operation_id, self._delivery.recipient, now=self._clock(), audit=audit)
+
+    def discard(self, operation_id: str, reason: str, audit: Entry | None = None) -> bool:
+        """End a dead letter or a suspect without a delivery; False if it is neither.
+
+        `audit` is written in the same step. Raises `LedgerUnavailable`.
+        """
+        return self._ledger.discard(operation_id, now=self._clock(), reason=reason, audit=audit)
 
     def _forget_old_suspects(self) -> None:
         """So that a flood of them fills neither Redis nor the operator's list."""
@@ -116,11 +123,11 @@ class Gateway:
     def _again(self, accepted: Accepted, operation: Operation, *, strict: bool) -> Operation:
         """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
         logs.bind(operation=accepted.id)
-        if accepted.what == "conflict":
+        if accepted.what is Acceptance.CONFLICT:
             raise KeyReused
-        if accepted.what == "running" and strict:
+        if accepted.what is Acceptance.RUNNING and strict:
             raise StillRunning
-        # There may be no receipt any more of the lead on which this CRM could log no activity.
+        # The receipt of the lead on which this CRM could log no activity may have expired.
         return self._ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
     def _accept(self, operation: Operation, lease: str, until: float, once: Once | None, suspect: bool) -> Accepted:
@@ -130,8 +137,8 @@ class Gateway:
         away, and the time is better spent with the CRM.
         """
         alarm = until if lease else operation.accepted_at + LEASE_MARGIN
-        follow = FOLLOWS[Kind(operation.kind)]
-        session = identity.session(operation, follow if self._delivery.crm.supports(follow) else "")
+        follow = traits(operation.kind).with_lead
+        session = identity.session(operation, follow if self._delivery.crm.supports(follow) else None)
         record = partial(
             self._ledger.accept, operation, self._delivery.recipient,
             alarm=alarm, lease=lease, until=until, once=once, session=session, suspect=suspect,
@@ -174,6 +181,21 @@ class Gateway:
 
     def _budget_left(self, started: float) -> float:
         return max(self._delivery.plan.inline_budget - (time.monotonic() - started), 0.0)
+
+
+def _state(what: Acceptance) -> State:
+    """The state of an operation that was recorded just now. Raises `ValueError` where none was."""
+    match what:
+        case Acceptance.LEASED | Acceptance.ACCEPTED | Acceptance.EXISTS:
+            return State.ACCEPTED
+        case Acceptance.HELD | Acceptance.BEHIND:
+            return State.WAITING
+        case Acceptance.SUSPECT:
+            return State.SUSPECT
+        case Acceptance.REPLAY | Acceptance.RUNNING | Acceptance.CONFLICT:
+            raise ValueError(f"{what} is about an earlier operation")
+        case _:
+            assert_never(what)
 
 
 def _after(operation: Operation, outcome: Outcome) -> Operation:

@@ -6,12 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-from crmgate.model import Operation
+from crmgate.model import Kind, Operation
 from crmgate.store.entries import Once, Session
-from crmgate.store.ledger import idempotency_key
-
-KEY_SECONDS = 24 * 3600
-"""How long an idempotency key is remembered."""
+from crmgate.store.keys import IDEMPOTENCY_SECONDS, idem
 
 
 def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
@@ -20,22 +17,22 @@ def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | No
     content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     digest = _digest(content)
     if key:
-        return Once(_key_digest(key), digest, KEY_SECONDS)
+        return Once(_key_digest(key), digest, IDEMPOTENCY_SECONDS)
     return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
 
 
-def session(operation: Operation, follow: str) -> Session | None:
-    """The session of a submission; `follow` is what it becomes where that has a lead, empty if the CRM cannot."""
+def session(operation: Operation, follow: Kind | None) -> Session | None:
+    """The session of a submission; `follow` is what it becomes where that has a lead, None if the CRM cannot."""
     name = operation.payload.get("session")
     if not name:
         return None
     who = (str(operation.payload.get(fact) or "").lower() for fact in ("email", "phone"))
-    return Session(_digest(f"session {name}"), tuple(_digest(f"who {word}") for word in who if word), follow)
+    return Session(_digest(f"session {name}"), tuple(_digest(f"who {word}") for word in who if word), follow or "")
 
 
 def known_by(key: str) -> str:
-    """The name in Redis of what is remembered of an idempotency key."""
-    return idempotency_key(_key_digest(key))
+    """The key in Redis that stands for an idempotency key."""
+    return idem(_key_digest(key))
 
 
 def _key_digest(key: str) -> str:

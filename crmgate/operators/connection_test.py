@@ -17,7 +17,8 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.model import Connection
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.policy import PROBE_INTERVAL
-from crmgate.store.keys import key, translated
+from crmgate.store import keys
+from crmgate.store.keys import translated
 
 KEPT = 5.0
 """Seconds for which a good result is not asked for again."""
@@ -56,7 +57,7 @@ class ConnectionTest:
     @property
     def _key(self) -> str:
         """Other credentials are another test: a repaired setting shows at once."""
-        return key(f"tested:{self._crm.name}:{self._crm.credentials}")
+        return keys.tested(self._crm.name, self._crm.credentials)
 
     def _shared(self) -> tuple[float, Connection] | None:
         try:

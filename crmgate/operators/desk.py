@@ -1,4 +1,4 @@
-"""What an operator does to one dead letter, or suspect, and to many: each change has its entry in the audit log.
+"""What an operator does to one dead letter, or suspect, and to many. The audit entry is written in the same step.
 
 The web and the command line both come here; `who` is the name of a token or `cli:<user>`. Every method raises
 `LedgerUnavailable`.
@@ -6,17 +6,16 @@ The web and the command line both come here; `who` is the name of a token or `cl
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ChangedMeanwhile, NoSuchOperation, NotKeptAside
-from crmgate.model import Event, Operation, State
+from crmgate.model import Event, EventType, Operation, State
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job, Retries
-from crmgate.store.audit import Audit
+from crmgate.store.audit import Action, Entry, made
 from crmgate.store.ledger import Ledger
 
 KEPT_ASIDE = (State.DEAD, State.SUSPECT)
@@ -26,9 +25,9 @@ class Desk:
     """Retry, edit and discard. What the operator gives as a reason stands on the operation, not in the audit log."""
 
     def __init__(
-        self, ledger: Ledger, gateway: Gateway, retries: Retries, audit: Audit, clock: Callable[[], float] = time.time
+        self, ledger: Ledger, gateway: Gateway, retries: Retries, clock: Callable[[], float] = time.time
     ) -> None:
-        self._ledger, self._gateway, self.retries, self._audit, self._clock = ledger, gateway, retries, audit, clock
+        self._ledger, self._gateway, self.retries, self._clock = ledger, gateway, retries, clock
 
     def get(self, operation_id: str) -> Operation:
         """A dead letter, or a suspect. Raises `NoSuchOperation` and `NotKeptAside`."""
@@ -41,16 +40,14 @@ class Desk:
 
     def retry(self, operation_id: str, who: str) -> Operation:
         """Try it again, with all its retries. Raises `NoSuchOperation` and `NotKeptAside`."""
-        if not self._gateway.release(operation_id):
+        if not self._gateway.release(operation_id, self._entry(who, Action.RETRY, operation_id)):
             self._explain(operation_id)
-        self._audit.record(who, "dead_letters.retry", operation_id)
         return self._known(operation_id)
 
     def discard(self, operation_id: str, reason: str, who: str) -> Operation:
         """End it without a delivery. Raises `NoSuchOperation` and `NotKeptAside`."""
-        if not self._gateway.discard(operation_id, reason):
+        if not self._gateway.discard(operation_id, reason, self._entry(who, Action.DISCARD, operation_id)):
             self._explain(operation_id)
-        self._audit.record(who, "dead_letters.discard", operation_id)
         return self._known(operation_id)
 
     def amend(self, operation: Operation, payload: Mapping[str, Any], who: str) -> Operation:
@@ -58,32 +55,30 @@ class Desk:
 
         Raises `ChangedMeanwhile` if something happened to it since, `NoSuchOperation` and `NotKeptAside`.
         """
-        names = sorted(name for name in {*payload, *operation.payload}
-                       if payload.get(name) != operation.payload.get(name))  # fmt: skip
-        event = Event(self._clock(), 0.0, "", "edited", detail=", ".join(names), counted=False)
-        told = {"version": operation.version, "event": json.dumps(event.to_dict())}
-        text = json.dumps(payload, ensure_ascii=False)
-        answer = self._ledger.run("amend", None, told, text, operation.id).decode()
+        names = ", ".join(sorted(name for name in {*payload, *operation.payload}
+                                 if payload.get(name) != operation.payload.get(name)))  # fmt: skip
+        event = Event(self._clock(), 0.0, "", EventType.EDITED, detail=names, counted=False)
+        entry = self._entry(who, Action.EDIT, operation.id, names)
+        answer = self._ledger.amend(operation, payload, event, entry)
         if answer == "changed":
             raise ChangedMeanwhile
         if answer != "amended":
             self._explain(operation.id)
-        self._audit.record(who, "dead_letters.edit", operation.id, ", ".join(names))
         return self._known(operation.id)
 
     def start_retries(self, wanted: Filter, who: str) -> Job:
         """Begin a job that retries what passes. Raises `JobRunning`."""
-        job = self.retries.start(wanted, who)
-        self._audit.record(who, "dead_letters.retries.start", job.id, f"{job.total} dead letters")
-        return job
+        return self.retries.start(wanted, who)
 
     def cancel_retries(self, job_id: str, who: str) -> Job:
         """End a job after the batch in hand; one that has ended stays as it is. Raises `NoSuchOperation`."""
-        job = self.retries.cancel(job_id)
+        job = self.retries.cancel(job_id, who)
         if job is None:
             raise NoSuchOperation
-        self._audit.record(who, "dead_letters.retries.cancel", job_id)
         return job
+
+    def _entry(self, who: str, what: Action, on: str, detail: str = "") -> Entry:
+        return made(self._clock(), who, what, on, detail)
 
     def _known(self, operation_id: str) -> Operation:
         operation = self._ledger.get(operation_id)

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from crmgate.model import Activity, Lead, Operation, rfc3339
+from crmgate.kinds import payload_types
+from crmgate.model import Operation, rfc3339
 from crmgate.operators.inventory import failure_of, provider_of
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -30,7 +31,7 @@ SPREAD = {
 
 def _columns() -> Iterator[str]:
     yield from ABOUT
-    names = dict.fromkeys(field.name for kind in (Lead, Activity) for field in fields(kind))
+    names = dict.fromkeys(field.name for payload in payload_types() for field in fields(payload))
     for name in names:
         yield from (f"{name}_{part}" for part in SPREAD[name]) if name in SPREAD else (name,)
 

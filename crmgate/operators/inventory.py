@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import redis
 
-from crmgate.model import Event, Operation, State, id_prefix
-from crmgate.store.keys import key, translated
-from crmgate.store.ledger import RECEIPT_SECONDS, to_operation
+from crmgate.model import Event, EventType, Kind, Operation, State, Word, id_prefix
+from crmgate.store import keys
+from crmgate.store.keys import RECEIPT_SECONDS, translated
+from crmgate.store.records import to_operation
 
 PAGE = 100
 """The most operations of a page."""
@@ -30,6 +31,11 @@ TRIM = 500
 """Entries of the index that are looked at in one go."""
 COUNTED = 5000
 """Dead letters that are looked at to count those that a filter lets pass."""
+INDEXES: dict[str, str] = {State.DEAD: keys.DEAD, State.SUSPECT: keys.SUSPECT}
+"""The sorted sets that list the operations of a state; `keys.OPS` lists all."""
+
+
+_WORDS: Mapping[str, type[Word]] = {"state": State, "kind": Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +46,25 @@ class Filter:
     selection of dead letters as it was at that time: none that dies later comes in.
     """
 
-    state: str = ""
-    kind: str = ""
+    state: State | None = None
+    kind: Kind | None = None
     provider: str = ""
     code: str = ""
     accepted_from: float | None = None
     accepted_to: float | None = None
     dead_before: float | None = None
 
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """The filter in `data`, in which words are text. A word that only a newer version has stays as it is."""
+        words = {name: word.read(data[name]) for name, word in _WORDS.items() if data.get(name)}
+        return cls(**{**data, **words})
+
     def passes(self, operation: Operation) -> bool:
         """Whether the filter lets this operation pass."""
         return all((
-            self.state in ("", operation.state),
-            self.kind in ("", operation.kind),
+            self.state in (None, operation.state),
+            self.kind in (None, operation.kind),
             self.provider in ("", provider_of(operation)),
             self.code in ("", code_of(operation)),
             self.accepted_from is None or operation.accepted_at >= self.accepted_from,
@@ -114,7 +126,7 @@ class Inventory:
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
         """At most `limit` operations, the newest first: by when they became dead letters if those are wanted."""
-        index = wanted.state if wanted.state in (State.DEAD, State.SUSPECT) else "ops"
+        index = INDEXES.get(wanted.state, keys.OPS) if wanted.state else keys.OPS
         items: list[Operation] = []
         while len(items) < limit and scan > 0:
             size = min(CHUNK, scan)
@@ -146,17 +158,17 @@ class Inventory:
         if not prefix:
             return []
         with translated():
-            ids: list[bytes] = self._redis.zrangebylex(key("ids"), f"[{prefix}", f"({prefix}g", 0, 10)  # type: ignore[assignment]
+            ids: list[bytes] = self._redis.zrangebylex(keys.IDS, f"[{prefix}", f"({prefix}g", 0, 10)  # type: ignore[assignment]
         return [operation for operation in self.read([i.decode() for i in ids]) if operation]
 
     def count_dead(self, wanted: Filter) -> Count:
         """How many dead letters pass. Those beyond the first `COUNTED` are not looked at."""
         if not wanted.selective:
             with translated():
-                return Count(int(self._redis.zcount(key("dead"), "-inf", _bound(wanted.dead_before, "+inf"))), True)
+                return Count(int(self._redis.zcount(keys.DEAD, "-inf", _bound(wanted.dead_before, "+inf"))), True)
         number, looked, cursor = 0, 0, None
         while looked < COUNTED:
-            rows = self.walk("dead", wanted, cursor, CHUNK)
+            rows = self.walk(keys.DEAD, wanted, cursor, CHUNK)
             number += sum(bool(found and wanted.passes(found)) for found in self.read([row.id for row in rows]))
             if len(rows) < CHUNK:
                 return Count(number, True)
@@ -167,9 +179,9 @@ class Inventory:
         self, index: str, wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
     ) -> list[Cursor]:
         """The next places of an index after the cursor, as far as its order serves the filter; no record is read."""
-        low = _bound(wanted.accepted_from if index == "ops" else None, "-inf")
-        high = "+inf" if wanted.accepted_to is None or index != "ops" else f"({wanted.accepted_to!r}"
-        if index == "dead":
+        low = _bound(wanted.accepted_from if index == keys.OPS else None, "-inf")
+        high = "+inf" if wanted.accepted_to is None or index != keys.OPS else f"({wanted.accepted_to!r}"
+        if index == keys.DEAD:
             high = _bound(wanted.dead_before, "+inf")
         if cursor and newest_first:
             high = min(high, repr(cursor.score), key=_number)
@@ -186,7 +198,7 @@ class Inventory:
         for offset in range(0, 1_000_000, count):
             with translated():
                 rows: Any = self._redis.zrange(
-                    key(index), start, end, desc=newest_first, withscores=True, byscore=True, offset=offset, num=count
+                    index, start, end, desc=newest_first, withscores=True, byscore=True, offset=offset, num=count
                 )  # fmt: skip
             places = [Cursor(score, i.decode()) for i, score in rows]
             found += [place for place in places if not cursor or _beyond(place, cursor, newest_first)]
@@ -195,11 +207,11 @@ class Inventory:
         return found[:count]
 
     def read(self, ids: Sequence[str]) -> list[Operation | None]:
-        """The operations with these ids, in one round trip; None where there is none (any more)."""
+        """The operations with these ids, in one round trip; None where there is none, or no longer."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for operation_id in ids:
-                pipe.hgetall(key(f"op:{operation_id}"))
+                pipe.hgetall(keys.op(operation_id))
             records = pipe.execute()
         return [to_operation(i, record) for i, record in zip(ids, records, strict=True)]
 
@@ -210,25 +222,25 @@ class Inventory:
         them: what is old may also be a dead letter.
         """
         old = Filter(accepted_to=now - RECEIPT_SECONDS)
-        rows = self.walk("ops", old, self._trimmed, TRIM)
+        rows = self.walk(keys.OPS, old, self._trimmed, TRIM)
         self._trimmed = rows[-1] if len(rows) == TRIM else None
         if not rows:
             return 0
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for row in rows:
-                pipe.exists(key(f"op:{row.id}"))
+                pipe.exists(keys.op(row.id))
             gone = [row.id for row, there in zip(rows, pipe.execute(), strict=True) if not there]
             if gone:
-                pipe.zrem(key("ops"), *gone)
-                pipe.zrem(key("ids"), *gone)
+                pipe.zrem(keys.OPS, *gone)
+                pipe.zrem(keys.IDS, *gone)
                 pipe.execute()
         return len(gone)
 
 
 def failure_of(operation: Operation) -> Event | None:
     """The last attempt that failed."""
-    return next((attempt for attempt in reversed(operation.events) if attempt.outcome == "failed"), None)
+    return next((attempt for attempt in reversed(operation.events) if attempt.outcome is EventType.FAILED), None)
 
 
 def code_of(operation: Operation) -> str:

@@ -12,23 +12,23 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
-from typing import Any
 
 import redis
 
 from crmgate.errors import JobRunning
-from crmgate.model import Event, State, new_id
+from crmgate.model import State, Word, new_id
 from crmgate.operators.inventory import SCAN, Count, Cursor, Filter, Inventory
+from crmgate.store import audit, keys
+from crmgate.store.entries import Batch
 from crmgate.store.gate import Recipient
-from crmgate.store.keys import key, translated
-from crmgate.store.ledger import RECEIPT_SECONDS, WAKE_LIST, Ledger
+from crmgate.store.keys import translated
+from crmgate.store.ledger import Ledger
 
 BATCH = 50
 """Dead letters that go back at once; none do while as many others wait."""
 
 
-class JobState(StrEnum):
+class JobState(Word):
     """Where a job stands. Only a running one does anything."""
 
     RUNNING = "running"
@@ -44,7 +44,7 @@ class Job:
     """
 
     id: str
-    state: str
+    state: JobState
     filter: Filter
     who: str
     started_at: float
@@ -71,31 +71,37 @@ class Retries:
         return self._inventory.count_dead(fixed), fixed
 
     def start(self, wanted: Filter, who: str) -> Job:
-        """Begin a job. Raises `JobRunning` if there is one already."""
-        fixed, job = self._fixed(wanted), new_id()
+        """Start a job for the operator `who`, with its audit entry. Raises `JobRunning` if one runs already."""
+        fixed, job, now = self._fixed(wanted), new_id(), self._clock()
         total = self._inventory.count_dead(Filter(dead_before=fixed.dead_before)).number
-        told = {name: value for name, value in asdict(fixed).items() if value not in ("", None)}
-        running = self._change("start", job, filter=json.dumps(told), who=who, total=total)
+        chosen = {name: value for name, value in asdict(fixed).items() if value not in ("", None)}
+        entry = audit.made(now, who, audit.Action.RETRIES_START, job, f"{total} dead letters")
+        running = self._ledger.start_job(job, chosen, total, now=now, audit=entry)
         if running != job:
             raise JobRunning(running)
         started = self.get(job)
         assert started is not None
         return started
 
-    def cancel(self, job: str) -> Job | None:
-        """End a job after the batch in hand; None if there is none with this id. One that has ended stays as it is."""
-        return self.get(job) if self._change("cancel", job) else None
+    def cancel(self, job: str, who: str) -> Job | None:
+        """End a job after the batch in hand, with an audit entry for `who`; None if there is no job with this id.
+
+        A job that has ended stays as it is, without an entry.
+        """
+        now = self._clock()
+        entry = audit.made(now, who, audit.Action.RETRIES_CANCEL, job)
+        return self.get(job) if self._ledger.cancel_job(job, now=now, audit=entry) else None
 
     def get(self, job: str) -> Job | None:
         """A job; None if there is none with this id, or it ended more than 7 days ago."""
         with translated():
-            fields: dict[bytes, bytes] = self._redis.hgetall(key(f"job:{job}"))  # type: ignore[assignment]
+            fields: dict[bytes, bytes] = self._redis.hgetall(keys.job(job))  # type: ignore[assignment]
         return _job(job, {name.decode(): value.decode() for name, value in fields.items()}) if fields else None
 
     def current(self) -> Job | None:
-        """The job that was started last; None if there is none any more."""
+        """The job that was started last; None if none is kept."""
         with translated():
-            job: bytes | None = self._redis.get(key("job"))  # type: ignore[assignment]
+            job: bytes | None = self._redis.get(keys.CURRENT_JOB)  # type: ignore[assignment]
         return self.get(job.decode()) if job else None
 
     def step(self) -> int | None:
@@ -109,7 +115,7 @@ class Retries:
         selective = job.filter.selective
         size = SCAN if selective else room  # without a filter each one that is looked at goes
         cursor = Cursor.parse(job.cursor) if job.cursor else None
-        rows = self._inventory.walk("dead", job.filter, cursor, size)
+        rows = self._inventory.walk(keys.DEAD, job.filter, cursor, size)
         ids, last = [row.id for row in rows], len(rows) < size
         if selective:
             chosen = [o.id for o in self._inventory.read(ids) if o and job.filter.passes(o)]
@@ -120,18 +126,14 @@ class Retries:
 
     def _release(self, job: Job, rows: list[Cursor], ids: list[str], *, last: bool) -> bool:
         upto = str(rows[-1]) if rows else job.cursor
-        arguments = {
-            "job": job.id, "from": job.cursor, "upto": upto, "seen": len(rows), "ids": ids, "last": last,
-            "now": self._clock(), "seconds": RECEIPT_SECONDS,
-        }  # fmt: skip
-        event = Event(self._clock(), 0.0, "", "released", counted=False).to_dict()
-        return bool(self._ledger.run("retries", self._to, arguments, json.dumps(event)) >= 0)
+        batch = Batch(job.id, job.cursor, upto, len(rows), tuple(ids), last)
+        return self._ledger.release_batch(batch, self._to, now=self._clock())
 
     def _room(self) -> int:
         with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.zcard(key(f"held:{self._to.provider}"))
-            pipe.llen(WAKE_LIST)
+            pipe.zcard(keys.held(self._to.provider))
+            pipe.llen(keys.WAKE_LIST)
             held, woken = pipe.execute()
         return BATCH - int(held) - int(woken)
 
@@ -140,17 +142,12 @@ class Retries:
         now = int(self._clock() * 1000) / 1000  # as it is written in an answer
         return replace(wanted, state=State.DEAD, dead_before=min(wanted.dead_before or now, now))
 
-    def _change(self, what: str, job: str, **more: Any) -> str:
-        arguments = {"what": what, "job": job, "now": self._clock(), "seconds": RECEIPT_SECONDS} | more
-        answer: bytes = self._ledger.run("job", None, arguments, "")
-        return answer.decode()
-
 
 def _job(job: str, fields: dict[str, str]) -> Job:
     return Job(
         id=job,
-        state=fields["state"],
-        filter=Filter(**json.loads(fields["filter"])),
+        state=JobState.read(fields["state"]),
+        filter=Filter.read(json.loads(fields["filter"])),
         who=fields["who"],
         started_at=float(fields["started_at"]),
         total=int(fields["total"]),

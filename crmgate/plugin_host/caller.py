@@ -1,12 +1,14 @@
-"""Calls hooks: those of the one active provider, and those of all listeners, each kept from harming anybody else."""
+"""Calls the hooks of one provider. Whatever a hook raises or returns becomes a result or a `ProviderError`."""
 
 from __future__ import annotations
 
-import logging
+import signal
+import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import pluggy
 
@@ -16,8 +18,6 @@ from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operatio
 from crmgate.plugin_kit.transport import time_budget
 from crmgate.provider import CRMProvider
 
-log = logging.getLogger(__name__)
-
 
 def hook_manager() -> pluggy.PluginManager:
     """A plugin manager that knows the hooks, with no plugin in it."""
@@ -26,6 +26,7 @@ def hook_manager() -> pluggy.PluginManager:
     return manager
 
 
+_TOO_OLD = "a newer version of crmgate made this operation ({}): update this one, then release the dead letter"
 HOOKS = tuple(sorted(name for name in vars(hook_manager().hook) if not name.startswith("_")))
 
 
@@ -57,7 +58,7 @@ class HookCaller:
         """How many requests the vendor allows."""
         return self._provider.rate
 
-    def supports(self, kind: str) -> bool:
+    def supports(self, kind: Kind) -> bool:
         """Whether the plugin can carry out an operation of this kind."""
         return bool(getattr(self._hooks, kind).get_hookimpls())
 
@@ -67,17 +68,12 @@ class HookCaller:
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
         """Carry an operation out in the CRM within `budget` seconds. Raises `ProviderError`."""
-        delivered = self._call(operation.kind, operation, budget)
-        if not isinstance(delivered, Delivered):
-            raise self._bug(f"{operation.kind} returned {type(delivered).__name__} instead of Delivered", operation.id)
-        return delivered
+        return self._delivered(operation.kind, self._call(operation.kind, operation, budget, _payload), operation.id)
 
     def find(self, operation: Operation, budget: float) -> Delivered | None:
         """The record that an earlier attempt left in the CRM, or None. Raises `ProviderError`."""
-        found = self._call("find_lead", operation, budget)
-        if found is not None and not isinstance(found, Delivered):
-            raise self._bug(f"find_lead returned {type(found).__name__} instead of Delivered or None", operation.id)
-        return found
+        found = self._call("find_lead", operation, budget, lambda _: {})
+        return None if found is None else self._delivered("find_lead", found, operation.id)
 
     def test_connection(self, budget: float) -> Connection:
         """The provider's own connection test. What goes wrong with it is a check that failed; nothing is raised."""
@@ -86,7 +82,9 @@ class HookCaller:
                 result = self._hooks.test_connection()
         except ProviderError as error:
             return replace(self._failed_test(str(error)), refused=isinstance(error, AuthFailed))
-        except Exception as error:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             return self._failed_test(where(error, type(self._provider).__module__))
         if not isinstance(result, Connection):
             return self._failed_test(f"test_connection returned {type(result).__name__} instead of Connection")
@@ -114,7 +112,9 @@ class HookCaller:
             failure: ProviderError = self._own(error, "")
         except ConfigError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if ends_process(error):
+                raise
             failure = self._bug(where(error, type(self._provider).__module__), "")
         raise failure
 
@@ -122,16 +122,22 @@ class HookCaller:
         check = Check("connection", ok=False, detail=self._provider.redact(detail))
         return Connection(self.name, connected=False, latency_ms=0.0, checks=(check,))
 
-    def _call(self, hook: str, operation: Operation, budget: float) -> Any:
-        if hook not in HOOKS or not getattr(self._hooks, hook).get_hookimpls():
+    def _call(
+        self, hook: str, operation: Operation, budget: float, payload: Callable[[Operation], dict[str, Any]]
+    ) -> Any:
+        if not operation.kind.known:
+            raise Unsupported(_TOO_OLD.format(operation.kind), provider=self.name, operation=operation.id)
+        if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"{hook} is not supported", provider=self.name, operation=operation.id)
         try:
             with time_budget(budget):
-                return getattr(self._hooks, hook)(operation=operation, **_payload(hook, operation))
+                return getattr(self._hooks, hook)(operation=operation, **payload(operation))
         except ProviderError as error:
             failure: ProviderError = self._own(error, operation.id)
-        except Exception as error:
-            # The exception's own text may hold what the visitor typed: only its type and place are told.
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            # The exception's own text may hold what the visitor typed: only its type and place are kept.
             failure = self._bug(where(error, type(self._provider).__module__), operation.id)
         raise failure  # out here: an error raised while another is handled carries that one along
 
@@ -145,12 +151,22 @@ class HookCaller:
         error.__cause__ = error.__context__ = None
         return error
 
+    def _delivered(self, hook: str, result: object, operation: str) -> Delivered:
+        """What a hook returned, if it can be believed. Raises `OutcomeUnknown` that names the hook and the fault."""
+        if not isinstance(result, Delivered):
+            wanted = "Delivered or None" if hook == "find_lead" else "Delivered"
+            raise self._bug(f"{hook} returned {type(result).__name__} instead of {wanted}", operation)
+        if fault := _fault(result, self.name):
+            raise self._bug(f"{hook} returned a Delivered whose {fault}", operation)
+        return result
+
     def _bug(self, detail: str, operation: str) -> OutcomeUnknown:
         return OutcomeUnknown(detail, code=Code.PLUGIN_BUG, provider=self.name, operation=operation)
 
 
-def _payload(hook: str, operation: Operation) -> dict[str, Any]:
-    match hook:
+def _payload(operation: Operation) -> dict[str, Any]:
+    """The arguments of the hook that carries an operation out, beside the operation."""
+    match operation.kind:
         case Kind.CREATE_LEAD:
             return {"lead": operation.lead}
         case Kind.UPDATE_LEAD:
@@ -159,7 +175,36 @@ def _payload(hook: str, operation: Operation) -> dict[str, Any]:
             return {"activity": operation.activity, "lead_id": operation.lead_id}
         case Kind.CREATE_MINIMAL_LEAD:
             return {"activity": operation.activity}
-    return {}
+        case _:
+            assert_never(operation.kind)
+
+
+def _fault(delivered: Delivered, provider: str) -> str:
+    """What is wrong with the fields of `delivered`, a confirmation of `provider`; empty if nothing is."""
+    for name in ("provider", "record_id", "url"):
+        value: object = getattr(delivered, name)
+        if not isinstance(value, str):
+            return f"{name} is of type {type(value).__name__} instead of str"
+    if not delivered.record_id.strip():
+        return "record_id is empty"
+    return "" if delivered.provider == provider else f"provider is not {provider!r}"
+
+
+def ends_process(error: BaseException) -> bool:
+    """Whether `error`, caught around a plugin's code, is the end of the process and has to pass.
+
+    Signals reach only the main thread: Ctrl-C is a `KeyboardInterrupt`, and a server's signal handler may exit. Every
+    other `SystemExit`, and everything on another thread, is the plugin's own.
+    """
+    if isinstance(error, Exception) or threading.current_thread() is not threading.main_thread():
+        return False
+    return isinstance(error, KeyboardInterrupt) or _raised_by_signal_handler(error)
+
+
+def _raised_by_signal_handler(error: BaseException) -> bool:
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(handler, "__code__", None) for handler in handlers}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))
 
 
 def where(error: BaseException, module: str) -> str:
@@ -174,13 +219,3 @@ def where(error: BaseException, module: str) -> str:
     file = Path(name)
     shown = f"{file.parent.name}/{file.name}" if file.stem == "__init__" else file.name
     return f"{type(error).__name__} in {shown}:{line}"
-
-
-def notify(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> None:
-    """Call a listener hook on every plugin that has it; what one raises is logged and disturbs no other."""
-    for listener in reversed(getattr(manager.hook, hook).get_hookimpls()):  # the order in which pluggy calls them
-        try:
-            listener.function(*(arguments[name] for name in listener.argnames))
-        except Exception as error:
-            place = where(error, listener.function.__module__)
-            log.error("listener %s of %s failed: %s", hook, listener.plugin_name, place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +25,9 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import ConfigError, PluginError
 from crmgate.listener import Listener
-from crmgate.model import Kind
+from crmgate.model import Kind, Rate
 from crmgate.plugin_host import ownership
-from crmgate.plugin_host.caller import HOOKS, HookCaller, hook_manager, where
+from crmgate.plugin_host.caller import HOOKS, HookCaller, ends_process, hook_manager, where
 from crmgate.plugin_kit.mapping import CUSTOM_PREFIX, mappable
 from crmgate.provider import CRMProvider
 
@@ -36,6 +37,7 @@ T = TypeVar("T")
 ENTRY_POINT_GROUP = "crmgate.plugins"
 MODULE_PREFIX = "crmgate_plugin_"
 REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
+WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
 PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 
@@ -53,16 +55,24 @@ class Plugins:
     quarantined: list[PluginError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What else explains that a plugin is not there: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
+    rivals: dict[str, list[str]] = field(default_factory=dict)
+    """Files that define a provider of the same name, by that name: which one is meant is for the operator to say."""
 
     def choose(
         self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...], **policies: str
     ) -> HookCaller:
-        """The provider `name`, configured from `environ`. Raises `ConfigError` if there is none or it cannot start.
+        """The provider `name`, configured from `environ`.
+
+        Raises `ConfigError` if there is none, if two files define it, or if it cannot start.
 
         `policies` are `on_duplicate` and `on_rejected_field` of `CRMProvider`.
         """
         if name not in self.providers:
             raise ConfigError([self._not_found(name)])
+        if name in self.rivals:
+            files = " and ".join(self.rivals[name])
+            remedy = "Rename or remove all but one, or name the right one in PLUGINS_ALLOWED."
+            raise ConfigError([f"CRM_PROVIDER, got {name!r}: several plugins have this name: {files}. {remedy}"])
         return HookCaller(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
 
     def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
@@ -73,7 +83,9 @@ class Plugins:
                 started[name] = listener(environ, http_hosts=http_hosts)
             except ConfigError as error:
                 problems += error.problems
-            except Exception as error:
+            except BaseException as error:
+                if ends_process(error):
+                    raise
                 problems.append(f"{name}: the listener failed to start: {where(error, listener.__module__)}.")
         if problems:
             raise ConfigError(problems)
@@ -95,14 +107,22 @@ def _start(
     chosen: type[CRMProvider], environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...],
     policies: Mapping[str, str],
 ) -> CRMProvider:  # fmt: skip
+    """Make the provider. Raises `ConfigError`."""
     try:
-        return chosen(environ, timeout=timeout, http_hosts=http_hosts, **policies)
+        provider = chosen(environ, timeout=timeout, http_hosts=http_hosts, **policies)
+        fault = _rate_fault(provider.rate)
     except ConfigError:
         raise
-    except Exception as error:
-        # The text of an unforeseen exception may hold a setting: only its type and place are told.
-        problem = f"CRM_PROVIDER, got {chosen.name!r}: the plugin failed to start: {where(error, chosen.__module__)}."
-    raise ConfigError([problem])
+    except BaseException as error:
+        if ends_process(error):
+            raise
+        # The text of an unforeseen exception may hold a setting: only its type and place are kept.
+        problem = f"the plugin failed to start: {where(error, chosen.__module__)}."
+    else:
+        if not fault:
+            return provider
+        problem = f"{chosen.__name__}.rate is {fault}. {WRITE_RATE}"
+    raise ConfigError([f"CRM_PROVIDER, got {chosen.name!r}: {problem}"])
 
 
 def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
@@ -230,6 +250,8 @@ def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
         raise PluginError(source, f"{min(stray)} is a function of the module, which is never called.", remedy)
     taken = dict(plugins.files)
     for candidate in classes:
+        if first := plugins.files.get(candidate.name):
+            plugins.rivals.setdefault(candidate.name, [first]).append(source)
         _check_provider(source, candidate, taken)
         taken[candidate.name] = source
     for listener in listeners:
@@ -261,10 +283,31 @@ def _register(manager: pluggy.PluginManager, source: str, module: ModuleType) ->
 
 
 def _hooks(plugin: object) -> dict[str, Mapping[str, Any]]:
-    """The options of every hook that a class or module implements, by the hook's name."""
+    """The options of every hook that a class or module implements, with its `attribute`, by the hook's name."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     options = ((name, manager.parse_hookimpl_opts(plugin, name)) for name in dir(plugin))
-    return {marked["specname"] or name: dict(marked) for name, marked in options if marked is not None}
+    return {marked["specname"] or name: {**marked, "attribute": name} for name, marked in options if marked is not None}
+
+
+def _unfinished(function: object) -> str:
+    """What kind of function only returns an object when it is called; empty for a plain one."""
+    if inspect.iscoroutinefunction(function):
+        return "an async function"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "a generator"
+    return ""
+
+
+def _rate_fault(rate: object) -> str:
+    """What is wrong with the `rate` of a provider; empty if nothing is."""
+    if rate is None:
+        return ""
+    if not isinstance(rate, Rate):
+        return f"of type {type(rate).__name__}"
+    numbers = [rate.per_second, rate.burst, rate.reserve]
+    if not all(isinstance(number, int | float) for number in numbers) or min(numbers) <= 0:
+        return repr(rate)
+    return repr(rate) if rate.reserve > rate.burst else ""
 
 
 def _check_hooks(source: str, plugin: object) -> None:
@@ -276,6 +319,8 @@ def _check_hooks(source: str, plugin: object) -> None:
             raise PluginError(source, f"there is no hook {name!r}.", remedy)
         if options["wrapper"] or options["hookwrapper"]:
             raise PluginError(source, f"{name} is a wrapper, which is never called.", "Mark it with plain @hookimpl.")
+        if form := _unfinished(getattr(plugin, options["attribute"])):
+            raise PluginError(source, f"{name} is {form}, whose body would never run.", "Write a plain function.")
     try:
         hook_manager().register(plugin)
     except pluggy.PluginValidationError as error:
@@ -294,6 +339,9 @@ def _check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str
     _check_hooks(source, provider)
     if missing := [hook for hook in REQUIRED_HOOKS if hook not in _hooks(provider)]:
         raise PluginError(source, f"{where} lacks {', '.join(missing)}.", "Implement them, marked @hookimpl.")
+    computed = hasattr(provider.rate, "__get__")  # a property is looked at when the provider starts
+    if not computed and (fault := _rate_fault(provider.rate)):
+        raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
     facts = {*provider.lead_fields, *provider.lead_values} - set(mappable())
     if unknown := sorted(fact for fact in facts if not fact.startswith(CUSTOM_PREFIX)):
         reason = f"{where} maps {', '.join(map(repr, unknown))}, which is no fact of a lead."

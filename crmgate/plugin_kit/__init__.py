@@ -1,1 +1,1 @@
-"""What `crmgate.provider.CRMProvider`, the base class of plugins, is made of: mapping, HTTP, known persons."""
+"""Parts of the base class `crmgate.provider.CRMProvider`: settings, mapping, records, HTTP."""

@@ -1,7 +1,7 @@
-"""From a lead to a CRM's field names: what has a field goes there, everything else into a readable description.
+"""Maps the facts of a submission to fields of a CRM, and all other facts to a readable description.
 
-Nothing the visitor typed is lost: a value without a field of its own, or whose field holds something else in its
-place (`source` "landing" becomes "Web Site"), stands labelled in the description.
+No value of the visitor is lost. A fact goes into the description, with a label, if it has no field, or if its field gets
+a different value (`source` "landing" becomes "Web Site").
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ LABELS: Mapping[str, str] = {
     "session": "Session",
     "occurred_at": "Time",
 }
-"""Every fact that can be mapped to a CRM field, in the order of the description."""
+"""Labels of the facts that can be mapped to CRM fields, in the order of the description."""
 
 SILENT = ("operation_id", "source_id")
-"""Facts that can be mapped but are not described: the operation id, and the source again for CRMs with a list."""
+"""Facts that can be mapped but are not in the description: the operation id, and the source for CRMs with a list."""
 
 CUSTOM_PREFIX = "custom_"
 
 
 @dataclass(frozen=True)
 class Mapped:
-    """`fields` for the CRM by its own names; `rest` as (label, text) for the description."""
+    """A mapped submission: values by names of CRM `fields`, and the `rest` as (label, text) for the description."""
 
     fields: dict[str, Any]
     rest: list[tuple[str, str]]
@@ -68,10 +68,11 @@ class Mapped:
 
 @dataclass(frozen=True)
 class FieldMap:
-    """Which fact goes to which CRM field, and which of its values are called what there.
+    """Mapping of facts to CRM fields (`names`), and of their values to the CRM's values (`values`).
 
-    A fact with a value table is sent only when the table knows its value; the CRM would refuse any other. Of two facts
-    for one field the first is sent. The name of a custom fact is compared as an environment variable can hold it.
+    A fact with a table of values is sent only if the table has its value: the CRM would refuse other values. If two
+    facts have one field, the first is sent. Names of custom facts are compared in the form that an environment variable
+    can have.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -82,9 +83,9 @@ class FieldMap:
         cls, names: Mapping[str, str], values: Mapping[str, Mapping[str, str]], provider: str,
         environ: Mapping[str, str], problems: list[str],
     ) -> FieldMap:  # fmt: skip
-        """A provider's own names and values, changed by `<NAME>_MAP_<FACT>` and `<NAME>_VALUES_<FACT>`.
+        """A provider's own mapping with the overrides in `<NAME>_MAP_<FACT>` and `<NAME>_VALUES_<FACT>`.
 
-        What is wrong with those settings is added to `problems`.
+        Appends one sentence to `problems` for each invalid setting.
         """
         fields = {setting_name(fact): target for fact, target in names.items()}
         fields |= _overrides(f"{provider.upper()}_MAP_", environ, problems)
@@ -98,14 +99,14 @@ class FieldMap:
         """Split `facts` (see `lead_facts`) into CRM fields and the rest."""
         mapped = Mapped({}, [])
         for name, value in facts.items():
-            told = self._send(name, value, mapped.fields) or name in SILENT
-            told = told or (name == "university" and "universities" in facts)  # it is the first of those
-            if not told:
+            complete = self._send(name, value, mapped.fields) or name in SILENT
+            repeated = name == "university" and "universities" in facts  # it is the first of them
+            if not complete and not repeated:
                 mapped.rest.append((label(name), text(value)))
         return mapped
 
     def _send(self, name: str, value: Any, fields: dict[str, Any]) -> bool:
-        """Put the value into its field; whether the field now says all that the value did."""
+        """Put the value into its field. Returns whether the field has the complete value."""
         fact = setting_name(name)
         target = self.names.get(fact)
         if not target or target in fields:
@@ -121,7 +122,7 @@ class FieldMap:
 
 
 def lead_facts(lead: Lead, operation: Operation) -> dict[str, Any]:
-    """The lead as flat facts, empty ones left out; `university` is the first of several `universities`."""
+    """Facts of a lead that are not empty, by name; `university` is the first of several `universities`."""
     facts: dict[str, Any] = {name: getattr(lead, name) for name in LABELS if hasattr(lead, name)}
     facts |= _utm(lead.utm) | {"consent": _consent(lead.consent)}
     facts["university"] = lead.universities[0] if lead.universities else ""
@@ -131,42 +132,42 @@ def lead_facts(lead: Lead, operation: Operation) -> dict[str, Any]:
 
 
 def activity_facts(activity: Activity, operation: Operation) -> dict[str, Any]:
-    """A messenger click as flat facts, empty ones left out."""
+    """Facts of a messenger click that are not empty, by name."""
     facts: dict[str, Any] = {name: getattr(activity, name) for name in LABELS if hasattr(activity, name)}
     facts |= _utm(activity.utm)
     return _known(facts) | {"operation_id": operation.id} | _custom(activity.metadata)
 
 
 def describe(rest: list[tuple[str, str]], operation: Operation, free_text: str = "") -> str:
-    """The description: the visitor's own words first, then a labelled line for each fact, then the tracking code."""
+    """A description: the visitor's free text, a labelled line for each fact, and the tracking code."""
     lines = [f"{name}: {value}" for name, value in rest]
     parts = [free_text, "\n".join(lines), f"Tracking code: {operation.tracking_code}"]
     return "\n\n".join(part for part in parts if part)
 
 
 def label(name: str) -> str:
-    """The label of a fact; a custom key stands as the form sent it."""
+    """Label of a fact. The label of a custom fact is its key as the form sent it."""
     return LABELS.get(name) or name.removeprefix(CUSTOM_PREFIX)
 
 
 def text(value: Any) -> str:
-    """A fact as the text of the description."""
+    """Value of a fact as text."""
     return ", ".join(str(item) for item in value) if isinstance(value, tuple | list) else str(value)
 
 
 def mappable() -> Iterator[str]:
-    """The names that a `<PROVIDER>_MAP_<FIELD>` setting may have, in lower case; `custom_...` come on top."""
+    """Facts for which a setting `<PROVIDER>_MAP_<FACT>` can exist, in lower case, without the `custom_...` facts."""
     yield from LABELS
     yield from SILENT
 
 
 def setting_name(name: str) -> str:
-    """The name of a fact as a setting can hold it: `custom_Visa type` becomes `custom_visa_type`."""
+    """Name of a fact in a setting, in lower case: `custom_visa_type` for `custom_Visa type`."""
     return re.sub(r"\W", "_", name).lower() if name.startswith(CUSTOM_PREFIX) else name
 
 
 def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts that say something, in the order of the description."""
+    """Facts that are not empty, in the order of the description."""
     return {name: facts[name] for name in LABELS if facts.get(name) not in (None, "", (), [])}
 
 
@@ -186,7 +187,7 @@ def _consent(consent: Consent | None) -> str:
 
 
 def _overrides(prefix: str, environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    """The facts that settings with this prefix change; an unknown fact is a problem, not a silence."""
+    """Values of the settings with this prefix, by fact. An unknown fact is a problem."""
     found = {}
     for name, value in environ.items():
         if not name.startswith(prefix):
@@ -201,7 +202,7 @@ def _overrides(prefix: str, environ: Mapping[str, str], problems: list[str]) -> 
 
 
 def _value_table(name: str, pairs: str, problems: list[str]) -> dict[str, str]:
-    """`a=A,b=B` as a table; empty for an empty text."""
+    """The table in `a=A,b=B`; empty for an empty text."""
     table: dict[str, str] = {}
     for pair in filter(None, pairs.split(",")):
         ours, _, theirs = (part.strip() for part in pair.partition("="))

@@ -1,8 +1,8 @@
-"""HTTP for CRM plugins: one deadline for a whole exchange, and the knowledge whether anything was sent.
+"""HTTP client for plugins, with one deadline for a request and its answer. It knows whether anything was sent.
 
-`requests` with its timeouts is not enough: a timeout of its own begins anew with every byte that drips in, and its
-exceptions do not tell a request that never left from one whose answer got lost. Only the first may be sent again
-without looking; so the connections are watched here.
+`requests` alone does not do that. Its timeout restarts with every byte that arrives, and its exceptions do not
+distinguish a request that was never sent from one whose answer was lost. Only the former may be repeated without a
+look-up. Therefore this module watches the connections.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from urllib3.exceptions import HTTPError
 from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, Rejected, Unavailable
 
 MAX_BODY = 1024 * 1024
-"""Bytes of a CRM's answer that are read; a longer one is refused."""
+"""Maximum size of an answer in bytes. A longer answer is an error."""
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 
 @contextlib.contextmanager
 def time_budget(seconds: float) -> Iterator[None]:
-    """Every request made inside shares this many seconds, or what is left of an outer budget if that is less."""
+    """Limit the total time of all requests inside, in seconds. An outer budget with less time left takes precedence."""
     token = _deadline.set(min(time.monotonic() + seconds, _deadline.get()))
     try:
         yield
@@ -54,7 +54,7 @@ def time_left() -> float:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a CRM answered: `body` is whole, at most `MAX_BODY` bytes."""
+    """Complete answer of a CRM. `body` has at most `MAX_BODY` bytes."""
 
     status: int
     headers: CaseInsensitiveDict[str]
@@ -62,25 +62,25 @@ class Answer:
 
     @property
     def content_type(self) -> str:
-        """The media type without parameters, in lower case."""
+        """Media type without parameters, in lower case."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
     @property
     def retry_after(self) -> float | None:
-        """The seconds that the header Retry-After asks for; None without one."""
+        """Seconds in the header Retry-After; None without the header, and if it has a date."""
         value = self.headers.get("Retry-After", "")
         return float(value) if value.isdigit() else None
 
     @property
     def parsed(self) -> Any:
-        """The body as JSON, or None when it is none: a proxy in between may answer HTML."""
+        """Body as JSON; None if it is not JSON, such as the HTML page of a proxy."""
         try:
             return self.json()
         except ValueError:
             return None
 
     def json(self) -> Any:
-        """The body as JSON. Raises `ValueError` when it is none."""
+        """Body as JSON. Raises `ValueError` if it is not JSON."""
         try:
             return jsonlib.loads(self.body)
         except RecursionError:
@@ -88,14 +88,14 @@ class Answer:
 
 
 class Transport:
-    """Sends requests, each within `timeout` seconds and within the time budget around it. Threads may share it."""
+    """Sends requests, each within `timeout` seconds and within its time budget. Threads may share an instance."""
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self._local = threading.local()
 
     def send(self, method: str, url: str, *, read: bool, **content: Any) -> Answer:
-        """One request, and the whole answer to it; see `CRMProvider.request`. `read` says that it changes nothing."""
+        """Send one request and return the complete answer; see `CRMProvider.request`. `read`: it changes nothing."""
         exchange = _Exchange(deadline=self._deadline())
         self._local.used = getattr(self._local, "used", 0) + 1
         token = _exchange.set(exchange)
@@ -109,10 +109,10 @@ class Transport:
             failure = _failure(error, exchange, read)
         finally:
             _exchange.reset(token)
-        raise failure  # out here: raised above, it would carry `error` along, whose text holds addresses with secrets
+        raise failure  # not inside `except`: its context would be `error`, whose text contains addresses with secrets
 
     def used(self) -> int:
-        """The requests that this thread sent since it asked last."""
+        """Number of requests that this thread sent since its previous call of `used`."""
         used: int = getattr(self._local, "used", 0)
         self._local.used = 0
         return used
@@ -124,7 +124,7 @@ class Transport:
         return min(now + self.timeout, _deadline.get())
 
     def _session(self) -> requests.Session:
-        """One session a thread: `requests` promises nothing about sharing one."""
+        """The session of this thread: sessions of `requests` are not documented as thread-safe."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
             session = self._local.session = _Session()
@@ -132,7 +132,7 @@ class Transport:
 
 
 class _Session(requests.Session):
-    """No proxy and no .netrc, only what the configuration says; and no look at where a redirect would lead."""
+    """A session without proxies and .netrc from the environment, and without redirects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,18 +142,18 @@ class _Session(requests.Session):
         self.mount("https://", _Adapter())
 
     def get_redirect_target(self, _resp: requests.Response) -> None:
-        """None: else `requests` would read the whole body of a redirect, however long, only to prepare the next one."""
+        """None. Otherwise `requests` reads the complete body of a redirect, of any size, to prepare the next request."""
 
 
 @dataclass
 class _Exchange:
-    """One request on the wire. `sent`: whether bytes may have left; None while no connection was needed or made."""
+    """State of one request. `sent`: whether bytes may have been sent; None before a connection is used."""
 
     deadline: float
     sent: bool | None = None
 
     def left(self) -> float:
-        """Seconds until the deadline, never 0, which would mean no time limit at all."""
+        """Seconds until the deadline. Never 0, which would mean no limit."""
         return max(self.deadline - time.monotonic(), 0.001)
 
 
@@ -161,7 +161,7 @@ _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
 class _TimedReader(io.RawIOBase):
-    """A socket that is read until the deadline. Its own timeout begins anew with every byte that drips in."""
+    """Reads a socket until the deadline. The timeout of the socket itself restarts with every byte that arrives."""
 
     def __init__(self, connection: socket.socket, raw: io.RawIOBase) -> None:
         self._connection, self._raw, self._exchange = connection, raw, _exchange.get()
@@ -187,7 +187,7 @@ class _TimedResponse(http.client.HTTPResponse):
 
 
 class _Timed:
-    """For a connection: it keeps to the deadline, and says whether anything was sent."""
+    """Mixin of connections: applies the deadline, and records whether anything was sent."""
 
     response_class: ClassVar[type[http.client.HTTPResponse]] = _TimedResponse
     sock: socket.socket | None
@@ -198,7 +198,7 @@ class _Timed:
 
     def _new_conn(self) -> socket.socket:
         made: socket.socket = super()._new_conn()  # type: ignore[misc]
-        made.settimeout(_exchange.get().left())  # what connecting left of the time is for TLS
+        made.settimeout(_exchange.get().left())  # the remaining time is for TLS
         return made
 
     def send(self, data: Any) -> None:
@@ -242,7 +242,7 @@ def _body(response: requests.Response, read: bool) -> bytes:
 
 
 def _failure(error: Exception, exchange: _Exchange, read: bool) -> ProviderError:
-    """What `error` means, in words that hold no address. With a mocked transport its class alone has to tell."""
+    """The `ProviderError` that `error` means, without addresses in its text."""
     late = isinstance(error, requests.Timeout) or time.monotonic() >= exchange.deadline
     tls = isinstance(error, requests.exceptions.SSLError)
     if not exchange.sent and isinstance(error, ValueError | requests.exceptions.InvalidJSONError):
@@ -262,16 +262,16 @@ def _failure(error: Exception, exchange: _Exchange, read: bool) -> ProviderError
 
 
 def lost(read: bool, code: Code, detail: str, status: int | None = None) -> ProviderError:
-    """The error for an answer that never came: ambiguous, unless the request only read."""
+    """The error for a missing or unreadable answer: `Unavailable` if the request only `read`, else `OutcomeUnknown`."""
     kind = Unavailable if read else OutcomeUnknown
     return kind(detail, code=code, status=status)
 
 
 def redirected(url: str, location: str, renamed: Callable[[str, str], bool]) -> str:
-    """The address that a redirect leads to; empty when a secret in `url` must not go there.
+    """Target of a redirect; empty if the secret in `url` must not be sent there.
 
-    The path has to be the same, and so has the place: this host by https on its usual port, or by the scheme and port
-    in use. By https it may also be another host, if `renamed(old, new)` says that it is the same one by a new name.
+    The path must be equal. The target is the same host, by https on its default port or by the same port and a scheme
+    that is not weaker. By https on the default port it can also be another host, if `renamed(old, new)` returns True.
     """
     try:
         here, there = urlsplit(url), urlsplit(urljoin(url, location))
@@ -281,6 +281,6 @@ def redirected(url: str, location: str, renamed: Callable[[str, str], bool]) -> 
         return ""
     same = there.hostname == here.hostname and (usual or unchanged)
     known = same or (usual and renamed(here.hostname or "", there.hostname or ""))
-    # Put together here, so that no two parsers read one address differently.
+    # Built from the parsed parts, so that no second parser reads the address differently.
     target = f"{there.scheme}://{there.netloc}{here.path}"
     return target if known and there.path == here.path and "@" not in there.netloc and target != url else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, assert_never
 
 from marshmallow import fields as marshmallow_fields
 
-from crmgate.model import Activity, Kind, Lead, Operation
+from crmgate.kinds import Editor, traits
+from crmgate.model import Activity, Lead, Operation
 from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.canonical import FieldWarning
 from crmgate.schemas.codes import FieldCode
@@ -17,7 +18,6 @@ from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import Text
 from crmgate.schemas.parse import parse_application, parse_event
 
-CLICKS = (Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY)
 SETTLED = frozenset({"session", "occurred_at"})
 """What nobody changes: the session says what an operation waits for, and that, like the time of a click, was settled
 when it was accepted."""
@@ -37,10 +37,9 @@ class _Payload:
         """What is wrong with the name of a changed field."""
         if name in self.fields - SETTLED:
             return None
-        told = (
-            "It cannot be changed." if name in self.fields else f"There is no such field; `{self.rest}` takes others."
-        )
-        return FieldError(name[:64], FieldCode.UNKNOWN_FIELD, told)
+        if name in self.fields:
+            return FieldError(name[:64], FieldCode.UNKNOWN_FIELD, "It cannot be changed.")
+        return FieldError(name[:64], FieldCode.UNKNOWN_FIELD, f"There is no such field; `{self.rest}` takes others.")
 
     def renamed(self, error: FieldError) -> FieldError:
         """An error by the names that a payload has."""
@@ -55,12 +54,23 @@ def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: st
 
     A click may name one of `channels`. Raises `InvalidFields` with every fault by the same names.
     """
-    click = operation.kind in CLICKS
-    form = _CLICK if click else _APPLICATION
-    unknown = [fault for fault in map(form.unknown, patch) if fault]
+    if not operation.kind.known:
+        raise InvalidFields([FieldError("kind", FieldCode.INVALID_CHOICE, "A newer version of crmgate can edit it.")])
     payload = _merged(operation.payload, patch)
+    match traits(operation.kind).editor:
+        case Editor.APPLICATION:
+            return _checked(_APPLICATION, patch, lambda: _application(payload, default_region))
+        case Editor.CLICK:
+            return _checked(_CLICK, patch, lambda: _click(operation.activity, payload, channels))
+        case editor:
+            assert_never(editor)
+
+
+def _checked(form: _Payload, patch: Mapping[str, Any], parse: Callable[[], Edited]) -> Edited:
+    """What `parse` returns, unless it or a name in `patch` is at fault."""
+    unknown = [fault for fault in map(form.unknown, patch) if fault]
     try:
-        result = _click(operation.activity, payload, channels) if click else _application(payload, default_region)
+        result = parse()
     except InvalidFields as invalid:
         raise InvalidFields([*unknown, *map(form.renamed, invalid.errors)]) from None
     if unknown:

@@ -1,6 +1,7 @@
-"""Who changed what, and when: one line in the log `crmgate.store.audit` and one entry of a capped stream in Redis.
+"""Who changed what, and when: one line in the log `crmgate.audit` and one entry of a capped stream in Redis.
 
-The entry is written in the same transaction as the change: there is no change without its entry.
+The entry is written in the same step as the change, in the transaction of `Audit.change` or in the script that makes
+the change: there is no change without its entry, and no entry without its change.
 """
 
 from __future__ import annotations
@@ -12,22 +13,38 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
 
 import redis
 from redis.client import Pipeline
 
 from crmgate.model import rfc3339
-from crmgate.store.keys import key, translated
+from crmgate.store import keys
+from crmgate.store.keys import translated
 
 KEPT = 10_000
-"""Entries that are kept; Redis drops the oldest ones some hundred at a time."""
+"""Number of entries that are kept; Redis drops the oldest ones some hundred at a time."""
 
 log = logging.getLogger("crmgate.audit")
 
 
+class Action(StrEnum):
+    """What the audit log names: a change by an operator, and the export of personal data."""
+
+    RETRY = "dead_letters.retry"
+    DISCARD = "dead_letters.discard"
+    EDIT = "dead_letters.edit"
+    EXPORT = "dead_letters.export"
+    RETRIES_START = "dead_letters.retries.start"
+    RETRIES_CANCEL = "dead_letters.retries.cancel"
+    TOKEN_NEW = "tokens.new"  # noqa: S105
+    TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`who` is the name of a token or `cli:<user>`, `what` an action, `on` the id of what it was done to.
+    """A change: `who` is the name of a token or `cli:<user>`, `what` an `Action`, `on` the id of the thing that changed.
 
     `detail` holds no secret and no personal data; `at` is RFC 3339.
     """
@@ -46,40 +63,51 @@ class Audit:
         self._redis, self._clock = client, clock
 
     @contextmanager
-    def change(self, who: str, what: str, on: str, detail: str = "") -> Iterator[Pipeline]:
+    def change(self, who: str, what: Action, on: str, detail: str = "") -> Iterator[Pipeline]:
         """A transaction for the commands of a change; it runs, with the entry, when the block ends without an error."""
-        entry = Entry(rfc3339(self._clock()), who, what, on, detail)
+        entry = made(self._clock(), who, what, on, detail)
         with translated(), self._redis.pipeline(transaction=True) as pipe:
             yield pipe
-            pipe.xadd(key("audit"), asdict(entry), maxlen=KEPT, approximate=True)  # type: ignore[arg-type]
+            pipe.xadd(keys.AUDIT, asdict(entry), maxlen=KEPT, approximate=True)  # type: ignore[arg-type]
             pipe.execute()
-        _tell(entry)
+        report(entry)
 
-    def record(self, who: str, what: str, on: str, detail: str = "") -> None:
-        """Write down a change that something else makes, such as a script of the ledger."""
+    def record(self, who: str, what: Action, on: str, detail: str = "") -> None:
+        """Record an action that changes nothing in Redis, such as an export."""
         with self.change(who, what, on, detail):
             pass
 
     def recent(self, limit: int = 100) -> list[Entry]:
         """The latest entries, newest first."""
         with translated():
-            found = self._redis.xrevrange(key("audit"), count=limit)
+            found = self._redis.xrevrange(keys.AUDIT, count=limit)
         return [_entry(stored) for _, stored in found]  # type: ignore[arg-type, union-attr]
 
 
+def made(at: float, who: str, what: Action, on: str, detail: str = "") -> Entry:
+    """The entry of a change made at a time in seconds since the epoch."""
+    return Entry(rfc3339(at), who, what, on, detail)
+
+
+def for_scripts(entry: Entry | None) -> dict[str, Any]:
+    """The argument with which a Lua script writes the entry (`audit` in `lua/common.lua`); empty for None."""
+    return {"audit": asdict(entry) | {"kept": KEPT}} if entry else {}
+
+
 def _entry(stored: Mapping[bytes, bytes]) -> Entry:
-    """An entry as it was read; what another version of crmgate knows beyond it, or did not know yet, is left out."""
+    """The entry that was stored, perhaps by another version: unknown fields are left out, missing ones are empty."""
     return Entry(*(stored.get(field.name.encode(), b"").decode() for field in fields(Entry)))
 
 
-def _tell(entry: Entry) -> None:
+def report(entry: Entry) -> None:
+    """Log the entry of a change that was made."""
     detail = f" ({entry.detail})" if entry.detail else ""
     about = {"who": entry.who, "what": entry.what, "on": entry.on}
     log.info("%s %s by %s%s", entry.what, entry.on, entry.who, detail, extra=about)
 
 
 def command_line() -> str:
-    """Who uses the command line: `cli:<user>`."""
+    """The user of the command line: `cli:<user>`."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):  # a container may run as a user without a name

@@ -1,4 +1,4 @@
-"""What the metrics tell beside the ledger's own counters: attempts at the CRM, and how long the oldest one has waited.
+"""Metrics beside the ledger's own counters: attempts at the CRM, and the waiting time of the oldest operation.
 
 Attempts are counted in Redis rather than in the processes that make them: a worker has no port that could be scraped,
 and a count outlives its process. The script that records an attempt counts it in the same step.
@@ -11,26 +11,27 @@ from dataclasses import dataclass
 
 import redis
 
-from crmgate.model import Event
-from crmgate.store.keys import key, translated
+from crmgate.model import Event, Kind
+from crmgate.store import keys
+from crmgate.store.keys import translated
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds."""
 LOOKED_AT = 1000
-"""Operations among which the oldest is looked for, beside those that wait for their provider."""
+"""Number of operations among which the oldest is looked for, beside those that wait for their provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """A histogram: how many attempts took at most so many seconds, the last of them for any time; and their sum."""
+    """A histogram of attempts: pairs of an upper bound and the number of attempts within it; `seconds` is their sum."""
 
     provider: str
     buckets: tuple[tuple[str, int], ...]
     seconds: float
 
 
-def counted(kind: str, attempt: Event) -> dict[str, int]:
-    """What an attempt adds to which counters."""
+def counted(kind: Kind, attempt: Event) -> dict[str, int]:
+    """Numbers that an attempt adds to the counters, by the name of the counter."""
     bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
     return {
         f"count|{attempt.provider}|{kind}|{attempt.code or attempt.outcome}": 1,
@@ -51,7 +52,7 @@ class Figures:
         Raises `LedgerUnavailable`.
         """
         with translated():
-            found: dict[bytes, bytes] = self._redis.hgetall(key("attempts"))  # type: ignore[assignment]
+            found: dict[bytes, bytes] = self._redis.hgetall(keys.ATTEMPTS)  # type: ignore[assignment]
         counts: dict[tuple[str, str, str], int] = {}
         numbers = {tuple(name.decode().split("|")): int(value) for name, value in found.items()}
         for name, number in numbers.items():
@@ -61,19 +62,19 @@ class Figures:
         return counts, [_durations(provider, numbers) for provider in providers]
 
     def oldest_waiting(self) -> float | None:
-        """When the operation that waits longest was accepted, in seconds since the epoch; None if none waits.
+        """Time at which the operation that waits longest was accepted, in seconds since the epoch; None if none waits.
 
         Raises `LedgerUnavailable`.
         """
         with translated():
-            providers: set[bytes] = self._redis.smembers(key("providers"))  # type: ignore[assignment]
+            providers: set[bytes] = self._redis.smembers(keys.PROVIDERS)  # type: ignore[assignment]
             pipe = self._redis.pipeline(transaction=False)
             for provider in providers:
-                pipe.zrange(key(f"held:{provider.decode()}"), 0, 0, withscores=True)
-            pipe.zrange(key("due"), 0, LOOKED_AT - 1)
+                pipe.zrange(keys.held(provider.decode()), 0, 0, withscores=True)
+            pipe.zrange(keys.DUE, 0, LOOKED_AT - 1)
             *held, due = pipe.execute()
             for operation in due:
-                pipe.hget(key(f"op:{operation.decode()}"), "accepted_at")
+                pipe.hget(keys.op(operation.decode()), "accepted_at")
             accepted = [float(time) for time in pipe.execute() if time]
         return min([*accepted, *(score for first in held for _, score in first)], default=None)
 

@@ -1,23 +1,123 @@
-"""What everything that keeps something in Redis has in common."""
+"""Every key that crmgate keeps in Redis: its name, its type, its expiry and what it holds.
+
+All names carry the hash tag `{crmgate}`, so that every key is on the same node of a Redis Cluster and a Lua script may
+touch any of them. No other file spells a name: Python imports it from here, and the scripts get the names of
+`for_scripts` in their table `key`. Times in Redis are seconds since the epoch, from the clock of the caller.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+from crmgate.policy import PROBE_INTERVAL
 from crmgate.store import client as redis_client
 
 PREFIX = "{crmgate}:"
 
+RECEIPT_SECONDS = 7 * 24 * 3600
+"""Expiry of what is left of an operation, or a job, that has ended, in seconds."""
+DROPPED_SECONDS = 3600
+"""Expiry of a suspect that made room for newer ones, in seconds."""
+SESSION_SECONDS = 30 * 24 * 3600
+"""Expiry of a session, in seconds; each submission starts it again."""
+IDEMPOTENCY_SECONDS = 24 * 3600
+"""Expiry of an idempotency key, in seconds."""
+LOST_CLICKS_SECONDS = 15 * 60
+"""Seconds after the last lost click at which the recent ones are forgotten."""
+MARK_SECONDS = 1
+"""Expiry of what is written only to see whether Redis takes it, in seconds."""
+_METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
-def key(name: str) -> str:
-    """The full name of a key: all of them carry one hash tag and so live on one node of a Redis Cluster."""
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A row of the table. A part of the name in angle brackets varies.
+
+    `type` is the answer of Redis's command TYPE. `seconds` is the longest expiry that the key may have, 0 if it has
+    none; with `after_end` it has none before the operation, or the job, has ended.
+    """
+
+    name: str
+    type: str
+    meaning: str
+    seconds: int = 0
+    after_end: bool = False
+
+
+TABLE: list[Key] = []
+"""Every key, or family of keys. `tests/store/test_keys.py` compares it with a Redis that a whole gateway has used."""
+
+
+def _key(name: str, type_: str, meaning: str, seconds: int = 0) -> str:
+    """Add a key to the table; its full name."""
+    TABLE.append(Key(name, type_, meaning, seconds))
     return PREFIX + name
+
+
+def _family(name: str, type_: str, meaning: str, seconds: int = 0, *, after_end: bool = False) -> Callable[..., str]:
+    """Add a family of keys to the table; a function from the varying parts of the name to the full name."""
+    TABLE.append(Key(name, type_, meaning, seconds, after_end))
+    start = PREFIX + name.partition("<")[0]
+    return lambda *parts: start + ":".join(parts)
+
+
+op = _family(
+    "op:<operation>", "hash", "State, payload, history and lease of an operation; at last a receipt without payload.",
+    RECEIPT_SECONDS, after_end=True,
+)  # fmt: skip
+DUE = _key("due", "zset", "Operations by the time of their alarm: a retry is due, or a lease runs out.")
+held = _family("held:<provider>", "zset", "Operations that only wait for their provider, by the time of acceptance.")
+later = _family("later:<provider>", "zset", "Those of `due` that wait for a time only because the CRM was away.")
+DEAD = _key("dead", "zset", "Dead letters by the time of their death.")
+RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
+SUSPECT = _key("suspect", "zset", "Suspected-bot submissions kept for review, by the time of acceptance.")
+session = _family(
+    "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS
+)
+gate = _family("gate:<provider>", "hash", "Whether a provider takes requests, and how many (crmgate.store.gate).")
+slots = _family("slots:<provider>", "zset", "Leases of the attempts under way, by the time of their end.")
+PROVIDERS = _key("providers", "set", "Providers for which operations were held.")
+CURRENT_JOB = _key("job", "string", "Id of the job that was started last (crmgate.operators.retries).")
+job = _family("job:<job>", "hash", "State of a job that retries dead letters.", RECEIPT_SECONDS, after_end=True)
+idem = _family(
+    "idem:<digest>", "string", "Operation and digest of the submission that came with an idempotency key.",
+    IDEMPOTENCY_SECONDS,
+)  # fmt: skip
+OPS = _key("ops", "zset", "Operations by the time of acceptance, until their receipt has expired.")
+IDS = _key("ids", "zset", "The same operations with the score 0, to find an id by its beginning.")
+limit = _family(
+    "limit:<what>:<digest>", "string", "Time at which a meter is empty (crmgate.store.limits).", _METER_SECONDS
+)
+WORKERS = _key("workers", "zset", "Workers by the time of their last heartbeat.")
+STATS = _key("stats", "hash", "Counters of the ledger.")
+ATTEMPTS = _key("attempts", "hash", "Counters of attempts and their durations (crmgate.store.figures).")
+CLICKS_LOST = _key("clicks_lost", "hash", "Recently lost clicks by reason.", LOST_CLICKS_SECONDS)
+AUDIT = _key("audit", "stream", "Changes that operators made (crmgate.store.audit).")
+TOKENS = _key("tokens", "hash", "API tokens by id: name, scope and hash (crmgate.store.tokens).")
+TOKENS_USED = _key("tokens:used", "hash", "Time of the last use of a token, by its id.")
+tested = _family(
+    "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(PROBE_INTERVAL)
+)
+PROBE = _key("probe", "string", "Written to see whether Redis takes it, and has replicas that do.", MARK_SECONDS)
+WAKE_LIST = _key("huey:queue", "list", "Wake-ups for the workers: Huey's queue.")
+WAKE_SCHEDULE = _key("huey:schedule", "zset", "Wake-ups by the time at which they move to the queue: Huey's schedule.")
+
+
+def for_scripts() -> dict[str, str]:
+    """The names for the Lua scripts: of a family the part to which a script appends the rest."""
+    return {
+        "op": op(""), "due": DUE, "held": held(""), "later": later(""), "dead": DEAD, "returning": RETURNING,
+        "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""), "providers": PROVIDERS,
+        "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""), "ops": OPS, "ids": IDS, "stats": STATS,
+        "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
+    }  # fmt: skip
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Redis's errors as `LedgerUnavailable`, without their text: it may hold the command and so what was stored."""
+    """Turn Redis's errors into `LedgerUnavailable`, without their text: it may hold the command and so the payload."""
     try:
         yield
     except redis_client.ERRORS as error:

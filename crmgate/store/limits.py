@@ -14,12 +14,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import redis
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.store.keys import key, translated
+from crmgate.store import keys
+from crmgate.store.keys import translated
+from crmgate.store.scripts import standing_alone
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ class Use:
     def key(self) -> str:
         """The meter's key. It holds a digest: an address or an email is nobody's to read in Redis."""
         digest = hashlib.sha256(f"{self.what} {self.who}".encode()).hexdigest()[:32]
-        return key(f"limit:{self.what}:{digest}")
+        return keys.limit(self.what, digest)
 
     @property
     def interval(self) -> float:
@@ -74,7 +75,7 @@ class Limiter:
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
         self._clock, self._here = clock, _Meters()
-        self._script = client.register_script(files("crmgate.store").joinpath("lua", "limit.lua").read_text())
+        self._script = client.register_script(standing_alone("limit"))
         self._rest_until = 0.0
 
     def take(self, uses: Sequence[Use], known: str = "") -> float:

@@ -23,8 +23,9 @@ from enum import StrEnum
 import redis
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.store.audit import Audit
-from crmgate.store.keys import key, translated
+from crmgate.store import keys
+from crmgate.store.audit import Action, Audit
+from crmgate.store.keys import translated
 
 FORM = re.compile(r"cg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -120,8 +121,8 @@ class Tokens:
         token_id, text = generate()
         token = Token(token_id, name, scope, digest(text), self._clock())
         record = {name: value for name, value in asdict(token).items() if name not in ("id", "last_used")}
-        with self._audit.change(who, "tokens.new", token_id, f"{name}, {scope}") as pipe:
-            pipe.hset(key("tokens"), token_id, json.dumps(record))
+        with self._audit.change(who, Action.TOKEN_NEW, token_id, f"{name}, {scope}") as pipe:
+            pipe.hset(keys.TOKENS, token_id, json.dumps(record))
         return token, text
 
     def revoke(self, token_id: str, who: str) -> Token | None:
@@ -129,9 +130,9 @@ class Tokens:
         token = self._read().get(token_id)
         if token is None:
             return None
-        with self._audit.change(who, "tokens.revoke", token_id, f"{token.name}, {token.scope}") as pipe:
-            pipe.hdel(key("tokens"), token_id)
-            pipe.hdel(key("tokens:used"), token_id)
+        with self._audit.change(who, Action.TOKEN_REVOKE, token_id, f"{token.name}, {token.scope}") as pipe:
+            pipe.hdel(keys.TOKENS, token_id)
+            pipe.hdel(keys.TOKENS_USED, token_id)
         return token
 
     def all(self) -> list[Token]:
@@ -163,8 +164,8 @@ class Tokens:
     def _read(self) -> dict[str, Token]:
         with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hgetall(key("tokens"))
-            pipe.hgetall(key("tokens:used"))
+            pipe.hgetall(keys.TOKENS)
+            pipe.hgetall(keys.TOKENS_USED)
             records, used = pipe.execute()
         return {
             i.decode(): Token(id=i.decode(), last_used=float(used.get(i, 0)), **json.loads(record))
@@ -178,6 +179,6 @@ class Tokens:
             self._noted[token.id] = now
             try:
                 with translated():
-                    self._redis.hset(key("tokens:used"), token.id, str(round(now, 3)))
+                    self._redis.hset(keys.TOKENS_USED, token.id, str(round(now, 3)))
             except LedgerUnavailable:
                 pass  # nothing depends on it

@@ -20,6 +20,7 @@ from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.edit import edited
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import Text
+from crmgate.store.audit import Action
 from crmgate.store.tokens import Scope, Token
 from crmgate.web.answers import DeadLetterSchema, ListedSchema, SummarySchema
 from crmgate.web.auth import require
@@ -153,8 +154,9 @@ def download() -> Response:
         error = FieldError("format", FieldCode.INVALID_CHOICE, f"Expected one of: {', '.join(export.TYPES)}.")
         raise Problem(ProblemCode.INVALID_QUERY, "Correct the query and ask again.", errors=[error])
     asked = read_list(query, KEPT_ASIDE, State.DEAD)
-    services().audit.record(token.name, "dead_letters.export", asked.filter.state, form)
-    name = f"attachment; filename=crmgate-{asked.filter.state}.{form}"
+    state = asked.filter.state or State.DEAD
+    services().audit.record(token.name, Action.EXPORT, state, form)
+    name = f"attachment; filename=crmgate-{state}.{form}"
     lines = export.lines(services().inventory.all(asked.filter), form)
     headers = {"Content-Disposition": name, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Response(stream_with_context(lines), headers=headers, content_type=export.TYPES[form])

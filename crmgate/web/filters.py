@@ -76,7 +76,7 @@ class Asked:
     limit: int
 
 
-def read_list(query: Mapping[str, str], states: Iterable[str] = State, default: str = "") -> Asked:
+def read_list(query: Mapping[str, str], states: Iterable[State] = State, default: State | None = None) -> Asked:
     """The list that a query asks for, of operations in one of `states`. Raises `Problem`: 400 with every fault."""
     limit, cursor, errors = query.get("limit", str(PAGE)), None, list[FieldError]()
     if not (limit.isdecimal() and limit.isascii() and len(limit) < 4 and 1 <= int(limit) <= PAGE):
@@ -89,7 +89,7 @@ def read_list(query: Mapping[str, str], states: Iterable[str] = State, default: 
     wanted, faults = _filter(rest, states)
     if errors := [*errors, *faults]:
         raise Problem(ProblemCode.INVALID_QUERY, "Correct the query and ask again.", errors=errors)
-    return Asked(Filter(**{"state": default} | wanted), cursor, int(limit))
+    return Asked(Filter.read({"state": default} | wanted), cursor, int(limit))
 
 
 def read_filter(body: Mapping[str, Any], path: str) -> Filter:
@@ -97,10 +97,10 @@ def read_filter(body: Mapping[str, Any], path: str) -> Filter:
     wanted, errors = _filter(body, (State.DEAD,))
     if errors:
         raise InvalidFields([FieldError(f"{path}.{error.field}", error.code, error.message) for error in errors])
-    return Filter(**wanted)
+    return Filter.read(wanted)
 
 
-def _filter(raw: Mapping[str, Any], states: Iterable[str]) -> tuple[dict[str, Any], list[FieldError]]:
+def _filter(raw: Mapping[str, Any], states: Iterable[State]) -> tuple[dict[str, Any], list[FieldError]]:
     schema, values, errors = FilterSchema(), dict[str, Any](), list[FieldError]()
     known = ", ".join(schema.fields)
     for name in raw.keys() - schema.fields.keys():
@@ -110,7 +110,7 @@ def _filter(raw: Mapping[str, Any], states: Iterable[str]) -> tuple[dict[str, An
     except ValidationError as error:
         values = dict(error.valid_data or {})
         errors += flatten(error.messages_dict)
-    allowed = [str(state) for state in states]
+    allowed = [*states]
     if values.get("state", allowed[0]) not in allowed:
         errors.append(FieldError("state", FieldCode.INVALID_CHOICE, f"Expected one of: {', '.join(allowed)}."))
     values |= {name: datetime.fromisoformat(values[name]).timestamp() for name in _TIMES if name in values}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import assert_never
 
 from flask import Blueprint, Response, jsonify
 
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, rfc3339
 from crmgate.policy import WORKER_SILENCE
-from crmgate.store.ledger import LOST_CLICKS_SECONDS
+from crmgate.store.gate import Cause
+from crmgate.store.keys import LOST_CLICKS_SECONDS
 from crmgate.web.answers import AliveSchema, ReadySchema
 from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import clicks, services
@@ -66,15 +68,21 @@ def _provider(redis: bool) -> Check:
     if gate is None:
         return Check("provider", True, "A CRM is configured.")
     waiting = f"{gate.held} submissions wait and go on by themselves"
+    if gate.cause and not gate.cause.known:
+        since = rfc3339(gate.since)
+        return Check("provider", True, f"Nothing is sent to the CRM since {since} ({gate.cause}); {waiting}.")
     match gate.cause:
-        case "outage":
+        case Cause.OUTAGE:
             return Check("provider", True, f"The CRM has not answered since {rfc3339(gate.since)}; {waiting}.")
-        case "refused":
+        case Cause.REFUSED:
             repair = f"correct them; {waiting}"
             return Check(
                 "provider", True, f"The CRM has refused the credentials since {rfc3339(gate.since)}: {repair}."
             )  # fmt: skip
-    return Check("provider", True, "A CRM is configured, and takes requests.")
+        case Cause.TRIAL | None:
+            return Check("provider", True, "A CRM is configured, and takes requests.")
+        case _:
+            assert_never(gate.cause)
 
 
 def _worker(redis: bool) -> Check:

@@ -22,7 +22,7 @@ from crmgate import __version__
 from crmgate.errors import LedgerUnavailable
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
-from crmgate.store.gate import CAUSES
+from crmgate.store.gate import Cause
 from crmgate.store.tokens import Scope
 from crmgate.web.auth import require
 from crmgate.web.openapi import Describe, ResponseDoc
@@ -114,7 +114,7 @@ class OfTheLedger(Collector):
         to = self._parts.delivery.recipient
         gate = self._parts.ledger.gate(to)
         words = "Whether nothing is sent to the CRM, by the cause"
-        states: dict[tuple[str, ...], int] = {(to.provider, cause): int(gate.cause == cause) for cause in CAUSES}
+        states: dict[tuple[str, ...], int] = {(to.provider, cause): int(gate.cause is cause) for cause in Cause}
         yield _labelled("crmgate_provider_paused", words, states, ["provider", "cause"])
 
     def _attempts(self) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, assert_never
 
 from flask import Response, jsonify
 
@@ -11,12 +11,22 @@ from crmgate.model import Delivered, Event, Operation, State, rfc3339
 from crmgate.operators.export import described
 from crmgate.operators.inventory import Cursor
 
-_STATUS = {State.DELIVERED: "delivered", State.DEAD: "failed", State.DISCARDED: "discarded"}
 
-
-def status(operation: Operation) -> str:
-    """`delivered`, `failed` (a person has to look at it), `discarded` or `waiting`."""
-    return _STATUS.get(State(operation.state), "waiting")
+def status(operation: Operation) -> Literal["delivered", "failed", "discarded", "waiting"]:
+    """What a sender sees of the state. `failed`: a person has to look at it."""
+    if not operation.state.known:
+        return "waiting"
+    match operation.state:
+        case State.DELIVERED:
+            return "delivered"
+        case State.DEAD:
+            return "failed"
+        case State.DISCARDED:
+            return "discarded"
+        case State.ACCEPTED | State.DELIVERING | State.WAITING | State.SUSPECT:
+            return "waiting"
+        case _:
+            assert_never(operation.state)
 
 
 def receipt(operation: Operation) -> dict[str, str]:

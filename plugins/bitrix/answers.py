@@ -1,14 +1,25 @@
-"""What Bitrix24 says when it refuses: its codes, its words, and what to do about them."""
+"""Errors of Bitrix24: what a code or a text means, and the fields that a text names."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
-from crmgate.errors import AuthFailed, Code, NotFound, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unsupported
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Unsupported,
+)
 
 from .values import MULTIFIELDS, spelt_old
 
@@ -18,11 +29,11 @@ RIGHTS = (
     "give the webhook of BITRIX_WEBHOOK_URL the permission CRM, and its user the right to read, add and change leads"
 )
 ADMIN = "only a CRM administrator may add user fields: let one make a webhook and put it into BITRIX_WEBHOOK_URL"
-BROKEN = (OutcomeUnknown, Code.SERVER_ERROR, "the portal failed while it worked on the request")
+BROKEN = (OutcomeUnknown, Code.SERVER_ERROR, "the portal failed while it processed the request")
 ERRORS: Mapping[str, tuple[type[ProviderError], Code, str]] = {
     "query_limit_exceeded": (RateLimited, Code.RATE_LIMITED, "too many requests"),
     "operation_time_limit": (RateLimited, Code.RATE_LIMITED, "the method has used up its operating time"),
-    # A block of everything by hand: like refused credentials it fails each request until a person has it lifted.
+    # A manual block of the portal: like refused credentials, it fails each request until a person has it lifted.
     "overload_limit": (AuthFailed, Code.LOCKED_OUT, "Bitrix24 has blocked REST for this portal: ask its support"),
     "internal_server_error": BROKEN,
     "error_unexpected_answer": BROKEN,
@@ -39,21 +50,45 @@ ERRORS: Mapping[str, tuple[type[ProviderError], Code, str]] = {
     "error_batch_method_not_allowed": (Unsupported, Code.UNSUPPORTED, "the method is not allowed in a batch"),
     "error_batch_length_exceeded": (Unsupported, Code.UNSUPPORTED, "the batch is too long"),
     "crm_field_error_value_not_valid": (Rejected, Code.INVALID_VALUE, "the portal refuses a value"),
-    "crm_field_error_required": (Rejected, Code.INVALID_VALUE, "the portal misses a value that it requires"),
+    "crm_field_error_required": (Rejected, Code.INVALID_VALUE, "the portal requires a value that is missing"),
     "invalid_arg_value": (Rejected, Code.INVALID_REQUEST, "the portal refuses an argument"),
     "100": (Rejected, Code.INVALID_REQUEST, "the portal refuses the form of the request"),
     "not_found": (NotFound, Code.NOT_FOUND, "the portal has no such record, or no leads at all"),
     "not found": (NotFound, Code.NOT_FOUND, "the portal has no such record"),
-    "owner_not_found": (NotFound, Code.NOT_FOUND, "the lead does not exist (any more)"),
+    "owner_not_found": (NotFound, Code.NOT_FOUND, "the lead does not exist"),
 }
-"""Vendor code in lower case -> what to do next, crmgate's code, words. `OutcomeUnknown` holds for writes only.
+"""Vendor code in lower case: error class, code of crmgate, detail. `OutcomeUnknown` applies to writes only.
 
-The old methods send no code: then their text is looked up here.
+The old methods send no code; then the text of their error is looked up here.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class BitrixFailure:
+    """What an error answer means. `retry_after` is in seconds."""
+
+    kind: type[ProviderError]
+    code: Code
+    words: str
+    vendor_code: str
+    retry_after: float | None = None
+
+
+def failure_in(body: Mapping[str, Any], status: int, *, read: bool) -> BitrixFailure:
+    """The meaning of an answer that has an `error`. `read`: the request changed nothing."""
+    code = "" if body["error"] in (0, "0", None) else str(body["error"])
+    key = code.lower() or description(body).strip(" .\n").lower()
+    kind, ours, words = ERRORS.get(key) or unlisted(status)
+    if read and kind is OutcomeUnknown:
+        kind = Unavailable
+    # An unlisted code can be any text, also one that the visitor typed.
+    shown = code if code.lower() in ERRORS or re.fullmatch(r"[A-Z0-9_]{1,64}", code) else ""
+    wait = patience(body) if code.lower() == "operation_time_limit" else None
+    return BitrixFailure(kind, ours, words, shown, wait)
+
+
 def unlisted(status: int) -> tuple[type[ProviderError], Code, str]:
-    """What an error without a known code means; only here does the status count."""
+    """The meaning of an error without a listed code, by the status of the answer."""
     if status >= 500:
         return BROKEN
     if status in (401, 403):
@@ -62,26 +97,26 @@ def unlisted(status: int) -> tuple[type[ProviderError], Code, str]:
 
 
 def description(body: Mapping[str, Any]) -> str:
-    """The text of an error, without markup. It may repeat what a visitor typed: it goes no further than this plugin."""
+    """Text of an error without markup. It can repeat what a visitor typed, so it never leaves this plugin."""
     return re.sub(r"<[^<>]*>", "", unescape(str(body.get("error_description"))[:1000]))
 
 
 def quoted(body: Mapping[str, Any]) -> list[str]:
-    """What the text of an error quotes."""
+    """Quoted parts of the text of an error."""
     return re.findall(r"""["'«{\[(]([^"'«»{}\[\]()]+)["'»}\])]""", description(body))
 
 
 def named_fields(body: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
-    """The fields that an error names, in the spelling of either API, as they were sent."""
+    """Fields that an error names, in the spelling of either API; each by the name under which it was sent."""
     sent = {spelt_old(name): name for name in (*params.get("fields", {}), *MULTIFIELDS)}
     named = (sent.get(spelt_old(name), name) for name in quoted(body))
     return [name for name in named if name in sent.values() or re.fullmatch(r"UF_CRM_[A-Z0-9_]+", name)]
 
 
 def patience(body: Mapping[str, Any]) -> float:
-    """Seconds until a method has operating time again, by the portal's clock if it tells the time.
+    """Seconds until a method has operating time again, by the portal's clock if the answer has its time.
 
-    Operating time is counted over ten minutes, so a block is never longer.
+    Operating time is counted over ten minutes, so a block never lasts longer.
     """
     match body.get("time"):
         case {"operating_reset_at": int() | float() as reset, **rest}:
@@ -91,6 +126,6 @@ def patience(body: Mapping[str, Any]) -> float:
 
 
 def renamed(old: str, new: str) -> bool:
-    """Whether both are portals of the same cloud domain: a rename changes the first label only."""
+    """Whether both hosts are portals of the same cloud domain: a rename changes the first label only."""
     domains = [CLOUD.fullmatch(host) for host in (old, new)]
     return all(domains) and len({domain[1] for domain in domains if domain}) == 1

@@ -1,4 +1,4 @@
-"""Leads read, listed and written, and comments on their timeline."""
+"""Reads, lists and writes leads, and writes comments on their timeline."""
 
 from __future__ import annotations
 
@@ -6,21 +6,32 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from crmgate.errors import Code, Rejected
-from crmgate.model import Delivered
-from crmgate.provider import lost
+from crmgate.provider import FieldMap, lost
 
-from .fields import Fields
-from .values import LEAD, MULTIFIELDS, ORIGIN, Row, number, unmarked
+from .api import BitrixApi
+from .fields import BitrixFields
+from .values import LEAD, MULTIFIELDS, ORIGIN, Row, number, targets, unmarked
 
 
-class Leads(Fields):
-    """Leads of the portal by the names that `crm.item.*` gives their fields."""
+class BitrixLeads:
+    """Leads of the portal. Fields have their names in `crm.item.*`, with either API.
 
-    def _save(self, record: Mapping[str, Any], lead_id: str = "") -> tuple[str, Row | None]:
-        """Create or change a lead; its id, and the lead as it is now if the portal says."""
+    `moves_refused`: a refusal that names no field is reported for the fields that it is probably about.
+    """
+
+    def __init__(self, api: BitrixApi, fields: BitrixFields, wanted: FieldMap, *, moves_refused: bool) -> None:
+        self._api, self._fields, self._wanted = api, fields, wanted
+        self._moves_refused = moves_refused
+
+    def save(self, record: Mapping[str, Any], lead_id: str = "") -> tuple[str, Row | None]:
+        """Create a lead, or update the lead `lead_id`. Raises `ProviderError`.
+
+        Returns the id, and the lead as stored; None if the portal does not return it.
+        """
+        method = "update" if lead_id else "add"
         params = self._written(record) | ({"id": number(lead_id)} if lead_id else {})
         try:
-            result = self._call(f"crm.{self._api}.{'update' if lead_id else 'add'}", params, safe=False)["result"]
+            result = self._api.call(f"crm.{self._api.kind}.{method}", params, safe=False)["result"]
         except Rejected as error:
             error.fields = self._refused(error, record)
             raise
@@ -29,56 +40,61 @@ class Leads(Fields):
                 return str(made), item
             case True if lead_id:
                 return lead_id, None
-            case int() | str() if self._old and str(result).isdecimal():
+            case int() | str() if self._api.old and str(result).isdecimal():
                 return str(result), None
         raise lost(False, Code.INVALID_RESPONSE, "the answer names no lead")
 
     def _written(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters that write a lead."""
-        plain = {self._spelt(name): value for name, value in record.items() if name not in MULTIFIELDS}
+        """Parameters that write a lead."""
+        plain = {self._api.spelt(name): value for name, value in record.items() if name not in MULTIFIELDS}
         rows = {kind: record[kind] for kind in MULTIFIELDS if kind in record}
-        if self._old:
+        if self._api.old:
             return {"fields": plain | {kind: [{"VALUE": one, "VALUE_TYPE": "WORK"}] for kind, one in rows.items()}}
         fm = [{"typeId": kind, "valueType": "WORK", "value": one} for kind, one in rows.items()]
-        return {**self._entity, "fields": plain | ({"fm": fm} if fm else {})}
+        return {**self._api.entity, "fields": plain | ({"fm": fm} if fm else {})}
 
     def _refused(self, error: Rejected, record: Mapping[str, Any]) -> dict[str, str]:
-        """The refused fields by their names in `record`."""
-        names = {self._spelt(name): name for name in record}
-        found = {names.get(name, name): told for name, told in error.fields.items()}
+        """Refused fields by their names in `record`."""
+        names = {self._api.spelt(name): name for name in record}
+        found = {names.get(name, name): words for name, words in error.fields.items()}
         vague = error.vendor_code.lower() == "crm_field_error_value_not_valid" and not found.keys() & record.keys()
-        if vague and self.on_rejected_field == "describe":
-            return found | dict.fromkeys(self._suspects(record), "it may be this one that the portal refuses")
+        if vague and self._moves_refused:
+            return found | dict.fromkeys(self._fields.suspects(record), "the portal may refuse this one")
         return found
 
-    def _get(self, lead_id: str) -> Row:
-        match self._call(f"crm.{self._api}.get", {"id": number(lead_id), **self._entity}, safe=True)["result"]:
+    def get(self, lead_id: str) -> Row:
+        """A lead by its id. Raises `ProviderError`."""
+        match self._api.call(f"crm.{self._api.kind}.get", {"id": number(lead_id), **self._api.entity}, safe=True)[
+            "result"
+        ]:
             case {"item": dict(item)}:
                 return item
-            case dict(row) if self._old:
+            case dict(row) if self._api.old:
                 always = ("id", "title", "comments", "assignedById", *ORIGIN, "originId")
-                names = (*always, *dict(self._targets()).values())
+                names = (*always, *dict(targets(self._wanted)).values())
                 sent = ((kind, one) for kind in MULTIFIELDS for one in row.get(kind) or ())
                 fm = [{"typeId": kind, "value": one.get("VALUE")} for kind, one in sent]
-                return {name: row.get(self._spelt(name)) for name in names} | {"fm": fm}
+                return {name: row.get(self._api.spelt(name)) for name in names} | {"fm": fm}
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no lead")
 
-    def _list(self, names: Iterable[str], wanted: Mapping[str, Any]) -> list[Row]:
-        """Some fields of the leads that meet a filter, oldest first."""
-        names = {name: self._spelt(name) for name in names}
-        conditions = {key[0] + self._spelt(key[1:]): value for key, value in wanted.items()}
-        params = {"select": [*names.values()], "filter": conditions, "order": {self._spelt("id"): "ASC"}, "start": -1}
-        match self._call(f"crm.{self._api}.list", params if self._old else LEAD | params, safe=True)["result"]:
+    def list_leads(self, names: Iterable[str], wanted: Mapping[str, Any]) -> list[Row]:
+        """The fields `names` of the leads that match a filter, oldest first. Raises `ProviderError`."""
+        names = {name: self._api.spelt(name) for name in names}
+        conditions = {key[0] + self._api.spelt(key[1:]): value for key, value in wanted.items()}
+        entity = {} if self._api.old else LEAD
+        params = {
+            "select": [*names.values()],
+            "filter": conditions,
+            "order": {self._api.spelt("id"): "ASC"},
+            "start": -1,
+        }
+        match self._api.call(f"crm.{self._api.kind}.list", {**entity, **params}, safe=True)["result"]:
             case {"items": list(rows)} | list(rows):
                 return [{n: row.get(spelt) for n, spelt in names.items()} for row in rows if isinstance(row, dict)]
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no list of leads")
 
-    def _comment(self, lead_id: str, text: str) -> Delivered:
+    def comment(self, lead_id: str, text: str) -> None:
+        """Add a comment to the timeline of a lead. Raises `ProviderError`."""
         params = {"fields": {"ENTITY_ID": number(lead_id), "ENTITY_TYPE": "lead", "COMMENT": unmarked(text)}}
-        if not str(self._call("crm.timeline.comment.add", params, safe=False)["result"]).isdecimal():
+        if not str(self._api.call("crm.timeline.comment.add", params, safe=False)["result"]).isdecimal():
             raise lost(False, Code.INVALID_RESPONSE, "the answer names no comment")
-        return self.delivered(lead_id)
-
-    def lead_url(self, lead_id: str) -> str:
-        """The page of a lead."""
-        return f"{self._webhook.partition('/rest/')[0]}/crm/lead/details/{lead_id}/"

@@ -1,22 +1,26 @@
-"""The hooks of Bitrix24, and how a lead is written so that nothing of it is lost."""
+"""The hooks of Bitrix24, and the requests that write leads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, assert_never
 
 from crmgate import hookimpl
 from crmgate.errors import ProviderError
-from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation
-from crmgate.provider import Look
+from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
+from crmgate.provider import CRMProvider, Rate
 
-from .answers import RENEW, RIGHTS
-from .earlier import Earlier
-from .values import KEPT, MINIMAL, MULTIFIELDS, ORIGIN, Row, dropped, holds, stand_in, title, unmarked
+from .api import BitrixApi, BitrixSettings
+from .checks import BitrixChecks
+from .fields import BitrixFields
+from .leads import BitrixLeads
+from .lookup import BitrixLookup
+from .setup import BitrixSetup
+from .values import KEPT, MINIMAL, MULTIFIELDS, ORIGIN, Row, dropped, holds, title, unmarked
 
 
-class Bitrix(Earlier):
+class Bitrix(CRMProvider):
     """Leads in Bitrix24."""
 
     name = "bitrix"
@@ -25,6 +29,7 @@ class Bitrix(Earlier):
         "create_lead", "create_minimal_lead", "find_lead", "update_lead", "log_activity", "test_connection",
         "describe_fields", "provision", "detects_duplicates", "moves_refused_fields",
     ))  # fmt: skip
+    Settings = BitrixSettings
     lead_fields = {  # noqa: RUF012 - read only
         "first_name": "name", "last_name": "lastName", "email": "EMAIL", "phone": "PHONE",
         "referral_code": "UF_CRM_REFERRAL_CODE", "user_type": "UF_CRM_1234567893", "language": "UF_CRM_1234567894",
@@ -38,142 +43,133 @@ class Bitrix(Earlier):
         | dict.fromkeys(("referral", "partner"), "PARTNER")
     }
 
+    def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
+        super().__init__(environ, **options)
+        wanted = self.field_map  # as configured; `field_map` becomes the part that the portal takes
+        moves_refused = self.on_rejected_field == "describe"
+        self._api = BitrixApi(self.settings, self.request, wanted)
+        self._fields = BitrixFields(self._api, wanted)
+        self._leads = BitrixLeads(self._api, self._fields, wanted, moves_refused=moves_refused)
+        self._lookup = BitrixLookup(self._api, self._leads, merges_duplicates=self.merges_duplicates)
+        self._checks = BitrixChecks(self._api, self._fields, self._lookup, wanted)
+        self._setup = BitrixSetup(self._api, self._fields, wanted)
+
+    @property
+    def rate(self) -> Rate | None:
+        """The leaky bucket of each portal and address (https://apidocs.bitrix24.com/limits.html)."""
+        limit: Rate | None = self.settings["BITRIX_RATE"]
+        return limit
+
+    def lead_url(self, lead_id: str) -> str:
+        """Address of a lead's page."""
+        return self._api.lead_url(lead_id)
+
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
-        """Create the lead, unless the portal knows the person and CRM_ON_DUPLICATE wants no second one."""
-        known = self._known(lead, operation)
-        if met := self.meet(known, lead, operation, update=self.update_lead, log=self._apply):
-            return met
-        self._user_fields()
+        """Create the lead, or follow CRM_ON_DUPLICATE if the portal has leads of this person."""
+        known = self._lookup.known(lead, operation)
+        found = self.resolve_duplicate(known, lead, operation, update=self.update_lead, log=self._comment_submission)
+        if found:
+            return found
+        self.field_map = self._fields.usable_map()
         mapped = self.map_lead(lead, operation)
         text = self.describe(mapped, operation, lead.additional_info)
         return self._create({"title": title(lead), **mapped.fields}, text, operation)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
-        """Create a lead that stands for a visitor without a name."""
-        self._user_fields()
+        """Create a lead for a visitor without a name."""
+        self.field_map = self._fields.usable_map()
         mapped = self.map_activity(activity, operation)
         return self._create(MINIMAL | mapped.fields, self.describe(mapped, operation), operation)
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        """Bring the lead up to date; what has no field is appended to its comments, once."""
-        item = self._get(lead_id)
+        """Write the changed fields, and append the facts without a field to the comments once."""
+        item = self._leads.get(lead_id)
         before = str(item.get("comments") or "")
 
         def send(record: dict[str, Any]) -> Delivered:
             added = "" if operation.tracking_code in before else unmarked(record["comments"])
             return self._write(record | {"comments": "\n\n".join(filter(None, (before, added)))}, lead_id)
 
-        return self.send_describing(send, self._news(item, lead, operation), text_field="comments", keep=KEPT)
+        return self.send_describing(send, self._update(item, lead, operation), text_field="comments", keep=KEPT)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
         """Log the activity as a comment on the lead's timeline."""
-        return self._comment(lead_id, f"Messenger click\n\n{self.tell(activity, operation)}")
+        self._leads.comment(lead_id, f"Messenger click\n\n{self.describe_all(activity, operation)}")
+        return self.delivered(lead_id)
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
-        """What the operation left: its lead, whatever the stage (of several the oldest), or what it told another."""
+        """The oldest lead with the operation id, in any stage, or a lead with the operation's tracking code."""
         match operation.kind:
-            case "update_lead":
-                found = self._updated(operation)
-            case "log_activity":
-                found = self._commented([operation.lead_id], operation)
+            case Kind.UPDATE_LEAD:
+                found = self._lookup.updated(operation)
+            case Kind.LOG_ACTIVITY:
+                found = self._lookup.commented([operation.lead_id], operation)
+            case Kind.CREATE_LEAD:
+                created = self._lookup.created(operation.id)
+                found = created[0] if created else self._lookup.written_on_known(operation)
+            case Kind.CREATE_MINIMAL_LEAD:
+                found = next(iter(self._lookup.created(operation.id)), None)
             case _:
-                found = next(iter(self._leads_of(operation.id)), None) or self._told(operation)
+                assert_never(operation.kind)
         return self.delivered(found, adopted=True) if found else None
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Whether the webhook works, and whether what is configured is there.
+        """Check the webhook, its permission, the search and the mapped fields."""
+        return self.test(*self._checks.looks())
 
-        `connected` asks for the webhook and its permission only: what else is found does not stop a lead.
-        """
-        return self.test(
-            Look("webhook", self._check_webhook, RENEW, gate=True),
-            Look("scope", self._check_scope, RIGHTS, gate=True),
-            Look("crm mode", self._check_mode, RIGHTS),
-            Look("lookup", self._check_lookup, f"leads could be made twice: {RIGHTS}"),
-            Look("sources", self._check_sources, "see BITRIX_VALUES_SOURCE_ID"),
-            Look("standard fields", self._check_standard_fields, "see BITRIX_MAP_<FACT>"),
-            Look("fields", self._check_user_fields, "see BITRIX_MAP_<FACT>"),
-        )
+    @hookimpl
+    def describe_fields(self) -> tuple[CrmField, ...]:
+        """Each mapped fact with its field of the portal."""
+        return self._fields.describe()
+
+    @hookimpl
+    def provision(self, apply: bool) -> Provision:
+        """List the user fields that the portal lacks; with `apply`, create them as text."""
+        return self._setup.provision(apply)
 
     def explain(self, error: ProviderError, hint: str) -> str:
-        """An error that names a setting says already what to do."""
+        """Leave the hint out if the error names a setting."""
         return str(error) if "BITRIX_" in error.detail else f"{error}; {hint}"
 
     def _create(self, values: Mapping[str, Any], text: str, operation: Operation) -> Delivered:
         record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
         if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
             record["assignedById"] = assignee
-        mandatory = {name: stand_in(row) for name, row in self._mandatory()}
+        mandatory = self._fields.stand_ins()
 
         def send(record: dict[str, Any]) -> Delivered:
             return self._write(record | {"comments": unmarked(record["comments"])})
 
         return self.send_describing(send, mandatory | record, text_field="comments", keep=KEPT, fallbacks=mandatory)
 
-    def _news(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
-        """What an update writes: neither what is known, nor a form's defaults over what the lead says already."""
-        self._user_fields()
+    def _update(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
+        """Record of an update, without values that the lead `item` has already."""
+        self.field_map = self._fields.usable_map()
         mapped = self.map_lead(lead, operation)
-        news = self.news(mapped, item, operation)
+        changed = self.changed_fields(mapped, item, operation)
         record: dict[str, Any] = {"title": title(lead)} if item.get("title") == MINIMAL["title"] else {}
-        record |= {n: value for n, value in news.items() if n not in MULTIFIELDS or not holds(item, n, value)}
+        record |= {n: value for n, value in changed.items() if n not in MULTIFIELDS or not holds(item, n, value)}
         return record | {"comments": self.describe(mapped, operation, lead.additional_info)}
 
     def _write(self, record: dict[str, Any], lead_id: str = "") -> Delivered:
-        """Write a lead; what the portal silently left out is added to the comments, as well as that can be done."""
-        made, echo = self._save(record, lead_id)
-        if echo is None and self._remembered[1] is None:
+        """Write a lead. Values that the portal silently ignored are added to the comments, if possible."""
+        made, stored = self._leads.save(record, lead_id)
+        if stored is None and self._fields.known is None:
             with suppress(ProviderError):
-                echo = self._get(made)
-        gone = tuple(dropped(record, echo)) if echo is not None else ()
+                stored = self._leads.get(made)
+        gone = tuple(dropped(record, stored)) if stored is not None else ()
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
             lines = self.move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
             with suppress(ProviderError):
-                self._save({"comments": f"{record['comments']}\n\n{unmarked(lines)}"}, made)
+                self._leads.save({"comments": f"{record['comments']}\n\n{unmarked(lines)}"}, made)
         return self.delivered(made, dropped=gone)
 
-    def _apply(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        return self._comment(lead_id, f"New submission\n\n{self.tell(lead, operation)}")
-
-    def _check_webhook(self) -> Iterator[Check]:
-        self._moved = ""
-        self._call("profile", {}, safe=True)
-        yield Check("webhook", True, self._moved and f"it answers at {self._moved} now: correct BITRIX_WEBHOOK_URL")
-
-    def _check_scope(self) -> Iterator[Check]:
-        scopes = self._call("scope", {}, safe=True)["result"]
-        ok = isinstance(scopes, list) and "crm" in scopes
-        yield Check("scope", ok, "" if ok else f"the webhook lacks the permission CRM: {RIGHTS}")
-
-    def _check_mode(self) -> Iterator[Check]:
-        simple = str(self._call("crm.settings.mode.get", {}, safe=True)["result"]) == "2"
-        yield Check("crm mode", True, "simple CRM: the portal turns each lead into a deal at once" if simple else "")
-
-    def _check_lookup(self) -> Iterator[Check]:
-        # To a user without the right to read, lists come empty; only the search for duplicates refuses him.
-        self._leads_of("crmgate-connection-test")
-        nobody = {"entity_type": "LEAD", "type": "EMAIL", "values": ["crmgate-connection-test@example.invalid"]}
-        self._call("crm.duplicate.findbycomm", nobody, safe=True)
-        yield Check("lookup", True)
-
-    def _check_sources(self) -> Iterator[Check]:
-        problem = "; ".join(filter(None, (line.problem for line in self._source_lines())))
-        yield Check("sources", not problem, problem)
-
-    def _check_standard_fields(self) -> Iterator[Check]:
-        yield from (Check(f"field {line.name}", False, line.problem) for line in self._standard_lines() if line.problem)
-
-    def _check_user_fields(self) -> Iterator[Check]:
-        portal = self._read_user_fields()
-        yield from (Check(f"field {line.name}", not line.problem, line.problem) for line in self._user_lines(portal))
-        for name, row in portal.items():
-            if row.get("MANDATORY") == "Y" and name not in self._wanted.names.values():
-                told = f"filled with {stand_in(row)}" if stand_in(row) else "leads are refused"
-                hint = f"mandatory, but nothing goes there ({told}): relax it, or set BITRIX_MAP_<FACT>={name}"
-                yield Check(f"field {name}", False, hint)
+    def _comment_submission(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        self._leads.comment(lead_id, f"New submission\n\n{self.describe_all(lead, operation)}")
+        return self.delivered(lead_id)

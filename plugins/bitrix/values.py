@@ -1,4 +1,4 @@
-"""Leads and fields as Bitrix24 writes them: names, rows, lists, markup."""
+"""Formats of Bitrix24: names of fields, rows, list items, markup."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from typing import Any
 
 from crmgate.errors import NotFound
 from crmgate.model import Lead, Operation
+from crmgate.provider import FieldMap
 
 Row = dict[str, Any]
 LEAD = {"entityTypeId": 1}
 ORIGIN = {"originatorId": "crmgate"}
 MINIMAL = {"title": "Lead - Messenger Lead", "name": "Messenger", "lastName": "Lead"}
 MULTIFIELDS = ("PHONE", "EMAIL")
-"""Targets that are written as rows of `fm`."""
+"""Fields that are written as rows of `fm`."""
 KEPT = ("title", "originId", "originatorId")
-"""Fields of a lead that are never left out, whatever the portal says."""
+"""Fields of a lead that never move into the comments."""
 OLD_NAMES = {"stageId": "STATUS_ID", "stageSemanticId": "STATUS_SEMANTIC_ID"}
-"""Names in `crm.lead.*` that are not those of `crm.item.*` in capitals."""
+"""Names of fields in `crm.lead.*` that differ from those in `crm.item.*` by more than capitals."""
 PLAIN_TYPES = ("string", "integer", "double", "date", "datetime", "money", "url", "address")
-"""Types of user fields that take a value as it is written."""
+"""Types of user fields that take any text."""
 
 
 def unmarked(text: str) -> str:
-    """`text` for the comments, where BBCode comes alive: no link, image or mention of a visitor's making.
+    """`text` for the comments, with BBCode disabled: a visitor's link, image or mention stays plain text.
 
-    A word joiner (invisible) goes behind the bracket of whatever looks like a tag; all other text stays as typed.
+    Inserts a word joiner (invisible) behind the bracket of each possible tag, and changes nothing else.
     """
     return re.sub(r"\[(?=/?\w|\*)", "[\u2060", text)
 
 
 def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]:
-    """The fields that did not come back whole: Bitrix24 silently ignores what it does not know.
+    """Fields whose value is not in the answer: Bitrix24 silently ignores fields that it does not know.
 
-    It may add to a value (a time to a date), rewrite the markup of the comments, and leave the rows out of its answer.
+    Bitrix24 can extend a value (a date by a time), rewrite the markup of the comments, and leave the rows out.
     """
     for name, value in record.items():
         echo = item.get(name)
@@ -47,24 +48,24 @@ def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]
 
 
 def holds(item: Mapping[str, Any], kind: str, value: str) -> bool:
-    """Whether a lead has this phone or email, however it is written."""
+    """Whether a lead has this phone or email. Case and punctuation do not count."""
     fm = item.get("fm") or ()
     rows = [row for row in (fm.values() if isinstance(fm, dict) else fm) if isinstance(row, dict)]
     return bare(value) in [bare(row.get("value")) for row in rows if row.get("typeId") == kind]
 
 
 def bare(value: Any) -> str:
-    """A phone or an email without what makes no difference."""
+    """A phone or an email without punctuation, in lower case."""
     return re.sub(r"[^\w@.]", "", str(value)).casefold()
 
 
 def spelt_old(name: str) -> str:
-    """The name in `crm.lead.*` of a field of `crm.item.*`: `lastName` is `LAST_NAME` there."""
+    """The name in `crm.lead.*` of a field of `crm.item.*`: `LAST_NAME` for `lastName`."""
     return OLD_NAMES.get(name) or (re.sub(r"(?<!^)([A-Z])", r"_\1", name).upper() if name != name.upper() else name)
 
 
 def php(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested parameters as PHP reads them from a query: `a[b][0]`."""
+    """Nested parameters as pairs in the notation of PHP: `a[b][0]`."""
     if isinstance(value, Mapping | list | tuple):
         pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, inner in pairs:
@@ -74,12 +75,12 @@ def php(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def items_of(field: Mapping[str, Any]) -> list[Row]:
-    """The items of a list field."""
+    """Items of a list field."""
     return [item for item in field.get("LIST") or () if isinstance(item, dict) and item.get("ID")]
 
 
 class Items(dict[str, str]):
-    """Text or XML_ID of a list's items -> id. Case makes no difference."""
+    """Ids of a list field's items by their text or XML_ID, in any case."""
 
     def __init__(self, field: Mapping[str, Any]) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class Items(dict[str, str]):
 
 
 def stand_in(field: Mapping[str, Any]) -> str:
-    """What goes into a mandatory field for want of a value: a dash, or a list's default, else its first item."""
+    """Value for a mandatory field without a value: a dash, or the default or first item of a list; empty: none."""
     if field.get("USER_TYPE_ID") != "enumeration":
         return "-" if field.get("USER_TYPE_ID") == "string" else ""
     listed = sorted(items_of(field), key=lambda item: item.get("DEF") != "Y")
@@ -103,27 +104,32 @@ def stand_in(field: Mapping[str, Any]) -> str:
 
 
 def takes_text(field: Mapping[str, Any], table: Mapping[str, str]) -> bool:
-    """Whether a user field can take what a fact says, as it is or by its table of values."""
+    """Whether a user field takes the values of a fact, directly or by the table of values."""
     return field.get("MULTIPLE") != "Y" and (bool(table) or field.get("USER_TYPE_ID") in (*PLAIN_TYPES, "enumeration"))
 
 
 def number(lead_id: str) -> int:
-    """The id of a lead. Raises `NotFound` for what is none of Bitrix24's."""
+    """The id of a lead as a number. Raises `NotFound` for an id that Bitrix24 cannot have."""
     if not re.fullmatch(r"[0-9]{1,18}", lead_id):
         raise NotFound("this is no id of a Bitrix24 lead")
     return int(lead_id)
 
 
 def own(row: Mapping[str, Any], operation: Operation) -> bool:
-    """Whether the operation made this lead."""
+    """Whether the operation created this lead."""
     return (row.get("originatorId"), row.get("originId")) == (ORIGIN["originatorId"], operation.id)
 
 
 def closed(row: Mapping[str, Any]) -> bool:
-    """Whether a lead was converted: nobody looks at it any more."""
+    """Whether a lead was converted, so that people no longer work with it."""
     return row.get("stageId") == "CONVERTED" or row.get("stageSemanticId") == "S"
 
 
 def title(lead: Lead) -> str:
-    """What a person's lead is called."""
+    """Title of a person's lead."""
     return " ".join(filter(None, ("Lead -", lead.first_name, lead.last_name)))
+
+
+def targets(field_map: FieldMap, prefix: str = "") -> list[tuple[str, str]]:
+    """Facts with the fields to which they are mapped, if the name of the field starts with `prefix`."""
+    return [(fact, name) for fact, name in field_map.names.items() if name and name.startswith(prefix)]

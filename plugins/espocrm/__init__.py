@@ -1,12 +1,13 @@
 """EspoCRM 9.2, REST API v1 (https://docs.espocrm.com/development/api/).
 
-EspoCRM keeps no idempotency key of its own: a lead carries the operation id in a field, and whoever is not sure whether
-a lead arrived looks that id up. A unique index on the field closes the gap between the look and the next create. What
-is added to a lead that exists (a call, a note, a part of its description) carries the tracking code and is found by it.
+EspoCRM has no idempotency keys. A lead holds the operation id in a field, and after an unknown outcome `find_lead`
+searches for that id. A unique index on the field rejects a second lead if two attempts overlap. Calls, notes and
+updates of an existing lead contain the tracking code, by which `find_lead` finds them.
 
-Each class adds to the one before: `api` sends requests (`answers` says what an answer means), `fields` compares the
-mapping, `setup` makes what is missing, `checks` tests the connection, `earlier` finds what is there, `provider` has
-the other hooks.
+`EspoCRM` (`provider`) has the hooks and writes leads. It has an `EspoApi` (`api`: requests; `answers`: errors), an
+`EspoLookup` (`lookup`: leads, calls and notes that exist), `EspoActivities` (`activities`: new calls and notes),
+`EspoChecks` (`checks`: the connection test) and an `EspoSetup` (`setup`). `fields` compares the mapping with EspoCRM's
+metadata.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What EspoCRM answers: which error it is, and which field it is about."""
+"""Answers of EspoCRM: the error that an answer means, and the field that a refusal names."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from crmgate.errors import (
     Unavailable,
     Unsupported,
 )
-from crmgate.provider import Answer
+from crmgate.provider import Answer, lost
 
 LOCKOUT_SECONDS = 60.0
 VALIDATION = re.compile(r"Field validation failure; entityType: \w+, field: (\w+), type: (\w+)\.", re.ASCII)
 LINK = re.compile(r"(?:Can't relate .* link: |No foreign record access .*\(Lead:)(\w+)", re.ASCII)
 _ASSIGNEE = "the user in ESPOCRM_ASSIGNED_USER_ID does not exist, or the role lacks assignmentPermission or User: read"
-# An answer is written as "STATUS MEDIA-TYPE empty|filled: REASON" and meets the first pattern that fits its beginning.
-# REASON is EspoCRM's header X-Status-Reason, "none" without one. It can repeat what the visitor typed, so it only
-# chooses the row: no word of an answer gets into an error, but names of fields. No class: nobody knows whether the
-# record was made. That holds for the 500 of a stopped database and the 502 of a stopped PHP too: both refuse before
-# they store anything, but a PHP or a database that dies at work, after it stored the lead, answers with the same.
+# Each rule is matched against "STATUS MEDIA-TYPE empty|filled: REASON"; the first match applies. REASON is the header
+# X-Status-Reason ("none" without one). It can repeat what the visitor typed, so it only selects the rule: an error
+# contains names of fields but no other word of an answer. A rule without an error class means an unknown outcome, also
+# for the 500 of a stopped database and the 502 of a stopped PHP. Both refuse requests before they store anything, but a
+# PHP or a database that crashes after it stored the lead sends the same answer.
 RULES: tuple[tuple[str, type[ProviderError] | None, Code, str], ...] = (
     (r"400 .*Field validation failure", Rejected, Code.INVALID_VALUE, "EspoCRM refuses the value of a field"),
     (r"401", AuthFailed, Code.BAD_CREDENTIALS,
      "EspoCRM refuses the key: check ESPOCRM_API_KEY, ESPOCRM_SECRET_KEY (HMAC) and that the API user is active"),
     (r"403 .*No edit access", Rejected, Code.NO_PERMISSION, "the role of the API user lacks Lead: edit: all"),
-    (r"403 .*link: parent", NotFound, Code.NOT_FOUND, "EspoCRM has no such lead (any more)"),
+    (r"403 .*link: parent", NotFound, Code.NOT_FOUND, "EspoCRM does not have the lead"),
     (r"403 .*(Assignment failure|assignedUser)", Rejected, Code.INVALID_VALUE, _ASSIGNEE),
     (r"403 .*(Can't relate|No foreign record access)", Rejected, Code.INVALID_VALUE,
-     "a record that the lead is to be linked with does not exist or may not be read"),
+     "the lead refers to a record that does not exist or that the role may not read"),
     (r"403 text/html empty: none", AuthFailed, Code.LOCKED_OUT,
      "too many refused logins from this address: EspoCRM locks every key out for a minute. Check ESPOCRM_API_KEY"),
     (r"403 (application/json|.*: (?!none))", AuthFailed, Code.NO_PERMISSION,
@@ -57,7 +57,23 @@ RULES: tuple[tuple[str, type[ProviderError] | None, Code, str], ...] = (
 )  # fmt: skip
 
 
-def was_made(answer: Answer) -> bool:
+def error_for(answer: Answer, *, read: bool) -> ProviderError:
+    """The error that an unexpected answer means. `read`: the request changed nothing."""
+    reason, filled = reason_of(answer), "filled" if answer.body else "empty"
+    subject = f"{answer.status} {answer.content_type} {filled}: {reason}"
+    kind, code, detail = next(rule[1:] for rule in RULES if re.match(rule[0], subject))
+    if kind is None:
+        return lost(read, code, detail, answer.status)
+    if kind is Rejected:
+        flaws = flaws_in(reason)
+        named = ", ".join(f"{field} ({flaw})" for field, flaw in flaws.items())
+        return Rejected(f"{detail}: {named}" if named else detail, fields=flaws, code=code, status=answer.status)
+    wait = LOCKOUT_SECONDS if code is Code.LOCKED_OUT else answer.retry_after
+    return kind(detail, code=code, status=answer.status, retry_after=wait)
+
+
+def was_created(answer: Answer) -> bool:
+    """Whether the answer confirms a new record."""
     match answer.status, answer.parsed:
         case 200, {"id": str(made)} if made:
             return True
@@ -65,11 +81,12 @@ def was_made(answer: Answer) -> bool:
 
 
 def rows_with_id(rows: Any) -> list[dict[str, Any]]:
+    """The rows that are objects with an id."""
     return [row for row in rows if isinstance(row, dict) and row.get("id")] if isinstance(rows, list) else []
 
 
 def flaws_in(reason: str) -> dict[str, str]:
-    """The field that EspoCRM refuses, by the name that it was sent under. It names no more than one."""
+    """The refused field by the name under which it was sent; EspoCRM names at most one."""
     if flaw := VALIDATION.match(reason):
         return {flaw[1]: flaw[2]}
     if link := LINK.match(reason):
@@ -83,4 +100,5 @@ def unsearchable(answer: Answer) -> bool:
 
 
 def reason_of(answer: Answer) -> str:
+    """The header X-Status-Reason, or "none"."""
     return answer.headers.get("X-Status-Reason", "none")

@@ -1,4 +1,4 @@
-"""Setting EspoCRM up, as an administrator: fields, a role, an API user."""
+"""The setup of EspoCRM as an administrator: fields, a role, an API user."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
 from crmgate.model import CrmField, Provision, Step
+from crmgate.provider import FieldMap
 
-from .answers import rows_with_id
-from .api import equals
-from .fields import Fields, lacking_options
+from .answers import error_for, rows_with_id
+from .api import EspoApi, equals
+from .fields import described, lacking_options
 
 GATEWAY = "crmgate"
-"""The role and the API user that `provision` makes."""
+"""Name of the role and of the API user that the setup creates."""
 _RECORDS = {"create": "yes", "read": "all", "edit": "all", "delete": "no"}
 RIGHTS: dict[str, Any] = {
     "Lead": {**_RECORDS, "stream": "all"},
@@ -32,15 +32,15 @@ NEW_FIELDS: dict[str, dict[str, Any]] = {
     "language": {"type": "varchar", "maxLength": 16},
     "operation_id": {"type": "varchar", "maxLength": 64},
 }
-"""The fields that `provision` makes; any other fact gets a text of 150 characters."""
+"""Fields that the setup creates, by fact. Other facts get a text field of 150 characters."""
 ADMIN_SETTINGS = ("ESPOCRM_ADMIN_USERNAME", "ESPOCRM_ADMIN_PASSWORD")
 _NO_ADMIN = "EspoCRM refuses the administrator: check ESPOCRM_ADMIN_USERNAME and ESPOCRM_ADMIN_PASSWORD"
-_UNIQUE = "REST cannot make a unique index on it: contrib/espocrm holds the metadata that do"
+_UNIQUE = "REST cannot create a unique index on it: the metadata in contrib/espocrm do"
 
 
 @dataclass(frozen=True)
 class _Todo:
-    """A step of the setup; without `do` there is nothing to do, or nothing that the gateway can do."""
+    """A step of the setup. `do` is None if the step is done, or if the gateway cannot do it."""
 
     what: str
     done: bool
@@ -49,7 +49,7 @@ class _Todo:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What the setup takes, and the API user as an administrator sees it."""
+    """Steps of the setup, and the API user with the attributes that an administrator sees."""
 
     fields: list[_Todo]
     access: list[_Todo]
@@ -57,22 +57,28 @@ class _Plan:
 
     @property
     def todos(self) -> list[_Todo]:
+        """All steps, in order."""
         return self.fields + self.access
 
     def keys(self) -> dict[str, str]:
-        """The user's keys as settings."""
+        """Keys of the API user, by the names of the settings."""
         held = {"ESPOCRM_API_KEY": self.user.get("apiKey"), "ESPOCRM_SECRET_KEY": self.user.get("secretKey")}
         return {name: str(key) for name, key in held.items() if key}
 
 
-class Setup(Fields):
-    """Makes what is missing."""
+class EspoSetup:
+    """Creates what is missing in EspoCRM."""
 
-    @hookimpl
+    def __init__(self, api: EspoApi, field_map: FieldMap) -> None:
+        self._api, self._field_map = api, field_map
+
     def provision(self, apply: bool) -> Provision:
-        """Fields with their options, a role and an API user. What is there stays as it is; nothing is ever removed."""
-        if missing := [name for name in ADMIN_SETTINGS if not self.settings.get(name)]:
-            raise ConfigError([f"{name}: setting EspoCRM up takes an administrator." for name in missing])
+        """List the steps of the setup; with `apply`, carry them out. Nothing is changed or removed that exists.
+
+        Raises `ConfigError` without an administrator's settings, and `ProviderError`.
+        """
+        if missing := [name for name in ADMIN_SETTINGS if not self._api.settings.get(name)]:
+            raise ConfigError([f"{name}: the setup of EspoCRM requires an administrator." for name in missing])
         plan = self._plan()
         if apply and any(todo.do for todo in plan.todos):
             self._carry_out(plan)
@@ -82,13 +88,13 @@ class Setup(Fields):
     def _plan(self) -> _Plan:
         known = self._admin("GET", "Metadata", key="entityDefs.Lead.fields")
         if not known:
-            raise Unavailable("EspoCRM does not tell which fields it has", code=Code.INVALID_RESPONSE)
-        fields = [self._field_todo(field) for field in self._described(known)]
+            raise Unavailable("EspoCRM does not return its fields", code=Code.INVALID_RESPONSE)
+        fields = [self._field_todo(field) for field in described(known, self._field_map)]
         user = self._gateway_user()
         return _Plan(fields, self._access_todos(user), user)
 
     def _carry_out(self, plan: _Plan) -> None:
-        """The fields under their literal names, then the rest."""
+        """Create fields under their literal names, then the role and the user."""
         if changes := [todo.do for todo in plan.fields if todo.do]:
             with self._literal_names():
                 for change in changes:
@@ -99,11 +105,11 @@ class Setup(Fields):
                 todo.do()
 
     def _field_todo(self, field: CrmField) -> _Todo:
-        """A missing field is made, a missing option added; anything else is for a person to decide."""
+        """The step for one field. The setup creates missing fields, adds missing options, and changes nothing else."""
         what = f"field {field.name} of Lead" + (f": {field.problem}" if field.problem and field.type else "")
         if field.fact == "operation_id":
             what += f" ({_UNIQUE})"
-        lacking = lacking_options(field.type, field.options, self.field_map.values.get(field.fact, {}))
+        lacking = lacking_options(field.type, field.options, self._field_map.values.get(field.fact, {}))
         if not field.problem:
             return _Todo(what, True)
         if not field.type and field.name.isalnum():
@@ -115,7 +121,7 @@ class Setup(Fields):
         label = field.fact.removeprefix("custom_").replace("_", " ").capitalize()
         made = {"name": field.name, "label": label, **definition}
         if made["type"] == "enum":
-            made["options"] = ["", *dict.fromkeys(self.field_map.values.get(field.fact, {}).values())]
+            made["options"] = ["", *dict.fromkeys(self._field_map.values.get(field.fact, {}).values())]
         self._admin("POST", "Admin/fieldManager/Lead", json=made)
 
     def _add_options(self, field: CrmField, lacking: list[str]) -> None:
@@ -124,7 +130,7 @@ class Setup(Fields):
 
     @contextmanager
     def _literal_names(self) -> Iterator[None]:
-        """Fields get the names that they are given, without the prefix `c`; afterwards it is as it was before."""
+        """Let EspoCRM create fields without the prefix `c`; restore the setting afterwards."""
         before = bool(self._admin("GET", "Settings").get("customPrefixDisabled"))
         try:
             if not before:
@@ -135,10 +141,10 @@ class Setup(Fields):
                 self._admin("PUT", "Settings", json={"customPrefixDisabled": False})
 
     def _gateway_user(self) -> dict[str, Any]:
-        """The API user behind the key, else the one that an earlier setup made; empty: there is none."""
+        """The API user of the key, else the one that an earlier setup created; empty: none."""
         found = ""
         with suppress(AuthFailed):
-            found = self._whoami()
+            found = self._api.own_user_id()
         found = found or next((str(one["id"]) for one in self._named("User", "userName")), "")
         return self._admin("GET", f"User/{quote(found, safe='')}") if found else {}
 
@@ -154,9 +160,9 @@ class Setup(Fields):
         roles = [self._admin("GET", f"Role/{quote(str(role))}") for role in user.get("rolesIds") or ()]
         lacking = _lacking_rights(roles) if user.get("type") == "api" else []
         what = f"rights of the API user {user.get('userName')}"
-        told = f"{what}: its role lacks {', '.join(lacking)}" if lacking else what
+        rights = f"{what}: its role lacks {', '.join(lacking)}" if lacking else what
         active = _Todo(f"API user {user.get('userName')} is active", bool(user.get("isActive")))
-        return [_Todo(told, not lacking), active]
+        return [_Todo(rights, not lacking), active]
 
     def _make_role(self) -> None:
         role = {"name": GATEWAY, "assignmentPermission": "all", "data": RIGHTS, "fieldData": {}}
@@ -168,21 +174,21 @@ class Setup(Fields):
         self._admin("POST", "User", json=user)
 
     def _admin(self, method: str, path: str, *, json: Any = None, **params: str) -> dict[str, Any]:
-        """The body of an answer to an administrator; empty where it is no object."""
-        name, password = (self.settings[setting] for setting in ADMIN_SETTINGS)
+        """Send a request as the administrator; body of the answer, empty if it is no object. Raises `ProviderError`."""
+        name, password = (self._api.settings[setting] for setting in ADMIN_SETTINGS)
         login = {"Espo-Authorization": base64.b64encode(f"{name}:{password}".encode()).decode()}
-        answer = self._send(method, path, login=login, json=json, params=params)
+        answer = self._api.send(method, path, login=login, json=json, params=params)
         if answer.status == 200:
             body = answer.parsed
             return body if isinstance(body, dict) else {}
-        error = self._error(answer, read=method == "GET")
+        error = error_for(answer, read=method == "GET")
         if isinstance(error, AuthFailed) and error.code is not Code.LOCKED_OUT:
             raise AuthFailed(_NO_ADMIN, code=error.code, status=error.status)
         raise error
 
 
 def _lacking_rights(roles: list[dict[str, Any]]) -> list[str]:
-    """What none of the roles allows of that which the gateway needs."""
+    """Rights that the gateway needs and that none of the roles grants."""
     granted = [role["data"] for role in roles if isinstance(role.get("data"), dict)]
     return [
         f"{scope}: {action}: {level}"

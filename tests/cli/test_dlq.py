@@ -80,6 +80,19 @@ def test_without_a_configuration_nothing_is_tried(run: Run, command: tuple[str, 
     assert "CRM_PROVIDER" in result.stderr
 
 
+def test_what_a_newer_version_wrote_is_listed(
+    run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
+) -> None:  # fmt: skip
+    [newer] = dig(ledger)
+    redis_client.hset(f"{{crmgate}}:op:{newer}", mapping={"kind": "newer_kind", "state": "newer_state"})
+    [line] = [line for line in run("ops", "list", **configured).stdout.splitlines() if newer in line]
+    assert "newer_kind" in line
+    assert "newer_state" in line
+    [item] = told(run("ops", "list", "--json", **configured))["items"]
+    assert (item["id"], item["kind"], item["state"]) == (newer, "newer_kind", "newer_state")
+    assert "newer_kind" in run("ops", "show", newer, **configured).stdout
+
+
 def test_lists_for_people_and_for_scripts(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     assert run("dlq", "list", **configured).stdout == "There are none.\n"
     [one] = dig(ledger, code="timeout", first_name="[red]Ay\u015fe\x1b[2J")

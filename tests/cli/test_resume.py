@@ -30,7 +30,7 @@ def fail(ledger: Ledger) -> Callable[..., None]:
         for number in range(count):
             operation = Operation(new_id(), Kind.CREATE_LEAD, {}, NOW + number)
             ledger.accept(operation, MINI, alarm=NOW)
-            claim = ledger.claim(operation.id, MINI, "L", now=NOW + 100 * number, seconds=20, pause=30)
+            claim = ledger.claim(operation.id, MINI, "L", now=NOW + 100 * number, seconds=20)
             result = Result(Event(NOW, 0.1, "mini", "failed"), outage=outage)
             ledger.record_waiting(claim, MINI, result, due=NOW + 30, look=False, paused=not outage)  # type: ignore[arg-type]
 

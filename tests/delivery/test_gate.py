@@ -12,7 +12,8 @@ from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, Rate
 from crmgate.model import Kind, Operation, Rate, State
 from crmgate.store.entries import Claim
 from crmgate.store.gate import RETURN_WAITS
-from crmgate.store.ledger import WAKE_LIST, Ledger
+from crmgate.store.keys import WAKE_LIST
+from crmgate.store.ledger import Ledger
 from tests.world import START, Crm, World
 
 
@@ -67,7 +68,7 @@ class TestCircuitBreaker:
         for number in range(8):
             world.apply(number, inline=True)
         assert len(world.crm.sent) == 8
-        assert world.ledger.gate(world.delivery.recipient).cause == ""
+        assert world.ledger.gate(world.delivery.recipient).cause is None
 
     def test_a_success_in_between_starts_the_count_anew(self, world: World) -> None:
         for round_ in range(3):
@@ -111,7 +112,7 @@ class TestCircuitBreaker:
         ids = [member.decode() for member in world.redis.zrange("{crmgate}:held:acme", 0, -1)]  # type: ignore[union-attr]
 
         def claims() -> list[Claim]:
-            found = (world.ledger.claim(one, to, one, now=now, seconds=9, pause=30) for one in ids)
+            found = (world.ledger.claim(one, to, one, now=now, seconds=9) for one in ids)
             return [claim for claim in found if isinstance(claim, Claim)]
 
         [first] = claims()
@@ -144,7 +145,7 @@ class TestCircuitBreaker:
         assert world.ledger.gate(world.delivery.recipient).cause in ("outage", "trial")
         world.crm.trouble = well
         world.delivery.attempt_claimed(claim, world.delivery.recipient, 5, wake=False)  # type: ignore[arg-type]
-        assert world.ledger.gate(world.delivery.recipient).cause == ""
+        assert world.ledger.gate(world.delivery.recipient).cause is None
 
     def test_one_crm_that_is_away_does_not_shut_another(self, world: World) -> None:
         world.crm.trouble = away
@@ -229,7 +230,7 @@ class TestRefusedCredentials:
         assert world.delivery.resume() == "refused"
         world.pass_time(1)
         assert world.states(operations) == {State.DELIVERED}
-        assert world.delivery.resume() == ""
+        assert world.delivery.resume() is None
 
     def test_resume_ends_an_outage_at_the_next_sweep(self, world: World) -> None:
         world.crm.trouble = away

@@ -27,7 +27,8 @@ from crmgate.errors import (
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate, State
 from crmgate.policy import SETTLE_SECONDS, Dead, Done, Pause, Retry
 from crmgate.store.client import connect
-from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
+from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
+from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 
 START = 1_800_000_000.0

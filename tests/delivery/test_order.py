@@ -249,7 +249,7 @@ class TestProviderSwitch:
         world.pass_time(10)
         letter = world.stored(update)
         assert (letter.state, letter.events[-1].code) == (State.DEAD, "unsupported")
-        assert "'acme', which is not configured" in letter.events[-1].detail
+        assert "'acme', which is no longer configured" in letter.events[-1].detail
         assert world.crm.records == {}
 
     def test_setting_it_up_again_and_releasing_mends_that(self, world: World) -> None:

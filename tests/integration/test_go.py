@@ -134,8 +134,8 @@ def test_what_is_lost_is_counted_logged_and_told(fresh: Stack) -> None:
 
 
 def lost(stack: Stack) -> int:
-    lines = [line for line in stack.web.output().splitlines() if "clicks on messenger links were lost: " in line]
-    return sum(int(line.partition("lost: ")[2].split()[0]) for line in lines)
+    lines = [line for line in stack.web.output().splitlines() if "clicks on messenger links: " in line]
+    return sum(int(line.partition("links: ")[2].split()[0]) for line in lines)
 
 
 def test_an_orderly_stop_records_what_is_in_hand(fresh: Stack) -> None:

@@ -18,7 +18,7 @@ import redis
 import requests
 
 from crmgate.model import State
-from crmgate.store.ledger import WAKE_LIST
+from crmgate.store.keys import WAKE_LIST
 from crmgate.store.wakeups import wake_message
 from tests.integration.redis_servers import somebody
 from tests.integration.stack import Stack

@@ -12,7 +12,8 @@ from crmgate.errors import LedgerUnavailable, Rejected
 from crmgate.model import Kind, State, id_prefix, tracking_code
 from crmgate.operators.inventory import CHUNK, SCAN, Count, Cursor, Filter, Inventory
 from crmgate.store.client import connect
-from crmgate.store.ledger import RECEIPT_SECONDS, Ledger
+from crmgate.store.keys import RECEIPT_SECONDS
+from crmgate.store.ledger import Ledger
 from tests.graves import bury
 from tests.world import START, World
 
@@ -52,7 +53,7 @@ def test_every_operation_is_listed_the_newest_first(world: World, inventory: Inv
     assert ids(inventory, Filter()) == made[::-1]
     world.work()
     assert {o.state for o in inventory.page(Filter()).items} == {"delivered"}
-    assert ids(inventory, Filter(state="waiting")) == []
+    assert ids(inventory, Filter(state=State.WAITING)) == []
 
 
 def test_an_accept_is_still_one_round_trip(world: World, redis_client: redis.Redis) -> None:
@@ -95,10 +96,10 @@ def test_filters(ledger: Ledger, inventory: Inventory) -> None:
     [c] = bury(ledger, provider="other", code="timeout", at=START + 20, kind=Kind.CREATE_MINIMAL_LEAD)
     assert ids(inventory, Filter(code="timeout")) == [c, b]
     assert ids(inventory, Filter(provider="acme")) == [b, a]
-    assert ids(inventory, Filter(kind="create_minimal_lead")) == [c]
+    assert ids(inventory, Filter(kind=Kind.CREATE_MINIMAL_LEAD)) == [c]
     assert ids(inventory, Filter(accepted_from=START + 10)) == [c, b]
     assert ids(inventory, Filter(accepted_to=START + 10)) == [a]
-    for state in ("", State.DEAD):
+    for state in (None, State.DEAD):
         assert ids(inventory, Filter(state=state, accepted_from=START + 10, accepted_to=START + 20)) == [b]
     assert ids(inventory, replace(DEAD, dead_before=START + 10)) == [b, a]
     assert ids(inventory, Filter(state=State.SUSPECT)) == []

@@ -23,7 +23,7 @@ def desk(world: World, redis_client: redis.Redis) -> Desk:
         return world.now
 
     retries = Retries(redis_client, world.ledger, Inventory(redis_client), world.delivery.recipient, clock=clock)
-    return Desk(world.ledger, world.gateway, retries, Audit(redis_client, clock), clock)
+    return Desk(world.ledger, world.gateway, retries, clock)
 
 
 def finish(world: World, desk: Desk, seconds: float = 120) -> None:
@@ -152,15 +152,15 @@ def test_a_cancelled_job_does_nothing_more(world: World, desk: Desk) -> None:
 
 def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Let something happen between the choice of a batch and its release."""
-    original, acted = world.ledger.run, []
+    original, acted = world.ledger.release_batch, []
 
-    def run(*arguments: Any, **options: Any) -> Any:
+    def release_batch(*arguments: Any, **options: Any) -> Any:
         if not acted:
             acted.append(True)
             act()
         return original(*arguments, **options)
 
-    monkeypatch.setattr(world.ledger, "run", run)
+    monkeypatch.setattr(world.ledger, "release_batch", release_batch)
 
 
 def test_of_two_workers_one_goes_on(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,11 @@ from crmgate.errors import (
     Unavailable,
     Unsupported,
 )
-from crmgate.model import Activity, Delivered, Kind, Lead, Operation, State
-from crmgate.plugin_host.caller import HOOKS, HookCaller, notify
+from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Rate, State
+from crmgate.plugin_host.caller import HOOKS, HookCaller
 from crmgate.plugin_host.loader import MODULE_PREFIX, REQUIRED_HOOKS, Plugins, discover
-from crmgate.provider import LOCAL_HOSTS
+from crmgate.plugin_kit.settings import LOCAL_HOSTS
+from tests.listeners import notify_at_the_end
 
 CANARY = "c4n4ry"
 PERSON = Lead(first_name=CANARY, email=f"{CANARY}@example.com", phone="+905321234567")
@@ -38,7 +41,7 @@ CLICK = Operation("9b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.CREATE_MINIMAL_LEAD, 
 PROVIDER = """
 from crmgate import hookimpl
 from crmgate.errors import *
-from crmgate.model import Check, Connection, Delivered
+from crmgate.model import Check, Connection, Delivered, Rate
 from crmgate.provider import CRMProvider, ProviderSettings, secret, web_address
 
 
@@ -177,6 +180,27 @@ BROKEN = {
         PROVIDER + "\nclass Second(Acme): pass\n",
         "the provider 'acme' is already defined by", "Rename or remove one of them.",
     ),
+    "async hook": (
+        variant(("def create_lead", "async def create_lead")),
+        "create_lead is an async function, whose body would never run.", "Write a plain function.",
+    ),
+    "async listener": (
+        variant(("def operation_dead", "async def operation_dead"), source=LISTENER),
+        "operation_dead is an async function, whose body would never run.", "Write a plain function.",
+    ),
+    "generator": (
+        variant(("    heard.append", "    yield heard.append"), source=LISTENER),
+        "operation_dead is a generator, whose body would never run.", "Write a plain function.",
+    ),
+    "rate as a number": (
+        variant(("label =", "rate = 10; label =")), "Acme.rate is of type int.", "Write Rate(per_second=2, burst=50,",
+    ),
+    "rate of text": (
+        variant(("label =", "rate = Rate('2', 50, 10); label =")), "Acme.rate is Rate(per_second='2',", "Write",
+    ),
+    "rate that never has enough": (
+        variant(("label =", "rate = Rate(2, 5, 10); label =")), "Acme.rate is Rate(per_second=2,", "at most burst",
+    ),
     "unknown fact": (
         variant(('label =', 'lead_fields = {"emial": "x", "custom_a": "y"}; lead_values = {"sauce": {}}; label =')),
         "Acme maps 'emial', 'sauce', which is no fact of a lead.", "Facts that exist: first_name, ",
@@ -238,6 +262,42 @@ def test_the_second_file_with_the_same_provider_is_set_aside(folder: Path) -> No
     assert plugins.files == {"acme": str(folder / "a_first.py")}
 
 
+def test_the_active_provider_must_not_be_defined_twice(folder: Path) -> None:
+    write(folder, other=variant(('"acme"', '"other"')), acme=PROVIDER)
+    (folder / "acme copy.py").write_text(PROVIDER)
+    plugins = discover(folder)
+    with pytest.raises(ConfigError) as caught:
+        choose(plugins)
+    [problem] = caught.value.problems
+    assert problem.startswith("CRM_PROVIDER, got 'acme': several plugins have this name: ")
+    assert f"{folder / 'acme copy.py'} and {folder / 'acme.py'}. Rename or remove all but one" in problem
+    assert choose(plugins, "other").name == "other", "a name that is not chosen may be ambiguous"
+    assert choose(discover(folder, ("acme", "other"))).name == "acme", "PLUGINS_ALLOWED says which"
+
+
+@pytest.mark.parametrize("rate", ["10", "'2/50'", "Rate(0, 50, 10)", "Rate(2, 50, None)", "{}[1]"])
+def test_a_rate_that_is_no_rate_stops_the_start(folder: Path, rate: str) -> None:
+    text = PROVIDER + f"\n    @property\n    def rate(self): return {rate}\n"
+    plugins = discover(write(folder, acme=text))
+    with pytest.raises(ConfigError) as caught:
+        choose(plugins)
+    [problem] = caught.value.problems
+    told = "the plugin failed to start: KeyError in acme.py:" if rate == "{}[1]" else "Write Rate(per_second=2, burst"
+    assert problem.startswith("CRM_PROVIDER, got 'acme': ")
+    assert told in problem
+
+
+def test_a_rate_passes(folder: Path) -> None:
+    plugins = discover(write(folder, acme=variant(("label =", "rate = Rate(0.5, 10, 10); label ="))))
+    assert choose(plugins).rate == Rate(0.5, 10, 10)
+
+
+def test_an_exit_of_a_provider_at_its_start_stops_the_start_with_its_place(folder: Path) -> None:
+    plugins = discover(write(folder, acme=PROVIDER + "\n    def __init__(self, *_, **__): raise SystemExit(0)\n"))
+    with pytest.raises(ConfigError, match=r"the plugin failed to start: SystemExit in acme\.py:"):
+        choose(plugins)
+
+
 def test_a_file_with_one_broken_provider_is_refused_whole(folder: Path) -> None:
     two = PROVIDER + LISTENER + "\nclass Broken(CRMProvider):\n    name = 'broken'\n"
     plugins = discover(write(folder, two=two))
@@ -278,7 +338,7 @@ def test_dataclasses_with_postponed_annotations_load(folder: Path) -> None:
     """
     plugins = discover(write(folder, tally=text))
     assert plugins.quarantined == []
-    notify(plugins.manager, "operation_dead", operation=LEAD)
+    notify_at_the_end(plugins, "operation_dead", operation=LEAD)
     assert sys.modules[MODULE_PREFIX + "tally"].tally.seen == 2
 
 
@@ -307,7 +367,7 @@ def test_one_file_may_hold_several_providers_and_listeners(folder: Path) -> None
     plugins = discover(write(folder, two=text))
     assert plugins.quarantined == []
     assert sorted(plugins.providers) == ["acme", "other"]
-    notify(plugins.manager, "operation_dead", operation=LEAD)
+    notify_at_the_end(plugins, "operation_dead", operation=LEAD)
     assert sys.modules[MODULE_PREFIX + "two"].heard == [LEAD.id]
 
 
@@ -492,7 +552,7 @@ def test_a_provider_comes_from_an_entry_point(folder: Path, install: Callable[..
     assert plugins.quarantined == []
     assert plugins.files == {"acme": "entry point acme"}
     assert choose(plugins).deliver(LEAD, 1.0) == Delivered("acme", CANARY)
-    notify(plugins.manager, "operation_dead", operation=LEAD)
+    notify_at_the_end(plugins, "operation_dead", operation=LEAD)
     assert sys.modules["acme_dist"].heard == [LEAD.id]
 
 
@@ -569,7 +629,7 @@ def test_a_provider_chosen_again_listens_once_and_both_still_work(folder: Path) 
     plugins = discover(write(folder, acme=text))
     for crm in [choose(plugins), choose(plugins)]:
         assert crm.deliver(LEAD, 1.0).provider == "acme"
-    notify(plugins.manager, "operation_dead", operation=LEAD)
+    notify_at_the_end(plugins, "operation_dead", operation=LEAD)
     assert len(plugins.providers["acme"].heard) == 1  # type: ignore[attr-defined]
 
 
@@ -580,7 +640,7 @@ def test_two_applications_in_one_process_share_nothing(folder: Path) -> None:
     assert first.providers["acme"] is not second.providers["acme"]
     choose(first)
     assert not any(first.manager.is_registered(plugin) for plugin in second.manager.get_plugins())
-    notify(first.manager, "operation_dead", operation=LEAD)
+    notify_at_the_end(first, "operation_dead", operation=LEAD)
     heard = {id(plugin): plugin.heard for plugins in (first, second) for plugin in plugins.manager.get_plugins()
              if hasattr(plugin, "heard")}  # fmt: skip
     assert sorted(heard.values()) == [[], [LEAD.id]]
@@ -667,6 +727,14 @@ def test_an_operation_without_a_hook_is_unsupported(folder: Path, kind: Kind) ->
     assert (type(error), error.code) == (Unsupported, Code.UNSUPPORTED)
 
 
+def test_an_operation_of_a_newer_version_is_left_to_a_person(folder: Path) -> None:
+    crm, newer = acme(folder, "return None"), Operation(LEAD.id, Kind.read("newer_kind"), {}, 0.0)
+    for call in (crm.deliver, crm.find):
+        error = failing(lambda call=call: call(newer, 1.0))  # type: ignore[misc]
+        assert (type(error), error.code) == (Unsupported, Code.UNSUPPORTED)
+        assert "a newer version of crmgate made this operation (newer_kind): update this one" in error.detail
+
+
 def test_a_payload_that_is_no_lead_is_an_error_of_the_delivery(folder: Path) -> None:
     crm = acme(folder, "return None")
     error = failing(
@@ -682,10 +750,76 @@ def test_a_hook_works_inside_the_time_budget(folder: Path) -> None:
     assert failing(lambda: crm.deliver(LEAD, 1.0)).code == Code.CONNECTION_FAILED
 
 
-def test_an_exit_inside_a_hook_is_the_servers_own_and_passes(folder: Path) -> None:
-    """A web server ends its workers with `SystemExit`; swallowing it would keep them alive."""
-    with pytest.raises(SystemExit):
-        acme(folder, "raise SystemExit").deliver(LEAD, 1.0)
+EXITS = {
+    "raise SystemExit": "SystemExit",
+    "import sys; sys.exit(3)": "SystemExit",
+    "raise GeneratorExit": "GeneratorExit",
+    "class Odd(BaseException): ...\nraise Odd(operation.id)": "Odd",
+    "import asyncio; raise asyncio.CancelledError": "CancelledError",
+}
+
+
+@pytest.mark.parametrize("hook", ["create_lead", "find_lead"])
+@pytest.mark.parametrize(("body", "name"), EXITS.items())
+def test_an_exit_inside_a_hook_is_a_plugin_bug(folder: Path, hook: str, body: str, name: str) -> None:
+    crm = acme(folder, body, hook)
+    error = failing(lambda: crm.deliver(LEAD, 1.0) if hook == "create_lead" else crm.find(LEAD, 1.0))
+    assert (type(error), error.code) == (OutcomeUnknown, Code.PLUGIN_BUG)
+    assert error.detail.startswith(f"{name} in acme.py:")
+
+
+@pytest.mark.parametrize(("body", "name"), EXITS.items())
+def test_an_exit_inside_a_connection_test_is_a_failed_check(folder: Path, body: str, name: str) -> None:
+    [check] = acme(folder, body.replace("operation.id", "0"), "test_connection").test_connection(1.0).checks
+    assert not check.ok
+    assert check.detail.startswith(f"{name} in acme.py:")
+
+
+def test_ctrl_c_inside_a_hook_passes(folder: Path) -> None:
+    crm = acme(folder, "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(10)")
+    with pytest.raises(KeyboardInterrupt):
+        crm.deliver(LEAD, 1.0)
+
+
+def test_an_exit_by_a_signal_handler_inside_a_hook_passes(folder: Path) -> None:
+    """A web server ends its workers this way; swallowing it would keep them alive."""
+    crm = acme(folder, "import os, signal, time; os.kill(os.getpid(), signal.SIGUSR1); time.sleep(10)")
+    before = signal.signal(signal.SIGUSR1, lambda *_: sys.exit(1))
+    try:
+        with pytest.raises(SystemExit):
+            crm.deliver(LEAD, 1.0)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupt_that_a_plugin_raises_on_another_thread_is_a_plugin_bug(folder: Path) -> None:
+    """A request or a delivery runs on such a thread; signals do not."""
+    crm = acme(folder, "raise KeyboardInterrupt")
+    with ThreadPoolExecutor(1) as pool:
+        error = failing(lambda: pool.submit(crm.deliver, LEAD, 1.0).result(10))
+    assert (type(error), error.code) == (OutcomeUnknown, Code.PLUGIN_BUG)
+
+
+UNBELIEVABLE = {
+    "self.name, 77": "record_id is of type int instead of str",
+    "self.name, None": "record_id is of type NoneType instead of str",
+    "self.name, b'77'": "record_id is of type bytes instead of str",
+    "self.name, ' '": "record_id is empty",
+    "'other', '77'": "provider is not 'acme'",
+    "None, '77'": "provider is of type NoneType instead of str",
+    "self.name, '77', url=None": "url is of type NoneType instead of str",
+}
+
+
+@pytest.mark.parametrize("hook", ["create_lead", "find_lead"])
+@pytest.mark.parametrize(("arguments", "fault"), UNBELIEVABLE.items())
+def test_a_confirmation_that_cannot_be_believed_is_a_plugin_bug(
+    folder: Path, hook: str, arguments: str, fault: str
+) -> None:
+    crm = acme(folder, f"return Delivered({arguments})", hook)
+    error = failing(lambda: crm.deliver(LEAD, 1.0) if hook == "create_lead" else crm.find(LEAD, 1.0))
+    assert (type(error), error.code) == (OutcomeUnknown, Code.PLUGIN_BUG)
+    assert error.detail == f"{hook} returned a Delivered whose {fault}"
 
 
 @pytest.mark.parametrize(
@@ -714,7 +848,7 @@ RAISING = variant(("heard.append(operation.id)", "raise ValueError(operation.lea
 
 def test_a_listener_that_raises_disturbs_no_other(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     plugins = discover(write(folder, a=LISTENER, b=RAISING, c=LISTENER))
-    notify(plugins.manager, "operation_dead", operation=LEAD)
+    notify_at_the_end(plugins, "operation_dead", operation=LEAD)
     assert [sys.modules[MODULE_PREFIX + name].heard for name in "ac"] == [[LEAD.id], [LEAD.id]]
     [record] = caplog.records
     assert record.levelno == logging.ERROR
@@ -729,11 +863,11 @@ def test_listeners_of_the_active_provider_hear_too(folder: Path) -> None:
     )
     plugins = discover(write(folder, acme=text))
     crm = choose(plugins)
-    notify(plugins.manager, "operation_delivered", operation=LEAD, delivered=Delivered("acme", "1"))
+    notify_at_the_end(plugins, "operation_delivered", operation=LEAD, delivered=Delivered("acme", "1"))
     assert crm._provider.last == Delivered("acme", "1")  # type: ignore[attr-defined]
 
 
-def test_listeners_take_the_arguments_they_want_in_the_order_of_registration(folder: Path) -> None:
+def test_listeners_take_the_arguments_they_want(folder: Path) -> None:
     text = """
         from crmgate import hookimpl
         import builtins
@@ -753,14 +887,14 @@ def test_listeners_take_the_arguments_they_want_in_the_order_of_registration(fol
     sink: list[str] = []
     for name in files:
         vars(sys.modules[MODULE_PREFIX + name])["sink"] = sink
-    notify(plugins.manager, "operation_delivered", operation=LEAD, delivered=Delivered("acme", "1"))
-    assert sink == ["c", "d", "b", "a"]  # pluggy's order: last registered first
+    notify_at_the_end(plugins, "operation_delivered", operation=LEAD, delivered=Delivered("acme", "1"))
+    assert sorted(sink) == ["a", "b", "c", "d"]  # each on a thread of its own
 
 
 def test_a_dead_letter_is_told_as_it_is(folder: Path) -> None:
     plugins = discover(write(folder, a=LISTENER))
     dead = Operation(LEAD.id, Kind.CREATE_LEAD, {}, 0.0, State.DEAD)
-    notify(plugins.manager, "operation_dead", operation=dead)
+    notify_at_the_end(plugins, "operation_dead", operation=dead)
     assert sys.modules[MODULE_PREFIX + "a"].heard == [LEAD.id]
 
 

@@ -51,7 +51,9 @@ class Doings:
 
     def meet(self, known: list[Known], on_duplicate: str = "note", **options: Any) -> Delivered | None:
         crm = Some({}, on_duplicate=on_duplicate)
-        return crm.meet(known, ADA, OPERATION, update=self.named("update"), log=self.named("log"), **options)
+        return crm.resolve_duplicate(
+            known, ADA, OPERATION, update=self.named("update"), log=self.named("log"), **options
+        )
 
 
 class TestMeet:
@@ -81,12 +83,12 @@ class TestMeet:
 
 class TestTell:
     def test_everything_is_said_though_it_has_a_field(self) -> None:
-        told = Some({}).tell(ADA, OPERATION).splitlines()
+        told = Some({}).describe_all(ADA, OPERATION).splitlines()
         assert told[0] == "Hello"
         assert {"First name: Ada", "City: London", f"Tracking code: {OPERATION.tracking_code}"} <= set(told)
 
     def test_a_click(self) -> None:
-        assert "Channel: telegram" in Some({}).tell(Activity("telegram"), OPERATION).splitlines()
+        assert "Channel: telegram" in Some({}).describe_all(Activity("telegram"), OPERATION).splitlines()
 
 
 class TestNews:
@@ -94,7 +96,7 @@ class TestNews:
 
     def news(self, lead: Lead) -> dict[str, Any]:
         crm = Some({})
-        return crm.news(crm.map_lead(lead, OPERATION), self.CURRENT, OPERATION)
+        return crm.changed_fields(crm.map_lead(lead, OPERATION), self.CURRENT, OPERATION)
 
     def test_a_default_replaces_nothing_that_is_known(self) -> None:
         assert self.news(ADA) == {"firstName": "Ada", "origin": "website"}
@@ -106,7 +108,7 @@ class TestNews:
         assert "firstName" not in self.news(replace(ADA, first_name=""))
 
     def test_without_a_mapping_there_are_none(self) -> None:
-        assert Some({}).news(Mapped({}, []), self.CURRENT, OPERATION) == {}
+        assert Some({}).changed_fields(Mapped({}, []), self.CURRENT, OPERATION) == {}
 
 
 class TestDropped:

@@ -19,11 +19,11 @@ from crmgate.config import Settings
 from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
 from crmgate.listener import Listener
 from crmgate.model import Event, Kind, Lead, Operation, State, new_id
-from crmgate.plugin_host.caller import notify
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.services import build, start
 from crmgate.testing.server import FakeCRM, Request, Response
 from tests.integration.stack import Stack, person
+from tests.listeners import notify
 from tests.processes import wait_until
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
@@ -81,7 +81,7 @@ def close(plugins: Plugins) -> None:
     """What happens when the process ends."""
     for listener in plugins.manager.get_plugins():
         if isinstance(listener, Listener):
-            listener.close()
+            listener.background.stop()
 
 
 def webhook(inbox: Inbox, window: float = 60.0) -> dict[str, str]:
@@ -99,16 +99,16 @@ def dead(code: str = "invalid_value") -> Operation:
 
 def bury(plugins: Plugins, *operations: Operation) -> None:
     for operation in operations:
-        notify(plugins.manager, "operation_dead", operation=operation)
+        notify(plugins, "operation_dead", operation=operation)
 
 
 def pause(plugins: Plugins) -> None:
     error = AuthFailed(f"the key {CANARY} is wrong", code=Code.LOCKED_OUT, vendor_code=CANARY, provider="acme")
-    notify(plugins.manager, "provider_paused", provider="acme", error=error)
+    notify(plugins, "provider_paused", provider="acme", error=error)
 
 
 def recover(plugins: Plugins) -> None:
-    notify(plugins.manager, "provider_recovered", provider="acme")
+    notify(plugins, "provider_recovered", provider="acme")
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plu
 def test_an_outage_is_not_told_as_refused_credentials(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox))
     error = Unavailable(f"no answer of {CANARY}", code=Code.TIMEOUT, provider="acme")
-    notify(plugins.manager, "provider_paused", provider="acme", error=error)
+    notify(plugins, "provider_paused", provider="acme", error=error)
     (told,) = wait_until("it is told", inbox.sent)
     assert (told["event"], told["codes"]) == ("provider_away", {"timeout": 1})
     assert told["text"].startswith("crmgate: acme does not answer: timeout. Submissions are accepted and wait.")
@@ -213,13 +213,14 @@ def test_what_was_gathered_is_sent_when_the_process_ends(inbox: Inbox, listening
 # -- never in the way --------------------------------------------------------------------------------------------------
 
 
-def test_without_settings_nothing_is_sent_and_no_thread_runs(listening: Callable[..., Plugins]) -> None:
-    before = set(threading.enumerate())
+def test_without_settings_nothing_is_sent(listening: Callable[..., Plugins]) -> None:
     plugins = listening(ALERT_WEBHOOK_URL=" ")
-    bury(plugins, dead())
+    [alerts] = plugins.manager.get_plugins()
+    bury(plugins, dead(), dead())
     pause(plugins)
     recover(plugins)
-    assert [thread.name for thread in set(threading.enumerate()) - before if thread.name == "Alerts"] == []
+    close(plugins)
+    assert (alerts._window_is_open, alerts.background.dropped()) == (False, {})
 
 
 def test_no_thread_runs_before_there_is_something_to_tell(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
@@ -237,19 +238,6 @@ def test_a_webhook_that_hangs_keeps_nobody_waiting(inbox: Inbox, listening: Call
     bury(plugins, *(dead() for _ in range(1000)))
     pause(plugins)
     assert time.monotonic() - begun < 1.0
-    inbox.heal()
-    inbox.stop()
-
-
-def test_what_is_too_much_is_dropped_and_logged(
-    inbox: Inbox, listening: Callable[..., Plugins], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("crmgate.listener.MAX_WAITING", 5)
-    inbox.fail("hang")
-    plugins = listening(**webhook(inbox))
-    for _ in range(10):
-        pause(plugins)
-    assert "Alerts is too slow: a call was dropped" in caplog.messages
     inbox.heal()
     inbox.stop()
 
@@ -393,6 +381,7 @@ def test_a_listener_gets_its_settings(tmp_path: Path) -> None:
     plugins = found(tmp_path)
     plugins.listen({"TALLY_FROM": " 7 "}, ())
     bury(plugins, dead())
+    close(plugins)
     [tally] = plugins.manager.get_plugins()
     assert tally.seen == 8
     assert repr(tally) == "<Tally>"
@@ -453,7 +442,8 @@ def test_a_call_that_fails_does_not_end_the_thread(tmp_path: Path, caplog: pytes
     close(plugins)
     [tally] = plugins.manager.get_plugins()
     assert tally.seen == 1
-    assert "Tally failed: ValueError" in caplog.messages
+    [message] = caplog.messages
+    assert message.startswith("Tally: 1 dropped (an unexpected ValueError in ")
     assert CANARY not in caplog.text
 
 

@@ -46,12 +46,14 @@ def url(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-def provider(url: str, key: str = KEY, timeout: float = 5.0, **settings: str) -> Any:
+def provider(
+    url: str, key: str = KEY, timeout: float = 5.0, on_rejected_field: str = "describe", **settings: str
+) -> Any:
     """The plugin as the gateway finds it. `Any`: its hooks are not those of the base class."""
     found = discover(PLUGINS, ("sandbox",))
     assert not found.quarantined
     environ = {"SANDBOX_URL": url, "SANDBOX_KEY": key} | settings
-    made: CRMProvider = found.providers["sandbox"](environ, timeout=timeout)
+    made: CRMProvider = found.providers["sandbox"](environ, timeout=timeout, on_rejected_field=on_rejected_field)
     return made
 
 
@@ -175,8 +177,7 @@ def test_a_look_up_that_fails_is_no_unknown_outcome(url: str, mode: str) -> None
 
 def test_a_refused_field_is_named(url: str) -> None:
     behave(url, "refuse", field="email")
-    crm = provider(url)
-    crm.on_rejected_field = "dead"
+    crm = provider(url, on_rejected_field="dead")
     with pytest.raises(Rejected) as raised:
         create(crm)
     assert raised.value.fields == {"email": "Told to refuse this value."}

@@ -13,7 +13,9 @@ from crmgate.model import Delivered, Event, Kind, Operation, State, new_id
 from crmgate.store.client import connect
 from crmgate.store.entries import Claim, NotClaimed, Result
 from crmgate.store.gate import Recipient
-from crmgate.store.ledger import ALARM_GRACE, RECEIPT_SECONDS, WAKE_LIST, WAKE_SCHEDULE, Ledger
+from crmgate.store.keys import RECEIPT_SECONDS, WAKE_LIST, WAKE_SCHEDULE
+from crmgate.store.ledger import Ledger
+from crmgate.store.scripts import ALARM_GRACE
 from crmgate.store.wakeups import wake_message
 from tests.processes import RedisProcess
 
@@ -36,7 +38,7 @@ def accept(ledger: Ledger, **options: object) -> Operation:
 
 
 def claim(ledger: Ledger, operation_id: str, lease: str = "L1", now: float = NOW) -> Claim | NotClaimed:
-    return ledger.claim(operation_id, ESPO, lease, now=now, seconds=20, pause=30)
+    return ledger.claim(operation_id, ESPO, lease, now=now, seconds=20)
 
 
 def lease(operation: Operation, token: str) -> Claim:
@@ -229,7 +231,7 @@ def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: 
     assert isinstance(claim(ledger, second.id, "L2", NOW + 31), Claim)
     assert claim(ledger, third.id, "L3", NOW + 31) == NotClaimed("held")
     ledger.record_delivered(lease(second, "L2"), ESPO, WELL, RECORD)
-    assert ledger.gate(ESPO).cause == ""
+    assert ledger.gate(ESPO).cause is None
     assert wake_message(third.id) in redis_client.lrange(WAKE_LIST, 0, -1), "what was held back may go at once"  # type: ignore[operator]
     assert isinstance(claim(ledger, third.id, "L3", NOW + 31), Claim)
     probe = ledger.get(first.id)
@@ -268,8 +270,8 @@ def test_other_credentials_have_to_prove_themselves_anew(ledger: Ledger) -> None
     verify(ledger)
     changed = Recipient("espocrm", "c2")
     first, second = accept(ledger), accept(ledger)
-    assert isinstance(ledger.claim(first.id, changed, "L1", now=NOW, seconds=20, pause=30), Claim)
-    assert ledger.claim(second.id, changed, "L2", now=NOW, seconds=20, pause=30) == NotClaimed("held")
+    assert isinstance(ledger.claim(first.id, changed, "L1", now=NOW, seconds=20), Claim)
+    assert ledger.claim(second.id, changed, "L2", now=NOW, seconds=20) == NotClaimed("held")
 
 
 def test_a_trial_that_nobody_finished_holds_the_others_for_its_lease_only(ledger: Ledger) -> None:
@@ -283,7 +285,7 @@ def test_a_pause_concerns_its_provider_only(ledger: Ledger) -> None:
     first, second = accept(ledger), accept(ledger)
     claim(ledger, first.id)
     ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
-    assert isinstance(ledger.claim(second.id, BITRIX, "L2", now=NOW, seconds=20, pause=30), Claim)
+    assert isinstance(ledger.claim(second.id, BITRIX, "L2", now=NOW, seconds=20), Claim)
 
 
 def test_an_unknown_operation_is_not_claimed_and_leaves_no_alarm(ledger: Ledger, redis_client: redis.Redis) -> None:

@@ -24,6 +24,9 @@ from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Kind
 from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, web_address
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 from crmgate.testing.contract import Contract
+from crmgate.testing.contract.capabilities import CapabilityChecks
+from crmgate.testing.contract.mapping import MappingChecks
+from crmgate.testing.contract.once import OnceChecks
 
 
 # What stands between the lines `# docs:` and `# docs: end` is shown in docs/plugins/testing.md.
@@ -594,6 +597,46 @@ def test_each_broken_plugin_fails_its_own_checks_and_no_other(tmp_path: Path, pa
 def test_each_check_has_a_plugin_that_fails_it() -> None:
     checks = {name for name in dir(ProviderContract) if name.startswith("test_")}
     assert checks == set().union(*(failed for _, failed, _ in BROKEN.values()))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_of_operation_has_a_check_of_what_arrives(kind: Kind) -> None:
+    def idle(self: Acme, operation: Operation) -> Delivered:
+        return self.delivered("A1")
+
+    plugin = type("Idle", (Acme,), {kind: hookimpl(idle)})
+    failed = {name for name in named(MappingChecks, CapabilityChecks) if not passes(plugin, name)}
+    assert failed, f"crmgate/testing/contract: no check fails for a plugin whose {kind} sends nothing"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_of_operation_has_a_check_of_a_lost_answer(kind: Kind) -> None:
+    looked_up = set[Kind]()
+
+    class Watched(Acme):
+        @hookimpl
+        def find_lead(self, operation: Operation) -> Delivered | None:
+            looked_up.add(operation.kind)
+            return super().find_lead(operation)
+
+    assert {name for name in named(OnceChecks, CapabilityChecks) if not passes(Watched, name)} == set()
+    assert kind in looked_up, f"crmgate/testing/contract: no check loses the answer to a {kind} and looks it up"
+
+
+def named(*parts: type[Contract]) -> list[str]:
+    return [name for part in parts for name in vars(part) if name.startswith("test_")]
+
+
+def passes(plugin: type[CRMProvider], check: str) -> bool:
+    contract = type("Contract", (TestAcme,), {"plugin": plugin})()
+    contract.setup_method()
+    try:
+        getattr(contract, check)()
+    except AssertionError:
+        return False
+    finally:
+        contract.teardown_method()
+    return True
 
 
 def test_the_kit_can_be_imported_without_pytest() -> None:

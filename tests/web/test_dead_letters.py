@@ -56,7 +56,7 @@ def services(world: World, redis_client: redis.Redis) -> Any:
 
     inventory, audit = Inventory(redis_client), Audit(redis_client, clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient, clock=clock)
-    desk = Desk(world.ledger, world.gateway, retries, audit, clock)
+    desk = Desk(world.ledger, world.gateway, retries, clock)
     return Built(world.ledger, world.gateway, inventory, audit, desk)
 
 
@@ -119,6 +119,29 @@ def test_a_query_that_cannot_be_used_is_told(call: Call, path: str, query: str, 
 def test_all_faults_of_a_query_are_told_at_once(call: Call) -> None:
     answer = call("GET", f"{DEAD}?state=waiting&limit=x&cursor=%00&kind=1&accepted_to=&x=1")
     assert {error["field"] for error in answer.json["errors"]} == {"state", "limit", "cursor", "kind", "x"}
+
+
+def test_what_a_newer_version_wrote_is_listed_beside_the_rest(call: Call, world: World) -> None:
+    dead, newer, parked = (*bury(world.ledger, 2), world.apply(7).id)
+    world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
+    world.redis.hset(f"{{crmgate}}:op:{parked}", "state", "newer_state")
+    items = {item["id"]: item for item in call("GET", OPERATIONS).json["items"]}
+    assert items.keys() == {dead, newer, parked}
+    assert (items[newer]["kind"], items[newer]["state"], items[newer]["status"]) == ("newer_kind", "dead", "failed")
+    assert (items[parked]["state"], items[parked]["status"]) == ("newer_state", "waiting")
+    assert [item["id"] for item in call("GET", f"{DEAD}?kind=create_lead").json["items"]] == [dead]
+    assert call("GET", f"{OPERATIONS}/{parked}").json["state"] == "newer_state"
+    lines = [json.loads(line) for line in call("GET", f"{DEAD}/export?format=jsonl").text.splitlines()]
+    assert {line["kind"] for line in lines} == {"create_lead", "newer_kind"}
+
+
+def test_a_dead_letter_of_a_newer_version_can_be_discarded_but_not_edited(call: Call, world: World) -> None:
+    [newer] = bury(world.ledger)
+    world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
+    shown = call("GET", f"{DEAD}/{newer}")
+    answer = call("PATCH", f"{DEAD}/{newer}", headers={"If-Match": shown.headers["ETag"]}, json={"city": "Ankara"})
+    assert (answer.status_code, [error["field"] for error in answer.json["errors"]]) == (422, ["kind"])
+    assert call("DELETE", f"{DEAD}/{newer}", json={"reason": "a test"}).json["state"] == "discarded"
 
 
 def test_the_list_of_operations(call: Call, world: World) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.store.gate import Gate
+from crmgate.store.gate import Cause, Gate
 
 
 def break_redis(services: Any) -> None:
@@ -42,9 +42,16 @@ def test_not_ready_says_what_to_do(
     assert client.get("/healthz").json == {"status": "ok"}
 
 
-@pytest.mark.parametrize(("cause", "words"), [("outage", "not answered since"), ("refused", "refused the credentials")])
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (Cause.OUTAGE, "not answered since"),
+        (Cause.REFUSED, "refused the credentials"),
+        (Cause.read("closed"), "(closed)"),
+    ],
+)
 def test_a_crm_that_takes_nothing_is_told_and_submissions_are_still_welcome(
-    client: FlaskClient, services: Any, cause: str, words: str
+    client: FlaskClient, services: Any, cause: Cause, words: str
 ) -> None:
     services.ledger.shut = Gate(cause, since=1_800_000_000.0, held=7)
     answer = client.get("/readyz")

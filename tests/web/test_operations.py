@@ -45,7 +45,7 @@ def test_the_holder_of_the_id_sees_the_status_and_no_more(
     client: FlaskClient, gateway: Any, state: State, status: str
 ) -> None:
     operation = Operation(
-        new_id(), Kind.CREATE_LEAD, {"first_name": "Ayşe"}, 1_700_000_000.0, str(state),
+        new_id(), Kind.CREATE_LEAD, {"first_name": "Ayşe"}, 1_700_000_000.0, state,
         events=(Event(1.0, 2.0, "espocrm", "Rejected", detail="said no"),),
         delivered=Delivered("espocrm", "rec-1", "https://crm.example/#Lead/view/rec-1"),
     )  # fmt: skip

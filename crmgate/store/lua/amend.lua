@@ -1,10 +1,19 @@
 -- Change the payload of a dead letter, or of a suspect.
--- a: id, version (the one that its editor saw), event (what is noted on it)   ARGV[2]: payload
--- Answers 'amended', 'changed' (something happened to it since), or its state; '' if there is none.
-local state, version = unpack(redis.call('HMGET', KEYS[1], 'state', 'tries'))
-if version and redis.call('HGET', KEYS[1], 'attempt:' .. version) == a.event then return 'amended' end  -- asked again
-if state ~= 'dead' and state ~= 'suspect' then return state or '' end
-if tonumber(version or 0) ~= a.version then return 'changed' end
+-- Arguments:
+--   id       operation
+--   version  version that its editor saw
+--   event    event that is added to its history
+--   audit    audit entry
+-- ARGV[2]: payload
+-- Answers 'amended', 'changed' (something happened to it since), or its state, '' if it does not exist.
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return '' end
+renew(a.id)
+local version = redis.call('HGET', KEYS[1], 'version') or 0
+if redis.call('HGET', KEYS[1], 'event:' .. version) == a.event then return 'amended' end  -- sent again
+if state ~= 'dead' and state ~= 'suspect' then return state end
+if tonumber(version) ~= a.version then return 'changed' end
 redis.call('HSET', KEYS[1], 'payload', ARGV[2])
 note(a.id, a.event)
+audit()
 return 'amended'

@@ -1,36 +1,73 @@
--- What the scripts share; it stands before each of them. ARGV[1] holds the arguments as JSON, `a` below.
--- Every key carries the hash tag {crmgate}, so that all of them are on one node of a Redis Cluster.
---   a.to: provider, credentials, most (attempts at once, 0: no limit), rate (requests a second, 0: no limit),
---         burst, reserve (requests set aside for an attempt), active (false: a CRM of which only old records are left)
---   a.wake: wake-up message with @id@ in the place of the id;  a.grace: seconds until a wake-up counts as lost
-local P = '{crmgate}:'
-local WAKES, TIMED = P .. 'huey:queue', P .. 'huey:schedule'
-local DUE, DEAD, RETURNING, STATS = P .. 'due', P .. 'dead', P .. 'returning', P .. 'stats'
-local SUSPECT = P .. 'suspect'
+-- Functions that the ledger's scripts share. This file stands before each of them (crmgate.store.scripts), and before it:
+--   key           names of the Redis keys (crmgate.store.keys). All carry the hash tag {crmgate}: one node of a Redis Cluster
+--                 has all of them, and a script may touch a key that is not in KEYS.
+--   kinds         traits of each kind of operation (crmgate.kinds)
+--   GRACE         seconds after which a wake-up counts as lost
+--   WAKE_MESSAGE  wake-up for Huey, with @id@ in the place of the operation's id
+-- ARGV[1] holds a script's arguments as JSON, below `a`; ARGV[2] is a text that is stored as it is. KEYS[1] is the record of
+-- the operation a.id, if the script is about one. A script that is about a provider gets it as a.to:
+--   to.provider     name
+--   to.credentials  fingerprint of the credentials in use
+--   to.most         attempts at once, 0: no limit
+--   to.rate         requests a second, 0: no limit
+--   to.burst        requests at once after a rest
+--   to.reserve      requests set aside for an attempt
+--   to.active       false: a CRM that is no longer chosen, but holds records that operations are about
 local a = cjson.decode(ARGV[1])
 local to = a.to
-local GATE, HELD, LATER, SLOTS
-if to then
-  GATE, HELD = P .. 'gate:' .. to.provider, P .. 'held:' .. to.provider
-  LATER, SLOTS = P .. 'later:' .. to.provider, P .. 'slots:' .. to.provider
-end
+local GATE = to and key.gate .. to.provider
+local HELD = to and key.held .. to.provider
+local LATER = to and key.later .. to.provider
+local SLOTS = to and key.slots .. to.provider
 
--- A full Redis refuses what needs memory only as a script's first write. What brings the work to its end, and so makes
--- room, begins with a write that needs none.
-local function despite_full() redis.call('ZREM', DUE, '') end
+-- When Redis is full it refuses a script whose first write needs memory; after its first write it refuses nothing.
+-- A script that ends work, and so makes room, begins with this write, which needs none.
+local function despite_full() redis.call('ZREM', key.due, '') end
 
-local function op(id) return P .. 'op:' .. id end
+local function op(id) return key.op .. id end
 
-local function session(key) return P .. 'session:' .. key end
+local function session(digest) return key.session .. digest end
 
 local function ended(state) return not state or state == 'delivered' or state == 'discarded' end
 
-local function wake(id) redis.call('LPUSH', WAKES, (string.gsub(a.wake, '@id@', id))) end
+local function wake_message(id) return (string.gsub(WAKE_MESSAGE, '@id@', id)) end
 
--- A wake-up now, and an alarm for the case that it is lost.
+local function wake(id) redis.call('LPUSH', key.wake_list, wake_message(id)) end
+
+-- Wake a worker now, and set an alarm for the case that the wake-up is lost.
 local function rouse(id)
-  redis.call('ZADD', DUE, a.now + a.grace, id)
+  redis.call('ZADD', key.due, a.now + GRACE, id)
   wake(id)
+end
+
+-- Add the audit entry of the change that this script makes (crmgate.store.audit); none if no operator makes it.
+local function audit()
+  local entry = a.audit
+  if not entry then return end
+  redis.call('XADD', key.audit, 'MAXLEN', '~', entry.kept, '*',
+    'at', entry.at, 'who', entry.who, 'what', entry.what, 'on', entry.on, 'detail', entry.detail)
+end
+
+-- Rename the fields of a record that the version before this one wrote: `tries`, `attempt:N` and `next`. Its processes may
+-- still write them during an upgrade. They also read `after`, which therefore stays beside `behind`.
+local function renew(id)
+  local tries, follower, after, behind = unpack(redis.call('HMGET', op(id), 'tries', 'next', 'after', 'behind'))
+  if after and not behind then redis.call('HSET', op(id), 'behind', after) end
+  if follower then
+    redis.call('HSET', op(id), 'ahead_of', follower)
+    redis.call('HDEL', op(id), 'next')
+  end
+  if not tries then return end
+  local version = redis.call('HGET', op(id), 'version') or 0
+  for _, field in ipairs(redis.call('HKEYS', op(id))) do
+    local number = string.match(field, '^attempt:(%d+)$')
+    if number then
+      redis.call('HSET', op(id), 'event:' .. (version + number), redis.call('HGET', op(id), field))
+      redis.call('HDEL', op(id), field)
+    end
+  end
+  redis.call('HINCRBY', op(id), 'version', tries)
+  redis.call('HDEL', op(id), 'tries')
 end
 
 -- Token bucket (https://en.wikipedia.org/wiki/Token_bucket): requests that may be sent now.
@@ -44,54 +81,52 @@ local function spend(requests)
   if to.rate > 0 then redis.call('HSET', GATE, 'tokens', tokens() - requests, 'tokens_at', a.now) end
 end
 
--- How many attempts may begin now, as far as numbers go.
+-- Number of attempts that may begin now by the limits of the provider.
 local function room()
   redis.call('ZREMRANGEBYSCORE', SLOTS, '-inf', a.now)
   local most = to.most > 0 and to.most or 1000
   local window = tonumber(redis.call('HGET', GATE, 'window') or most)
-  local free = math.min(most, window) - redis.call('ZCARD', SLOTS)
-  if to.rate > 0 then free = math.min(free, math.floor(tokens() / to.reserve)) end
-  return free
+  local slots = math.min(most, window) - redis.call('ZCARD', SLOTS)
+  if to.rate > 0 then slots = math.min(slots, math.floor(tokens() / to.reserve)) end
+  return slots
 end
 
--- Whether nothing is sent now. An outage ends when a probe or a delivery succeeds; of refused credentials, and of those
--- that never worked, one operation is the probe once the time has come.
--- What was refused is not asked again before its time; other credentials are.
+-- Whether nothing may be sent to the provider now. An outage ends when a probe or a delivery succeeds. Refused credentials,
+-- and credentials that never worked, are tried by one operation once the time `until` has come. Refused credentials are not
+-- sent again before that time; other credentials are.
 local function shut()
   local cause, till, by = unpack(redis.call('HMGET', GATE, 'cause', 'until', 'by'))
   if cause == 'refused' and by ~= to.credentials then return false end
   return cause and (cause == 'outage' or tonumber(till) > a.now)
 end
 
--- Let an operation that could go wait for its provider; whoever opens the gate, or makes room, wakes it.
+-- Let an operation that could be sent wait for its provider. The script that opens the gate, or makes room, wakes it.
 local function hold(id)
   redis.call('HSET', op(id), 'state', 'waiting')
-  if not to.active then return redis.call('ZADD', DUE, a.now + a.grace, id) end
-  redis.call('ZREM', DUE, id)
+  if not to.active then return redis.call('ZADD', key.due, a.now + GRACE, id) end
+  redis.call('ZREM', key.due, id)
   redis.call('ZADD', HELD, redis.call('HGET', op(id), 'accepted_at'), id)
-  redis.call('SADD', P .. 'providers', to.provider)
+  redis.call('SADD', key.providers, to.provider)
 end
 
--- Wake so many of those that wait for the provider, the oldest first.
+-- Wake at most `count` of the operations that wait for the provider, the oldest first.
 local function pump(count)
-  if count < 1 then return 0 end
+  if count < 1 then return end
   local ids = redis.call('ZPOPMIN', HELD, math.min(count, 100))
   for i = 1, #ids, 2 do rouse(ids[i]) end
-  return #ids / 2
 end
 
--- As many as may begin; wake-ups that nobody took yet will use some of the room.
+-- Wake as many as may begin. Wake-ups that no worker took yet will use some of the room.
 local function pump_all()
-  if not redis.call('HGET', GATE, 'cause') then return pump(room() - redis.call('LLEN', WAKES)) end
-  return 0
+  if not redis.call('HGET', GATE, 'cause') then pump(room() - redis.call('LLEN', key.wake_list)) end
 end
 
--- An attempt begins: it takes a slot and its requests.
+-- Begin an attempt: it takes a slot and its requests.
 local function begin(lease, till)
   redis.call('ZADD', SLOTS, till, lease)
   spend(to.reserve)
   local cause, verified = unpack(redis.call('HMGET', GATE, 'cause', 'verified'))
-  if cause == 'refused' then  -- the next one tries them then, if nobody tells what became of this one
+  if cause == 'refused' then  -- if this attempt is never recorded, the next one tries the credentials after its lease
     redis.call('HSET', GATE, 'until', till, 'by', to.credentials)
   elseif verified ~= to.credentials then
     -- Credentials that never worked are tried by one operation at a time.
@@ -99,7 +134,7 @@ local function begin(lease, till)
   end
 end
 
--- What waits for a time because the CRM was away need wait no longer. A hundred at once: a sweep sees to the others.
+-- End the wait of operations that wait for a time only because the CRM was away: a hundred now, the others by sweeps.
 local function hurry()
   for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do
     redis.call('ZREM', LATER, id)
@@ -108,8 +143,8 @@ local function hurry()
   end
 end
 
--- The CRM works: whatever was shut is open. Answers what it was shut by.
--- After an outage one attempt runs at once, then one more for each that `delivered`; a probe alone adds none.
+-- Open the gate, because the CRM works. Answers what it was shut by.
+-- After an outage one attempt runs at once, then one more for each that is `delivered`; a probe alone adds none.
 local function well(delivered)
   local cause, window = unpack(redis.call('HMGET', GATE, 'cause', 'window'))
   redis.call('HDEL', GATE, 'cause', 'until', 'by', 'since', 'failures')
@@ -122,33 +157,37 @@ local function well(delivered)
   return cause
 end
 
--- A failure that says that the CRM is away. Answers whether it is the one that opens the circuit breaker.
+-- Count a failure that says that the CRM is away. Answers whether this one opens the circuit breaker.
 local function ill()
   local failures = redis.call('HINCRBY', GATE, 'failures', 1)
   if failures < a.threshold or redis.call('HGET', GATE, 'cause') == 'outage' then return false end
-  redis.call('HSET', GATE, 'cause', 'outage', 'until', a.now + a.probe, 'since', a.now, 'window', 1)
+  redis.call('HSET', GATE, 'cause', 'outage', 'until', a.now + a.first_probe, 'since', a.now, 'window', 1)
   return true
 end
 
--- The one that comes after this one in its session may go.
+-- Wake the operation behind this one in its session, now that this one has ended.
 local function free(id)
-  local follower = redis.call('HGET', op(id), 'next')
-  if follower and redis.call('HGET', op(follower), 'after') == id then
-    redis.call('HDEL', op(follower), 'after')
+  local follower = redis.call('HGET', op(id), 'ahead_of')
+  if not follower then return end
+  renew(follower)
+  if redis.call('HGET', op(follower), 'behind') == id then
+    redis.call('HDEL', op(follower), 'behind', 'after')
     if not ended(redis.call('HGET', op(follower), 'state')) then rouse(follower) end
   end
 end
 
+-- Add an event to the history of an operation: its version grows. The first ten events and the last forty are kept.
 local function note(id, event)
-  local number = redis.call('HINCRBY', op(id), 'tries', 1)
-  redis.call('HSET', op(id), 'attempt:' .. number, event)
-  if number > 50 then redis.call('HDEL', op(id), 'attempt:' .. (number - 40)) end
+  renew(id)
+  local version = redis.call('HINCRBY', op(id), 'version', 1)
+  redis.call('HSET', op(id), 'event:' .. version, event)
+  if version > 50 then redis.call('HDEL', op(id), 'event:' .. (version - 40)) end
 end
 
--- A dead letter (or a suspect) goes to those that wait, with all its retries.
+-- Let a dead letter, or a suspect, wait for its provider again, with all its retries.
 local function revive(id, event)
   redis.call('HDEL', op(id), 'verdict', 'dead_at', 'counted', 'due_at', 'cause')
-  for _, set in ipairs({DEAD, RETURNING, SUSPECT}) do redis.call('ZREM', set, id) end
+  for _, set in ipairs({key.dead, key.returning, key.suspect}) do redis.call('ZREM', set, id) end
   note(id, event)
   hold(id)
 end

@@ -1,4 +1,4 @@
--- Count uses on their meters (crmgate.store.limits), all or none.
+-- Count uses on their meters (crmgate.store.limits), all or none. It stands alone, without common.lua.
 -- KEYS: the meters, and after them the idempotency key of a submission, if it has one
 -- ARGV: now, number of meters, and for each its interval, its seconds, and whether a replay counts
 -- Answers the seconds to wait; '0' if the uses were counted.
@@ -13,7 +13,7 @@ for i = 1, meters do
   end
 end
 if wait > 0.0005 then  -- less is the rounding of the division
-  redis.call('HINCRBY', '{crmgate}:stats', 'limited', 1)
+  redis.call('HINCRBY', key.stats, 'limited', 1)
   return string.format('%.3f', wait)
 end
 for i, at in pairs(after) do

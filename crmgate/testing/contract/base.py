@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, assert_never
 
 import pluggy
 
@@ -189,15 +189,11 @@ class Contract:
         self, lead: Lead | None = None, operation: Operation | None = None, budget: float = BUDGET
     ) -> CallResult:
         """Create a lead; the full one by default."""
-        lead = lead or self.full_lead()
-        operation = operation or made(Kind.CREATE_LEAD, lead)
-        return self.call("create_lead", operation, budget, lead=lead)
+        return self.deliver(operation or made(Kind.CREATE_LEAD, lead or self.full_lead()), budget, lead)
 
     def click(self, operation: Operation | None = None, budget: float = BUDGET) -> CallResult:
         """Create the lead of a messenger click."""
-        activity = operation.activity if operation else copy.deepcopy(samples.CLICK)
-        operation = operation or made(Kind.CREATE_MINIMAL_LEAD, activity)
-        return self.call("create_minimal_lead", operation, budget, activity=activity)
+        return self.deliver(operation or made(Kind.CREATE_MINIMAL_LEAD, copy.deepcopy(samples.CLICK)), budget)
 
     def creates(self, budget: float = BUDGET) -> Iterator[CallResult]:
         """Both ways to make a lead, one after the other."""
@@ -210,13 +206,29 @@ class Contract:
 
     def update(self, lead_id: str, lead: Lead, operation: Operation | None = None) -> CallResult:
         """Update a lead."""
-        operation = operation or made(Kind.UPDATE_LEAD, lead, lead_id, self.provider.name)
-        return self.call("update_lead", operation, lead=lead, lead_id=lead_id)
+        return self.deliver(operation or made(Kind.UPDATE_LEAD, lead, lead_id, self.provider.name), data=lead)
 
     def log(self, lead_id: str, activity: Activity, operation: Operation | None = None) -> CallResult:
         """Log an activity on a lead."""
-        operation = operation or made(Kind.LOG_ACTIVITY, activity, lead_id, self.provider.name)
-        return self.call("log_activity", operation, activity=activity, lead_id=lead_id)
+        return self.deliver(operation or made(Kind.LOG_ACTIVITY, activity, lead_id, self.provider.name), data=activity)
+
+    def deliver(
+        self, operation: Operation, budget: float = BUDGET, data: Lead | Activity | None = None
+    ) -> CallResult:  # fmt: skip
+        """Call the hook that carries an operation out. `data` is its payload as an object, made from it by default."""
+        lead = data if isinstance(data, Lead) else operation.lead
+        activity = data if isinstance(data, Activity) else operation.activity
+        match kind := operation.kind:
+            case Kind.CREATE_LEAD:
+                return self.call(kind, operation, budget, lead=lead)
+            case Kind.UPDATE_LEAD:
+                return self.call(kind, operation, budget, lead=lead, lead_id=operation.lead_id)
+            case Kind.CREATE_MINIMAL_LEAD:
+                return self.call(kind, operation, budget, activity=activity)
+            case Kind.LOG_ACTIVITY:
+                return self.call(kind, operation, budget, activity=activity, lead_id=operation.lead_id)
+            case _:
+                assert_never(kind)
 
     def retried(self, operation: Operation, send: Callable[[Operation], CallResult]) -> CallResult:
         """What crmgate does: send it and, if nobody knows what came of it, look in the CRM and send it again."""

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from crmgate.errors import ProviderError
 from crmgate.model import Delivered, Kind, Lead, Operation
-from crmgate.provider import secret_names, time_budget
+from crmgate.plugin_kit.settings import secret_names
+from crmgate.provider import time_budget
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import BUDGET, CallResult, Contract, expect, fail, made
 from crmgate.testing.contract.outcomes import ends_with

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crmgate.model import Connection
-from crmgate.provider import secret_names
+from crmgate.plugin_kit.settings import secret_names
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import CallResult, Contract, expect, fail, reason
 from crmgate.testing.contract.outcomes import in_time

@@ -7,7 +7,7 @@ import re
 from crmgate.errors import ConfigError
 from crmgate.plugin_host.caller import HOOKS
 from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS
-from crmgate.provider import secret_names
+from crmgate.plugin_kit.settings import secret_names
 from crmgate.testing.contract.base import Contract, expect, fail
 
 OPTIONAL_HOOKS = frozenset(map(str, PROVIDER_HOOKS)) - {*REQUIRED_HOOKS}

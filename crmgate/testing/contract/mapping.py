@@ -62,7 +62,7 @@ class MappingChecks(Contract):
         click = made(Kind.CREATE_MINIMAL_LEAD, activity)
         before = copy.deepcopy((lead, operation, activity, click))
         self.create(lead, operation)
-        self.call("create_minimal_lead", click, activity=activity)
+        self.deliver(click, data=activity)
         same = before == (lead, operation, activity, click)
         expect(same, "the plugin changes the lead, the activity or the operation. Copy what you want to change.")
 

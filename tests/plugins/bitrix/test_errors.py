@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from requests.structures import CaseInsensitiveDict
 
-from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
 from crmgate.model import Lead
 from crmgate.plugin_host.caller import HookCaller
+from crmgate.provider import Answer, FieldMap
 from crmgate.testing.bitrix24 import FakeBitrix24
+from plugins.bitrix.answers import ERRORS, failure_in
+from plugins.bitrix.api import BitrixApi
 from tests.plugins.bitrix.rig import (
     ADD,
     ANNA,
@@ -37,6 +49,66 @@ UNNAMED: list[tuple[Any, int, tuple[type[ProviderError], Code]]] = [
     ("NEW_CODE", 403, RIGHTS),
     ({"code": "nested"}, 400, REFUSED),
 ]
+NO_ANSWERS = {
+    "html": "<html><h1>Bad Gateway</h1></html>",
+    "empty": "",
+    "truncated": '{"result": {"item": {"id": 34',
+    "list": "[]",
+    "null": "null",
+    "text": '"x"',
+    "object": "{}",
+    "deep": "[" * 9999,
+}
+
+
+def answering(status: int, body: str) -> BitrixApi:
+    """The API client with one answer to every request."""
+    settings = {"BITRIX_WEBHOOK_URL": "https://portal.example/rest/1/secret/", "BITRIX_API": "item"}
+    answer = Answer(status, CaseInsensitiveDict(), body.encode())
+    return BitrixApi(settings, lambda *_, **__: answer, FieldMap())
+
+
+class TestTable:
+    """The table of errors as data, and the calls that read it."""
+
+    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
+    def test_every_code(self, code: str, status: int, expected: Any) -> None:
+        for given in (status, 200):
+            found = failure_in({"error": code, "error_description": "<b>A text</b>"}, given, read=False)
+            assert (found.kind, found.code, found.vendor_code) == (*expected, code)
+            assert "A text" not in found.words
+
+    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
+    def test_the_case_does_not_matter(self, code: str, status: int, expected: Any) -> None:
+        for change in (str.lower, str.upper, str.swapcase):
+            assert failure_in({"error": change(code)}, status, read=False).kind is expected[0]
+
+    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
+    def test_a_read_has_no_unknown_outcome(self, code: str, status: int, expected: Any) -> None:
+        kind = Unavailable if expected[0] is OutcomeUnknown else expected[0]
+        assert failure_in({"error": code}, status, read=True).kind is kind
+
+    def test_the_table_names_every_code(self) -> None:
+        texts = {"access denied", "not found"}  # the old methods send no code
+        assert {code.lower() for code, _, _ in TABLE} | texts == {*ERRORS}
+
+    @pytest.mark.parametrize(("code", "status", "expected"), UNNAMED)
+    def test_without_a_known_code(self, code: Any, status: int, expected: Any) -> None:
+        found = failure_in({"error": code, "error_description": "Text"}, status, read=False)
+        assert (found.kind, found.code) == expected
+        assert found.vendor_code in ("", "100", "NEW_CODE")
+
+    @pytest.mark.parametrize(("text", "kind"), [("Access denied.", AuthFailed), ("Not found", NotFound)])
+    def test_the_old_methods_send_a_text(self, text: str, kind: type[ProviderError]) -> None:
+        assert failure_in({"error": "", "error_description": text}, 400, read=False).kind is kind
+
+    @pytest.mark.parametrize("status", [200, 400, 404, 500, 502, 503])
+    @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
+    def test_what_is_no_answer_of_bitrix24(self, status: int, body: str) -> None:
+        for safe, kind in ((False, OutcomeUnknown), (True, Unavailable)):
+            error = failure(lambda: answering(status, body).call("crm.item.add", {}, safe=safe))  # noqa: B023
+            assert (type(error), error.status) == (kind, status)
+            assert "Gateway" not in str(error)
 
 
 class TestErrors:
@@ -45,10 +117,9 @@ class TestErrors:
         return adding()
 
     @pytest.mark.parametrize("at_200", [False, True], ids=["status", "200"])
-    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
-    def test_every_code(
-        self, portal: FakeBitrix24, crm: HookCaller, code: str, status: int, expected: Any, at_200: bool
-    ) -> None:
+    @pytest.mark.parametrize("row", [TABLE[0], TABLE[4], TABLE[7], TABLE[20]], ids=lambda row: row[0])
+    def test_a_code_over_http(self, portal: FakeBitrix24, crm: HookCaller, row: Any, at_200: bool) -> None:
+        code, status, expected = row
         portal.fail_with(code, "<b>A text</b>", status=200 if at_200 else status)
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code, error.vendor_code) == (*expected, code)
@@ -56,55 +127,15 @@ class TestErrors:
         assert "A text" not in str(error)
         assert len(portal.requests) == 1
 
-    @pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase])
-    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
-    def test_the_case_does_not_matter(
-        self, portal: FakeBitrix24, crm: HookCaller, code: str, status: int, expected: Any, change: Callable[[str], str]
-    ) -> None:
-        portal.fail_with(change(code), status=status)
-        assert type(failure(lambda: deliver(crm, creation(ANNA)))) is expected[0]
+    def test_a_read_over_http(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.fail_with("INTERNAL_SERVER_ERROR", status=500)
+        assert type(failure(lambda: crm.find(creation(ANNA), 5.0))) is Unavailable
 
-    @pytest.mark.parametrize(("code", "status", "expected"), UNNAMED)
-    def test_without_a_known_code(
-        self, portal: FakeBitrix24, crm: HookCaller, code: Any, status: int, expected: Any
-    ) -> None:
-        portal.fail("answer", status=status, body=json.dumps({"error": code, "error_description": "Text"}))
-        error = failure(lambda: deliver(crm, creation(ANNA)))
-        assert (type(error), error.code) == expected
-        assert error.vendor_code in ("", "100", "NEW_CODE")
-
-    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
-    def test_a_read_has_no_unknown_outcome(
-        self, portal: FakeBitrix24, crm: HookCaller, code: str, status: int, expected: Any
-    ) -> None:
-        portal.fail_with(code, status=status)
-        kind = Unavailable if expected[0] is OutcomeUnknown else expected[0]
-        assert type(failure(lambda: crm.find(creation(ANNA), 5.0))) is kind
-
-    @pytest.mark.parametrize("status", [200, 400, 404, 500, 502, 503])
-    @pytest.mark.parametrize(
-        "body",
-        [
-            "<html><h1>Bad Gateway</h1></html>",
-            "",
-            '{"result": {"item": {"id": 34',
-            "[]",
-            "null",
-            '"x"',
-            "{}",
-            "[" * 9999,
-        ],
-        ids=["html", "empty", "truncated", "list", "null", "text", "object", "deep"],
-    )
-    def test_what_is_no_answer_of_bitrix24(self, portal: FakeBitrix24, crm: HookCaller, status: int, body: str) -> None:
-        portal.fail("answer", status=status, body=body)
-        for act, kind in (
-            (lambda: deliver(crm, creation(ANNA)), OutcomeUnknown),
-            (lambda: crm.find(creation(ANNA), 5.0), Unavailable),
-        ):
-            error = failure(act)
-            assert (type(error), error.status) == (kind, status)
-            assert "Gateway" not in str(error)
+    @pytest.mark.parametrize("body", [NO_ANSWERS["html"], NO_ANSWERS["truncated"]])
+    def test_no_answer_of_bitrix24_over_http(self, portal: FakeBitrix24, crm: HookCaller, body: str) -> None:
+        portal.fail("answer", status=200, body=body)
+        assert type(failure(lambda: deliver(crm, creation(ANNA)))) is OutcomeUnknown
+        assert type(failure(lambda: crm.find(creation(ANNA), 5.0))) is Unavailable
 
     @pytest.mark.parametrize(
         "result", [None, True, [], {}, {"item": {}}, {"item": {"id": None}}, {"item": {"id": "x"}}]

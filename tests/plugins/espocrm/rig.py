@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 import requests_mock as mocking
 
@@ -104,7 +104,10 @@ def deliver(plugin: Any, wanted: Operation, attempts: int = 5) -> Delivered:
                     return log(plugin, wanted.lead_id, wanted, wanted.activity)
                 case Kind.CREATE_MINIMAL_LEAD:
                     return click(plugin, wanted)
-            return create(plugin, wanted.lead, wanted)
+                case Kind.CREATE_LEAD:
+                    return create(plugin, wanted.lead, wanted)
+                case _:
+                    assert_never(wanted.kind)
         except OutcomeUnknown:
             look = True
     raise AssertionError("never delivered")

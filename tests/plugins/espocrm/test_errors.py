@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests_mock as mocking
+from requests.structures import CaseInsensitiveDict
 
 from crmgate.errors import (
     AuthFailed,
@@ -22,8 +23,10 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Lead
-from crmgate.provider import time_budget
+from crmgate.provider import Answer, time_budget
 from crmgate.testing.espocrm import FakeEspoCRM
+from plugins.espocrm.answers import error_for, was_created
+from plugins.espocrm.api import rows_of
 from tests.plugins.espocrm.rig import (
     ADA,
     DEAD,
@@ -95,10 +98,43 @@ REFUSED: dict[str, dict[str, str]] = {
 }
 
 
+def answer(status: int, content_type: str, reason: str | None, body: str = "") -> Answer:
+    """An answer as HTTP clients read it: the bytes of a reason are UTF-8, and headers are Latin-1."""
+    raw = {} if reason is None else {"X-Status-Reason": reason.encode().decode("latin-1")}
+    headers = CaseInsensitiveDict({"Content-Type": content_type, **raw})
+    return Answer(status, headers, body.encode(errors="surrogateescape"))
+
+
+class TestTable:
+    """The table of errors as data."""
+
+    @pytest.mark.parametrize("row", list(ANSWERS.values()), ids=list(ANSWERS))
+    def test_each_answer_has_its_error(self, row: tuple[Any, ...]) -> None:
+        *reply, on_write, on_read, code = row
+        for read, kind in ((False, on_write), (True, on_read)):
+            error = error_for(answer(*reply), read=read)
+            assert (type(error), error.code, error.status) == (kind, code, row[0])
+            assert error.detail
+
+    @pytest.mark.parametrize("row", list(ANSWERS.values()), ids=list(ANSWERS))
+    def test_no_answer_is_a_record_or_a_list(self, row: tuple[Any, ...]) -> None:
+        assert not was_created(answer(*row[:4]))
+        with pytest.raises(row[5]):
+            rows_of(answer(*row[:4]))
+
+    @pytest.mark.parametrize(("reason", "fields"), list(REFUSED.items()))
+    def test_a_refused_field_is_named(self, reason: str, fields: dict[str, str]) -> None:
+        error = error_for(answer(400 if "field:" in reason else 403, JSON, reason), read=False)
+        assert isinstance(error, Rejected)
+        assert error.fields == fields
+        assert all(name in str(error) for name in fields)
+        assert "Lovelace" not in str(error)
+
+
 class TestErrors:
-    @pytest.mark.parametrize("answer", list(ANSWERS.values()), ids=list(ANSWERS))
-    def test_each_answer_has_its_error(self, answer: tuple[Any, ...]) -> None:
-        *reply, on_create, on_find, code = answer
+    @pytest.mark.parametrize("name", ["bad key", "invalid", "PHP down", "maintenance", "truncated", "null id"])
+    def test_an_answer_in_every_hook(self, name: str) -> None:
+        *reply, on_create, on_find, code = ANSWERS[name]
         plugin = provider(NOBODY)
         with mocking.Mocker() as mocker:
             replay(mocker, *reply)
@@ -106,22 +142,11 @@ class TestErrors:
                 create(plugin)
             with pytest.raises(ProviderError) as clicked:
                 click(plugin)
-            assert len(mocker.request_history) == 2, "no answer of these is worth a second request"
+            assert len(mocker.request_history) == 2, "none of these answers justifies a second request"
             with pytest.raises(ProviderError) as found:
                 plugin.find_lead(operation=operation(ADA))
         for error, kind in ((created.value, on_create), (clicked.value, on_create), (found.value, on_find)):
-            assert (type(error), error.code, error.status) == (kind, code, answer[0])
-            assert error.detail
-
-    @pytest.mark.parametrize(("reason", "fields"), list(REFUSED.items()))
-    def test_a_refused_field_is_named(self, reason: str, fields: dict[str, str]) -> None:
-        with mocking.Mocker() as mocker:
-            replay(mocker, 400 if "field:" in reason else 403, JSON, reason, "")
-            with pytest.raises(Rejected) as raised:
-                create(provider(NOBODY, DEAD))
-        assert raised.value.fields == fields
-        assert all(name in str(raised.value) for name in fields)
-        assert "Lovelace" not in str(raised.value)
+            assert (type(error), error.code, error.status) == (kind, code, ANSWERS[name][0])
 
     @pytest.mark.parametrize(
         ("attributes", "fields"),

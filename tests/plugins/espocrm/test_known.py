@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from crmgate.errors import Duplicate, Unavailable
 from crmgate.model import Delivered, Lead
+from crmgate.plugin_kit.records import DROPPED_SECONDS
 from crmgate.testing.espocrm import GATEWAY_ROLE, OPERATION_FIELD, FakeEspoCRM
 from tests.plugins.espocrm.rig import (
     ADA,
@@ -243,7 +245,8 @@ class TestRefusedAndDropped:
         plugin = provider(crm.url)
         create(plugin, FULL)
         crm.add_field("universityC", "varchar")
-        plugin._dropped_until = dict.fromkeys(plugin._dropped_until, 0.0)  # as long after
+        real = time.monotonic
+        monkeypatch.setattr("time.monotonic", lambda: real() + DROPPED_SECONDS)
         assert create(plugin, replace(FULL, first_name="Eva", email="e@example.org", phone="")).dropped == ()
         assert crm.leads[1]["universityC"] == "Koç"
 

@@ -1,4 +1,4 @@
-"""What is in the portal already: leads of the same person, and what an earlier attempt left."""
+"""Finds leads of the same person, and what an earlier attempt left in the portal."""
 
 from __future__ import annotations
 
@@ -8,48 +8,54 @@ from crmgate.errors import NotFound, RateLimited, Unavailable, Unsupported
 from crmgate.model import Lead, Operation
 from crmgate.provider import Known
 
-from .leads import Leads
+from .api import BitrixApi
+from .leads import BitrixLeads
 from .values import ORIGIN, Row, closed, own
 
 CANDIDATES = 50
-"""Leads with the same phone or email that are looked at: a page of the list, a batch."""
+"""Maximum number of leads with the same phone or email that are compared: a page of the list, a batch."""
 
 
-class Earlier(Leads):
-    """Finds what was there before."""
+class BitrixLookup:
+    """Reads leads and comments. With `merges_duplicates=False` no leads of the same person are searched for."""
 
-    def _leads_of(self, origin: str) -> list[str]:
-        """The ids of the leads that an operation left, oldest first."""
-        rows = self._list(("id", "originId"), {"=originatorId": ORIGIN["originatorId"], "=originId": origin})
+    def __init__(self, api: BitrixApi, leads: BitrixLeads, *, merges_duplicates: bool) -> None:
+        self._api, self._leads, self._merges_duplicates = api, leads, merges_duplicates
+
+    def created(self, origin: str) -> list[str]:
+        """Ids of the leads with this `originId`, oldest first. Raises `ProviderError`."""
+        rows = self._leads.list_leads(
+            ("id", "originId"), {"=originatorId": ORIGIN["originatorId"], "=originId": origin}
+        )
         found = [str(row["id"]) for row in rows if row["originId"] == origin]
-        if rows and not found:  # an ignored filter: then what is not on this page may still be there
+        if rows and not found:  # the portal ignored the filter: the lead can be on a later page
             raise Unsupported("the portal does not filter leads by originId: earlier attempts cannot be found")
         return found
 
-    def _known(self, lead: Lead, operation: Operation) -> list[Known]:
-        """The leads that this one would be the second of: the operation's own, and those that are not closed."""
+    def known(self, lead: Lead, operation: Operation) -> list[Known]:
+        """Leads of the same person: the operation's own, and those that are not closed. Raises `ProviderError`."""
         rows = [(row, own(row, operation)) for row in self._namesakes(lead)]
         return [Known(str(row["id"]), is_own) for row, is_own in rows if is_own or not closed(row)]
 
-    def _told(self, operation: Operation) -> str | None:
-        """The lead of the same person that an earlier attempt told of this submission."""
-        rows = self._namesakes(operation.lead) if operation.kind == "create_lead" else []
+    def written_on_known(self, operation: Operation) -> str | None:
+        """Id of the same person's lead that the operation updated or commented on. Raises `ProviderError`."""
+        rows = self._namesakes(operation.lead)
         for row in rows:
             if operation.tracking_code in str(row.get("comments")):
                 return str(row["id"])
-        return self._commented([str(row["id"]) for row in rows], operation)
+        return self.commented([str(row["id"]) for row in rows], operation)
 
     def _namesakes(self, lead: Lead) -> list[Row]:
-        """The leads with this phone or email, oldest first. A portal that refuses the look-up has none."""
+        """Leads with this phone or email, oldest first; none if the portal refuses the search."""
         method, entity = "crm.duplicate.findbycomm", {"entity_type": "LEAD"}
         known = {"PHONE": [lead.phone, lead.phone.removeprefix("+")], "EMAIL": [lead.email, lead.email.lower()]}
         commands = {
             kind: (method, entity | {"type": kind, "values": [*dict.fromkeys(values)]})
             for kind, values in known.items() if values[0]
         }  # fmt: skip
-        if not self.spares_duplicates or not commands:
+        if not self._merges_duplicates or not commands:
             return []
-        results, refused = self._batch(commands)
+        results, refused = self._api.batch(commands)
         for error in refused.values():
             if isinstance(error, Unavailable | RateLimited):
                 raise error
@@ -57,24 +63,25 @@ class Earlier(Leads):
         ids, half = sorted({int(one) for one in found if str(one).isdecimal()}), CANDIDATES // 2
         ids = ids if len(ids) <= CANDIDATES else [*ids[:half], *ids[-half:]]
         names = ("id", "stageId", "stageSemanticId", "originatorId", "originId", "comments")
-        return self._list(names, {"@id": ids}) if ids else []
+        return self._leads.list_leads(names, {"@id": ids}) if ids else []
 
-    def _commented(self, ids: Iterable[str], operation: Operation) -> str | None:
-        """The first of the leads with the operation's comment among its 50 newest."""
+    def commented(self, ids: Iterable[str], operation: Operation) -> str | None:
+        """Id of the first lead with the operation's comment among its 50 newest. Raises `ProviderError`."""
         order = {"select": ["ID", "COMMENT"], "order": {"ID": "DESC"}}
         commands = {
             f"of{one}": ("crm.timeline.comment.list", {"filter": {"ENTITY_ID": one, "ENTITY_TYPE": "lead"}, **order})
             for one in ids if one.isdecimal()
         }  # fmt: skip
-        results, refused = self._batch(commands) if commands else ({}, {})
+        results, refused = self._api.batch(commands) if commands else ({}, {})
         for error in refused.values():
             if not isinstance(error, NotFound):
                 raise error
         return next((key[2:] for key, rows in results.items() if operation.tracking_code in str(rows)), None)
 
-    def _updated(self, operation: Operation) -> str | None:
+    def updated(self, operation: Operation) -> str | None:
+        """Id of the operation's lead, if its comments contain the tracking code. Raises `ProviderError`."""
         try:
-            item = self._get(operation.lead_id)
+            item = self._leads.get(operation.lead_id)
         except NotFound:
             return None
         return operation.lead_id if operation.tracking_code in str(item.get("comments")) else None

@@ -1,0 +1,60 @@
+"""Calls listener hooks, outside the visitor's request and outside the lease.
+
+Each listener has a background worker of its own in each process: it hears of events in the order in which they happened
+there, and one that is slow, hangs or exits disturbs no other.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import pluggy
+
+from crmgate import logs
+from crmgate.background import Background
+from crmgate.listener import Listener
+from crmgate.model import Operation
+from crmgate.plugin_host.caller import where
+
+log = logging.getLogger(__name__)
+
+SLOW = 1.0
+"""Seconds from which a call of a listener is named in the log."""
+
+
+class Listeners:
+    """Hands events to the listeners of a plugin manager."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self._manager = manager
+        self._backgrounds: dict[str, Background] = {}
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Have every listener called that implements `hook`. Returns at once, never raises."""
+        for listener in reversed(getattr(self._manager.hook, hook).get_hookimpls()):  # the order of pluggy
+            self._background(listener).offer(partial(_call, listener, hook, arguments))
+
+    def _background(self, listener: pluggy.HookImpl) -> Background:
+        if isinstance(listener.plugin, Listener):
+            return listener.plugin.background
+        name = listener.plugin_name
+        return self._backgrounds.setdefault(name, Background(f"listener {name}"))
+
+
+def _call(listener: pluggy.HookImpl, hook: str, arguments: Mapping[str, Any]) -> None:
+    """Call one hook. An exception, `sys.exit()` too, and a long duration are logged with the plugin and the hook."""
+    begun = time.monotonic()
+    operation = arguments.get("operation")
+    with logs.bound(**({"operation": operation.id} if isinstance(operation, Operation) else {})):
+        try:
+            listener.function(*(arguments[name] for name in listener.argnames))
+        except BaseException as error:
+            place = where(error, listener.function.__module__)
+            log.error("listener %s of %s failed: %s", hook, listener.plugin_name, place)
+        duration = time.monotonic() - begun
+        if duration > SLOW:
+            log.warning("listener %s of %s is slow: it took %.1f s", hook, listener.plugin_name, duration)

@@ -1,0 +1,54 @@
+"""How the hash of an operation in Redis is read.
+
+The version before this one has other names for some fields: `tries` (version), `attempt:N` (event:N), `after` (behind)
+and `next` (ahead_of). The scripts rename them when they touch a record (`renew` in `lua/common.lua`); both are read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+from crmgate.model import Delivered, Event, Kind, Operation, State
+
+
+def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
+    """The operation that a hash of the ledger holds; None for an empty one."""
+    return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}) if fields else None
+
+
+def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int]:
+    """The operation in a list of field, value, field, value ...; and how many of its retries are used up."""
+    fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return from_fields(operation_id, fields), int(fields.get("counted", 0))
+
+
+def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
+    """The operation that the fields of a record hold."""
+    delivered = fields.get("delivered")
+    return Operation(
+        id=operation_id,
+        kind=Kind.read(fields["kind"].decode()),
+        payload=json.loads(fields.get("payload", b"{}")),
+        accepted_at=float(fields["accepted_at"]),
+        state=State.read(fields["state"].decode()),
+        due_at=float(fields.get("due_at", 0)),
+        events=(*_events(fields, "event:"), *_events(fields, "attempt:")),
+        delivered=Delivered.from_dict(json.loads(delivered)) if delivered else None,
+        lead_id=_text(fields, "lead_id"),
+        provider=_text(fields, "provider"),
+        behind=_text(fields, "behind") or _text(fields, "after"),
+        ahead_of=_text(fields, "ahead_of") or _text(fields, "next"),
+        returns=int(fields.get("returns", 0)),
+        dead_at=float(fields.get("dead_at", 0)),
+        version=int(fields.get("version", 0)) + int(fields.get("tries", 0)),
+    )
+
+
+def _text(fields: Mapping[str, bytes], name: str) -> str:
+    return fields.get(name, b"").decode()
+
+
+def _events(fields: Mapping[str, bytes], prefix: str) -> Iterator[Event]:
+    numbers = sorted(int(name.removeprefix(prefix)) for name in fields if name.startswith(prefix))
+    return (Event.from_dict(json.loads(fields[f"{prefix}{number}"])) for number in numbers)

@@ -1,0 +1,88 @@
+"""The Lua scripts of the ledger: what stands before each of them, and how one is run.
+
+A script is one atomic step and one round trip. `lua/common.lua` says what a script can use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any
+
+import redis
+
+from crmgate import kinds
+from crmgate.store import client as redis_client
+from crmgate.store import keys
+from crmgate.store.gate import Recipient
+
+NAMES = (
+    "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
+)  # fmt: skip
+"""The scripts that `common.lua` stands before. `limit` stands alone (`crmgate.store.limits`)."""
+ALARM_GRACE = 3.0
+"""Seconds after which a wake-up counts as lost."""
+_ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
+_SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or sent twice
+
+
+class Scripts:
+    """Runs the scripts on one Redis. `wake` makes the message that has a worker look at an operation.
+
+    An accepted operation and a lease are on `replicas` replicas within `patience` seconds, or the script fails.
+    """
+
+    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int, patience: float) -> None:
+        self._redis, self._replicas, self._patience = client, replicas, patience
+        before = header(wake(_ANY_ID).decode()) + read("common")
+        self._scripts = {name: client.register_script(before + read(name)) for name in NAMES}
+
+    def run(
+        self, name: str, arguments: Mapping[str, Any], *, to: Recipient | None = None, text: str = "",
+        operation: str = "",
+    ) -> Any:  # fmt: skip
+        """Run a script about a provider, an operation, both or neither; its answer. Raises `LedgerUnavailable`."""
+        place, sent = keys.DUE, dict(arguments)
+        if to:
+            sent["to"] = to.for_scripts()
+        if operation:
+            place, sent["id"] = keys.op(operation), operation
+        script, values = self._scripts[name], [compact(sent), text]
+        with keys.translated():
+            if not self._replicas or name not in _SURVIVES_FAILOVER:
+                return script(keys=[place], args=values)
+            return redis_client.run_replicated(
+                self._redis, script, [place], values,
+                replicas=self._replicas, seconds=self._patience, mark=keys.PROBE,
+            )  # fmt: skip
+
+
+def header(wake_message: str) -> str:
+    """What stands before `common.lua`: the names and constants that Python and the scripts share."""
+    shared = {
+        "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message,
+    }  # fmt: skip
+    return "".join(f"local {name} = {_lua(value)}\n" for name, value in shared.items())
+
+
+def standing_alone(name: str) -> str:
+    """The text of a script that needs only the names of the keys."""
+    return f"local key = {_lua(keys.for_scripts())}\n{read(name)}"
+
+
+def read(name: str) -> str:
+    """The text of a file in `lua/`."""
+    return files("crmgate.store").joinpath("lua", f"{name}.lua").read_text()
+
+
+def compact(value: Mapping[str, Any]) -> str:
+    """JSON without spaces, as the scripts read it and the records hold it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _lua(value: Any) -> str:
+    """A Lua expression for text, numbers, truth values and dictionaries of them with text as keys."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"[{_lua(name)}] = {_lua(inner)}" for name, inner in value.items()) + "}"
+    return json.dumps(value)  # of these, what JSON writes is Lua: ASCII only, and no escapes but \" and \\

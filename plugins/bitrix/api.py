@@ -1,0 +1,183 @@
+"""The settings of Bitrix24, and requests to the portal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from marshmallow import ValidationError
+
+from crmgate.errors import AuthFailed, Code, ProviderError, Rejected
+from crmgate.provider import (
+    Answer,
+    FieldMap,
+    ProviderSettings,
+    Rate,
+    fields,
+    lost,
+    redirected,
+    validate,
+    web_address,
+)
+
+from .answers import failure_in, named_fields, quoted, renamed
+from .values import LEAD, MULTIFIELDS, Row, php, spelt_old, targets
+
+REDIRECTS = (301, 302, 307, 308)
+LANGUAGES = ("en", "tr", "ru", "de", "fr", "es", "it", "pl", "ua", "br")
+"""Languages in which the labels of fields are read when an error names one."""
+WEBHOOK = r"https?://[^/?#@\s]+/rest/[0-9]+/[A-Za-z0-9_-]+/?\Z"
+REQUESTS = 10
+"""Maximum number of requests for one operation, with values that are refused and moved."""
+
+
+class PortalRateField(fields.Field[Rate | None]):
+    """A rate such as `2/50`: requests a second, and the size of a burst. `0`: no limit."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Rate | None:
+        if str(value).strip() == "0":
+            return None
+        found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,2})?)/([0-9]{1,4})", str(value).strip())
+        if not found or float(found[1]) == 0 or int(found[2]) < REQUESTS:
+            raise ValidationError("Not a rate.")
+        return Rate(float(found[1]), int(found[2]), REQUESTS)
+
+
+class BitrixSettings(ProviderSettings):
+    """The webhook, the user who gets the leads, the API and the rate."""
+
+    BITRIX_WEBHOOK_URL = web_address(
+        secret=True, required=True,
+        validate=validate.Regexp(WEBHOOK, error="Not the address of an inbound webhook."),
+        metadata={"help": "Address of the inbound webhook, which is a credential",
+                  "takes": "https://<portal>/rest/<user id>/<secret>/, without a method at its end"},
+    )  # fmt: skip
+    BITRIX_ASSIGNED_BY_ID = fields.Integer(
+        load_default=None, validate=validate.Range(min=1),
+        metadata={"help": "User to whom leads are assigned; default: the webhook's own user",
+                  "takes": "the id of a Bitrix24 user"},
+    )  # fmt: skip
+    BITRIX_API = fields.String(
+        load_default="item", validate=validate.OneOf(("item", "lead")),
+        metadata={"help": "Methods for leads: crm.item.*, or crm.lead.* for old self-hosted portals",
+                  "takes": "item or lead"},
+    )  # fmt: skip
+    BITRIX_RATE = PortalRateField(
+        load_default=Rate(2, 50, REQUESTS),
+        metadata={"help": "Number of requests that the portal allows; Enterprise: 5/250; your own server: 0",
+                  "takes": "requests a second and at once, such as 2/50, or 0 for no limit"},
+    )  # fmt: skip
+
+
+class BitrixApi:
+    """Requests to the portal, by `crm.item.*` or by the old `crm.lead.*`.
+
+    `request` is `CRMProvider.request`, `wanted` the configured mapping.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], request: Callable[..., Answer], wanted: FieldMap) -> None:
+        self._request, self._wanted = request, wanted
+        self._webhook = str(settings["BITRIX_WEBHOOK_URL"]).rstrip("/")
+        self.kind = str(settings["BITRIX_API"])
+        """Middle part of the methods for leads: `item` or `lead`."""
+        self.old = self.kind == "lead"
+        self.entity: Row = {} if self.old else {**LEAD, "useOriginalUfNames": "Y"}
+        """Parameters that select leads in `crm.item.*`."""
+        self.moved_to = ""
+        """Host of a renamed portal that redirected a request; empty: none."""
+        self._labels: dict[str, str] | None = None
+
+    def lead_url(self, lead_id: str) -> str:
+        """Address of a lead's page."""
+        return f"{self._webhook.partition('/rest/')[0]}/crm/lead/details/{lead_id}/"
+
+    def spelt(self, name: str) -> str:
+        """Name of a field in the API that is used."""
+        return spelt_old(name) if self.old else name
+
+    def call(self, method: str, params: Mapping[str, Any], *, safe: bool) -> dict[str, Any]:
+        """Call a REST method and return the answer, which has a `result`. Raises `ProviderError`.
+
+        `safe` states that the method changes nothing.
+        """
+        url = f"{self._webhook}/{method}.json"
+        answer = self._request("POST", url, json=params, safe=safe)
+        if answer.status in REDIRECTS:
+            answer = self._request("POST", self._new_address(url, answer), json=params, safe=safe)
+        parsed = answer.parsed
+        body = parsed if isinstance(parsed, dict) else {}
+        if "error" in body:
+            raise self._error(body, params, answer.status, safe)
+        if "result" not in body:
+            code = Code.SERVER_ERROR if answer.status >= 500 else Code.INVALID_RESPONSE
+            raise lost(safe, code, "the answer is not Bitrix24's", answer.status)
+        return body
+
+    def _new_address(self, url: str, answer: Answer) -> str:
+        """Address at which a renamed portal takes the request. The portal that redirects carries nothing out."""
+        target = redirected(url, answer.headers.get("Location", ""), renamed)
+        if not target:
+            words = "the portal redirects to where the secret must not go: correct BITRIX_WEBHOOK_URL"
+            raise AuthFailed(words, status=answer.status)
+        self.moved_to = urlsplit(target).netloc
+        return target
+
+    def batch(self, commands: Mapping[str, tuple[str, Any]]) -> tuple[Row, dict[str, ProviderError]]:
+        """Several reads in one request: results and errors by the keys of `commands`. Raises `ProviderError`."""
+        cmd = {key: f"{method}?{urlencode([*php(params)])}" for key, (method, params) in commands.items()}
+        match self.call("batch", {"halt": 0, "cmd": cmd}, safe=True)["result"]:
+            case {"result": dict() | [] as results, "result_error": dict() | [] as refused}:  # empty ones are lists
+                bodies = {key: body for key, body in dict(refused).items() if isinstance(body, dict)}
+                errors = {key: self._error({"error": "", **body}, {}, 200, True) for key, body in bodies.items()}
+                if commands.keys() <= {*results, *errors}:
+                    return dict(results), errors
+        raise lost(True, Code.INVALID_RESPONSE, "the answer is no batch")
+
+    def rows(self, method: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Rows of a list method, read page by page. Raises `ProviderError`."""
+        start: int | None = 0
+        while start is not None:
+            body = self.call(method, {**params, "start": start}, safe=True)
+            if not isinstance(body["result"], list):
+                raise lost(True, Code.INVALID_RESPONSE, "the answer is no list")
+            yield from (row for row in body["result"] if isinstance(row, dict))
+            following = body.get("next")
+            start = following if isinstance(following, int) and following > start else None
+
+    def _error(self, body: dict[str, Any], params: Mapping[str, Any], status: int, safe: bool) -> ProviderError:
+        found = failure_in(body, status, read=safe)
+        if found.kind is Rejected:
+            named = dict.fromkeys(self._named(body, params), found.words)
+            detail = "; ".join((found.words, *map(self._field_hint, named)))
+            return Rejected(detail, fields=named, code=found.code, vendor_code=found.vendor_code, status=status)
+        return found.kind(
+            found.words, code=found.code, vendor_code=found.vendor_code, status=status, retry_after=found.retry_after
+        )
+
+    def _named(self, body: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+        """Fields that an error names, also by their labels. `fm` stands for the phone and the email."""
+        named = named_fields(body, params)
+        if not named and "fields" in params and quoted(body):
+            with suppress(ProviderError):
+                named = [self._labelled()[label] for label in quoted(body) if label in self._labelled()]
+        return [*MULTIFIELDS] if "fm" in named else named
+
+    def _labelled(self) -> dict[str, str]:
+        """Names of the user fields by their labels in every language; read once."""
+        if self._labels is None:
+            commands = {language: ("crm.lead.userfield.list", {"filter": {"LANG": language}}) for language in LANGUAGES}
+            results, _ = self.batch(commands)
+            rows = [row for page in results.values() if isinstance(page, list) for row in page if isinstance(row, dict)]
+            names = ("EDIT_FORM_LABEL", "LIST_COLUMN_LABEL", "LIST_FILTER_LABEL")
+            self._labels = {
+                str(row[name]): str(row.get("FIELD_NAME")) for row in rows for name in names if row.get(name)
+            }
+        return self._labels
+
+    def _field_hint(self, field: str) -> str:
+        """A field with the names of the settings that map it."""
+        facts = (fact.upper() for fact, name in targets(self._wanted) if self.spelt(name) == field)
+        return field + "".join(f" (BITRIX_MAP_{fact}, BITRIX_VALUES_{fact})" for fact in facts)

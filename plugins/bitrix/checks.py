@@ -1,0 +1,74 @@
+"""The connection test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from crmgate.model import Check
+from crmgate.provider import FieldMap, Look
+
+from .answers import RENEW, RIGHTS
+from .api import BitrixApi
+from .fields import BitrixFields
+from .lookup import BitrixLookup
+from .values import stand_in
+
+
+class BitrixChecks:
+    """Steps of the connection test. Only the webhook and its permission are required."""
+
+    def __init__(self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup, wanted: FieldMap) -> None:
+        self._api, self._fields, self._lookup, self._wanted = api, fields, lookup, wanted
+
+    def looks(self) -> tuple[Look, ...]:
+        """Webhook, permission, mode of the CRM, search, and mapped fields."""
+        return (
+            Look("webhook", self._webhook, RENEW, gate=True),
+            Look("scope", self._scope, RIGHTS, gate=True),
+            Look("crm mode", self._mode, RIGHTS),
+            Look("lookup", self._search, f"leads could be created twice: {RIGHTS}"),
+            Look("sources", self._sources, "see BITRIX_VALUES_SOURCE_ID"),
+            Look("standard fields", self._standard_fields, "see BITRIX_MAP_<FACT>"),
+            Look("fields", self._user_fields, "see BITRIX_MAP_<FACT>"),
+        )
+
+    def _webhook(self) -> Iterator[Check]:
+        self._api.moved_to = ""
+        self._api.call("profile", {}, safe=True)
+        moved = self._api.moved_to
+        yield Check("webhook", True, moved and f"it answers at {moved} now: correct BITRIX_WEBHOOK_URL")
+
+    def _scope(self) -> Iterator[Check]:
+        scopes = self._api.call("scope", {}, safe=True)["result"]
+        ok = isinstance(scopes, list) and "crm" in scopes
+        yield Check("scope", ok, "" if ok else f"the webhook lacks the permission CRM: {RIGHTS}")
+
+    def _mode(self) -> Iterator[Check]:
+        simple = str(self._api.call("crm.settings.mode.get", {}, safe=True)["result"]) == "2"
+        yield Check("crm mode", True, "simple CRM: the portal turns each lead into a deal at once" if simple else "")
+
+    def _search(self) -> Iterator[Check]:
+        # A user without the right to read gets empty lists; only the search for duplicates refuses such a user.
+        self._lookup.created("crmgate-connection-test")
+        nobody = {"entity_type": "LEAD", "type": "EMAIL", "values": ["crmgate-connection-test@example.invalid"]}
+        self._api.call("crm.duplicate.findbycomm", nobody, safe=True)
+        yield Check("lookup", True)
+
+    def _sources(self) -> Iterator[Check]:
+        problem = "; ".join(filter(None, (line.problem for line in self._fields.source_lines())))
+        yield Check("sources", not problem, problem)
+
+    def _standard_fields(self) -> Iterator[Check]:
+        for line in self._fields.standard_lines():
+            if line.problem:
+                yield Check(f"field {line.name}", False, line.problem)
+
+    def _user_fields(self) -> Iterator[Check]:
+        portal = self._fields.read()
+        for line in self._fields.user_lines(portal):
+            yield Check(f"field {line.name}", not line.problem, line.problem)
+        for name, row in portal.items():
+            if row.get("MANDATORY") == "Y" and name not in self._wanted.names.values():
+                effect = f"filled with {stand_in(row)}" if stand_in(row) else "leads are refused"
+                hint = f"mandatory, but nothing is mapped to it ({effect}): relax it, or set BITRIX_MAP_<FACT>={name}"
+                yield Check(f"field {name}", False, hint)

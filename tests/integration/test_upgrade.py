@@ -1,0 +1,209 @@
+"""What the version before this one left in Redis is read, delivered, edited and retried as if this one had written it.
+
+tests/data/upgrade/README.md says how the data were made.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from crmgate.errors import ChangedMeanwhile, KeyReused
+from crmgate.model import Kind, Operation
+from crmgate.operators.desk import Desk
+from crmgate.operators.inventory import Filter, Inventory
+from crmgate.operators.retries import Retries
+from crmgate.store.audit import Audit
+from crmgate.store.client import connect
+from crmgate.store.ledger import Ledger
+from crmgate.store.tokens import Tokens
+from crmgate.store.wakeups import wake_message
+from tests.processes import ROOT, RedisProcess
+from tests.world import World
+
+DATA = ROOT / "tests/data/upgrade"
+ABOUT: dict[str, Any] = json.loads((DATA / "about.json").read_text())
+PAYLOADS = {
+    "key-of-a-delivered-one": (
+        Kind.CREATE_LEAD,
+        {"first_name": "Test2", "last_name": "Öğrenci", "email": "test2@example.com", "session": "known"},
+    ),
+    "key-of-a-waiting-one": (
+        Kind.CREATE_MINIMAL_LEAD,
+        {"channel": "telegram", "referral_code": "REF53", "occurred_at": "2027-01-15T08:00:00.000Z", "session": "new"},
+    ),
+}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[redis.Redis]:
+    """A client of a Redis that starts with the older version's data."""
+    server = RedisProcess(tmp_path)
+    shutil.copy(DATA / "appendonly.aof", tmp_path)
+    server.start()
+    with connect(server.url) as client:
+        yield client
+    server.kill()
+
+
+@pytest.fixture
+def world(client: redis.Redis) -> World:
+    """This version's gateway a minute later; the CRM has what the older version brought there."""
+    world = World(Ledger(client, wake_message), client)
+    world.now = ABOUT["now"] + 60
+    world.crm.records |= ABOUT["in_the_crm"]
+    return world
+
+
+@pytest.fixture
+def desk(world: World, client: redis.Redis) -> Desk:
+    def clock() -> float:
+        return world.now
+
+    retries = Retries(client, world.ledger, Inventory(client), world.delivery.recipient, clock=clock)
+    return Desk(world.ledger, world.gateway, retries, clock)
+
+
+def ids(*names: str) -> list[str]:
+    return [operation for name in names for operation in ABOUT[name]]
+
+
+def described(operation: Operation) -> dict[str, Any]:
+    """An operation as `about.json` has it."""
+    names = (
+        "kind",
+        "state",
+        "accepted_at",
+        "due_at",
+        "behind",
+        "ahead_of",
+        "lead_id",
+        "provider",
+        "dead_at",
+        "version",
+    )
+    fields = {name: getattr(operation, name) for name in names if getattr(operation, name)}
+    return fields | {"attempts": history(operation)}
+
+
+def history(operation: Operation) -> list[str]:
+    return [f"{event.at:.0f} {event.outcome}" for event in operation.events]
+
+
+def test_every_record_reads_as_before(world: World) -> None:
+    assert len(ABOUT["operations"]) >= 30
+    for operation, expected in ABOUT["operations"].items():
+        assert described(world.stored(operation)) == expected
+
+
+def test_all_that_waits_is_delivered_once_and_in_order(world: World) -> None:
+    """Waiting, held, behind another one, in a dead worker's hands, and the dead letter of the outage."""
+    before = list(world.crm.records)
+    waiting = ids("waiting", "chains", "leased", "held", "behind_a_held_one", "outage")
+    world.pass_time(180)
+    assert world.states(waiting) == {"delivered"}  # type: ignore[arg-type]
+    sent = list(world.crm.records)[len(before) :]
+    assert sorted(sent) == sorted(set(waiting) - set(before)), "none twice, and nothing else"
+    for first, second in (ABOUT["chains"][:2], ABOUT["chains"][2:], ABOUT["behind_a_held_one"]):
+        assert sent.index(first) < sent.index(second)
+        assert world.crm.records[second] == world.crm.records[first], "about the lead of its session"
+
+
+def test_a_history_goes_on_where_it_was(world: World) -> None:
+    [dead] = ABOUT["outage"]
+    before = world.stored(dead)
+    world.pass_time(180)
+    after = world.stored(dead)
+    assert history(after)[: len(before.events)] == history(before)
+    assert [event.outcome for event in after.events[len(before.events) :]] == ["returned", "delivered"]
+    assert after.version == before.version + 2
+
+
+def test_dead_letters_are_listed_edited_and_released_and_let_the_others_go(world: World, desk: Desk) -> None:
+    dead = ids("rejected", "rejected_often", "in_the_job", "outage") + ABOUT["behind_a_dead_one"][:1]
+    listed = Inventory(world.redis).page(Filter(state="dead")).items
+    assert sorted(operation.id for operation in listed) == sorted(dead)
+    first = desk.get(ABOUT["behind_a_dead_one"][0])
+    edited = desk.amend(first, {**first.payload, "city": "Ankara"}, "ada")
+    assert (edited.version, edited.payload["city"]) == (first.version + 1, "Ankara")
+    with pytest.raises(ChangedMeanwhile):
+        desk.amend(first, {**first.payload, "last_name": "Other"}, "bob")
+    desk.retry(first.id, "ada")
+    world.pass_time(180)
+    sent = [operation for operation in world.crm.records if operation in ABOUT["behind_a_dead_one"]]
+    assert sent == ABOUT["behind_a_dead_one"]
+    assert history(world.stored(first.id))[-3:] == [
+        f"{ABOUT['now'] + 60:.0f} edited", f"{ABOUT['now'] + 60:.0f} released",
+        f"{world.stored(first.id).events[-1].at:.0f} delivered",
+    ]  # fmt: skip
+
+
+def test_a_long_history_keeps_its_first_and_its_last_events(world: World, desk: Desk) -> None:
+    [often] = ABOUT["rejected_often"]
+    before = world.stored(often)
+    desk.retry(often, "ada")
+    world.pass_time(180)
+    after = world.stored(often)
+    assert (after.state, after.version) == ("delivered", before.version + 2)
+    assert history(after)[:10] == history(before)[:10]
+    assert history(after)[10:-2] == history(before)[12:], "the two oldest of the last ones made room"
+
+
+def test_a_discarded_one_lets_the_next_make_the_lead(world: World, desk: Desk) -> None:
+    first, click, update = ABOUT["behind_a_dead_one"]
+    desk.discard(first, "a test", "ada")
+    world.pass_time(180)
+    assert (world.stored(click).kind, world.stored(update).kind) == ("create_minimal_lead", "update_lead")
+    assert world.crm.records[click] == world.crm.records[update]
+    assert first not in world.crm.records
+
+
+def test_a_suspect_is_released(world: World, desk: Desk) -> None:
+    for suspect in ABOUT["suspects"]:
+        assert desk.retry(suspect, "ada").state == "waiting"
+    world.pass_time(180)
+    assert world.states(ABOUT["suspects"]) == {"delivered"}
+
+
+def test_an_idempotency_key_still_stands_for_its_submission(world: World) -> None:
+    expected = {"key-of-a-delivered-one": ABOUT["delivered"][1], "key-of-a-waiting-one": ABOUT["chains"][2]}
+    for key, (kind, payload) in PAYLOADS.items():
+        again = world.gateway.submit(kind, payload, inline=True, key=key)
+        assert again.id == expected[key]
+        with pytest.raises(KeyReused):
+            world.gateway.submit(kind, payload | {"referral_code": "OTHER"}, inline=True, key=key)
+
+
+def test_a_session_still_knows_its_lead(world: World) -> None:
+    world.pass_time(180)
+    payload = PAYLOADS["key-of-a-waiting-one"][1] | {"referral_code": "REF99"}
+    follower = world.gateway.submit(Kind.CREATE_MINIMAL_LEAD, payload, inline=True)
+    assert (follower.kind, follower.state) == ("log_activity", "delivered")
+    assert world.crm.records[follower.id] == world.crm.records[ABOUT["chains"][2]]
+
+
+def test_a_job_that_had_begun_goes_on(world: World, desk: Desk) -> None:
+    while desk.retries.step() is not None:
+        world.pass_time(1)
+    world.pass_time(180)
+    assert world.states(ABOUT["in_the_job"]) == {"delivered"}
+    job = desk.retries.get(ABOUT["job"])
+    assert job is not None
+    assert (job.state, job.released, job.who) == ("finished", 3, "ada")
+
+
+def test_tokens_and_the_audit_trail_are_still_there(client: redis.Redis) -> None:
+    token = Tokens(client, (), Audit(client)).verify(ABOUT["token"]["text"])
+    assert token is not None
+    assert (token.id, token.name, token.scope) == (ABOUT["token"]["id"], "site", "read")
+    entries = Audit(client).recent(200)
+    assert entries[0].what == "tokens.new"
+    assert {"dead_letters.retry", "dead_letters.edit", "dead_letters.discard", "dead_letters.retries.start"} <= {
+        entry.what for entry in entries
+    }

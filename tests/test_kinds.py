@@ -1,0 +1,65 @@
+"""Each kind of operation, and each state, is known wherever the code or a page lists them.
+
+What mypy cannot see is proven here. `docs/adding.md` says what to do when one of these tests fails.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from crmgate import hookspecs
+from crmgate.kinds import for_scripts, traits
+from crmgate.model import Kind, Lead, State
+from crmgate.operators.export import COLUMNS
+
+HTTP = (Path(__file__).parents[1] / "docs" / "http.md").read_text()
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_has_a_row_in_the_table(kind: Kind) -> None:
+    rows = json.loads(json.dumps(for_scripts()))
+    assert kind in rows, f"crmgate/kinds.py: _TABLE has no row for {kind}"
+    row = traits(kind)
+    told = {"needs_lead": row.needs_lead, "with_lead": row.with_lead, "without_lead": row.without_lead}
+    assert rows[kind] == told | {"minimal": row.minimal}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_becomes_what_its_session_allows(kind: Kind) -> None:
+    assert kind in for_scripts(), f"crmgate/kinds.py: _TABLE has no row for {kind}"
+    row = traits(kind)
+    follow, first = traits(row.with_lead), traits(row.without_lead)
+    assert follow.needs_lead, f"crmgate/kinds.py: with_lead of {kind} has to be a kind that needs a lead"
+    assert not first.needs_lead, f"crmgate/kinds.py: without_lead of {kind} has to be a kind that makes the lead"
+    assert {follow.payload, first.payload} == {row.payload}, f"crmgate/kinds.py: {kind} would change its payload"
+    assert kind in (row.with_lead, row.without_lead), f"crmgate/kinds.py: {kind} is not what it becomes"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_has_a_hook_that_takes_its_payload(kind: Kind) -> None:
+    hook = getattr(hookspecs, kind, None)
+    assert hook, f"crmgate/hookspecs.py: there is no hook {kind}"
+    assert kind in for_scripts(), f"crmgate/kinds.py: _TABLE has no row for {kind}"
+    row = traits(kind)
+    expected = {"operation", "lead" if row.payload is Lead else "activity"} | ({"lead_id"} if row.needs_lead else set())
+    assert {*inspect.signature(hook).parameters} == expected, f"crmgate/hookspecs.py: wrong arguments of {kind}"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_export_has_a_column_for_each_fact_of_a_kind(kind: Kind) -> None:
+    assert kind in for_scripts(), f"crmgate/kinds.py: _TABLE has no row for {kind}"
+    spread = {"utm": "utm_source", "consent": "consent_given"}
+    names = {spread.get(name, name) for name in traits(kind).payload.__dataclass_fields__}
+    assert names <= {*COLUMNS}, f"crmgate/operators/export.py: no column for {names - {*COLUMNS}}"
+
+
+@pytest.mark.parametrize(("parameter", "words"), [("kind", Kind), ("state", State)])
+def test_the_description_of_the_api_lists_each_kind_and_state(parameter: str, words: type[Kind | State]) -> None:
+    [row] = re.findall(rf"^\| `{parameter}` \| (.*) \|$", HTTP, re.MULTILINE)
+    missing = {*words} - {*re.findall(r"`(\w+)`", row)}
+    assert not missing, f"docs/http.md: the row `{parameter}` of GET /api/v1/operations does not name {missing}"
