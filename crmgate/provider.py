@@ -22,7 +22,8 @@ from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operatio
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
 from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, changed_fields, move
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
-from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget
+from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left
+from crmgate.policy import SETTLE_SECONDS
 
 __all__ = [
     "MAX_MOVED",
@@ -39,6 +40,7 @@ __all__ = [
     "redirected",
     "secret",
     "time_budget",
+    "time_left",
     "validate",
     "web_address",
 ]
@@ -70,6 +72,10 @@ class CRMProvider:
     label: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[str]] = frozenset()
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
+    settle_seconds: ClassVar[float] = SETTLE_SECONDS
+    """Seconds after a request of unknown outcome during which the CRM may still store the record, or not find it yet.
+
+    An attempt that does not find the record sends nothing during this time. A CRM whose search lags needs more."""
     lead_fields: ClassVar[Mapping[str, str]] = {}
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 

@@ -103,7 +103,10 @@ def build(settings: Settings) -> Services:
     client = connect(at)
     ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2)
     audit, figures = Audit(client), Figures(client)
-    plan = Plan(settings.inline_budget, worker_budget(settings), settings.retry_delays, settings.max_concurrency)
+    plan = Plan(
+        settings.inline_budget, worker_budget(settings), settings.retry_delays,
+        settings.max_concurrency, settings.epidemic_after,
+    )  # fmt: skip
     others = partial(_other, plugins, settings)
     tell = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, tell=tell)
@@ -111,7 +114,7 @@ def build(settings: Settings) -> Services:
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
-    desk = Desk(ledger, gateway, Retries(client, ledger, inventory, delivery.recipient))
+    desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter
     )  # fmt: skip

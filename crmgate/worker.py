@@ -26,7 +26,7 @@ from huey.storage import SCHEDULE_POP_LUA, RedisStorage
 
 from crmgate import logs
 from crmgate.errors import ConfigError, LedgerUnavailable
-from crmgate.policy import Dead, Done, Pause, Retry
+from crmgate.policy import Dead, Done, Hold, Retry
 from crmgate.services import Services, start
 from crmgate.store.checks import report
 from crmgate.store.client import RedisAddress, connect
@@ -133,7 +133,7 @@ def deliver(operation_id: str, task: Any = None) -> None:
         case Dead():
             task.retries = 0
             raise DeliveryFailed
-        case Done() | Pause() | None:
+        case Done() | Hold() | None:
             pass
         case _:
             assert_never(outcome.verdict)

@@ -14,7 +14,7 @@ from crmgate.delivery.attempt import Delivery, Outcome, Plan
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
-from crmgate.policy import Dead, Retry
+from crmgate.policy import SETTLE_SECONDS, Dead, Retry
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
@@ -29,6 +29,7 @@ class Crm:
     def __init__(self, world: World, name: str = "acme", rate: Rate | None = None, cost: int = 1) -> None:
         self.world, self.name, self.rate, self.cost = world, name, rate, cost
         self.credentials = "c1"
+        self.settle_seconds = SETTLE_SECONDS
         self.kinds: set[str] = {*Kind}
         self.trouble: Callable[[Operation | None], ProviderError | None] = lambda _operation: None
         self.records: dict[str, str] = {}

@@ -22,13 +22,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from crmgate.cli.crm import in_words
 from crmgate.cli.output import clean
 from crmgate.model import rfc3339
 from crmgate.operators.desk import Desk
 from crmgate.operators.retries import Job, JobState
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
+from crmgate.store.gate import explain
 
 STALL = 3.0
 """Seconds without progress after which the reason is told."""
@@ -123,6 +123,6 @@ def _why(parts: Services) -> str:
     if not parts.ledger.workers_seen(WORKER_SILENCE):
         start = "start one with `huey_consumer crmgate.worker.huey`"
         return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
-    if cause := parts.ledger.gate(parts.delivery.recipient).cause:
-        return f"{clean(parts.crm.label)} takes nothing now: {in_words(cause)}. The job waits, and goes on by itself."
+    if shut := explain(parts.ledger.gate(parts.delivery.recipient)):
+        return f"{clean(parts.crm.label)} takes nothing now: {shut.what}. The job waits, and goes on by itself."
     return "Other operations wait for the CRM: the job goes on when there are fewer."

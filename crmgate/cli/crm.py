@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any
 
 import click
 
@@ -18,7 +18,8 @@ from crmgate.errors import ProviderError
 from crmgate.model import CrmField, Provision
 from crmgate.provider import CRMProvider
 from crmgate.services import Services
-from crmgate.store.gate import Cause
+from crmgate.store.audit import command_line
+from crmgate.store.gate import Cause, Gate, explain
 
 BUDGET = 30.0
 """Seconds for all requests of a command; setting a CRM up gets them twice, for the plan and for the work."""
@@ -105,40 +106,53 @@ def setup(yes: bool, save: Path | None, as_json: bool) -> None:
 
 @crm.command()
 @as_json
-def resume(as_json: bool) -> None:
-    """Have the CRM asked again now, after its credentials were repaired or it is back.
+def pause(as_json: bool) -> None:
+    """Send nothing to the CRM until `crmgate crm resume`. Submissions are accepted and wait.
 
-    What waits for it goes on when the worker's next request to it succeeds.
+    Attempts that are under way end as usual.
 
-    Exit status: 0 it will be asked, or takes requests anyway, 1 Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 it is paused, 1 Redis does not answer, 2 the configuration cannot work.
     """
     parts = _start()
     with ledger():
-        cause = parts.delivery.resume()
+        parts.desk.pause(command_line())
         gate = parts.ledger.gate(parts.delivery.recipient)
     if as_json:
-        print_json(_names(parts) | {"cause": cause or "", "since": gate.since or None, "held": gate.held})
-    elif not cause:
+        print_json(_names(parts) | _state(gate))
+    else:
+        click.echo(f"{_title(parts)} is paused; {gate.held} operations wait. `crmgate crm resume` ends the pause.")
+
+
+@crm.command()
+@as_json
+def resume(as_json: bool) -> None:
+    """End a pause, or have the CRM tried now, after its credentials were repaired or it is back.
+
+    Operations that wait for the CRM go on when it takes the next one.
+
+    Exit status: 0 it is tried, or takes requests anyway, 1 Redis does not answer, 2 the configuration cannot work.
+    """
+    parts = _start()
+    with ledger():
+        before = parts.ledger.gate(parts.delivery.recipient)
+        parts.desk.resume(command_line())
+    shut = explain(before)
+    if as_json:
+        print_json(_names(parts) | _state(before))
+    elif shut is None:
         click.echo(f"{_title(parts)} takes requests; there was nothing to resume.")
     else:
-        click.echo(
-            f"{_title(parts)} is asked again now. It was held back: {in_words(cause)}; {gate.held} operations wait."
-        )
+        next_step = "goes on now" if before.cause is Cause.PAUSED else "is tried now"
+        click.echo(f"{_title(parts)} {next_step}. Before, {shut.what}; {before.held} operations wait.")
 
 
-def in_words(cause: Cause) -> str:
-    """Why nothing is sent to a CRM."""
-    if not cause.known:
-        return cause
-    match cause:
-        case Cause.OUTAGE:
-            return "it did not answer"
-        case Cause.REFUSED:
-            return "it refused the credentials"
-        case Cause.TRIAL:
-            return "its credentials are being tried"
-        case _:
-            assert_never(cause)
+def _state(gate: Gate) -> dict[str, Any]:
+    """The gate for scripts: why nothing is sent (empty: nothing is wrong), since when, and how many operations wait."""
+    shut = explain(gate)
+    return {
+        "cause": gate.cause or "", "since": gate.since or None, "held": gate.held,
+        "what": shut.what if shut else "", "remedy": shut.remedy if shut else "", "detail": shut.detail if shut else "",
+    }  # fmt: skip
 
 
 def _start() -> Services:

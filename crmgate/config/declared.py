@@ -27,6 +27,7 @@ from crmgate.config.kinds import (
 from crmgate.config.redis_server import contradictions
 from crmgate.logs import FORMATS
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
+from crmgate.store.gate import EPIDEMIC_AFTER
 from crmgate.store.limits import UNITS, Limit
 
 
@@ -78,6 +79,11 @@ class CoreSettings(marshmallow.Schema):
         fields.Integer, 4, "a number, 1 to 100",
         "How many operations are under way in the CRM at once, in all processes together; what comes on top waits"
         " for its turn", validate=validate.Range(1, 100),
+    )  # fmt: skip
+    CRM_EPIDEMIC_AFTER = _setting(
+        fields.Integer, EPIDEMIC_AFTER, "a number, 2 to 100",
+        "Number of different operations in a row, refused for the same reason, after which nothing is sent until one"
+        " of them is delivered", validate=validate.Range(2, 100),
     )  # fmt: skip
     CRM_DELIVERY = _setting(
         fields.String, "inline", "inline or queued", "Whether the web request tries the CRM at once",

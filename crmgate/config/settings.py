@@ -46,6 +46,7 @@ class Settings:
     inline_budget: float
     retry_delays: tuple[float, ...]
     max_concurrency: int
+    epidemic_after: int
     delivery: str
     on_duplicate: str
     on_rejected_field: str

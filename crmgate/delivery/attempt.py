@@ -11,22 +11,25 @@ import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol, assert_never
+from dataclasses import dataclass, replace
+from typing import Protocol, assert_never
 
-from crmgate.errors import (
-    Code,
-    LedgerUnavailable,
-    OutcomeUnknown,
-    ProviderError,
-    RateLimited,
-    Unsettled,
-    Unsupported,
+from crmgate.delivery.outcome import (
+    Outcome,
+    Sent,
+    failed_test,
+    looks_next,
+    not_configured,
+    out_of_time,
+    result,
+    unsettled,
 )
-from crmgate.model import Connection, Delivered, Event, EventType, Kind, Operation, Rate
-from crmgate.policy import PROBE_INTERVAL, SETTLE_SECONDS, Dead, Done, Pause, Retry, Verdict, decide, is_outage
-from crmgate.store.entries import Claim, NoClaim, NotClaimed, Recorded, Result, Swept
-from crmgate.store.gate import Cause, Recipient
+from crmgate.errors import LedgerUnavailable, ProviderError
+from crmgate.model import Connection, Delivered, Kind, Operation, Rate
+from crmgate.policy import Dead, Done, Hold, Retry, Verdict, decide
+from crmgate.store.audit import Entry
+from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Written
+from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Recipient
 from crmgate.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,8 @@ class Crm(Protocol):
     def credentials(self) -> str: ...
     @property
     def rate(self) -> Rate | None: ...
+    @property
+    def settle_seconds(self) -> float: ...
     def supports(self, kind: Kind) -> bool: ...
     def used(self) -> int: ...
     def test_connection(self, budget: float) -> Connection: ...
@@ -62,20 +67,7 @@ class Plan:
     worker_budget: float
     retry_delays: tuple[float, ...]
     most: int = 0
-
-
-Reason = NoClaim | Literal[Recorded.LOST, Recorded.ENDED, "unrecorded", ""]
-"""Why an attempt has no verdict: it was not made, or what became of it is not recorded."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of an attempt. Without a `verdict`, `reason` says why there is none."""
-
-    verdict: Verdict | None
-    reason: Reason = ""
-    delivered: Delivered | None = None
-    error: ProviderError | None = None
+    epidemic_after: int = EPIDEMIC_AFTER
 
 
 class Delivery:
@@ -91,21 +83,25 @@ class Delivery:
         self._others, self._tell, self._clock = others, tell, clock
         self._rng = rng or random.Random()  # noqa: S311
         self._reported: set[tuple[str, str]] = set()
-        self.recipient = Recipient(crm.name, crm.credentials, plan.most, crm.rate)
+        self.recipient = Recipient(
+            crm.name, crm.credentials, plan.most, crm.rate,
+            epidemic_after=plan.epidemic_after, settle=crm.settle_seconds,
+        )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
 
     def attempt(self, operation_id: str) -> Outcome:
         """Try an operation, if it is due and nobody else has it in hand. Raises `LedgerUnavailable`."""
+        deadline = time.monotonic() + self.plan.worker_budget
         claim, to = self._claim(operation_id, self.recipient), self.recipient
         if isinstance(claim, NotClaimed) and claim.reason is NoClaim.ELSEWHERE:
             to = self._gate(claim.more)
             claim = self._claim(operation_id, to)
         if isinstance(claim, NotClaimed):
             return Outcome(None, claim.reason)
-        return self.attempt_claimed(claim, to, self.plan.worker_budget, wake=False)
+        return self.attempt_claimed(claim, to, deadline, wake=False)
 
     def probe(self, name: str) -> bool:
-        """Ask a provider of `tend` whether it works again; what waited for it goes on if so.
+        """Test the connection to a provider that `tend` named; what waits for it goes on if the test passes.
 
         Raises `LedgerUnavailable`.
         """
@@ -113,13 +109,13 @@ class Delivery:
         if crm is None:
             return False
         crm.used()
+        began = self._clock()
         found = crm.test_connection(self.plan.worker_budget)
-        told = self._ledger.record_probe(
-            to, now=self._clock(), ok=found.connected, refused=found.refused, pause=PROBE_INTERVAL, used=crm.used()
+        recorded = self._ledger.record_probe(
+            to, began=began, now=self._clock(), ok=found.connected, refused=found.refused, used=crm.used()
         )
-        log.info("probe of provider %s: %s", name, "it works" if found.connected else "it does not work yet")
-        if told is Recorded.RECOVERED:
-            self._recovered(name)
+        log.info("connection test of provider %s: %s", name, "passed" if found.connected else "failed")
+        self._announce(name, failed_test(found), recorded)
         return found.connected
 
     def tend(self) -> tuple[Swept, list[str]]:
@@ -127,13 +123,18 @@ class Delivery:
 
         Raises `LedgerUnavailable`.
         """
-        now, woken, returned, doubtful = self._clock(), 0, 0, list[str]()
+        now = self._clock()
+        woken = returned = 0
+        doubtful: list[str] = []
         for name, (_, to) in list(self._gates.items()):
             swept = self._ledger.sweep(to, now=now, again=now + SWEEP_AGAIN)
             woken, returned = woken + swept.woken, returned + swept.returned
-            doubtful += [name] if swept.probe else []
+            if swept.probe:
+                doubtful.append(name)
+            if swept.recovered:
+                self._recovered(name)
         if returned:
-            log.warning("%d dead letters of an outage went back to those that wait", returned)
+            log.warning("%d dead letters return: the cause that they share has ended", returned)
         return Swept(woken, returned, bool(doubtful)), doubtful
 
     def bury(self, operation_id: str) -> bool:
@@ -146,62 +147,86 @@ class Delivery:
             self._tell("operation_dead", operation=operation)
         return True
 
-    def resume(self) -> Cause | None:
-        """Have the provider asked again at once; what shut it, None if it was open. Raises `LedgerUnavailable`."""
-        return self._ledger.resume(self.recipient, now=self._clock())
+    def pause(self, audit: Entry | None = None) -> Cause | None:
+        """Send nothing to the provider until `resume`. Raises `LedgerUnavailable`."""
+        return self._ledger.pause(self.recipient, now=self._clock(), audit=audit)
+
+    def resume(self, audit: Entry | None = None) -> Cause | None:
+        """End a pause, or have the provider tried at once; what shut it, None if it was open.
+
+        Raises `LedgerUnavailable`.
+        """
+        return self._ledger.resume(self.recipient, now=self._clock(), audit=audit)
 
     def _gate(self, name: str) -> Recipient:
         """A CRM that is not the active one: records in it are still to be changed."""
         if name not in self._gates:
             crm = self._others(name)
-            credentials, rate = (crm.credentials, crm.rate) if crm else ("", None)
-            self._gates[name] = crm, Recipient(name, credentials, self.plan.most, rate, active=False)
+            known = Recipient(name, most=self.plan.most, active=False)
+            if crm:
+                known = replace(known, credentials=crm.credentials, rate=crm.rate, settle=crm.settle_seconds)
+            self._gates[name] = crm, known
         return self._gates[name][1]
 
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
         seconds = self.plan.worker_budget + LEASE_MARGIN
         return self._ledger.claim(operation_id, to, new_lease(), now=self._clock(), seconds=seconds)
 
-    def attempt_claimed(self, claim: Claim, to: Recipient, budget: float, *, wake: bool) -> Outcome:
-        """Send it, decide, write it down. With `wake` the next attempt is scheduled by this process."""
-        crm = self._gates[to.provider][0]
+    def attempt_claimed(self, claim: Claim, to: Recipient, deadline: float, *, wake: bool) -> Outcome:
+        """Send an operation that is leased, decide what follows and record it.
+
+        Nothing is sent after `deadline`, a time of `time.monotonic`: the lease ends soon after it, and another process
+        may then send the operation. With `wake` this process schedules the next attempt.
+        """
         at, begun = self._clock(), time.monotonic()
-        delivered, error, used = self._send(claim, crm, budget)
+        sent = self._send(claim, self._gates[to.provider][0], deadline)
         duration = time.monotonic() - begun
-        verdict = decide(error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng)
-        outcome = Outcome(verdict, delivered=delivered, error=error)
-        counted = not isinstance(verdict, Pause) and not isinstance(error, Unsettled)
-        result = _result(_attempt_record(to.provider, at, duration, error, counted=counted), used, error)
+        verdict = decide(
+            sent.error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng, sent=sent.any
+        )  # fmt: skip
+        written = result(claim, to.provider, at, duration, sent, verdict, to.settle)
         try:
-            written = self._write_down(claim, to, outcome, result, wake)
+            recorded = self._record(claim, to, verdict, written, sent, wake)
         except LedgerUnavailable as failure:
             # The lease runs out and the next attempt looks in the CRM first.
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
-            return Outcome(None, "unrecorded", delivered, error)
-        log.info("operation %s: %s in %.3f s", claim.operation.id, error or "delivered", duration)
-        if written is Recorded.LOST or written is Recorded.ENDED:
-            return Outcome(None, written, delivered, error)
-        if delivered:
-            self._report(delivered)
-            self._tell("operation_delivered", operation=claim.operation, delivered=delivered)
-        self._announce(to.provider, error, written)
-        return outcome
+            return Outcome(None, "unrecorded", sent.delivered, sent.error)
+        log.info("operation %s: %s in %.3f s", claim.operation.id, sent.error or "delivered", duration)
+        return self._after(claim.operation, to.provider, verdict, sent, recorded)
 
-    def _announce(
-        self, provider: str, error: ProviderError | None,
-        written: Literal[Recorded.RECORDED, Recorded.PAUSED, Recorded.OPENED, Recorded.RECOVERED],
-    ) -> None:  # fmt: skip
-        """Call the listeners where an attempt changed the state of its provider: once a pause."""
-        match written:
-            case Recorded.RECORDED:
+    def _after(
+        self, operation: Operation, provider: str, verdict: Verdict, sent: Sent, recorded: Recorded
+    ) -> Outcome:  # fmt: skip
+        """Tell listeners, and correct the verdict: a gate that is shut holds what would be tried again, or be dead."""
+        match recorded.written:
+            case Written.LOST | Written.ENDED:
+                return Outcome(None, recorded.written, sent.delivered, sent.error)
+            case Written.DELIVERED | Written.WAITING | None:
                 pass
-            case Recorded.PAUSED | Recorded.OPENED:
-                log.error("provider %s is paused: %s", provider, error)
-                self._tell("provider_paused", provider=provider, error=error)
-            case Recorded.RECOVERED:
+            case Written.HELD:
+                verdict = Hold()
+            case Written.DEAD:
+                verdict = Dead()
+            case _:
+                assert_never(recorded.written)
+        if sent.delivered:
+            self._report(sent.delivered)
+            self._tell("operation_delivered", operation=operation, delivered=sent.delivered)
+        self._announce(provider, sent.error, recorded)
+        return Outcome(verdict, delivered=sent.delivered, error=sent.error)
+
+    def _announce(self, provider: str, error: ProviderError | None, recorded: Recorded) -> None:
+        """Call the listeners when an incident of a provider begins or ends."""
+        match recorded.announcement:
+            case None:
+                pass
+            case Announcement.PAUSED:
+                log.error("provider %s is paused (%s): %s", provider, recorded.cause, error)
+                self._tell("provider_paused", provider=provider, error=error, cause=str(recorded.cause))
+            case Announcement.RECOVERED:
                 self._recovered(provider)
             case _:
-                assert_never(written)
+                assert_never(recorded.announcement)
 
     def _recovered(self, provider: str) -> None:
         log.warning("provider %s works again", provider)
@@ -215,82 +240,53 @@ class Delivery:
                     self._reported.add((trouble, name))
                     log.warning("%s %s the field %s: see `crmgate crm fields`", delivered.provider, trouble, name)
 
-    def _send(
-        self, claim: Claim, crm: Crm | None, budget: float
-    ) -> tuple[Delivered | None, ProviderError | None, int]:  # fmt: skip
-        """What the CRM confirmed, or what went wrong; and the number of requests."""
+    def _send(self, claim: Claim, crm: Crm | None, deadline: float) -> Sent:
+        """Search for the operation where that is needed, else send it; what came back."""
         if crm is None:
-            return None, _not_configured(claim.operation), 0
-        deadline = time.monotonic() + budget
+            return Sent(None, not_configured(claim.operation), 0)
         crm.used()
         try:
-            found = crm.find(claim.operation, budget) if claim.look_first else None
-            if not found and claim.look_first and (wait := claim.settles_at - self._clock()) > 0:
-                return None, _unsettled(wait, crm.name), crm.used()
-            return found or crm.deliver(claim.operation, deadline - time.monotonic()), None, crm.used()
+            delivered = self._found(claim, crm, deadline) or crm.deliver(claim.operation, _left(deadline, crm.name))
         except ProviderError as error:
-            return None, error, crm.used()
+            return Sent(None, error, crm.used())
+        return Sent(delivered, None, crm.used())
 
-    def _write_down(self, claim: Claim, to: Recipient, outcome: Outcome, result: Result, wake: bool) -> Recorded:
-        look = isinstance(outcome.error, OutcomeUnknown) or claim.look_first
-        match outcome.verdict:
+    def _found(self, claim: Claim, crm: Crm, deadline: float) -> Delivered | None:
+        """The record that an earlier attempt left. Raises `Unsettled` while one may still appear."""
+        if not claim.look_first:
+            return None
+        found = crm.find(claim.operation, _left(deadline, crm.name))
+        wait = claim.settles_at - self._clock()
+        if not found and wait > 0:
+            raise unsettled(wait, crm.name)
+        return found
+
+    def _record(
+        self, claim: Claim, to: Recipient, verdict: Verdict, written: Result, sent: Sent, wake: bool
+    ) -> Recorded:  # fmt: skip
+        look = looks_next(claim, sent)
+        match verdict:
             case Done():
-                assert outcome.delivered is not None
-                return self._ledger.record_delivered(claim, to, result, outcome.delivered)
+                assert sent.delivered is not None
+                return self._ledger.record_delivered(claim, to, written, sent.delivered)
             case Retry(at):
-                return self._ledger.record_waiting(claim, to, result, due=at, look=look, wake=wake)
-            case Pause(until):
-                return self._ledger.record_waiting(claim, to, result, due=until, look=look, paused=True)
+                return self._ledger.record_waiting(claim, to, written, due=at, look=look, wake=wake)
+            case Hold():
+                return self._ledger.record_held(claim, to, written, look=look, wake=wake)
             case Dead():
-                return self._ledger.record_dead(claim, to, result, now=self._clock(), look=look, wake=wake)
-            case None:
-                raise ValueError("no attempt was made")
+                return self._ledger.record_dead(claim, to, written, look=look, wake=wake)
             case _:
-                assert_never(outcome.verdict)
+                assert_never(verdict)
+
+
+def _left(deadline: float, provider: str) -> float:
+    """The seconds until `deadline`. Raises `OutOfTime` when it is over."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise out_of_time(provider)
+    return left
 
 
 def new_lease() -> str:
     """A lease that nobody else holds."""
     return uuid.uuid4().hex
-
-
-def _attempt_record(
-    provider: str, at: float, duration: float, error: ProviderError | None, *, counted: bool
-) -> Event:  # fmt: skip
-    if error is None:
-        return Event(at, round(duration, 3), provider, EventType.DELIVERED)
-    return Event(
-        at, round(duration, 3), provider, EventType.FAILED,
-        error.code, error.status, error.vendor_code, error.detail, counted,
-    )  # fmt: skip
-
-
-def _result(attempt: Event, used: int, error: ProviderError | None) -> Result:
-    return Result(
-        attempt, used,
-        outage=error is not None and is_outage(error),
-        floor=error is not None and error.retry_after is not None,
-        limited=isinstance(error, RateLimited),
-        settles_at=_settles_at(attempt, error),
-    )  # fmt: skip
-
-
-def _settles_at(attempt: Event, error: ProviderError | None) -> float:
-    ended = attempt.at + attempt.duration
-    if isinstance(error, Unsettled):
-        return ended + (error.retry_after or 0.0)
-    late = isinstance(error, OutcomeUnknown) and error.code == Code.TIMEOUT
-    return ended + SETTLE_SECONDS if late else 0.0
-
-
-def _unsettled(wait: float, provider: str) -> Unsettled:
-    detail = "not found, but the CRM may still be at work on the request that ran into the time limit"
-    return Unsettled(detail, code=Code.TIMEOUT, retry_after=wait, provider=provider)
-
-
-def _not_configured(operation: Operation) -> Unsupported:
-    detail = (
-        f"The record to change is in the CRM {operation.provider!r}, which is no longer configured. Set it up again"
-        " and release this dead letter, or discard it."
-    )
-    return Unsupported(detail, provider=operation.provider, operation=operation.id)

@@ -15,7 +15,8 @@ from typing import Any, assert_never
 
 from crmgate import logs
 from crmgate.delivery import identity
-from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, Outcome, new_lease
+from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, new_lease
+from crmgate.delivery.outcome import Outcome
 from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, StillRunning
 from crmgate.kinds import traits
 from crmgate.model import Kind, Operation, State, new_id
@@ -93,7 +94,9 @@ class Gateway:
         if accepted.what is not Acceptance.LEASED:
             return operation
         claim = Claim(operation, lease, look_first=False, counted=0)
-        outcome = self._delivery.attempt_claimed(claim, self._delivery.recipient, self._budget_left(started), wake=True)
+        outcome = self._delivery.attempt_claimed(
+            claim, self._delivery.recipient, started + self._delivery.plan.inline_budget, wake=True
+        )
         return _after(operation, outcome)
 
     def release(self, operation_id: str, audit: Entry | None = None) -> bool:
@@ -108,12 +111,14 @@ class Gateway:
 
         `audit` is written in the same step. Raises `LedgerUnavailable`.
         """
-        return self._ledger.discard(operation_id, now=self._clock(), reason=reason, audit=audit)
+        return self._ledger.discard(
+            operation_id, self._delivery.recipient, now=self._clock(), reason=reason, audit=audit
+        )
 
     def _forget_old_suspects(self) -> None:
         """So that a flood of them fills neither Redis nor the operator's list."""
         try:
-            dropped = self._ledger.drop_suspects(SUSPECTS_KEPT, now=self._clock())
+            dropped = self._ledger.drop_suspects(SUSPECTS_KEPT, self._delivery.recipient, now=self._clock())
         except LedgerUnavailable as error:  # the next one does it
             log.warning("old suspects could not be dropped (%s)", error)
         else:

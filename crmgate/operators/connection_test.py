@@ -16,13 +16,13 @@ import redis
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Connection
 from crmgate.plugin_host.caller import HookCaller
-from crmgate.policy import PROBE_INTERVAL
+from crmgate.policy import REFUSED_PROBE
 from crmgate.store import keys
 from crmgate.store.keys import translated
 
 KEPT = 5.0
 """Seconds for which a good result is not asked for again."""
-KEPT_FAILED = PROBE_INTERVAL
+KEPT_FAILED = REFUSED_PROBE
 """The same for a bad one."""
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from crmgate.delivery.attempt import Delivery
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ChangedMeanwhile, NoSuchOperation, NotKeptAside
 from crmgate.model import Event, EventType, Operation, State
@@ -25,9 +26,11 @@ class Desk:
     """Retry, edit and discard. What the operator gives as a reason stands on the operation, not in the audit log."""
 
     def __init__(
-        self, ledger: Ledger, gateway: Gateway, retries: Retries, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._ledger, self._gateway, self.retries, self._clock = ledger, gateway, retries, clock
+        self, ledger: Ledger, gateway: Gateway, delivery: Delivery, retries: Retries,
+        clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._ledger, self._gateway, self._delivery = ledger, gateway, delivery
+        self.retries, self._clock = retries, clock
 
     def get(self, operation_id: str) -> Operation:
         """A dead letter, or a suspect. Raises `NoSuchOperation` and `NotKeptAside`."""
@@ -76,6 +79,14 @@ class Desk:
         if job is None:
             raise NoSuchOperation
         return job
+
+    def pause(self, who: str) -> None:
+        """Send nothing to the active CRM until `resume`."""
+        self._delivery.pause(self._entry(who, Action.CRM_PAUSE, self._delivery.recipient.provider))
+
+    def resume(self, who: str) -> None:
+        """End a pause, or have the active CRM tried now."""
+        self._delivery.resume(self._entry(who, Action.CRM_RESUME, self._delivery.recipient.provider))
 
     def _entry(self, who: str, what: Action, on: str, detail: str = "") -> Entry:
         return made(self._clock(), who, what, on, detail)

@@ -54,6 +54,11 @@ class HookCaller:
         return self._provider.fingerprint()
 
     @property
+    def settle_seconds(self) -> float:
+        """Seconds for which a request of unknown outcome may be stored late, or not be found yet."""
+        return self._provider.settle_seconds
+
+    @property
     def rate(self) -> Rate | None:
         """How many requests the vendor allows."""
         return self._provider.rate

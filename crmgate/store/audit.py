@@ -38,6 +38,8 @@ class Action(StrEnum):
     EXPORT = "dead_letters.export"
     RETRIES_START = "dead_letters.retries.start"
     RETRIES_CANCEL = "dead_letters.retries.cancel"
+    CRM_PAUSE = "crm.pause"
+    CRM_RESUME = "crm.resume"
     TOKEN_NEW = "tokens.new"  # noqa: S105
     TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
 

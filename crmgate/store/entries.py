@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Literal
 
 from crmgate.model import Event, Kind, Operation
+from crmgate.store.gate import Cause
 
 
 class Acceptance(StrEnum):
@@ -55,21 +56,36 @@ class NoClaim(StrEnum):
     SUSPECT = "suspect"
 
 
-class Recorded(StrEnum):
-    """What recording an attempt, or a probe, changed."""
+class Written(StrEnum):
+    """What an operation does after an attempt that was recorded, or why the attempt was not recorded."""
 
-    RECORDED = "recorded"
-    """It is recorded, and the state of the provider is as before."""
-    PAUSED = "paused"
-    """The same, and its credentials are refused from now on."""
-    OPENED = "opened"
-    """The same, and the circuit breaker is open from now on."""
-    RECOVERED = "recovered"
-    """The same, and the provider works again."""
+    DELIVERED = "delivered"
+    WAITING = "waiting"
+    """It waits for a time."""
+    HELD = "held"
+    """It waits for the gate of its provider."""
+    DEAD = "dead"
+    """No retry follows; `Ledger.bury` makes a dead letter of it."""
     LOST = "lost"
     """Not recorded: another caller has the lease by now."""
     ENDED = "ended"
     """Not recorded: the operation has ended already."""
+
+
+class Announcement(StrEnum):
+    """What listeners are to hear about a provider."""
+
+    PAUSED = "paused"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The result of recording an attempt, or a connection test: the announcement, and the cause of a gate that is shut."""
+
+    announcement: Announcement | None
+    cause: Cause | None
+    written: Written | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,27 +145,45 @@ class NotClaimed:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Numbers of operations woken and of dead letters returned; `probe` asks the caller to probe the provider."""
+    """Numbers of operations woken and of dead letters returned.
+
+    `probe` asks the caller to test the connection; `recovered`: listeners are to hear that the provider works again.
+    """
 
     woken: int
     returned: int
     probe: bool
+    recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GateEvent:
+    """What an attempt says about its provider: the name of an event of `lua/gate.lua`.
+
+    `refusal`: what different operations have in common that are refused for the same reason, empty for a refusal that
+    can only concern one record. `answered`: a response came from the CRM. `retry_at`: when a rate limit ends.
+    """
+
+    what: Literal["delivered", "unavailable", "refusal", "login_refused", "limited"]
+    refusal: str = ""
+    answered: bool = False
+    retry_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """The outcome of an attempt, for the ledger.
 
-    `used`: number of requests sent. `outage`: the failure says that the CRM is away. `floor`: the next attempt is not
-    made before its time, even if an outage ends. `limited`: the CRM reports too many requests. `settles_at`: see
-    `Claim`, 0 if nothing is under way.
+    `used`: number of requests sent. `event`: what the attempt says about the provider, None for nothing. `outage`: the
+    failure says that the CRM is away. `floor`: the next attempt is not made before its time, even if an outage ends.
+    `settles_at`: see `Claim`, 0 if nothing is under way.
     """
 
     attempt: Event
     used: int = 0
+    event: GateEvent | None = None
     outage: bool = False
     floor: bool = False
-    limited: bool = False
     settles_at: float = 0.0
 
 

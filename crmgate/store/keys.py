@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from crmgate.policy import PROBE_INTERVAL
+from crmgate.policy import REFUSED_PROBE
 from crmgate.store import client as redis_client
 
 PREFIX = "{crmgate}:"
@@ -69,6 +69,9 @@ op = _family(
 )  # fmt: skip
 DUE = _key("due", "zset", "Operations by the time of their alarm: a retry is due, or a lease runs out.")
 held = _family("held:<provider>", "zset", "Operations that only wait for their provider, by the time of acceptance.")
+tried = _family(
+    "tried:<provider>", "zset", "Those that were sent while the gate was shut: tried after those of `held`."
+)
 later = _family("later:<provider>", "zset", "Those of `due` that wait for a time only because the CRM was away.")
 DEAD = _key("dead", "zset", "Dead letters by the time of their death.")
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
@@ -98,7 +101,7 @@ AUDIT = _key("audit", "stream", "Changes that operators made (crmgate.store.audi
 TOKENS = _key("tokens", "hash", "API tokens by id: name, scope and hash (crmgate.store.tokens).")
 TOKENS_USED = _key("tokens:used", "hash", "Time of the last use of a token, by its id.")
 tested = _family(
-    "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(PROBE_INTERVAL)
+    "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(REFUSED_PROBE)
 )
 PROBE = _key("probe", "string", "Written to see whether Redis takes it, and has replicas that do.", MARK_SECONDS)
 WAKE_LIST = _key("huey:queue", "list", "Wake-ups for the workers: Huey's queue.")
@@ -108,7 +111,7 @@ WAKE_SCHEDULE = _key("huey:schedule", "zset", "Wake-ups by the time at which the
 def for_scripts() -> dict[str, str]:
     """The names for the Lua scripts: of a family the part to which a script appends the rest."""
     return {
-        "op": op(""), "due": DUE, "held": held(""), "later": later(""), "dead": DEAD, "returning": RETURNING,
+        "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD, "returning": RETURNING,
         "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""), "providers": PROVIDERS,
         "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""), "ops": OPS, "ids": IDS, "stats": STATS,
         "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,

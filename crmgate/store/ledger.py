@@ -14,14 +14,14 @@ from typing import Any
 
 import redis
 
-from crmgate.model import Check, Delivered, Event, EventType, Kind, Operation, State
-from crmgate.policy import SETTLE_SECONDS
+from crmgate.model import Check, Delivered, Event, EventType, Kind, Operation
 from crmgate.store import keys
 from crmgate.store.audit import Entry, for_scripts, report
 from crmgate.store.checks import inspect
 from crmgate.store.entries import (
     Acceptance,
     Accepted,
+    Announcement,
     Batch,
     Claim,
     NoClaim,
@@ -31,19 +31,10 @@ from crmgate.store.entries import (
     Result,
     Session,
     Swept,
+    Written,
 )
 from crmgate.store.figures import counted
-from crmgate.store.gate import (
-    FIRST_PROBE,
-    PROBE_SECONDS,
-    RETURN_BATCH,
-    RETURN_WAITS,
-    THRESHOLD,
-    YOUNG,
-    Cause,
-    Gate,
-    Recipient,
-)
+from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
@@ -78,7 +69,7 @@ class Ledger:
         arguments: dict[str, Any] = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
             "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
-            "settle": SETTLE_SECONDS,
+            "settle": to.settle,
         }  # fmt: skip
         if once:
             arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
@@ -96,7 +87,7 @@ class Ledger:
     def claim(self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float) -> Claim | NotClaimed:
         """Take the lease on an operation for `seconds`, if it may be tried now."""
         arguments = {
-            "now": now, "lease": lease, "lease_until": now + seconds, "patience": PATIENCE, "settle": SETTLE_SECONDS,
+            "now": now, "lease": lease, "lease_until": now + seconds, "patience": PATIENCE, "settle": to.settle,
         }  # fmt: skip
         answer = self._scripts.run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
@@ -107,55 +98,51 @@ class Ledger:
         return Claim(operation, lease, look == b"1", used_up, float(settles_at))
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
-        """Record that the CRM confirmed the operation: what stays is a receipt.
-
-        `recorded`; `recovered` if that opened the provider's gate; `ended` if it was known already.
-        """
+        """Record that the CRM confirmed the operation: what stays is a receipt."""
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id}
-        return self._record(claim, to, State.DELIVERED, result, receipt)
+        return self._record(claim, to, Written.DELIVERED, result, receipt)
 
     def record_waiting(
-        self, claim: Claim, to: Recipient, result: Result, *,
-        due: float, look: bool, paused: bool = False, wake: bool = False,
-    ) -> Recorded:  # fmt: skip
-        """Record that the operation is tried again at `due`; `paused` holds the whole provider back.
-
-        With `look` the CRM is searched before the next attempt; with `wake` a worker is scheduled. `recorded`; `paused`
-        or `opened` if that shut the provider's gate; `lost` or `ended` if the caller no longer holds the lease.
-        """
-        outcome = "paused" if paused else State.WAITING
-        following: dict[str, Any] = {"due_at": due, "look": _flag(look)}
-        if wake:
-            following["wake_at"] = due
-        return self._record(claim, to, outcome, result, following)
-
-    def record_dead(
-        self, claim: Claim, to: Recipient, result: Result, *, now: float, look: bool, wake: bool = False
+        self, claim: Claim, to: Recipient, result: Result, *, due: float, look: bool, wake: bool = False
     ) -> Recorded:
-        """Record that no retry follows. `bury` makes a dead letter of the operation; until then its alarm is set."""
-        following: dict[str, Any] = {"due_at": now, "look": _flag(look)}
-        if wake:
-            following["wake_at"] = 0
-        return self._record(claim, to, State.DEAD, result, following)
+        """Record that the operation is tried again at `due`, or when the gate of its provider opens if it is shut.
+
+        With `look` the CRM is searched before the next attempt; with `wake` a worker is scheduled.
+        """
+        following = {"due_at": due, "look": _flag(look), "wake": wake}
+        return self._record(claim, to, Written.WAITING, result, following)
+
+    def record_held(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
+        """Record that the operation waits for the gate of its provider, or is dead if only this record is refused."""
+        return self._record(claim, to, Written.HELD, result, {"look": _flag(look), "wake": wake})
+
+    def record_dead(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
+        """Record that no retry follows, unless the gate of its provider is shut.
+
+        `bury` makes a dead letter of the operation; until then its alarm is set. With `wake` a worker is woken.
+        """
+        return self._record(claim, to, Written.DEAD, result, {"look": _flag(look), "wake": wake})
 
     def _record(
-        self, claim: Claim, to: Recipient, outcome: str, result: Result, following: Mapping[str, Any]
+        self, claim: Claim, to: Recipient, outcome: Written, result: Result, following: Mapping[str, Any]
     ) -> Recorded:
         attempt = result.attempt
         arguments = {
             "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
-            "used": result.used, "outage": result.outage, "floor": result.floor, "limited": result.limited,
+            "used": result.used, "outage": result.outage, "floor": result.floor,
             "settles_at": result.settles_at, "figures": counted(claim.operation.kind, attempt),
-            "threshold": THRESHOLD, "first_probe": FIRST_PROBE,
             "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, **following,
         }  # fmt: skip
-        event = compact(attempt.to_dict())
-        answer: bytes = self._scripts.run("record", arguments, to=to, text=event, operation=claim.operation.id)
-        return Recorded(answer.decode())
+        if result.event:
+            arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
+        text = compact(attempt.to_dict())
+        answer = self._scripts.run("record", arguments, to=to, text=text, operation=claim.operation.id)
+        written, announcement, cause = (part.decode() for part in answer)
+        return Recorded(_announcement(announcement), _cause(cause), Written(written))
 
     def bury(self, operation_id: str, *, now: float) -> bool:
         """Make a dead letter of an operation recorded with `record_dead`; False if it is none, or one already."""
-        return bool(self._scripts.run("bury", {"now": now, "waits": RETURN_WAITS}, operation=operation_id))
+        return bool(self._scripts.run("bury", {"now": now}, operation=operation_id))
 
     def release(self, operation_id: str, to: Recipient, *, now: float, audit: Entry | None = None) -> bool:
         """Let a dead letter, or a suspect, wait for its provider again, with all its retries; False if it is neither.
@@ -168,7 +155,14 @@ class Ledger:
         return _reported(done, audit)
 
     def discard(
-        self, operation_id: str, *, now: float, reason: str, seconds: int = RECEIPT_SECONDS, audit: Entry | None = None
+        self,
+        operation_id: str,
+        to: Recipient,
+        *,
+        now: float,
+        reason: str,
+        seconds: int = RECEIPT_SECONDS,
+        audit: Entry | None = None,
     ) -> bool:
         """End a dead letter, or a suspect, without a delivery; False if it is neither. Those behind it may go.
 
@@ -176,14 +170,18 @@ class Ledger:
         """
         event = compact(Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
         arguments = {"now": now, "seconds": seconds, **for_scripts(audit)}
-        return _reported(bool(self._scripts.run("discard", arguments, text=event, operation=operation_id)), audit)
+        return _reported(
+            bool(self._scripts.run("discard", arguments, to=to, text=event, operation=operation_id)), audit
+        )
 
     def amend(self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry) -> str:
         """Replace the payload of a dead letter, or a suspect, as it was read; `audit` is written in the same step.
 
         `amended`; `changed` if something happened to it since it was read; else its state, empty if it does not exist.
         """
-        arguments = {"version": operation.version, "event": compact(event.to_dict()), **for_scripts(audit)}
+        arguments = {
+            "now": event.at, "version": operation.version, "event": compact(event.to_dict()), **for_scripts(audit),
+        }  # fmt: skip
         answer: bytes = self._scripts.run("amend", arguments, text=compact(payload), operation=operation.id)
         _reported(answer == b"amended", audit)
         return answer.decode()
@@ -217,7 +215,7 @@ class Ledger:
         released: int = self._scripts.run("retries", arguments, to=to, text=event)
         return released >= 0
 
-    def drop_suspects(self, keep: int, *, now: float) -> int:
+    def drop_suspects(self, keep: int, to: Recipient, *, now: float) -> int:
         """Discard the oldest suspects beyond `keep`, a hundred at most; their number (a counter has it, too)."""
         with translated():
             number: int = self._redis.zcard(keys.SUSPECT)
@@ -225,7 +223,9 @@ class Ledger:
             if number > keep:
                 over = self._redis.zrange(keys.SUSPECT, 0, min(number - keep, 100) - 1)  # type: ignore[assignment]
         reason, seconds = "more suspects came than are kept", keys.DROPPED_SECONDS
-        dropped = [self.discard(each.decode(), now=now, reason=reason, seconds=seconds) for each in over].count(True)
+        dropped = [self.discard(each.decode(), to, now=now, reason=reason, seconds=seconds) for each in over].count(
+            True
+        )
         if dropped:
             self.count("suspects_dropped", dropped)
         return dropped
@@ -235,39 +235,42 @@ class Ledger:
 
         An operation that was due, and still waits then, is woken again at the time `again`.
         """
-        arguments = {
-            "now": now, "again": again, "limit": limit, "batch": RETURN_BATCH,
-            "first_probe": FIRST_PROBE, "later_probe": PROBE_SECONDS, "young": YOUNG,
-        }  # fmt: skip
+        arguments = {"now": now, "again": again, "limit": limit, "batch": RETURN_BATCH}
         event = compact(Event(now, 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
-        woken, returned, probe = self._scripts.run("sweep", arguments, to=to, text=event)
-        return Swept(woken, returned, bool(probe))
+        woken, returned, probe, announcement = self._scripts.run("sweep", arguments, to=to, text=event)
+        return Swept(woken, returned, bool(probe), recovered=bool(announcement))
 
-    def record_probe(self, to: Recipient, *, now: float, ok: bool, refused: bool, pause: float, used: int) -> Recorded:
-        """Record what a probe of the provider found: `recovered` or `paused` if its gate changed, else `recorded`.
+    def record_probe(self, to: Recipient, *, began: float, now: float, ok: bool, refused: bool, used: int) -> Recorded:
+        """Record what a connection test of the provider found; `used` is the number of requests sent."""
+        arguments = {"began": began, "now": now, "ok": ok, "refused": refused, "used": used}
+        announcement, cause = (part.decode() for part in self._scripts.run("probed", arguments, to=to))
+        return Recorded(_announcement(announcement), _cause(cause))
 
-        `pause` is the time until refused credentials are tried again, in seconds; `used` the number of requests sent.
-        """
-        arguments = {"now": now, "ok": ok, "refused": refused, "pause": pause, "used": used}
-        answer: bytes = self._scripts.run("probed", arguments, to=to)
-        return Recorded(answer.decode())
+    def pause(self, to: Recipient, *, now: float, audit: Entry | None = None) -> Cause | None:
+        """Send nothing to a provider until `resume`; the cause for which its gate was shut before."""
+        return self._steer("pause", to, now, audit)
 
-    def resume(self, to: Recipient, *, now: float) -> Cause | None:
-        """Have a provider tried again at once; what its gate was shut by, empty if it was open."""
-        answer: bytes = self._scripts.run("resume", {"now": now}, to=to)
-        return Cause.read(answer.decode()) if answer else None
+    def resume(self, to: Recipient, *, now: float, audit: Entry | None = None) -> Cause | None:
+        """End a pause, or have the provider tried again at once; the cause for which its gate was shut."""
+        return self._steer("resume", to, now, audit)
+
+    def _steer(self, script: str, to: Recipient, now: float, audit: Entry | None) -> Cause | None:
+        answer: bytes = self._scripts.run(script, {"now": now, **for_scripts(audit)}, to=to)
+        _reported(True, audit)
+        return _cause(answer.decode())
 
     def gate(self, to: Recipient) -> Gate:
         """Whether a provider takes requests."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hmget(keys.gate(to.provider), ["cause", "since", "until", "failures"])
+            pipe.hmget(keys.gate(to.provider), ["cause", "since", "until", "confirmed", "reason", "failures"])
             pipe.zcard(keys.held(to.provider))
+            pipe.zcard(keys.tried(to.provider))
             pipe.zcard(keys.RETURNING)
-            (cause, since, until, failures), held, returning = pipe.execute()
+            (cause, since, until, confirmed, reason, failures), held, tried, returning = pipe.execute()
         return Gate(
-            Cause.read(cause.decode()) if cause else None,
-            float(since or 0), float(until or 0), int(failures or 0), held, returning,
+            _cause((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
+            (reason or b"").decode(), int(float(failures or 0)), held + tried, returning,
         )  # fmt: skip
 
     def get(self, operation_id: str) -> Operation | None:
@@ -286,7 +289,8 @@ class Ledger:
             pipe.llen(keys.WAKE_LIST)
             pipe.smembers(keys.PROVIDERS)
             counters, due, dead, queued, providers = pipe.execute()
-            held = sum(int(self._redis.zcard(keys.held(name.decode()))) for name in providers)
+            names = [name.decode() for name in providers]
+            held = sum(int(self._redis.zcard(queue(name))) for name in names for queue in (keys.held, keys.tried))
         numbers = {name.decode(): int(value) for name, value in counters.items()}
         return numbers | {"waiting": due + held, "dead_letters": dead, "queued": queued}
 
@@ -333,6 +337,15 @@ class Ledger:
     def health(self) -> tuple[Check, ...]:
         """Whether Redis takes what has to be kept (the first check), and what about it could lose data."""
         return inspect(self._redis, keys.PROBE)
+
+
+def _cause(text: str) -> Cause | None:
+    """The cause that a script answered. An older process may have written `trial`, which is no cause any longer."""
+    return Cause.read(text) if text and text != "trial" else None
+
+
+def _announcement(text: str) -> Announcement | None:
+    return Announcement(text) if text else None
 
 
 def _flag(value: bool) -> str:

@@ -15,10 +15,11 @@ import redis
 from crmgate import kinds
 from crmgate.store import client as redis_client
 from crmgate.store import keys
-from crmgate.store.gate import Recipient
+from crmgate.store.gate import RETURN_WAITS, RULES, Recipient
 
 NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
+    "pause",
 )  # fmt: skip
 """The scripts that `common.lua` stands before. `limit` stands alone (`crmgate.store.limits`)."""
 ALARM_GRACE = 3.0
@@ -35,7 +36,7 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int, patience: float) -> None:
         self._redis, self._replicas, self._patience = client, replicas, patience
-        before = header(wake(_ANY_ID).decode()) + read("common")
+        before = header(wake(_ANY_ID).decode()) + read("gate") + read("common")
         self._scripts = {name: client.register_script(before + read(name)) for name in NAMES}
 
     def run(
@@ -61,7 +62,8 @@ class Scripts:
 def header(wake_message: str) -> str:
     """What stands before `common.lua`: the names and constants that Python and the scripts share."""
     shared = {
-        "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message,
+        "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "rules": RULES,
+        "RETURN_WAITS": RETURN_WAITS, "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message,
     }  # fmt: skip
     return "".join(f"local {name} = {_lua(value)}\n" for name, value in shared.items())
 
@@ -82,7 +84,9 @@ def compact(value: Mapping[str, Any]) -> str:
 
 
 def _lua(value: Any) -> str:
-    """A Lua expression for text, numbers, truth values and dictionaries of them with text as keys."""
+    """A Lua expression for text, numbers, truth values, tuples and dictionaries of them with text as keys."""
+    if isinstance(value, tuple):
+        return "{" + ", ".join(map(_lua, value)) + "}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"[{_lua(name)}] = {_lua(inner)}" for name, inner in value.items()) + "}"
     return json.dumps(value)  # of these, what JSON writes is Lua: ASCII only, and no escapes but \" and \\

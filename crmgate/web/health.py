@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import assert_never
 
 from flask import Blueprint, Response, jsonify
 
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, rfc3339
 from crmgate.policy import WORKER_SILENCE
-from crmgate.store.gate import Cause
+from crmgate.store.gate import explain
 from crmgate.store.keys import LOST_CLICKS_SECONDS
 from crmgate.web.answers import AliveSchema, ReadySchema
 from crmgate.web.openapi import Describe, ResponseDoc
@@ -67,22 +66,11 @@ def _provider(redis: bool) -> Check:
         gate = None
     if gate is None:
         return Check("provider", True, "A CRM is configured.")
-    waiting = f"{gate.held} submissions wait and go on by themselves"
-    if gate.cause and not gate.cause.known:
-        since = rfc3339(gate.since)
-        return Check("provider", True, f"Nothing is sent to the CRM since {since} ({gate.cause}); {waiting}.")
-    match gate.cause:
-        case Cause.OUTAGE:
-            return Check("provider", True, f"The CRM has not answered since {rfc3339(gate.since)}; {waiting}.")
-        case Cause.REFUSED:
-            repair = f"correct them; {waiting}"
-            return Check(
-                "provider", True, f"The CRM has refused the credentials since {rfc3339(gate.since)}: {repair}."
-            )  # fmt: skip
-        case Cause.TRIAL | None:
-            return Check("provider", True, "A CRM is configured, and takes requests.")
-        case _:
-            assert_never(gate.cause)
+    shut = explain(gate)
+    if shut is None:
+        return Check("provider", True, "A CRM is configured, and takes requests.")
+    waiting = f"{gate.held} submissions wait. What to do: {shut.remedy}."
+    return Check("provider", True, f"Nothing is sent since {rfc3339(gate.since)}, because {shut.what}; {waiting}")
 
 
 def _worker(redis: bool) -> Check:

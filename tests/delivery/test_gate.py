@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 
 import pytest
 import redis
@@ -116,9 +117,9 @@ class TestCircuitBreaker:
             return [claim for claim in found if isinstance(claim, Claim)]
 
         [first] = claims()
-        world.delivery.attempt_claimed(first, to, 5, wake=False)
+        world.delivery.attempt_claimed(first, to, time.monotonic() + 5, wake=False)
         second, third = claims()
-        world.delivery.attempt_claimed(second, to, 5, wake=False)
+        world.delivery.attempt_claimed(second, to, time.monotonic() + 5, wake=False)
         under_way = claims()
         assert third.operation.id in {claim.operation.id for claim in under_way}
         assert len(under_way) == 3
@@ -144,7 +145,7 @@ class TestCircuitBreaker:
             world.apply(number, inline=True)
         assert world.ledger.gate(world.delivery.recipient).cause in ("outage", "trial")
         world.crm.trouble = well
-        world.delivery.attempt_claimed(claim, world.delivery.recipient, 5, wake=False)  # type: ignore[arg-type]
+        world.delivery.attempt_claimed(claim, world.delivery.recipient, time.monotonic() + 5, wake=False)  # type: ignore[arg-type]
         assert world.ledger.gate(world.delivery.recipient).cause is None
 
     def test_one_crm_that_is_away_does_not_shut_another(self, world: World) -> None:

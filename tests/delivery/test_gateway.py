@@ -25,7 +25,7 @@ from crmgate.errors import (
     Unavailable,
 )
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate, State
-from crmgate.policy import SETTLE_SECONDS, Dead, Done, Pause, Retry
+from crmgate.policy import SETTLE_SECONDS, Dead, Done, Hold, Retry
 from crmgate.store.client import connect
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.ledger import Ledger
@@ -296,7 +296,7 @@ def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World
     operations = [world.submit() for _ in range(20)]
     world.crm.answers = [AuthFailed("401"), AuthFailed("401")]
     outcomes = [world.delivery.attempt(operation.id) for operation in operations]
-    assert isinstance(outcomes[0].verdict, Pause)
+    assert isinstance(outcomes[0].verdict, Hold)
     assert world.told[-1] == "provider_paused"
     assert {outcome.reason for outcome in outcomes[1:]} == {"held"}
     assert len(world.crm.calls) == 1

@@ -67,7 +67,7 @@ def desk(world: World, client: redis.Redis) -> Desk:
         return world.now
 
     retries = Retries(client, world.ledger, Inventory(client), world.delivery.recipient, clock=clock)
-    return Desk(world.ledger, world.gateway, retries, clock)
+    return Desk(world.ledger, world.gateway, world.delivery, retries, clock)
 
 
 def ids(*names: str) -> list[str]:

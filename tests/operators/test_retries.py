@@ -23,7 +23,7 @@ def desk(world: World, redis_client: redis.Redis) -> Desk:
         return world.now
 
     retries = Retries(redis_client, world.ledger, Inventory(redis_client), world.delivery.recipient, clock=clock)
-    return Desk(world.ledger, world.gateway, retries, clock)
+    return Desk(world.ledger, world.gateway, world.delivery, retries, clock)
 
 
 def finish(world: World, desk: Desk, seconds: float = 120) -> None:

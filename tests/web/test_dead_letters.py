@@ -56,7 +56,7 @@ def services(world: World, redis_client: redis.Redis) -> Any:
 
     inventory, audit = Inventory(redis_client), Audit(redis_client, clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient, clock=clock)
-    desk = Desk(world.ledger, world.gateway, retries, clock)
+    desk = Desk(world.ledger, world.gateway, world.delivery, retries, clock)
     return Built(world.ledger, world.gateway, inventory, audit, desk)
 
 

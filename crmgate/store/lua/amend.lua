@@ -1,6 +1,7 @@
--- Change the payload of a dead letter, or of a suspect.
+-- Change the payload of a dead letter, a suspect or an operation that waits.
 -- Arguments:
 --   id       operation
+--   now      time of the caller
 --   version  version that its editor saw
 --   event    event that is added to its history
 --   audit    audit entry
@@ -11,7 +12,7 @@ if not state then return '' end
 renew(a.id)
 local version = redis.call('HGET', KEYS[1], 'version') or 0
 if redis.call('HGET', KEYS[1], 'event:' .. version) == a.event then return 'amended' end  -- sent again
-if state ~= 'dead' and state ~= 'suspect' then return state end
+if state ~= 'dead' and state ~= 'suspect' and not is_waiting(a.id) then return state end
 if tonumber(version) ~= a.version then return 'changed' end
 redis.call('HSET', KEYS[1], 'payload', ARGV[2])
 note(a.id, a.event)

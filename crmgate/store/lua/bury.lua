@@ -5,12 +5,11 @@
 --   waits  seconds until it may return by itself: for the first time, the second ...
 -- Answers 1, or 0 if no attempt decided so, or it is a dead letter already.
 despite_full()
-local verdict, state, cause, returns = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause', 'returns'))
+local verdict, state, cause = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause'))
 if verdict ~= 'dead' or state == 'dead' then return 0 end
 redis.call('ZADD', key.dead, a.now, a.id)
 redis.call('HSET', KEYS[1], 'state', 'dead', 'dead_at', a.now)
 redis.call('ZREM', key.due, a.id)
 redis.call('HINCRBY', key.stats, 'dead', 1)
-local wait = a.waits[tonumber(returns or 0) + 1]
-if cause == 'outage' and wait then redis.call('ZADD', key.returning, a.now + wait, a.id) end
+if cause == 'outage' or cause == 'epidemic' then let_return(a.id) end
 return 1

@@ -14,8 +14,7 @@ renew(a.id)
 local state, lease, till, due, verdict, behind, kind, visit =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'behind', 'kind', 'session'))
 if ended(state) or state == 'dead' or state == 'suspect' then
-  redis.call('ZREM', key.due, a.id)
-  redis.call('ZREM', HELD, a.id)
+  for _, set in ipairs({key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
   return {state or 'unknown'}
 end
 if verdict == 'dead' then return {'exhausted'} end
@@ -51,6 +50,5 @@ look = look or '0'
 if not mine then redis.call('HSET', KEYS[1], 'settles_at', a.now + a.settle) end
 redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'look', look)
 redis.call('ZADD', key.due, a.lease_until, a.id)
-redis.call('ZREM', HELD, a.id)
-redis.call('ZREM', LATER, a.id)
+for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
 return {'claimed', look, settles or '0', unpack(redis.call('HGETALL', KEYS[1]))}

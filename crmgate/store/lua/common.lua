@@ -2,6 +2,8 @@
 --   key           names of the Redis keys (crmgate.store.keys). All carry the hash tag {crmgate}: one node of a Redis Cluster
 --                 has all of them, and a script may touch a key that is not in KEYS.
 --   kinds         traits of each kind of operation (crmgate.kinds)
+--   rules         times and numbers for decisions about the gate (crmgate.store.gate)
+--   RETURN_WAITS  seconds until a dead letter may return by itself, for the first time, the second ...
 --   GRACE         seconds after which a wake-up counts as lost
 --   WAKE_MESSAGE  wake-up for Huey, with @id@ in the place of the operation's id
 -- ARGV[1] holds a script's arguments as JSON, below `a`; ARGV[2] is a text that is stored as it is. KEYS[1] is the record of
@@ -12,12 +14,14 @@
 --   to.rate         requests a second, 0: no limit
 --   to.burst        requests at once after a rest
 --   to.reserve      requests set aside for an attempt
+--   to.epidemic_after  number of different operations with the same refusal in a row that shut the gate
 --   to.active       false: a CRM that is no longer chosen, but holds records that operations are about
 local a = cjson.decode(ARGV[1])
 local to = a.to
 local GATE = to and key.gate .. to.provider
 local HELD = to and key.held .. to.provider
 local LATER = to and key.later .. to.provider
+local TRIED = to and key.tried .. to.provider
 local SLOTS = to and key.slots .. to.provider
 
 -- When Redis is full it refuses a script whose first write needs memory; after its first write it refuses nothing.
@@ -81,88 +85,106 @@ local function spend(requests)
   if to.rate > 0 then redis.call('HSET', GATE, 'tokens', tokens() - requests, 'tokens_at', a.now) end
 end
 
--- Number of attempts that may begin now by the limits of the provider.
+-- The gate of the provider as `decide` (gate.lua) reads it. The version before this one also had the cause `trial`.
+local function read_gate()
+  local gate, flat = {}, redis.call('HGETALL', GATE)
+  for i = 1, #flat, 2 do gate[flat[i]] = flat[i + 1] end
+  if gate.cause == 'trial' then gate.cause = nil end
+  return gate
+end
+
+local function write_gate(before, after)
+  for name in pairs(before) do
+    if after[name] == nil then redis.call('HDEL', GATE, name) end
+  end
+  for name, value in pairs(after) do
+    if before[name] ~= value then redis.call('HSET', GATE, name, value) end
+  end
+end
+
+-- Change the gate after an event. Answers what follows from it (`effect` in gate.lua).
+local function judge(event)
+  event.now, event.credentials = a.now, to.credentials
+  rules.epidemic_after, rules.most = to.epidemic_after, to.most > 0 and to.most or 32
+  local before = read_gate()
+  local after, effect = decide(before, event, rules)
+  write_gate(before, after)
+  return effect
+end
+
+-- Number of attempts that may begin now by the limits of the provider. Credentials that never worked are tried by one
+-- operation at a time.
 local function room()
   redis.call('ZREMRANGEBYSCORE', SLOTS, '-inf', a.now)
   local most = to.most > 0 and to.most or 1000
-  local window = tonumber(redis.call('HGET', GATE, 'window') or most)
+  local window, verified = unpack(redis.call('HMGET', GATE, 'window', 'verified'))
+  window = verified == to.credentials and tonumber(window or most) or 1
   local slots = math.min(most, window) - redis.call('ZCARD', SLOTS)
   if to.rate > 0 then slots = math.min(slots, math.floor(tokens() / to.reserve)) end
   return slots
 end
 
--- Whether nothing may be sent to the provider now. An outage ends when a probe or a delivery succeeds. Refused credentials,
--- and credentials that never worked, are tried by one operation once the time `until` has come. Refused credentials are not
--- sent again before that time; other credentials are.
+-- Whether nothing may be sent to the provider now.
 local function shut()
   local cause, till, by = unpack(redis.call('HMGET', GATE, 'cause', 'until', 'by'))
-  if cause == 'refused' and by ~= to.credentials then return false end
-  return cause and (cause == 'outage' or tonumber(till) > a.now)
+  return is_shut({cause = cause ~= 'trial' and cause or nil, ['until'] = till, by = by}, a.now, to.credentials)
 end
 
 -- Let an operation that could be sent wait for its provider. The script that opens the gate, or makes room, wakes it.
-local function hold(id)
+-- `queue` is HELD, or TRIED for an operation that was sent while the gate was shut: it goes after all others.
+local function hold(id, queue)
   redis.call('HSET', op(id), 'state', 'waiting')
+  redis.call('HDEL', op(id), 'due_at')
+  redis.call('ZREM', LATER, id)
   if not to.active then return redis.call('ZADD', key.due, a.now + GRACE, id) end
   redis.call('ZREM', key.due, id)
-  redis.call('ZADD', HELD, redis.call('HGET', op(id), 'accepted_at'), id)
+  redis.call('ZADD', queue or HELD, redis.call('HGET', op(id), 'accepted_at'), id)
   redis.call('SADD', key.providers, to.provider)
+end
+
+-- When every operation that waits has been tried, the next round begins.
+local function next_round()
+  if redis.call('EXISTS', HELD) == 0 and redis.call('EXISTS', TRIED) == 1 then redis.call('RENAME', TRIED, HELD) end
 end
 
 -- Wake at most `count` of the operations that wait for the provider, the oldest first.
 local function pump(count)
   if count < 1 then return end
+  next_round()
   local ids = redis.call('ZPOPMIN', HELD, math.min(count, 100))
   for i = 1, #ids, 2 do rouse(ids[i]) end
 end
 
--- Wake as many as may begin. Wake-ups that no worker took yet will use some of the room.
-local function pump_all()
-  if not redis.call('HGET', GATE, 'cause') then pump(room() - redis.call('LLEN', key.wake_list)) end
+-- Wake one operation to find out whether the gate may open: the newest and the oldest in turn, and none a second time
+-- before all others.
+local function pump_probe()
+  next_round()
+  local oldest = redis.call('HGET', GATE, 'oldest_next') == '1'
+  local ids = redis.call(oldest and 'ZPOPMIN' or 'ZPOPMAX', HELD)
+  redis.call('HSET', GATE, 'oldest_next', oldest and '0' or '1')
+  if ids[1] then rouse(ids[1]) end
 end
 
--- Begin an attempt: it takes a slot and its requests.
+-- Wake as many as may begin. Wake-ups that no worker took yet will use some of the room.
+local function pump_all()
+  local cause = redis.call('HGET', GATE, 'cause')
+  if not cause or cause == 'trial' or (cause == 'refused' and not shut()) then
+    pump(room() - redis.call('LLEN', key.wake_list))
+  end
+end
+
+-- Begin an attempt: it takes a slot and its requests. The probe of a limit or an epidemic is the only one until its lease
+-- has ended.
 local function begin(lease, till)
   redis.call('ZADD', SLOTS, till, lease)
   spend(to.reserve)
-  local cause, verified = unpack(redis.call('HMGET', GATE, 'cause', 'verified'))
-  if cause == 'refused' then  -- if this attempt is never recorded, the next one tries the credentials after its lease
-    redis.call('HSET', GATE, 'until', till, 'by', to.credentials)
-  elseif verified ~= to.credentials then
-    -- Credentials that never worked are tried by one operation at a time.
-    redis.call('HSET', GATE, 'cause', 'trial', 'until', till)
-  end
+  local cause = redis.call('HGET', GATE, 'cause')
+  if cause == 'limited' or cause == 'epidemic' then redis.call('HSET', GATE, 'until', till) end
 end
 
 -- End the wait of operations that wait for a time only because the CRM was away: a hundred now, the others by sweeps.
 local function hurry()
-  for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do
-    redis.call('ZREM', LATER, id)
-    redis.call('HDEL', op(id), 'due_at')
-    hold(id)
-  end
-end
-
--- Open the gate, because the CRM works. Answers what it was shut by.
--- After an outage one attempt runs at once, then one more for each that is `delivered`; a probe alone adds none.
-local function well(delivered)
-  local cause, window = unpack(redis.call('HMGET', GATE, 'cause', 'window'))
-  redis.call('HDEL', GATE, 'cause', 'until', 'by', 'since', 'failures')
-  redis.call('HSET', GATE, 'healthy_at', a.now)
-  if window and delivered then
-    if window + 1 >= (to.most > 0 and to.most or 32) then redis.call('HDEL', GATE, 'window')
-    else redis.call('HSET', GATE, 'window', window + 1) end
-  end
-  hurry()
-  return cause
-end
-
--- Count a failure that says that the CRM is away. Answers whether this one opens the circuit breaker.
-local function ill()
-  local failures = redis.call('HINCRBY', GATE, 'failures', 1)
-  if failures < a.threshold or redis.call('HGET', GATE, 'cause') == 'outage' then return false end
-  redis.call('HSET', GATE, 'cause', 'outage', 'until', a.now + a.first_probe, 'since', a.now, 'window', 1)
-  return true
+  for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do hold(id) end
 end
 
 -- Wake the operation behind this one in its session, now that this one has ended.
@@ -184,9 +206,24 @@ local function note(id, event)
   if version > 50 then redis.call('HDEL', op(id), 'event:' .. (version - 40)) end
 end
 
--- Let a dead letter, or a suspect, wait for its provider again, with all its retries.
+-- Let a dead letter return by itself when the cause that it shares with others has ended.
+local function let_return(id)
+  local wait = RETURN_WAITS[tonumber(redis.call('HGET', op(id), 'returns') or 0) + 1]
+  if wait then redis.call('ZADD', key.returning, a.now + wait, id) end
+end
+
+-- Whether an operation waits and nobody is at work on it: an operator may change it like a dead letter.
+local function is_waiting(id)
+  local state, lease, till = unpack(redis.call('HMGET', op(id), 'state', 'lease', 'lease_until'))
+  return (state == 'waiting' or state == 'accepted') and not (lease and tonumber(till) > a.now)
+end
+
+-- Let a dead letter, or a suspect, wait for its provider again, with all its retries. A dead letter is looked for in the
+-- CRM first: a refusal may have come after the record was stored.
 local function revive(id, event)
-  redis.call('HDEL', op(id), 'verdict', 'dead_at', 'counted', 'due_at', 'cause')
+  local dead = redis.call('HGET', op(id), 'state') == 'dead'
+  redis.call('HDEL', op(id), 'verdict', 'dead_at', 'counted', 'cause', 'refused_at')
+  if dead then redis.call('HSET', op(id), 'look', '1') end
   for _, set in ipairs({key.dead, key.returning, key.suspect}) do redis.call('ZREM', set, id) end
   note(id, event)
   hold(id)

@@ -1,19 +1,20 @@
--- End a dead letter, or a suspect, without a delivery. The operations behind it may go.
+-- End a dead letter, a suspect or an operation that waits, without a delivery. The operations behind it may go.
 -- Arguments:
 --   id       operation
 --   now      time of the caller
 --   seconds  seconds for which its receipt is kept
 --   audit    audit entry, absent: no operator discards it
+--   to       provider
 -- ARGV[2]: event that is added to its history
--- Answers 1, or 0 if it is neither a dead letter nor a suspect.
+-- Answers 1, or 0 if it has ended or is under way.
 despite_full()
 local state, visit = unpack(redis.call('HMGET', KEYS[1], 'state', 'session'))
-if state ~= 'dead' and state ~= 'suspect' then return 0 end
+if state ~= 'dead' and state ~= 'suspect' and not is_waiting(a.id) then return 0 end
 note(a.id, ARGV[2])
 redis.call('HSET', KEYS[1], 'state', 'discarded')
 redis.call('HDEL', KEYS[1], 'payload', 'look', 'due_at', 'verdict', 'cause')
 redis.call('EXPIRE', KEYS[1], a.seconds)
-for _, set in ipairs({key.dead, key.returning, key.suspect}) do redis.call('ZREM', set, a.id) end
+for _, set in ipairs({key.dead, key.returning, key.suspect, key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
 redis.call('HINCRBY', key.stats, 'discarded', 1)
 if visit and redis.call('HGET', session(visit), 'first') == a.id then
   redis.call('HDEL', session(visit), 'first', 'record', 'provider')

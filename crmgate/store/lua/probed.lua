@@ -1,23 +1,18 @@
--- Record what a probe of the provider found.
+-- Record the result of a connection test of the provider.
 -- Arguments:
---   now      time of the caller
---   ok       true: the provider works
---   refused  true: it refuses the credentials
---   pause    seconds until refused credentials are tried again
---   used     number of requests that the probe sent
+--   now      time at which the test ended
+--   began    time at which the test began
+--   ok       true: the test passed
+--   refused  true: the CRM refused the credentials, or a right that every delivery needs
+--   used     number of requests that were sent
 --   to       provider
--- Answers 'recovered' or 'paused' if the provider's gate changed its state, else 'recorded'.
+-- Answers {announcement, cause}: 'paused', 'recovered' or '', and the cause for which the gate is shut, or ''.
 despite_full()
 spend(a.used)
-local cause = redis.call('HGET', GATE, 'cause')
+local what = a.ok and 'probe_passed' or a.refused and 'probe_refused' or 'probe_failed'
+local effect = judge({what = what, began = a.began})
 if a.ok then
-  if cause == 'refused' or cause == 'trial' then return 'recorded' end  -- only a delivery opens those
-  well(false)
+  hurry()
   pump_all()
-  return cause == 'outage' and 'recovered' or 'recorded'
 end
-if a.refused and cause ~= 'refused' then
-  redis.call('HSET', GATE, 'cause', 'refused', 'until', a.now + a.pause, 'by', to.credentials, 'since', a.now)
-  return 'paused'
-end
-return 'recorded'
+return {effect.announce or '', redis.call('HGET', GATE, 'cause') or ''}

@@ -1,10 +1,12 @@
--- Have a provider whose gate is shut tried again now.
+-- End an operator's pause, or have a provider that is shut for another cause tried at once.
 -- Arguments:
---   now  time of the caller
---   to   provider
--- Answers what the gate was shut by, '' if it was open.
-local cause = redis.call('HGET', GATE, 'cause')
-if not cause then return '' end
-redis.call('HSET', GATE, 'until', a.now)
-if cause ~= 'outage' then pump(1) end
+--   now    time of the caller
+--   audit  entry for the audit trail
+--   to     provider
+-- Answers the cause for which the gate was shut, '' if it was open.
+local cause = redis.call('HGET', GATE, 'cause') or ''
+judge({what = 'resume'})
+if next_probe(read_gate(), a.now, to.credentials, false, rules) == 'operation' then pump_probe() end
+pump_all()
+audit()
 return cause

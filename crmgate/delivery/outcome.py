@@ -1,0 +1,133 @@
+"""What an attempt ended with, and how the ledger is to record it. Pure: no clock, no Redis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    OutcomeUnknown,
+    OutOfTime,
+    ProviderError,
+    RateLimited,
+    Unsettled,
+    Unsupported,
+)
+from crmgate.model import Connection, Delivered, Event, EventType, Operation
+from crmgate.policy import MAX_RETRY_AFTER, Dead, Verdict, counts, is_outage, outcome_unknown, refusal
+from crmgate.store.entries import Claim, GateEvent, NoClaim, Result, Written
+
+Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
+"""Why an attempt has no verdict: it was not made, or its outcome is not recorded."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of an attempt. Without a `verdict`, `reason` says why there is none."""
+
+    verdict: Verdict | None
+    reason: Reason = ""
+    delivered: Delivered | None = None
+    error: ProviderError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a provider answered: a confirmation or an error, and the number of requests that were sent."""
+
+    delivered: Delivered | None
+    error: ProviderError | None
+    used: int
+
+    @property
+    def any(self) -> bool:
+        """Whether any request was sent."""
+        return self.used > 0
+
+
+def result(
+    claim: Claim, provider: str, at: float, duration: float, sent: Sent, verdict: Verdict, settle: float
+) -> Result:
+    """The outcome of an attempt, for the ledger. Times are in seconds, `at` since the epoch."""
+    error, ended = sent.error, at + duration
+    return Result(
+        _event(provider, at, duration, sent),
+        sent.used,
+        event=gate_event(sent, verdict, ended),
+        outage=is_outage(error),
+        floor=error is not None and error.retry_after is not None,
+        settles_at=_settles_at(claim, ended, sent, settle),
+    )
+
+
+def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
+    """What the attempt says about the provider; None if it says nothing. `now` is seconds since the epoch."""
+    error = sent.error
+    if error is None:
+        return GateEvent("delivered")
+    if isinstance(error, AuthFailed):
+        return GateEvent("login_refused", refusal(error, sent=sent.any), answered=False)
+    if isinstance(error, RateLimited):
+        wait = error.retry_after
+        return GateEvent("limited", retry_at=None if wait is None else now + min(wait, MAX_RETRY_AFTER))
+    if is_outage(error):
+        return GateEvent("unavailable")
+    if not isinstance(verdict, Dead):
+        return None
+    answered = sent.any and not isinstance(error, OutOfTime) and error.code != Code.PLUGIN_BUG
+    return GateEvent("refusal", refusal(error, sent=sent.any), answered=answered)
+
+
+def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
+    error = sent.error
+    if error is None:
+        return Event(at, round(duration, 3), provider, EventType.DELIVERED)
+    return Event(
+        at, round(duration, 3), provider, EventType.FAILED,
+        error.code, error.status, error.vendor_code, error.detail, counts(error, sent=sent.any),
+    )  # fmt: skip
+
+
+def _settles_at(claim: Claim, ended: float, sent: Sent, settle: float) -> float:
+    """Until when the CRM may store, or begin to show, a record of this attempt or of an earlier one."""
+    if isinstance(sent.error, Unsettled):
+        return claim.settles_at
+    if outcome_unknown(sent.error, sent=sent.any):
+        return ended + settle
+    return claim.settles_at if claim.look_first else 0.0
+
+
+def looks_next(claim: Claim, sent: Sent) -> bool:
+    """Whether the CRM has to be searched before the operation is sent again."""
+    return claim.look_first or isinstance(sent.error, OutcomeUnknown)
+
+
+def unsettled(wait: float, provider: str) -> Unsettled:
+    """Nothing was found, and nothing is sent for `wait` seconds."""
+    detail = "not found, but the CRM may still store, or not show yet, what an earlier request of unknown outcome sent"
+    return Unsettled(detail, code=Code.TIMEOUT, retry_after=wait, provider=provider)
+
+
+def out_of_time(provider: str) -> OutOfTime:
+    """The time of the attempt was over before the operation was sent."""
+    return OutOfTime("the time of the attempt was over before the operation was sent", provider=provider)
+
+
+def not_configured(operation: Operation) -> Unsupported:
+    """The CRM that holds the operation's record is no longer configured."""
+    detail = (
+        f"The record to change is in the CRM {operation.provider!r}, which is no longer configured. Set it up again"
+        " and release this dead letter, or discard it."
+    )
+    return Unsupported(detail, provider=operation.provider, operation=operation.id)
+
+
+def failed_test(connection: Connection) -> ProviderError | None:
+    """The failure that a connection test found, for listeners; None if it passed."""
+    if connection.connected:
+        return None
+    failed = [f"{check.name}: {check.detail}" for check in connection.checks if not check.ok]
+    kind = AuthFailed if connection.refused else ProviderError
+    return kind("; ".join(failed), provider=connection.provider)
