@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from crmgate.model import Operation, State
 from crmgate.operators.inventory import CHUNK, Cursor, Filter, Inventory
+from crmgate.store import keys
 
 OVERLAP = 10.0
 """Seconds that are looked at again: an operation may be recorded a little later than it was accepted."""
@@ -25,7 +26,7 @@ class Tail:
 
     def begin(self, last: int) -> Iterator[Operation]:
         """The newest `last` operations, the oldest of them first; from here on changes are told."""
-        places = self._inventory.walk("ops", Filter(), None, WATCHED, newest_first=True)[::-1]
+        places = self._inventory.walk(keys.OPS, Filter(), None, WATCHED, newest_first=True)[::-1]
         if places:
             self._since = places[-1].score
         found = self._look(places)
@@ -36,7 +37,7 @@ class Tail:
         yield from self._look([Cursor(at, i) for i, (at, state) in self._states.items() if state not in ENDED])
         wanted, cursor = Filter(accepted_from=self._since - OVERLAP), None
         while True:
-            places = self._inventory.walk("ops", wanted, cursor, CHUNK)
+            places = self._inventory.walk(keys.OPS, wanted, cursor, CHUNK)
             yield from self._look([place for place in places if place.id not in self._states])
             if places:
                 cursor, self._since = places[-1], max(self._since, places[-1].score)
