@@ -29,7 +29,7 @@ redis.call('ZREM', SLOTS, a.lease)
 spend(a.used - to.reserve)
 local state, holder, visit = unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session'))
 if ended(state) then return 'ended' end
--- What the CRM confirmed is true whoever holds the lease; only the holder may record a failure.
+-- A confirmation by the CRM is true, even without the lease; only the holder of the lease may record a failure.
 if a.outcome ~= 'delivered' and holder ~= a.lease then return 'lost' end
 note(a.id, ARGV[2])
 if a.counted then redis.call('HINCRBY', KEYS[1], 'counted', 1) end
