@@ -4,7 +4,8 @@ Provider hooks are called on one provider at a time, the one that the operation 
 the requests that their work needs, never wait and never retry: crmgate does that. They raise the errors of
 `crmgate.errors` and nothing else.
 
-Listener hooks are called on every plugin. What they raise is logged and changes nothing.
+Listener hooks are called on every plugin that has them, after the event, on a background thread of the plugin. What
+they raise is logged and changes nothing.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class DeliveryFailed(Exception):
 
 
 class _Expected(logging.Filter):
-    """Huey logs a traceback for every failed attempt; the gateway has told it better already."""
+    """Drops Huey's traceback of a failed attempt: the gateway has logged the failure already."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], DeliveryFailed))
@@ -122,7 +122,7 @@ huey = WakeupHuey(
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Event one operation. What Huey does next is the policy's verdict."""
+    """Attempt one operation. What Huey does next is the policy's verdict."""
     with logs.bound(operation=operation_id):
         outcome = delivery.attempt(operation_id)
     match outcome.verdict:
@@ -145,9 +145,9 @@ def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) 
 
 
 class Pulse:
-    """One thread a process that says that the worker lives and wakes what nobody woke.
+    """One thread in each process that reports the worker as alive and wakes due operations that nobody woke.
 
-    It goes on whatever it meets, and whichever other thread dies, until the consumer stops.
+    It goes on until the consumer stops, whatever error it meets and whichever other thread dies.
     """
 
     def __init__(self) -> None:
