@@ -38,7 +38,7 @@ class Listeners:
             self._background(listener).offer(partial(_call, listener, hook, arguments))
 
     def _background(self, listener: pluggy.HookImpl) -> Background:
-        own = getattr(listener.plugin, "background", None)  # of a `Listener`, if its `__init__` calls the one of the base
+        own = getattr(listener.plugin, "background", None)  # a `Listener` has one, if it called `super().__init__`
         if isinstance(own, Background):
             return own
         name = listener.plugin_name

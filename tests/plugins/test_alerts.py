@@ -225,10 +225,14 @@ def test_without_settings_nothing_is_sent(listening: Callable[..., Plugins]) -> 
 
 def test_no_thread_runs_before_there_is_something_to_tell(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     before = set(threading.enumerate())
+
+    def begun() -> list[str]:
+        return [thread.name for thread in set(threading.enumerate()) - before if "Alerts" in thread.name]
+
     plugins = listening(**webhook(inbox))
-    assert [thread.name for thread in set(threading.enumerate()) - before if "Alerts" in thread.name] == []
+    assert begun() == []
     pause(plugins)
-    assert [thread.name for thread in set(threading.enumerate()) - before if "Alerts" in thread.name] == ["listener Alerts"]
+    assert begun() == ["listener Alerts"]
 
 
 def test_a_webhook_that_hangs_keeps_nobody_waiting(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
