@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import socket
 import threading
@@ -17,8 +18,9 @@ import pytest
 import redis
 import requests
 
+from crmgate.gunicorn.worker import DISCARD_BYTES
 from tests.integration.stack import Stack, person
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
 HEAD = b"POST /api/v1/applications HTTP/1.1\r\nHost: crmgate.test\r\nContent-Type: application/json\r\n"
 
@@ -53,15 +55,16 @@ def raw(stack: Stack, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "begin",
+    ("begin", "answered"),
     [
-        HEAD + b"Content-Length: 1000\r\n\r\n{",
-        HEAD + b"Transfer-Encoding: chunked\r\n\r\n400\r\n{",
-        b"POST /api/v1/applications HTTP/1.1\r\nX-Slow: ",
+        (HEAD + b"Content-Length: 1000\r\n\r\n{", b"HTTP/1.1 408 REQUEST TIMEOUT"),
+        (HEAD + b"Content-Length: 70000\r\n\r\n{", b"HTTP/1.1 413 REQUEST ENTITY TOO LARGE"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n400\r\n{", b"HTTP/1.1 408 REQUEST TIMEOUT"),
+        (b"POST /api/v1/applications HTTP/1.1\r\nX-Slow: ", b""),
     ],
-    ids=["body", "chunked body", "headers"],
+    ids=["body", "body over the limit", "chunked body", "headers"],
 )
-def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes) -> None:
+def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes, answered: bytes) -> None:
     ended = threading.Event()
     with ExitStack() as held:
         slow = [held.enter_context(connect(stack)) for _ in range(20)]
@@ -75,7 +78,7 @@ def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes)
         answers = Counter(answer(sender) for sender in slow)
         assert time.monotonic() - begun < 12
         ended.set()
-    assert answers == {b"" if begin.endswith(b"X-Slow: ") else b"HTTP/1.1 408 REQUEST TIMEOUT": 20}
+    assert answers == {answered: 20}
 
 
 def drip(slow: list[socket.socket], ended: threading.Event) -> None:
@@ -130,8 +133,6 @@ def test_half_a_body_is_no_submission(stack: Stack, kind: str) -> None:
         (HEAD + b"Content-Length: -1\r\n\r\n", {400}),
         (HEAD + b"Content-Length: 99999999999999999999\r\n\r\n{}", {400, 413}),
         (HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", {400, 408}),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n20000\r\n" + b"x" * 0x20000 + b"\r\n0\r\n\r\n", {413}),
-        (HEAD + b"Content-Length: 66000\r\n\r\n" + b"x" * 66000, {413}),
         (HEAD + b"Content-Length: 10\r\n\r\n{}", {408}),
         (HEAD + b"X-Request-ID: a\r\n b: injected\r\nContent-Length: 2\r\n\r\n{}", {400}),
         (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", {400, 414}),
@@ -139,12 +140,48 @@ def test_half_a_body_is_no_submission(stack: Stack, kind: str) -> None:
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 20_000 + b"\r\n\r\n", {400, 431}),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", {400}),
     ],
-    ids=["two lengths", "lengths that differ", "negative length", "huge length", "bad chunk", "chunks over the limit",
-         "body over the limit", "short body", "folded header", "long path", "many headers", "long header", "TLS"],
+    ids=["two lengths", "lengths that differ", "negative length", "huge length", "bad chunk", "short body", "folded header", "long path", "many headers", "long header", "TLS"],
 )  # fmt: skip
 def test_malformed_http_is_refused(stack: Stack, data: bytes, statuses: set[int]) -> None:
     answer = raw(stack, data)
     assert not answer or int(answer.split(b" ", 2)[1]) in statuses, "refused, or closed without a word"
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
+@pytest.mark.parametrize(("path", "status"), [("/api/v1/applications", 413), ("/nowhere", 404)])
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 100_000, 1024 * 1024])
+def test_a_body_is_read_before_it_is_refused(stack: Stack, path: str, status: int, size: int, chunked: bool) -> None:
+    """The connection stays usable: a proxy that still sends, or sends its next request on it, has an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(stack.web.env["PORT"]), timeout=DEADLINE)
+    body = iter([b"x" * size]) if chunked else b"x" * size
+    connection.request("POST", path, body, {"Content-Type": "application/json"}, encode_chunked=chunked)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["Connection"], len(answer.read()) > 50) == (status, "keep-alive", True)
+    own_port = connection.sock.getsockname()[1]
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    assert connection.sock.getsockname()[1] == own_port, "the same connection"
+    connection.close()
+
+
+def test_a_body_far_over_the_limit_is_not_read(stack: Stack) -> None:
+    with connect(stack) as sender:
+        sender.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % (DISCARD_BYTES + 1))
+        head = sender.recv(65536).partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nConnection: close\r\n" in head
+
+
+def test_an_endless_body_is_cut_off(stack: Stack) -> None:
+    piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    sent = 0
+    with connect(stack) as sender:
+        sender.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            while sent < 50 * DISCARD_BYTES:
+                sender.sendall(piece)
+                sent += len(piece)
+    assert sent >= DISCARD_BYTES
 
 
 def test_a_compressed_body_is_not_unpacked(stack: Stack) -> None:
