@@ -19,7 +19,7 @@ from crmgate.cli.redis_server import free_port, prepare
 ROOT = Path(__file__).parent.parent
 T = TypeVar("T")
 
-DEADLINE = float(os.environ.get("TEST_DEADLINE", "60"))
+DEADLINE = float(os.environ.get("TEST_DEADLINE", "90"))
 """Seconds that a test waits for anything before it fails. A test that passes does not wait so long on any machine."""
 
 

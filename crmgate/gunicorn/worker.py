@@ -1,11 +1,11 @@
-"""gunicorn's threaded worker with two additions: a time limit for requests, and bodies are read before they are answered.
+"""gunicorn's threaded worker with two additions: a time limit for requests, and bodies are read before the answer.
 
 gunicorn's `timeout` is about workers, not about requests: a sender that drips a byte a second holds a thread for as
 long as it likes, and as many such senders as there are threads stop the service.
 
-An application may answer before it has read the body (too large, too many requests, no such page). gunicorn then sends
-"Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that still sends the body, or that sends the
-next request on that connection, has no answer and makes a 502 of it.
+An application may answer before it has read the body (too large, too many requests, no such page). gunicorn then
+sends "Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that still sends the body, or that
+sends the next request on that connection, gets no answer and makes a 502 of it.
 """
 
 from __future__ import annotations

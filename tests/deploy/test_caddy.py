@@ -15,7 +15,7 @@ from crmgate.web.headers import SAFE
 from tests.deploy.files import CADDYFILE
 from tests.integration.stack import API_KEY, Stack, person
 from tests.needs import need
-from tests.processes import Process, free_port, wait_until
+from tests.processes import DEADLINE, Process, free_port, wait_until
 
 APP, CRM = "app.localhost", "crm.localhost"
 OPERATORS_PAGES = [
@@ -47,7 +47,7 @@ class Caddy(Process):
         """Send a request over TLS; the certificate has to be the domain's."""
         pool = urllib3.HTTPSConnectionPool(
             "127.0.0.1", self.https, ca_certs=str(self.root), server_hostname=domain, assert_hostname=domain,
-            source_address=(source, 0), retries=False, timeout=20,
+            source_address=(source, 0), retries=False, timeout=DEADLINE,
         )  # fmt: skip
         headers = {"Host": domain} | options.pop("headers", {})
         with pool:
@@ -64,7 +64,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def caddy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
     process = Caddy(tmp_path_factory.mktemp("caddy"), stack)
     process.start()
-    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM), 60)
+    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM))
     yield process
     process.stop()
 
@@ -160,7 +160,7 @@ def test_forwarded_headers_are_caddys_own(caddy: Caddy, stack: Stack) -> None:
 
 
 def test_plain_http_is_redirected(caddy: Caddy) -> None:
-    with urllib3.HTTPConnectionPool("127.0.0.1", caddy.http, retries=False, timeout=10) as pool:
+    with urllib3.HTTPConnectionPool("127.0.0.1", caddy.http, retries=False, timeout=DEADLINE) as pool:
         response = pool.request("GET", "/go/telegram?ref=A1", headers={"Host": APP}, redirect=False)
     assert (response.status, response.headers["Location"]) == (308, f"https://{APP}/go/telegram?ref=A1")
 
@@ -171,7 +171,7 @@ def test_a_gateway_that_is_down_is_told_in_its_form_and_can_be_tried_again(caddy
         response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(2))
     finally:
         stack.web.start()
-        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy), 60)
+        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy))
     assert (response.status, response.headers["Content-Type"]) == (502, "application/problem+json")
     assert (response.headers["Retry-After"], response.headers["Cache-Control"]) == ("10", "no-store")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import select
 import socket
 import threading
 import time
@@ -43,7 +44,7 @@ def nothing_breaks(stack: Stack) -> Iterator[None]:
 
 
 def connect(stack: Stack) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", int(stack.web.env["PORT"])), timeout=20)
+    return socket.create_connection(("127.0.0.1", int(stack.web.env["PORT"])), timeout=DEADLINE)
 
 
 def raw(stack: Stack, data: bytes) -> bytes:
@@ -55,7 +56,7 @@ def raw(stack: Stack, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("begin", "answered"),
+    ("begin", "last_word"),
     [
         (HEAD + b"Content-Length: 1000\r\n\r\n{", b"HTTP/1.1 408 REQUEST TIMEOUT"),
         (HEAD + b"Content-Length: 70000\r\n\r\n{", b"HTTP/1.1 413 REQUEST ENTITY TOO LARGE"),
@@ -64,7 +65,7 @@ def raw(stack: Stack, data: bytes) -> bytes:
     ],
     ids=["body", "body over the limit", "chunked body", "headers"],
 )
-def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes, answered: bytes) -> None:
+def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes, last_word: bytes) -> None:
     ended = threading.Event()
     with ExitStack() as held:
         slow = [held.enter_context(connect(stack)) for _ in range(20)]
@@ -72,13 +73,12 @@ def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes,
             sender.sendall(begin)
         held.callback(ended.set)
         held.enter_context(ThreadPoolExecutor(1)).submit(drip, slow, ended)
-        begun = time.monotonic()
         assert stack.post(person(time.monotonic_ns())).status_code == 202
-        assert time.monotonic() - begun < 1.5, "an honest sender has not waited for the end of the slow ones"
+        cut_off, _, _ = select.select(slow, [], [], 0)
         answers = Counter(answer(sender) for sender in slow)
-        assert time.monotonic() - begun < 12
         ended.set()
-    assert answers == {answered: 20}
+    assert cut_off == [], "an honest sender does not wait for the end of the slow ones"
+    assert answers == {last_word: 20}
 
 
 def drip(slow: list[socket.socket], ended: threading.Event) -> None:
@@ -140,7 +140,8 @@ def test_half_a_body_is_no_submission(stack: Stack, kind: str) -> None:
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 20_000 + b"\r\n\r\n", {400, 431}),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", {400}),
     ],
-    ids=["two lengths", "lengths that differ", "negative length", "huge length", "bad chunk", "short body", "folded header", "long path", "many headers", "long header", "TLS"],
+    ids=["two lengths", "lengths that differ", "negative length", "huge length", "bad chunk",
+         "short body", "folded header", "long path", "many headers", "long header", "TLS"],
 )  # fmt: skip
 def test_malformed_http_is_refused(stack: Stack, data: bytes, statuses: set[int]) -> None:
     answer = raw(stack, data)
@@ -174,26 +175,22 @@ def test_a_body_far_over_the_limit_is_not_read(stack: Stack) -> None:
 
 def test_an_endless_body_is_cut_off(stack: Stack) -> None:
     piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    sent = 0
     with connect(stack) as sender:
         sender.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
         with pytest.raises(ConnectionError):
-            while sent < 50 * DISCARD_BYTES:
-                sender.sendall(piece)
-                sent += len(piece)
-    assert sent >= DISCARD_BYTES
+            sender.sendall(piece * 1600)  # 100 MB
 
 
 def test_a_compressed_body_is_not_unpacked(stack: Stack) -> None:
     bomb = gzip.compress(b'{"first_name": "' + b"x" * 10_000_000 + b'"}')
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    response = requests.post(f"{stack.url}/api/v1/applications", data=bomb, headers=headers, timeout=10)
+    response = requests.post(f"{stack.url}/api/v1/applications", data=bomb, headers=headers, timeout=DEADLINE)
     assert response.status_code == 400
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/api/v1/applications", "/nope", "/api/v1/crm/test"])
 def test_the_server_does_not_say_what_it_is_made_of(stack: Stack, path: str) -> None:
-    answer = requests.get(stack.url + path, timeout=10)
+    answer = requests.get(stack.url + path, timeout=DEADLINE)
     told = json.dumps(dict(answer.headers)) + answer.text
     assert answer.headers["Server"] == "crmgate"
     assert not [word for word in ("gunicorn", "Werkzeug", "Python", "Flask", "espocrm") if word.lower() in told.lower()]
@@ -205,7 +202,7 @@ def test_the_settings_of_gunicorn_are_crmgates_own(stack: Stack, tmp_path: Path)
         built.redis.start()
         built.web.command = [word for word in built.web.command if word not in ("--workers", "2")]
         built.web.start()
-        wait_until("the web server answers", built._web_answers, 20)
+        wait_until("the web server answers", built._web_answers)
         with connect(built) as silent, connect(built) as slow:
             slow.sendall(HEAD)
             assert built.post(person(1)).status_code in (201, 202)

@@ -23,7 +23,7 @@ def deliver_all(stack: Stack) -> list[Operation]:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(stack.post, SAMPLES))
     assert {answer.status_code for answer in answers} <= {201, 202}
-    return [stack.wait_for(answer.json()["id"], "delivered", 90) for answer in answers]
+    return [stack.wait_for(answer.json()["id"], "delivered") for answer in answers]
 
 
 def lost_values(stack: Stack, operations: list[Operation]) -> dict[int, list[str]]:

