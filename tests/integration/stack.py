@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,13 @@ class Stack:
         """The fake CRM behind the configured provider."""
         return self.espocrm if self.env["CRM_PROVIDER"] == "espocrm" else self.bitrix
 
+    @property
+    def emails(self) -> list[str]:
+        """The addresses of the leads in the fake CRM behind the configured provider, sorted, with duplicates."""
+        if self.env["CRM_PROVIDER"] == "espocrm":
+            return sorted(str(lead["emailAddress"]) for lead in self.espocrm.leads)
+        return sorted(str(lead["fm"][0]["value"]) for lead in self.bitrix.records()["lead"])
+
     def post(self, body: Any, **options: Any) -> requests.Response:
         return requests.post(f"{self.url}/api/v1/applications", json=body, timeout=DEADLINE, **options)
 
@@ -126,6 +134,11 @@ class Stack:
             return requests.get(f"{self.url}/healthz", timeout=DEADLINE).status_code == 200
         except requests.RequestException:
             return False
+
+
+def emails(numbers: Iterable[int]) -> list[str]:
+    """The addresses of these persons, sorted."""
+    return sorted(f"test{number}@example.com" for number in numbers)
 
 
 def person(number: int = 0, **more: Any) -> dict[str, Any]:
