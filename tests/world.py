@@ -12,7 +12,7 @@ import redis
 
 from crmgate.delivery.attempt import Delivery, Outcome, Plan
 from crmgate.delivery.gateway import Gateway
-from crmgate.errors import ProviderError
+from crmgate.errors import AuthFailed, Code, ProviderError, Unavailable
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import Dead, Retry
 from crmgate.store.ledger import WAKE_LIST, WAKE_SCHEDULE, Ledger
@@ -71,6 +71,20 @@ class Crm:
         except ProviderError as error:
             return Connection(self.name, False, 1.0, refused=type(error).__name__ == "AuthFailed")
         return Connection(self.name, True, 1.0)
+
+
+def away(_operation: Operation | None) -> ProviderError:
+    """For `Crm.trouble`: the CRM refuses connections."""
+    return Unavailable("no connection", code=Code.CONNECTION_FAILED)
+
+
+def refused(_operation: Operation | None) -> ProviderError:
+    """For `Crm.trouble`: the CRM refuses the credentials."""
+    return AuthFailed("401")
+
+
+def well(_operation: Operation | None) -> None:
+    """For `Crm.trouble`: the CRM works."""
 
 
 class World:
