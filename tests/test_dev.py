@@ -88,7 +88,7 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
 
 
 def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:
-    """Here a fake EspoCRM, told by the same settings."""
+    """A fake EspoCRM stands in for it, with the same settings."""
     with FakeEspoCRM() as crm:
         env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm"}
         env |= {"ESPOCRM_URL": crm.url, "ESPOCRM_API_KEY": "KEY-GATEWAY"}
@@ -104,7 +104,7 @@ def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:
             process.stop(signal.SIGINT)
 
 
-def test_a_bad_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_bad_configuration_is_reported_before_anything_starts(tmp_path: Path) -> None:
     env = {"CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm", "CRM_TIMEOUT": "soon"}
     process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
     process.start()

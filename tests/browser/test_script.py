@@ -325,7 +325,7 @@ def test_its_words_can_be_the_sites_own(visitor: Visitor, website: Website) -> N
     assert page.locator("[data-crmgate-message]").count() == 1
 
 
-def test_a_refusal_is_told_and_ends_it(visitor: Visitor, door: Door) -> None:
+def test_a_refusal_is_reported_and_ends_it(visitor: Visitor, door: Door) -> None:
     body = json.dumps({"type": "/problems/body-too-large", "detail": "A body may have 64 KB."})
     door.answers(413, body)
     visitor.fill("Ada", "large@example.com")

@@ -56,7 +56,7 @@ class TestCircuitBreaker:
         assert len(world.crm.sent) == 8
         assert world.ledger.gate(world.delivery.recipient).cause == ""
 
-    def test_a_success_in_between_starts_the_count_anew(self, world: World) -> None:
+    def test_a_success_in_between_resets_the_count(self, world: World) -> None:
         for round_ in range(3):
             world.crm.trouble = away
             for number in range(4):

@@ -70,7 +70,7 @@ def test_retries_follow_the_schedule_and_then_it_is_dead(world: World) -> None:
     assert world.told == ["operation_accepted", "operation_dead"]
 
 
-def test_a_dead_letter_is_told_once(world: World) -> None:
+def test_listeners_hear_of_a_dead_letter_once(world: World) -> None:
     world.crm.answers = [Rejected("an option is missing")]
     operation = world.apply(inline=True)
     assert world.delivery.bury(operation.id)
@@ -239,12 +239,12 @@ def test_an_outage_at_the_first_contact_delays_nobody(world: World) -> None:
     assert isinstance(world.delivery.attempt(second.id).verdict, Done)
 
 
-def test_a_field_that_the_crm_drops_or_refuses_is_told_of_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_field_that_the_crm_drops_or_refuses_is_logged_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.crm.record = {"dropped": ("referralCodeC",), "moved": ("source",)}
     for _ in range(3):
         world.apply(inline=True)
-    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert told == [
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warnings == [
         "scripted does not keep the field referralCodeC: see `crmgate crm fields`",
         "scripted refused a value of the field source: see `crmgate crm fields`",
     ]

@@ -49,7 +49,7 @@ def test_without_redis_a_queued_submission_is_tried_at_once(away: World) -> None
 
 
 class TestRepeatedWithoutRedis:
-    """Whoever sends a key sends again what got no answer. An earlier request may be on record, or still at work."""
+    """A sender with an idempotency key repeats a request without an answer. An earlier request may be stored or still running."""
 
     @pytest.mark.parametrize("inline", [True, False])
     def test_nothing_is_sent_while_an_earlier_request_may_be_at_work(self, away: World, inline: bool) -> None:
@@ -65,7 +65,7 @@ class TestRepeatedWithoutRedis:
         away.now += REPEATS_SETTLE
         assert away.apply(inline=True, key="k").state == State.DELIVERED
 
-    def test_the_time_begins_anew_where_nobody_has_looked_for_long(self, away: World) -> None:
+    def test_the_wait_starts_again_after_a_long_silence(self, away: World) -> None:
         """Redis may have been there meanwhile, and have recorded something by another process."""
         for _ in range(2):
             with pytest.raises(LedgerUnavailable):
@@ -73,7 +73,7 @@ class TestRepeatedWithoutRedis:
             away.now += REPEATS_SETTLE + 1
         assert away.crm.calls == []
 
-    def test_the_time_begins_anew_with_each_outage(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_wait_starts_again_with_each_outage(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         def unavailable(*_: object, **__: object) -> None:
             raise LedgerUnavailable("away", refused=True)
 

@@ -155,8 +155,8 @@ def test_forwarded_headers_are_caddys_own(caddy: Caddy, stack: Stack) -> None:
     forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "gopher", "X-Forwarded-Host": "evil.example"}
     caddy.ask(CRM, "GET", "/api/v1/App/user", headers=forged)
     [request] = stack.espocrm.requests
-    told = {name.lower(): value for name, value in request.headers.items()}
-    assert (told["x-forwarded-for"], told["x-forwarded-proto"], told["x-forwarded-host"]) == ("127.0.0.1", "https", CRM)
+    seen = {name.lower(): value for name, value in request.headers.items()}
+    assert (seen["x-forwarded-for"], seen["x-forwarded-proto"], seen["x-forwarded-host"]) == ("127.0.0.1", "https", CRM)
 
 
 def test_plain_http_is_redirected(caddy: Caddy) -> None:
@@ -165,7 +165,7 @@ def test_plain_http_is_redirected(caddy: Caddy) -> None:
     assert (response.status, response.headers["Location"]) == (308, f"https://{APP}/go/telegram?ref=A1")
 
 
-def test_a_gateway_that_is_down_is_told_in_its_form_and_can_be_tried_again(caddy: Caddy, stack: Stack) -> None:
+def test_a_gateway_that_is_down_is_a_502_problem_that_may_be_retried(caddy: Caddy, stack: Stack) -> None:
     stack.web.stop()
     try:
         response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(2))

@@ -65,7 +65,7 @@ def raw(stack: Stack, data: bytes) -> bytes:
     ],
     ids=["body", "body over the limit", "chunked body", "headers"],
 )
-def test_slow_senders_are_cut_off_and_in_nobodys_way(stack: Stack, begin: bytes, last_word: bytes) -> None:
+def test_slow_senders_are_cut_off_and_delay_nobody(stack: Stack, begin: bytes, last_word: bytes) -> None:
     ended = threading.Event()
     with ExitStack() as held:
         slow = [held.enter_context(connect(stack)) for _ in range(20)]
@@ -192,9 +192,9 @@ def test_a_compressed_body_is_not_unpacked(stack: Stack) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/api/v1/applications", "/nope", "/api/v1/crm/test"])
 def test_the_server_does_not_say_what_it_is_made_of(stack: Stack, path: str) -> None:
     answer = requests.get(stack.url + path, timeout=DEADLINE)
-    told = json.dumps(dict(answer.headers)) + answer.text
+    text = json.dumps(dict(answer.headers)) + answer.text
     assert answer.headers["Server"] == "crmgate"
-    assert not [word for word in ("gunicorn", "Werkzeug", "Python", "Flask", "espocrm") if word.lower() in told.lower()]
+    assert not [word for word in ("gunicorn", "Werkzeug", "Python", "Flask", "espocrm") if word.lower() in text.lower()]
 
 
 def test_the_settings_of_gunicorn_are_crmgates_own(stack: Stack, tmp_path: Path) -> None:

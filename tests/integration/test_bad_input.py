@@ -122,7 +122,7 @@ def test_what_does_not_exist_is_404(stack: Stack, path: str) -> None:
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-def test_the_wrong_method_is_told_the_right_one(stack: Stack) -> None:
+def test_a_wrong_method_is_answered_with_the_right_one(stack: Stack) -> None:
     response = requests.put(f"{stack.url}/api/v1/applications", json=person(), timeout=DEADLINE)
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]

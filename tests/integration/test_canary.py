@@ -41,7 +41,7 @@ def person(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A gateway whose secrets are canaries too; its log tells everything."""
+    """A gateway whose secrets are canaries too; it logs at DEBUG."""
     with Stack(tmp_path, ESPOCRM_API_KEY=KEY, LOG_LEVEL="DEBUG", CRM_RETRY_DELAYS="0.2,0.2") as stack:
         stack.espocrm.stop()
         stack.espocrm = FakeEspoCRM(api_key=KEY)
@@ -113,7 +113,7 @@ def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
         visit.send()
     crm.fail("answer", status=401, body=CANARY)
     refused = visit.send().json()["id"]
-    wait_until("the refusal is told", lambda: "is paused" in stack.web.output() + stack.worker.output())
+    wait_until("the refusal is logged", lambda: "is paused" in stack.web.output() + stack.worker.output())
     visit.command("crm", "test")
     crm.stop()
     visit.every_door()
@@ -131,8 +131,8 @@ def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
     password = stack.redis.url.split(":")[2].split("@")[0]
     forms = {CANARY, "example.com", PHONE[3:11], "1999-09-09", "niversitesi", KEY, password, visit.token[12:]}
     forms |= {quote(form) for form in forms}
-    for told in (log, visit.said):
-        found = [form for form in forms if form.lower() in told.lower()]
-        assert not found, [line[:300] for line in told.splitlines() if any(f.lower() in line.lower() for f in found)]
+    for text in (log, visit.said):
+        found = [form for form in forms if form.lower() in text.lower()]
+        assert not found, [line[:300] for line in text.splitlines() if any(f.lower() in line.lower() for f in found)]
     for line in log.splitlines():
         assert json.loads(line)["timestamp"], "every line is JSON"

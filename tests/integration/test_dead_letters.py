@@ -20,7 +20,7 @@ COUNT = int(os.environ.get("DEAD_LETTERS", "300"))
 
 
 def crmgate(stack: Stack, *arguments: str, expect: int = 0) -> Any:
-    """Run the command line against the stack; what it told as JSON."""
+    """Run the command line against the stack and return its JSON output."""
     command = [sys.executable, "-m", "crmgate", *arguments, "--json"]
     result = subprocess.run(command, cwd=ROOT, env=stack.web.environ(), capture_output=True, text=True, timeout=600)
     assert result.returncode == expect, result.stderr
@@ -55,8 +55,8 @@ def test_a_lead_goes_the_whole_way_and_is_seen_on_it(stack: Stack) -> None:
     sent = crmgate(stack, "send", "lead", "--url", stack.url)
     assert sent["status"] == "delivered"
     assert crmgate(stack, "ops", "show", sent["tracking_code"])["crm"]["provider"] == "espocrm"
-    told = crmgate(stack, "check")
-    assert told["ok"], told
+    result = crmgate(stack, "check")
+    assert result["ok"], result
     command = [sys.executable, "-m", "crmgate", "ops", "tail", "--json"]
     with subprocess.Popen(
         command, cwd=ROOT, env=stack.web.environ(), stdout=subprocess.PIPE, text=True,

@@ -76,13 +76,13 @@ def test_the_public_learns_nothing_about_the_crm(stack: Stack, outage: bool) -> 
         stack.espocrm.fail("answer", status=500, body="<h1>EspoCRM: SQLSTATE secret</h1>", method="POST", times=1)
     response = stack.post(person(200 + outage))
     operation_id = response.json()["id"]
-    told = response.text + str(response.headers)
-    told += requests.get(f"{stack.url}/api/v1/operations/{operation_id}", timeout=DEADLINE).text
+    text = response.text + str(response.headers)
+    text += requests.get(f"{stack.url}/api/v1/operations/{operation_id}", timeout=DEADLINE).text
     operation = stack.wait_for(operation_id, "delivered")
-    told += requests.get(f"{stack.url}/api/v1/operations/{operation_id}", timeout=DEADLINE).text
+    text += requests.get(f"{stack.url}/api/v1/operations/{operation_id}", timeout=DEADLINE).text
     assert operation.delivered is not None
     for secret in ("espo", "bitrix", "sqlstate", "server_error", operation.delivered.record_id, stack.espocrm.url):
-        assert secret.lower() not in told.lower()
+        assert secret.lower() not in text.lower()
 
 
 def test_a_caller_that_does_not_want_to_wait_does_not(stack: Stack) -> None:

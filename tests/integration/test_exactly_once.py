@@ -34,7 +34,7 @@ def records_of(operations: list[Operation]) -> list[str]:
 
 
 def lost_values(stack: Stack, operations: list[Operation]) -> dict[int, list[str]]:
-    """What the samples hold and their leads do not, by the number of the sample."""
+    """Values of the samples that are missing in their leads, by the number of the sample."""
     leads = leads_by_id(stack)
     records = [operation.delivered.record_id for operation in operations if operation.delivered]
     pairs = enumerate(zip(SAMPLES, records, strict=True))

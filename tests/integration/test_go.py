@@ -1,4 +1,4 @@
-"""`GET /go/<channel>` on running processes: it waits for nobody, and what it loses is told."""
+"""`GET /go/<channel>` on running processes: it waits neither for Redis nor for the CRM, and reports the clicks that it loses."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def click(stack: Stack, number: int = 0) -> requests.Response:
 
 
 def times(stack: Stack, paths: tuple[str, ...], number: int) -> list[list[float]]:
-    """Seconds that each of so many requests took, path by path: in turns, so that a busy machine delays all alike."""
+    """Seconds that each of `number` requests took, path by path: in turns, so that a busy machine delays all alike."""
     connection = http.client.HTTPConnection("127.0.0.1", int(stack.web.env["PORT"]), timeout=DEADLINE)
     taken: list[list[float]] = [[] for _ in paths]
     for turn in range(number):

@@ -47,7 +47,7 @@ def test_a_key_that_cannot_be_used_is_refused(stack: Stack, key: str) -> None:
     assert leads_of(stack, 5) == 0
 
 
-def test_while_the_first_request_runs_the_second_is_told_so(stack: Stack) -> None:
+def test_while_the_first_request_runs_the_second_is_refused(stack: Stack) -> None:
     stack.submit(person(60))
     slow = stack.espocrm.fail("latency", seconds=4.0, method="POST", times=1)
     with ThreadPoolExecutor(1) as pool:
@@ -97,7 +97,7 @@ def test_the_same_body_from_another_session_is_another_submission(stack: Stack) 
     assert first != second
 
 
-def test_a_click_that_is_told_again_is_the_same(stack: Stack) -> None:
+def test_a_click_that_is_sent_again_is_the_same(stack: Stack) -> None:
     def tell(click: dict[str, str], key: str = "") -> str:
         headers = {"Idempotency-Key": key} if key else {}
         response = requests.post(f"{stack.url}/api/v1/messenger-events", json=click, headers=headers, timeout=DEADLINE)

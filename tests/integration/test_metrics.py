@@ -32,7 +32,7 @@ def scrape(stack: Stack) -> dict[str, list[tuple[Labels, float]]]:
 
 
 def value(samples: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
-    return sum(number for told, number in samples.get(name, []) if labels.items() <= told.items())
+    return sum(number for known, number in samples.get(name, []) if labels.items() <= known.items())
 
 
 @pytest.fixture

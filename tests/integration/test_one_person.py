@@ -46,7 +46,7 @@ class Visitor:
         return len(self.leads()) - self.leads_before, len(self.activities()) - self.activities_before
 
     def settles_at(self, leads: int, activities: int) -> None:
-        """Everything accepted is delivered, and just so many records were made."""
+        """Wait until all accepted operations are delivered; they made exactly this number of records."""
         stats = wait_until("nothing waits", lambda: self._settled(leads + activities))
         assert stats["dead_letters"] == 0
         assert self.made() == (leads, activities)

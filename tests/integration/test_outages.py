@@ -231,7 +231,7 @@ class TestWithoutRedis:
 
 
 class TestHostileQueue:
-    """Whoever can write to Redis cannot run code."""
+    """An attacker who can write to Redis cannot run code."""
 
     def test_a_pickle_in_the_queue_is_not_executed(self, stack: Stack, tmp_path: Path) -> None:
         import pickle

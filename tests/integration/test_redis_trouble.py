@@ -1,6 +1,6 @@
 """Redis full, read-only, slow or with another password: every success is true, and no lead comes twice.
 
-The CRM is Bitrix24, which has no unique key, and told to take everybody: whatever is sent twice makes two leads.
+The CRM is Bitrix24, which has no unique key, with CRM_ON_DUPLICATE=create: an operation that is sent twice makes two leads.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def stopped(stack: Stack) -> Iterator[None]:
         os.kill(stack.redis.pid, signal.SIGCONT)
 
 
-def test_a_full_redis_is_told_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
+def test_a_full_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     with full(server):
         assert readiness(stack)["redis"] == "Redis takes nothing. OOM: its memory is full: raise its maxmemory."
         assert_honest(stack)
@@ -116,7 +116,7 @@ def test_a_full_redis_still_lets_go_of_what_it_holds(stack: Stack, server: redis
     assert len(titles(stack)) == len(set(titles(stack)))
 
 
-def test_a_read_only_redis_is_told_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
+def test_a_read_only_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     server.replicaof("127.0.0.1", 1)
     try:
         assert readiness(stack)["redis"].startswith("Redis takes nothing. READONLY: it is a read-only replica: name")
@@ -126,7 +126,7 @@ def test_a_read_only_redis_is_told_and_nothing_is_promised(stack: Stack, server:
     works(stack)
 
 
-def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, server: redis.Redis) -> None:
+def test_what_could_lose_data_is_reported_at_the_start_and_by_readyz(stack: Stack, server: redis.Redis) -> None:
     server.config_set("maxmemory-policy", "allkeys-lru")
     server.config_set("appendonly", "no")
     try:
@@ -140,8 +140,8 @@ def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, s
         stack.worker.stop()
         stack.start_worker()
         for process, name in itertools.product((stack.web, stack.worker), wrong):
-            told = f"{name}: {wrong[name]}"
-            wait_until(f"{process.name} tells it", lambda process=process, told=told: told in process.output())  # type: ignore[misc]
+            line = f"{name}: {wrong[name]}"
+            wait_until(f"{process.name} logs it", lambda process=process, line=line: line in process.output())  # type: ignore[misc]
     finally:
         server.config_set("maxmemory-policy", "noeviction")
         server.config_set("appendonly", "yes")
@@ -184,7 +184,7 @@ def test_a_redis_that_pauses_shorter_than_the_timeout_is_not_noticed(stack: Stac
     stack.wait_for(operation_id, State.DELIVERED)
 
 
-def test_a_wrong_password_is_told_by_its_setting(stack: Stack) -> None:
+def test_a_wrong_password_is_reported_by_its_setting(stack: Stack) -> None:
     stack.web.kill()
     stack.start_web(REDIS_URL=stack.redis.url.replace("@", "x@"))
     try:

@@ -125,10 +125,10 @@ def failure(call: Callable[[], object]) -> ProviderError:
     error = caught.value
     assert error.__cause__ is None
     assert error.__context__ is None
-    told = f"{error}{error!r}{error.args}{vars(error)}"
-    assert "127.0.0.1" not in told
+    shown = f"{error}{error!r}{error.args}{vars(error)}"
+    assert "127.0.0.1" not in shown
     for canary in (KEY, TOKEN, "c4n4ry"):
-        assert canary not in told + "".join(traceback.format_exception(error))
+        assert canary not in shown + "".join(traceback.format_exception(error))
     return error
 
 

@@ -59,10 +59,10 @@ def test_names_and_values_can_be_changed_by_settings(changes: dict[str, str], se
         ("PROBE_VALUES_SOURCE", "a=A, ,b=B", "' ' is no new pair"),
     ],
 )
-def test_a_mapping_that_means_nothing_is_a_problem(name: str, value: str, told: str) -> None:
+def test_a_mapping_that_means_nothing_is_a_problem(name: str, value: str, reason: str) -> None:
     [problem] = problems(**{name: value})
     assert problem.startswith(name)
-    assert told in problem
+    assert reason in problem
     assert " It takes " in problem
 
 

@@ -37,13 +37,13 @@ def test_a_plugin_reads_its_secrets_from_files_too_and_shows_none(tmp_path: Path
     assert any(problem.startswith("PROBE_KEY_FILE, got ") for problem in missing)
 
 
-def test_every_problem_of_the_settings_is_told_at_once() -> None:
-    told = problems(
+def test_every_problem_of_the_settings_is_reported_at_once() -> None:
+    reported = problems(
         PROBE_URL="nonsense", PROBE_KEY="", PROBE_HOOK=TOKEN, PROBE_PIN="c4n4r", PROBE_USER="too long",
         PROBE_MAP_CYTI="x", PROBE_VALUES_SOURCE="website",
     )  # fmt: skip
     known = ", ".join([*LABELS, *SILENT])
-    assert sorted(told) == [
+    assert sorted(reported) == [
         "PROBE_HOOK, got a value that is not shown: Not a valid URL. It takes an address such as https://crm.example.com.",
         "PROBE_KEY: Missing data for required field. It takes text.",
         f"PROBE_MAP_CYTI: there is no fact 'cyti'. It takes one of: {known}, custom_<key>.",
@@ -68,9 +68,9 @@ def test_the_line_end_of_a_secrets_file_is_not_part_of_the_secret() -> None:
 
 @pytest.mark.parametrize("user", ["espo", "espo:c4n4r", ":c4n4r"])
 def test_an_address_that_would_send_a_password_along_is_refused(user: str) -> None:
-    (told,) = problems(PROBE_URL=f"https://{user}@crm.example.com")
-    assert told.startswith("PROBE_URL: ")
-    assert "c4n4r" not in told
+    (reported,) = problems(PROBE_URL=f"https://{user}@crm.example.com")
+    assert reported.startswith("PROBE_URL: ")
+    assert "c4n4r" not in reported
 
 
 @pytest.mark.parametrize(

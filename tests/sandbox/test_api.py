@@ -94,7 +94,7 @@ def test_an_activity_is_logged_once_for_its_operation(client: Client) -> None:
     assert [logged["channel"] for logged in client.leads()[0]["activities"]] == ["telegram"]
 
 
-def test_since_tells_what_is_new_and_what_changed_in_the_order_it_happened(client: Client) -> None:
+def test_since_lists_new_and_changed_leads_in_order(client: Client) -> None:
     ids = [client.create(first_name=name).json()["id"] for name in ("Ada", "Eve", "Joan")]
     seen = client.leads(since=0)[-1]["revision"]
     assert client.leads(since=seen) == []

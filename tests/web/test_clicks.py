@@ -84,7 +84,7 @@ def test_a_short_outage_loses_nothing(store: Store) -> None:
     assert (clicks.lost(), store.reported) == ({}, {})
 
 
-def test_a_long_outage_is_told_without_personal_data(store: Store, told: pytest.LogCaptureFixture) -> None:
+def test_a_long_outage_is_reported_without_personal_data(store: Store, told: pytest.LogCaptureFixture) -> None:
     clicks = Clicks(store.record, store.report, patience=0.0)
     store.broken = LedgerUnavailable("ConnectionError")
     clicks.offer(CLICK)
