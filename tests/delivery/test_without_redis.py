@@ -49,7 +49,7 @@ def test_without_redis_a_queued_submission_is_tried_at_once(away: World) -> None
 
 
 class TestRepeatedWithoutRedis:
-    """A sender with an idempotency key repeats a request without an answer. An earlier request may be stored or still running."""
+    """A sender with an idempotency key repeats its request. An earlier one may be stored or still running."""
 
     @pytest.mark.parametrize("inline", [True, False])
     def test_nothing_is_sent_while_an_earlier_request_may_be_at_work(self, away: World, inline: bool) -> None:

@@ -180,7 +180,7 @@ def _up(caddy: Caddy) -> bool:
     return caddy.ask(APP, "GET", "/healthz").status == 200
 
 
-def test_the_log_knows_nobody(caddy: Caddy) -> None:
+def test_the_log_holds_no_personal_data(caddy: Caddy) -> None:
     caddy.ask(
         APP, "GET", "/healthz?email=ada@example.com", source="127.0.0.3", headers=dict.fromkeys(HEADERS, "c4n4ry")
     )

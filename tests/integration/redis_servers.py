@@ -157,7 +157,7 @@ def leads(stack: Stack) -> int:
 
 
 def somebody() -> dict[str, Any]:
-    """An application of a person whom nobody has heard of yet."""
+    """The body of an application of a new person."""
     return person(next(_numbers))
 
 

@@ -142,6 +142,6 @@ def emails(numbers: Iterable[int]) -> list[str]:
 
 
 def person(number: int = 0, **more: Any) -> dict[str, Any]:
-    """The body of an application, of somebody else for each number."""
+    """The body of an application; each number is another person."""
     info = {"first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com"}
     return {"personal_info": info, "source": "website"} | more

@@ -1,4 +1,4 @@
-"""`GET /go/<channel>` on running processes: it waits neither for Redis nor for the CRM, and reports the clicks that it loses."""
+"""`GET /go/<channel>` on running processes: it waits for neither Redis nor the CRM and reports lost clicks."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def lost(stack: Stack) -> int:
 
 
 def test_an_orderly_stop_records_what_is_in_hand(fresh: Stack) -> None:
-    """Redis is silent for a moment, so that the clicks are still in hand when the signal comes."""
+    """Redis is silent for a moment, so that the clicks still wait in the process when the signal comes."""
     with stopped(fresh.redis.pid):
         for number in range(20):
             click(fresh, number)

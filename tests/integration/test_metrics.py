@@ -1,4 +1,4 @@
-"""`/metrics` of a running gateway: true figures, whichever process answers, and nobody's business without a token."""
+"""`/metrics` of a running gateway: the same figures from every process, and only with a token."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def counted(operation: Operation) -> list[str]:
     return [attempt.outcome for attempt in operation.events]
 
 
-def test_a_crm_that_comes_back_gets_the_lead_without_anybodys_help(stack: Stack) -> None:
+def test_a_crm_that_comes_back_gets_the_lead(stack: Stack) -> None:
     stack.espocrm.stop()
     response = stack.post(person(1))
     assert response.status_code == 202
@@ -39,7 +39,7 @@ def test_a_crm_that_comes_back_gets_the_lead_without_anybodys_help(stack: Stack)
     assert counted(operation) == ["failed", "delivered"]
 
 
-def test_a_crm_that_hangs_keeps_nobody_longer_than_the_budget(own_stack: Stack) -> None:
+def test_a_visitor_waits_for_a_hanging_crm_no_longer_than_the_budget(own_stack: Stack) -> None:
     own_stack.env |= {"CRM_INLINE_BUDGET": "1.5", "CRM_TIMEOUT": "30"}
     stack = started(own_stack)
     stack.espocrm.fail("hang", method="POST", times=1)
@@ -76,7 +76,7 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     assert f"dead letter: operation {operation_id}" in stack.worker.output()
 
 
-def test_a_lead_that_no_retry_can_mend_is_a_dead_letter_at_once(own_stack: Stack) -> None:
+def test_a_lead_that_a_retry_cannot_repair_is_a_dead_letter_at_once(own_stack: Stack) -> None:
     own_stack.env["CRM_ON_REJECTED_FIELD"] = "dead"
     stack = started(own_stack)
     stack.espocrm.set_options("userTypeC", ["", "parent"])

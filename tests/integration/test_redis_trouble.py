@@ -1,6 +1,6 @@
 """Redis full, read-only, slow or with another password: every success is true, and no lead comes twice.
 
-The CRM is Bitrix24, which has no unique key, with CRM_ON_DUPLICATE=create: an operation that is sent twice makes two leads.
+The CRM is Bitrix24, which has no unique key, with CRM_ON_DUPLICATE=create: an operation sent twice makes two leads.
 """
 
 from __future__ import annotations

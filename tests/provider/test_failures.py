@@ -92,7 +92,7 @@ def test_https_to_an_http_port_was_sent_nothing(crm: Script) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 that nobody vouches for, its key beside it."""
+    """A certificate for 127.0.0.1 of no known authority, its key beside it."""
     folder = tmp_path_factory.mktemp("tls")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
@@ -119,7 +119,7 @@ def tls_server(certificate: Path, answer: bytes, abrupt: bool = False) -> Iterat
         yield f"https://{address}"
 
 
-def test_a_certificate_that_nobody_vouches_for_was_sent_nothing(certificate: Path) -> None:
+def test_nothing_is_sent_to_a_server_with_an_unknown_certificate(certificate: Path) -> None:
     with tls_server(certificate, b"") as url:
         error = failure(lambda: send(probe(), url))
     assert verdict(error) == (Unavailable, Code.CONNECTION_FAILED)
