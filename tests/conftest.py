@@ -13,7 +13,7 @@ from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from tests.everything import rows
-from tests.processes import RedisProcess
+from tests.processes import DEADLINE, RedisProcess
 from tests.world import World
 
 
@@ -64,7 +64,7 @@ def redis_client(redis_process: RedisProcess) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def ledger(redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Ledger]:
-    client = connect(redis_process.url)
+    client = connect(redis_process.url, timeout=DEADLINE)
     yield Ledger(client, wake_message)
     client.close()
 
