@@ -22,12 +22,13 @@ fuzz: $(VENV)/.test ## Send 20,000 random requests, others each time (FUZZ_REQUE
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py
 	@$(BIN)/python -m tests.fuzz_schema --requests $${FUZZ_REQUESTS:-20000}
 
-check: $(VENV)/.check ## Lint, types, who may import whom, and that the documentation is current
+check: $(VENV)/.check ## Lint (Python and Lua), types, who may import whom, and that the documentation is current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy plugins
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.luacheck
 	$(BIN)/python frontend/build.py --check
 	$(BIN)/python -m pytest -q tests/test_docs.py
 

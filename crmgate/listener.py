@@ -37,7 +37,7 @@ class Listener:
         if problems:
             raise ConfigError(problems)
         self._transport = Transport(self.timeout)
-        self.background = Background(type(self).__name__, last=self.finish)
+        self.background = Background(f"listener {type(self).__name__}", last=self.finish)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

@@ -97,7 +97,7 @@ class DeliveryFailed(Exception):
 
 
 class _Expected(logging.Filter):
-    """Huey logs a traceback for every failed attempt; the gateway has told it better already."""
+    """Drops Huey's traceback of a failed attempt: the gateway has logged the failure already."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], DeliveryFailed))
@@ -150,9 +150,9 @@ def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) 
 
 
 class Pulse:
-    """One thread a process that says that the worker lives and wakes what nobody woke.
+    """One thread in each process that reports the worker as alive and wakes due operations that nobody woke.
 
-    It goes on whatever it meets, and whichever other thread dies, until the consumer stops.
+    It goes on until the consumer stops, whatever error it meets and whichever other thread dies.
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,8 @@ import redis
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
-from tests.processes import RedisProcess
+from tests.everything import rows
+from tests.processes import DEADLINE, RedisProcess
 from tests.world import World
 
 
@@ -54,15 +55,16 @@ def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisPro
 
 @pytest.fixture
 def redis_client(redis_process: RedisProcess) -> Iterator[redis.Redis]:
-    """A client of an empty Redis."""
+    """A client of an empty Redis. A key that a test leaves there has to be documented."""
     with redis.Redis.from_url(redis_process.url) as client:
         client.flushall()
         yield client
+        assert [name for name in client.scan_iter(count=1000) if not rows(name.decode())] == []
 
 
 @pytest.fixture
 def ledger(redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Ledger]:
-    client = connect(redis_process.url)
+    client = connect(redis_process.url, timeout=DEADLINE)
     yield Ledger(client, wake_message)
     client.close()
 

@@ -22,6 +22,7 @@ TOOLS = {
     "mariadb": ("mariadbd", "mariadb-server-core mariadb-client-core"),
     "docker-compose": ("docker-compose", "docker-compose"),
     "systemd": ("systemd-analyze", "systemd"),
+    "luacheck": ("luacheck", "lua-check"),
 }
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where servers are, which need not be on a user's PATH."""
@@ -32,30 +33,36 @@ def need(tool: str) -> str:
 
     Elsewhere the test is skipped with the reason; under `CI=true` it fails.
     """
+    if found := provide(tool):
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing(tool))
+    pytest.skip(missing(tool))
+
+
+def provide(tool: str) -> str | None:
+    """The path of a tool's executable, installed where that is possible; None if it is missing."""
     executable, packages = TOOLS[tool]
     if not _find(executable):
         _installed({executable: packages})
-    if found := _find(executable):
-        return found
-    told = _told(executable, packages)
-    if os.environ.get("CI") == "true":
-        pytest.fail(told)
-    pytest.skip(told)
+    return _find(executable)
+
+
+def missing(tool: str) -> str:
+    """What is missing, and how to install it."""
+    executable, packages = TOOLS[tool]
+    return f"{executable} is missing; on Debian or Ubuntu: apt-get install {packages}"
 
 
 def main() -> None:
     """Install all that is missing at once, and name what could not be."""
-    missing = {executable: packages for executable, packages in TOOLS.values() if not _find(executable)}
-    if missing:
-        print(f"Some tests need {', '.join(missing)} ...", flush=True)
-        _installed(missing)
-    for executable, packages in missing.items():
+    lacking = {tool: TOOLS[tool] for tool in TOOLS if not _find(TOOLS[tool][0])}
+    if lacking:
+        print(f"Some tests need {', '.join(executable for executable, _ in lacking.values())} ...", flush=True)
+        _installed(dict(lacking.values()))
+    for tool, (executable, _) in lacking.items():
         if not _find(executable):
-            print(f"{_told(executable, packages)}. Its tests are skipped, or fail where CI=true.", flush=True)
-
-
-def _told(executable: str, packages: str) -> str:
-    return f"{executable} is missing; on Debian or Ubuntu: apt-get install {packages}"
+            print(f"{missing(tool)}. Its tests are skipped, or fail where CI=true.", flush=True)
 
 
 def _find(executable: str) -> str | None:

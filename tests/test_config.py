@@ -61,7 +61,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
-def test_a_wrong_value_is_told_with_its_name_what_it_was_and_what_it_takes(name: str, value: str) -> None:
+def test_a_wrong_value_is_reported_with_its_name_what_it_was_and_what_it_takes(name: str, value: str) -> None:
     [problem] = problems(ENVIRON | {name: value})
     takes = CoreSettings().fields[name].metadata["takes"]
     assert problem.startswith(f"{name}, got {value!r}: ")
@@ -76,7 +76,7 @@ def test_there_is_no_default_provider(environ: dict[str, str]) -> None:
     )
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_reported_at_once() -> None:
     found = problems({name: values[0] for name, values in WRONG.items()})
     assert sorted(re.split("[,:]", problem)[0] for problem in found) == sorted({"CRM_PROVIDER", *WRONG})
 
@@ -108,7 +108,7 @@ def test_credentials_in_an_address_are_not_shown() -> None:
         CANARY,
     ],
 )
-def test_an_address_of_redis_that_cannot_work_is_told_without_showing_it(url: str) -> None:
+def test_an_address_of_redis_that_cannot_work_is_reported_without_showing_it(url: str) -> None:
     [problem] = problems(ENVIRON | {"REDIS_URL": url})
     assert problem.startswith("REDIS_URL, got a value that is not shown: ")
     assert problem.endswith(" It takes redis://[[user]:password@]host:port/db, rediss:// or unix://.")
@@ -140,7 +140,7 @@ CONTRADICTIONS = [
 
 
 @pytest.mark.parametrize(("environ", "name", "remedy"), CONTRADICTIONS)
-def test_settings_that_contradict_each_other_are_told(environ: dict[str, str], name: str, remedy: str) -> None:
+def test_settings_that_contradict_each_other_are_reported(environ: dict[str, str], name: str, remedy: str) -> None:
     [problem] = problems(ENVIRON | environ)
     assert problem.startswith(name)
     assert remedy in problem
@@ -296,7 +296,7 @@ def test_problems_show_no_secret(wrong: dict[str, str]) -> None:
     f"{CANARY}", f"site:read:{CANARY}", f"{CANARY}:read:{'0' * 64}:x", f"{CANARY}:admin:{'0' * 64}",
     f"a b:read:{'0' * 64}", f"site:read:{'A' * 64}", f"site:read:{'0' * 63}", "site:read:", "::",
 ])  # fmt: skip
-def test_a_wrong_token_entry_is_told_by_its_place_and_never_shown(entry: str) -> None:
+def test_a_wrong_token_entry_is_reported_by_its_place_and_never_shown(entry: str) -> None:
     [problem] = problems(ENVIRON | {"API_TOKENS": f"ok:read:{'0' * 64},{entry}"})
     assert problem.startswith("API_TOKENS, got a value that is not shown: Entry 2: ")
     assert "crmgate tokens new --env" in problem
@@ -382,7 +382,7 @@ class TestFilesOfSecrets:
         assert ":plain@" in Settings.load(ENVIRON | environ).redis.url
 
     @pytest.mark.parametrize("text", [None, b"", b" \n", b"\xff"])
-    def test_a_file_that_cannot_be_used_is_told(self, tmp_path: Path, text: bytes | None) -> None:
+    def test_a_file_that_cannot_be_used_is_reported(self, tmp_path: Path, text: bytes | None) -> None:
         path = tmp_path / "secret"
         if text is not None:
             path.write_bytes(text)

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from crmgate.testing.espocrm import FakeEspoCRM
-from tests.processes import Process, free_port, wait_until
+from tests.processes import DEADLINE, Process, free_port, wait_until
 
 
 @pytest.fixture
@@ -23,12 +23,12 @@ def dev(tmp_path: Path) -> Iterator[Process]:
     process.start()
     yield process
     if process.running:
-        process.stop(signal.SIGINT, 15)
+        process.stop(signal.SIGINT)
 
 
 def announced(dev: Process) -> str:
     """What `crmgate dev` prints when it is ready."""
-    wait_until("the gateway is ready", lambda: "Ctrl-C stops everything" in dev.output() or not dev.running, 30)
+    wait_until("the gateway is ready", lambda: "Ctrl-C stops everything" in dev.output() or not dev.running)
     assert dev.running, dev.output()
     return dev.output()
 
@@ -47,6 +47,10 @@ def workers(dev: Process) -> list[int]:
     return found
 
 
+def status(location: str) -> str:
+    return str(requests.get(location, timeout=DEADLINE).json()["status"])
+
+
 def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> None:
     text = announced(dev)
     gateway = f"http://127.0.0.1:{dev.env['PORT']}"
@@ -55,38 +59,36 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
     assert f"curl -i {gateway}/api/v1/applications" in text
 
     assert f"{gateway}/demo" in text
-    demo = requests.get(f"{gateway}/demo", timeout=10)
+    demo = requests.get(f"{gateway}/demo", timeout=DEADLINE)
     assert f'href="{page[1]}"' in demo.text
 
     body = re.search(r"-d '(\{.*\})'", text)
     assert body
     headers = {"Content-Type": "application/json"}
-    first = requests.post(f"{gateway}/api/v1/applications", data=body[1], headers=headers, timeout=10)
+    first = requests.post(f"{gateway}/api/v1/applications", data=body[1], headers=headers, timeout=DEADLINE)
     assert first.status_code == 201
-    assert "Lovelace" in requests.get(page[1], timeout=10).text
+    assert "Lovelace" in requests.get(page[1], timeout=DEADLINE).text
 
     (worker,) = workers(dev)
     os.kill(worker, signal.SIGKILL)
     headers["Prefer"] = "respond-async"
     second = requests.post(f"{gateway}/api/v1/applications", json={"first_name": "Grace", "email": "g@example.com"},
-                           headers={"Prefer": "respond-async"}, timeout=10)  # fmt: skip
+                           headers={"Prefer": "respond-async"}, timeout=DEADLINE)  # fmt: skip
     assert second.status_code == 202
     location = gateway + second.headers["Location"]
-    wait_until(
-        "the new worker has delivered it", lambda: requests.get(location, timeout=5).json()["status"] == "delivered", 20
-    )
+    wait_until("the new worker has delivered it", lambda: status(location) == "delivered")
     assert workers(dev) != [worker]
 
-    assert dev.stop(signal.SIGINT, 15) == 0
+    assert dev.stop(signal.SIGINT) == 0
     wait_until("nothing is left running", lambda: not workers(dev))
     with pytest.raises(requests.ConnectionError):
-        requests.get(f"{gateway}/healthz", timeout=2)
+        requests.get(f"{gateway}/healthz", timeout=DEADLINE)
     with pytest.raises(requests.ConnectionError):
-        requests.get(page[1], timeout=2)
+        requests.get(page[1], timeout=DEADLINE)
 
 
 def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:
-    """Here a fake EspoCRM, told by the same settings."""
+    """A fake EspoCRM stands in for it, with the same settings."""
     with FakeEspoCRM() as crm:
         env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm"}
         env |= {"ESPOCRM_URL": crm.url, "ESPOCRM_API_KEY": "KEY-GATEWAY"}
@@ -95,19 +97,18 @@ def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:
         try:
             assert "sandbox" not in announced(process)
             url = f"http://127.0.0.1:{env['PORT']}/api/v1/applications"
-            assert (
-                requests.post(url, data={"first_name": "Ada", "email": "a@example.com"}, timeout=10).status_code == 201
-            )
+            answer = requests.post(url, data={"first_name": "Ada", "email": "a@example.com"}, timeout=DEADLINE)
+            assert answer.status_code == 201
             assert [lead["firstName"] for lead in crm.leads] == ["Ada"]
         finally:
-            process.stop(signal.SIGINT, 15)
+            process.stop(signal.SIGINT)
 
 
-def test_a_bad_configuration_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_a_bad_configuration_is_reported_before_anything_starts(tmp_path: Path) -> None:
     env = {"CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm", "CRM_TIMEOUT": "soon"}
     process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
     process.start()
-    wait_until("it has ended", lambda: not process.running, 20)
+    wait_until("it has ended", lambda: not process.running)
     assert process.popen is not None
     assert process.popen.returncode == 1
     assert "CRM_TIMEOUT, got 'soon'" in process.output()

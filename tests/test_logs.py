@@ -1,4 +1,4 @@
-"""Every line of the log, whoever writes it: one form, the ids of what is in hand, and no message of an exception."""
+"""Every log line has one form, with the ids of its request and operation and without the message of an exception."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_crmgate_and_libraries_write_the_same_lines(lines: Any) -> None:
     assert (foreign["event"], foreign["status"], foreign.keys() & {"secret"}) == ("100% full", 3, set())
 
 
-def test_an_exception_is_told_by_its_type_and_place(lines: Any) -> None:
+def test_an_exception_is_logged_by_its_type_and_place(lines: Any) -> None:
     try:
         try:
             raise KeyError(CANARY)
@@ -115,7 +115,7 @@ def test_a_request_is_one_line_without_what_was_typed(
     assert "127.0.0.1" not in json.dumps(line)
 
 
-def test_probes_of_machines_are_told_in_detail_only(app: Flask, lines: Any) -> None:
+def test_health_probes_are_logged_at_debug_level_only(app: Flask, lines: Any) -> None:
     app.test_client().get("/healthz")
     assert lines() == []
     logs.configure("DEBUG", "json")

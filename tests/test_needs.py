@@ -1,4 +1,4 @@
-"""A program that a test needs is installed, or its absence is told: never passed over in silence."""
+"""A program that a test needs is installed, or its absence is reported."""
 
 from __future__ import annotations
 

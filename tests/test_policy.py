@@ -82,7 +82,7 @@ def test_refused_credentials_pause_however_many_attempts_there_were(attempts: in
     ("retry_after", "wait"),
     [(None, PROBE_INTERVAL), (1, PROBE_INTERVAL), (120, 120), (MAX_RETRY_AFTER + 1, MAX_RETRY_AFTER)],
 )
-def test_a_locked_out_gateway_stays_away_as_long_as_it_is_told(retry_after: float | None, wait: float) -> None:
+def test_a_locked_out_gateway_waits_as_long_as_the_crm_asks(retry_after: float | None, wait: float) -> None:
     assert after(AuthFailed(code=Code.LOCKED_OUT, retry_after=retry_after)) == Pause(NOW + wait)
 
 

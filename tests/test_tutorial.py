@@ -66,7 +66,7 @@ def test_the_plugin_grows_from_9_to_65_lines() -> None:
     assert "has 65 lines" in PAGE
 
 
-def test_step_1_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_step_1_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "crmgate")
     accepted = operation()
     notify_at_the_end(stage(1, tmp_path), "operation_accepted", operation=accepted)

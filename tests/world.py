@@ -12,7 +12,7 @@ import redis
 
 from crmgate.delivery.attempt import Delivery, Outcome, Plan
 from crmgate.delivery.gateway import Gateway
-from crmgate.errors import ProviderError
+from crmgate.errors import AuthFailed, Code, ProviderError, Unavailable
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import SETTLE_SECONDS, Dead, Retry
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
@@ -76,19 +76,34 @@ class Crm:
         return Connection(self.name, True, 1.0)
 
 
+def away(_operation: Operation | None) -> ProviderError:
+    """For `Crm.trouble`: the CRM refuses connections."""
+    return Unavailable("no connection", code=Code.CONNECTION_FAILED)
+
+
+def refused(_operation: Operation | None) -> ProviderError:
+    """For `Crm.trouble`: the CRM refuses the credentials."""
+    return AuthFailed("401")
+
+
+def well(_operation: Operation | None) -> None:
+    """For `Crm.trouble`: the CRM works."""
+
+
 class World:
     """One gateway, its worker and the time."""
 
-    def __init__(self, ledger: Ledger, client: redis.Redis, **crm: Any) -> None:
+    def __init__(self, ledger: Ledger, client: redis.Redis, crm: Any = None, **options: Any) -> None:
+        """With `crm` as the active provider, by default a `Crm` with these options."""
         self.now, self.redis, self.ledger = START, client, ledger
-        self.crm = Crm(self, **crm)
+        self.crm = crm or Crm(self, **options)
         self.other: dict[str, Crm] = {}
         self.told: list[str] = []
         self.use(self.crm)
         self._sweep_at = self.now
         self._order = itertools.count()
 
-    def use(self, crm: Crm, most: int = 4) -> None:
+    def use(self, crm: Any, most: int = 4) -> None:
         """Make `crm` the active provider: a restart with another configuration."""
         self.crm = crm
         plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
@@ -98,9 +113,11 @@ class World:
         )  # fmt: skip
         self.gateway = Gateway(self.ledger, self.delivery, tell=tell, clock=clock)
 
-    def apply(self, number: int = 0, *, session: str = "", inline: bool = False, **more: Any) -> Operation:
+    def apply(
+        self, number: int = 0, *, session: str = "", inline: bool = False, key: str = "", **more: Any
+    ) -> Operation:
         payload = {"first_name": f"Test{number}", "email": f"test{number}@example.com", "session": session} | more
-        return self.gateway.submit(Kind.CREATE_LEAD, payload, inline=inline)
+        return self.gateway.submit(Kind.CREATE_LEAD, payload, inline=inline, key=key)
 
     def click(self, session: str = "", *, inline: bool = False, **more: Any) -> Operation:
         payload = {"channel": "telegram", "session": session} | more
@@ -113,6 +130,14 @@ class World:
 
     def states(self, operations: list[Operation]) -> set[str]:
         return {self.stored(operation).state for operation in operations}
+
+    def run(self, operation: Operation) -> Outcome:
+        """Attempt the operation, and again whenever a retry is due, until no retry follows."""
+        while True:
+            outcome = self.delivery.attempt(operation.id)
+            if not isinstance(outcome.verdict, Retry):
+                return outcome
+            self.now = outcome.verdict.at
 
     def work(self) -> None:
         """Do what the worker does now: everything that woke up, and a sweep every 2 s."""

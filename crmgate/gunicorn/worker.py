@@ -1,39 +1,67 @@
-"""gunicorn's threaded worker, with an end to requests that arrive too slowly.
+"""gunicorn's threaded worker with two additions: a time limit for requests, and bodies are read before the answer.
 
 gunicorn's `timeout` is about workers, not about requests: a sender that drips a byte a second holds a thread for as
-long as it likes, and as many of them as there are threads stop the service.
+long as it likes, and as many such senders as there are threads stop the service.
+
+An application may answer before it has read the body (too large, too many requests, no such page). gunicorn then
+sends "Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that still sends the body, or that
+sends the next request on that connection, gets no answer and makes a 502 of it.
 """
 
 from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from gunicorn.http import wsgi  # type: ignore[import-untyped]
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 READ_SECONDS = 15.0
 """How long a request may take to arrive: 64 KB at 35 kbit/s, so that a bad mobile network suffices."""
 
+DISCARD_BYTES = 2 * 1024 * 1024
+"""Number of bytes of an unread body that are read and thrown away before the answer is sent.
+
+More than a proxy lets through: Caddy as in the Caddyfile 100 KB, nginx as it comes 1 MB.
+"""
+PIECE_BYTES = 64 * 1024
+
 wsgi.SERVER = "crmgate"  # what answers call the server
+
+App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """`threads` requests at a time. What has not arrived within `READ_SECONDS` never does."""
+    """Handles `threads` requests at a time and cuts off a request that has not arrived within `READ_SECONDS`."""
+
+    wsgi: App
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._begun: dict[Any, float] = {}
 
+    def load_wsgi(self) -> None:
+        """Called once, at the start of the process."""
+        super().load_wsgi()
+        self.wsgi = read_to_the_end(self.wsgi)
+
     def handle(self, conn: Any) -> Any:
-        """One request, in a thread."""
+        """Handle one request, in a thread."""
         self._begun[conn] = time.monotonic()
         try:
             return super().handle(conn)
         finally:
             self._begun.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answer one request whose headers have arrived."""
+        if _length(req.headers) > DISCARD_BYTES:
+            req.force_close()  # the rest of the body stays unread: say so in the answer
+        return super().handle_request(req, conn)
 
     def notify(self) -> None:
         """Called by the main thread about once a second."""
@@ -45,3 +73,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 # this does nothing: the answer can be sent.
                 with suppress(OSError):
                     conn.sock.shutdown(socket.SHUT_RD)
+
+
+def read_to_the_end(app: App) -> App:
+    """Wrap an application so that what it leaves of a body is read before its answer is sent (RFC 9112, 9.6)."""
+
+    def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        answer = app(environ, start_response)
+        if int(environ.get("CONTENT_LENGTH") or 0) <= DISCARD_BYTES:
+            _discard(environ["wsgi.input"])
+        return answer
+
+    return wrapped
+
+
+def _discard(body: Any) -> None:
+    with suppress(OSError, ParseException):  # the sender is gone, or its chunks are malformed: the answer stands
+        for _ in range(DISCARD_BYTES // PIECE_BYTES):
+            if not body.read(PIECE_BYTES):
+                return
+
+
+def _length(headers: list[tuple[str, str]]) -> int:
+    """The announced length of the body in bytes; 0 for one that comes in chunks."""
+    return int(dict(headers).get("CONTENT-LENGTH", 0))

@@ -178,7 +178,10 @@ class Inventory:
     def walk(
         self, index: str, wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
     ) -> list[Cursor]:
-        """The next places of an index after the cursor, as far as its order serves the filter; no record is read."""
+        """The next places of an index (a key of `crmgate.store.keys`) after the cursor; no record is read.
+
+        They pass the filter as far as the order of the index serves it.
+        """
         low = _bound(wanted.accepted_from if index == keys.OPS else None, "-inf")
         high = "+inf" if wanted.accepted_to is None or index != keys.OPS else f"({wanted.accepted_to!r}"
         if index == keys.DEAD:

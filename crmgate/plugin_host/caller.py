@@ -50,7 +50,7 @@ class HookCaller:
 
     @property
     def credentials(self) -> str:
-        """A fingerprint of the settings, from which they cannot be told: it changes when they do."""
+        """A digest of the settings: it changes when they do, and does not reveal them."""
         return self._provider.fingerprint()
 
     @property
@@ -152,7 +152,7 @@ class HookCaller:
         error.provider, error.operation = self.name, operation
         error.detail, error.vendor_code = redact(error.detail), redact(error.vendor_code)
         if isinstance(error, Rejected):
-            error.fields = {name: redact(told) for name, told in error.fields.items()}
+            error.fields = {name: redact(fault) for name, fault in error.fields.items()}
         error.__cause__ = error.__context__ = None
         return error
 

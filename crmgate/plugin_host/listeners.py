@@ -16,7 +16,6 @@ import pluggy
 
 from crmgate import logs
 from crmgate.background import Background
-from crmgate.listener import Listener
 from crmgate.model import Operation
 from crmgate.plugin_host.caller import where
 
@@ -39,8 +38,9 @@ class Listeners:
             self._background(listener).offer(partial(_call, listener, hook, arguments))
 
     def _background(self, listener: pluggy.HookImpl) -> Background:
-        if isinstance(listener.plugin, Listener):
-            return listener.plugin.background
+        own = getattr(listener.plugin, "background", None)  # a `Listener` has one, if it called `super().__init__`
+        if isinstance(own, Background):
+            return own
         name = listener.plugin_name
         return self._backgrounds.setdefault(name, Background(f"listener {name}"))
 

@@ -94,13 +94,13 @@ class Plugins:
 
     def _not_found(self, name: str) -> str:
         found = ", ".join(sorted(self.providers)) or "none"
-        told = [f"CRM_PROVIDER, got {name!r}: there is no such plugin. Found: {found}."]
+        parts = [f"CRM_PROVIDER, got {name!r}: there is no such plugin. Found: {found}."]
         broken = [error for error in self.quarantined if name in (Path(error.file).stem, error.file.split()[-1])]
         if broken:
-            told.append(f"Its file cannot be used: {broken[0]}")
+            parts.append(f"Its file cannot be used: {broken[0]}")
         elif self.quarantined:
-            told.append(f"Set aside as unusable: {', '.join(error.file for error in self.quarantined)}.")
-        return " ".join(told + self.notes)
+            parts.append(f"Set aside as unusable: {', '.join(error.file for error in self.quarantined)}.")
+        return " ".join(parts + self.notes)
 
 
 def _start(
@@ -200,7 +200,7 @@ def _load_path(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    _restore(name, {})  # its other files too are read anew: nothing is shared with what was loaded before
+    _restore(name, {})  # its other files are read again, too: nothing is shared with what was loaded before
     sys.modules[name] = module  # before it runs: dataclasses with postponed annotations look their module up
     try:
         spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""Whether a Redis can be trusted with submissions: asked at the start, by `/readyz` and by the command line."""
+"""Checks whether a Redis can be trusted with submissions: at the start, for `/readyz` and for the command line."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import redis
 
 from crmgate.model import Check
 from crmgate.store.client import ERRORS, code, server_of, unavailable
+from crmgate.store.keys import MARK_SECONDS
 
 log = logging.getLogger(__name__)
 
 OLDEST = (6, 2)
 NEARLY_FULL = 0.9
-"""The part of `maxmemory` from which on an operator should act."""
+"""Share of `maxmemory` in use from which an operator should act."""
 _UNKNOWN = "could not be checked: Redis does not let this user ask (INFO, CONFIG GET)."
 
 
 def inspect(client: redis.Redis, probe: str) -> tuple[Check, ...]:
-    """What is found; the first check, `redis`, says whether anything can be recorded: `probe` is written to see.
+    """The checks of a Redis. The first, `redis`, says whether it takes a write: the key `probe` is written to see.
 
-    The others name what could lose a record, and pass where the server does not tell. Never raises.
+    The others find settings that could lose a record, and pass if the server does not show them. Never raises.
     """
     try:
-        client.set(probe, 1, px=1000)
+        client.set(probe, 1, ex=MARK_SECONDS)
     except ERRORS as error:
         return (Check("redis", False, _not_usable(error)),)
     return (Check("redis", True, "Redis takes what is written."), *_dangers(client, probe))
 
 
 def report(checks: tuple[Check, ...]) -> None:
-    """Log what is wrong as warnings, and what could not be found out."""
+    """Log failed checks as warnings, and checks that could not be made."""
     for check in checks:
         if not check.ok:
             log.warning("%s: %s", check.name, check.detail)
@@ -95,11 +96,8 @@ def _memory(about: Mapping[str, Any]) -> Check:
 
 
 def _persistence(about: Mapping[str, Any], server: redis.Redis) -> Check:
-    name, failing = (
-        "redis_persistence",
-        "err" in (about.get("aof_last_write_status"), about.get("rdb_last_bgsave_status")),
-    )
-    if failing:
+    name = "redis_persistence"
+    if "err" in (about.get("aof_last_write_status"), about.get("rdb_last_bgsave_status")):
         return Check(name, False, "Redis could not write to its disk: make room there, and look at its log.")
     if int(about.get("aof_enabled", 0)):
         return Check(name, True, "Redis writes an append-only file.")
@@ -111,7 +109,7 @@ def _persistence(about: Mapping[str, Any], server: redis.Redis) -> Check:
 
 
 def _snapshots(server: redis.Redis) -> str | None:
-    """The schedule of snapshots; None where the server does not tell."""
+    """The schedule of snapshots; None if the server does not show it."""
     try:
         answer: Mapping[str, str] = server.config_get("save")  # type: ignore[assignment]
     except ERRORS:

@@ -1,4 +1,4 @@
-"""How Redis is reached: one server, Sentinel or Cluster, with or without TLS; and what its errors mean.
+"""Clients of Redis (one server, Sentinel or Cluster, with or without TLS), and the meaning of its errors.
 
 The ledger and Huey's queue both get their client here.
 """
@@ -28,15 +28,15 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from crmgate.errors import LedgerUnavailable
 
 ERRORS = (redis.RedisError, RedisClusterException)
-"""What a client raises. The second is no `RedisError`."""
+"""The errors that a client raises. The second is not a `RedisError`."""
 
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """Where Redis is and how it is reached; `timeout` in seconds.
+    """The address of Redis and how to connect; `timeout` in seconds.
 
-    With `sentinels` they say which host it is: of `url` only user, password, database and TLS count then. `replicas` is
-    how many of them have to hold what must outlive the master.
+    With `sentinels` those name the host, and only user, password, database and TLS of `url` count. `replicas` is the
+    number of replicas that must hold what has to survive a failover.
     """
 
     url: str = field(repr=False)
@@ -55,9 +55,9 @@ class RedisAddress:
 def connect(address: RedisAddress | str, timeout: float = 1.0, *, blocking: float = 0.0) -> redis.Redis:
     """A client for the address (a URL is enough for one server); nothing is sent before its first command.
 
-    `blocking` is for how long, in seconds, a command may wait in Redis on top of the timeout. A command that met a
-    broken connection is sent once more, after a failover to the new master: every script can bear it. One that ran
-    into the timeout is not, since the caller has somebody waiting.
+    `blocking` is the time in seconds that a command may wait in Redis on top of the timeout. A command that met a
+    broken connection is sent once more, after a failover to the new master: every script may run twice. A command that
+    ran into the timeout is not sent again, because a visitor waits for the caller.
     """
     address = RedisAddress(address, timeout) if isinstance(address, str) else address
     options: dict[str, Any] = {
@@ -72,7 +72,7 @@ def connect(address: RedisAddress | str, timeout: float = 1.0, *, blocking: floa
 
 
 class Demoted(redis.ConnectionError):
-    """The server became a replica: its connection leads to the wrong one. Nothing was written."""
+    """The server became a replica, so the connection leads to the wrong server. Nothing was written."""
 
 
 class _OnceMore(Retry):
@@ -101,7 +101,7 @@ def _once_more() -> Retry:
 
 
 def _tls(address: RedisAddress) -> dict[str, Any]:
-    """The files that are set; without `ca_file` those of the operating system say who is trusted."""
+    """The files that are set; without `ca_file` the authorities of the operating system are trusted."""
     files = {"ca_certs": address.ca_file, "certfile": address.cert_file, "keyfile": address.key_file}
     return {f"ssl_{name}": path for name, path in files.items() if path}
 
@@ -129,14 +129,14 @@ def run_replicated(
     client: redis.Redis, script: Any, keys: Sequence[str], arguments: Sequence[Any], *, replicas: int, seconds: float,
     mark: str,
 ) -> Any:  # fmt: skip
-    """Run the script and wait up to `seconds` until so many replicas have its effect; raises `NotReplicated` if not.
+    """Run the script and wait up to `seconds` until `replicas` replicas have its effect. Raises `NotReplicated`.
 
-    `WAIT` waits for what its own connection wrote, and a script that is run again may have nothing to write: so the key
-    `mark` is written as well.
+    `WAIT` waits for the writes of its own connection, and a script that runs a second time may write nothing: therefore
+    the key `mark` is written as well.
     """
     pipe = client.pipeline(transaction=False)
     script(keys=keys, args=arguments, client=pipe)
-    pipe.set(mark, 1, px=1000)
+    pipe.set(mark, 1, ex=1)
     pipe.wait(replicas, round(seconds * 1000))
     answers = pipe.execute(raise_on_error=False)  # the text of what it would raise holds the command
     for answer in answers:
@@ -152,7 +152,7 @@ class NotReplicated(redis.RedisError):
 
 
 def server_of(client: redis.Redis, key: str) -> redis.Redis:
-    """The client of the server that holds `key`: of one node, if it is a cluster."""
+    """The client of the server that holds `key`: one node, if it is a cluster."""
     if not isinstance(client, _Cluster):
         return client
     node = client.get_node_from_key(key)
@@ -160,7 +160,7 @@ def server_of(client: redis.Redis, key: str) -> redis.Redis:
 
 
 class _Cluster:
-    """The client of a cluster, made at its first use: redis-py asks the nodes as soon as it makes one."""
+    """The client of a cluster, created at its first use because redis-py connects as soon as it creates one."""
 
     def __init__(self, make: Callable[[], redis.RedisCluster]) -> None:
         self._make, self._making = make, threading.Lock()
@@ -225,19 +225,19 @@ _NOT_CONNECTED = "connecting to"  # redis-py has one class for a connection that
 
 
 def code(error: Exception) -> str:
-    """The word with which Redis refused, such as `OOM`; empty where it did not refuse but failed to answer."""
+    """The word with which Redis refused, such as `OOM`; empty if it failed to answer."""
     for kind, word in _CODES:
         if isinstance(error, kind):
             return word
-    # What happens inside a script is an error of the script, with the word somewhere in its text.
+    # A refusal inside a script is an error of the script, with the word somewhere in its text.
     found = _IN_SCRIPT.search(str(error)) if isinstance(error, redis.ResponseError) else None
     return found[0] if found else ""
 
 
 def unavailable(error: Exception) -> LedgerUnavailable:
-    """The error with what it means and what to do, but without its text: that may hold the command and so the payload.
+    """The error with its meaning and remedy, but without its text, which may hold the command and so the payload.
 
-    `refused` is set where nothing can have been written. An error that broke off a connection leaves it open.
+    `refused` is set if nothing can have been written. After a broken connection that is not known.
     """
     word = code(error)
     meaning = f"{word}: {_MEANINGS[word]}" if word else type(error).__name__

@@ -1,9 +1,9 @@
-"""How often somebody may: meters in Redis, shared by all processes, and in this process while Redis is away.
+"""Rate limits: meters in Redis, shared by all processes, and meters in this process while Redis is away.
 
-A meter is the generic cell rate algorithm (ITU-T I.371, annex A): `60/minute` lets 60 through at once and then one each
-second. It is one number, the time at which the meter is empty again, and forgets itself then. What is limited must not
-fail with Redis, so nothing here raises; and it must not wait for it twice, so a Redis that did not answer is left alone
-for `REST` seconds.
+A meter is the generic cell rate algorithm (ITU-T I.371, annex A): `60/minute` allows a burst of 60 and then one use
+each second. It is one number, the time at which the meter is empty, and expires at that time. A request must not fail
+because Redis does, so nothing here raises. It must not wait for Redis twice either, so after a command without an
+answer Redis is not asked for `REST` seconds.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ log = logging.getLogger(__name__)
 
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 REST = 5.0
+"""Seconds without a request to Redis after one that it did not answer."""
 CAPACITY = 10_000
-"""Meters that a process keeps of its own."""
+"""Number of meters that a process keeps in its memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many at once, and after that one each `seconds / most`."""
+    """Allows a burst of `most`, then one use per `seconds / most` seconds."""
 
     most: int
     seconds: int
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """`60/minute`. Raises `ValueError`."""
+        """The limit that a text such as `60/minute` names. Raises `ValueError`."""
         number, _, unit = text.partition("/")
         if not number.isdecimal() or not 0 < int(number) <= 1_000_000 or unit not in UNITS:
             raise ValueError(text)
@@ -51,7 +52,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One use by `who` of what `limit` is about. `replays`: it counts for a submission that is known already, too."""
+    """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already."""
 
     what: str
     who: str
@@ -60,13 +61,13 @@ class Use:
 
     @property
     def key(self) -> str:
-        """The meter's key. It holds a digest: an address or an email is nobody's to read in Redis."""
+        """The meter's key in Redis. It holds a digest, so that Redis holds no address and no email."""
         digest = hashlib.sha256(f"{self.what} {self.who}".encode()).hexdigest()[:32]
         return keys.limit(self.what, digest)
 
     @property
     def interval(self) -> float:
-        """Seconds that one use takes of the meter."""
+        """Seconds by which one use fills the meter."""
         return self.limit.seconds / self.limit.most
 
 
@@ -79,9 +80,9 @@ class Limiter:
         self._rest_until = 0.0
 
     def take(self, uses: Sequence[Use], known: str = "") -> float:
-        """Count all uses, or none and say for how many seconds not: one round trip.
+        """Count all uses in one round trip and answer 0, or count none and answer the seconds to wait.
 
-        If the key `known` exists, those that are not for replays are passed over.
+        If the key `known` exists in Redis, uses that do not count `replays` are left out.
         """
         if not uses:
             return 0.0
@@ -94,7 +95,7 @@ class Limiter:
         return self.take_here(uses)
 
     def take_here(self, uses: Sequence[Use]) -> float:
-        """The same by the meters of this process alone: never waits."""
+        """The same by the meters of this process alone, without Redis."""
         return self._here.take(uses, self._clock())
 
     def _shared(self, uses: Sequence[Use], known: str) -> float:
@@ -107,7 +108,7 @@ class Limiter:
 
 
 class _Meters:
-    """Meters in memory: the time at which each is empty again."""
+    """Meters in memory: the time at which each is empty."""
 
     def __init__(self) -> None:
         self._empty_at: dict[str, float] = {}
@@ -126,5 +127,5 @@ class _Meters:
     def _make_room(self, now: float) -> None:
         if len(self._empty_at) >= CAPACITY:
             self._empty_at = {name: at for name, at in self._empty_at.items() if at > now}
-        while len(self._empty_at) >= CAPACITY:  # the oldest: a flood from everywhere must not fill the memory
+        while len(self._empty_at) >= CAPACITY:  # the oldest: a flood from many addresses must not fill the memory
             del self._empty_at[next(iter(self._empty_at))]

@@ -1,10 +1,10 @@
 """API tokens: `cg_<id>_<secret>`, kept as SHA-256 and compared in constant time.
 
-The secret has 256 random bits and is made here, never chosen by a person. Nobody can try so many, so one round of
-SHA-256 is enough: bcrypt and its like make it slow to guess what people choose, and would make every request slow too.
-A text of any other form is no token, so that a weak one cannot be set up, not even by its hash.
+The secret has 256 random bits and is generated, never chosen by a person. It cannot be guessed, so one round of SHA-256
+is enough: bcrypt and similar functions slow down guesses of chosen passwords, and would slow down every request too. A
+text of any other form is not a token, so a weak one cannot be set up, not even by its hash.
 
-Tokens stand in Redis (`crmgate tokens new`), or as hashes in `API_TOKENS`: those work while Redis is away, too.
+Tokens are kept in Redis (`crmgate tokens new`), or as hashes in `API_TOKENS`; the latter work while Redis is away, too.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from crmgate.store.keys import translated
 FORM = re.compile(r"cg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 FRESH = 5.0
-"""Seconds for which a process trusts the tokens that it read: a revoked one works no longer than that."""
+"""Seconds for which a process trusts the tokens that it read: a revoked token works no longer than that."""
 AGAIN = 1.0
-"""Seconds between two reads because of tokens that are not known: so many requests with made-up ones cost one read."""
+"""Seconds between two reads because of unknown tokens: a flood of made-up tokens costs one read in that time."""
 NOTED = 60.0
-"""Seconds between two notes of when a token was used."""
+"""Seconds between two records of the last use of a token."""
 
 
 class Scope(StrEnum):
     """What a token may do; `operate` includes `read`."""
 
     READ = "read"
-    """Look: operations, the connection test, metrics."""
+    """Read operations, metrics and the connection test."""
     OPERATE = "operate"
-    """Change things: retry, edit, discard."""
+    """Change operations: retry, edit, discard."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is kept of a token. Times are seconds since the epoch; `id` is empty for one of `API_TOKENS`."""
+    """A token without its secret. Times are seconds since the epoch; `id` is empty for one of `API_TOKENS`."""
 
     id: str
     name: str
@@ -58,12 +58,12 @@ class Token:
     last_used: float = 0.0
 
     def allows(self, scope: str) -> bool:
-        """Whether the token may do what takes `scope`."""
+        """Whether the token may be used for an action of this scope."""
         return self.scope in (scope, Scope.OPERATE)
 
 
 def digest(text: str) -> str:
-    """What is kept of the token `text`."""
+    """The hash that is kept of the token `text`."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -74,7 +74,7 @@ def generate() -> tuple[str, str]:
 
 
 def configured(entry: str) -> Token:
-    """An entry of `API_TOKENS`, `name:scope:sha256`. Raises `ValueError`; its text repeats nothing of the entry."""
+    """The token of an entry of `API_TOKENS`, `name:scope:sha256`. Raises `ValueError`, whose text repeats no secret."""
     name, _, rest = entry.partition(":")
     scope, _, kept = rest.partition(":")
     if not NAME.fullmatch(name) or scope not in tuple(Scope):
@@ -88,7 +88,7 @@ def configured(entry: str) -> Token:
 
 
 class Tokens:
-    """Verifies tokens, and keeps those that the command line makes. Methods raise `LedgerUnavailable`."""
+    """Verifies tokens and keeps those that the command line creates. Methods raise `LedgerUnavailable`."""
 
     def __init__(
         self, client: redis.Redis, fixed: tuple[Token, ...], audit: Audit, clock: Callable[[], float] = time.time
@@ -100,7 +100,7 @@ class Tokens:
         self._noted: dict[str, float] = {}
 
     def verify(self, text: str) -> Token | None:
-        """The token whose text this is, or None. Those of `API_TOKENS` never need Redis."""
+        """The token with this text, or None. Tokens of `API_TOKENS` never need Redis."""
         form = FORM.fullmatch(text)
         if not form:
             return None
@@ -117,7 +117,7 @@ class Tokens:
         return stored
 
     def new(self, name: str, scope: str, who: str) -> tuple[Token, str]:
-        """Make a token and keep its hash; the text that comes with it is told here and never again."""
+        """Create a token and keep its hash; the token and its text, which cannot be read again."""
         token_id, text = generate()
         token = Token(token_id, name, scope, digest(text), self._clock())
         record = {name: value for name, value in asdict(token).items() if name not in ("id", "last_used")}
@@ -126,7 +126,7 @@ class Tokens:
         return token, text
 
     def revoke(self, token_id: str, who: str) -> Token | None:
-        """Forget a token; None if there is none with this id."""
+        """Delete a token; None if no token has this id."""
         token = self._read().get(token_id)
         if token is None:
             return None
@@ -136,12 +136,12 @@ class Tokens:
         return token
 
     def all(self) -> list[Token]:
-        """Every token: those of `API_TOKENS`, then those in Redis by their age."""
+        """All tokens: those of `API_TOKENS`, then those in Redis by their age."""
         return [*self._fixed, *sorted(self._read().values(), key=lambda token: (token.created_at, token.name))]
 
     @property
     def fixed(self) -> tuple[Token, ...]:
-        """Those of `API_TOKENS`."""
+        """The tokens of `API_TOKENS`."""
         return self._fixed
 
     def _lookup(self, token_id: str) -> Token | None:
@@ -173,7 +173,7 @@ class Tokens:
         }
 
     def _note(self, token: Token) -> None:
-        """Remember when a token was used last, so that an operator sees which ones nobody needs."""
+        """Record the last use of a token, so that an operator sees which tokens are unused."""
         now = self._clock()
         if now - self._noted.get(token.id, 0.0) > NOTED:
             self._noted[token.id] = now

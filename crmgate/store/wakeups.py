@@ -1,7 +1,7 @@
-"""How a worker is told to look at an operation: a Huey message that holds its id and nothing else.
+"""Wake-ups: Huey messages that have a worker look at an operation. They hold its id and nothing else.
 
-Messages are JSON, never pickle: whoever can write to Redis must not be able to run code here. The web processes write
-them with the ledger's own scripts, in the same atomic step that records the operation, and so need no Huey.
+Messages are JSON, never pickle: write access to Redis must not allow running code here. The web processes write them
+with the ledger's own scripts, in the same atomic step that records the operation, and so need no Huey.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _NESTED = {"on_complete", "on_error", "chord_config"}
 
 
 class JsonSerializer(Serializer):  # type: ignore[misc]
-    """Huey messages and plain data as JSON. Raises `ValueError` on anything else.
+    """Huey messages and plain data as JSON. Raises `ValueError` for anything else.
 
-    A dictionary with `id` and `name` comes back as a message: crmgate keeps no results, so nothing else is stored.
+    A dictionary with `id` and `name` is read as a message: crmgate keeps no results, so nothing else is stored.
     """
 
     def _serialize(self, data: Any) -> bytes:
@@ -51,9 +51,9 @@ _serializer = JsonSerializer()
 
 
 def wake_message(operation_id: str) -> bytes:
-    """The message that makes a worker look at an operation.
+    """The message that has a worker look at an operation.
 
-    The same bytes each time: a second one for the same schedule replaces the first.
+    It is the same bytes each time, so that a second one on the schedule replaces the first.
     """
     message: bytes = _serializer.serialize(Message(id=operation_id, name=TASK_NAME, args=(operation_id,)))
     return message

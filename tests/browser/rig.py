@@ -8,6 +8,7 @@ import requests
 from playwright.sync_api import BrowserContext, Page
 
 from crmgate.testing.server import FakeCRM, Request, Response
+from tests.processes import DEADLINE
 
 FIELDS = """
 <label>First name <input name="first_name"></label>
@@ -35,7 +36,7 @@ class Door(Server):
         headers = {name: value for name, value in request.headers.items() if name != "Connection"}
         answer = requests.request(
             request.method, f"{self.gateway}{request.path}?{request.query}", data=request.body, headers=headers,
-            allow_redirects=False, timeout=10,
+            allow_redirects=False, timeout=DEADLINE,
         )  # fmt: skip
         passed = {name: value for name, value in answer.headers.items() if name in ("Location", "Retry-After")}
         cors = {name: value for name, value in answer.headers.items() if name.startswith("Access-Control-")}
@@ -112,7 +113,7 @@ class Visitor:
     def come(self, path: str = "/") -> Page:
         """Open a page of the website in a new tab."""
         self._page = page = self.context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(DEADLINE * 1000)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         page.on("console", lambda line: "Content Security Policy" in line.text and self.faults.append(line.text))
         page.goto(self.website.url + path)

@@ -13,7 +13,7 @@ import requests
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.rig import TAKES_TIME
-from tests.processes import Process, free_port, wait_until
+from tests.processes import DEADLINE, Process, free_port, wait_until
 
 WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 375, "height": 700}
 
@@ -26,7 +26,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     dev = Process("dev", [sys.executable, "-m", "crmgate", "dev"], folder, env)
     dev.start()
     try:
-        wait_until("the gateway is ready", lambda: "Ctrl-C stops everything" in dev.output(), 30)
+        wait_until("the gateway is ready", lambda: "Ctrl-C stops everything" in dev.output())
         sandbox = re.search(r"CRM +(http://\S+)", dev.output())
         demo = re.search(r"Demo +(http://\S+)", dev.output())
         assert sandbox
@@ -82,7 +82,7 @@ def test_every_link_of_the_description_leads_somewhere(context: BrowserContext, 
     assert [fragment for fragment in here if not page.evaluate("(id) => document.getElementById(id)", fragment)] == []
     others = {url for url, _ in links if url.startswith(urljoin(addresses["docs"], "/"))} - {addresses["docs"]}
     assert others
-    assert {requests.get(url, timeout=10).status_code for url in others} == {200}
+    assert {requests.get(url, timeout=DEADLINE).status_code for url in others} == {200}
 
 
 def test_an_example_of_the_description_can_be_copied(context: BrowserContext, addresses: dict[str, str]) -> None:

@@ -196,7 +196,7 @@ def test_the_page_of_a_proxy_is_no_answer(visitor: Visitor, stack: Stack, door: 
 
 
 def test_a_page_closed_in_mid_flight_sends_once(visitor: Visitor, stack: Stack, door: Door) -> None:
-    door.fail("latency", when="before", method="POST", times=1, seconds=0.5)
+    door.fail("latency", when="before", method="POST", times=1, seconds=3)
     visitor.fill("Ada", "closed@example.com")
     visitor.send()
     wait_until("the request is on its way", lambda: door.posts)
@@ -269,7 +269,7 @@ def test_what_is_older_than_the_keys_memory_is_dropped(visitor: Visitor, door: D
 
 
 def test_a_double_click_is_one_submission(visitor: Visitor, stack: Stack, door: Door) -> None:
-    door.fail("latency", method="POST", times=1, seconds=0.5)
+    door.fail("latency", method="POST", times=1, seconds=3)
     visitor.fill("Ada", "twice@example.com")
     visitor.page.dblclick("button")
     visitor.page.fill("[name=first_name]", "Eve")
@@ -325,7 +325,7 @@ def test_its_words_can_be_the_sites_own(visitor: Visitor, website: Website) -> N
     assert page.locator("[data-crmgate-message]").count() == 1
 
 
-def test_a_refusal_is_told_and_ends_it(visitor: Visitor, door: Door) -> None:
+def test_a_refusal_is_reported_and_ends_it(visitor: Visitor, door: Door) -> None:
     body = json.dumps({"type": "/problems/body-too-large", "detail": "A body may have 64 KB."})
     door.answers(413, body)
     visitor.fill("Ada", "large@example.com")

@@ -29,7 +29,7 @@ def trail(redis_client: redis.Redis) -> Audit:
     return Audit(redis_client, lambda: next(seconds))
 
 
-def test_without_redis_the_remedy_is_told(run: Run, mini: dict[str, str]) -> None:
+def test_without_redis_the_remedy_is_reported(run: Run, mini: dict[str, str]) -> None:
     result = run("audit", "--json", **mini, REDIS_URL="redis://127.0.0.1:1/0")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "Redis does not answer" in result.stderr
@@ -47,7 +47,7 @@ def test_a_limit_that_is_none_is_refused(run: Run, settings: dict[str, str], lim
     assert (result.exit_code, "--limit" in result.stderr) == (2, True)
 
 
-def test_where_nothing_was_changed_that_is_told(run: Run, settings: dict[str, str]) -> None:
+def test_an_empty_audit_log_is_reported(run: Run, settings: dict[str, str]) -> None:
     assert run("audit", **settings).stdout == "There are none.\n"
     assert told(run("audit", "--json", **settings)) == {"items": []}
 

@@ -141,7 +141,7 @@ def test_a_lead_is_followed_to_the_crm(run: Run, door: str) -> None:
     assert key != other
 
 
-def test_what_becomes_of_it_otherwise_is_told(run: Run, door: str) -> None:
+def test_what_becomes_of_it_otherwise_is_reported(run: Run, door: str) -> None:
     Door.answers = [(202, WAITING), (200, WAITING | {"status": "failed"}), (202, WAITING)]  # type: ignore[misc]
     failed = run("send", "lead", "--url", door)
     assert (failed.exit_code, "crmgate dlq show 1" in failed.stdout) == (1, True)
@@ -167,7 +167,7 @@ def test_a_click_may_only_be_counted(run: Run, door: str) -> None:
     assert (path, body["channel"], body["referral_code"]) == ("/api/v1/messenger-events", "whatsapp", "TEST")
 
 
-def test_where_nobody_answers_the_remedy_is_told(run: Run) -> None:
+def test_where_nobody_answers_the_remedy_is_reported(run: Run) -> None:
     result = run("send", "lead", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "--url" in result.stderr

@@ -66,7 +66,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_without_redis_the_remedy_is_told(run: Run, mini: dict[str, str], command: tuple[str, ...]) -> None:
+def test_without_redis_the_remedy_is_reported(run: Run, mini: dict[str, str], command: tuple[str, ...]) -> None:
     command = tuple("0" * 32 if word == "x" else word for word in command)
     result = run(*command, **mini, REDIS_URL="redis://127.0.0.1:1/0")
     assert (result.exit_code, result.stdout) == (1, "")
@@ -191,7 +191,7 @@ def test_an_edit_in_the_editor(
     assert (unchanged.exit_code, "nothing was changed" in unchanged.stderr) == (1, True)
 
 
-def test_each_is_retried_and_what_cannot_be_is_told(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+def test_each_is_retried_and_what_cannot_be_is_reported(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     one, two = dig(ledger, 2)
     result = run("dlq", "retry", one, new_id(), tracking_code(two), **configured)
     assert result.exit_code == 1
@@ -270,7 +270,7 @@ def test_a_job_can_be_left_followed_and_cancelled(
     [("none", "No worker was seen"), ("outage", "Mini CRM takes nothing now: it did not answer"),
      ("busy", "Other operations wait")],
 )  # fmt: skip
-def test_why_a_job_does_not_get_on_is_told_once(
+def test_why_a_job_does_not_get_on_is_reported_once(
     run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch,
     trouble: str, words: str,
 ) -> None:  # fmt: skip

@@ -14,7 +14,7 @@ import requests
 
 from crmgate.plugin_host.loader import discover
 from tests.cli.conftest import Run, told
-from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 FILES = ["plugins/acme.py", "tests/plugins/test_acme.py", "docs/plugins/acme.md"]
 
@@ -92,7 +92,7 @@ def test_the_name_is_put_in_everywhere(run: Run, folder: Path, name: str) -> Non
 
 def test_its_test_passes(acme: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", FILES[1]]
-    result = subprocess.run(command, cwd=acme, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=acme, capture_output=True, text=True, timeout=DEADLINE)
     assert result.returncode == 0, result.stdout
     assert " passed" in result.stdout
 
@@ -100,7 +100,7 @@ def test_its_test_passes(acme: Path) -> None:
 def test_the_check_is_happy(acme: Path) -> None:
     """As a process: it imports the test under its own name."""
     command = [sys.executable, "-m", "crmgate", "plugins", "check", FILES[0]]
-    result = subprocess.run(command, cwd=acme, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=acme, capture_output=True, text=True, timeout=DEADLINE)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.endswith("\nNo problem.\n")
 
@@ -128,7 +128,7 @@ def gateway(acme: Path, crm: Any) -> Iterator[str]:
     for process in processes:
         process.start()
     url = f"http://127.0.0.1:{web.env['PORT']}"
-    wait_until("the gateway is ready", lambda: _is_ready(url), 20)
+    wait_until("the gateway is ready", lambda: _is_ready(url))
     yield url
     for process in reversed(processes):
         process.kill()
@@ -136,14 +136,14 @@ def gateway(acme: Path, crm: Any) -> Iterator[str]:
 
 def _is_ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/readyz", timeout=2).status_code == 200
+        return requests.get(f"{url}/readyz", timeout=DEADLINE).status_code == 200
     except requests.RequestException:
         return False
 
 
 def test_it_delivers_through_a_running_gateway(gateway: str, crm: Any) -> None:
     body = {"first_name": "Ada", "email": "ada@example.com", "phone": "+905321234567", "budget": "10,500 EUR"}
-    at_once = requests.post(f"{gateway}/api/v1/applications", json=body, timeout=10)
+    at_once = requests.post(f"{gateway}/api/v1/applications", json=body, timeout=DEADLINE)
     assert at_once.status_code == 201, at_once.text
     (lead,) = crm.leads
     assert (lead["first_name"], lead["mobile"]) == ("Ada", "+905321234567")
@@ -151,8 +151,8 @@ def test_it_delivers_through_a_running_gateway(gateway: str, crm: Any) -> None:
     assert "Budget: 10,500 EUR" in lead["description"]
 
     crm.fail("drop", when="after", times=1)
-    later = requests.post(f"{gateway}/api/v1/applications", json=body | {"email": "b@example.com"}, timeout=10)
+    later = requests.post(f"{gateway}/api/v1/applications", json=body | {"email": "b@example.com"}, timeout=DEADLINE)
     assert later.status_code == 202, later.text
     status = gateway + later.headers["Location"]
-    wait_until("the worker found it", lambda: requests.get(status, timeout=5).json()["status"] == "delivered", 15)
+    wait_until("the worker found it", lambda: requests.get(status, timeout=DEADLINE).json()["status"] == "delivered")
     assert [lead["email"] for lead in crm.leads] == ["ada@example.com", "b@example.com"]

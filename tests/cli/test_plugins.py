@@ -69,7 +69,7 @@ def test_broken_files_are_listed_with_reason_and_remedy(run: Run, folder: Path, 
     assert all(one["reason"] and one["remedy"] for one in answer["quarantined"])
 
 
-def test_a_provider_that_is_not_there_is_told(run: Run, mini: dict[str, str]) -> None:
+def test_a_provider_that_is_not_there_is_reported(run: Run, mini: dict[str, str]) -> None:
     result = run("plugins", "list", CRM_PROVIDER="acme")
     assert result.exit_code == 1
     assert "CRM_PROVIDER, got 'acme': there is no such plugin." in result.stdout
@@ -80,7 +80,7 @@ def test_the_list_does_not_depend_on_the_other_settings(run: Run, mini: dict[str
     assert run("plugins", "list", CRM_PROVIDER="mini", CRM_TIMEOUT="soon", REDIS_URL="nonsense").exit_code == 0
 
 
-def test_a_folder_that_is_missing_and_a_file_that_is_left_out_are_told(run: Run, mini: dict[str, str]) -> None:
+def test_a_folder_that_is_missing_and_a_file_that_is_left_out_are_reported(run: Run, mini: dict[str, str]) -> None:
     missing, left_out = run("plugins", "list", PLUGINS_DIR="elsewhere"), run("plugins", "list", PLUGINS_ALLOWED="acme")
     assert missing.exit_code == left_out.exit_code == 0
     assert "PLUGINS_DIR, got 'elsewhere': there is no such folder." in missing.stdout

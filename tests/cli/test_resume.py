@@ -37,7 +37,7 @@ def fail(ledger: Ledger) -> Callable[..., None]:
     return fail
 
 
-def test_without_redis_the_remedy_is_told(run: Run, mini: dict[str, str]) -> None:
+def test_without_redis_the_remedy_is_reported(run: Run, mini: dict[str, str]) -> None:
     result = run("crm", "resume", **mini, REDIS_URL="redis://127.0.0.1:1/0")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "Redis does not answer" in result.stderr
@@ -53,7 +53,7 @@ def test_there_may_be_nothing_to_resume(run: Run, configured: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("count", "cause", "words"), [(5, "outage", "did not answer"), (1, "refused", "refused the credentials")]
 )
-def test_it_is_told_what_held_it_back(
+def test_the_reason_for_the_pause_is_reported(
     run: Run, configured: dict[str, str], ledger: Ledger, fail: Callable[..., None], count: int, cause: str, words: str
 ) -> None:
     fail(count, outage=cause == "outage")

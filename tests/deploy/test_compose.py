@@ -46,8 +46,8 @@ def configured(folder: Path, **environ: str) -> dict[str, Any]:
         command, cwd=folder, env={"PATH": os.environ["PATH"]} | environ, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = YAML(typ="safe").load(done.stdout)["services"]
-    return told
+    configuration: dict[str, Any] = YAML(typ="safe").load(done.stdout)["services"]
+    return configuration
 
 
 def test_it_is_valid_for_the_compose_specification() -> None:
@@ -59,24 +59,24 @@ def test_it_is_valid_for_the_compose_specification() -> None:
 def test_docker_compose_takes_it_with_a_new_env(folder: Path) -> None:
     assert new_env(folder, "app.example.com", "crm.example.com").returncode == 0
     written = dotenv_values(folder / ".env")
-    told = configured(folder)
-    assert told.keys() == services().keys()
-    assert told["espocrm"]["environment"]["ESPOCRM_ADMIN_PASSWORD"] == written["ESPOCRM_ADMIN_PASSWORD"]
-    assert told["caddy"]["environment"]["CRM_DOMAIN"] == "crm.example.com"
-    assert told["web"]["environment"]["COMPOSE_PROFILES"] == "espocrm"
+    configuration = configured(folder)
+    assert configuration.keys() == services().keys()
+    assert configuration["espocrm"]["environment"]["ESPOCRM_ADMIN_PASSWORD"] == written["ESPOCRM_ADMIN_PASSWORD"]
+    assert configuration["caddy"]["environment"]["CRM_DOMAIN"] == "crm.example.com"
+    assert configuration["web"]["environment"]["COMPOSE_PROFILES"] == "espocrm"
 
 
 def test_the_settings_of_web_and_worker_are_good_and_hold_no_secret_of_a_neighbour(folder: Path) -> None:
     new_env(folder, "app.example.com", "crm.example.com")
     (folder / "key").write_text("KEY\n")
-    told = configured(folder)
+    configuration = configured(folder)
     for service in ("web", "worker"):
-        given = told[service]["environment"]
+        given = configuration[service]["environment"]
         held = [name for name, value in given.items() if value and ("PASSWORD" in name or "ADMIN" in name)]
         assert held == ["REDIS_PASSWORD"]
         Settings.load(given)
         assert given["ESPOCRM_API_KEY_FILE"].startswith("/run/crmgate/")
-    assert told["espocrm-setup"]["environment"]["ESPOCRM_ADMIN_PASSWORD"]
+    assert configuration["espocrm-setup"]["environment"]["ESPOCRM_ADMIN_PASSWORD"]
 
 
 def test_without_a_password_for_redis_nothing_starts(folder: Path) -> None:
@@ -97,8 +97,8 @@ def test_a_new_env_is_private_and_never_overwrites_one(folder: Path) -> None:
 
 def test_bitrix_starts_no_espocrm(folder: Path) -> None:
     new_env(folder, "app.example.com")
-    told = configured(folder)
-    assert told["web"]["environment"]["COMPOSE_PROFILES"] == "bitrix"
+    configuration = configured(folder)
+    assert configuration["web"]["environment"]["COMPOSE_PROFILES"] == "bitrix"
     assert _started(folder, "bitrix") == services().keys() - PROFILED
     assert _started(folder, "espocrm") == services().keys()
 

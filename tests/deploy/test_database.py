@@ -50,7 +50,7 @@ class MariaDB(Process):
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     server = MariaDB(tmp_path_factory.mktemp("mariadb"))
     server.start()
-    wait_until("MariaDB answers", lambda: server.client(["--user=root", "-e", "SELECT 1"], "").returncode == 0, 20)
+    wait_until("MariaDB answers", lambda: server.client(["--user=root", "-e", "SELECT 1"], "").returncode == 0)
     server.query(f"ALTER USER root@localhost IDENTIFIED BY {_sql(ROOTS)}")
     yield server
     server.kill()

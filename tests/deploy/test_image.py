@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.deploy.files import ROOT
 from tests.integration.stack import person
-from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 ENTRYPOINT = str(ROOT / "contrib/docker/entrypoint.sh")
@@ -106,13 +106,13 @@ def test_after_the_start_of_everything_a_lead_arrives_without_a_manual_step(
         wait_until("both wait", lambda: all("Waiting for EspoCRM's key" in one.output() for one in (web, worker)))
         setup.start()
         assert setup.popen is not None
-        assert setup.popen.wait(60) == 0, setup.output()
+        assert setup.popen.wait(DEADLINE) == 0, setup.output()
         url = f"http://127.0.0.1:{web.env['PORT']}"
-        wait_until("the gateway is ready", lambda: _ready(url), 60)
-        response = requests.post(f"{url}/api/v1/applications", json=person(1), timeout=10)
+        wait_until("the gateway is ready", lambda: _ready(url))
+        response = requests.post(f"{url}/api/v1/applications", json=person(1), timeout=DEADLINE)
         assert response.status_code == 201, response.text
         queued = requests.post(
-            f"{url}/api/v1/applications", json=person(2), headers={"Prefer": "respond-async"}, timeout=10
+            f"{url}/api/v1/applications", json=person(2), headers={"Prefer": "respond-async"}, timeout=DEADLINE
         )
         assert queued.status_code == 202
         wait_until("the worker has delivered", lambda: len(espocrm.leads) == 2)
@@ -126,7 +126,7 @@ def test_after_the_start_of_everything_a_lead_arrives_without_a_manual_step(
 
 def _ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/readyz", timeout=2).status_code == 200
+        return requests.get(f"{url}/readyz", timeout=DEADLINE).status_code == 200
     except requests.RequestException:
         return False
 
@@ -137,7 +137,9 @@ def _ready(url: str) -> bool:
     {"CRM_PROVIDER": "espocrm"},
 ])  # fmt: skip
 def test_nothing_waits_that_needs_no_key_from_a_file(env: dict[str, str]) -> None:
-    done = subprocess.run([ENTRYPOINT, "echo", "a b"], env=env, capture_output=True, text=True, timeout=10, check=True)
+    done = subprocess.run(
+        [ENTRYPOINT, "echo", "a b"], env=env, capture_output=True, text=True, timeout=DEADLINE, check=True
+    )
     assert (done.stdout, done.stderr) == ("a b\n", "")
 
 
@@ -146,5 +148,5 @@ def test_who_waits_can_be_stopped(tmp_path: Path) -> None:
     process = Process("waiting", [ENTRYPOINT, *shlex.split("echo never")], tmp_path, env)
     process.start()
     wait_until("it waits", lambda: "Waiting" in process.output())
-    process.stop(seconds=5)
+    process.stop()
     assert "never" not in process.output()

@@ -1,4 +1,4 @@
-"""Every name of the environment in a file of the deployment is one that somebody reads, and the other way round."""
+"""Every environment variable in the deployment files is read by a program, and every one that is read stands there."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import requests
 
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.deploy.files import ROOT
-from tests.processes import Process, free_port, wait_until
+from tests.processes import DEADLINE, Process, free_port, wait_until
 
 PAGE = (ROOT / "docs/quickstart.md").read_text()
 START, READY, LEAD, FORM, SETTINGS, TEST = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -44,18 +44,18 @@ def port(checkout: Path, tmp_path: Path) -> Iterator[int]:
     })  # fmt: skip
     process.start()
     try:
-        wait_until("the gateway is ready", lambda: "crmgate is ready" in process.output() or not process.running, 60)
+        wait_until("the gateway is ready", lambda: "crmgate is ready" in process.output() or not process.running)
         assert process.running, process.output()
         yield port
     finally:
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C in a terminal does: to make and all that it started
-        process.stop(0, 30)
+        process.stop(0)
 
 
 def bash(script: str, folder: Path, **environ: str) -> str:
     done = subprocess.run(
         ["bash", "-euc", script], cwd=folder, env={"PATH": "/usr/bin:/bin"} | environ, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -67,7 +67,7 @@ def test_five_minutes_on_your_own_machine(port: int, checkout: Path) -> None:
     assert ready["ready"] is True
     assert (lead["status"], form["status"]) == ("delivered", "delivered")
     [sandbox] = re.findall(r"CRM +(http://\S+)", (checkout.parent / "make.log").read_text())
-    assert {"Lovelace", "Grace"} <= set(re.findall(r"\w+", requests.get(sandbox, timeout=10).text))
+    assert {"Lovelace", "Grace"} <= set(re.findall(r"\w+", requests.get(sandbox, timeout=DEADLINE).text))
 
 
 def test_your_own_crm(checkout: Path) -> None:

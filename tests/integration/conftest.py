@@ -12,7 +12,7 @@ from tests.integration.stack import Stack
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A gateway in front of the fake EspoCRM, shared by the tests of a module: whoever breaks it mends it."""
+    """A gateway in front of the fake EspoCRM, shared by the tests of a module: a test that breaks it repairs it."""
     with Stack(tmp_path_factory.mktemp("stack")) as running:
         yield running.start()
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from crmgate.gunicorn import worker as gunicorn_worker
 
-gunicorn_worker.READ_SECONDS = 2.0
+gunicorn_worker.READ_SECONDS = 4.0
 Worker = gunicorn_worker.Worker

@@ -20,7 +20,7 @@ from crmgate.cli.redis_server import executable, free_port
 from crmgate.store.audit import Audit
 from crmgate.store.tokens import Scope, Tokens
 from tests.integration.stack import Stack, person
-from tests.processes import ROOT, Process, wait_until
+from tests.processes import DEADLINE, ROOT, Process, wait_until
 
 PASSWORD = "p@ss:w/rd"
 
@@ -97,7 +97,7 @@ def agree(nodes: list[Server]) -> None:
     """Wait until every node knows all the others to be there."""
     for node in nodes:
         with node.client() as client:
-            wait_until("the cluster is complete", lambda client=client: _complete(client, len(nodes)), 20)  # type: ignore[misc]
+            wait_until("the cluster is complete", lambda client=client: _complete(client, len(nodes)))  # type: ignore[misc]
 
 
 def _complete(client: redis.Redis, nodes: int) -> bool:
@@ -157,7 +157,7 @@ def leads(stack: Stack) -> int:
 
 
 def somebody() -> dict[str, Any]:
-    """An application of a person whom nobody has heard of yet."""
+    """The body of an application of a new person."""
     return person(next(_numbers))
 
 
@@ -192,7 +192,7 @@ def keep_the_rest(stack: Stack) -> None:
     asked = {"url": f"{stack.url}/api/v1/crm/test", "headers": {"Authorization": f"Bearer {text}"}, "timeout": 30}
     # A process reads the tokens at most once a second.
     wait_until("the new token is known", lambda: requests.get(**asked).status_code == 200)  # type: ignore[arg-type]
-    answer = requests.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {text}"}, timeout=30)
+    answer = requests.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {text}"}, timeout=DEADLINE)
     assert "crmgate_ledger_up 1.0" in answer.text
     assert 'crmgate_attempts_total{kind="create_lead",outcome="delivered"' in answer.text
     assert tokens.revoke(token.id, "test")

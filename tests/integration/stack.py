@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
-from tests.processes import Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 API_KEY = "KEY-GATEWAY"
 
@@ -36,8 +37,9 @@ class Stack:
             "ESPOCRM_API_KEY": API_KEY,
             "BITRIX_WEBHOOK_URL": self.bitrix.webhook_url,
             "BITRIX_RATE": "0",
-            "CRM_INLINE_BUDGET": "1.5",
-            "CRM_TIMEOUT": "4",
+            "CRM_INLINE_BUDGET": "20",  # on a busy machine too the first attempt is over by then
+            "CRM_TIMEOUT": "6",
+            "REDIS_TIMEOUT": "10",
             "RATE_LIMIT_ADDRESS": "off",
             "RATE_LIMIT_PERSON": "off",
             "RATE_LIMIT_LOOKUPS": "off",
@@ -57,13 +59,13 @@ class Stack:
         """Start gunicorn, with changed settings if any are given, and wait until it answers."""
         self.web = gunicorn(self.folder, self.env | settings, self.web_workers)
         self.web.start()
-        wait_until("the web server answers", self._web_answers, 30)
+        wait_until("the web server answers", self._web_answers)
 
     def start_worker(self, **settings: str) -> None:
         """Start a worker and wait until it is ready to work."""
         self.worker = huey_worker(self.folder, self.env | settings)
         self.worker.start()
-        wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output(), 30)
+        wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output())
 
     def stop(self) -> None:
         for process in (self.web, self.worker, self.redis):
@@ -92,8 +94,15 @@ class Stack:
         """The fake CRM behind the configured provider."""
         return self.espocrm if self.env["CRM_PROVIDER"] == "espocrm" else self.bitrix
 
+    @property
+    def emails(self) -> list[str]:
+        """The addresses of the leads in the fake CRM behind the configured provider, sorted, with duplicates."""
+        if self.env["CRM_PROVIDER"] == "espocrm":
+            return sorted(str(lead["emailAddress"]) for lead in self.espocrm.leads)
+        return sorted(str(lead["fm"][0]["value"]) for lead in self.bitrix.records()["lead"])
+
     def post(self, body: Any, **options: Any) -> requests.Response:
-        return requests.post(f"{self.url}/api/v1/applications", json=body, timeout=30, **options)
+        return requests.post(f"{self.url}/api/v1/applications", json=body, timeout=DEADLINE, **options)
 
     def submit(self, body: Any, expect: int = 201) -> str:
         """Post an application and return its operation id."""
@@ -112,9 +121,9 @@ class Stack:
         assert operation is not None, f"operation {operation_id} is gone"
         return operation
 
-    def wait_for(self, operation_id: str, state: str, seconds: float = 15.0) -> Operation:
+    def wait_for(self, operation_id: str, state: str, within: float = DEADLINE) -> Operation:
         ends = {state, "dead"}
-        wait_until(f"operation is {state}", lambda: self.operation(operation_id).state in ends, seconds)
+        wait_until(f"operation is {state}", lambda: self.operation(operation_id).state in ends, within)
         operation = self.operation(operation_id)
         assert operation.state == state, f"{operation.state}: {operation.events}"
         return operation
@@ -122,12 +131,17 @@ class Stack:
     def _web_answers(self) -> bool:
         assert self.web.running, self.web.output()[-3000:]
         try:
-            return requests.get(f"{self.url}/healthz", timeout=2).status_code == 200
+            return requests.get(f"{self.url}/healthz", timeout=DEADLINE).status_code == 200
         except requests.RequestException:
             return False
 
 
+def emails(numbers: Iterable[int]) -> list[str]:
+    """The addresses of these persons, sorted."""
+    return sorted(f"test{number}@example.com" for number in numbers)
+
+
 def person(number: int = 0, **more: Any) -> dict[str, Any]:
-    """The body of an application, of somebody else for each number."""
+    """The body of an application; each number is another person."""
     info = {"first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com"}
     return {"personal_info": info, "source": "website"} | more

@@ -10,7 +10,7 @@ import redis
 import requests
 
 from tests.integration.stack import Stack, person
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -26,7 +26,7 @@ def changed(**info: Any) -> dict[str, Any]:
 def send(stack: Stack, body: bytes | str, content_type: str = JSON) -> requests.Response:
     data = body.encode() if isinstance(body, str) else body
     headers = {"Content-Type": content_type} if content_type else {}
-    return requests.post(f"{stack.url}/api/v1/applications", data=data, headers=headers, timeout=10)
+    return requests.post(f"{stack.url}/api/v1/applications", data=data, headers=headers, timeout=DEADLINE)
 
 
 def keys(stack: Stack) -> int:
@@ -117,13 +117,13 @@ def test_every_fault_is_named_at_once(stack: Stack, body: dict[str, Any], faults
 
 @pytest.mark.parametrize("path", ["/api/v1/operations/nope", f"/api/v1/operations/{'0' * 32}", "/api/v1/nope", "/"])
 def test_what_does_not_exist_is_404(stack: Stack, path: str) -> None:
-    response = requests.get(stack.url + path, timeout=10)
+    response = requests.get(stack.url + path, timeout=DEADLINE)
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-def test_the_wrong_method_is_told_the_right_one(stack: Stack) -> None:
-    response = requests.put(f"{stack.url}/api/v1/applications", json=person(), timeout=10)
+def test_a_wrong_method_is_answered_with_the_right_one(stack: Stack) -> None:
+    response = requests.put(f"{stack.url}/api/v1/applications", json=person(), timeout=DEADLINE)
     assert response.status_code == 405
     assert "POST" in response.headers["Allow"]
 
@@ -131,6 +131,6 @@ def test_the_wrong_method_is_told_the_right_one(stack: Stack) -> None:
 def test_the_gateway_still_works_afterwards(stack: Stack) -> None:
     """Not stored by the fixture's rule, and so not a submission: readiness tells."""
     ready = wait_until(
-        "the gateway is ready", lambda: requests.get(f"{stack.url}/readyz", timeout=5).status_code == 200
+        "the gateway is ready", lambda: requests.get(f"{stack.url}/readyz", timeout=DEADLINE).status_code == 200
     )
     assert ready

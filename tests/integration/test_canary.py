@@ -17,7 +17,7 @@ import requests
 from crmgate.store.tokens import digest, generate
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.integration.stack import Stack
-from tests.processes import ROOT, wait_until
+from tests.processes import DEADLINE, ROOT, wait_until
 
 CANARY = "Kanarya"
 PHONE = "+905327654321"
@@ -41,8 +41,8 @@ def person(number: int) -> dict[str, Any]:
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
-    """A gateway whose secrets are canaries too; its log tells everything."""
-    with Stack(tmp_path, ESPOCRM_API_KEY=KEY, LOG_LEVEL="DEBUG", CRM_RETRY_DELAYS="0.2,0.2", CRM_TIMEOUT="1") as stack:
+    """A gateway whose secrets are canaries too; it logs at DEBUG."""
+    with Stack(tmp_path, ESPOCRM_API_KEY=KEY, LOG_LEVEL="DEBUG", CRM_RETRY_DELAYS="0.2,0.2") as stack:
         stack.espocrm.stop()
         stack.espocrm = FakeEspoCRM(api_key=KEY)
         stack.espocrm.start()
@@ -60,16 +60,16 @@ class Visit:
 
     def get(self, path: str, token: str = "", **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {token}", "Referer": f"https://x.example/?email={CANARY}"}
-        return requests.get(self.stack.url + path, headers=headers, timeout=20, **options)
+        return requests.get(self.stack.url + path, headers=headers, timeout=DEADLINE, **options)
 
     def send(self, **options: Any) -> requests.Response:
         self.number += 1
         body = person(self.number)
-        return requests.post(f"{self.stack.url}/api/v1/applications", **({"json": body} | options), timeout=20)
+        return requests.post(f"{self.stack.url}/api/v1/applications", **({"json": body} | options), timeout=DEADLINE)
 
     def command(self, *arguments: str) -> None:
         done = subprocess.run([sys.executable, "-m", "crmgate", *arguments], cwd=ROOT, capture_output=True, text=True,
-                              env=os.environ | self.stack.env, timeout=30)  # fmt: skip
+                              env=os.environ | self.stack.env, timeout=DEADLINE)  # fmt: skip
         self.said += done.stderr if arguments[:2] == ("tokens", "new") else done.stdout + done.stderr
 
     def every_door(self) -> None:
@@ -113,7 +113,7 @@ def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
         visit.send()
     crm.fail("answer", status=401, body=CANARY)
     refused = visit.send().json()["id"]
-    wait_until("the refusal is told", lambda: "is paused" in stack.web.output() + stack.worker.output())
+    wait_until("the refusal is logged", lambda: "is paused" in stack.web.output() + stack.worker.output())
     visit.command("crm", "test")
     crm.stop()
     visit.every_door()
@@ -131,8 +131,8 @@ def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
     password = stack.redis.url.split(":")[2].split("@")[0]
     forms = {CANARY, "example.com", PHONE[3:11], "1999-09-09", "niversitesi", KEY, password, visit.token[12:]}
     forms |= {quote(form) for form in forms}
-    for told in (log, visit.said):
-        found = [form for form in forms if form.lower() in told.lower()]
-        assert not found, [line[:300] for line in told.splitlines() if any(f.lower() in line.lower() for f in found)]
+    for text in (log, visit.said):
+        found = [form for form in forms if form.lower() in text.lower()]
+        assert not found, [line[:300] for line in text.splitlines() if any(f.lower() in line.lower() for f in found)]
     for line in log.splitlines():
         assert json.loads(line)["timestamp"], "every line is JSON"

@@ -14,13 +14,13 @@ from typing import Any
 
 from tests.graves import bury
 from tests.integration.stack import Stack
-from tests.processes import ROOT, wait_until
+from tests.processes import DEADLINE, ROOT, wait_until
 
 COUNT = int(os.environ.get("DEAD_LETTERS", "300"))
 
 
 def crmgate(stack: Stack, *arguments: str, expect: int = 0) -> Any:
-    """Run the command line against the stack; what it told as JSON."""
+    """Run the command line against the stack and return its JSON output."""
     command = [sys.executable, "-m", "crmgate", *arguments, "--json"]
     result = subprocess.run(command, cwd=ROOT, env=stack.web.environ(), capture_output=True, text=True, timeout=600)
     assert result.returncode == expect, result.stderr
@@ -29,21 +29,21 @@ def crmgate(stack: Stack, *arguments: str, expect: int = 0) -> Any:
 
 def test_a_job_outlives_its_worker_and_delivers_each_once(own_stack: Stack) -> None:
     stack = own_stack
-    stack.env["CRM_MAX_CONCURRENCY"] = "8"
+    stack.env |= {"CRM_MAX_CONCURRENCY": "8", "CRM_TIMEOUT": "3"}
     stack.start()
     before = time.time()
     made = bury(stack.ledger, COUNT, provider="espocrm", at=before - 10_000, step=0.01)
     begun = time.monotonic()
     job = crmgate(stack, "dlq", "retry", "--all", "--yes", "--detach")
     assert job["total"] == COUNT
-    wait_until("a part is delivered", lambda: len(stack.espocrm.leads) > COUNT // 5, 60)
+    wait_until("a part is delivered", lambda: len(stack.espocrm.leads) > COUNT // 5)
     stack.worker.kill()
     assert stack.ledger.stats()["dead_letters"] > 0, "all at once is no batch"
     assert stack.ledger.stats()["waiting"] <= 70
     stack.start_worker()
     done = crmgate(stack, "dlq", "retry", "--follow")
     assert (done["state"], done["seen"], done["released"]) == ("finished", COUNT, COUNT)
-    wait_until("all are delivered", lambda: stack.ledger.stats()["delivered"] == COUNT, 60)
+    wait_until("all are delivered", lambda: stack.ledger.stats()["delivered"] == COUNT)
     print(f"{COUNT} dead letters in {time.monotonic() - begun:.1f} s")
     ids = Counter(lead["crmgateOperationIdC"] for lead in stack.espocrm.leads)
     assert set(ids) == set(made)
@@ -55,8 +55,8 @@ def test_a_lead_goes_the_whole_way_and_is_seen_on_it(stack: Stack) -> None:
     sent = crmgate(stack, "send", "lead", "--url", stack.url)
     assert sent["status"] == "delivered"
     assert crmgate(stack, "ops", "show", sent["tracking_code"])["crm"]["provider"] == "espocrm"
-    told = crmgate(stack, "check")
-    assert told["ok"], told
+    result = crmgate(stack, "check")
+    assert result["ok"], result
     command = [sys.executable, "-m", "crmgate", "ops", "tail", "--json"]
     with subprocess.Popen(
         command, cwd=ROOT, env=stack.web.environ(), stdout=subprocess.PIPE, text=True,
@@ -67,4 +67,4 @@ def test_a_lead_goes_the_whole_way_and_is_seen_on_it(stack: Stack) -> None:
         clicked = crmgate(stack, "send", "click", "--url", stack.url)
         assert json.loads(tail.stdout.readline())["id"] == clicked["id"]
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(10) == 0
+        assert tail.wait(DEADLINE) == 0

@@ -1,4 +1,4 @@
-"""`/metrics` of a running gateway: true figures, whichever process answers, and nobody's business without a token."""
+"""`/metrics` of a running gateway: the same figures from every process, and only with a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from crmgate.store.tokens import digest, generate
 from tests.integration.stack import Stack, person
-from tests.processes import ROOT, wait_until
+from tests.processes import DEADLINE, ROOT, wait_until
 
 TOKEN = generate()[1]
 DOCUMENTED = re.findall(r"^\| `(crmgate_\w+)` \|", (ROOT / "docs/observability.md").read_text(), re.MULTILINE)
@@ -21,7 +21,7 @@ Labels = dict[str, str]
 
 def scrape(stack: Stack) -> dict[str, list[tuple[Labels, float]]]:
     """The samples by name."""
-    response = requests.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10)
+    response = requests.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}, timeout=DEADLINE)
     assert response.status_code == 200, response.text
     found: dict[str, list[tuple[Labels, float]]] = {}
     for family in text_string_to_metric_families(response.text):
@@ -32,7 +32,7 @@ def scrape(stack: Stack) -> dict[str, list[tuple[Labels, float]]]:
 
 
 def value(samples: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
-    return sum(number for told, number in samples.get(name, []) if labels.items() <= told.items())
+    return sum(number for known, number in samples.get(name, []) if labels.items() <= known.items())
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def started(own_stack: Stack) -> Stack:
 
 def test_figures_are_true_whichever_process_answers(started: Stack) -> None:
     stack = started
-    assert requests.get(f"{stack.url}/metrics", timeout=10).status_code == 401
+    assert requests.get(f"{stack.url}/metrics", timeout=DEADLINE).status_code == 401
     for number in range(12):
         stack.submit(person(number))
     stack.espocrm.fail("answer", status=400, method="POST", path="/Lead", times=1)
     dead = stack.submit(person(20), 202)
     stack.wait_for(dead, "dead")
     for path in ("/nowhere/at-all", "/api/v1/operations/" + dead):
-        requests.get(stack.url + path, timeout=10)
+        requests.get(stack.url + path, timeout=DEADLINE)
 
     requests_of = "crmgate_http_request_duration_seconds_count"
     posts = {"method": "POST", "route": "/api/v1/applications", "status": "2xx"}
@@ -97,7 +97,7 @@ def test_a_paused_crm_and_the_age_of_what_waits_are_seen(started: Stack) -> None
         cause = value(samples, "crmgate_provider_paused", provider="espocrm", cause="refused")
         return cause == 1 and value(samples, "crmgate_oldest_waiting_seconds") > 0
 
-    wait_until("the pause is seen", paused, 20)
+    wait_until("the pause is seen", paused)
     assert value(scrape(stack), "crmgate_operations_waiting") == 1
 
 
@@ -106,7 +106,7 @@ def test_the_folder_of_the_counters_goes_with_gunicorn(own_stack: Stack, tmp_pat
     own_stack.env |= {"TMPDIR": str(tmp_path / "temporary"), "METRICS_PUBLIC": "on", "PROMETHEUS_MULTIPROC_DIR": ""}
     own_stack.redis.start()
     own_stack.start_web()
-    assert requests.get(f"{own_stack.url}/metrics", timeout=10).status_code == 200
+    assert requests.get(f"{own_stack.url}/metrics", timeout=DEADLINE).status_code == 200
     [folder] = (tmp_path / "temporary").glob("crmgate-metrics-*")
     assert list(folder.glob("*.db"))
     assert own_stack.web.stop() == 0

@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from tests.integration.stack import Stack, person
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
 LINKS = {"TELEGRAM_URL": "https://t.me/example_bot", "WHATSAPP_URL": "https://wa.me/905321234567"}
 
@@ -24,12 +24,12 @@ class Visitor:
 
     def click(self, channel: str = "telegram", **query: str) -> None:
         url = f"{self.stack.url}/go/{channel}"
-        response = self.browser.get(url, params=query, allow_redirects=False, timeout=10)
+        response = self.browser.get(url, params=query, allow_redirects=False, timeout=DEADLINE)
         assert response.status_code == 302
 
     def apply(self, number: int, **more: Any) -> str:
         url = f"{self.stack.url}/api/v1/applications"
-        response = self.browser.post(url, json=person(number, **more), timeout=10)
+        response = self.browser.post(url, json=person(number, **more), timeout=DEADLINE)
         assert response.status_code in (201, 202), response.text
         return str(response.json()["id"])
 
@@ -46,8 +46,8 @@ class Visitor:
         return len(self.leads()) - self.leads_before, len(self.activities()) - self.activities_before
 
     def settles_at(self, leads: int, activities: int) -> None:
-        """Everything accepted is delivered, and just so many records were made."""
-        stats = wait_until("nothing waits", lambda: self._settled(leads + activities), 20)
+        """Wait until all accepted operations are delivered; they made exactly this number of records."""
+        stats = wait_until("nothing waits", lambda: self._settled(leads + activities))
         assert stats["dead_letters"] == 0
         assert self.made() == (leads, activities)
 
@@ -116,7 +116,7 @@ def test_a_click_after_the_application_is_logged_on_its_lead(visitor: Visitor) -
 
 def test_an_event_of_the_site_and_a_click_are_of_one_session(visitor: Visitor) -> None:
     event = {"channel": "instagram", "referral_code": "REF", "session": "event-1"}
-    response = requests.post(f"{visitor.stack.url}/api/v1/messenger-events", json=event, timeout=10)
+    response = requests.post(f"{visitor.stack.url}/api/v1/messenger-events", json=event, timeout=DEADLINE)
     assert response.status_code in (201, 202), response.text
     visitor.click(session="event-1")
     visitor.settles_at(1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -12,8 +13,8 @@ import redis
 import requests
 
 from crmgate.model import Operation
-from tests.integration.stack import Stack, person
-from tests.processes import wait_until
+from tests.integration.stack import Stack, emails, person
+from tests.processes import DEADLINE, wait_until
 
 
 def started(stack: Stack) -> Stack:
@@ -28,35 +29,34 @@ def counted(operation: Operation) -> list[str]:
     return [attempt.outcome for attempt in operation.events]
 
 
-def test_a_crm_that_comes_back_gets_the_lead_without_anybodys_help(stack: Stack) -> None:
+def test_a_crm_that_comes_back_gets_the_lead(stack: Stack) -> None:
     stack.espocrm.stop()
-    begun = time.monotonic()
     response = stack.post(person(1))
     assert response.status_code == 202
     assert response.json()["status"] == "waiting"
-    assert time.monotonic() - begun < float(stack.env["CRM_INLINE_BUDGET"])
     stack.espocrm.start()
-    operation = stack.wait_for(response.json()["id"], "delivered", 10)
+    operation = stack.wait_for(response.json()["id"], "delivered")
     assert counted(operation) == ["failed", "delivered"]
 
 
-def test_a_crm_that_hangs_keeps_nobody_longer_than_the_budget(stack: Stack) -> None:
-    budget = float(stack.env["CRM_INLINE_BUDGET"])
+def test_a_visitor_waits_for_a_hanging_crm_no_longer_than_the_budget(own_stack: Stack) -> None:
+    own_stack.env |= {"CRM_INLINE_BUDGET": "1.5", "CRM_TIMEOUT": "30"}
+    stack = started(own_stack)
     stack.espocrm.fail("hang", method="POST", times=1)
     begun = time.monotonic()
     operation_id = stack.submit(person(2), 202)
-    assert budget - 0.1 <= time.monotonic() - begun < budget + 1
+    assert 1.4 <= time.monotonic() - begun < 30, "the time limit is the budget's and not that of one request"
     stack.wait_for(operation_id, "delivered")
 
 
 def test_a_lead_that_was_stored_without_an_answer_is_adopted(stack: Stack) -> None:
-    before = len(leads(stack))
+    before = stack.emails
     stack.espocrm.fail("drop", when="after", method="POST", times=1)
     operation_id = stack.submit(person(3), 202)
     operation = stack.wait_for(operation_id, "delivered")
     assert operation.delivered is not None
     assert operation.delivered.adopted
-    assert len(leads(stack)) == before + 1
+    assert stack.emails == sorted([*before, "test3@example.com"])
 
 
 def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: Stack) -> None:
@@ -65,11 +65,10 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     stack.espocrm.stop()
     body = person(4, additional_info="every word counts")
     operation_id = stack.submit(body, 202)
-    letter = stack.wait_for(operation_id, "dead", 60)
-    waits = [attempt.at - letter.events[0].at for attempt in letter.events]
-    for seen, planned in zip(waits, (0, 1, 4, 9), strict=True):
-        # 20 % of jitter a wait; Huey looks once a second, and so adds up to a second to each
-        assert planned * 0.79 <= seen <= planned * 1.21 + len(waits) * 1.1
+    letter = stack.wait_for(operation_id, "dead")
+    waits = [later.at - earlier.at for earlier, later in itertools.pairwise(letter.events)]
+    for seen, planned in zip(waits, (1, 3, 5), strict=True):
+        assert planned * 0.79 <= seen, "at most 20 % of jitter; how much later depends on the machine"
     assert [attempt.code for attempt in letter.events] == ["connection_failed"] * 4
     assert all(attempt.detail for attempt in letter.events)
     assert letter.payload["additional_info"] == "every word counts"
@@ -77,7 +76,7 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     assert f"dead letter: operation {operation_id}" in stack.worker.output()
 
 
-def test_a_lead_that_no_retry_can_mend_is_a_dead_letter_at_once(own_stack: Stack) -> None:
+def test_a_lead_that_a_retry_cannot_repair_is_a_dead_letter_at_once(own_stack: Stack) -> None:
     own_stack.env["CRM_ON_REJECTED_FIELD"] = "dead"
     stack = started(own_stack)
     stack.espocrm.set_options("userTypeC", ["", "parent"])
@@ -109,8 +108,8 @@ def test_waiting_operations_survive_redis_and_the_worker(own_stack: Stack) -> No
     stack.espocrm.start()
     stack.start_worker()
     for operation_id in ids:
-        stack.wait_for(operation_id, "delivered", 40)
-    assert len(leads(stack)) == 20
+        stack.wait_for(operation_id, "delivered")
+    assert stack.emails == emails(range(20))
 
 
 def test_a_schedule_that_huey_lost_loses_nothing(own_stack: Stack) -> None:
@@ -123,20 +122,21 @@ def test_a_schedule_that_huey_lost_loses_nothing(own_stack: Stack) -> None:
     stack.espocrm.start()
     stack.start_worker()
     for operation_id in ids:
-        stack.wait_for(operation_id, "delivered", 40)
+        stack.wait_for(operation_id, "delivered")
 
 
 def test_a_worker_killed_in_mid_delivery_costs_a_delay_and_no_second_lead(own_stack: Stack) -> None:
+    own_stack.env["CRM_TIMEOUT"] = "3"  # the lease of a killed worker ends soon
     stack = started(own_stack)
     stack.espocrm.fail("hang", when="after", method="POST", path="/Lead", times=1)
     operation_id = stack.submit_queued(person(1))
     wait_until("the lead is stored", lambda: leads(stack))
     stack.worker.kill()
     stack.start_worker()
-    operation = stack.wait_for(operation_id, "delivered", 40)
+    operation = stack.wait_for(operation_id, "delivered")
     assert operation.delivered is not None
     assert operation.delivered.adopted
-    assert len(leads(stack)) == 1
+    assert stack.emails == emails([1])
 
 
 def test_sigterm_lets_the_worker_finish_what_it_has_in_hand(own_stack: Stack) -> None:
@@ -162,10 +162,11 @@ def test_switching_the_provider_takes_the_waiting_ones_along(own_stack: Stack) -
     stack.start_worker()
     following = stack.submit(person(4))
     for operation_id in [*waiting, following]:
-        operation = stack.wait_for(operation_id, "delivered", 30)
+        operation = stack.wait_for(operation_id, "delivered")
         assert operation.delivered is not None
         assert operation.delivered.provider == "bitrix"
-    assert (len(leads(stack)), len(stack.bitrix.records()["lead"])) == (1, 4)
+    assert stack.emails == emails(range(1, 5))
+    assert [lead["emailAddress"] for lead in leads(stack)] == emails([0])
 
 
 def test_refused_credentials_wait_for_the_repair(own_stack: Stack) -> None:
@@ -180,7 +181,7 @@ def test_refused_credentials_wait_for_the_repair(own_stack: Stack) -> None:
     stack.env["ESPOCRM_API_KEY"] = "KEY-GATEWAY"
     stack.start_worker()
     for operation_id in ids:
-        assert stack.wait_for(operation_id, "delivered", 60).events[-1].outcome == "delivered"
+        assert stack.wait_for(operation_id, "delivered").events[-1].outcome == "delivered"
 
 
 class TestWithoutRedis:
@@ -194,7 +195,7 @@ class TestWithoutRedis:
 
     def test_a_delivered_lead_is_a_success(self, own_stack: Stack) -> None:
         own_stack.submit(person(1), 201)
-        assert len(leads(own_stack)) == 1
+        assert own_stack.emails == emails([1])
         assert "the ledger is unavailable" in own_stack.web.output()
 
     def test_what_its_sender_will_repeat_waits_for_redis(self, own_stack: Stack) -> None:
@@ -205,7 +206,7 @@ class TestWithoutRedis:
         assert leads(own_stack) == []
         own_stack.redis.start()
         wait_until("Redis is back", lambda: own_stack.post(person(1), headers=key).status_code == 201)
-        assert len(leads(own_stack)) == 1
+        assert own_stack.emails == emails([1])
 
     def test_nothing_is_promised_when_the_crm_is_away_too(self, own_stack: Stack) -> None:
         own_stack.espocrm.stop()
@@ -219,18 +220,18 @@ class TestWithoutRedis:
         assert "Traceback" not in log
 
     def test_the_status_of_an_operation_is_unknown_and_not_404(self, own_stack: Stack) -> None:
-        response = requests.get(f"{own_stack.url}/api/v1/operations/{'a' * 32}", timeout=10)
+        response = requests.get(f"{own_stack.url}/api/v1/operations/{'a' * 32}", timeout=DEADLINE)
         assert response.status_code == 503
 
     def test_readiness_says_so(self, own_stack: Stack) -> None:
-        response = requests.get(f"{own_stack.url}/readyz", timeout=10)
+        response = requests.get(f"{own_stack.url}/readyz", timeout=DEADLINE)
         assert response.status_code == 503
         assert {check["name"]: check["ok"] for check in response.json()["checks"]}["redis"] is False
-        assert requests.get(f"{own_stack.url}/healthz", timeout=10).status_code == 200
+        assert requests.get(f"{own_stack.url}/healthz", timeout=DEADLINE).status_code == 200
 
 
 class TestHostileQueue:
-    """Whoever can write to Redis cannot run code."""
+    """An attacker who can write to Redis cannot run code."""
 
     def test_a_pickle_in_the_queue_is_not_executed(self, stack: Stack, tmp_path: Path) -> None:
         import pickle

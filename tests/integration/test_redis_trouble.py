@@ -1,6 +1,6 @@
 """Redis full, read-only, slow or with another password: every success is true, and no lead comes twice.
 
-The CRM is Bitrix24, which has no unique key, and told to take everybody: whatever is sent twice makes two leads.
+The CRM is Bitrix24, which has no unique key, with CRM_ON_DUPLICATE=create: an operation sent twice makes two leads.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,9 +21,9 @@ from crmgate.store.keys import WAKE_LIST
 from crmgate.store.wakeups import wake_message
 from tests.integration.redis_servers import somebody
 from tests.integration.stack import Stack
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
-TIMEOUT = 0.3
+TIMEOUT = 2.0
 QUEUED = {"Prefer": "respond-async"}
 
 
@@ -32,8 +31,6 @@ QUEUED = {"Prefer": "respond-async"}
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {
         "REDIS_TIMEOUT": str(TIMEOUT),
-        "CRM_TIMEOUT": "1",
-        "CRM_INLINE_BUDGET": "1",
         "CRM_ON_DUPLICATE": "create",
     }
     with Stack(tmp_path_factory.mktemp("stack"), "bitrix", web_workers=1, **settings) as stack:
@@ -57,7 +54,7 @@ def title(body: dict[str, Any]) -> str:
 
 def readiness(stack: Stack) -> dict[str, str]:
     """What `/readyz` finds wrong."""
-    answer = requests.get(f"{stack.url}/readyz", timeout=10)
+    answer = requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
     wrong = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
     assert (answer.status_code == 503) == bool({"redis", "worker"} & wrong.keys()), answer.text
     return wrong
@@ -70,10 +67,10 @@ def works(stack: Stack) -> None:
 
 def assert_honest(stack: Stack) -> None:
     """Redis takes nothing: the CRM's word is a success, at once or queued; without it there is none."""
-    before = len(titles(stack))
-    assert stack.post(somebody()).status_code == 201
-    assert stack.post(somebody(), headers=QUEUED).status_code == 201
-    assert len(titles(stack)) == before + 2
+    before, bodies = titles(stack), [somebody(), somebody()]
+    assert stack.post(bodies[0]).status_code == 201
+    assert stack.post(bodies[1], headers=QUEUED).status_code == 201
+    assert sorted(titles(stack)) == sorted([*before, *map(title, bodies)])
     stack.bitrix.stop()
     refused = [stack.post(somebody(), headers=headers) for headers in ({}, QUEUED)]
     stack.bitrix.start()
@@ -101,7 +98,7 @@ def stopped(stack: Stack) -> Iterator[None]:
         os.kill(stack.redis.pid, signal.SIGCONT)
 
 
-def test_a_full_redis_is_told_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
+def test_a_full_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     with full(server):
         assert readiness(stack)["redis"] == "Redis takes nothing. OOM: its memory is full: raise its maxmemory."
         assert_honest(stack)
@@ -119,7 +116,7 @@ def test_a_full_redis_still_lets_go_of_what_it_holds(stack: Stack, server: redis
     assert len(titles(stack)) == len(set(titles(stack)))
 
 
-def test_a_read_only_redis_is_told_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
+def test_a_read_only_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     server.replicaof("127.0.0.1", 1)
     try:
         assert readiness(stack)["redis"].startswith("Redis takes nothing. READONLY: it is a read-only replica: name")
@@ -129,7 +126,7 @@ def test_a_read_only_redis_is_told_and_nothing_is_promised(stack: Stack, server:
     works(stack)
 
 
-def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, server: redis.Redis) -> None:
+def test_what_could_lose_data_is_reported_at_the_start_and_by_readyz(stack: Stack, server: redis.Redis) -> None:
     server.config_set("maxmemory-policy", "allkeys-lru")
     server.config_set("appendonly", "no")
     try:
@@ -143,8 +140,8 @@ def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, s
         stack.worker.stop()
         stack.start_worker()
         for process, name in itertools.product((stack.web, stack.worker), wrong):
-            told = f"{name}: {wrong[name]}"
-            wait_until(f"{process.name} tells it", lambda process=process, told=told: told in process.output())  # type: ignore[misc]
+            line = f"{name}: {wrong[name]}"
+            wait_until(f"{process.name} logs it", lambda process=process, line=line: line in process.output())  # type: ignore[misc]
     finally:
         server.config_set("maxmemory-policy", "noeviction")
         server.config_set("appendonly", "yes")
@@ -153,9 +150,7 @@ def test_what_could_lose_data_is_told_at_the_start_and_by_readyz(stack: Stack, s
 def test_a_queued_submission_that_a_slow_redis_may_have_is_not_sent_by_the_web(stack: Stack) -> None:
     body = somebody()
     with stopped(stack):
-        begun = time.monotonic()
         answer = stack.post(body, headers=QUEUED)
-        assert time.monotonic() - begun < 6 * TIMEOUT + 1
     assert answer.status_code == 503, "it was not confirmed"
     wait_until("the worker has delivered what Redis had in its socket", lambda: title(body) in titles(stack))
     again = stack.post(body, headers=QUEUED)
@@ -184,16 +179,12 @@ def end_lease(server: redis.Redis, operation_id: str) -> None:
 
 
 def test_a_redis_that_pauses_shorter_than_the_timeout_is_not_noticed(stack: Stack, server: redis.Redis) -> None:
-    with redis.Redis.from_url(stack.redis.url) as other:
-        connection = other.connection_pool.get_connection()
-        connection.send_command("DEBUG", "SLEEP", str(TIMEOUT / 2))
-        operation_id = stack.submit_queued(somebody())
-        connection.read_response()
-        other.connection_pool.release(connection)
+    server.client_pause(int(TIMEOUT / 4 * 1000))
+    operation_id = stack.submit_queued(somebody())
     stack.wait_for(operation_id, State.DELIVERED)
 
 
-def test_a_wrong_password_is_told_by_its_setting(stack: Stack) -> None:
+def test_a_wrong_password_is_reported_by_its_setting(stack: Stack) -> None:
     stack.web.kill()
     stack.start_web(REDIS_URL=stack.redis.url.replace("@", "x@"))
     try:

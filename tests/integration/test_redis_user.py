@@ -53,7 +53,7 @@ def test_the_documented_rights_are_enough(stack: Stack, server: Server) -> None:
     assert "Traceback" not in stack.web.output() + stack.worker.output()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(stack: Stack) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused(stack: Stack) -> None:
     stack.web.kill()
     stack.start_web(REDIS_CA_FILE="")
     assert stack.submit(somebody()), "by the last resort"

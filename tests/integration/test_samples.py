@@ -25,7 +25,7 @@ def test_every_sample_becomes_one_lead_with_everything_in_it(tmp_path: Path, pro
             answers = list(pool.map(stack.post, SAMPLES))
         assert {answer.status_code for answer in answers} <= {201, 202}
         ids = [answer.json()["id"] for answer in answers]
-        operations = [stack.wait_for(operation_id, "delivered", 60) for operation_id in ids]
+        operations = [stack.wait_for(operation_id, "delivered") for operation_id in ids]
         assert stack.ledger.stats()["delivered"] == 300
         leads = leads_by_id(stack)
         assert len(leads) == 300

@@ -11,19 +11,19 @@ from typing import Any
 import requests
 
 from tests.integration.stack import Stack, person
-from tests.processes import ROOT, wait_until
+from tests.processes import DEADLINE, ROOT, wait_until
 
 
 def crmgate(stack: Stack, *arguments: str) -> Any:
     """What the command line prints with --json."""
     done = subprocess.run([sys.executable, "-m", "crmgate", *arguments, "--json"], cwd=ROOT, capture_output=True,
-                          env=os.environ | stack.env, text=True, timeout=30)  # fmt: skip
+                          env=os.environ | stack.env, text=True, timeout=DEADLINE)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def get(stack: Stack, path: str, token: str) -> requests.Response:
-    return requests.get(stack.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+    return requests.get(stack.url + path, headers={"Authorization": f"Bearer {token}"}, timeout=DEADLINE)
 
 
 def test_a_token_opens_what_is_for_operators_until_it_is_revoked(own_stack: Stack) -> None:

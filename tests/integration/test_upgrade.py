@@ -15,7 +15,7 @@ import pytest
 import redis
 
 from crmgate.errors import ChangedMeanwhile, KeyReused
-from crmgate.model import Kind, Operation
+from crmgate.model import Kind, Operation, new_id
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
@@ -196,6 +196,55 @@ def test_a_job_that_had_begun_goes_on(world: World, desk: Desk) -> None:
     job = desk.retries.get(ABOUT["job"])
     assert job is not None
     assert (job.state, job.released, job.who) == ("finished", 3, "ada")
+
+
+def test_what_an_old_process_writes_meanwhile_is_understood(world: World, client: redis.Redis) -> None:
+    """During an upgrade both versions are at work on one operation."""
+    first = world.apply(90, session="both")
+    second = world.apply(90, session="both", city="Ankara")
+    record = f"{{crmgate}}:op:{first.id}"
+    for number, outcome in enumerate(("failed", "released"), 1):
+        note_as_before(client, record, number, outcome)
+    assert history(world.stored(first)) == ["1 failed", "2 released"]
+    world.ledger.claim(first.id, world.delivery.recipient, "L", now=world.now, seconds=1)
+    assert (history(world.stored(first)), world.stored(first).version) == (["1 failed", "2 released"], 2)
+    note_as_before(client, record, 3, "failed")
+    assert client.hget(record, "tries") == b"1", "the older version counts from the start"
+    assert (history(world.stored(first)), world.stored(first).version) == (["1 failed", "2 released", "3 failed"], 3)
+    third = new_id()
+    accept_as_before(client, third, behind=second.id, session=client.hget(record, "session"))
+    world.pass_time(120)
+    sent = [operation for operation in world.crm.records if operation in (first.id, second.id, third)]
+    assert sent == [first.id, second.id, third]
+    assert history(world.stored(first))[:3] == ["1 failed", "2 released", "3 failed"]
+    assert world.stored(first).version == 4
+    assert (world.stored(second).ahead_of, world.stored(third).behind) == (third, "")
+
+
+def test_an_old_process_keeps_the_order_of_what_this_version_accepted(world: World, client: redis.Redis) -> None:
+    """It looks for the one that goes first in the field `after`."""
+    first = world.apply(91, session="order")
+    second = world.click("order")
+    assert client.hget(f"{{crmgate}}:op:{second.id}", "after") == first.id.encode()
+
+
+def note_as_before(client: redis.Redis, record: str, time: int, outcome: str) -> None:
+    """As the older version adds to a history."""
+    number = client.hincrby(record, "tries", 1)
+    event = {"at": time, "duration": 0.1, "provider": "acme", "outcome": outcome}
+    client.hset(record, f"attempt:{number}", json.dumps(event))
+
+
+def accept_as_before(client: redis.Redis, operation: str, *, behind: str, session: bytes | None) -> None:
+    """As the older version accepts a click behind another operation."""
+    assert session is not None
+    fields: dict[str, Any] = {
+        "kind": "log_activity", "payload": '{"channel": "telegram"}', "accepted_at": ABOUT["now"] + 60,
+        "state": "waiting", "after": behind, "session": session,
+    }  # fmt: skip
+    client.hset(f"{{crmgate}}:op:{operation}", mapping=fields)
+    client.hset(f"{{crmgate}}:op:{behind}", "next", operation)
+    client.zadd("{crmgate}:due", {operation: ABOUT["now"] + 120})
 
 
 def test_tokens_and_the_audit_trail_are_still_there(client: redis.Redis) -> None:

@@ -24,7 +24,7 @@ class CountingCrm:
         return Connection(self.name, self.connected, 12.5, (Check("login", self.connected, "detail"),))
 
 
-class World:
+class Processes:
     def __init__(self, client: redis.Redis, connected: bool = True) -> None:
         self.client, self.now, self.crm = client, 1_800_000_000.0, CountingCrm(connected)
 
@@ -34,35 +34,35 @@ class World:
 
 @pytest.mark.parametrize(("connected", "kept"), [(True, KEPT), (False, KEPT_FAILED)])
 def test_processes_share_a_result_for_a_while(redis_client: redis.Redis, connected: bool, kept: float) -> None:
-    world = World(redis_client, connected)
-    one, other = world.process(), world.process()
+    processes = Processes(redis_client, connected)
+    one, other = processes.process(), processes.process()
     first = one.result()
-    assert (one.result(), other.result(), world.crm.tests) == (first, first, 1)
-    world.now += kept - 0.1
-    assert (other.result(), world.crm.tests) == (first, 1)
-    world.now += 0.2
+    assert (one.result(), other.result(), processes.crm.tests) == (first, first, 1)
+    processes.now += kept - 0.1
+    assert (other.result(), processes.crm.tests) == (first, 1)
+    processes.now += 0.2
     assert one.result() != first
-    assert world.crm.tests == 2
+    assert processes.crm.tests == 2
 
 
 def test_many_at_once_are_one_test(redis_client: redis.Redis) -> None:
-    world = World(redis_client)
-    process = world.process()
+    processes = Processes(redis_client)
+    process = processes.process()
     threads = [threading.Thread(target=process.result) for _ in range(8)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
-    assert world.crm.tests == 1
+    assert processes.crm.tests == 1
 
 
 def test_repaired_credentials_are_tested_at_once(redis_client: redis.Redis) -> None:
-    world = World(redis_client, connected=False)
-    assert not world.process().result()[1].connected
-    world.crm.credentials, world.crm.connected = "c2", True
-    assert world.process().result()[1].connected
+    processes = Processes(redis_client, connected=False)
+    assert not processes.process().result()[1].connected
+    processes.crm.credentials, processes.crm.connected = "c2", True
+    assert processes.process().result()[1].connected
 
 
 def test_the_crm_can_be_tested_without_redis() -> None:
-    world = World(connect("redis://127.0.0.1:1/0", 0.2), connected=False)
-    process = world.process()
+    processes = Processes(connect("redis://127.0.0.1:1/0", 0.2), connected=False)
+    process = processes.process()
     assert process.result() == process.result()
-    assert world.crm.tests == 1
+    assert processes.crm.tests == 1

@@ -1,4 +1,4 @@
-"""Nothing that the visitor typed is lost, and nothing is told twice."""
+"""Nothing that the visitor typed is lost, and nothing stands twice in the record."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_nothing_is_described_twice_nor_both_sent_and_described(field_map: Field
     assert description.count("«first»") == 1  # it may be sent as well, but the list would be odd without it
 
 
-def test_the_facts_of_a_click_are_told_too() -> None:
+def test_the_facts_of_a_click_are_reported_too() -> None:
     activity = Activity("telegram", "R7", "2026-01-01T00:00:00Z", "s-9", Utm("g"), {"page": "/de", "notes": ""})
     mapped = CRM_FIELDS.apply(activity_facts(activity, OPERATION))
     assert mapped.fields == {"referralCodeC": "R7", "crmgateOperationIdC": OPERATION.id}

@@ -61,7 +61,7 @@ class TestMeet:
         assert Doings().meet([]) is None
 
     @pytest.mark.parametrize(("policy", "done"), [("note", "log 1"), ("update", "update 1")])
-    def test_the_oldest_is_told(self, policy: str, done: str) -> None:
+    def test_the_oldest_is_reported(self, policy: str, done: str) -> None:
         doings = Doings()
         assert doings.meet([Known("1"), Known("2")], policy) == Delivered("some", "1", adopted=True)
         assert doings.done == [done]

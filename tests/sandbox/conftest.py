@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from crmgate.sandbox import create_app, running
+from tests.processes import DEADLINE
 
 KEY = "a key with ümlauts"
 
@@ -25,7 +26,9 @@ class Client:
     def headers(self, **more: str) -> dict[str, str | bytes]:
         return {"X-Sandbox-Key": self.key.encode(), **more}
 
-    def send(self, method: str, path: str, json: Any = None, timeout: float = 5.0, **options: Any) -> requests.Response:
+    def send(
+        self, method: str, path: str, json: Any = None, timeout: float = DEADLINE, **options: Any
+    ) -> requests.Response:
         url = f"{self.url}{path}"
         return requests.request(method, url, json=json, timeout=timeout, headers=self.headers(), **options)
 

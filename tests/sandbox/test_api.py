@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.processes import DEADLINE
 from tests.sandbox.conftest import Client
 
 
@@ -93,7 +94,7 @@ def test_an_activity_is_logged_once_for_its_operation(client: Client) -> None:
     assert [logged["channel"] for logged in client.leads()[0]["activities"]] == ["telegram"]
 
 
-def test_since_tells_what_is_new_and_what_changed_in_the_order_it_happened(client: Client) -> None:
+def test_since_lists_new_and_changed_leads_in_order(client: Client) -> None:
     ids = [client.create(first_name=name).json()["id"] for name in ("Ada", "Eve", "Joan")]
     seen = client.leads(since=0)[-1]["revision"]
     assert client.leads(since=seen) == []
@@ -135,14 +136,14 @@ def test_what_cannot_be_stored_is_refused_by_name(client: Client, fields: Any, n
 
 def test_a_number_that_is_none_is_refused(client: Client) -> None:
     headers = client.headers() | {"Content-Type": "application/json"}
-    answer = requests.post(f"{client.url}/api/leads", data='{"gpa": NaN}', headers=headers, timeout=5)
+    answer = requests.post(f"{client.url}/api/leads", data='{"gpa": NaN}', headers=headers, timeout=DEADLINE)
     assert (answer.status_code, list(answer.json()["fields"])) == (422, ["gpa"])
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b'{"note": "' + b"x" * 2**20 + b'"}', 413)])
 def test_a_body_that_is_no_json_or_too_long_is_refused_in_json(client: Client, body: bytes, status: int) -> None:
     headers = client.headers() | {"Content-Type": "application/json"}
-    answer = requests.post(f"{client.url}/api/leads", data=body, headers=headers, timeout=5)
+    answer = requests.post(f"{client.url}/api/leads", data=body, headers=headers, timeout=DEADLINE)
     assert answer.status_code == status
     assert answer.json()["message"]
 

@@ -1,4 +1,4 @@
-"""Every way in which the sandbox can be told to misbehave."""
+"""Every way in which the sandbox can misbehave on request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.processes import wait_until
 from tests.sandbox.conftest import Client
 
 
-def test_it_works_until_told_otherwise(client: Client) -> None:
+def test_it_works_by_default(client: Client) -> None:
     assert client.behaviour() == {"mode": "work", "times": None, "seconds": 5.0, "field": ""}
 
 

@@ -9,18 +9,19 @@ import pytest
 import requests
 
 from crmgate.model import new_id, tracking_code
+from tests.processes import DEADLINE
 from tests.sandbox.conftest import Client
 
 
 @pytest.fixture
 def browser(client: Client) -> Iterator[requests.Session]:
     with requests.Session() as session:
-        session.get(client.url, timeout=5)
+        session.get(client.url, timeout=DEADLINE)
         yield session
 
 
 def page(client: Client, **asked: str) -> str:
-    return requests.get(client.url, params=asked, timeout=5).text
+    return requests.get(client.url, params=asked, timeout=DEADLINE).text
 
 
 def token(html: str) -> str:
@@ -30,9 +31,9 @@ def token(html: str) -> str:
 
 
 def press(client: Client, browser: requests.Session, headers: dict[str, str] | None = None, **form: str) -> int:
-    data = {"token": token(browser.get(client.url, timeout=5).text), "mode": "fail"} | form
+    data = {"token": token(browser.get(client.url, timeout=DEADLINE).text), "mode": "fail"} | form
     url = f"{client.url}/behaviour"
-    return browser.post(url, data=data, headers=headers, allow_redirects=False, timeout=5).status_code
+    return browser.post(url, data=data, headers=headers, allow_redirects=False, timeout=DEADLINE).status_code
 
 
 def test_an_empty_page_says_what_to_do(client: Client) -> None:
@@ -59,7 +60,7 @@ def test_what_a_visitor_typed_is_escaped_everywhere(client: Client) -> None:
     names = ("first_name", "last_name", "email", "phone", "referral_code", "description", "anything")
     lead_id = client.create(operation_id=markup, **dict.fromkeys(names, markup), **{markup[:60]: "value"}).json()["id"]
     client.send("POST", f"/api/leads/{lead_id}/activities", {"note": markup, markup[:60]: "value"})
-    update = requests.get(f"{client.url}/updates", params={"since": "0"}, timeout=5).json()
+    update = requests.get(f"{client.url}/updates", params={"since": "0"}, timeout=DEADLINE).json()
     for html in (page(client), update["leads"][0]["html"]):
         assert "<script>alert" not in html
         assert "<img src=x" not in html
@@ -74,11 +75,11 @@ def test_operation_ids_of_others_are_shown_cut(client: Client) -> None:
 
 def test_updates_bring_what_changed_and_the_numbers(client: Client) -> None:
     client.create(first_name="Ada")
-    before = requests.get(f"{client.url}/updates", timeout=5).json()
+    before = requests.get(f"{client.url}/updates", timeout=DEADLINE).json()
     lead_id = client.create(first_name="Eve").json()["id"]
     client.behave("fail", times=3)
     client.create(first_name="Joan")
-    update = requests.get(f"{client.url}/updates", params={"since": before["revision"]}, timeout=5).json()
+    update = requests.get(f"{client.url}/updates", params={"since": before["revision"]}, timeout=DEADLINE).json()
     assert [lead["id"] for lead in update["leads"]] == [lead_id]
     assert update["counts"] == {"leads": 2, "activities": 0, "struck": 1}
     assert (update["mode"], update["sentence"]) == ("fail", "Fail, the next 2 writes. 503 before anything is stored.")
@@ -99,7 +100,7 @@ def test_a_burst_longer_than_an_update_is_fetched_in_parts(client: Client, monke
     ids = [client.create(first_name="Ada").json()["id"] for _ in range(5)]
     seen, revision = [], 0
     for _ in range(3):
-        update = requests.get(f"{client.url}/updates", params={"since": revision}, timeout=5).json()
+        update = requests.get(f"{client.url}/updates", params={"since": revision}, timeout=DEADLINE).json()
         seen += [lead["id"] for lead in update["leads"]]
         revision = update["revision"]
     assert seen == ids
@@ -125,7 +126,7 @@ def test_a_form_without_its_token_is_refused(client: Client, browser: requests.S
 @pytest.mark.parametrize("sent", ["", "none"])
 def test_a_form_without_a_session_is_refused(client: Client, sent: str) -> None:
     form = {"token": sent, "mode": "fail"}
-    assert requests.post(f"{client.url}/behaviour", data=form, timeout=5).status_code == 403
+    assert requests.post(f"{client.url}/behaviour", data=form, timeout=DEADLINE).status_code == 403
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
@@ -135,7 +136,7 @@ def test_a_form_from_another_site_is_refused(client: Client, browser: requests.S
 
 
 def test_the_session_cookie_stays_on_this_site(client: Client) -> None:
-    cookie = requests.get(client.url, timeout=5).headers["Set-Cookie"]
+    cookie = requests.get(client.url, timeout=DEADLINE).headers["Set-Cookie"]
     assert cookie.startswith("sandbox_session=")
     assert "SameSite=Strict" in cookie
     assert "HttpOnly" in cookie
@@ -159,14 +160,14 @@ def test_the_session_cookie_stays_on_this_site(client: Client) -> None:
 def test_a_strangers_domain_name_for_this_machine_is_refused(client: Client, host: str, status: int) -> None:
     headers = client.headers(Host=host)
     for path in ("/", "/updates", "/api/leads"):
-        assert requests.get(f"{client.url}{path}", headers=headers, timeout=5).status_code == status
+        assert requests.get(f"{client.url}{path}", headers=headers, timeout=DEADLINE).status_code == status
 
 
 def test_the_page_loads_only_what_is_its_own(client: Client) -> None:
-    answer = requests.get(client.url, timeout=5)
+    answer = requests.get(client.url, timeout=DEADLINE)
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "unsafe" not in answer.headers["Content-Security-Policy"]
     assert " style=" not in answer.text
     assert " onclick=" not in answer.text
     for asset in re.findall(r'(?:src|href)="([^"]+)"', answer.text):
-        assert requests.get(f"{client.url}{asset}", timeout=5).status_code == 200
+        assert requests.get(f"{client.url}{asset}", timeout=DEADLINE).status_code == 200

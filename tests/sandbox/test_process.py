@@ -53,7 +53,7 @@ def test_it_ends_while_a_request_hangs(process: Sandbox) -> None:
     client.behave("hang")
     with pytest.raises(OSError, match="timed out"):
         client.send("POST", "/api/leads", {"first_name": "Ada"}, timeout=0.2)
-    assert process.stop(seconds=5) == 0
+    assert process.stop() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

@@ -159,7 +159,7 @@ def test_a_message_names_the_limit(parse: Parse) -> None:
     assert refused.value.errors[0].message == "At most 20,000 characters are accepted."
 
 
-def test_an_address_outside_ascii_is_told_so(parse: Parse) -> None:
+def test_an_address_outside_ascii_is_refused_with_the_reason(parse: Parse) -> None:
     with pytest.raises(InvalidFields) as refused:
         parse(email="ayşe@example.com")
     assert "unaccented Latin letters" in refused.value.errors[0].message
@@ -203,7 +203,7 @@ def test_entries_of_a_list_are_named_by_their_place(parse: Parse) -> None:
         ),
     ],
 )
-def test_all_errors_are_told_at_once(raw: dict[str, Any], errors: set[tuple[str, str]]) -> None:
+def test_all_errors_are_reported_at_once(raw: dict[str, Any], errors: set[tuple[str, str]]) -> None:
     with pytest.raises(InvalidFields) as refused:
         parse_application(raw, default_region="TR")
     assert {(e.field, e.code.value) for e in refused.value.errors} == errors

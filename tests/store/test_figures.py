@@ -7,7 +7,7 @@ import redis
 from crmgate.model import Event
 from crmgate.store.figures import Figures, counted
 from crmgate.store.ledger import Ledger
-from tests.delivery.test_gateway import START, World
+from tests.world import START, World
 
 
 def count(client: redis.Redis, kind: str, attempt: Event) -> None:
@@ -35,11 +35,11 @@ def test_attempts_are_counted_by_outcome_and_time(redis_client: redis.Redis) -> 
 
 
 def test_the_oldest_is_found_wherever_it_waits(ledger: Ledger, redis_client: redis.Redis) -> None:
-    figures, world = Figures(redis_client), World(ledger)
+    figures, world = Figures(redis_client), World(ledger, redis_client)
     assert figures.oldest_waiting() is None
-    world.submit()
+    world.apply()
     world.now += 50
-    world.submit()
+    world.apply()
     assert figures.oldest_waiting() == START
     redis_client.zadd("{crmgate}:held:x", {"a": START - 60, "b": START + 1})
     redis_client.sadd("{crmgate}:providers", "x")

@@ -34,15 +34,15 @@ class Published:
 
     def check(self, path: str, method: str, answer: Any) -> None:
         """Status, media type, body and the headers that each answer of this status has to have."""
-        told = self.response(path, method, answer.status_code)
-        assert "X-Request-ID" in told["headers"]
+        documented = self.response(path, method, answer.status_code)
+        assert "X-Request-ID" in documented["headers"]
         assert answer.headers["X-Request-ID"]
         assert answer.data is not None  # also reads an answer that is sent while it is made, to its end
-        if "content" not in told:
+        if "content" not in documented:
             return
-        assert answer.mimetype in told["content"], f"{method} {path} answered {answer.mimetype}"
+        assert answer.mimetype in documented["content"], f"{method} {path} answered {answer.mimetype}"
         if answer.is_json:
-            self.valid(answer.json, told["content"][answer.mimetype].get("schema", {}))
+            self.valid(answer.json, documented["content"][answer.mimetype].get("schema", {}))
 
     def valid(self, value: Any, schema: dict[str, Any]) -> None:
         """Whether `value` is as `schema` of the document says."""

@@ -48,9 +48,9 @@ def test_line_ends_never_reach_a_header(client: FlaskClient, gateway: Any, value
         client.get("/go/telegram", query_string={"ref": value, "session": value}),
         client.post(EVENTS, json={"channel": "telegram", "referral_code": value}),
     ):
-        told = [f"{name}: {text}" for name, text in answer.headers]
-        assert not [line for line in told if "\n" in line or "\r" in line]
-        assert not [line for line in told if line.startswith("Set-Cookie: a=") or "evil" in line]
+        lines = [f"{name}: {text}" for name, text in answer.headers]
+        assert not [line for line in lines if "\n" in line or "\r" in line]
+        assert not [line for line in lines if line.startswith("Set-Cookie: a=") or "evil" in line]
     payload = gateway.submitted[0][1]
     assert payload["referral_code"] == "DIRECT"
     assert "session" not in payload or payload["session"] == ""

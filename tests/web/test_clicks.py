@@ -12,7 +12,7 @@ import pytest
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Activity
 from crmgate.web.clicks import Clicks
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
 CLICK = Activity("telegram", "REF-SECRET", session="session-secret")
 
@@ -30,7 +30,7 @@ class Store:
 
     def record(self, activity: Activity) -> None:
         self.tried += 1
-        assert self.awake.wait(10)
+        assert self.awake.wait(DEADLINE)
         if self.broken:
             raise self.broken
         self.clicks.append(activity)
@@ -62,7 +62,7 @@ def test_a_hung_store_keeps_nobody_waiting_and_the_queue_is_bounded(store: Store
     begun = time.monotonic()
     for _ in range(100):
         clicks.offer(CLICK)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < DEADLINE / 2
     assert clicks.lost()["too many at once"] in (89, 90)
     store.awake.set()
     wait_until("the rest is recorded", lambda: len(store.clicks) >= 10)
@@ -84,7 +84,7 @@ def test_a_short_outage_loses_nothing(store: Store) -> None:
     assert (clicks.lost(), store.reported) == ({}, {})
 
 
-def test_a_long_outage_is_told_without_personal_data(store: Store, told: pytest.LogCaptureFixture) -> None:
+def test_a_long_outage_is_reported_without_personal_data(store: Store, told: pytest.LogCaptureFixture) -> None:
     clicks = Clicks(store.record, store.report, patience=0.0)
     store.broken = LedgerUnavailable("ConnectionError")
     clicks.offer(CLICK)

@@ -110,13 +110,13 @@ def test_a_silent_redis_is_503(call: Call, services: Any, monkeypatch: pytest.Mo
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", [OPERATIONS, DEAD])
-def test_a_query_that_cannot_be_used_is_told(call: Call, path: str, query: str, name: str, code: str) -> None:
+def test_a_query_that_cannot_be_used_is_reported(call: Call, path: str, query: str, name: str, code: str) -> None:
     answer = call("GET", f"{path}?{query}")
     assert (answer.status_code, answer.json["type"]) == (400, "/problems/invalid-query")
     assert [(error["field"], error["code"]) for error in answer.json["errors"]] == [(name, code)]
 
 
-def test_all_faults_of_a_query_are_told_at_once(call: Call) -> None:
+def test_all_faults_of_a_query_are_reported_at_once(call: Call) -> None:
     answer = call("GET", f"{DEAD}?state=waiting&limit=x&cursor=%00&kind=1&accepted_to=&x=1")
     assert {error["field"] for error in answer.json["errors"]} == {"state", "limit", "cursor", "kind", "x"}
 
@@ -187,7 +187,7 @@ def test_one_shows_its_payload_only_to_who_may_change_it(call: Call, ledger: Led
     ("method", "path", "body"),
     [("GET", "", None), ("PATCH", "", {}), ("POST", "/retry", None), ("DELETE", "", {"reason": "x"})],
 )
-def test_what_is_none_is_told(call: Call, world: World, method: str, path: str, body: Any) -> None:
+def test_what_is_not_a_dead_letter_is_reported(call: Call, world: World, method: str, path: str, body: Any) -> None:
     headers = {"If-Match": '"1"'}
     answer = call(method, f"{DEAD}/{new_id()}{path}", json=body, headers=headers)
     assert (answer.status_code, answer.json["type"]) == (404, "/problems/not-found")

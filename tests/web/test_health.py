@@ -50,7 +50,7 @@ def test_not_ready_says_what_to_do(
         (Cause.read("closed"), "(closed)"),
     ],
 )
-def test_a_crm_that_takes_nothing_is_told_and_submissions_are_still_welcome(
+def test_a_crm_that_takes_nothing_is_reported_and_submissions_are_still_welcome(
     client: FlaskClient, services: Any, cause: Cause, words: str
 ) -> None:
     services.ledger.shut = Gate(cause, since=1_800_000_000.0, held=7)
@@ -72,7 +72,7 @@ def test_ready(client: FlaskClient) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_what_could_lose_data_is_told_and_takes_no_traffic_away(client: FlaskClient, services: Any) -> None:
+def test_what_could_lose_data_is_reported_and_takes_no_traffic_away(client: FlaskClient, services: Any) -> None:
     services.gateway.ledger.keeps = False
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["ready"]) == (200, True)

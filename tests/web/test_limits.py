@@ -149,7 +149,7 @@ def test_a_browser_gets_a_page_that_says_when_to_try_again(client: FlaskClient, 
 def test_sending_again_what_was_stored_costs_the_person_nothing(
     client: FlaskClient, setup: Setup, redis_client: redis.Redis
 ) -> None:
-    """A visitor whose first answer got lost sends the same again, and must not be told that it was refused."""
+    """A visitor whose first answer got lost sends the same again, and must not get a refusal."""
     setup.limit(person=Limit(1, 3600))
     headers = {"Idempotency-Key": "k1"}
     assert post(client, headers=headers).status_code == 201
@@ -165,8 +165,10 @@ def test_a_flood_of_clicks_is_redirected_but_not_recorded(client: FlaskClient, s
     assert {answer.headers["Location"] for answer in answers} == {"https://t.me/example_bot"}
     app.extensions["crmgate.clicks"].stop()
     assert len(setup.services.gateway.submitted) == 2
-    own, told = app.extensions["crmgate.clicks"].lost(), setup.services.ledger.lost_clicks()
-    assert Counter(own) + Counter(told) == {"too many from one address": 3}, "those not told of yet, and the others"
+    own, reported = app.extensions["crmgate.clicks"].lost(), setup.services.ledger.lost_clicks()
+    assert Counter(own) + Counter(reported) == {"too many from one address": 3}, (
+        "those not reported yet, and the others"
+    )
 
 
 def test_a_proxy_that_is_not_trusted_does_not_make_all_visitors_one(

@@ -44,7 +44,8 @@ class Gateway:
         self._environ = {"redis_url": redis_url, "crm_url": crm_url} | more
         environ = {
             "CRM_PROVIDER": "espocrm", "REDIS_URL": redis_url, "ESPOCRM_URL": crm_url, "ESPOCRM_API_KEY": KEY,
-            "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "0.2",
+            "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "10",
+            "CRM_INLINE_BUDGET": "20", "CRM_TIMEOUT": "20",
             "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "off",
         } | more  # fmt: skip
         self.ids: dict[str, str] = {}
@@ -143,7 +144,7 @@ def test_a_route_without_a_description_is_named(app: Flask) -> None:
         build(app)
 
 
-def test_it_is_told_again_only_when_it_changed(client: FlaskClient) -> None:
+def test_it_is_sent_again_only_after_a_change(client: FlaskClient) -> None:
     for path in ("/api/v1/openapi.json", "/docs"):
         first = client.get(path)
         again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
@@ -170,9 +171,9 @@ def examples() -> Iterator[Any]:
     app = Flask("crmgate")
     web.init_app(app)
     for path, method, operation in Published(build(app)).operations():
-        for media, told in operation.get("requestBody", {}).get("content", {}).items():
-            for name, example in told.get("examples", {}).items():
-                yield pytest.param(path, method, media, example, told["schema"], id=f"{method} {path} {name}")
+        for media, described in operation.get("requestBody", {}).get("content", {}).items():
+            for name, example in described.get("examples", {}).items():
+                yield pytest.param(path, method, media, example, described["schema"], id=f"{method} {path} {name}")
 
 
 @pytest.mark.parametrize(("path", "method", "media", "example", "schema"), [*examples()])
@@ -192,8 +193,8 @@ def test_each_example_gets_the_answer_it_promises(
 def test_each_example_of_an_answer_is_as_its_schema_says(gateway: Gateway) -> None:
     seen = 0
     for _, _, operation in gateway.published.operations():
-        for told in operation["responses"].values():
-            for content in told.get("content", {}).values():
+        for described in operation["responses"].values():
+            for content in described.get("content", {}).values():
                 values = [example["value"] for example in content.get("examples", {}).values()]
                 for value in [*values, *([content["example"]] if "example" in content else [])]:
                     gateway.published.valid(value, content["schema"])
@@ -328,8 +329,8 @@ def documented() -> list[Any]:
     web.init_app(app)
     found = []
     for path, method, operation in Published(build(app)).operations():
-        for told in operation["responses"].values():
-            codes = told.get("content", {}).get("application/problem+json", {}).get("examples", {})
+        for described in operation["responses"].values():
+            codes = described.get("content", {}).get("application/problem+json", {}).get("examples", {})
             found += [(path, method, ProblemCode(code)) for code in codes if code != "internal_error"]
     return found
 
@@ -358,8 +359,8 @@ def test_what_can_happen_at_the_doors_is_documented(
 
 def test_no_problem_is_left_out() -> None:
     """405 belongs to no operation: it says that there is none."""
-    told = {code for _, _, code in documented()}
-    assert told == set(ProblemCode) - {ProblemCode.INTERNAL_ERROR, ProblemCode.METHOD_NOT_ALLOWED}
+    described = {code for _, _, code in documented()}
+    assert described == set(ProblemCode) - {ProblemCode.INTERNAL_ERROR, ProblemCode.METHOD_NOT_ALLOWED}
 
 
 @pytest.mark.parametrize("path", SUBMIT)
@@ -368,7 +369,7 @@ def test_an_unexpected_fault_is_documented_too(gateway: Gateway, path: str, monk
     assert gateway.ask(path, "post", json=GOOD).status_code == 500
 
 
-def test_who_needs_a_token_is_told_by_the_document(gateway: Gateway) -> None:
+def test_the_document_says_which_routes_need_a_token(gateway: Gateway) -> None:
     read = gateway.token(Scope.READ)
     for path, method, operation in gateway.published.operations():
         security = operation["security"]

@@ -1,4 +1,4 @@
-"""`GET /api/v1/operations/{id}` for whoever holds the id."""
+"""`GET /api/v1/operations/{id}` for the holder of the id."""
 
 from __future__ import annotations
 

@@ -84,6 +84,6 @@ def test_a_robots_click_makes_no_lead_and_is_not_counted(
     assert not gateway.ledger.counted
 
 
-def test_a_fault_is_told_to_robots_too(client: FlaskClient, gateway: Any) -> None:
+def test_a_fault_is_reported_to_robots_too(client: FlaskClient, gateway: Any) -> None:
     assert client.post(URL, json={"_hp": "x"}).status_code == 422
     assert not gateway.submitted

@@ -16,6 +16,13 @@
 --   to.reserve      requests set aside for an attempt
 --   to.epidemic_after  number of different operations with the same refusal in a row that shut the gate
 --   to.active       false: a CRM that is no longer chosen, but holds records that operations are about
+-- A script that makes a change of an operator gets its audit entry (crmgate.store.audit.Entry) as a.audit:
+--   audit.at        time, RFC 3339
+--   audit.who       operator
+--   audit.what      action
+--   audit.on        id of the thing that changed
+--   audit.detail    detail without secrets and personal data
+--   audit.kept      number of entries that Redis keeps
 local a = cjson.decode(ARGV[1])
 local to = a.to
 local GATE = to and key.gate .. to.provider

@@ -1,0 +1,137 @@
+"""One gateway that does everything that leaves something in Redis: for tests about all keys, or all scripts."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from crmgate.errors import AuthFailed, ProviderError, Rejected, Unavailable
+from crmgate.model import Kind, Operation
+from crmgate.operators.connection_test import ConnectionTest
+from crmgate.operators.desk import Desk
+from crmgate.operators.inventory import Filter, Inventory
+from crmgate.operators.retries import Retries
+from crmgate.store import keys
+from crmgate.store.audit import Audit
+from crmgate.store.ledger import Ledger
+from crmgate.store.limits import Limit, Limiter, Use
+from crmgate.store.tokens import Scope, Tokens
+from tests.graves import bury
+from tests.world import World
+
+Look = Callable[[], object]
+
+
+def rows(name: str) -> list[keys.Key]:
+    """The rows of the table of keys that a key belongs to: one, or none if it is not documented."""
+    return [row for row in keys.TABLE if _pattern(row).fullmatch(name)]
+
+
+def _pattern(row: keys.Key) -> re.Pattern[str]:
+    return re.compile(re.escape(keys.PREFIX) + re.sub(r"<\w+>", r"[\\w.-]+", row.name))
+
+
+def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:
+    """Use every part of the store; `look` is called after each step, and while an attempt is under way."""
+    world = World(ledger, client)
+    retries = Retries(client, ledger, Inventory(client), world.delivery.recipient, clock=lambda: world.now)
+    desk = Desk(ledger, world.gateway, retries, lambda: world.now)
+    for step in (_deliver, _fail, _break_down, _refuse):
+        step(world, look)
+    for change in (_change, _retry_many):
+        change(world, desk, look)
+    _keep_the_rest(world, look)
+
+
+def _trouble(world: World, look: Look, error: ProviderError | None) -> None:
+    def trouble(_operation: Operation | None) -> ProviderError | None:
+        look()
+        return error
+
+    world.crm.trouble = trouble
+
+
+def _deliver(world: World, look: Look) -> None:
+    """Queued and inline, of a session, with a key; and suspects, of which one is too many."""
+    _trouble(world, look, None)
+    world.apply(1, session="s")
+    world.click("s")
+    look()
+    world.pass_time(1)
+    world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Jane"}, inline=True, key="k")
+    for number in (2, 3):
+        world.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{number}"}, inline=False, suspect=True)
+    look()
+    world.ledger.drop_suspects(1, now=world.now)
+
+
+def _fail(world: World, look: Look) -> None:
+    """A failed inline attempt, and a dead letter of an outage."""
+    _trouble(world, look, Unavailable("away"))
+    world.apply(4, inline=True)
+    look()
+    world.pass_time(40)
+    look()
+
+
+def _break_down(world: World, look: Look) -> None:
+    """An outage, and its end."""
+    held = [world.apply(number) for number in range(10, 16)]
+    world.pass_time(10)
+    look()
+    _trouble(world, look, None)
+    world.pass_time(60)
+    assert world.states(held) == {"delivered"}
+
+
+def _refuse(world: World, look: Look) -> None:
+    """Refused credentials."""
+    _trouble(world, look, AuthFailed("no"))
+    refused = world.apply(20)
+    world.pass_time(1)
+    look()
+    assert world.delivery.resume() == "refused"
+    _trouble(world, look, None)
+    world.pass_time(60)
+    assert world.states([refused]) == {"delivered"}
+
+
+def _change(world: World, desk: Desk, look: Look) -> None:
+    """An edit, a retry, and a retry that is discarded after it died again."""
+    _trouble(world, look, Rejected("no"))
+    rejected = world.apply(30, session="t")
+    world.click("t")
+    world.pass_time(1)
+    looked_at = desk.get(rejected.id)
+    desk.amend(looked_at, {**looked_at.payload, "city": "Ankara"}, "ada")
+    desk.retry(rejected.id, "ada")
+    world.pass_time(1)
+    desk.discard(rejected.id, "a test", "ada")
+    look()
+
+
+def _retry_many(world: World, desk: Desk, look: Look) -> None:
+    bury(world.ledger, 3, at=world.now)
+    world.now += 10
+    desk.cancel_retries(desk.start_retries(Filter(), "ada").id, "ada")
+    desk.start_retries(Filter(), "ada")
+    while desk.retries.step() is not None:
+        look()
+
+
+def _keep_the_rest(world: World, look: Look) -> None:
+    ledger, client = world.ledger, world.redis
+    crm: Any = world.crm
+    world.crm.trouble = lambda _operation: None
+    tokens = Tokens(client, (), Audit(client))
+    tokens.verify(tokens.new("site", Scope.READ, "ada")[1])
+    Limiter(client).take([Use("applications", "192.0.2.7", Limit.parse("1/day"))])
+    ConnectionTest(client, crm, 1.0).result()
+    ledger.count_lost_clicks({"full": 1})
+    ledger.beat("w", now=time.time())
+    assert ledger.health()[0].ok
+    look()
