@@ -3,8 +3,8 @@
 crmgate calls a provider hook on one provider: the one that the operation belongs to. A provider hook sends only the
 requests that its work needs. It never waits and never retries, and raises only errors of `crmgate.errors`.
 
-crmgate calls a listener hook on every plugin that has it, after the event, on a background thread of the plugin. It logs
-the exception of a listener and continues.
+crmgate calls a listener hook on every plugin that has it, after the event, on a background thread of the plugin. It
+logs the exception of a listener and continues.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Maps the facts of a submission to fields of a CRM, and all other facts to a readable description.
 
-No value of the visitor is lost. A fact goes into the description, with a label, if it has no field, or if its field gets
+No value of the visitor is lost. A fact goes into the description, with a label, if it has no field or its field gets
 a different value (`source` "landing" becomes "Web Site").
 """
 

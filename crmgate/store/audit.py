@@ -46,7 +46,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A change: `who` is the name of a token or `cli:<user>`, `what` an `Action`, `on` the id of the thing that changed.
+    """A change: `who` is the name of a token or `cli:<user>`, `what` an `Action`, `on` the id of what changed.
 
     `detail` holds no secret and no personal data; `at` is RFC 3339.
     """
