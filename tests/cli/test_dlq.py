@@ -344,10 +344,10 @@ def test_the_tail_tells_each_change_once(ledger: Ledger, redis_client: redis.Red
     assert [operation.id for operation in tail.changes()] == [new]
     late = Operation(new_id(), Kind.CREATE_LEAD, {}, AGO + 59)  # recorded after one that was accepted later
     ledger.accept(late, Recipient("mini"), alarm=AGO)
-    ledger.discard(old[0], MINI, now=AGO, reason="x")
+    ledger.discard(old[0], Recipient("mini"), now=AGO, reason="x")
     assert sorted(operation.id for operation in tail.changes()) == sorted([old[0], late.id])
     assert list(tail.changes()) == []
-    ledger.discard(new, MINI, now=AGO, reason="x")
+    ledger.discard(new, Recipient("mini"), now=AGO, reason="x")
     assert [(o.id, o.state) for o in tail.changes()] == [(new, "discarded")]
     assert list(tail.changes()) == []
     assert inventory.page(Filter()).items

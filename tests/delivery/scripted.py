@@ -7,6 +7,7 @@ from typing import Any
 
 from crmgate.errors import Code, ProviderError, Unavailable
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
+from crmgate.policy import SETTLE_SECONDS
 
 
 class ScriptedCrm:
@@ -15,6 +16,7 @@ class ScriptedCrm:
     name = "scripted"
     credentials = "c1"
     rate: Rate | None = None
+    settle_seconds = SETTLE_SECONDS
 
     def __init__(self) -> None:
         self.answers: list[Any] = []

@@ -12,6 +12,7 @@ from crmgate.errors import LedgerUnavailable, Rejected
 from crmgate.model import Kind, State, id_prefix, tracking_code
 from crmgate.operators.inventory import CHUNK, SCAN, Count, Cursor, Filter, Inventory
 from crmgate.store.client import connect
+from crmgate.store.gate import Recipient
 from crmgate.store.keys import RECEIPT_SECONDS
 from crmgate.store.ledger import Ledger
 from tests.graves import bury
