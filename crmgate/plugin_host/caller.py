@@ -1,4 +1,4 @@
-"""Calls hooks: those of the one active provider, and those of all listeners, each kept from harming anybody else."""
+"""Calls the hooks of one provider, and the hooks of all listeners. Isolates exceptions of plugins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def hook_manager() -> pluggy.PluginManager:
-    """A plugin manager that knows the hooks, with no plugin in it."""
+    """A plugin manager with the hook specifications and without plugins."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
@@ -30,16 +30,16 @@ HOOKS = tuple(sorted(name for name in vars(hook_manager().hook) if not name.star
 
 
 class HookCaller:
-    """Calls the hooks of one provider, inside a time budget, with every error turned into a `ProviderError`.
+    """Calls the hooks of one provider within a time budget. Converts every exception into a `ProviderError`.
 
-    `manager` gets the provider as a listener, in place of an earlier one of that name.
+    Registers the provider in `manager` as a listener; it replaces an earlier provider of the same name.
     """
 
     def __init__(self, manager: pluggy.PluginManager, provider: CRMProvider) -> None:
         self.name = provider.name
         self.label = provider.label or provider.name
         self._provider = provider
-        alone = hook_manager()  # with no other plugin in it, now or later, there is nobody else to be called
+        alone = hook_manager()  # no other plugin is ever registered in it, so no other plugin is called
         alone.register(provider)
         self._hooks = alone.hook
         listener = f"provider:{provider.name}"
@@ -49,38 +49,38 @@ class HookCaller:
 
     @property
     def credentials(self) -> str:
-        """A fingerprint of the settings, from which they cannot be told: it changes when they do."""
+        """Digest of the settings. It changes when a setting changes, and reveals none."""
         return self._provider.fingerprint()
 
     @property
     def rate(self) -> Rate | None:
-        """How many requests the vendor allows."""
+        """Number of requests that the vendor allows; None: no limit."""
         return self._provider.rate
 
     def supports(self, kind: str) -> bool:
-        """Whether the plugin can carry out an operation of this kind."""
+        """Whether the plugin implements operations of this kind."""
         return bool(getattr(self._hooks, kind).get_hookimpls())
 
     def used(self) -> int:
-        """The requests that this thread sent since it asked last."""
+        """Number of requests that this thread sent since its previous call of `used`."""
         return self._provider.used()
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
-        """Carry an operation out in the CRM within `budget` seconds. Raises `ProviderError`."""
+        """Deliver an operation to the CRM within `budget` seconds. Raises `ProviderError`."""
         delivered = self._call(operation.kind, operation, budget)
         if not isinstance(delivered, Delivered):
             raise self._bug(f"{operation.kind} returned {type(delivered).__name__} instead of Delivered", operation.id)
         return delivered
 
     def find(self, operation: Operation, budget: float) -> Delivered | None:
-        """The record that an earlier attempt left in the CRM, or None. Raises `ProviderError`."""
+        """Find the record of an earlier attempt within `budget` seconds; None: it left none. Raises `ProviderError`."""
         found = self._call("find_lead", operation, budget)
         if found is not None and not isinstance(found, Delivered):
             raise self._bug(f"find_lead returned {type(found).__name__} instead of Delivered or None", operation.id)
         return found
 
     def test_connection(self, budget: float) -> Connection:
-        """The provider's own connection test. What goes wrong with it is a check that failed; nothing is raised."""
+        """Run the connection test within `budget` seconds. An exception becomes a failed check; nothing is raised."""
         try:
             with time_budget(budget):
                 result = self._hooks.test_connection()
@@ -94,17 +94,17 @@ class HookCaller:
         return replace(result, checks=checks)
 
     def describe_fields(self, budget: float) -> tuple[CrmField, ...]:
-        """The mapping beside what the CRM has. Raises `ProviderError`; `Unsupported` where the plugin cannot tell."""
+        """Compare the mapping with the CRM. Raises `ProviderError`; `Unsupported` if the plugin has no such hook."""
         described: tuple[CrmField, ...] = self._ask("describe_fields", budget)
         return described
 
     def provision(self, budget: float, *, apply: bool) -> Provision:
-        """What setting the CRM up takes; with `apply` it is done. Raises `ProviderError` and `ConfigError`."""
+        """List the steps of the setup; with `apply`, carry them out. Raises `ProviderError` and `ConfigError`."""
         provision: Provision = self._ask("provision", budget, apply=apply)
         return provision
 
     def _ask(self, hook: str, budget: float, **arguments: Any) -> Any:
-        """Call a hook that is about no operation. Raises `ProviderError` and `ConfigError`."""
+        """Call a hook that has no operation. Raises `ProviderError` and `ConfigError`."""
         if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"the plugin has no {hook}", provider=self.name)
         try:
@@ -131,17 +131,17 @@ class HookCaller:
         except ProviderError as error:
             failure: ProviderError = self._own(error, operation.id)
         except Exception as error:
-            # The exception's own text may hold what the visitor typed: only its type and place are told.
+            # The text of the exception can contain what the visitor typed. The error has only its type and place.
             failure = self._bug(where(error, type(self._provider).__module__), operation.id)
-        raise failure  # out here: an error raised while another is handled carries that one along
+        raise failure  # not inside `except`: its context would be the other exception
 
     def _own(self, error: ProviderError, operation: str) -> ProviderError:
-        """A provider's error, signed, without secrets, and without the exception that made the provider raise it."""
+        """The error of a provider with its name and the operation, but without secrets, cause and context."""
         redact = self._provider.redact
         error.provider, error.operation = self.name, operation
         error.detail, error.vendor_code = redact(error.detail), redact(error.vendor_code)
         if isinstance(error, Rejected):
-            error.fields = {name: redact(told) for name, told in error.fields.items()}
+            error.fields = {name: redact(reason) for name, reason in error.fields.items()}
         error.__cause__ = error.__context__ = None
         return error
 
@@ -163,8 +163,9 @@ def _payload(hook: str, operation: Operation) -> dict[str, Any]:
 
 
 def where(error: BaseException, module: str) -> str:
-    """Type and place of an exception: the last line of `module`, or of another file of its package, that it passed
-    through, else where it was raised.
+    """Type and place of an exception: the last line inside the package of `module` in its traceback.
+
+    Without such a line, the place is where it was raised.
     """
     package = f"{module.partition('.')[0]}."
     places = [(frame.f_globals.get("__name__"), frame.f_code.co_filename, line)
@@ -177,7 +178,7 @@ def where(error: BaseException, module: str) -> str:
 
 
 def notify(manager: pluggy.PluginManager, hook: str, **arguments: Any) -> None:
-    """Call a listener hook on every plugin that has it; what one raises is logged and disturbs no other."""
+    """Call a listener hook on every plugin that has it. Logs the exception of a listener and calls the next one."""
     for listener in reversed(getattr(manager.hook, hook).get_hookimpls()):  # the order in which pluggy calls them
         try:
             listener.function(*(arguments[name] for name in listener.argnames))

@@ -1,8 +1,8 @@
-"""Plugins: find them, check them, set the broken ones aside, choose the active provider.
+"""Finds, checks and loads plugins, sets broken plugins aside, and starts the provider in use.
 
 A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, or an entry point of the group
-`crmgate.plugins`. It runs with all the rights of the gateway: what is not trusted does not belong in `PLUGINS_DIR`,
-and `PLUGINS_ALLOWED` narrows it.
+`crmgate.plugins`. It runs with all rights of the gateway: put only trusted code into `PLUGINS_DIR`, or list the trusted
+plugins in `PLUGINS_ALLOWED`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 @dataclass
 class Plugins:
-    """What was found: provider classes by name, where they came from, and what was set aside and why.
+    """Loaded plugins: provider classes and their files by name, and the errors of plugins that were set aside.
 
-    `listeners` are the classes of listeners by file and name; listeners without a class are in the manager already.
+    `listeners` has the classes of listeners by file and name. Listeners without a class are registered in the manager.
     """
 
     manager: pluggy.PluginManager
@@ -52,12 +52,12 @@ class Plugins:
     listeners: dict[str, type[Listener]] = field(default_factory=dict)
     quarantined: list[PluginError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What else explains that a plugin is not there: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
+    """Other reasons why a plugin is missing: the folder does not exist, or `PLUGINS_ALLOWED` excludes a file."""
 
     def choose(
         self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...], **policies: str
     ) -> HookCaller:
-        """The provider `name`, configured from `environ`. Raises `ConfigError` if there is none or it cannot start.
+        """The provider `name`, configured from `environ`. Raises `ConfigError` if it does not exist or cannot start.
 
         `policies` are `on_duplicate` and `on_rejected_field` of `CRMProvider`.
         """
@@ -66,7 +66,7 @@ class Plugins:
         return HookCaller(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
 
     def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
-        """Start the listeners that are classes. Raises `ConfigError` with the problems of all; then none is started."""
+        """Start the listeners that are classes. Raises `ConfigError` with all problems; then no listener starts."""
         started, problems = dict[str, Listener](), list[str]()
         for name, listener in self.listeners.items():
             try:
@@ -82,13 +82,13 @@ class Plugins:
 
     def _not_found(self, name: str) -> str:
         found = ", ".join(sorted(self.providers)) or "none"
-        told = [f"CRM_PROVIDER, got {name!r}: there is no such plugin. Found: {found}."]
+        reasons = [f"CRM_PROVIDER, got {name!r}: there is no such plugin. Found: {found}."]
         broken = [error for error in self.quarantined if name in (Path(error.file).stem, error.file.split()[-1])]
         if broken:
-            told.append(f"Its file cannot be used: {broken[0]}")
+            reasons.append(f"Its file cannot be used: {broken[0]}")
         elif self.quarantined:
-            told.append(f"Set aside as unusable: {', '.join(error.file for error in self.quarantined)}.")
-        return " ".join(told + self.notes)
+            reasons.append(f"Set aside as unusable: {', '.join(error.file for error in self.quarantined)}.")
+        return " ".join(reasons + self.notes)
 
 
 def _start(
@@ -100,13 +100,13 @@ def _start(
     except ConfigError:
         raise
     except Exception as error:
-        # The text of an unforeseen exception may hold a setting: only its type and place are told.
+        # The text of an unexpected exception can contain a setting. The problem has only its type and place.
         problem = f"CRM_PROVIDER, got {chosen.name!r}: the plugin failed to start: {where(error, chosen.__module__)}."
     raise ConfigError([problem])
 
 
 def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
-    """Load every plugin of `folder` and every entry point. A broken one is set aside, never in the way."""
+    """Load every plugin of `folder` and every entry point. Sets broken plugins aside and logs them."""
     plugins = Plugins(hook_manager())
     for source in [*_files(plugins, folder, allowed), *_entry_points()]:
         before = _modules(source.module)
@@ -120,9 +120,9 @@ def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
 
 
 def plugin_name(path: Path) -> str:
-    """What a plugin is called: its file without `.py`, or its folder. Empty: this is no plugin.
+    """Name of a plugin: its file without `.py`, or its folder. Empty: the path is no plugin.
 
-    A folder with a dot is none either, so that a copy (`acme.old`) sleeps as a file `acme.py.old` does.
+    A folder with a dot in its name is no plugin, so that a copy (`acme.old`) is ignored like a file `acme.py.old`.
     """
     if path.name.startswith(("_", ".")):
         return ""
@@ -132,12 +132,12 @@ def plugin_name(path: Path) -> str:
 
 
 def _modules(name: str) -> dict[str, ModuleType]:
-    """A module that is loaded, with what is loaded of its package."""
+    """A loaded module with all loaded modules of its package, by name."""
     return {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{name}.")}
 
 
 def _restore(name: str, before: Mapping[str, ModuleType]) -> None:
-    """Take a module and its package out of `sys.modules`, but for what was somebody else's before."""
+    """Remove a module and its package from `sys.modules`, and restore the modules in `before`."""
     for key in _modules(name):
         del sys.modules[key]
     sys.modules.update(before)
@@ -169,10 +169,10 @@ def _entry_points() -> Iterator[_Source]:
 
 
 def _load_path(path: Path) -> ModuleType:
-    """Import a file or a folder under a name of its own, unless somebody else could have written it."""
+    """Import a file or a folder under a name of its own. Raises `PluginError`, also if another user can write it."""
     name, is_folder = MODULE_PREFIX + plugin_name(path), plugin_name(path) == path.name
     if not is_folder and plugin_name(folder := path.with_suffix("")):
-        reason = f"the folder {folder} has the same name and is loaded in its stead."
+        reason = f"the folder {folder} has the same name and is loaded instead."
         raise PluginError(str(path), reason, "Rename or remove one of them.")
     ownership.check(path)
     code, parts = (path / "__init__.py", [str(path)]) if is_folder else (path, None)
@@ -180,8 +180,8 @@ def _load_path(path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    _restore(name, {})  # its other files too are read anew: nothing is shared with what was loaded before
-    sys.modules[name] = module  # before it runs: dataclasses with postponed annotations look their module up
+    _restore(name, {})  # reload also its other files: nothing is shared with an earlier load
+    sys.modules[name] = module  # before it runs: dataclasses with postponed annotations read it
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
@@ -205,7 +205,7 @@ def _load_entry_point(entry: EntryPoint) -> ModuleType:
 
 
 def _import_failure(where: str, error: BaseException) -> PluginError:
-    """What an import failed of: `sys.exit()` too must not end the gateway. Only the operator's own Ctrl-C may."""
+    """The `PluginError` for a failed import. `sys.exit()` must not end the gateway; Ctrl-C of the operator does."""
     match error:
         case KeyboardInterrupt():
             raise error
@@ -219,7 +219,7 @@ def _import_failure(where: str, error: BaseException) -> PluginError:
 
 
 def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
-    """Check a module's hooks and take it in, whole or not at all. Raises `PluginError`."""
+    """Check a module and add all its providers and listeners, or none. Raises `PluginError`."""
     classes, listeners = _classes(module, CRMProvider), _classes(module, Listener)
     listens = bool(_hooks(module))
     if not classes and not listeners and not listens:
@@ -243,7 +243,7 @@ def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
 
 
 def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
-    """The subclasses of `base` in this module or its package, without those that begin with an underscore."""
+    """Subclasses of `base` in this module or its package, except those with a leading underscore."""
     found = {
         id(value): value
         for value in vars(module).values()
@@ -261,14 +261,14 @@ def _register(manager: pluggy.PluginManager, source: str, module: ModuleType) ->
 
 
 def _hooks(plugin: object) -> dict[str, Mapping[str, Any]]:
-    """The options of every hook that a class or module implements, by the hook's name."""
+    """Options of the hooks that a class or module implements, by the name of the hook."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     options = ((name, manager.parse_hookimpl_opts(plugin, name)) for name in dir(plugin))
     return {marked["specname"] or name: dict(marked) for name, marked in options if marked is not None}
 
 
 def _check_hooks(source: str, plugin: object) -> None:
-    """Refuse hooks that do not exist, which pluggy would ignore in silence, wrappers, and wrong arguments."""
+    """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
     for name, options in _hooks(plugin).items():
         if name not in HOOKS:
             near = difflib.get_close_matches(name, HOOKS, n=1)

@@ -1,7 +1,7 @@
 """Maps the facts of a submission to fields of a CRM, and all other facts to a readable description.
 
-No value of the visitor is lost. A fact goes into the description, with a label, if it has no field, or if its field gets
-a different value (`source` "landing" becomes "Web Site").
+No value of the visitor is lost. A fact goes into the description, with a label, if it has no field, or if its field
+gets a different value (`source` "landing" becomes "Web Site").
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class _Session(requests.Session):
         self.mount("https://", _Adapter())
 
     def get_redirect_target(self, _resp: requests.Response) -> None:
-        """None. Otherwise `requests` reads the complete body of a redirect, of any size, to prepare the next request."""
+        """None. Otherwise `requests` reads the whole body of a redirect, of any size, to prepare the next request."""
 
 
 @dataclass
