@@ -15,7 +15,7 @@ from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
 from crmgate.plugin_host.caller import HookCaller, notify
-from crmgate.plugin_host.loader import Plugins, discover
+from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.store.audit import Audit
 from crmgate.store.client import connect
 from crmgate.store.figures import Figures
@@ -60,7 +60,7 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
     """What the chosen plugin and the listeners have against their settings, as far as that can be told."""
     chosen = {name: environ[name] for name in NEEDED_BY_PLUGINS if environ.get(name, "").strip()}
     settings = replace(Settings.load({"CRM_PROVIDER": "none"} | chosen), environ=environ)
-    plugins = discover(settings.plugins_dir, settings.plugins_allowed)
+    plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     try:
         if "CRM_PROVIDER" in chosen:
             _start_plugins(plugins, settings)
@@ -96,7 +96,7 @@ def _choose(plugins: Plugins, settings: Settings, name: str) -> HookCaller:
 
 def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
-    plugins = discover(settings.plugins_dir, settings.plugins_allowed)
+    plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     crm = _start_plugins(plugins, settings)
     at = settings.redis
     client = connect(at)

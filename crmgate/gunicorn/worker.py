@@ -1,7 +1,7 @@
-"""gunicorn's threaded worker, with an end to requests that arrive too slowly.
+"""gunicorn's threaded worker with a time limit for the arrival of a request.
 
-gunicorn's `timeout` is about workers, not about requests: a sender that drips a byte a second holds a thread for as
-long as it likes, and as many of them as there are threads stop the service.
+gunicorn's own `timeout` applies to workers, not to requests. Without this limit a client that sends one byte a second
+occupies a thread indefinitely, and one such client for each thread stops the service.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from gunicorn.http import wsgi  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 READ_SECONDS = 15.0
-"""How long a request may take to arrive: 64 KB at 35 kbit/s, so that a bad mobile network suffices."""
+"""Seconds within which a request must arrive: enough for 64 KB at 35 kbit/s, a slow mobile network."""
 
-wsgi.SERVER = "crmgate"  # what answers call the server
+wsgi.SERVER = "crmgate"  # the `Server` header of responses
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """`threads` requests at a time. What has not arrived within `READ_SECONDS` never does."""
+    """A worker that handles `threads` requests at a time and closes the input of those older than `READ_SECONDS`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._begun: dict[Any, float] = {}
 
     def handle(self, conn: Any) -> Any:
-        """One request, in a thread."""
+        """Handle one request. Called in a thread of its own."""
         self._begun[conn] = time.monotonic()
         try:
             return super().handle(conn)
@@ -41,7 +41,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         late = time.monotonic() - READ_SECONDS
         for conn, begun in list(self._begun.items()):
             if begun < late:
-                # Its reader sees the end of the stream. To a request that has arrived and is still being worked on,
-                # this does nothing: the answer can be sent.
+                # The reader sees the end of the stream. A request that has arrived and is still being handled is not
+                # affected: its response can be sent.
                 with suppress(OSError):
                     conn.sock.shutdown(socket.SHUT_RD)

@@ -1,8 +1,8 @@
-"""Plugins: find them, check them, set the broken ones aside, choose the active provider.
+"""Plugins: find and check them, set the broken ones aside, choose the active provider.
 
-A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, or an entry point of the group
-`crmgate.plugins`. It runs with all the rights of the gateway: what is not trusted does not belong in `PLUGINS_DIR`,
-and `PLUGINS_ALLOWED` narrows it.
+A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, one that comes with crmgate, or an
+entry point of the group `crmgate.plugins`. A plugin runs with all the rights of the gateway: keep untrusted files
+out of `PLUGINS_DIR`, and list the plugins to load in `PLUGINS_ALLOWED`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 @dataclass
 class Plugins:
-    """What was found: provider classes by name, where they came from, and what was set aside and why.
+    """Result of a search: provider classes by name, the file of each, and the plugins that were set aside.
 
-    `listeners` are the classes of listeners by file and name; listeners without a class are in the manager already.
+    `listeners` holds listener classes by file and class name. Listeners without a class are registered in `manager`.
     """
 
     manager: pluggy.PluginManager
@@ -52,21 +52,22 @@ class Plugins:
     listeners: dict[str, type[Listener]] = field(default_factory=dict)
     quarantined: list[PluginError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What else explains that a plugin is not there: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
+    """Further reasons why a plugin is missing or replaced, such as a file that `PLUGINS_ALLOWED` leaves out."""
 
     def choose(
         self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...], **policies: str
     ) -> HookCaller:
-        """The provider `name`, configured from `environ`. Raises `ConfigError` if there is none or it cannot start.
+        """Configure the provider `name` from `environ`. `timeout` is in seconds, for one request.
 
-        `policies` are `on_duplicate` and `on_rejected_field` of `CRMProvider`.
+        `policies` are `on_duplicate` and `on_rejected_field` of `CRMProvider`. Raises `ConfigError` if there is no such
+        provider or it cannot start.
         """
         if name not in self.providers:
             raise ConfigError([self._not_found(name)])
         return HookCaller(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
 
     def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
-        """Start the listeners that are classes. Raises `ConfigError` with the problems of all; then none is started."""
+        """Start the listener classes. Raises `ConfigError` with the problems of all of them; then none is started."""
         started, problems = dict[str, Listener](), list[str]()
         for name, listener in self.listeners.items():
             try:
@@ -82,13 +83,13 @@ class Plugins:
 
     def _not_found(self, name: str) -> str:
         found = ", ".join(sorted(self.providers)) or "none"
-        told = [f"CRM_PROVIDER, got {name!r}: there is no such plugin. Found: {found}."]
+        reasons = [f"CRM_PROVIDER, got {name!r}: there is no such plugin. Found: {found}."]
         broken = [error for error in self.quarantined if name in (Path(error.file).stem, error.file.split()[-1])]
         if broken:
-            told.append(f"Its file cannot be used: {broken[0]}")
+            reasons.append(f"Its file cannot be used: {broken[0]}")
         elif self.quarantined:
-            told.append(f"Set aside as unusable: {', '.join(error.file for error in self.quarantined)}.")
-        return " ".join(told + self.notes)
+            reasons.append(f"Set aside as unusable: {', '.join(error.file for error in self.quarantined)}.")
+        return " ".join(reasons + self.notes)
 
 
 def _start(
@@ -100,15 +101,26 @@ def _start(
     except ConfigError:
         raise
     except Exception as error:
-        # The text of an unforeseen exception may hold a setting: only its type and place are told.
+        # The text of an unexpected exception may contain a setting: the message names only its type and place.
         problem = f"CRM_PROVIDER, got {chosen.name!r}: the plugin failed to start: {where(error, chosen.__module__)}."
     raise ConfigError([problem])
 
 
-def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
-    """Load every plugin of `folder` and every entry point. A broken one is set aside, never in the way."""
+def shipped_folder() -> Path:
+    """Folder of the plugins that come with crmgate: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "plugins"
+    return installed if installed.is_dir() else package.parent / "plugins"
+
+
+def discover(folder: Path, allowed: tuple[str, ...] = (), *, shipped: Path | None = None) -> Plugins:
+    """Load every plugin of `folder`, then of `shipped`, then every entry point.
+
+    A plugin of `folder` replaces the one of the same name in `shipped`. `allowed` names the plugins of both folders to
+    load; empty: all. A plugin that cannot be used is set aside and does not affect the others.
+    """
     plugins = Plugins(hook_manager())
-    for source in [*_files(plugins, folder, allowed), *_entry_points()]:
+    for source in [*_files(plugins, folder, allowed, shipped), *_entry_points()]:
         before = _modules(source.module)
         try:
             _admit(plugins, source.where, source.load())
@@ -150,17 +162,36 @@ class _Source:
     load: Callable[[], ModuleType]
 
 
-def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...]) -> Iterator[_Source]:
+def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...], shipped: Path | None) -> Iterator[_Source]:
     if not folder.is_dir():
         plugins.notes.append(f"PLUGINS_DIR, got {str(folder)!r}: there is no such folder.")
-    found = [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+    found = _named(folder)
+    if shipped is not None and not (folder.is_dir() and folder.samefile(shipped)):
+        found += _not_replaced(plugins, found, _named(shipped))
     for name, path in found:
         if not allowed or name in allowed:
             yield _Source(str(path), MODULE_PREFIX + name, partial(_load_path, path))
         else:
             plugins.notes.append(f"PLUGINS_ALLOWED leaves out {path.name}.")
     for name in sorted(set(allowed) - {name for name, _ in found}):
-        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, of which there is no file and no folder.")
+        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, but no file and no folder has that name.")
+
+
+def _named(folder: Path) -> list[tuple[str, Path]]:
+    """The plugins of a folder with their names, in the order of their paths."""
+    return [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+
+
+def _not_replaced(
+    plugins: Plugins, own: list[tuple[str, Path]], shipped: list[tuple[str, Path]]
+) -> list[tuple[str, Path]]:
+    """The shipped plugins without those that a plugin of the user replaces; each replacement is noted."""
+    names = {name for name, _ in shipped}
+    for name, path in own:
+        if name in names:
+            plugins.notes.append(f"{path} replaces the plugin {name} that comes with crmgate.")
+    replaced = {name for name, _ in own}
+    return [(name, path) for name, path in shipped if name not in replaced]
 
 
 def _entry_points() -> Iterator[_Source]:
