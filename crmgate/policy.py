@@ -1,4 +1,4 @@
-"""What to do after an attempt. Pure: the clock and the dice are arguments."""
+"""Decides the next step after an attempt. Pure: the time and the random generator are arguments."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, RateLimited, Unavailable, Unsettled
 
 JITTER = 0.2
-"""A delay is spread by up to this share either way, so that a thousand waiting leads do not arrive as one."""
+"""Share by which a delay is randomly lengthened or shortened, so that waiting operations do not retry all at once."""
 MAX_RETRY_AFTER = 15 * 60.0
-"""Seconds. A CRM may ask for patience, not for eternity."""
+"""Longest `Retry-After` that is respected, in seconds."""
 SETTLE_SECONDS = 10.0
-"""After a request that ran into the time limit the CRM may still be at work on it. For so long, one that does not find
-the record sends nothing: a CRM without a unique key, such as Bitrix24, would have two."""
+"""Seconds after a timed-out request during which nothing is sent again, even if a look-up finds no record: the CRM may
+still be processing the request, and a CRM without a unique key, such as Bitrix24, would store the lead twice."""
 PROBE_INTERVAL = 30.0
-"""Seconds between two tries with refused credentials. EspoCRM locks an address out after 11 in 60 s."""
+"""Seconds between two attempts with refused credentials. EspoCRM locks an address out after 11 within 60 s."""
 WORKER_SILENCE = 30.0
-"""Seconds after which a worker that gave no sign of life counts as gone."""
+"""Seconds without a heartbeat after which a worker counts as stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """A person has to look at it."""
+    """The operation becomes a dead letter: a person has to decide."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Nothing is sent to this provider until `until` (seconds since the epoch); the attempt does not count."""
+    """Send nothing to this provider until `until` (seconds since the epoch). The attempt uses up no retry."""
 
     until: float
 
@@ -50,7 +50,7 @@ Verdict = Done | Retry | Dead | Pause
 
 
 def is_outage(error: ProviderError) -> bool:
-    """Whether a failure says that the CRM is away, rather than anything about the operation."""
+    """Whether a failure means that the CRM is unavailable, rather than that the operation is at fault."""
     if isinstance(error, Unsettled):
         return False
     return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.code != Code.PLUGIN_BUG)
@@ -59,10 +59,11 @@ def is_outage(error: ProviderError) -> bool:
 def decide(
     error: ProviderError | None, attempts: int, delays: Sequence[float], now: float, rng: random.Random
 ) -> Verdict:
-    """The verdict on an attempt that ended with `error` (None: delivered).
+    """Verdict on an attempt that ended with `error` (None: delivered).
 
-    `attempts` counts the attempts made, this one included, so it is at least 1; `delays` are the seconds to wait after
-    the first, second ... of them. `Retry-After` is a floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
+    `attempts` is the number of attempts made, including this one. `delays` are the seconds to wait after the first,
+    second ... attempt. `now` is in seconds since the epoch. `Retry-After` is a lower bound for the delay (RFC 9110,
+    10.2.3), capped at `MAX_RETRY_AFTER`.
     """
     if error is None:
         return Done()

@@ -1,7 +1,7 @@
 """Finds, checks and loads plugins, sets broken plugins aside, and starts the provider in use.
 
-A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, or an entry point of the group
-`crmgate.plugins`. It runs with all rights of the gateway: put only trusted code into `PLUGINS_DIR`, or list the trusted
+A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, one that comes with crmgate, or an
+entry point of the group `crmgate.plugins`. It runs with all rights of the gateway: put only trusted code into `PLUGINS_DIR`, or list the trusted
 plugins in `PLUGINS_ALLOWED`.
 """
 
@@ -125,10 +125,21 @@ def _start(
     raise ConfigError([f"CRM_PROVIDER, got {chosen.name!r}: {problem}"])
 
 
-def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
-    """Load every plugin of `folder` and every entry point. Sets broken plugins aside and logs them."""
+def shipped_folder() -> Path:
+    """Folder of the plugins that come with crmgate: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "plugins"
+    return installed if installed.is_dir() else package.parent / "plugins"
+
+
+def discover(folder: Path, allowed: tuple[str, ...] = (), *, shipped: Path | None = None) -> Plugins:
+    """Load every plugin of `folder`, then of `shipped`, then every entry point.
+
+    A plugin of `folder` replaces the one of the same name in `shipped`. `allowed` names the plugins of both folders to
+    load; empty: all. A plugin that cannot be used is set aside and does not affect the others.
+    """
     plugins = Plugins(hook_manager())
-    for source in [*_files(plugins, folder, allowed), *_entry_points()]:
+    for source in [*_files(plugins, folder, allowed, shipped), *_entry_points()]:
         before = _modules(source.module)
         try:
             _admit(plugins, source.where, source.load())
@@ -170,17 +181,36 @@ class _Source:
     load: Callable[[], ModuleType]
 
 
-def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...]) -> Iterator[_Source]:
+def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...], shipped: Path | None) -> Iterator[_Source]:
     if not folder.is_dir():
         plugins.notes.append(f"PLUGINS_DIR, got {str(folder)!r}: there is no such folder.")
-    found = [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+    found = _named(folder)
+    if shipped is not None and not (folder.is_dir() and folder.samefile(shipped)):
+        found += _not_replaced(plugins, found, _named(shipped))
     for name, path in found:
         if not allowed or name in allowed:
             yield _Source(str(path), MODULE_PREFIX + name, partial(_load_path, path))
         else:
             plugins.notes.append(f"PLUGINS_ALLOWED leaves out {path.name}.")
     for name in sorted(set(allowed) - {name for name, _ in found}):
-        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, of which there is no file and no folder.")
+        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, but no file and no folder has that name.")
+
+
+def _named(folder: Path) -> list[tuple[str, Path]]:
+    """The plugins of a folder with their names, in the order of their paths."""
+    return [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+
+
+def _not_replaced(
+    plugins: Plugins, own: list[tuple[str, Path]], shipped: list[tuple[str, Path]]
+) -> list[tuple[str, Path]]:
+    """The shipped plugins without those that a plugin of the user replaces; each replacement is noted."""
+    names = {name for name, _ in shipped}
+    for name, path in own:
+        if name in names:
+            plugins.notes.append(f"{path} replaces the plugin {name} that comes with crmgate.")
+    replaced = {name for name, _ in own}
+    return [(name, path) for name, path in shipped if name not in replaced]
 
 
 def _entry_points() -> Iterator[_Source]:
