@@ -1,4 +1,4 @@
-"""Calls hooks: those of the one active provider, and those of all listeners, each kept from harming anybody else."""
+"""Calls the hooks of the active provider and of all listeners. An error in one of them stays there."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class HookCaller:
 
     @property
     def credentials(self) -> str:
-        """A fingerprint of the settings, from which they cannot be told: it changes when they do."""
+        """Digest of the settings: it changes when they do, and does not reveal them."""
         return self._provider.fingerprint()
 
     @property
@@ -64,7 +64,7 @@ class HookCaller:
         return bool(getattr(self._hooks, kind).get_hookimpls())
 
     def used(self) -> int:
-        """The requests that this thread sent since it asked last."""
+        """Number of requests that this thread sent since its last call."""
         return self._provider.used()
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
@@ -82,7 +82,7 @@ class HookCaller:
         return found
 
     def test_connection(self, budget: float) -> Connection:
-        """The provider's own connection test. What goes wrong with it is a check that failed; nothing is raised."""
+        """Result of the provider's connection test. An error in it becomes a failed check; nothing is raised."""
         try:
             with time_budget(budget):
                 result = self._hooks.test_connection()
@@ -96,7 +96,7 @@ class HookCaller:
         return replace(result, checks=checks)
 
     def describe_fields(self, budget: float) -> tuple[CrmField, ...]:
-        """The mapping beside what the CRM has. Raises `ProviderError`; `Unsupported` where the plugin cannot tell."""
+        """The mapping beside the fields of the CRM. Raises `ProviderError`; `Unsupported` without such a hook."""
         described: tuple[CrmField, ...] = self._ask("describe_fields", budget)
         return described
 
