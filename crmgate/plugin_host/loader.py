@@ -1,8 +1,8 @@
 """Finds, checks and loads plugins, sets broken plugins aside, and starts the provider in use.
 
 A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, one that comes with crmgate, or an
-entry point of the group `crmgate.plugins`. It runs with all rights of the gateway: put only trusted code into `PLUGINS_DIR`, or list the trusted
-plugins in `PLUGINS_ALLOWED`.
+entry point of the group `crmgate.plugins`. It runs with all rights of the gateway: put only trusted code into
+`PLUGINS_DIR`, or list the trusted plugins in `PLUGINS_ALLOWED`.
 """
 
 from __future__ import annotations
