@@ -4,25 +4,26 @@ ARG PYTHON=3.13-slim-bookworm
 FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-# The packages first: a change of the code does not install them again.
+# Dependencies first: a change of the code does not install them again.
 COPY contrib/docker/constraints.txt ./
 RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --require-virtualenv -r constraints.txt
-COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY setup.py setup.cfg pyproject.toml README.md LICENSE ./
 COPY crmgate crmgate
+COPY plugins plugins
 RUN /opt/crmgate/bin/pip install --require-virtualenv -c constraints.txt . && /opt/crmgate/bin/pip check
 
 FROM python:${PYTHON}
 LABEL org.opencontainers.image.title="crmgate" \
       org.opencontainers.image.description="A self-hosted gateway between a website and its CRM that loses no lead" \
       org.opencontainers.image.licenses="MIT"
-# /run/crmgate is where the setup of a CRM leaves its key; a new volume there gets this owner.
+# The setup of a CRM writes its key into /run/crmgate; a new volume there gets this owner.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin crmgate \
     && install -d -o crmgate -g crmgate -m 0700 /run/crmgate
 COPY --from=build /opt/crmgate /opt/crmgate
 COPY contrib/docker/entrypoint.sh /usr/local/bin/crmgate-entrypoint
+# Plugins of your own belong into /app/plugins; those that come with crmgate are in the package.
 WORKDIR /app
 COPY wsgi.py gunicorn.conf.py ./
-COPY plugins plugins
 ENV PATH=/opt/crmgate/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 8000
@@ -30,5 +31,5 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=4)"]
 ENTRYPOINT ["crmgate-entrypoint"]
-# gunicorn keeps the heartbeats of its workers in memory: the file system may be read-only.
+# gunicorn keeps the heartbeats of its workers in memory: the file system can be read-only.
 CMD ["gunicorn", "wsgi:app", "--bind", "0.0.0.0:8000", "--worker-tmp-dir", "/dev/shm"]

@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
-# Every process of the gateway, and of the tests a few hundred, starts from compiled modules.
+# Compiled modules make the start of the gateway, and of several hundred processes in the tests, faster.
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL = help
@@ -11,14 +11,14 @@ export PYTHONDONTWRITEBYTECODE =
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## Set everything up and run the whole gateway with its own Redis and a sandbox CRM (PORT, CRMGATE_HOME)
+run: $(VENV)/.run ## Install everything and run the gateway with a private Redis and a sandbox CRM (PORT, CRMGATE_HOME)
 	@exec $(BIN)/crmgate dev
 
-test: $(VENV)/.test ## Set everything up and run every test (ARGS="-k name" for some)
+test: $(VENV)/.test ## Install everything and run every test (ARGS="-k name" selects some)
 	@$(BIN)/python -m tests.needs
 	@$(BIN)/python -m pytest $(ARGS)
 
-fuzz: $(VENV)/.test ## Send 20,000 random requests, others each time (FUZZ_REQUESTS)
+fuzz: $(VENV)/.test ## Send 20,000 random requests, different ones each time (FUZZ_REQUESTS)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py
 	@$(BIN)/python -m tests.fuzz_schema --requests $${FUZZ_REQUESTS:-20000}
 
@@ -32,40 +32,40 @@ check: $(VENV)/.check ## Lint (Python and Lua), types, who may import whom, and 
 	$(BIN)/python frontend/build.py --check
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
-format: $(VENV)/.check ## Bring the code into its one form
+format: $(VENV)/.check ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.test ## Write the tables of the documentation that come from the code
+docs: $(VENV)/.test ## Write the tables of the documentation that are generated from the code
 	@$(BIN)/python docs/generate.py
 
-js: $(VENV)/.check ## Write the script for websites, crmgate/web/static/crmgate.js, from frontend/crmgate.js
+js: $(VENV)/.check ## Build the script for websites, crmgate/web/static/crmgate.js, from frontend/crmgate.js
 	@$(BIN)/python frontend/build.py
 
 bench: $(VENV)/.test ## Measure latency, throughput, round trips and memory
 	@$(BIN)/python -m benchmarks
 
-soak: $(VENV)/.test ## Deliver 50,000 and watch the memory of worker and Redis (about 5 min)
+soak: $(VENV)/.test ## Deliver 50,000 operations and watch the memory of worker and Redis (about 5 min)
 	@$(BIN)/python -m tests.soak
 
-chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the leads, write docs/reliability.md (ARGS)
+chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the leads, and write docs/reliability.md (ARGS)
 	@$(BIN)/python -m tests.chaos --write $(ARGS)
 
-clean: ## Remove what the other targets made
+clean: ## Remove the files that the other targets created
 	rm -rf $(VENV) .crmgate build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "crmgate needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
 
-# A stamp for each set of packages, so that `make run` does not wait for the test tools.
+# One stamp for each set of packages, so that `make run` does not install the test tools.
 $(VENV)/.run: $(BIN)/python setup.cfg
 	@echo "Installing crmgate into $(VENV) ..."
 	@$(BIN)/pip install -q -e '.[dev]' && touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	@$(BIN)/pip install -q -e '.[test]'
-	@$(BIN)/python -m pytest -n 0 --collect-only -q >$@.log || { cat $@.log; exit 1; } # compiles the tests, once
+	@$(BIN)/python -m pytest -n 0 --collect-only -q >$@.log || { cat $@.log; exit 1; } # compiles the tests once
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 GUNICORN_APP_LOAD_ERROR = 4
-"""With this exit status of a worker gunicorn stops; after any other it would start new workers for ever."""
+"""Exit status of a worker process on which gunicorn stops; after any other it starts a new worker, without end."""
 __all__ = ["__version__", "create_app", "hookimpl"]
 
 
 def create_app(settings: Settings | None = None, *, demo: bool = False) -> Flask:
-    """The web application. Without `settings` those of the environment hold; a fault in them ends the process.
+    """Create the web application.
 
-    `demo` adds `/demo`, a page to try the gateway with.
+    Without `settings` it reads those of the environment, and a problem in them ends the process with
+    `GUNICORN_APP_LOAD_ERROR`; with `settings` it raises `ConfigError`. `demo` adds the page `/demo`.
     """
     from flask import Flask
 

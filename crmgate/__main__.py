@@ -1,4 +1,4 @@
-"""`python -m crmgate` is `crmgate`."""
+"""`python -m crmgate` runs the command line."""
 
 from crmgate.cli import main
 

@@ -1,8 +1,8 @@
-"""The messengers that a visitor can be sent to, and the settings that say where each of them is.
+"""Messenger channels and the settings with their addresses.
 
-An address is a template: `{ref}` in it stands for the referral code. Telegram and WhatsApp have a parameter of their
-own for it (https://core.telegram.org/api/links#bot-links, https://faq.whatsapp.com/5913398998672934), which is added
-where the template does not say another place.
+An address is a template in which `{ref}` stands for the referral code. Telegram and WhatsApp have their own parameter
+for it (https://core.telegram.org/api/links#bot-links, https://faq.whatsapp.com/5913398998672934). It is added if the
+template has no `{ref}`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import marshmallow
 from marshmallow import fields
 
 WELL_KNOWN = ("telegram", "whatsapp", "instagram")
-"""Channels with a setting of their own, `<NAME>_URL`. A click may name them even where they lead nowhere."""
+"""Channels with their own setting, `<NAME>_URL`. A click may name them even if the setting is empty."""
 PARAMETERS: Mapping[str, str] = {"telegram": "start", "whatsapp": "text"}
+"""Query parameter that takes the referral code, by channel."""
 PLACEHOLDER = "{ref}"
 
 _ALIASES = {"telegrambot": "telegram"}
@@ -27,25 +28,25 @@ _PRINTABLE = re.compile(r"[!-~]+")
 
 
 def canonical_name(typed: str) -> str:
-    """A channel as it may be typed, in its one form: `Telegram` and `telegramBot` are `telegram`."""
+    """Canonical name of a channel: `Telegram` and `telegramBot` become `telegram`."""
     name = typed.strip().lower()
     return _ALIASES.get(re.sub(r"[_-]", "", name), name)
 
 
 def known_channels(configured: Iterable[str]) -> set[str]:
-    """The channels that a click may name."""
+    """Names of the channels that a click may name."""
     return {*WELL_KNOWN, *configured}
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A messenger by name, and where it is."""
+    """A channel: its name and the template of its address."""
 
     name: str
     url: str
 
     def link(self, referral: str) -> str:
-        """The address for a visitor with this referral code, empty for one without."""
+        """Address for a visitor with this referral code; the code is empty for a visitor without one."""
         code = quote(referral, safe="")
         parameter = PARAMETERS.get(self.name)
         if PLACEHOLDER in self.url or not parameter or not code:
@@ -56,7 +57,7 @@ class Channel:
 
 
 class Link(fields.String):
-    """The address of the channel `channel`: https, and no place in it for a code but `{ref}`."""
+    """Setting with the address of `channel`: https, with `{ref}` as the only placeholder."""
 
     def __init__(self, channel: str, **options: Any) -> None:
         super().__init__(**options)
@@ -67,7 +68,7 @@ class Link(fields.String):
 
 
 class Links(fields.Field[tuple[Channel, ...]]):
-    """Further channels: `name=address`, separated by commas (a comma in an address is `%2C`)."""
+    """Setting with further channels: `name=address`, separated by commas (a comma in an address is `%2C`)."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[Channel, ...]:
         channels: dict[str, Channel] = {}
@@ -84,7 +85,7 @@ class Links(fields.Field[tuple[Channel, ...]]):
 
 
 def _checked(channel: str, url: str) -> str:
-    """The address, if a browser can be sent there and nobody but the operator says where that is."""
+    """The address, if a browser can open it and a visitor cannot change its host. Raises `ValidationError`."""
     problem = _problem(channel, url)
     if problem:
         raise marshmallow.ValidationError(f"{channel}: {problem}")
@@ -99,14 +100,14 @@ def _problem(channel: str, url: str) -> str:
         return "Not an address."
     if not _PRINTABLE.fullmatch(url) or "\\" in url:
         return "Spaces and letters beyond ASCII have to be percent-encoded."
-    # An app's own scheme (tg:, whatsapp:) leads nowhere on a device without the app; https opens the app too.
+    # An app's own scheme (tg:, whatsapp:) fails on a device without the app; https opens the app too.
     if parts.scheme != "https" or not host:
         return "Not an https address."
     if "@" in parts.netloc or "{" in parts.netloc:
-        return "Neither a user name nor {ref} may stand before the path: a visitor could choose the host."
+        return "Neither a user name nor {ref} is allowed before the path: a visitor could choose the host."
     if re.search(r"[{}]", url.replace(PLACEHOLDER, "")):
         return "The only placeholder is {ref}."
     parameter = PARAMETERS.get(channel)
     if parameter and PLACEHOLDER not in url and parameter in dict(parse_qsl(parts.query, keep_blank_values=True)):
-        return f"It has a parameter {parameter} already: say with {{ref}} where in it the referral code belongs."
+        return f"It already has the parameter {parameter}: put {{ref}} where the referral code belongs."
     return ""

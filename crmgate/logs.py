@@ -1,8 +1,8 @@
-"""Logging to standard error, one line an event: JSON, or text for people. Payloads and CRM answers are never logged.
+"""Logging to standard error: one line for each event, as JSON or as text. Payloads and CRM answers are never logged.
 
-crmgate and the libraries log with the standard library; structlog gives all of their lines one form and adds the id of
-the request or of the operation in hand. Of an exception the stack and the type are told: its message may hold what a
-visitor typed, or an address with a secret.
+crmgate and its libraries log with the standard library. structlog formats all lines and adds the id of the current
+request or operation. A logged exception has its stack and type but not its message, which may contain personal data or
+an address with a secret.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 
 FORMATS = ("json", "console")
 MORE = ("who", "what", "on", "method", "route", "status", "duration_ms")
-"""What a line may hold besides its text; what libraries add is left out."""
+"""Extra fields of a log line; fields that libraries add are dropped."""
 
 
 def configure(level: str, form: str) -> None:
-    """Send the log of this process to standard error; times are UTC. Calling it again changes level and format.
+    """Send the log of this process to standard error, with times in UTC. Another call changes level and format.
 
-    Of other libraries warnings and errors are told.
+    `level` applies to crmgate; libraries log warnings and errors only. `form` is `json` or `console`.
     """
     _silence_urllib3()
     root = logging.getLogger()
@@ -39,14 +39,14 @@ def configure(level: str, form: str) -> None:
 
 
 def adopt(name: str) -> None:
-    """Have the logger `name` of a library, which set up a handler of its own, log like everything else."""
+    """Remove the handlers that a library gave its logger `name`, so that its lines have the common format."""
     logger = logging.getLogger(name)
     logger.handlers.clear()
     logger.propagate = True
 
 
 def formatter(form: str) -> logging.Formatter:
-    """The form of every line, `json` or `console`."""
+    """Formatter for all log lines. `form` is `json` or `console`."""
     renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
     if form == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
@@ -63,28 +63,28 @@ def formatter(form: str) -> logging.Formatter:
 
 
 def begin(**ids: str) -> None:
-    """From here on every line of this thread carries these ids, and no earlier ones."""
+    """Replace the ids that the following log lines of this thread carry."""
     clear_contextvars()
     bind_contextvars(**ids)
 
 
 def bind(**ids: str) -> None:
-    """From here on every line of this thread carries these ids, too."""
+    """Add ids to those that the following log lines of this thread carry."""
     bind_contextvars(**ids)
 
 
 def bound(**ids: str) -> AbstractContextManager[None]:
-    """Inside the block every line of this thread carries these ids."""
+    """Add ids to the log lines of this thread inside a `with` block."""
     return bound_contextvars(**ids)
 
 
 def stack(error: BaseException) -> str:
-    """The stacks of `error` and of what caused it, without their messages."""
+    """Stacks of `error` and of its causes, without their messages."""
     return "".join(_stacks(error))
 
 
 class StandardError(logging.StreamHandler[TextIO]):
-    """Writes to the standard error of the moment."""
+    """Handler that writes to the current `sys.stderr`, also after a test has replaced it."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -104,8 +104,8 @@ def _stacks(error: BaseException) -> Iterator[str]:
 
 
 def _bare_exception(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    told = line.pop("exc_info", None)
-    error = told[1] if isinstance(told, tuple) else told
+    info = line.pop("exc_info", None)
+    error = info[1] if isinstance(info, tuple) else info
     if isinstance(error, BaseException):
         line["exception"] = stack(error)
     return line
@@ -117,7 +117,7 @@ def _in_order(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> Mut
 
 
 def _silence_urllib3() -> None:
-    """Its messages hold addresses, and the address of a Bitrix24 webhook is a credential."""
+    """Drop urllib3's messages: they contain addresses, and the address of a Bitrix24 webhook is a credential."""
     urllib3 = logging.getLogger("urllib3")
     urllib3.addHandler(logging.NullHandler())
     urllib3.propagate = False

@@ -21,7 +21,7 @@ from crmgate.errors import (
 )
 
 JITTER = 0.2
-"""A delay is spread by up to this share either way, so that a thousand waiting leads do not arrive as one."""
+"""Share by which a delay is randomly lengthened or shortened, so that waiting operations do not retry all at once."""
 MAX_RETRY_AFTER = 15 * 60.0
 """Seconds. The longest wait that a CRM can ask for; after it the CRM is asked again."""
 SETTLE_SECONDS = 10.0
@@ -34,7 +34,7 @@ REFUSED_PROBE = 30.0
 OUT_OF_TIME_DELAY = 1.0
 """Seconds until an attempt whose time was over before it sent anything is made again."""
 WORKER_SILENCE = 30.0
-"""Seconds after which a worker that gave no sign of life counts as gone."""
+"""Seconds without a heartbeat after which a worker counts as stopped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Puts the parts together, once for each process: settings, ledger, plugins, gateway."""
+"""Composition root: builds settings, plugins, ledger and gateway once for each process and connects them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
-from crmgate.plugin_host.loader import Plugins, discover
+from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.store.audit import Audit
 from crmgate.store.client import connect
 from crmgate.store.figures import Figures
@@ -26,11 +26,12 @@ from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
+"""Settings with which plugins can be loaded and checked although another setting is wrong."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the doors (web, worker, command line) work with."""
+    """Parts of a running process, for the web application, the worker and the command line."""
 
     settings: Settings
     plugins: Plugins
@@ -48,7 +49,7 @@ class Services:
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
-    """Read the configuration and put the parts together. Raises `ConfigError` with every problem: the plugin's too."""
+    """Read the configuration and build the parts. Raises `ConfigError` with every problem, also those of plugins."""
     try:
         return build(Settings.load(environ))
     except ConfigError as error:
@@ -58,10 +59,10 @@ def start(environ: Mapping[str, str] | None = None) -> Services:
 
 
 def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """What the chosen plugin and the listeners have against their settings, as far as that can be told."""
+    """Problems with the settings of the chosen plugin and of the listeners, as far as they can be found."""
     chosen = {name: environ[name] for name in NEEDED_BY_PLUGINS if environ.get(name, "").strip()}
     settings = replace(Settings.load({"CRM_PROVIDER": "none"} | chosen), environ=environ)
-    plugins = discover(settings.plugins_dir, settings.plugins_allowed)
+    plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     try:
         if "CRM_PROVIDER" in chosen:
             _start_plugins(plugins, settings)
@@ -73,7 +74,7 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _start_plugins(plugins: Plugins, settings: Settings) -> HookCaller:
-    """The chosen provider, with the listeners at work. Raises `ConfigError` with the problems of them all."""
+    """Start the chosen provider and the listeners. Raises `ConfigError` with the problems of all of them."""
     problems: list[str] = []
     try:
         crm = _choose(plugins, settings, settings.provider)
@@ -96,8 +97,8 @@ def _choose(plugins: Plugins, settings: Settings, name: str) -> HookCaller:
 
 
 def build(settings: Settings) -> Services:
-    """Load the plugins, choose the provider and connect the parts. Raises `ConfigError`. Redis is not asked yet."""
-    plugins = discover(settings.plugins_dir, settings.plugins_allowed)
+    """Load the plugins, choose the provider and build the parts. Does not connect to Redis. Raises `ConfigError`."""
+    plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     crm = _start_plugins(plugins, settings)
     at = settings.redis
     client = connect(at)
@@ -121,7 +122,7 @@ def build(settings: Settings) -> Services:
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None:
-    """A provider that is not the active one, if its settings are still there."""
+    """A provider that is not the active one; None if its settings are missing or wrong."""
     try:
         return _choose(plugins, settings, name)
     except ConfigError:
@@ -129,5 +130,5 @@ def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None
 
 
 def worker_budget(settings: Settings) -> float:
-    """Seconds for all requests of one attempt in the worker: looking first, then sending."""
+    """Seconds for all requests of one attempt in the worker: the look-up and then the write."""
     return settings.timeout * 1.5

@@ -1,10 +1,10 @@
-"""The worker: `huey_consumer crmgate.worker.huey -w 8 -k thread -g TERM`.
+"""Worker process, started with `huey_consumer crmgate.worker.huey -w 8 -k thread -g TERM`.
 
-Huey does the waiting: a failed attempt raises, and Huey brings the task back after the delay that the policy chose.
-When no retry is left, Huey's error signal records the dead letter. The ledger holds the truth: a lost task costs the
-time until the sweeper finds the alarm.
+Huey waits between attempts: a failed attempt raises, and Huey runs the task again after the delay that the policy
+chose. When no retry is left, Huey's error signal records the dead letter. The ledger is the source of truth: if a task
+is lost, the sweeper finds the overdue operation and wakes it.
 
-`-g TERM` lets SIGTERM finish what is in hand; Huey's own default for it is to interrupt.
+With `-g TERM` a SIGTERM lets running tasks finish; Huey's default interrupts them.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from crmgate.store.wakeups import JsonSerializer
 log = logging.getLogger(__name__)
 
 PULSE_SECONDS = 2.0
-"""Between two heartbeats, and between two sweeps for operations that nobody woke."""
-
+"""Seconds between two heartbeats, and between two sweeps for overdue operations."""
 JOB_SECONDS = 0.2
-"""Between two looks of a job at whether there is room for more."""
+"""Seconds that a retry job waits before it checks again whether more operations may be released."""
 LEAVE_SECONDS = 5.0
-"""That the end of the consumer waits for the pulse to end."""
+"""Seconds that the end of the consumer waits for the pulse to end."""
 
 
 class WakeupStorage(RedisStorage):  # type: ignore[misc]
-    """Huey's queue and schedule beside the ledger's keys.
+    """Huey's queue and schedule under the ledger's keys.
 
-    A wake-up has no result and is never revoked, so that the result store is not asked: two round trips a task less.
+    A wake-up has no result and is never revoked. The result store is not read, which saves two round trips for each
+    task.
     """
 
     def __init__(self, name: str, *, address: RedisAddress, **options: Any) -> None:
         super().__init__(name, **options)
-        # Huey takes a URL or a pool; a cluster has neither. What it made of no address has not connected.
+        # Huey takes a URL or a connection pool, and a cluster has neither. The client it made has not connected.
         self.conn = connect(address, blocking=self.read_timeout)
         self._pop = self.conn.register_script(SCHEDULE_POP_LUA)
         self.queue_key, self.schedule_key = WAKE_LIST, WAKE_SCHEDULE
 
     def convert_ts(self, ts: datetime) -> float:
-        """Huey's naive UTC time as seconds since the epoch, whatever the time zone of the host."""
+        """Convert Huey's naive UTC time to seconds since the epoch, independently of the host's time zone."""
         return ts.replace(tzinfo=UTC).timestamp()
 
     def peek_data(self, key: str) -> Any:  # noqa: ARG002
@@ -73,15 +73,15 @@ class WakeupStorage(RedisStorage):  # type: ignore[misc]
 
 
 class WakeupHuey(RedisHuey):  # type: ignore[misc]
-    """Huey, logging like everything else."""
+    """Huey with crmgate's log format."""
 
     _consumer: Any = None
 
     def create_consumer(self, **options: Any) -> Any:
-        """Called by `huey_consumer`, which has just given Huey's logger a handler of its own."""
+        """Create the consumer. `huey_consumer` calls this after it has given Huey's logger a handler."""
         logs.adopt("huey")
         consumer = super().create_consumer(**options)
-        # Huey does this once its threads work: a SIGTERM before that would kill what they took.
+        # Huey sets them after its threads have started: a SIGTERM in between would lose the tasks they took.
         consumer._set_signal_handlers()
         self._consumer = consumer
         return consumer
@@ -93,11 +93,11 @@ class WakeupHuey(RedisHuey):  # type: ignore[misc]
 
 
 class DeliveryFailed(Exception):
-    """Tells Huey that an attempt failed; the log has the details."""
+    """Makes Huey retry a task. The gateway has logged the failure."""
 
 
 class _Expected(logging.Filter):
-    """Drops Huey's traceback of a failed attempt: the gateway has logged the failure already."""
+    """Drops Huey's traceback of a failed attempt, which the gateway has logged."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], DeliveryFailed))
@@ -123,7 +123,7 @@ huey = WakeupHuey(
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Attempt one operation. What Huey does next is the policy's verdict."""
+    """Attempt to deliver one operation. The verdict of the policy decides whether Huey retries the task."""
     with logs.bound(operation=operation_id):
         outcome = delivery.attempt(operation_id)
     match outcome.verdict:
@@ -137,22 +137,22 @@ def deliver(operation_id: str, task: Any = None) -> None:
             pass
         case _:
             assert_never(outcome.verdict)
-    if outcome.reason is NoClaim.EXHAUSTED:  # the attempt was made, but its dead letter was never recorded
+    if outcome.reason is NoClaim.EXHAUSTED:  # the last attempt was made, but its dead letter was not recorded
         task.retries = 0
         raise DeliveryFailed
 
 
 @huey.signal(SIGNAL_ERROR)  # type: ignore[untyped-decorator]
 def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) -> None:
-    """Huey has no signal for "no retries left": it is an error with none left. Should it fail, the sweeper returns."""
+    """Record the dead letter of a task that failed without a retry left; if this fails, the sweeper repeats it."""
     if isinstance(error, DeliveryFailed) and not task.retries:
         delivery.bury(task.args[0])
 
 
 class Pulse:
-    """One thread in each process that reports the worker as alive and wakes due operations that nobody woke.
+    """Thread that sends the heartbeat of the worker and wakes overdue operations; one for each process.
 
-    It goes on until the consumer stops, whatever error it meets and whichever other thread dies.
+    It continues until the consumer stops, also after an error, and after another thread died.
     """
 
     def __init__(self) -> None:
@@ -163,14 +163,14 @@ class Pulse:
         self._job: threading.Thread | None = None
 
     def start(self) -> None:
-        """Huey calls this in every worker thread; the first one counts."""
+        """Start the thread. Huey calls this in each worker thread; only the first call has an effect."""
         if self._started.acquire(blocking=False):
             self._thread.start()
 
     def stop(self) -> None:
-        """Huey calls this in every worker thread that ends, also in one that dies: only a stop of the consumer counts.
+        """Stop the thread and remove the worker from the list of running workers, if the consumer stops.
 
-        Takes the worker off the list of living ones.
+        Huey calls this in every worker thread that ends, also in one that dies.
         """
         if huey.stopping:
             self._stop.set()
@@ -194,9 +194,9 @@ class Pulse:
             _in_thread("probe", delivery.probe, provider)
 
     def _begin_job(self) -> None:
-        """Go on with the job that retries dead letters, if one runs, in a thread of its own: it has much to do.
+        """Continue the job that retries dead letters, if there is one, in its own thread: it can take minutes.
 
-        A job whose thread died goes on with the next beat.
+        A job whose thread died continues with the next beat.
         """
         if (self._job is None or not self._job.is_alive()) and retries.step() is not None:
             self._job = _in_thread("retries", self._carry_out)

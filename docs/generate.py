@@ -1,11 +1,12 @@
 """`make docs`: writes the tables of the documentation that come from the code.
 
-A table stands between `<!-- from the code: NAME -->` and `<!-- end -->`; `tests/test_docs.py` proves it current.
+A table is between `<!-- from the code: NAME -->` and `<!-- end -->`; `tests/test_docs.py` proves it current.
 """
 
 from __future__ import annotations
 
 import ast
+import configparser
 import functools
 import importlib
 import inspect
@@ -28,6 +29,9 @@ from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.web.codes import ProblemCode
 
 DOCS = Path(__file__).parent
+CODE = DOCS.parent / "crmgate"
+PARTS = ("operators", "delivery", "plugin_host", "config", "store", "plugin_kit")
+"""The rooms whose modules the page of the architecture lists."""
 BLOCK = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -183,6 +187,95 @@ def meanings(kind: type) -> dict[str, str]:
     }
 
 
+@functools.cache
+def rules() -> dict[str, configparser.SectionProxy]:
+    """The contracts of import-linter by their names in setup.cfg."""
+    config = configparser.ConfigParser()
+    config.read(DOCS.parent / "setup.cfg")
+    prefix = "importlinter:contract:"
+    return {name.removeprefix(prefix): config[name] for name in config.sections() if name.startswith(prefix)}
+
+
+def rooms() -> Iterator[str]:
+    """The layers of setup.cfg from the top, each room with its docstring and what the contracts let it import."""
+    layers = [[room.strip() for room in layer.split("|")] for layer in lines_of(rules()["layers"], "layers")]
+    yield "| layer | room | what it is | may import |"
+    yield "|---|---|---|---|"
+    yield f"| | `plugins/*` | Plugins for CRMs, and listeners. | {may_import('plugins', set())} |"
+    for index, layer in enumerate(layers):
+        lower = {f"crmgate.{room}" for below in layers[index + 1 :] for room in below}
+        number = len(layers) - index
+        for room in layer:
+            text = may_import(f"crmgate.{room}", lower).replace("LOWER", below_of(number))
+            yield f"| {number} | `{room}` | {summary(room)} | {text} |"
+
+
+def below_of(number: int) -> str:
+    return {1: "nothing of crmgate", 2: "layer 1"}.get(number, f"layers 1 to {number - 1}")
+
+
+def may_import(room: str, lower: set[str]) -> str:
+    """The rooms that a room may import: LOWER stands for the lower layers, without those that a contract forbids."""
+    denied = set[str]()
+    for contract in rules().values():
+        exceptions = [line.partition(" -> ") for line in lines_of(contract, "ignore_imports")]
+        allowed = {imported for importer, _, imported in exceptions if importer.startswith(room)}
+        if room in lines_of(contract, "source_modules"):
+            if "crmgate.*" in lines_of(contract, "forbidden_modules"):
+                return f"only {names(allowed | ({'crmgate.hookimpl'} if room == 'plugins' else set()))}"
+            denied |= {*lines_of(contract, "forbidden_modules")}
+        if room in lines_of(contract, "modules"):
+            denied |= {*lines_of(contract, "modules")} - {".".join(target.split(".")[:2]) for target in allowed}
+    return "LOWER" + (f", but not {names(lower & denied)}" if lower & denied else "")
+
+
+def parts() -> Iterator[str]:
+    yield "| module | what it is |"
+    yield "|---|---|"
+    for room in PARTS:
+        for path in sorted((CODE / room).glob("[a-z]*.py")):
+            yield f"| `{room}.{path.stem}` | {summary(f'{room}/{path.stem}')} |"
+
+
+def import_rules() -> Iterator[str]:
+    """The contracts beside the layers, in words."""
+    for name, contract in rules().items():
+        if name != "layers":
+            yield f"- **{contract['name']}.** {explained(contract)}"
+
+
+def explained(contract: configparser.SectionProxy) -> str:
+    allowed = [line.partition(" -> ") for line in lines_of(contract, "ignore_imports")]
+    if contract["type"] == "independence":
+        text = f"None of {names(lines_of(contract, 'modules'))} imports another"
+        pairs = [f"`{short(importer)}` may import `{short(imported)}`" for importer, _, imported in allowed]
+        return "; ".join([text, *pairs]) + "."
+    sources, targets = (names(lines_of(contract, f"{part}_modules")) for part in ("source", "forbidden"))
+    exceptions = names(imported for _, _, imported in allowed)
+    text = f"{sources} may not import {targets.replace('`*`', 'a room')}"
+    return f"{text}, except {exceptions}." if exceptions else f"{text}."
+
+
+def lines_of(contract: configparser.SectionProxy, option: str) -> list[str]:
+    return [line for line in contract.get(option, "").split("\n") if line]
+
+
+def names(modules: Any) -> str:
+    return ", ".join(f"`{short(module)}`" for module in sorted(modules))
+
+
+def short(module: str) -> str:
+    return module.removeprefix("crmgate.")
+
+
+def summary(module: str) -> str:
+    """The first sentence of a module's docstring."""
+    path = CODE / module
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return re.split(r"(?<=\.)\s", " ".join(docstring.split("\n\n")[0].split()))[0]
+
+
 TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "core_settings": core_settings,
     "plugin_settings": plugin_settings,
@@ -196,6 +289,9 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "errors": errors,
     "facts": facts,
     "problems": problems,
+    "rooms": rooms,
+    "parts": parts,
+    "import_rules": import_rules,
 }
 
 

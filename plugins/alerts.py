@@ -1,6 +1,6 @@
 """Alerts: reports dead letters, outages and refused credentials to a webhook (Slack, Mattermost, ...) and to Telegram.
 
-Messages hold ids, provider names, error codes and counts, and nothing else. Without settings nothing is sent.
+Messages contain only ids, names of providers, error codes and counts. Without settings nothing is sent.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ from crmgate.provider import ProviderSettings, fields, secret, validate, web_add
 
 log = logging.getLogger("crmgate.plugins.alerts")
 
-NAMED = 5  # operations that a message names; all are counted
+NAMED = 5
+"""Maximum number of operations that a message names. The count includes all."""
+
 TEXTS = {
     "dead_letter": "dead letter for {provider}: {codes}, operation {operations}",
     "dead_letters": "more dead letters for {provider}: {count} since {since} ({codes}), operations {operations}",
     "provider_paused": "{provider} refuses the credentials: {codes}. Submissions are accepted and wait.",
     "provider_away": "{provider} does not answer: {codes}. Submissions are accepted and wait.",
-    "provider_recovered": "{provider} works again. What waited is being delivered.",
+    "provider_recovered": "{provider} works again. Waiting submissions are being delivered.",
 }
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One message. Those about dead letters add up."""
+    """One message. The sum of two messages about dead letters has the counts of both."""
 
     event: str
     provider: str
@@ -61,28 +63,28 @@ class Alerts(Listener):
 
     class Settings(ProviderSettings):
         ALERT_WEBHOOK_URL = web_address(secret=True, metadata={
-            "help": "An incoming webhook, of Slack or Mattermost for example", "takes": "its address",
+            "help": "Incoming webhook, of Slack or Mattermost for example", "takes": "its address",
         })  # fmt: skip
         ALERT_TELEGRAM_TOKEN = secret(
             validate=validate.Regexp(r"[0-9]+:[A-Za-z0-9_-]+\Z", error="Not the token of a bot."),
-            metadata={"help": "The Telegram bot that sends alerts", "takes": "the token that @BotFather gave"},
+            metadata={"help": "Telegram bot that sends alerts", "takes": "the token from @BotFather"},
         )
         ALERT_TELEGRAM_CHAT = fields.String(
             validate=validate.Regexp(r"(-?[0-9]+|@\w+)\Z", error="Not a chat."),
-            metadata={"help": "The Telegram chat that gets them", "takes": "the chat's id or @name"},
+            metadata={"help": "Telegram chat that receives alerts", "takes": "the chat's id or @name"},
         )
         ALERT_TELEGRAM_URL = web_address(load_default="https://api.telegram.org", metadata={
-            "help": "Telegram, or a Bot API server of your own", "takes": "an address",
+            "help": "Telegram, or your own Bot API server", "takes": "an address",
         })  # fmt: skip
         ALERT_WINDOW = fields.Float(load_default=300.0, validate=validate.Range(0.1, 86400), metadata={
-            "help": "For how long dead letters are gathered into one message", "takes": "seconds, 0.1 to 86400",
+            "help": "Time for which dead letters are collected into one message", "takes": "seconds, 0.1 to 86400",
         })  # fmt: skip
 
         @validates_schema
         def _both_or_none(self, data: Mapping[str, Any], **_: Any) -> None:
             missing = {"ALERT_TELEGRAM_TOKEN", "ALERT_TELEGRAM_CHAT"} - data.keys()
             if len(missing) == 1:
-                raise ValidationError("A bot needs a chat, and a chat a bot.", missing.pop())
+                raise ValidationError("Set both the bot and the chat.", missing.pop())
 
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)
@@ -121,7 +123,7 @@ class Alerts(Listener):
         self._window_is_open = True
 
     def _end_window(self) -> None:
-        """The next window begins at once; with the next dead letter if there was none in this one."""
+        """End the window. If it collected dead letters, send them and open the next window at once."""
         self._window_is_open = False
         if self._gathered:
             self._open_window()
@@ -141,7 +143,7 @@ class Alerts(Listener):
             self._post("Telegram", address, {"chat_id": settings["ALERT_TELEGRAM_CHAT"], "text": body["text"]})
 
     def _post(self, name: str, address: str, body: Mapping[str, Any]) -> None:
-        """Post; what goes wrong is logged without the address, which is a credential."""
+        """Send a POST request. Log a failure without the address, which is a credential."""
         try:
             status = self.request("POST", address, json=body).status
             problem = "" if status < 300 else f"HTTP {status}"

@@ -35,7 +35,7 @@ WRONG = {
     "CRM_TIMEOUT": ["0", "61", "soon", "nan", "inf", "-1", "1,5", "10s"],
     "CRM_INLINE_BUDGET": ["0", "31", "soon", "nan"],
     "CRM_RETRY_DELAYS": ["soon", "1,,5", "1,5,", "0", "-1,5", "1,86401", "nan", "inf", "1;5", ","],
-    "CRM_DELIVERY": ["later", "INLINE", "true"],
+    "CRM_DELIVERY": ["later", "true"],
     "DEFAULT_PHONE_REGION": ["TUR", "XX", "Turkey", "90"],
     "ALLOWED_ORIGINS": [
         "www.example.com", "https://", "*", "null", "ftp://example.com", "https://example.com/form", "https://a b",
@@ -54,9 +54,9 @@ WRONG = {
     "REDIS_CLUSTER": ["yes"],
     "REDIS_REPLICAS": ["-1", "11", "all"],
     "REDIS_TIMEOUT": ["0", "31", "x"],
-    "LOG_LEVEL": ["info", "TRACE", "10"],
-    "METRICS_PUBLIC": ["true", "ON"],
-    "LOG_FORMAT": ["JSON", "text"],
+    "LOG_LEVEL": ["TRACE", "10"],
+    "METRICS_PUBLIC": ["true"],
+    "LOG_FORMAT": ["text"],
 }  # fmt: skip
 
 
@@ -219,9 +219,10 @@ SENTINELS = {"REDIS_SENTINELS": "a:1"}
 
 @pytest.mark.parametrize("name", CoreSettings().fields)
 def test_each_setting_counts(name: str) -> None:
+    assert name in OTHER, f"write another value than the default of {name} into OTHER"
     environ = ENVIRON | NEEDED.get(name, SENTINELS if name.startswith("REDIS_SENTINEL_") else {})
     before, after = (replace(Settings.load(given), environ={}) for given in (environ, environ | {name: OTHER[name]}))
-    assert before != after
+    assert before != after, f"{name} has no effect: crmgate/config/settings.py has no field for it"
 
 
 def test_blank_is_absent() -> None:
@@ -251,7 +252,13 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
     ("name", "value", "attribute", "expected"),
     [
         ("CRM_RETRY_DELAYS", "0.5, 2", "retry_delays", (0.5, 2.0)),
-        ("CRM_DELIVERY", "queued", "delivery", "queued"),
+        ("CRM_DELIVERY", "Queued", "delivery", "queued"),
+        ("CRM_ON_DUPLICATE", "UPDATE", "on_duplicate", "update"),
+        ("CRM_ON_REJECTED_FIELD", "Dead", "on_rejected_field", "dead"),
+        ("METRICS_PUBLIC", "ON", "metrics_public", True),
+        ("LOG_LEVEL", "info", "log_level", "INFO"),
+        ("LOG_LEVEL", "Warning", "log_level", "WARNING"),
+        ("LOG_FORMAT", "JSON", "log_format", "json"),
         ("CRM_HTTP_HOSTS", " espo , crm.internal,", "http_hosts", ("espo", "crm.internal")),
         ("CRM_HTTP_HOSTS", ",", "http_hosts", ()),
         ("PLUGINS_ALLOWED", "espocrm", "plugins_allowed", ("espocrm",)),
@@ -304,7 +311,7 @@ def test_a_wrong_token_entry_is_reported_by_its_place_and_never_shown(entry: str
 
 def test_a_name_of_a_token_stands_once() -> None:
     [problem] = problems(ENVIRON | {"API_TOKENS": ",".join([f"site:read:{'0' * 64}"] * 2)})
-    assert "A name stands twice." in problem
+    assert "A name occurs twice." in problem
 
 
 def test_what_holds_a_password_is_declared_secret() -> None:

@@ -70,7 +70,7 @@ def test_step_1_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     caplog.set_level("INFO", "crmgate")
     accepted = operation()
     notify_at_the_end(stage(1, tmp_path), "operation_accepted", operation=accepted)
-    assert caplog.messages == [f"came in: {accepted.tracking_code}"]
+    assert caplog.messages == [f"accepted: {accepted.tracking_code}"]
 
 
 def test_a_misspelt_hook_is_refused_in_the_words_of_the_page(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from crmgate import services
 from crmgate.cli.output import as_json, print_json, print_table, working
 from crmgate.config import Settings, environment
 from crmgate.errors import ConfigError, LedgerUnavailable
-from crmgate.plugin_host.loader import discover
+from crmgate.plugin_host.loader import discover, shipped_folder
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
 from crmgate.store.client import connect
@@ -137,7 +137,7 @@ def _crm(parts: Services) -> Iterator[Line]:
 def _plugins(settings: Settings | None) -> Iterator[Line]:
     if settings is None:
         return
-    found = discover(settings.plugins_dir, settings.plugins_allowed)
+    found = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     names = ", ".join(sorted(found.providers)) or "none"
     yield Line("plugins", Mark.OK, f"CRMs: {names}.")
     for broken in found.quarantined:

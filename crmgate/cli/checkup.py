@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from crmgate.config import Settings
-from crmgate.plugin_host.loader import Plugins, discover, plugin_name
+from crmgate.plugin_host.loader import Plugins, discover, plugin_name, shipped_folder
 from crmgate.provider import CRMProvider
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _providers(plugins: Plugins, file: Path) -> dict[str, type[CRMProvider]]:
 
 def names(providers: Iterable[str], file: Path, settings: Settings) -> Iterator[Finding]:
     """Whether the names of the file's providers are free in the folder where it is to work."""
-    others = discover(settings.plugins_dir, settings.plugins_allowed).files
+    others = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder()).files
     for name in providers:
         other = others.get(name)
         taken = other is not None and Path(other).resolve() != file.resolve()

@@ -1,4 +1,4 @@
-"""`crmgate dev`: the whole gateway on one machine, with nothing to install."""
+"""`crmgate dev`: the whole gateway on one machine, without anything else to install."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 import requests
+from honcho.manager import Manager
 
 from crmgate.cli.redis_server import free_port, prepare
 from crmgate.config import environment
@@ -22,7 +23,7 @@ MESSENGERS = {
     "WHATSAPP_URL": "https://wa.me/15550100",
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
-"""Where the links of the demo lead: to nobody."""
+"""Targets of the messenger links of the demo: nobody is there."""
 
 
 @click.command()
@@ -42,7 +43,7 @@ def dev() -> None:
 
 
 def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
-    """What to run, by name; `environ` is completed on the way. Redis is to stop last (`_supervise`)."""
+    """The command of each process by its name. Completes `environ`. Redis stops last (`_supervise`)."""
     commands = {}
     if not environ.get("REDIS_URL") and not environ.get("REDIS_HOST"):
         server = prepare(home / "redis")
@@ -79,7 +80,7 @@ def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
 
 
 def _check(environ: dict[str, str]) -> None:
-    """Tell about a configuration that cannot work before anything is started."""
+    """Report a configuration that cannot work before anything is started. Raises `click.ClickException`."""
     from crmgate.services import start
 
     try:
@@ -91,7 +92,7 @@ def _check(environ: dict[str, str]) -> None:
 
 
 def _announce_when_ready(environ: dict[str, str]) -> None:
-    """Print what to do next once the gateway says that it is ready: a curl line pasted earlier would fail."""
+    """Print the next steps once the gateway is ready: a curl command pasted earlier would fail."""
     gateway = f"http://127.0.0.1:{environ['PORT']}"
     while not _ready(gateway):
         time.sleep(0.2)
@@ -126,10 +127,6 @@ def _announcement(gateway: str, environ: dict[str, str]) -> str:
 
 
 def _supervise(commands: dict[str, list[str]], environ: dict[str, str], home: Path) -> int:
-    try:
-        from honcho.manager import Manager
-    except ImportError:
-        raise click.ClickException("crmgate dev needs more packages: pip install 'crmgate[dev]'") from None
     manager = Manager()
     for name, command in commands.items():
         last = ["--last"] if name == "redis" else []

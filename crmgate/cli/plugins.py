@@ -16,7 +16,7 @@ from crmgate.cli.checkup import Finding
 from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
 from crmgate.config import Settings, environment
 from crmgate.plugin_host.caller import HOOKS
-from crmgate.plugin_host.loader import Plugins, discover
+from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 
 NEEDED = ("CRM_PROVIDER", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 QUIET = logging.NullHandler()
@@ -37,7 +37,7 @@ def list_(as_json: bool) -> None:
     """
     settings, chosen = _settings()
     with working("Loading the plugins ..."):
-        found = discover(settings.plugins_dir, settings.plugins_allowed)
+        found = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     told = _listed(found, chosen)
     if as_json:
         print_json(told)

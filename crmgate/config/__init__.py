@@ -1,7 +1,7 @@
-"""The configuration: environment and `.env`, read and checked once at start; every problem is told at once.
+"""Configuration from the environment and `.env`, read and checked once at start. All problems are reported together.
 
-`CoreSettings` is the one list of the gateway's own settings: the documentation and `.env.example` are checked against
-it. A plugin declares its settings the same way (`crmgate.provider.ProviderSettings`).
+`CoreSettings` declares the gateway's own settings; the documentation and `.env.example` are tested against it. A plugin
+declares its settings in the same way (`crmgate.provider.ProviderSettings`).
 """
 
 from crmgate.config.declared import CoreSettings

@@ -1,4 +1,4 @@
-"""The list of the gateway's own settings: what each takes, what it is for, and its default."""
+"""The list of the gateway's own settings: type, default and help text of each."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 from crmgate.channels import Link, Links
 from crmgate.config.kinds import (
     ApiTokens,
+    Choice,
     Delays,
     Folder,
     Nodes,
@@ -48,7 +49,13 @@ def _switch(help: str, *, default: str = "off") -> Any:
 
 def _link(channel: str, what: str, example: str) -> Any:
     takes = f"an https address such as {example}"
-    return _setting(Link, "", takes, f"Where `/go/{channel}` leads: {what}", channel=channel)
+    return _setting(Link, "", takes, f"Target of `/go/{channel}`: {what}", channel=channel)
+
+
+def _choice(choices: tuple[str, ...], help: str) -> Any:
+    """A setting with a few values, of which the first is the default."""
+    takes = f"{', '.join(choices[:-1])} or {choices[-1]}"
+    return _setting(Choice, choices[0], takes, help, choices=choices)
 
 
 def _rate(default: str, help: str) -> Any:
@@ -67,144 +74,150 @@ class CoreSettings(marshmallow.Schema):
 
     CRM_PROVIDER = _setting(
         fields.String, marshmallow.missing, "the name of a plugin, such as espocrm or bitrix",
-        "The CRM that gets the leads",
+        "The CRM that receives the leads",
     )  # fmt: skip
-    CRM_TIMEOUT = _seconds(10.0, 0.1, 60, "How long one request to the CRM may take in the worker")
-    CRM_INLINE_BUDGET = _seconds(3.0, 0.1, 30, "How long a visitor may wait for the first attempt, all requests")
+    CRM_TIMEOUT = _seconds(10.0, 0.1, 60, "Time limit of one request to the CRM in the worker")
+    CRM_INLINE_BUDGET = _seconds(
+        3.0, 0.1, 30, "Time limit of the first attempt, during which the visitor waits, for all of its requests"
+    )
     CRM_RETRY_DELAYS = _setting(
         Delays, (1.0, 5.0, 25.0), "seconds, separated by commas, each up to 86400",
-        "The waits between attempts; one more attempt than waits, then a dead letter",
+        "Delays between attempts. After the last delay one more attempt follows, then the operation is a dead letter",
     )  # fmt: skip
     CRM_MAX_CONCURRENCY = _setting(
         fields.Integer, 4, "a number, 1 to 100",
-        "How many operations are under way in the CRM at once, in all processes together; what comes on top waits"
-        " for its turn", validate=validate.Range(1, 100),
+        "Number of operations that are sent to the CRM at the same time, by all processes together; further operations"
+        " wait", validate=validate.Range(1, 100),
     )  # fmt: skip
     CRM_EPIDEMIC_AFTER = _setting(
         fields.Integer, EPIDEMIC_AFTER, "a number, 2 to 100",
         "Number of different operations in a row, refused for the same reason, after which nothing is sent until one"
         " of them is delivered", validate=validate.Range(2, 100),
     )  # fmt: skip
-    CRM_DELIVERY = _setting(
-        fields.String, "inline", "inline or queued", "Whether the web request tries the CRM at once",
-        validate=validate.OneOf(["inline", "queued"]),
-    )  # fmt: skip
-    CRM_ON_DUPLICATE = _setting(
-        fields.String, "note", "note, update or create",
-        "What becomes of an application of somebody whose email or phone the CRM knows: a note on that lead that"
-        " changes nothing else, an update of it, or a second lead",
-        validate=validate.OneOf(["note", "update", "create"]),
-    )  # fmt: skip
-    CRM_ON_REJECTED_FIELD = _setting(
-        fields.String, "describe", "describe or dead",
-        "What becomes of a value that the CRM refuses: it is moved into the description, or the operation becomes a"
-        " dead letter", validate=validate.OneOf(["describe", "dead"]),
-    )  # fmt: skip
-    CRM_HTTP_HOSTS = _setting(
-        Words, LOCAL_HOSTS, "host names, separated by commas", "The hosts to which a CRM's address may use http"
+    CRM_DELIVERY = _choice(
+        ("inline", "queued"),
+        "Place of the first attempt: in the web request (inline) or in the worker (queued)",
     )
-    PLUGINS_DIR = _setting(Folder, Path("plugins"), "a folder", "The folder with the CRM plugins")
+    CRM_ON_DUPLICATE = _choice(
+        ("note", "update", "create"),
+        "Action when the CRM has a lead with the email or phone of an application: add a note to that lead and change"
+        " nothing else, update that lead, or create a second lead",
+    )
+    CRM_ON_REJECTED_FIELD = _choice(
+        ("describe", "dead"),
+        "Action when the CRM refuses a value: move the value into the description, or make the operation a dead letter",
+    )
+    CRM_HTTP_HOSTS = _setting(
+        Words,
+        LOCAL_HOSTS,
+        "host names, separated by commas",
+        "Hosts that the address of a CRM may name with http instead of https",
+    )
+    PLUGINS_DIR = _setting(
+        Folder, Path("plugins"), "a folder",
+        "Folder with your own plugins, in addition to those that come with crmgate. A plugin here replaces the one of"
+        " the same name that comes with crmgate",
+    )  # fmt: skip
     PLUGINS_ALLOWED = _setting(
         Words, (), "names of files without .py, and of folders, separated by commas",
-        "Load only these plugins of the folder (empty: all)",
+        "Plugins to load, of those in PLUGINS_DIR and those that come with crmgate; empty: all",
     )  # fmt: skip
     DEFAULT_PHONE_REGION = _setting(
-        Region, "TR", "an ISO 3166 region such as TR or DE", "The country of phone numbers without a country code"
+        Region, "TR", "an ISO 3166 region such as TR or DE", "Country of phone numbers that have no country code"
     )
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",
-        "The sites whose scripts may send submissions (CORS), and whose forms may redirect back",
+        "Sites that may send submissions from a script (CORS) and that forms may redirect back to",
     )  # fmt: skip
-    TELEGRAM_URL = _link("telegram", "your bot", "https://t.me/example_bot")
-    WHATSAPP_URL = _link("whatsapp", "your number", "https://wa.me/905321234567")
-    INSTAGRAM_URL = _link("instagram", "your page", "https://ig.me/m/example?ref={ref}")
+    TELEGRAM_URL = _link("telegram", "the address of your bot", "https://t.me/example_bot")
+    WHATSAPP_URL = _link("whatsapp", "the address of your number", "https://wa.me/905321234567")
+    INSTAGRAM_URL = _link("instagram", "the address of your page", "https://ig.me/m/example?ref={ref}")
     MESSENGER_CHANNELS = _setting(
         Links, (), "name=address, separated by commas; a comma in an address is %2C",
-        "Further channels: `/go/<name>` leads to the address, with the referral code in the place of `{ref}`",
+        "Further channels: `/go/<name>` redirects to the address, with the referral code in place of `{ref}`",
     )  # fmt: skip
     MINIMAL_LEADS = _switch(
-        "Whether a click on a messenger link makes a lead for somebody who has none yet; off: it is only counted",
+        "on: a click on a messenger link creates a lead for a visitor without one. off: the click is only counted",
         default="on",
     )
     RATE_LIMIT_ADDRESS = _rate(
         "60/minute",
-        "How many submissions are taken from one network address (of IPv6: from one /64); so many clicks on links are"
-        " recorded, too",
+        "Limit of submissions from one network address (IPv6: one /64). Recorded clicks on links have a limit of the"
+        " same size",
     )
-    RATE_LIMIT_PERSON = _rate("10/hour", "How many applications are taken with one email or one phone number")
-    RATE_LIMIT_LOOKUPS = _rate("300/minute", "How often one network address may ask how far submissions have come")
+    RATE_LIMIT_PERSON = _rate("10/hour", "Limit of applications with one email address or one phone number")
+    RATE_LIMIT_LOOKUPS = _rate("300/minute", "Limit of status requests for submissions from one network address")
     HONEYPOT_FIELD = _setting(
         fields.String, "_hp", "a field name of at most 64 characters",
-        "A form field that no visitor sees: whoever fills it in is a robot, and the submission a suspect",
+        "Name of a form field that visitors do not see. A submission with a value in it is a suspected bot submission",
         validate=validate.Length(max=64),
     )  # fmt: skip
     MIN_FILL_SECONDS = _seconds(
         2.0, 0, 60,
-        "A form that was open for less time (its field `_t`, in milliseconds) is a suspect; 0: time does not matter",
+        "Shortest time that a visitor has a form open (form field `_t`, in milliseconds); a faster submission is a"
+        " suspected bot submission. 0: no check",
     )  # fmt: skip
     API_TOKENS = _setting(
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
-        "API tokens that work while Redis is away, too, as hashes", metadata=_SECRET,
+        "API tokens, as hashes, that also work while Redis is unavailable", metadata=_SECRET,
     )  # fmt: skip
-    METRICS_PUBLIC = _switch("Whether `/metrics` needs no token")
+    METRICS_PUBLIC = _switch("on: `/metrics` needs no token")
     TRUSTED_PROXIES = _setting(
         fields.Integer, 0, "a number, 0 to 10",
-        "How many proxies in front of crmgate are yours: so many entries of X-Forwarded-For are believed, and"
-        " X-Forwarded-Proto",
+        "Number of your own proxies in front of crmgate. That number of entries of X-Forwarded-For is trusted, from the"
+        " right; with at least one proxy, X-Forwarded-Proto is trusted too",
         validate=validate.Range(0, 10),
     )  # fmt: skip
     REDIS_URL = _setting(
         fields.String, "", "redis://[[user]:password@]host:port/db, rediss:// or unix://",
-        "The Redis that keeps the submissions", validate=redis_address, metadata=_SECRET,
+        "Address of the Redis that stores the submissions", validate=redis_address, metadata=_SECRET,
     )  # fmt: skip
     REDIS_HOST = _setting(
-        fields.String, "127.0.0.1", "a host name or an IP address", "The host of Redis where REDIS_URL is not set",
+        fields.String, "127.0.0.1", "a host name or an IP address", "Host of Redis if REDIS_URL is not set",
         validate=redis_host,
     )  # fmt: skip
     REDIS_PORT = _setting(
-        fields.Integer, 6379, "a port, 1 to 65535", "The port of Redis where REDIS_URL is not set",
+        fields.Integer, 6379, "a port, 1 to 65535", "Port of Redis if REDIS_URL is not set",
         validate=validate.Range(1, 65535),
     )  # fmt: skip
     REDIS_USERNAME = _setting(
-        fields.String, "", "text", "The user of Redis (ACL) where REDIS_URL is not set; empty: the default user"
+        fields.String, "", "text", "User of Redis (ACL) if REDIS_URL is not set; empty: the default user"
     )
-    REDIS_PASSWORD = _setting(
-        fields.String, "", "text", "The password of Redis where REDIS_URL is not set", metadata=_SECRET
-    )
-    REDIS_TLS = _switch("Whether Redis, and its Sentinels, are reached by TLS where REDIS_URL is not set")
+    REDIS_PASSWORD = _setting(fields.String, "", "text", "Password of Redis if REDIS_URL is not set", metadata=_SECRET)
+    REDIS_TLS = _switch("on: connections to Redis and its Sentinels use TLS; with REDIS_URL use rediss:// instead")
     REDIS_CA_FILE = _setting(
-        fields.String, "", "a PEM file", "Who signed the certificate of Redis; empty: somebody whom the system trusts",
-        validate=readable,
+        fields.String, "", "a PEM file",
+        "Certificate authority of the certificate of Redis; empty: those that the system trusts", validate=readable,
     )  # fmt: skip
     REDIS_CERT_FILE = _setting(
-        fields.String, "", "a PEM file", "The gateway's own certificate, if Redis asks for one", validate=readable
+        fields.String, "", "a PEM file", "Client certificate of the gateway, if Redis requires one", validate=readable
     )
-    REDIS_KEY_FILE = _setting(fields.String, "", "a PEM file", "The private key of REDIS_CERT_FILE", validate=readable)
+    REDIS_KEY_FILE = _setting(fields.String, "", "a PEM file", "Private key of REDIS_CERT_FILE", validate=readable)
     REDIS_SENTINELS = _setting(
-        Nodes, (), "host:port of each Sentinel, separated by commas", "The Sentinels that say which Redis is the master"
+        Nodes, (), "host:port of each Sentinel, separated by commas", "Sentinels that name the current master"
     )
     REDIS_SENTINEL_MASTER = _setting(
-        fields.String, "mymaster", "the name in the Sentinels' configuration", "What the Sentinels call this Redis"
+        fields.String,
+        "mymaster",
+        "the name in the configuration of the Sentinels",
+        "Name of this Redis in the Sentinels",
     )
-    REDIS_SENTINEL_USERNAME = _setting(fields.String, "", "text", "The user of the Sentinels, if they have users")
+    REDIS_SENTINEL_USERNAME = _setting(fields.String, "", "text", "User of the Sentinels, if they require one")
     REDIS_SENTINEL_PASSWORD = _setting(
-        fields.String, "", "text", "The password of the Sentinels, if they ask for one", metadata=_SECRET
+        fields.String, "", "text", "Password of the Sentinels, if they require one", metadata=_SECRET
     )
-    REDIS_CLUSTER = _switch("Whether it is a Redis Cluster; REDIS_URL or REDIS_HOST names any of its nodes")
+    REDIS_CLUSTER = _switch("on: Redis is a Redis Cluster; REDIS_URL or REDIS_HOST names any of its nodes")
     REDIS_REPLICAS = _setting(
         fields.Integer, 0, "a number, 0 to 10",
-        "How many replicas have to hold a submission before it counts as accepted: with 1 a failover loses none",
+        "Number of replicas that must have a submission before it is accepted; with 1, a failover loses no submission",
         validate=validate.Range(0, 10),
     )  # fmt: skip
-    REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "How long Redis may take to answer")
+    REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "Time limit of one call of Redis")
     LOG_LEVEL = _setting(
-        fields.String, "INFO", "DEBUG, INFO, WARNING or ERROR", "How much is logged",
-        validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]),
+        Choice, "INFO", "DEBUG, INFO, WARNING or ERROR", "Lowest level of the log lines that are written",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR"),
     )  # fmt: skip
-    LOG_FORMAT = _setting(
-        fields.String, "json", "json or console", "How a line of the log looks: for machines, or for people",
-        validate=validate.OneOf(FORMATS),
-    )  # fmt: skip
+    LOG_FORMAT = _choice(FORMATS, "Format of a log line: json for programs, console for people")
 
     @marshmallow.validates_schema(pass_original=True)
     def _one_redis(self, values: Mapping[str, Any], given: Mapping[str, str], **_options: Any) -> None:

@@ -1,9 +1,10 @@
-"""The kinds of setting that the gateway has beyond marshmallow's own, and checks of single values."""
+"""Marshmallow fields for the gateway's settings, and checks of single values."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ class Delays(fields.Field[tuple[float, ...]]):
 
 
 class RateField(fields.Field[Limit | None]):
-    """A number in a unit of time; None where it is `off`."""
+    """A number in a unit of time, such as `10/hour`; `off` is None."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Limit | None:
         try:
-            return None if value == "off" else Limit.parse(str(value))
+            return None if str(value).lower() == "off" else Limit.parse(str(value))
         except ValueError:
             raise marshmallow.ValidationError("Not a number in a unit of time.") from None
 
@@ -75,7 +76,7 @@ class Region(fields.String):
 
 
 class ApiTokens(Words):
-    """Comma-separated entries `name:scope:sha256`. Messages tell an entry by its place: it may hold a secret."""
+    """Comma-separated entries `name:scope:sha256`. A message names an entry by its position: it may hold a secret."""
 
     def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
         tokens, problems = [], []
@@ -85,28 +86,39 @@ class ApiTokens(Words):
             except ValueError as error:
                 problems.append(f"Entry {number}: {error}")
         if len({token.name for token in tokens}) < len(tokens):
-            problems.append("A name stands twice.")
+            problems.append("A name occurs twice.")
         if problems:
             raise marshmallow.ValidationError(problems)
         return tuple(tokens)
 
 
-class Switch(fields.String):
+class Choice(fields.String):
+    """One of `choices`, in upper or lower case; the value is spelled as in `choices`."""
+
+    def __init__(self, choices: Sequence[str], **options: Any) -> None:
+        super().__init__(validate=validate.OneOf(choices), **options)
+        self._spelling = {choice.lower(): choice for choice in choices}
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> str:
+        return self._spelling.get(str(value).lower(), str(value))
+
+
+class Switch(Choice):
     """A setting that is `on` or `off`."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(validate=validate.OneOf(["on", "off"]), **options)
+        super().__init__(("on", "off"), **options)
 
 
 class Folder(fields.Field[Path]):
-    """A folder, which need not be there."""
+    """A folder, which need not exist."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Path:
         return Path(str(value))
 
 
 class Nodes(fields.Field[tuple[tuple[str, int], ...]]):
-    """Comma-separated `host:port`; an IPv6 address stands in brackets."""
+    """Comma-separated `host:port`; an IPv6 address is in brackets."""
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[tuple[str, int], ...]:
         return tuple(_node(word.strip()) for word in str(value).split(",") if word.strip())
@@ -121,7 +133,7 @@ def _node(word: str) -> tuple[str, int]:
 
 
 def redis_address(value: str) -> None:
-    """Refuse what redis-py could not parse, rather than let the first connection fail on it."""
+    """Refuse an address that redis-py cannot parse. Raises `marshmallow.ValidationError`."""
     try:
         if value:
             parse_url(value)  # type: ignore[no-untyped-call]
@@ -132,6 +144,7 @@ def redis_address(value: str) -> None:
 
 
 def redis_host(value: str) -> None:
+    """Refuse a value that is no host name and no IP address. Raises `marshmallow.ValidationError`."""
     if not _is_host(value):
         raise marshmallow.ValidationError("Not a host name. The port has a setting of its own.")
 
@@ -144,6 +157,7 @@ def _is_host(value: str) -> bool:
 
 
 def readable(value: str) -> None:
+    """Refuse a file that this process cannot read; an empty value names none. Raises `marshmallow.ValidationError`."""
     try:
         if value:
             Path(value).open("rb").close()

@@ -1,4 +1,4 @@
-"""The settings as they were read and checked."""
+"""The checked settings as one object."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How often somebody may; None: without a limit."""
+    """Rate limits of submissions and look-ups; None: no limit."""
 
     address: Limit | None = None
     person: Limit | None = None
@@ -36,9 +36,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """The checked configuration. `environ` is what plugins read their own settings from; it is never shown.
+    """The checked configuration. Times are in seconds.
 
-    Blank variables are kept in it: an empty `<PROVIDER>_MAP_<FACT>` says that a fact is not sent.
+    `environ` holds the variables from which plugins read their own settings; it is never shown. It includes blank ones:
+    an empty `<PROVIDER>_MAP_<FACT>` means that a fact is not sent.
     """
 
     provider: str
@@ -70,9 +71,9 @@ class Settings:
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read and check the settings; by default those of the process and of `.env`. Raises `ConfigError`.
+        """Read and check settings, by default those of the process and of `.env`. Raises `ConfigError`.
 
-        White space around a value, such as the line end that a file of secrets leaves behind, does not count.
+        White space around a value is removed, such as the line end of a file with a secret.
         """
         source = {name: value.strip() for name, value in (environment() if environ is None else environ).items()}
         schema, problems = CoreSettings(), list[str]()
@@ -100,18 +101,18 @@ def environment() -> dict[str, str]:
         problem = f".env: the file cannot be read ({type(error).__name__}). It takes UTF-8 text, readable by this user."
     else:
         return {name: value for name, value in written.items() if value is not None} | dict(os.environ)
-    raise ConfigError([problem])  # out here: the decoder's error holds the file's text, which is secret
+    raise ConfigError([problem])  # outside of `except`: the decoder's error contains the text of the file, a secret
 
 
 def _meant(schema: marshmallow.Schema, loaded: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as the parts of the gateway take them: switches as booleans, one address of Redis."""
+    """The loaded values with switches as booleans and with one address of Redis."""
     switches = {name: loaded[name] == "on" for name, declared in schema.fields.items() if isinstance(declared, Switch)}
     values = {**loaded, **switches}
     return values | {"REDIS_URL": values["REDIS_URL"] or redis_url(values)}
 
 
 def _named(record: type[DataclassInstance], prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `record` that have a setting of the same name after `prefix`."""
+    """Values for the fields of `record` whose setting is named `prefix` and the field in capitals."""
     settings = {declared.name: f"{prefix}{declared.name.upper()}" for declared in fields(record)}
     return {name: values[setting] for name, setting in settings.items() if setting in values}
 

@@ -1,7 +1,7 @@
-"""gunicorn's settings for crmgate: `gunicorn.conf.py` takes them from here, as does `-c python:crmgate.gunicorn`.
+"""gunicorn's settings for crmgate, for `gunicorn.conf.py` and for `--config python:crmgate.gunicorn`.
 
-The processes of one gunicorn share a folder in which they count requests (`crmgate.web.metrics`): that of
-PROMETHEUS_MULTIPROC_DIR, else one for as long as gunicorn runs.
+The worker processes of one gunicorn share a folder in which they count requests (`crmgate.web.metrics`):
+PROMETHEUS_MULTIPROC_DIR, else a temporary folder that is removed when gunicorn ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["graceful_timeout", "logger_class", "on_exit", "threads", "worker_cla
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 64
-"""In each process. Idle ones cost nothing, and so many slow senders are borne (`crmgate.gunicorn.worker`)."""
+"""Threads of each process: the number of slow senders that do not block it (`crmgate.gunicorn.worker`)."""
 worker_class = "crmgate.gunicorn.worker.Worker"
 graceful_timeout = 30
 
@@ -30,7 +30,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's own lines in the form of all others. One line a request is crmgate's to write."""
+    """gunicorn's own log lines in crmgate's format. The line for each request is written by `crmgate.web`."""
 
     def setup(self, cfg: Any) -> None:
         """Called at the start and when gunicorn reads its configuration again."""
@@ -46,18 +46,21 @@ def on_exit(server: Any) -> None:
 
 
 def _format() -> str:
-    """`LOG_FORMAT`, whatever else is wrong with the configuration: the application tells that."""
+    """`LOG_FORMAT`, even if the configuration is wrong: the application reports that."""
     try:
-        return environment().get("LOG_FORMAT", "").strip()
+        return environment().get("LOG_FORMAT", "").strip().lower()
     except ConfigError:
         return ""
 
 
 def _share_counters() -> str:
-    """Name the folder before a process imports prometheus-client, which looks for it then; empty if it was named."""
+    """Prepare the shared folder and return it if it is a temporary one, else an empty text.
+
+    Runs before a process imports prometheus-client, which reads the variable at import.
+    """
     if given := os.environ.get(FOLDER):
         Path(given).mkdir(parents=True, exist_ok=True)
-        for left_over in Path(given).glob("*.db"):  # of processes that are gone: their ids may come again
+        for left_over in Path(given).glob("*.db"):  # files of ended processes: their ids can be reused
             left_over.unlink(missing_ok=True)
         return ""
     os.environ[FOLDER] = tempfile.mkdtemp(prefix="crmgate-metrics-")

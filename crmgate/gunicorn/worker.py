@@ -21,7 +21,7 @@ from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 READ_SECONDS = 15.0
-"""How long a request may take to arrive: 64 KB at 35 kbit/s, so that a bad mobile network suffices."""
+"""Seconds within which a request must arrive: enough for 64 KB at 35 kbit/s, a slow mobile network."""
 
 DISCARD_BYTES = 2 * 1024 * 1024
 """Number of bytes of an unread body that are read and thrown away before the answer is sent.
@@ -69,8 +69,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         late = time.monotonic() - READ_SECONDS
         for conn, begun in list(self._begun.items()):
             if begun < late:
-                # Its reader sees the end of the stream. To a request that has arrived and is still being worked on,
-                # this does nothing: the answer can be sent.
+                # The reader sees the end of the stream. A request that has arrived and is still being handled is not
+                # affected: its response can be sent.
                 with suppress(OSError):
                     conn.sock.shutdown(socket.SHUT_RD)
 

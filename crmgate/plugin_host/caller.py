@@ -20,7 +20,7 @@ from crmgate.provider import CRMProvider
 
 
 def hook_manager() -> pluggy.PluginManager:
-    """A plugin manager that knows the hooks, with no plugin in it."""
+    """A plugin manager with the hook specifications and without plugins."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
@@ -31,16 +31,16 @@ HOOKS = tuple(sorted(name for name in vars(hook_manager().hook) if not name.star
 
 
 class HookCaller:
-    """Calls the hooks of one provider, inside a time budget, with every error turned into a `ProviderError`.
+    """Calls the hooks of one provider within a time budget. Converts every exception into a `ProviderError`.
 
-    `manager` gets the provider as a listener, in place of an earlier one of that name.
+    Registers the provider in `manager` as a listener; it replaces an earlier provider of the same name.
     """
 
     def __init__(self, manager: pluggy.PluginManager, provider: CRMProvider) -> None:
         self.name = provider.name
         self.label = provider.label or provider.name
         self._provider = provider
-        alone = hook_manager()  # with no other plugin in it, now or later, there is nobody else to be called
+        alone = hook_manager()  # no other plugin is ever registered in it, so no other plugin is called
         alone.register(provider)
         self._hooks = alone.hook
         listener = f"provider:{provider.name}"
@@ -60,7 +60,7 @@ class HookCaller:
 
     @property
     def rate(self) -> Rate | None:
-        """How many requests the vendor allows."""
+        """Number of requests that the vendor allows; None: no limit."""
         return self._provider.rate
 
     def supports(self, kind: Kind) -> bool:
@@ -68,7 +68,7 @@ class HookCaller:
         return bool(getattr(self._hooks, kind).get_hookimpls())
 
     def used(self) -> int:
-        """The requests that this thread sent since it asked last."""
+        """Number of requests that this thread sent since its previous call of `used`."""
         return self._provider.used()
 
     def deliver(self, operation: Operation, budget: float) -> Delivered:
@@ -81,7 +81,7 @@ class HookCaller:
         return None if found is None else self._delivered("find_lead", found, operation.id)
 
     def test_connection(self, budget: float) -> Connection:
-        """The provider's own connection test. What goes wrong with it is a check that failed; nothing is raised."""
+        """Run the connection test within `budget` seconds. An exception becomes a failed check; nothing is raised."""
         try:
             with time_budget(budget):
                 result = self._hooks.test_connection()
@@ -97,17 +97,17 @@ class HookCaller:
         return replace(result, checks=checks)
 
     def describe_fields(self, budget: float) -> tuple[CrmField, ...]:
-        """The mapping beside what the CRM has. Raises `ProviderError`; `Unsupported` where the plugin cannot tell."""
+        """Compare the mapping with the CRM. Raises `ProviderError`; `Unsupported` if the plugin has no such hook."""
         described: tuple[CrmField, ...] = self._ask("describe_fields", budget)
         return described
 
     def provision(self, budget: float, *, apply: bool) -> Provision:
-        """What setting the CRM up takes; with `apply` it is done. Raises `ProviderError` and `ConfigError`."""
+        """List the steps of the setup; with `apply`, carry them out. Raises `ProviderError` and `ConfigError`."""
         provision: Provision = self._ask("provision", budget, apply=apply)
         return provision
 
     def _ask(self, hook: str, budget: float, **arguments: Any) -> Any:
-        """Call a hook that is about no operation. Raises `ProviderError` and `ConfigError`."""
+        """Call a hook that has no operation. Raises `ProviderError` and `ConfigError`."""
         if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"the plugin has no {hook}", provider=self.name)
         try:
@@ -144,10 +144,10 @@ class HookCaller:
                 raise
             # The exception's own text may hold what the visitor typed: only its type and place are kept.
             failure = self._bug(where(error, type(self._provider).__module__), operation.id)
-        raise failure  # out here: an error raised while another is handled carries that one along
+        raise failure  # not inside `except`: its context would be the other exception
 
     def _own(self, error: ProviderError, operation: str) -> ProviderError:
-        """A provider's error, signed, without secrets, and without the exception that made the provider raise it."""
+        """The error of a provider with its name and the operation, but without secrets, cause and context."""
         redact = self._provider.redact
         error.provider, error.operation = self.name, operation
         error.detail, error.vendor_code = redact(error.detail), redact(error.vendor_code)
@@ -213,8 +213,9 @@ def _raised_by_signal_handler(error: BaseException) -> bool:
 
 
 def where(error: BaseException, module: str) -> str:
-    """Type and place of an exception: the last line of `module`, or of another file of its package, that it passed
-    through, else where it was raised.
+    """Type and place of an exception: the last line inside the package of `module` in its traceback.
+
+    Without such a line, the place is where it was raised.
     """
     package = f"{module.partition('.')[0]}."
     places = [(frame.f_globals.get("__name__"), frame.f_code.co_filename, line)

@@ -1,8 +1,8 @@
-"""Plugins: find them, check them, set the broken ones aside, choose the active provider.
+"""Finds, checks and loads plugins, sets broken plugins aside, and starts the provider in use.
 
-A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, or an entry point of the group
-`crmgate.plugins`. It runs with all the rights of the gateway: what is not trusted does not belong in `PLUGINS_DIR`,
-and `PLUGINS_ALLOWED` narrows it.
+A plugin is a Python file in `PLUGINS_DIR`, a folder there with an `__init__.py`, one that comes with crmgate, or an
+entry point of the group `crmgate.plugins`. It runs with all rights of the gateway: put only trusted code into
+`PLUGINS_DIR`, or list the trusted plugins in `PLUGINS_ALLOWED`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 @dataclass
 class Plugins:
-    """What was found: provider classes by name, where they came from, and what was set aside and why.
+    """Loaded plugins: provider classes and their files by name, and the errors of plugins that were set aside.
 
-    `listeners` are the classes of listeners by file and name; listeners without a class are in the manager already.
+    `listeners` has the classes of listeners by file and name. Listeners without a class are registered in the manager.
     """
 
     manager: pluggy.PluginManager
@@ -76,7 +76,7 @@ class Plugins:
         return HookCaller(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
 
     def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
-        """Start the listeners that are classes. Raises `ConfigError` with the problems of all; then none is started."""
+        """Start the listeners that are classes. Raises `ConfigError` with all problems; then no listener starts."""
         started, problems = dict[str, Listener](), list[str]()
         for name, listener in self.listeners.items():
             try:
@@ -125,10 +125,21 @@ def _start(
     raise ConfigError([f"CRM_PROVIDER, got {chosen.name!r}: {problem}"])
 
 
-def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
-    """Load every plugin of `folder` and every entry point. A broken one is set aside, never in the way."""
+def shipped_folder() -> Path:
+    """Folder of the plugins that come with crmgate: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    installed = package / "plugins"
+    return installed if installed.is_dir() else package.parent / "plugins"
+
+
+def discover(folder: Path, allowed: tuple[str, ...] = (), *, shipped: Path | None = None) -> Plugins:
+    """Load every plugin of `folder`, then of `shipped`, then every entry point.
+
+    A plugin of `folder` replaces the one of the same name in `shipped`. `allowed` names the plugins of both folders to
+    load; empty: all. A plugin that cannot be used is set aside and does not affect the others.
+    """
     plugins = Plugins(hook_manager())
-    for source in [*_files(plugins, folder, allowed), *_entry_points()]:
+    for source in [*_files(plugins, folder, allowed, shipped), *_entry_points()]:
         before = _modules(source.module)
         try:
             _admit(plugins, source.where, source.load())
@@ -140,9 +151,9 @@ def discover(folder: Path, allowed: tuple[str, ...] = ()) -> Plugins:
 
 
 def plugin_name(path: Path) -> str:
-    """What a plugin is called: its file without `.py`, or its folder. Empty: this is no plugin.
+    """Name of a plugin: its file without `.py`, or its folder. Empty: the path is no plugin.
 
-    A folder with a dot is none either, so that a copy (`acme.old`) sleeps as a file `acme.py.old` does.
+    A folder with a dot in its name is no plugin, so that a copy (`acme.old`) is ignored like a file `acme.py.old`.
     """
     if path.name.startswith(("_", ".")):
         return ""
@@ -152,12 +163,12 @@ def plugin_name(path: Path) -> str:
 
 
 def _modules(name: str) -> dict[str, ModuleType]:
-    """A module that is loaded, with what is loaded of its package."""
+    """A loaded module with all loaded modules of its package, by name."""
     return {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{name}.")}
 
 
 def _restore(name: str, before: Mapping[str, ModuleType]) -> None:
-    """Take a module and its package out of `sys.modules`, but for what was somebody else's before."""
+    """Remove a module and its package from `sys.modules`, and restore the modules in `before`."""
     for key in _modules(name):
         del sys.modules[key]
     sys.modules.update(before)
@@ -170,17 +181,36 @@ class _Source:
     load: Callable[[], ModuleType]
 
 
-def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...]) -> Iterator[_Source]:
+def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...], shipped: Path | None) -> Iterator[_Source]:
     if not folder.is_dir():
         plugins.notes.append(f"PLUGINS_DIR, got {str(folder)!r}: there is no such folder.")
-    found = [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+    found = _named(folder)
+    if shipped is not None and not (folder.is_dir() and folder.samefile(shipped)):
+        found += _not_replaced(plugins, found, _named(shipped))
     for name, path in found:
         if not allowed or name in allowed:
             yield _Source(str(path), MODULE_PREFIX + name, partial(_load_path, path))
         else:
             plugins.notes.append(f"PLUGINS_ALLOWED leaves out {path.name}.")
     for name in sorted(set(allowed) - {name for name, _ in found}):
-        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, of which there is no file and no folder.")
+        plugins.notes.append(f"PLUGINS_ALLOWED names {name!r}, but no file and no folder has that name.")
+
+
+def _named(folder: Path) -> list[tuple[str, Path]]:
+    """The plugins of a folder with their names, in the order of their paths."""
+    return [(name, path) for path in sorted(folder.glob("*")) if (name := plugin_name(path))]
+
+
+def _not_replaced(
+    plugins: Plugins, own: list[tuple[str, Path]], shipped: list[tuple[str, Path]]
+) -> list[tuple[str, Path]]:
+    """The shipped plugins without those that a plugin of the user replaces; each replacement is noted."""
+    names = {name for name, _ in shipped}
+    for name, path in own:
+        if name in names:
+            plugins.notes.append(f"{path} replaces the plugin {name} that comes with crmgate.")
+    replaced = {name for name, _ in own}
+    return [(name, path) for name, path in shipped if name not in replaced]
 
 
 def _entry_points() -> Iterator[_Source]:
@@ -189,10 +219,10 @@ def _entry_points() -> Iterator[_Source]:
 
 
 def _load_path(path: Path) -> ModuleType:
-    """Import a file or a folder under a name of its own, unless somebody else could have written it."""
+    """Import a file or a folder under a name of its own. Raises `PluginError`, also if another user can write it."""
     name, is_folder = MODULE_PREFIX + plugin_name(path), plugin_name(path) == path.name
     if not is_folder and plugin_name(folder := path.with_suffix("")):
-        reason = f"the folder {folder} has the same name and is loaded in its stead."
+        reason = f"the folder {folder} has the same name and is loaded instead."
         raise PluginError(str(path), reason, "Rename or remove one of them.")
     ownership.check(path)
     code, parts = (path / "__init__.py", [str(path)]) if is_folder else (path, None)
@@ -225,7 +255,7 @@ def _load_entry_point(entry: EntryPoint) -> ModuleType:
 
 
 def _import_failure(where: str, error: BaseException) -> PluginError:
-    """What an import failed of: `sys.exit()` too must not end the gateway. Only the operator's own Ctrl-C may."""
+    """The `PluginError` for a failed import. `sys.exit()` must not end the gateway; Ctrl-C of the operator does."""
     match error:
         case KeyboardInterrupt():
             raise error
@@ -239,7 +269,7 @@ def _import_failure(where: str, error: BaseException) -> PluginError:
 
 
 def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
-    """Check a module's hooks and take it in, whole or not at all. Raises `PluginError`."""
+    """Check a module and add all its providers and listeners, or none. Raises `PluginError`."""
     classes, listeners = _classes(module, CRMProvider), _classes(module, Listener)
     listens = bool(_hooks(module))
     if not classes and not listeners and not listens:
@@ -265,7 +295,7 @@ def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
 
 
 def _classes(module: ModuleType, base: type[T]) -> list[type[T]]:
-    """The subclasses of `base` in this module or its package, without those that begin with an underscore."""
+    """Subclasses of `base` in this module or its package, except those with a leading underscore."""
     found = {
         id(value): value
         for value in vars(module).values()
@@ -311,7 +341,7 @@ def _rate_fault(rate: object) -> str:
 
 
 def _check_hooks(source: str, plugin: object) -> None:
-    """Refuse hooks that do not exist, which pluggy would ignore in silence, wrappers, and wrong arguments."""
+    """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
     for name, options in _hooks(plugin).items():
         if name not in HOOKS:
             near = difflib.get_close_matches(name, HOOKS, n=1)

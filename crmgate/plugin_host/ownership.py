@@ -1,6 +1,6 @@
-"""Whose a plugin is: whoever can write it runs code with all the rights of the gateway.
+"""Checks who can write a plugin: its author runs code with all rights of the gateway.
 
-Trusted are root, the user of the process, and the owner of crmgate's own code, who could change that just as well.
+Trusted users are root, the user of the process, and the owner of crmgate's own code.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 
 def check(path: Path) -> None:
-    """Raises `PluginError` if somebody else could have written the plugin at `path`, or could replace it.
+    """Raise `PluginError` if an untrusted user can write or replace the plugin at `path`.
 
-    Of a folder everything counts that lies in it, at any depth: it can be imported later, when nobody looks any more.
+    Checks all files in a folder at any depth, because they can be imported later, after this check.
     """
     try:
         for place in dict.fromkeys(place for part in _parts(path, set()) for place in _places(part)):
             _check_place(path, place)
     except OSError as error:
-        reason = f"{error.filename} cannot be looked at: {error.strerror}."
+        reason = f"{error.filename} cannot be read: {error.strerror}."
         raise PluginError(str(path), reason, "Make it readable for the gateway, or remove it.") from None
 
 
@@ -44,7 +44,7 @@ def _check_place(path: Path, place: Path) -> None:
 
 
 def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
-    """A file or a folder, and what is below it; links are followed, but not in circles."""
+    """A file or a folder, and everything below it. Follows links, each folder once."""
     yield path
     if path.is_dir() and (real := path.resolve()) not in seen:
         seen.add(real)
@@ -53,7 +53,7 @@ def _parts(path: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _places(path: Path) -> Iterator[Path]:
-    """The path, what Python may load in its stead, and the folders in which one of them could be exchanged."""
+    """The path, the compiled copy that Python may load instead, and the folders in which they can be replaced."""
     real = path.resolve()
     cached = Path(cache_from_source(str(path)))
     places = (path.parent, real.parent, real, cached.parent, cached)
@@ -65,7 +65,7 @@ def _trusted() -> set[int]:
 
 
 def _is_private(group: int, user: int) -> bool:
-    """Whether the group is the user's own, as where git checks out with umask 002."""
+    """Whether the group is the private group of the user, as with a git checkout and umask 002."""
     try:
         return grp.getgrgid(group).gr_name == pwd.getpwuid(user).pw_name
     except KeyError:

@@ -19,8 +19,7 @@ from crmgate.schemas.fields import Text
 from crmgate.schemas.parse import parse_application, parse_event
 
 SETTLED = frozenset({"session", "occurred_at"})
-"""What nobody changes: the session says what an operation waits for, and that, like the time of a click, was settled
-when it was accepted."""
+"""Fields that an edit cannot change: the session decides the order of operations, and the time of a click is a fact."""
 
 Edited = tuple[dict[str, Any], tuple[FieldWarning, ...]]
 
@@ -50,9 +49,10 @@ class _Payload:
 
 
 def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: str, channels: Set[str]) -> Edited:
-    """The payload with `patch` applied (RFC 7396), by the names that a payload has, and what the editor should know.
+    """Apply `patch` (RFC 7396) to the payload of an operation; returns the new payload and warnings for the editor.
 
-    A click may name one of `channels`. Raises `InvalidFields` with every fault by the same names.
+    Names are those of the payload, in the errors too. A click may name one of `channels`. Raises `InvalidFields` with
+    every fault.
     """
     if not operation.kind.known:
         raise InvalidFields([FieldError("kind", FieldCode.INVALID_CHOICE, "A newer version of crmgate can edit it.")])

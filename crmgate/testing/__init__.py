@@ -1,6 +1,6 @@
-"""For whoever writes a plugin: a fake CRM to build on, and the contract that every provider is held against.
+"""Test kit for authors of plugins: a base class of fake CRMs, and the contract that every provider has to pass.
 
-Nothing here needs pytest to be imported; pytest runs the checks.
+pytest runs the checks, but no module here imports pytest.
 """
 
 from crmgate.testing.contract import ProviderContract

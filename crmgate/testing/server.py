@@ -1,8 +1,8 @@
-"""A fake CRM as a real HTTP server: sockets, threads, keep-alive, and faults on request.
+"""Base class of fake CRMs: a real HTTP server with sockets, threads, keep-alive and faults on request.
 
-`FakeCRM` knows HTTP and faults; a subclass knows one vendor's answers (`espocrm.py`, `bitrix24.py`).
-In tests it runs on a thread of the test process; `python -m crmgate.testing.espocrm --port 8090` runs
-it as a process of its own, steered over `/__fake__/...`.
+`FakeCRM` implements HTTP and faults; a subclass implements the answers of one vendor. Tests run a fake on a thread of
+the test process. `python -m crmgate.testing.espocrm --port 8090` runs it as a separate process; requests to
+`/__fake__/...` control it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CONTROL_PREFIX = "/__fake__/"
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it arrived; `path` is still percent-encoded, without its query string."""
+    """A received request. `path` is percent-encoded and has no query string; `at` is in seconds since the epoch."""
 
     method: str
     path: str
@@ -35,16 +35,16 @@ class Request:
     body: bytes
     at: float = field(default_factory=time.time)
     client: str = ""
-    """The address that the request came from."""
+    """IP address of the client."""
 
     def header(self, name: str, default: str = "") -> str:
-        """The value of a header, its name in any case."""
+        """Value of a header; its name in any case."""
         return next((v for k, v in self.headers.items() if k.lower() == name.lower()), default)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What goes back. A `str` body is sent as UTF-8; header values may hold any UTF-8."""
+    """An answer. A `str` body is sent in UTF-8; values of headers may contain any UTF-8."""
 
     status: int = 200
     body: bytes | str = b""
@@ -54,16 +54,16 @@ class Response:
 
 @dataclass
 class Fault:
-    """Something that goes wrong, on every `every`-th matching request, `times` times (None: until cleared).
+    """A failure on every `every`-th matching request, `times` times (None: until it is removed).
 
-    `when` says whether the CRM has already done its work: a connection dropped "after" leaves a record
-    that the client never heard of.
+    `when` says whether the CRM does its work before the failure: after a connection is dropped "after" the work, the
+    record exists although the client got no answer.
     """
 
     kind: Literal["latency", "hang", "drop", "answer"]
     when: Literal["before", "after"] = "before"
     seconds: float = 0.0
-    """`latency`: the delay; `hang`: how long the connection stays silent (0: until the server stops)."""
+    """`latency`: the delay; `hang`: the time without an answer (0: until the server stops)."""
     status: int = 503
     body: str = ""
     content_type: str = "text/html; charset=UTF-8"
@@ -76,7 +76,7 @@ class Fault:
     seen: int = 0
 
     def strikes(self, request: Request) -> bool:
-        """Whether this fault hits `request`; counts it when it matches. Call under the server's lock."""
+        """Whether this fault applies to `request`. Counts matching requests. The caller holds the server's lock."""
         if self.times == 0 or (self.method and self.method != request.method):
             return False
         if self.path and not re.search(self.path, f"{request.path}?{request.query}"):
@@ -94,7 +94,7 @@ class _Drop(Exception):
 
 
 class FakeCRM(abc.ABC):
-    """Base of the fake CRMs. Use as a context manager, or `start()` and `stop()`; a stopped one keeps its records."""
+    """Base class of fake CRMs. Use it as a context manager, or `start()` and `stop()`; both keep the records."""
 
     server_header = "nginx/1.22.1"
 
@@ -104,20 +104,20 @@ class FakeCRM(abc.ABC):
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
         self.in_hand = self.peak = 0
-        """Requests that are being answered now, and the most that ever were."""
+        """Number of requests in progress, and its maximum so far."""
         self._httpd: _Server | None = None
         self._stopping = threading.Event()
 
     @abc.abstractmethod
     def answer(self, request: Request) -> Response:
-        """The vendor's answer. Called without the lock held."""
+        """The vendor's answer to a request. The caller does not hold the lock."""
 
     @abc.abstractmethod
     def records(self) -> dict[str, list[dict[str, Any]]]:
-        """Everything stored, by entity name."""
+        """All stored records, by name of the entity."""
 
     def configure(self, options: Mapping[str, Any]) -> None:
-        """Apply the options of `POST /__fake__/configure`: each names an attribute of the fake."""
+        """Set attributes of the fake: the options of `POST /__fake__/configure`."""
         with self.lock:
             for name, value in options.items():
                 if not hasattr(self, name):
@@ -126,11 +126,11 @@ class FakeCRM(abc.ABC):
 
     @property
     def url(self) -> str:
-        """`http://host:port` once started."""
+        """`http://host:port` of the started server."""
         return f"http://{self.host}:{self.port}"
 
     def start(self) -> Self:
-        """Listen; the port chosen first is kept over later stops and starts."""
+        """Start to listen. Later starts use the same port."""
         self._stopping.clear()
         self._httpd = _Server((self.host, self.port), self)
         self.port = self._httpd.server_address[1]
@@ -138,7 +138,7 @@ class FakeCRM(abc.ABC):
         return self
 
     def stop(self) -> None:
-        """Stop listening and cut every open connection, as a machine that went away."""
+        """Stop to listen and break every open connection, like a machine that fails."""
         self._stopping.set()
         if self._httpd is not None:
             self._httpd.shutdown()
@@ -165,7 +165,7 @@ class FakeCRM(abc.ABC):
             self.faults.clear()
 
     def handle(self, request: Request) -> Response:
-        """Answer one request, through the faults. Raises `_Drop` to cut the connection."""
+        """Answer one request and apply the faults. Raises `_Drop` to break the connection."""
         if request.path.startswith(CONTROL_PREFIX):
             return self._control(request)
         with self.lock:
@@ -248,7 +248,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; a mistake in the fake is."""
+        """Ignore disconnected clients; report errors of the fake."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.server.crm.server_header
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Silent: a test's output is the tests'."""
+        """Log nothing."""
 
 
 def serve(crm: FakeCRM, argv: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What anybody who holds an operation's id may know of it, and what only callers with a token."""
+"""Operations as JSON: what the holder of an id may see, and what a caller with a token may see."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def receipt(operation: Operation) -> dict[str, str]:
 
 
 def details(operation: Operation) -> dict[str, Any]:
-    """What an operator sees besides: no payload, for that is personal data."""
+    """What an operator sees in addition. The payload is personal data and left out."""
     delivered = operation.delivered
     more = {"adopted": delivered.adopted, "dropped": delivered.dropped, "moved": delivered.moved} if delivered else {}
     return {
@@ -63,7 +63,7 @@ def listed(operations: Iterable[Operation], following: Cursor | None = None) -> 
 
 
 def answer(body: dict[str, Any], status: int = 200) -> Response:
-    """JSON that nobody may keep: who asks again wants to know how it stands then."""
+    """JSON that no cache may keep."""
     response = jsonify(body)
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"

@@ -47,7 +47,7 @@ def test_without_a_provider_the_message_says_which_there_are(run: Run, mini: dic
     unset, unknown = run("crm", command), run("crm", command, CRM_PROVIDER="acme")
     assert unset.exit_code == unknown.exit_code == 2
     assert "CRM_PROVIDER: Missing" in unset.stderr
-    assert "CRM_PROVIDER, got 'acme': there is no such plugin. Found: mini." in unknown.stderr
+    assert "CRM_PROVIDER, got 'acme': there is no such plugin. Found: bitrix, espocrm, mini, sandbox." in unknown.stderr
 
 
 def test_env_that_cannot_be_read_is_a_problem_of_the_configuration(run: Run, folder: Path) -> None:

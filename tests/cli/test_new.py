@@ -29,7 +29,7 @@ def acme(run: Run, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "name",
     ["", "Acme", "9crm", "_acme", "acme_", "a__b", "a-b", "a.b", "../acme", "acme.py", "añil", "a b", "a" * 31, "redis",
-     "crm", "c_r_m", "plugins"],
+     "crm", "c_r_m", "plugins", "espocrm", "alerts"],
 )  # fmt: skip
 def test_a_bad_name_is_refused(run: Run, folder: Path, name: str) -> None:
     result = run("plugins", "new", "--", name)

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.deploy.files import ROOT
+from tests.distributions import needed_by
 from tests.integration.stack import person
 from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
@@ -25,23 +26,15 @@ ADMIN = {"ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "Admin-Fak
 STARTERS = ["Procfile", "docker-compose.yml", "contrib/systemd/crmgate-worker.service", "crmgate/cli/dev.py"]
 
 
-def runtime(name: str, found: set[str]) -> set[str]:
-    """The packages that one needs when it runs, and those that they need."""
-    for text in distribution(name).requires or ():
-        requirement = Requirement(text)
-        needed = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        if needed not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
-            found.add(needed)
-            runtime(needed, found)
-    return found
-
-
 def test_every_package_is_pinned() -> None:
     lines = (ROOT / "contrib/docker/constraints.txt").read_text().splitlines()
-    pinned = {line.partition("==")[0] for line in lines if "==" in line}
-    assert runtime("crmgate", set()) <= pinned
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
+    assert needed_by(distribution("crmgate").requires or ()) - versions.keys() == set(), (
+        "pin them in contrib/docker/constraints.txt"
+    )
     for requirement in map(Requirement, distribution("crmgate").requires or ()):
-        version = next((line.partition("==")[2] for line in lines if line.startswith(f"{requirement.name}==")), None)
+        version = versions.get(requirement.name)
         assert version is None or version in requirement.specifier
 
 

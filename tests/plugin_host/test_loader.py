@@ -29,7 +29,7 @@ from crmgate.errors import (
 )
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Rate, State
 from crmgate.plugin_host.caller import HOOKS, HookCaller
-from crmgate.plugin_host.loader import MODULE_PREFIX, REQUIRED_HOOKS, Plugins, discover
+from crmgate.plugin_host.loader import MODULE_PREFIX, REQUIRED_HOOKS, Plugins, discover, shipped_folder
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
 from tests.listeners import notify_at_the_end
 
@@ -376,10 +376,82 @@ def test_the_list_of_allowed_files_is_kept(folder: Path) -> None:
     assert (list(plugins.providers), plugins.quarantined) == (["acme"], [])
     assert plugins.notes == [
         "PLUGINS_ALLOWED leaves out evil.py.",
-        "PLUGINS_ALLOWED names 'absent', of which there is no file and no folder.",
+        "PLUGINS_ALLOWED names 'absent', but no file and no folder has that name.",
     ]
     with pytest.raises(ConfigError, match=r"Found: acme\. PLUGINS_ALLOWED leaves out evil\.py\."):
         choose(plugins, "evil")
+
+
+# -- plugins that come with crmgate ------------------------------------------------------------------------------------
+
+OWN = variant(("Acme CRM", "My Acme CRM"))
+
+
+@pytest.fixture
+def shipped(tmp_path: Path) -> Path:
+    """A folder of plugins that come with crmgate."""
+    path = tmp_path / "shipped"
+    path.mkdir()
+    return write(path, acme=PROVIDER, beta=variant(('"acme"', '"beta"')))
+
+
+def test_the_users_folder_adds_to_the_plugins_that_come_with_crmgate(folder: Path, shipped: Path) -> None:
+    plugins = discover(write(folder, gamma=variant(('"acme"', '"gamma"'))), shipped=shipped)
+    assert (sorted(plugins.providers), plugins.quarantined, plugins.notes) == (["acme", "beta", "gamma"], [], [])
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_a_plugin_of_the_user_replaces_the_shipped_one_of_its_name(folder: Path, shipped: Path, form: str) -> None:
+    path = folder / "acme.py"
+    if form == "folder":
+        (folder / "acme").mkdir()
+        path = folder / "acme/__init__.py"
+    path.write_text(OWN)
+    plugins = discover(folder, shipped=shipped)
+    assert plugins.providers["acme"].label == "My Acme CRM"
+    assert sorted(plugins.providers) == ["acme", "beta"]
+    plugin = path if form == "file" else path.parent
+    assert (plugins.quarantined, plugins.notes) == ([], [f"{plugin} replaces the plugin acme that comes with crmgate."])
+
+
+def test_a_broken_plugin_of_the_user_is_not_replaced_by_the_shipped_one(folder: Path, shipped: Path) -> None:
+    plugins = discover(write(folder, acme="1 / 0"), shipped=shipped)
+    assert list(plugins.providers) == ["beta"]
+    with pytest.raises(ConfigError, match=r"Its file cannot be used: .*acme\.py: ZeroDivisionError"):
+        choose(plugins)
+
+
+def test_a_provider_of_the_user_wins_over_a_shipped_one_in_another_file(folder: Path, shipped: Path) -> None:
+    plugins = discover(write(folder, mine=OWN), shipped=shipped)
+    assert plugins.providers["acme"].label == "My Acme CRM"
+    [error] = plugins.quarantined
+    assert error.file == str(shipped / "acme.py")
+    assert error.reason == f"the provider 'acme' is already defined by {folder / 'mine.py'}."
+
+
+def test_a_folder_that_is_the_shipped_one_is_loaded_once(shipped: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(shipped)
+    for folder in (shipped, tmp_path / "link"):
+        plugins = discover(folder, shipped=shipped)
+        assert (sorted(plugins.providers), plugins.quarantined, plugins.notes) == (["acme", "beta"], [], [])
+
+
+def test_the_list_of_allowed_plugins_counts_for_shipped_ones_too(folder: Path, shipped: Path) -> None:
+    plugins = discover(write(folder, gamma=variant(('"acme"', '"gamma"'))), ("beta", "gamma"), shipped=shipped)
+    assert sorted(plugins.providers) == ["beta", "gamma"]
+    assert plugins.notes == ["PLUGINS_ALLOWED leaves out acme.py."]
+
+
+def test_shipped_plugins_of_a_stranger_are_refused(
+    folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shipped / "acme.py").chmod(0o666)
+    [error] = discover(folder, shipped=shipped).quarantined
+    assert "every user can write" in error.reason
+
+
+def test_the_shipped_folder_of_a_checkout_is_at_its_top() -> None:
+    assert shipped_folder() == Path(__file__).parents[2] / "plugins"
 
 
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:

@@ -174,4 +174,4 @@ def test_a_folder_that_cannot_be_looked_at_is_set_aside(package: Path, monkeypat
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "iterdir", closed)
-    assert f"{package} cannot be looked at: Permission denied." in refused_package(package)
+    assert f"{package} cannot be read: Permission denied." in refused_package(package)

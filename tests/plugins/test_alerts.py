@@ -305,10 +305,10 @@ WRONG = {
     "in the clear": ({"ALERT_WEBHOOK_URL": f"http://chat.example/{CANARY}"}, "ALERT_WEBHOOK_URL: http would send"),
     "no token": (
         {"ALERT_TELEGRAM_TOKEN": CANARY, "ALERT_TELEGRAM_CHAT": "1"},
-        "ALERT_TELEGRAM_TOKEN, got a value that is not shown: Not the token of a bot. It takes the token that",
+        "ALERT_TELEGRAM_TOKEN, got a value that is not shown: Not the token of a bot. It takes the token from",
     ),
-    "no bot": ({"ALERT_TELEGRAM_CHAT": "1"}, "ALERT_TELEGRAM_TOKEN: A bot needs a chat, and a chat a bot."),
-    "nowhere": ({"ALERT_TELEGRAM_TOKEN": TOKEN}, "ALERT_TELEGRAM_CHAT: A bot needs a chat, and a chat a bot."),
+    "no bot": ({"ALERT_TELEGRAM_CHAT": "1"}, "ALERT_TELEGRAM_TOKEN: Set both the bot and the chat."),
+    "nowhere": ({"ALERT_TELEGRAM_TOKEN": TOKEN}, "ALERT_TELEGRAM_CHAT: Set both the bot and the chat."),
     "no chat": (
         {"ALERT_TELEGRAM_TOKEN": TOKEN, "ALERT_TELEGRAM_CHAT": "my chat"},
         "ALERT_TELEGRAM_CHAT, got 'my chat': Not a chat. It takes the chat's id or @name.",

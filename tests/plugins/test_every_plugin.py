@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from crmgate.listener import Listener
 from crmgate.plugin_host.loader import discover, plugin_name
+from crmgate.provider import CRMProvider
 from crmgate.testing import ProviderContract
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,13 @@ def test_it_has_a_page(file: str) -> None:
     page = ROOT / "docs" / "plugins" / f"{Path(file).stem}.md"
     assert page.is_file(), f"write {page.relative_to(ROOT)}"
     assert page.read_text().startswith("# "), f"{page.relative_to(ROOT)} has no title"
+
+
+@pytest.mark.parametrize("kind", [*FOUND.providers.values(), *FOUND.listeners.values()], ids=lambda kind: kind.__name__)
+def test_its_settings_say_what_they_are_for(kind: type[CRMProvider] | type[Listener]) -> None:
+    for name, setting in kind.Settings().fields.items():
+        assert setting.metadata.get("help"), f"{kind.__name__}.Settings: {name} has no help text"
+        assert setting.metadata.get("takes"), f"{kind.__name__}.Settings: {name} does not say what it takes"
 
 
 @pytest.mark.parametrize("name", sorted(FOUND.providers))

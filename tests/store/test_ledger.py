@@ -62,6 +62,14 @@ def held(client: redis.Redis) -> list[str]:
     return [member.decode() for member in client.zrange("{crmgate}:held:espocrm", 0, -1)]  # type: ignore[union-attr]
 
 
+def test_an_operation_of_a_newer_version_can_be_claimed(ledger: Ledger, redis_client: redis.Redis) -> None:
+    newer = accept(ledger)
+    redis_client.hset(f"{{crmgate}}:op:{newer.id}", "kind", "newer_kind")
+    claimed = claim(ledger, newer.id)
+    assert isinstance(claimed, Claim)
+    assert (claimed.operation.kind, claimed.operation.kind.known) == ("newer_kind", False)
+
+
 def test_accepting_twice_keeps_the_first(ledger: Ledger) -> None:
     first = accept(ledger)
     assert ledger.accept(replace(first, payload={"first_name": "Other"}), ESPO, alarm=NOW).what == "exists"

@@ -32,7 +32,7 @@ from crmgate.testing.contract.once import OnceChecks
 # What stands between the lines `# docs:` and `# docs: end` is shown in docs/plugins/testing.md.
 # docs:
 class FakeAcme(FakeCRM):
-    """As much of Acme's API as the plugin uses."""
+    """The part of Acme's API that the plugin uses."""
 
     def __init__(self) -> None:
         super().__init__()

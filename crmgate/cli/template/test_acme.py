@@ -1,4 +1,4 @@
-"""The plugin for Acme CRM does what every provider has to do (`pytest` runs this, `crmgate plugins check` too)."""
+"""The plugin for Acme CRM passes the contract of every provider (run by `pytest` and by `crmgate plugins check`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 
 
 class FakeAcme(FakeCRM):
-    """As much of Acme as the plugin needs. Make it answer as the vendor's reference says, odd habits included."""
+    """The part of Acme that the plugin uses. Make it answer as the vendor's reference says."""
 
     key = "key-of-the-fake-acme"
 
@@ -20,7 +20,7 @@ class FakeAcme(FakeCRM):
         self.leads: list[dict[str, Any]] = []
 
     def answer(self, request: Request) -> Response:
-        """What Acme says."""
+        """Acme's answer to a request."""
         if request.header("Authorization") != f"Bearer {self.key}":
             return Response(401, "{}")
         match request.method, request.path:
@@ -39,24 +39,24 @@ class FakeAcme(FakeCRM):
             return str(self.leads[-1]["id"])
 
     def records(self) -> dict[str, list[dict[str, Any]]]:
-        """What is stored."""
+        """The stored records."""
         return {"leads": list(self.leads)}
 
 
 class TestAcme(ProviderContract):
-    """A check of `ProviderContract` that does not fit your CRM can be overridden here."""
+    """Override a check of `ProviderContract` here if it does not fit your CRM."""
 
     plugin = Path(__file__).parents[2] / "plugins/acme.py"
 
     def fake(self) -> FakeAcme:
-        """The CRM that the checks talk to."""
+        """The fake for one check."""
         return FakeAcme()
 
     def settings(self, fake: FakeCRM) -> dict[str, str]:
-        """How the plugin reaches it."""
+        """Settings with which the plugin reaches the fake."""
         return {"ACME_URL": fake.url, "ACME_KEY": FakeAcme.key}
 
     def refusal(self, fake: FakeCRM) -> None:
-        """Acme says which fields it refuses."""
+        """Acme names the fields that it refuses."""
         refused = '{"fields": {"city": "is not in the list"}}'
         self.fail_writes(fake, "answer", status=422, body=refused, content_type="application/json", times=1)

@@ -56,15 +56,15 @@ class FakeBitrix24(Portal, FakeCRM):
         self.secret = "fakesecret123456"  # noqa: S105 - opens nothing but this fake
         self.scopes = ["crm"]
         self.rate_limit = False
-        """Whether the leaky bucket is on: `burst` requests at once, `leak_per_second` after that."""
+        """Whether the leaky bucket is active: a burst of `burst` requests, then `leak_per_second`."""
         self.burst = 50
         self.leak_per_second = 2.0
         self.clock: Callable[[], float] = time.monotonic
-        """The bucket's clock; a test may put its own here instead of waiting."""
+        """Clock of the bucket. A test can set its own clock instead of waiting."""
         self.time_limits: dict[str, float] = {}
-        """Methods that have used up their operating time -> the Unix time at which they answer again."""
+        """Methods without operating time, each with the time (seconds since the epoch) at which they answer again."""
         self.system_error: str | None = None
-        """A code of `SYSTEM_ERRORS`, say `"OVERLOAD_LIMIT"`: every call is refused with it."""
+        """Code of `SYSTEM_ERRORS` with which every call is refused, such as `"OVERLOAD_LIMIT"`; None: no error."""
         self.errors_at_200 = False
         """Whether errors come with HTTP 200, as the documentation allows."""
         self.renamed_to: str | None = None
@@ -73,7 +73,7 @@ class FakeBitrix24(Portal, FakeCRM):
 
     @property
     def webhook_url(self) -> str:
-        """The inbound webhook: what `BITRIX_WEBHOOK_URL` takes."""
+        """Address of the inbound webhook, for `BITRIX_WEBHOOK_URL`."""
         return f"{self.url}/rest/{self.user_id}/{self.secret}/"
 
     def fail_with(self, code: str, description: str = "", status: int | None = None, **options: Any) -> Fault:

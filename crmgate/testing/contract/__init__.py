@@ -1,4 +1,4 @@
-"""The contract kit: what every CRM plugin has to do, as tests that its author imports.
+"""The contract kit: tests of the behaviour that crmgate requires of every CRM plugin.
 
     from pathlib import Path
 
@@ -14,8 +14,8 @@
         def settings(self, fake):
             return {"ACME_URL": fake.url, "ACME_KEY": fake.key}
 
-pytest finds each check as a test of its own; one that fails says what the plugin has to do. What a CRM does in a way
-of its own is told by overriding a method of `Contract`; a check that does not fit can be overridden like any other.
+pytest runs each check as a separate test. The message of a failed check says what the plugin has to do. To describe
+differences of a CRM, override methods of `Contract`. A check that does not fit a CRM can be overridden, too.
 """
 
 from __future__ import annotations
@@ -35,4 +35,4 @@ __all__ = ["Contract", "ProviderContract"]
 class ProviderContract(
     IdentityChecks, MappingChecks, OutcomeChecks, OnceChecks, ConductChecks, ConnectionChecks, CapabilityChecks
 ):
-    """What every provider has to do. Subclass it as `Test...`, say which `plugin`, and give `fake` and `settings`."""
+    """All checks of a provider. Subclass it as `Test...`, set `plugin`, and implement `fake` and `settings`."""

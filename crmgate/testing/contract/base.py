@@ -1,4 +1,4 @@
-"""What an author tells the contract about a plugin and its CRM, and the tools that the checks share."""
+"""What an author describes about a plugin and its CRM, and the helpers that the checks share."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from crmgate.testing.contract.text import contains, decoded
 from crmgate.testing.server import FakeCRM, Request
 
 BUDGET = 10.0
-"""Seconds for a call that is not to run into its time limit."""
+"""Time limit in seconds of a call that is expected to finish."""
 GRACE = 0.8
-"""Seconds that a call may take longer than it should: a busy machine is no breach of contract."""
+"""Seconds by which a call may exceed its time limit: a busy machine must not fail a check."""
 LEVELS = {"": logging.DEBUG, "urllib3": logging.WARNING}
-"""A plugin's log is read whole; urllib3 tells addresses, and crmgate silences it."""
-FIND = "find_lead has to find the record by the operation id and return it as Delivered(..., adopted=True)."
+"""Log levels during a call. crmgate silences urllib3 below WARNING because it logs addresses."""
+FIND = "Let find_lead find the record by the operation id and return Delivered(..., adopted=True)."
 
 
 @dataclass(frozen=True)
 class CallResult:
-    """What came of calling a hook: a result or an exception, how long it took, what arrived meanwhile and was told."""
+    """Result of calling a hook: a value or an exception, the duration, the requests and the output."""
 
     hook: str
     operation: Operation
@@ -45,8 +45,8 @@ class CallResult:
     error: Exception | None
     seconds: float
     requests: tuple[Request, ...]
-    told: str
-    """Whatever was logged or printed."""
+    output: str
+    """Text that was logged or printed."""
 
     def __str__(self) -> str:
         if self.error is None:
@@ -56,26 +56,25 @@ class CallResult:
 
 
 class Contract:
-    """What an author tells about a plugin. `plugin`, `fake` and `settings` are needed; the rest has defaults."""
+    """Description of a plugin by its author. `plugin`, `fake` and `settings` are required; the rest has defaults."""
 
     plugin: ClassVar[Path | str | type[CRMProvider]]
     """The plugin's file or folder, or its provider class."""
     provider_name: ClassVar[str] = ""
-    """Which provider of the file is meant, if it holds several."""
+    """Name of the provider to check, if the plugin has several."""
     patience: ClassVar[float] = 0.4
-    """Seconds that a call gets when the CRM does not answer: enough for the requests that come before a create."""
+    """Time limit in seconds of a call if the CRM does not answer. It must suffice for the requests before a create."""
     unknown_lead_id: ClassVar[str] = "999999999"
-    """The id of a lead that the CRM does not have, in a form that it takes for an id."""
+    """Id of a lead that does not exist, in the format of the CRM's ids."""
 
     def fake(self) -> FakeCRM:
-        """A fake of the CRM, not started yet; each check gets one of its own."""
+        """A new fake of the CRM, not started. Each check gets its own fake."""
         raise NotImplementedError("Give the contract a fake of your CRM: `def fake(self): return FakeAcme()`.")
 
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
-        """The settings with which the plugin reaches `fake`, by the names of the environment.
+        """Settings with which the plugin reaches `fake`, by the names of the environment variables.
 
-        With an administrator's settings among them, `provision` is checked too. Make the secrets longer than a word
-        that could stand in an error by chance.
+        Include an administrator's settings to check `provision`. Use secrets that no error contains by chance.
         """
         raise NotImplementedError("Give the settings that reach the fake: `return {'ACME_URL': fake.url, ...}`.")
 
@@ -84,9 +83,9 @@ class Contract:
         fake.fail("answer", status=401, body="{}", content_type="application/json")
 
     def rate_limit(self, fake: FakeCRM) -> float | None:
-        """Make the CRM say that there are too many requests; returns the seconds that it wants crmgate to wait.
+        """Make the CRM limit the rate. Returns the seconds to wait that its answer has; None: it has none.
 
-        None when it does not tell. Default: it answers 429 with `Retry-After: 7`.
+        Default: it answers 429 with `Retry-After: 7`.
         """
         fake.fail("answer", status=429, headers={"Retry-After": "7"})
         return 7.0
@@ -96,53 +95,53 @@ class Contract:
         self.fail_writes(fake, "answer", status=422, body="{}", content_type="application/json")
 
     def is_write(self, request: Request) -> bool:
-        """Whether a request changes something in the CRM. Default: every method but GET and HEAD.
+        """Whether a request changes something in the CRM. Default: every method except GET and HEAD.
 
-        Override it for a CRM that reads with POST, or where a login comes before the write.
+        Override it for a CRM that reads with POST, or that requires a login request.
         """
         return request.method not in ("GET", "HEAD")
 
     def adapted(self, lead: Lead) -> Lead:
-        """A sample lead as this CRM can take it (`dataclasses.replace`). Default: as it is."""
+        """A sample lead, changed to values that this CRM accepts (`dataclasses.replace`). Default: unchanged."""
         return lead
 
     def sent_text(self, request: Request) -> str:
-        """All that a request says, decoded. The default reads JSON, forms and any other text, and the address."""
+        """All decoded text of a request. The default reads the address, JSON, forms and any other text."""
         return decoded(request)
 
-    def arrived(self, value: str, told: str) -> bool:
-        """Whether a value of a lead stands in what was sent. The default compares words, and of phones the digits."""
-        return contains(told, value)
+    def arrived(self, value: str, sent: str) -> bool:
+        """Whether the text `sent` contains a value of a lead. The default compares words, and the digits of phones."""
+        return contains(sent, value)
 
     def stored(self, fake: FakeCRM, text: str) -> int:
-        """How many records of the CRM hold `text`. The default searches `fake.records()`."""
+        """Number of records of the CRM that contain `text`. The default searches `fake.records()`."""
         everything = (record for records in fake.records().values() for record in records)
         return sum(text in json.dumps(record, ensure_ascii=False, default=str) for record in everything)
 
-    # What the checks use; a check of your own may too.
+    # Helpers of the checks; own checks may use them.
 
     crm: FakeCRM
-    """The fake of this check, running."""
+    """The running fake of this check."""
 
     def setup_method(self) -> None:
         """Start the fake (called by pytest before each check)."""
         self._open = contextlib.ExitStack()
         self.crm = self._open.enter_context(self.fake())
-        self._environ = dict(self.settings(self.crm))  # now: a check may change the fake before the provider is made
+        self._environ = dict(self.settings(self.crm))  # now: a check may change the fake before it creates the provider
 
     def teardown_method(self) -> None:
-        """Stop it."""
+        """Stop the fake (called by pytest after each check)."""
         self._open.close()
 
     def provider_class(self) -> type[CRMProvider]:
-        """The provider class that is held against the contract."""
+        """The provider class to check."""
         if isinstance(self.plugin, type):
             return self.plugin
         providers = _providers(Path(self.plugin).resolve())
         if self.provider_name in providers:
             return providers[self.provider_name]
         if self.provider_name or len(providers) != 1:
-            fail(f"{self.plugin} holds {sorted(providers)}. Say in `provider_name` which of them is meant.")
+            fail(f"{self.plugin} has the providers {sorted(providers)}. Set `provider_name` to one of them.")
         return next(iter(providers.values()))
 
     @cached_property
@@ -152,38 +151,38 @@ class Contract:
 
     @cached_property
     def hooks(self) -> pluggy.HookRelay:
-        """The provider's hooks, called as crmgate calls them; what they raise comes as it is."""
+        """The provider's hooks, called as crmgate calls them. Exceptions are not converted."""
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
         manager.register(self.provider)
         return manager.hook
 
     def implements(self, hook: str) -> bool:
-        """Whether the provider has a hook."""
+        """Whether the provider implements a hook."""
         return bool(getattr(self.hooks, hook).get_hookimpls())
 
     def needs(self, hook: str) -> None:
         """Skip the check for a provider without this optional hook."""
         if not self.implements(hook):
-            raise unittest.SkipTest(f"the plugin has no {hook}")  # pytest knows it, and need not be imported
+            raise unittest.SkipTest(f"the plugin has no {hook}")  # pytest supports it, and is not imported here
 
     @property
     def silence(self) -> float:
-        """Seconds that a CRM which does not answer keeps silent: so a plugin without a time limit shows."""
+        """Seconds for which a silent CRM does not answer: longer than the time limit, so that a missing limit shows."""
         return self.patience + 2 * GRACE
 
     def fail_writes(self, fake: FakeCRM, kind: Any, **options: Any) -> None:
-        """Add a fault (see `Fault`) that strikes only what changes something in the CRM."""
+        """Add a fault (see `Fault`) that applies only to requests that change something in the CRM."""
         with fake.lock:
             fake.faults.append(samples.WriteFault(kind, writes=self.is_write, **options))
 
     def writes(self, requests: tuple[Request, ...]) -> list[Request]:
-        """Those requests that change something in the CRM."""
+        """The requests that change something in the CRM."""
         return [request for request in requests if self.is_write(request)]
 
     def full_lead(self) -> Lead:
-        """The lead with a value for everything."""
-        return self.adapted(copy.deepcopy(samples.FULL))  # a copy: a plugin that changes it must not disturb others
+        """The sample lead with a value for every fact."""
+        return self.adapted(copy.deepcopy(samples.FULL))  # a copy, because a plugin may change it
 
     def create(
         self, lead: Lead | None = None, operation: Operation | None = None, budget: float = BUDGET
@@ -196,12 +195,12 @@ class Contract:
         return self.deliver(operation or made(Kind.CREATE_MINIMAL_LEAD, copy.deepcopy(samples.CLICK)), budget)
 
     def creates(self, budget: float = BUDGET) -> Iterator[CallResult]:
-        """Both ways to make a lead, one after the other."""
+        """Create a lead and a minimal lead, one after the other."""
         yield self.create(budget=budget)
         yield self.click(budget=budget)
 
     def find(self, operation: Operation | None = None, budget: float = BUDGET) -> CallResult:
-        """Look up what an operation left in the CRM; by default one that was never sent."""
+        """Call `find_lead` for an operation; default: one that was never sent."""
         return self.call("find_lead", operation or made(Kind.CREATE_LEAD, self.full_lead()), budget)
 
     def update(self, lead_id: str, lead: Lead, operation: Operation | None = None) -> CallResult:
@@ -231,7 +230,7 @@ class Contract:
                 assert_never(kind)
 
     def retried(self, operation: Operation, send: Callable[[Operation], CallResult]) -> CallResult:
-        """What crmgate does: send it and, if nobody knows what came of it, look in the CRM and send it again."""
+        """Send an operation as crmgate does: after an unknown outcome call `find_lead`; retry if it returns None."""
         first = send(operation)
         if not isinstance(first.error, OutcomeUnknown):
             return first
@@ -240,18 +239,18 @@ class Contract:
         return found if found.result is not None else send(operation)
 
     def created_id(self, lead: Lead | None = None) -> str:
-        """The id of a lead that was just made."""
+        """Id of a new lead."""
         return delivered(self.create(lead)).record_id
 
     def call(self, hook: str, operation: Operation, budget: float = BUDGET, **arguments: Any) -> CallResult:
-        """Call a hook that is about an operation, and look at what came of it."""
+        """Call a hook that has an operation and return the result."""
         return self.ask(hook, budget, operation, operation=operation, **arguments)
 
     def ask(self, hook: str, budget: float = BUDGET, about: Operation | None = None, **arguments: Any) -> CallResult:
-        """Call a hook and look at what came of it; nothing is raised."""
+        """Call a hook and return the result; nothing is raised."""
         hooks, result, error = self.hooks, None, None
         seen, begun = len(self.crm.requests), time.monotonic()
-        with _told() as told:
+        with _captured_output() as output:
             try:
                 with time_budget(budget):
                     result = getattr(hooks, hook)(**arguments)
@@ -259,7 +258,7 @@ class Contract:
                 error = raised
         seconds = time.monotonic() - begun
         operation = about or made(Kind.CREATE_LEAD, Lead())
-        return CallResult(hook, operation, result, error, seconds, tuple(self.crm.requests[seen:]), told.getvalue())
+        return CallResult(hook, operation, result, error, seconds, tuple(self.crm.requests[seen:]), output.getvalue())
 
 
 def made(kind: Kind, data: Lead | Activity, lead_id: str = "", provider: str = "") -> Operation:
@@ -268,33 +267,33 @@ def made(kind: Kind, data: Lead | Activity, lead_id: str = "", provider: str = "
 
 
 def delivered(outcome: CallResult) -> Delivered:
-    """The result of a call that has to succeed."""
+    """The result of a call that must succeed."""
     if not isinstance(outcome.result, Delivered):
-        fail(f"{outcome}{reason(outcome)}, but the CRM works. It has to return the Delivered that the CRM confirmed.")
+        fail(f"{outcome}{reason(outcome)}, but the CRM works. Return the Delivered that the CRM confirmed.")
     return outcome.result
 
 
 def expect(condition: object, message: str) -> None:
-    """Fail the check with `message`, which says what the plugin has to do."""
+    """Fail the check with `message` if the condition is false. The message says what the plugin has to do."""
     __tracebackhide__ = True
     if not condition:
         fail(message)
 
 
 def fail(message: str) -> NoReturn:
-    """Fail the check; plain, so that pytest need not be imported."""
+    """Fail the check. An AssertionError, so that the kit does not import pytest."""
     __tracebackhide__ = True
     raise AssertionError(message)
 
 
 def reason(outcome: CallResult) -> str:
-    """What an unexpected exception says, in parentheses; it may be a mistake in the plugin."""
+    """Text of an unexpected exception in parentheses; empty without one."""
     return f" ({outcome.error})" if outcome.error is not None and str(outcome.error) else ""
 
 
 @lru_cache(maxsize=32)
 def _providers(file: Path) -> dict[str, type[CRMProvider]]:
-    """The provider classes of a plugin's file or folder, loaded as crmgate loads it."""
+    """Provider classes of a plugin, loaded as crmgate loads it."""
     found = discover(file.parent, (file.stem,))
     for problem in found.quarantined:
         if problem.file == str(file):
@@ -303,16 +302,16 @@ def _providers(file: Path) -> dict[str, type[CRMProvider]]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[io.StringIO]:
-    """Whatever is logged, at any level, or printed meanwhile."""
-    told = io.StringIO()
-    handler, root = logging.StreamHandler(told), logging.getLogger()
+def _captured_output() -> Iterator[io.StringIO]:
+    """Capture everything that is logged, at any level, or printed."""
+    output = io.StringIO()
+    handler, root = logging.StreamHandler(output), logging.getLogger()
     before = {name: logging.getLogger(name).level for name in LEVELS}
     root.addHandler(handler)
     _set_levels(LEVELS)
     try:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            yield told
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            yield output
     finally:
         _set_levels(before)
         root.removeHandler(handler)

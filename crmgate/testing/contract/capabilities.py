@@ -1,4 +1,4 @@
-"""Checks of the hooks that a plugin may leave out; they are skipped for one that has none."""
+"""Checks of optional hooks. They are skipped for a plugin without the hook."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from crmgate.testing.contract.text import texts
 
 GONE = "The lead does not exist: raise NotFound, so that a person decides."
 ONCE = (
-    "Store its operation id with it, and let find_lead (`operation.kind` is log_activity then) return the lead when "
-    "the activity is there."
+    "Store the operation id with the activity, and let find_lead (`operation.kind` is log_activity) return the lead if "
+    "the activity exists."
 )
 
 
@@ -23,82 +23,80 @@ class CapabilityChecks(Contract):
     """`update_lead`, `log_activity`, `describe_fields`, `provision`."""
 
     def test_update_arrives_and_names_the_lead(self) -> None:
-        """What is new reaches the CRM."""
+        """All new values are sent."""
         self.needs("update_lead")
         lead_id = self.created_id()
         lead = replace(self.full_lead(), city="Seydisfjordur", budget="22,500 EUR")
         outcome = self.update(lead_id, lead)
-        confirmed, told = delivered(outcome), "\n".join(map(self.sent_text, outcome.requests))
+        confirmed, sent = delivered(outcome), "\n".join(map(self.sent_text, outcome.requests))
         expect(confirmed.record_id == lead_id, f"update_lead returned {confirmed.record_id!r} instead of {lead_id!r}.")
-        lost = [value for value in (lead.city, lead.budget) if not self.arrived(value, told)]
-        expect(not lost, f"update_lead sends nothing of {lost}. Send every fact that the lead has.")
+        lost = [value for value in (lead.city, lead.budget) if not self.arrived(value, sent)]
+        expect(not lost, f"update_lead does not send {lost}. Send every fact of the lead.")
 
     def test_update_keeps_what_the_lead_does_not_say(self) -> None:
-        """An empty field is one that nothing is known about; in the CRM it stays as it is, the description too."""
+        """Fields without a new value keep their values in the CRM, and so does the description."""
         self.needs("update_lead")
         lead_id, full = self.created_id(), self.full_lead()
         kept = [value for value in (full.last_name, full.institution) if self.stored(self.crm, value)]
         delivered(self.update(lead_id, Lead(first_name=full.first_name, email=full.email, city="Seydisfjordur")))
         lost = [value for value in kept if not self.stored(self.crm, value)]
-        expect(not lost, f"update_lead removed {lost}, which the new lead does not speak of. Send what it says only.")
+        expect(not lost, f"update_lead removed {lost}, for which the lead has no value. Send only values of the lead.")
 
     def test_update_of_an_unknown_lead_is_not_found(self) -> None:
-        """Somebody deleted it in the CRM."""
+        """A person may have deleted it in the CRM."""
         self.needs("update_lead")
-        ends_with(self.update(self.unknown_lead_id, self.full_lead()), NotFound, "for a lead that is not there", GONE)
+        ends_with(self.update(self.unknown_lead_id, self.full_lead()), NotFound, "for a lead that does not exist", GONE)
 
     def test_update_that_fails_is_never_delivered(self) -> None:
-        """Neither by a page with status 200 nor by an answer that was cut; without a connection it is Unavailable."""
+        """An HTML page with status 200 or a truncated answer is no success; without a connection it is Unavailable."""
         self.needs("update_lead")
         lead_id = self.created_id()
         for bad in (*samples.SERVER_ERRORS, *samples.HTML_PAGES, *samples.TRUNCATED):
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())
-            told = f"when the CRM answered with {bad.told}"
-            ends_with(self.update(lead_id, self.full_lead()), ProviderError, told, LOOK_FIRST)
+            ends_with(self.update(lead_id, self.full_lead()), ProviderError, bad.when, LOOK_FIRST)
         self.crm.stop()
         nobody = self.update(lead_id, self.full_lead())
-        ends_with(nobody, Unavailable, "while nobody listens", "Nothing was sent: raise Unavailable.")
+        ends_with(nobody, Unavailable, "without a connection", "Nothing was sent: raise Unavailable.")
 
     def test_update_makes_no_record(self) -> None:
-        """Also not when its answer was lost and it is sent again."""
+        """An update changes the lead, also if it is sent again after a lost answer."""
         self.needs("update_lead")
         lead_id, lead = self.created_id(), replace(self.full_lead(), city="Seydisfjordur")
         leads = self.stored(self.crm, lead.email)
         self.fail_writes(self.crm, "drop", when="after", times=1)
         operation = made(Kind.UPDATE_LEAD, lead, lead_id, self.provider.name)
         delivered(self.retried(operation, lambda again: self.update(lead_id, lead, again)))
-        expect(self.stored(self.crm, lead.email) == leads, "update_lead made another lead. Change the one it is given.")
+        expect(self.stored(self.crm, lead.email) == leads, "update_lead created another lead. Update the given lead.")
 
     def test_activity_arrives_whole(self) -> None:
-        """On the lead that it belongs to."""
+        """All facts of the activity are sent, and the result is its lead."""
         self.needs("log_activity")
         lead_id = self.created_id()
         outcome = self.log(lead_id, samples.NEWS)
-        confirmed, told = delivered(outcome), "\n".join(map(self.sent_text, outcome.requests))
-        expect(confirmed.record_id == lead_id, f"log_activity returned {confirmed.record_id!r}: it has to be the lead.")
-        lost = [value for value in texts(samples.NEWS.to_dict()) if not self.arrived(value, told)]
+        confirmed, sent = delivered(outcome), "\n".join(map(self.sent_text, outcome.requests))
         expect(
-            not lost, f"log_activity sends nothing of {lost}. Tell every fact: self.describe(self.map_activity(...))."
+            confirmed.record_id == lead_id, f"log_activity returned {confirmed.record_id!r}. Return the id of the lead."
         )
+        lost = [value for value in texts(samples.NEWS.to_dict()) if not self.arrived(value, sent)]
+        expect(not lost, f"log_activity does not send {lost}. Send every fact: self.describe_all(activity, operation).")
 
     def test_activity_on_an_unknown_lead_is_not_found(self) -> None:
-        """Somebody deleted it in the CRM."""
+        """A person may have deleted it in the CRM."""
         self.needs("log_activity")
-        ends_with(self.log(self.unknown_lead_id, samples.NEWS), NotFound, "for a lead that is not there", GONE)
+        ends_with(self.log(self.unknown_lead_id, samples.NEWS), NotFound, "for a lead that does not exist", GONE)
 
     def test_activity_without_answer_is_outcome_unknown(self) -> None:
-        """It may have been logged."""
+        """The CRM may have logged it."""
         self.needs("log_activity")
         lead_id = self.created_id()
         for bad in (*samples.SERVER_ERRORS, *samples.HTML_PAGES, *samples.TRUNCATED):
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())
-            told = f"when the CRM answered with {bad.told}"
-            ends_with(self.log(lead_id, samples.NEWS), OutcomeUnknown, told, LOOK_FIRST)
+            ends_with(self.log(lead_id, samples.NEWS), OutcomeUnknown, bad.when, LOOK_FIRST)
 
     def test_activity_whose_answer_was_lost_is_logged_once(self) -> None:
-        """crmgate asks find_lead with the activity's operation, and logs it again only if that finds nothing."""
+        """crmgate calls find_lead with the activity's operation, and logs it again only if find_lead returns None."""
         self.needs("log_activity")
         lead_id = self.created_id()
         for when in ("after", "before"):
@@ -108,10 +106,10 @@ class CapabilityChecks(Contract):
             delivered(self.retried(operation, lambda again, what=activity: self.log(lead_id, what, again)))  # type: ignore[misc]
             self.crm.heal()
             count = self.stored(self.crm, activity.metadata["page"])
-            expect(count == 1, f"an activity whose answer was lost is there {count} times. {ONCE}")
+            expect(count == 1, f"an activity whose answer was lost exists {count} times. {ONCE}")
 
     def test_fields_are_described(self) -> None:
-        """A line for each fact that has a field; nothing is changed."""
+        """A CrmField for each fact that has a field. Nothing is changed."""
         self.needs("describe_fields")
         outcome = self.ask("describe_fields")
         lines = outcome.result
@@ -119,35 +117,35 @@ class CapabilityChecks(Contract):
         expect(good, f"{outcome}{reason(outcome)}. Return a tuple of CrmField.")
         mapped = {fact for fact, name in self.provider.field_map.names.items() if name}
         missing = sorted(mapped - {line.fact for line in lines})
-        expect(not missing, f"describe_fields tells nothing of {', '.join(missing)}. Give a line for each mapped fact.")
-        expect(not self.writes(outcome.requests), "describe_fields writes. Use requests that only read.")
+        expect(not missing, f"describe_fields lacks {', '.join(missing)}. Return a CrmField for each mapped fact.")
+        expect(not self.writes(outcome.requests), "describe_fields sends writes. Send only requests that read.")
 
     def test_fields_of_a_crm_that_is_away_are_an_error(self) -> None:
-        """An empty list would say that all is well."""
+        """An empty list would mean that there is no problem."""
         self.needs("describe_fields")
         self.crm.stop()
-        ends_with(self.ask("describe_fields"), ProviderError, "while nobody listens", "Raise Unavailable.")
+        ends_with(self.ask("describe_fields"), ProviderError, "without a connection", "Raise Unavailable.")
 
     def test_provision_without_apply_writes_nothing(self) -> None:
-        """It only says what it would do."""
+        """It only lists the steps."""
         outcome = self._provisioned(apply=False)
-        told = ", ".join(f"{request.method} {request.path}" for request in self.writes(outcome.requests))
-        expect(not told, f"provision(apply=False) writes ({told}). Only read, and return the steps.")
+        writes = ", ".join(f"{request.method} {request.path}" for request in self.writes(outcome.requests))
+        expect(not writes, f"provision(apply=False) sends writes ({writes}). Only read, and return the steps.")
 
     def test_provision_twice_changes_nothing_the_second_time(self) -> None:
-        """Whoever is not sure runs it again."""
+        """The setup is idempotent."""
         first = self._provisioned(apply=True)
         undone = [step.what for step in first.result.steps if not step.done]
-        expect(not undone, f"provision(apply=True) leaves undone: {undone}.")
-        told = ", ".join(f"{one.method} {one.path}" for one in self.writes(self._provisioned(apply=True).requests))
-        expect(not told, f"provision(apply=True) writes the second time as well ({told}). Do what is missing only.")
+        expect(not undone, f"provision(apply=True) does not carry out {undone}. Carry out every step.")
+        writes = ", ".join(f"{one.method} {one.path}" for one in self.writes(self._provisioned(apply=True).requests))
+        expect(not writes, f"a second provision(apply=True) sends writes ({writes}). Carry out only missing steps.")
 
     def _provisioned(self, *, apply: bool) -> CallResult:
         self.needs("provision")
         outcome = self.ask("provision", apply=apply)
         if isinstance(outcome.error, ConfigError):
             raise unittest.SkipTest(
-                f"give the administrator's settings in `settings`: {'; '.join(outcome.error.problems)}"
+                f"add the administrator's settings to `settings`: {'; '.join(outcome.error.problems)}"
             )
         if not isinstance(outcome.result, Provision):
             fail(f"{outcome}{reason(outcome)}. Return a Provision.")

@@ -1,4 +1,4 @@
-"""Checks: no retries, no detours, no gossip, and many threads at once."""
+"""Checks: no retries, no redirects, no secrets or personal data in errors and logs, and many threads at once."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class ConductChecks(Contract):
-    """What a plugin must not do, however the CRM behaves."""
+    """Behaviour that no plugin may have, however the CRM behaves."""
 
     def test_create_is_not_retried_by_the_plugin(self) -> None:
-        """crmgate retries, and looks before: a plugin that does it too makes leads twice."""
-        for told, kind, options in (
+        """crmgate retries after a look-up. A retry of the plugin could create a second lead."""
+        for what, kind, options in (
             ("answers 500", "answer", {"status": 500}), ("breaks the connection", "drop", {}),
             ("answers 429", "answer", {"status": 429}),
         ):  # fmt: skip
@@ -33,11 +33,11 @@ class ConductChecks(Contract):
                 count = len(self.writes(outcome.requests))
                 expect(
                     count <= 1,
-                    f"{outcome.hook} sent {count} writes when the CRM {told}. Send one, then raise: crmgate retries.",
+                    f"{outcome.hook} sent {count} writes when the CRM {what}. Send one, then raise: crmgate retries.",
                 )
 
     def test_redirects_are_not_followed_to_another_host(self) -> None:
-        """Credentials and personal data must not go where a redirect points."""
+        """Credentials and personal data must not be sent to the target of a redirect."""
         with samples.Stranger() as stranger:
             for status in REDIRECTS:
                 self.crm.heal()
@@ -51,34 +51,38 @@ class ConductChecks(Contract):
                     ends_with(outcome, ProviderError, f"when redirected ({status})", "Raise Unavailable.")
 
     def test_errors_hold_no_secret_and_nothing_that_a_visitor_typed(self) -> None:
-        """They are stored, logged and shown; CRMs repeat what was sent in their complaints."""
+        """Errors are stored, logged and shown, and CRMs repeat in them what was sent."""
         for status, outcome in self._quoted():
             if outcome.error is not None:
                 self._is_discreet(_said(outcome.error), f"the error of {outcome.hook} for an answer {status}")
 
     def test_log_and_output_hold_no_secret_and_nothing_that_a_visitor_typed(self) -> None:
-        """Whatever the level."""
+        """This holds for every log level."""
         for outcome in (*self.creates(), self.find()):
-            self._is_discreet(outcome.told, f"the log of {outcome.hook}")
+            self._is_discreet(outcome.output, f"the log of {outcome.hook}")
         for status, outcome in self._quoted():
-            self._is_discreet(outcome.told, f"the log of {outcome.hook} for an answer {status}")
+            self._is_discreet(outcome.output, f"the log of {outcome.hook} for an answer {status}")
         self.crm.stop()
         for outcome in (*self.creates(), self.find()):
-            self._is_discreet(outcome.told, f"the log of {outcome.hook} without a connection")
+            self._is_discreet(outcome.output, f"the log of {outcome.hook} without a connection")
 
     def test_threads_share_a_provider(self) -> None:
-        """The web server calls one provider from many threads."""
+        """The web process calls one provider from many threads."""
         leads = [_numbered(self.adapted(samples.MINIMAL), number) for number in range(THREADS)]
         operations = [made(Kind.CREATE_LEAD, lead) for lead in leads]
         with ThreadPoolExecutor(THREADS) as pool:
             results = list(pool.map(self._deliver, leads, operations))
         made_ids = {result.record_id for result in results}
         expect(
-            len(made_ids) == THREADS, f"{THREADS} threads made {len(made_ids)} leads. Keep nothing of a call in self."
+            len(made_ids) == THREADS,
+            f"{THREADS} threads created {len(made_ids)} leads. Do not store data of a call in self.",
         )
         for operation in operations:
             count = self.stored(self.crm, operation.id)
-            expect(count == 1, f"with {THREADS} threads {count} records hold one operation id. Keep nothing in self.")
+            expect(
+                count == 1,
+                f"with {THREADS} threads, {count} records have one operation id. Do not store data of a call in self.",
+            )
 
     def _deliver(self, lead: Lead, operation: Operation) -> Delivered:
         with time_budget(BUDGET):
@@ -86,14 +90,15 @@ class ConductChecks(Contract):
                 result = self.hooks.create_lead(lead=lead, operation=operation)
             except Exception as error:
                 fail(
-                    f"create_lead raised {type(error).__name__} with {THREADS} threads. Keep nothing of a call in self."
+                    f"create_lead raised {type(error).__name__} with {THREADS} threads. "
+                    f"Do not store data of a call in self."
                 )
         if not isinstance(result, Delivered):
             fail(f"create_lead returned {type(result).__name__} with {THREADS} threads instead of Delivered.")
         return result
 
     def _quoted(self) -> Iterator[tuple[int, CallResult]]:
-        """Calls whose answer repeats the secrets and the visitor's words."""
+        """Calls with answers that repeat the secrets and the visitor's words."""
         secrets = [str(self.provider.settings.get(name) or "") for name in secret_names(type(self.provider).Settings)]
         body = samples.quoting(" ".join(secrets))
         for status in samples.QUOTING_STATUSES:
@@ -102,18 +107,18 @@ class ConductChecks(Contract):
             yield from ((status, outcome) for outcome in (*self.creates(), self.find()))
         self.crm.heal()
 
-    def _is_discreet(self, told: str, where: str) -> None:
-        expect(self.provider.redact(told) == told, f"{where} shows a secret. Tell nothing of requests and answers.")
-        shown = [word for word in samples.PRIVATE if word.lower() in told.lower()]
-        expect(not shown, f"{where} shows what a visitor typed ({', '.join(shown)}). Use words of your own instead.")
+    def _is_discreet(self, text: str, where: str) -> None:
+        expect(self.provider.redact(text) == text, f"{where} contains a secret. Quote no requests and no answers.")
+        shown = [word for word in samples.PRIVATE if word.lower() in text.lower()]
+        expect(not shown, f"{where} contains what a visitor typed ({', '.join(shown)}). Write a text of your own.")
 
 
 def _said(error: Exception) -> str:
-    """Everything that an error tells, but the reasons in `Rejected.fields`, which crmgate neither stores nor logs."""
+    """All texts of an error, except the reasons in `Rejected.fields`, which crmgate neither stores nor logs."""
     more = [getattr(error, name, "") for name in ("detail", "vendor_code")]
     return " ".join(map(str, (error, repr(error), error.args, *more)))
 
 
 def _numbered(lead: Lead, number: int) -> Lead:
-    """Somebody else, so that no CRM takes two of them for the same person."""
+    """Another person, so that no CRM finds a duplicate."""
     return replace(lead, first_name=f"Ottilie{number}", email=f"ottilie{number}@example.org")

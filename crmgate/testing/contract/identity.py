@@ -1,4 +1,4 @@
-"""Checks: who the plugin says it is, which settings it takes, and that it keeps secrets to itself."""
+"""Checks of the plugin's name, hooks and settings."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ class IdentityChecks(Contract):
     """Name, label, capabilities, settings."""
 
     def test_plugin_has_a_name_and_a_label(self) -> None:
-        """Settings are named after the one, people read the other."""
+        """Names of settings start with the name; people read the label."""
         provider = self.provider_class()
         good = provider.name.isascii() and provider.name.isidentifier() and provider.name == provider.name.lower()
-        expect(good, f"name is {provider.name!r}. Give the class a `name` of lower-case letters, digits, underscores.")
-        expect(provider.label.strip(), "label is empty. Give the class a `label`: the CRM's name as people write it.")
+        expect(good, f"name is {provider.name!r}. Set `name` to lower-case letters, digits and underscores.")
+        expect(provider.label.strip(), "label is empty. Set `label` to the CRM's name as people write it.")
 
     def test_required_hooks_are_implemented(self) -> None:
-        """Without them nothing can be delivered."""
+        """Deliveries require them."""
         missing = [hook for hook in REQUIRED_HOOKS if not self.implements(hook)]
-        expect(not missing, f"{', '.join(missing)} is missing. Implement it as a method marked @hookimpl.")
+        expect(not missing, f"{', '.join(missing)} is missing. Add a method marked @hookimpl.")
 
     def test_no_hook_is_misspelt(self) -> None:
-        """Pluggy ignores a hook that does not exist."""
+        """Pluggy silently ignores a hook that does not exist."""
         provider = self.provider_class()
         marked = {name for name in dir(provider) if hasattr(getattr(provider, name), "crmgate_impl")}
         stray = sorted(name for name in marked if _spec_name(provider, name) not in HOOKS)
-        expect(not stray, f"there is no hook {', '.join(stray)}, so it is never called. Correct the name.")
+        expect(not stray, f"there is no hook {', '.join(stray)}, so crmgate never calls it. Correct the name.")
 
     def test_capabilities_are_the_optional_hooks(self) -> None:
-        """`capabilities` is what crmgate and the documentation tell about a plugin."""
+        """crmgate and the documentation read `capabilities`."""
         declared = self.provider_class().capabilities & OPTIONAL_HOOKS
         implemented = {hook for hook in OPTIONAL_HOOKS if self.implements(hook)}
         lacking, silent = sorted(declared - implemented), sorted(implemented - declared)
-        expect(not lacking, f"capabilities name {', '.join(lacking)}: implement it, marked @hookimpl, or take it out.")
+        expect(
+            not lacking, f"capabilities contains {', '.join(lacking)}: implement it, marked @hookimpl, or remove it."
+        )
         expect(not silent, f"{', '.join(silent)} is implemented: add it to `capabilities`.")
 
     def test_missing_settings_are_all_named_at_once(self) -> None:
-        """Whoever sets crmgate up wants to hear of everything in one go."""
+        """An operator corrects all settings in one step."""
         provider = self.provider_class()
         required = [name for name, declared in provider.Settings().fields.items() if declared.required]
         if not required:
@@ -56,34 +58,34 @@ class IdentityChecks(Contract):
             silent = [name for name in required if name not in str(error)]
         else:
             silent = required
-        expect(not silent, f"{', '.join(silent)} is not named when it is missing: leave the settings to CRMProvider.")
+        expect(not silent, f"{', '.join(silent)} is not named when it is missing. Let CRMProvider load the settings.")
 
     def test_secrets_are_marked(self) -> None:
-        """What is not marked is shown in problems, in the log and on pages."""
+        """Settings without a mark appear in error messages, logs and pages."""
         schema = self.provider_class().Settings
         open_ones = sorted({name for name in schema().fields if SECRET_NAME.search(name)} - {*secret_names(schema)})
-        told = f"{', '.join(open_ones)} is not marked. Declare it with `secret()`, an address with `secret=True`."
-        expect(not open_ones, told)
+        message = f"{', '.join(open_ones)} is not marked. Declare it with `secret()`, an address with `secret=True`."
+        expect(not open_ones, message)
 
     def test_settings_reach_the_plugin(self) -> None:
-        """What the contract's `settings` gives has to be what the plugin takes."""
+        """The plugin declares every setting that the contract's `settings` returns."""
         try:
             provider = self.provider
         except ConfigError as error:
-            fail(f"the settings do not start the plugin: {error}")
+            fail(f"the plugin does not accept the settings: {error}")
         unknown = sorted({name for name in self._environ if not _known(provider.name, name)} - {
             *provider.Settings().fields
         })  # fmt: skip
         expect(not unknown, f"{', '.join(unknown)} is no setting of the plugin. Declare it in `Settings`.")
 
     def test_repr_shows_no_secret(self) -> None:
-        """A provider gets into tracebacks and logs."""
+        """Tracebacks and logs contain the provider's repr."""
         shown = f"{self.provider!r} {self.provider}"
-        expect(self.provider.redact(shown) == shown, "repr or str of the provider shows a secret. Take it out.")
+        expect(self.provider.redact(shown) == shown, "repr or str of the provider contains a secret. Remove it.")
 
 
 def _known(provider: str, name: str) -> bool:
-    """Whether a setting belongs to the mapping, which every plugin has."""
+    """Whether the setting is one of the mapping, which every plugin has."""
     return name.startswith((f"{provider.upper()}_MAP_", f"{provider.upper()}_VALUES_"))
 
 

@@ -1,4 +1,4 @@
-"""Checks: everything that a visitor typed reaches the CRM."""
+"""Checks: every value of a visitor is sent to the CRM."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from crmgate.testing.contract.text import texts
 
 
 class MappingChecks(Contract):
-    """Leads of every kind arrive whole."""
+    """All values of all kinds of submissions arrive."""
 
     def test_minimal_lead_arrives(self) -> None:
-        """A first name and an email: what has no value must not be in the way."""
+        """A first name and an email; all other values are empty."""
         self._arrives_whole(self.adapted(copy.deepcopy(samples.MINIMAL)))
 
     def test_full_lead_arrives_whole(self) -> None:
-        """A value for everything; whatever has no field in the CRM belongs into the description."""
+        """Every fact has a value. A fact without a field in the CRM goes into the description."""
         self._arrives_whole(self.full_lead())
 
     def test_non_ascii_lead_arrives_whole(self) -> None:
@@ -34,29 +34,32 @@ class MappingChecks(Contract):
         self._arrives_whole(self.adapted(copy.deepcopy(samples.EMOJI)))
 
     def test_click_arrives_whole(self) -> None:
-        """A lead without a person: only the click is known."""
+        """A lead for a visitor without a name."""
         self._holds_all(self.click(), samples.CLICK)
 
     def test_delivered_names_the_record(self) -> None:
-        """crmgate keeps who has the record, under which id, and where people see it."""
+        """crmgate stores the provider, the id of the record and its address."""
         for outcome in self.creates():
             confirmed, own = delivered(outcome), self.provider.name
             expect(
                 confirmed.provider == own,
-                f"{outcome.hook}: Delivered.provider is {confirmed.provider!r}. Give it self.name, {own!r}.",
+                f"{outcome.hook}: Delivered.provider is {confirmed.provider!r}. Set it to self.name, {own!r}.",
             )
             expect(
                 isinstance(confirmed.record_id, str) and confirmed.record_id.strip() not in ("", "None"),
-                f"{outcome.hook}: Delivered.record_id is {confirmed.record_id!r}. Give it the CRM's id, as text.",
+                f"{outcome.hook}: Delivered.record_id is {confirmed.record_id!r}. Set it to the CRM's id as text.",
             )
             expect(
                 confirmed.url == "" or confirmed.url.startswith(("http://", "https://")),
-                f"{outcome.hook}: Delivered.url is no address. Give it the record's page in the CRM, or nothing.",
+                f"{outcome.hook}: Delivered.url is no address. Set it to the record's page in the CRM, or to nothing.",
             )
-            expect(not confirmed.adopted, f"{outcome.hook}: a new record is `adopted`. That is for one that was found.")
+            expect(
+                not confirmed.adopted,
+                f"{outcome.hook}: a new record is `adopted`. Set it only for a record that existed before.",
+            )
 
     def test_input_is_not_changed(self) -> None:
-        """The same objects are sent again when the CRM fails."""
+        """crmgate sends the same objects again after a failure."""
         lead, operation = self.full_lead(), made(Kind.CREATE_LEAD, self.full_lead())
         activity = copy.deepcopy(samples.CLICK)
         click = made(Kind.CREATE_MINIMAL_LEAD, activity)
@@ -64,17 +67,17 @@ class MappingChecks(Contract):
         self.create(lead, operation)
         self.deliver(click, data=activity)
         same = before == (lead, operation, activity, click)
-        expect(same, "the plugin changes the lead, the activity or the operation. Copy what you want to change.")
+        expect(same, "the plugin changes the lead, the activity or the operation. Change a copy.")
 
     def _arrives_whole(self, lead: Lead) -> None:
         self._holds_all(self.create(lead), lead)
 
     def _holds_all(self, outcome: CallResult, data: Lead | Activity) -> None:
         delivered(outcome)
-        told = "\n".join(map(self.sent_text, outcome.requests))
-        lost = [value for value in texts(data.to_dict()) if not self.arrived(value, told)]
+        sent = "\n".join(map(self.sent_text, outcome.requests))
+        lost = [value for value in texts(data.to_dict()) if not self.arrived(value, sent)]
         expect(
             not lost,
-            f"{outcome.hook} sends nothing of {lost}. Map it with `lead_fields`, and put what has no field into the "
-            f"description: self.describe(mapped, operation, lead.additional_info).",
+            f"{outcome.hook} does not send {lost}. Map it with `lead_fields`, or put it into the description: "
+            f"self.describe(mapped, operation, lead.additional_info).",
         )

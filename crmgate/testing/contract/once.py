@@ -1,4 +1,4 @@
-"""Checks: a lead is in the CRM once, whatever happens on the way."""
+"""Checks: a lead exists in the CRM once, also after lost requests and answers."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered,
 
 
 class OnceChecks(Contract):
-    """The operation id and the look-up by it."""
+    """The operation id, and `find_lead`, which searches for it."""
 
     def test_operation_id_is_sent(self) -> None:
-        """By it a lead is found whose answer was lost."""
+        """`find_lead` needs it to find a lead after a lost answer."""
         for outcome in self.creates():
             delivered(outcome)
-            told = "\n".join(
+            sent = "\n".join(
                 "\n".join((self.sent_text(request), *request.headers.values())) for request in outcome.requests
             )
             expect(
-                outcome.operation.id in told,
-                f"{outcome.hook} does not send the operation id. Map `operation_id` in `lead_fields` to a field that "
-                f"can be searched for.",
+                outcome.operation.id in sent,
+                f"{outcome.hook} does not send the operation id. Map `operation_id` in `lead_fields` to a field "
+                f"that the CRM can search.",
             )
 
     def test_look_up_of_an_unknown_operation_is_none(self) -> None:
-        """Also beside the leads of other operations."""
+        """This holds also if the CRM has leads of other operations."""
         for outcome in (self.find(), self._find_beside_another()):
             expect(
                 outcome.error is None and outcome.result is None,
-                f"{outcome} for an operation that left nothing{reason(outcome)}. Return None: crmgate would take "
-                f"somebody else's lead for delivered. Compare the operation id in what the CRM returns.",
+                f"{outcome} for an operation that left nothing{reason(outcome)}. Return None: otherwise crmgate adopts "
+                f"the lead of another operation. Compare the operation id in the CRM's answer.",
             )
 
     def test_created_lead_is_found(self) -> None:
-        """The same record, by the operation id alone."""
+        """`find_lead` returns the same record. It knows only the operation."""
         for outcome in list(self.creates()):
             self._is_adopted(self.find(outcome.operation), delivered(outcome).record_id)
 
     def test_lead_whose_answer_was_lost_is_found(self) -> None:
-        """The record is there; only crmgate never heard of it."""
+        """The CRM stored the record, but its answer was lost."""
         self.fail_writes(self.crm, "drop", when="after")
         lost = [outcome for outcome in self.creates() if not isinstance(outcome.result, Delivered)]
         self.crm.heal()
@@ -46,11 +46,11 @@ class OnceChecks(Contract):
             self._is_adopted(self.find(outcome.operation))
 
     def test_lost_answer_makes_no_second_record(self) -> None:
-        """crmgate looks first, and sends again only what it does not find."""
+        """crmgate calls find_lead, and sends the operation again only if find_lead returns None."""
         self._sent_twice("after")
 
     def test_lost_request_is_sent_again(self) -> None:
-        """crmgate looks first; the CRM never stored it, so it is sent again."""
+        """The CRM did not store the record, so find_lead returns None and crmgate sends the operation again."""
         self._sent_twice("before")
 
     def _sent_twice(self, when: str) -> None:
@@ -60,9 +60,7 @@ class OnceChecks(Contract):
             self.retried(operation, send)
             self.crm.heal()
             count = self.stored(self.crm, operation.id)
-            expect(
-                count == 1, f"{kind}: {count} records hold the operation id after a second try; there has to be one."
-            )
+            expect(count == 1, f"{kind}: {count} records have the operation id after a retry instead of one.")
 
     def _create(self, operation: Operation) -> CallResult:
         return self.create(operation=operation)
@@ -74,8 +72,8 @@ class OnceChecks(Contract):
     def _is_adopted(self, outcome: CallResult, record_id: str = "") -> None:
         found = outcome.result
         if not isinstance(found, Delivered):
-            fail(f"{outcome}{reason(outcome)}, but the record is there. {FIND}")
+            fail(f"{outcome}{reason(outcome)}, but the record exists. {FIND}")
         right = not record_id or found.record_id == record_id
-        expect(right, f"{outcome} with the id {found.record_id!r}; the record has {record_id!r}. {FIND}")
+        expect(right, f"{outcome} with the id {found.record_id!r} instead of {record_id!r}. {FIND}")
         expect(found.adopted, f"{outcome} without `adopted`. {FIND}")
-        expect(found.provider == self.provider.name, f"{outcome} for {found.provider!r}. Give it self.name.")
+        expect(found.provider == self.provider.name, f"{outcome} for {found.provider!r}. Set it to self.name.")

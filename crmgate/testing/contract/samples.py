@@ -1,4 +1,4 @@
-"""What the contract sends: leads of every kind, and the ways in which a CRM fails."""
+"""Data of the checks: leads of all kinds, and failures of a CRM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FULL = Lead(
     consent=Consent(True, "You may call me", "2026-01-02T03:04:05Z"),
     additional_info='Second <thoughts> & "doubts"\nabout my marzipan allergy', custom={"how_heard": "from Xanthippe"},
 )  # fmt: skip
-"""A value for everything, each of them once: what is missing in the CRM was lost."""
+"""Every fact has a value, and all values differ: a value that does not arrive was lost."""
 NON_ASCII = Lead(
     first_name="Ayşe Gül", last_name="Çağlı-Öztürk", email="ayse@example.org", city="İzmir", country="Türkiye",
     field_of_study="Mühendislik", additional_info="Şimdilik bu kadar – 東京 ελληνικά", custom={"nasıl": "öğretmenim"},
@@ -43,13 +43,13 @@ NEWS = Activity(
 )  # fmt: skip
 
 PRIVATE = ("Wilhelmina", "Quastenflosser", "wilhelmina.q", "905321234567", "Hafnarfjordur", "2001-02-03", "marzipan")
-"""Words of the full lead and of the click that must not get into a log or an error."""
+"""Words of the full lead and of the click that no log and no error may contain."""
 
 QUOTING_STATUSES = (200, 400, 401, 403, 409, 422, 500)
 
 
 def quoting(secrets: str) -> str:
-    """An answer in which a CRM repeats what was sent, wherever CRMs put their complaints."""
+    """An answer that repeats what was sent, in all places in which CRMs describe errors."""
     said = " / ".join((*PRIVATE, secrets))
     complaint = {"message": said, "detail": said, "field": said, "code": said}
     return json.dumps({
@@ -62,13 +62,18 @@ def quoting(secrets: str) -> str:
 class Bad:
     """An answer that confirms nothing."""
 
-    told: str
+    what: str
     status: int
     body: str
     content_type: str = JSON
 
+    @property
+    def when(self) -> str:
+        """The part of a message that describes the answer."""
+        return f"when the CRM answered with {self.what}"
+
     def options(self) -> dict[str, Any]:
-        """As the options of a `Fault`."""
+        """Options of a `Fault` with this answer."""
         return {"status": self.status, "body": self.body, "content_type": self.content_type}
 
 
@@ -86,41 +91,41 @@ UNREADABLE = (*SERVER_ERRORS, *HTML_PAGES, *TRUNCATED, *EMPTY)
 
 @dataclass
 class WriteFault(Fault):
-    """A fault that strikes only what changes something in the CRM."""
+    """A fault that applies only to requests that change something in the CRM."""
 
     writes: Callable[[Request], bool] = lambda _: True
 
     def strikes(self, request: Request) -> bool:
-        """Whether it hits this request."""
+        """Whether the fault applies to this request."""
         return self.writes(request) and super().strikes(request)
 
 
 @dataclass
 class Redirect(Fault):
-    """Sends every request to another host, path and query kept."""
+    """Redirects every request to another host, with the same path and query."""
 
     target: str = ""
     headers: dict[str, str] = field(default_factory=dict)
 
     def strikes(self, request: Request) -> bool:
-        """Whether it hits this request, whose address goes into the answer."""
+        """Whether the fault applies to this request. Sets the header Location."""
         query = f"?{request.query}" if request.query else ""
         self.headers["Location"] = f"{self.target}{request.path}{query}"
         return super().strikes(request)
 
 
 class Stranger(FakeCRM):
-    """Another host, to which nobody should talk."""
+    """Another host, which must not receive requests."""
 
     def answer(self, request: Request) -> Response:
-        """Whatever is asked: yes."""
+        """A success for every request."""
         return Response(200, '{"id": "1"}')
 
     def records(self) -> dict[str, list[Mapping[str, Any]]]:  # type: ignore[override]
-        """None."""
+        """No records."""
         return {}
 
     @property
     def address(self) -> str:
-        """By name, so that it is another host than the fake."""
+        """Address with a host name that differs from that of the fake."""
         return f"http://localhost:{self.port}"

@@ -1,4 +1,4 @@
-"""Reading what a plugin sent, and finding a visitor's words in it, however the CRM wants them written."""
+"""Decodes requests, and searches them for values of a visitor in any notation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl, unquote
 from crmgate.testing.server import Request
 
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
-"""Characters that a plugin may put into a text to disarm markup."""
+"""Invisible characters that a plugin may insert to disable markup."""
 
 
 def decoded(request: Request) -> str:
-    """Address and body of a request as text: JSON and forms by their values, anything else as it is."""
+    """Address and body of a request as text: the values of JSON and of forms, and any other body unchanged."""
     parts = [unquote(request.path), *(value for _, value in parse_qsl(request.query)), *_body(request)]
     return "\n".join(parts)
 
@@ -32,7 +32,7 @@ def _body(request: Request) -> Iterator[str]:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every text and number inside a JSON value, as text. Truth values are nobody's words."""
+    """Texts and numbers in a JSON value, as text, without truth values."""
     match value:
         case dict():
             yield from (text for item in value.values() for text in texts(item))
@@ -44,14 +44,14 @@ def texts(value: Any) -> Iterator[str]:
             yield str(value)
 
 
-def contains(told: str, value: str) -> bool:
-    """Whether `value` stands in `told` as a word of its own; of a phone number the digits count."""
-    if re.fullmatch(r"\+\d{7,15}", value) and value[1:] in re.sub(r"\D", "", told):
+def contains(sent: str, value: str) -> bool:
+    """Whether `sent` contains `value` as a separate word. Phone numbers are compared by their digits."""
+    if re.fullmatch(r"\+\d{7,15}", value) and value[1:] in re.sub(r"\D", "", sent):
         return True
-    return bool(re.search(rf"(?<!\w){re.escape(normalised(value))}(?!\w)", normalised(told)))
+    return bool(re.search(rf"(?<!\w){re.escape(normalised(value))}(?!\w)", normalised(sent)))
 
 
 def normalised(text: str) -> str:
-    """A text without what may differ between two ways to write it: composition, HTML escapes, blanks."""
+    """A text in Unicode NFC, without HTML escapes and invisible characters, and with single blanks."""
     plain = unicodedata.normalize("NFC", html.unescape(text)).translate(INVISIBLE)
     return " ".join(plain.split())

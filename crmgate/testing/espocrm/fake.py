@@ -32,7 +32,7 @@ CUSTOM_FIELDS: dict[str, dict[str, Any]] = {
     "universityC": {"type": "varchar", "maxLength": 150},
     OPERATION_FIELD: {"type": "varchar", "maxLength": 64},
 }
-"""The fields that crmgate's plugin fills, as `crmgate setup` or a metadata file makes them."""
+"""Fields to which crmgate's plugin maps facts, as `crmgate crm setup` or a metadata file creates them."""
 
 _RECORDS = {"create": "yes", "read": "all", "edit": "all", "delete": "no"}
 GATEWAY_ROLE: dict[str, Any] = {
@@ -41,11 +41,11 @@ GATEWAY_ROLE: dict[str, Any] = {
     "Activities": True,
     "User": {"read": "all", "edit": "no"},
 }
-"""What the gateway's role allows, besides giving records to other users; notes need no more than the stream."""
+"""Rights of the gateway's role, without the permission to assign records. Notes need only the stream."""
 
 
 class FakeEspoCRM(FakeCRM):
-    """A fake EspoCRM. Everything a test switches is a plain attribute, also over `/__fake__/configure`."""
+    """A fake EspoCRM. Its options are plain attributes, which `/__fake__/configure` can set, too."""
 
     def __init__(
         self,
@@ -66,16 +66,16 @@ class FakeEspoCRM(FakeCRM):
         self.php_down = False
         self.lockout_seconds = 60.0
         self.lockout_limit = 10
-        """Refused logins within `lockout_seconds` after which an address is locked out."""
+        """Number of refused logins within `lockout_seconds` after which an address is locked out."""
         self.race_window = 0.0
-        """Seconds between the check for duplicates and the write, in which a twin may slip through."""
+        """Seconds between the check for duplicates and the write, in which another create can pass the check."""
         self._install_users(api_key)
         if custom_fields:
             self._install_custom_fields(unique=unique_operation_id)
 
     @property
     def leads(self) -> list[Record]:
-        """The stored leads, oldest first, without deleted ones; each holds only attributes that were set."""
+        """Stored leads without deleted ones, oldest first, each with the attributes that were set."""
         return self._stored("Lead")
 
     @property
@@ -84,12 +84,12 @@ class FakeEspoCRM(FakeCRM):
 
     @property
     def notes(self) -> list[Record]:
-        """The posts in streams; what EspoCRM notes by itself (`Create`, ...) is left out."""
+        """Posts in streams, without the notes of EspoCRM itself (`Create`, ...)."""
         return [note for note in self._stored("Note") if note["type"] == "Post"]
 
     @property
     def maintenance(self) -> bool:
-        """Maintenance mode: 503 to everybody but an administrator."""
+        """Maintenance mode: 503 for all users except administrators."""
         return bool(self.database.settings["maintenanceMode"])
 
     @maintenance.setter
@@ -110,17 +110,17 @@ class FakeEspoCRM(FakeCRM):
             return {name: copy.deepcopy(list(table)) for name, table in self.database.tables().items()}
 
     def clear(self) -> None:
-        """Forget all leads, calls, notes and the like, and end every lockout; users, roles and fields stay."""
+        """Delete all leads, calls, notes and other records, and end all lockouts; keep users, roles and fields."""
         with self.lock:
             self.database.clear(keep={"User", "Role"})
             self.gate.forgive()
 
     def add_lead(self, **attributes: Any) -> Record:
-        """Store a lead as if somebody had typed it in: no checks, made by the administrator."""
+        """Store a lead of the administrator without checks."""
         return self.add_record("Lead", **attributes)
 
     def change_lead(self, id_: str, **attributes: Any) -> None:
-        """Change a stored lead as if somebody had done it by hand, without checks."""
+        """Change a stored lead without checks."""
         with self.lock:
             table = self.database.table("Lead")
             table.change(table.records[id_], attributes)
@@ -133,7 +133,7 @@ class FakeEspoCRM(FakeCRM):
             return copy.deepcopy(draft.record)
 
     def add_field(self, name: str, type: str, *, entity: str = "Lead", **options: Any) -> None:
-        """A field under exactly this name, as a metadata file makes it."""
+        """Add a field with exactly this name, like a metadata file."""
         with self.lock:
             definition = {**TYPE_DEFAULTS.get(type, {}), "type": type, **options, "isCustom": True}
             self.database.types[entity].fields[name] = definition
@@ -143,18 +143,18 @@ class FakeEspoCRM(FakeCRM):
             self.database.types[entity].fields.pop(name)
 
     def set_options(self, name: str, options: list[str], *, entity: str = "Lead") -> None:
-        """Change what an enum offers."""
+        """Set the options of an enum."""
         with self.lock:
             self.database.types[entity].fields[name]["options"] = list(options)
 
     def unique_key(self, name: str, on: bool = True, *, entity: str = "Lead") -> None:
-        """Put a unique index on an attribute, or take it away. Clashes among stored records stay."""
+        """Add or remove a unique index on an attribute. Existing duplicates stay."""
         with self.lock:
             indexed = self.database.unique.setdefault(entity, set())
             indexed.add(name) if on else indexed.discard(name)
 
     def set_role(self, data: dict[str, Any], **permissions: Any) -> None:
-        """Change what the role of the gateway's user allows, in EspoCRM's own terms."""
+        """Set the rights of the gateway's role, in EspoCRM's format."""
         with self.lock:
             self._role.update({"data": data, **permissions})
 

@@ -120,7 +120,7 @@ def _stand_in(kind: EntityType, record: Record) -> str | None:
 
 
 def _name_on_create(kind: EntityType, record: Record) -> Record:
-    """The name that a create tells: a person's only if both parts were sent, else what stands in for it."""
+    """The name in the answer to a create: the person's name if both parts were sent, else a replacement."""
     definition = kind.fields.get("name", {})
     if kind.name == "User":
         return {"name": record["userName"]}
@@ -128,8 +128,8 @@ def _name_on_create(kind: EntityType, record: Record) -> Record:
         return {}
     if record.get("firstName") and record.get("lastName"):
         return {"name": person_name(kind, record)}
-    told = any(name in record for name in definition.get("dependeeAttributeList", ()))
-    return {"name": _stand_in(kind, record)} if told else {}
+    replaceable = any(name in record for name in definition.get("dependeeAttributeList", ()))
+    return {"name": _stand_in(kind, record)} if replaceable else {}
 
 
 def _email_data(record: Record, _: Caller) -> list[Record]:
