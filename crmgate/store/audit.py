@@ -1,4 +1,4 @@
-"""Who changed what, and when: one line in the log `crmgate.store.audit` and one entry of a capped stream in Redis.
+"""Who changed what, and when: one line in the log `crmgate.audit` and one entry of a capped stream in Redis.
 
 The entry is written in the same step as the change, in the transaction of `Audit.change` or in the script that makes
 the change: there is no change without its entry, and no entry without its change.
@@ -43,7 +43,7 @@ class Entry:
 
 
 class Audit:
-    """The list of changes. Every method raises `LedgerUnavailable`."""
+    """The audit trail in Redis. Every method raises `LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
         self._redis, self._clock = client, clock
