@@ -1,6 +1,6 @@
 """The table of operation kinds: the one place that says what each kind carries and what it may become.
 
-Python reads it through `traits`; the ledger's Lua scripts get it as JSON through `for_scripts`. `tests/test_kinds.py`
+Python reads it through `traits`; the Lua scripts of the ledger get it through `for_scripts`. `tests/test_kinds.py`
 proves that each kind has a row.
 """
 
@@ -64,7 +64,7 @@ def payload_types() -> tuple[type[Lead] | type[Activity], ...]:
 
 
 def for_scripts() -> dict[str, dict[str, str | bool]]:
-    """The table as the Lua scripts read it, in `a.kinds`: a kind's traits by the name of the kind."""
+    """The table as the Lua scripts read it, in `kinds`: a kind's traits by the name of the kind."""
     return {
         kind: {
             "needs_lead": row.needs_lead, "with_lead": row.with_lead, "without_lead": row.without_lead,

@@ -23,7 +23,7 @@ KEPT_ASIDE = (State.DEAD, State.SUSPECT)
 
 
 class Desk:
-    """Retry, edit and discard. What the operator gives as a reason stands on the operation, not in the audit log."""
+    """Retries, edits and discards. The reason for a discard is kept on the operation, not in the audit log."""
 
     def __init__(
         self, ledger: Ledger, gateway: Gateway, delivery: Delivery, retries: Retries,

@@ -59,7 +59,7 @@ class Entry:
 
 
 class Audit:
-    """The list of changes. Every method raises `LedgerUnavailable`."""
+    """The audit trail in Redis. Every method raises `LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
         self._redis, self._clock = client, clock

@@ -302,6 +302,16 @@ def test_an_unknown_operation_is_not_claimed_and_leaves_no_alarm(ledger: Ledger,
     assert alarm(redis_client, "nope") is None
 
 
+def test_a_kind_of_a_newer_version_is_claimed_for_its_caller_to_decide(
+    ledger: Ledger, redis_client: redis.Redis
+) -> None:
+    accepted = accept(ledger)
+    redis_client.hset(f"{{crmgate}}:op:{accepted.id}", "kind", "of_tomorrow")
+    claimed = claim(ledger, accepted.id)
+    assert isinstance(claimed, Claim)
+    assert claimed.operation.kind == "of_tomorrow"
+
+
 def test_the_sweep_wakes_what_is_due_once_a_round(ledger: Ledger, redis_client: redis.Redis) -> None:
     due, later = accept(ledger, alarm=NOW - 1), accept(ledger, alarm=NOW + 10)
     redis_client.delete(WAKE_LIST)

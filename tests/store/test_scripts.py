@@ -97,8 +97,8 @@ def test_what_is_passed_is_used_and_documented(redis_client: redis.Redis) -> Non
 def test_the_scripts_decide_by_the_table_of_kinds() -> None:
     texts = "".join(scripts.read(name) for name in ("common", *scripts.NAMES))
     assert [kind for kind in Kind if re.search(rf"\b{kind}\b", texts)] == []
-    traits = set(re.findall(r"\bkinds\[\w+\]\.(\w+)", texts))
-    assert traits <= set(kinds.for_scripts()[Kind.CREATE_LEAD])
+    traits = set(re.findall(r"\b(?:kinds\[\w+\]|traits)\.(\w+)", texts))
+    assert {"needs_lead", "without_lead", "minimal"} <= traits <= set(kinds.for_scripts()[Kind.CREATE_LEAD])
 
 
 def test_luacheck_finds_nothing() -> None:

@@ -28,11 +28,12 @@ if behind and not ended(redis.call('HGET', op(behind), 'state')) then
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
   return {'behind', behind}
 end
-if kinds[kind].needs_lead then
+local traits = kinds[kind] or {}  -- a kind that only a newer version knows: Python decides about it
+if traits.needs_lead then
   local provider, record = unpack(redis.call('HMGET', KEYS[1], 'provider', 'lead_id'))
   if visit then provider, record = unpack(redis.call('HMGET', session(visit), 'provider', 'record')) end
   if not record then  -- the operation that should have made the lead was discarded: this one makes it
-    redis.call('HSET', KEYS[1], 'kind', kinds[kind].without_lead)
+    redis.call('HSET', KEYS[1], 'kind', traits.without_lead)
     if visit then redis.call('HSET', session(visit), 'first', a.id) end
   elseif provider ~= to.provider then return {'elsewhere', provider}
   else redis.call('HSET', KEYS[1], 'provider', provider, 'lead_id', record) end
