@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from crmgate.errors import AuthFailed, ProviderError, Rejected, Unavailable
+from crmgate.errors import AuthFailed, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Kind, Operation
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
@@ -39,10 +39,10 @@ def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:
     """Use every part of the store; `look` is called after each step, and while an attempt is under way."""
     world = World(ledger, client)
     retries = Retries(client, ledger, Inventory(client), world.delivery.recipient, clock=lambda: world.now)
-    desk = Desk(ledger, world.gateway, retries, lambda: world.now)
+    desk = Desk(ledger, world.gateway, world.delivery, retries, lambda: world.now)
     for step in (_deliver, _fail, _break_down, _refuse):
         step(world, look)
-    for change in (_change, _retry_many):
+    for change in (_pause, _change, _retry_many):
         change(world, desk, look)
     _keep_the_rest(world, look)
 
@@ -66,7 +66,7 @@ def _deliver(world: World, look: Look) -> None:
     for number in (2, 3):
         world.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{number}"}, inline=False, suspect=True)
     look()
-    world.ledger.drop_suspects(1, now=world.now)
+    world.ledger.drop_suspects(1, world.delivery.recipient, now=world.now)
 
 
 def _fail(world: World, look: Look) -> None:
@@ -89,15 +89,28 @@ def _break_down(world: World, look: Look) -> None:
 
 
 def _refuse(world: World, look: Look) -> None:
-    """Refused credentials."""
-    _trouble(world, look, AuthFailed("no"))
-    refused = world.apply(20)
-    world.pass_time(1)
+    """Refused credentials, and a rate limit."""
+    for number, error in ((20, AuthFailed("no")), (21, RateLimited("slowly"))):
+        _trouble(world, look, error)
+        refused = world.apply(number)
+        world.pass_time(1)
+        look()
+        assert world.delivery.resume() in ("refused", "limited")
+        _trouble(world, look, None)
+        world.pass_time(60)
+        assert world.states([refused]) == {"delivered"}
+
+
+def _pause(world: World, desk: Desk, look: Look) -> None:
+    """A pause of an operator."""
+    desk.pause("ada")
+    waiting = world.apply(25)
+    world.pass_time(10)
     look()
-    assert world.delivery.resume() == "refused"
-    _trouble(world, look, None)
-    world.pass_time(60)
-    assert world.states([refused]) == {"delivered"}
+    assert world.states([waiting]) == {"waiting"}
+    desk.resume("ada")
+    world.pass_time(1)
+    assert world.states([waiting]) == {"delivered"}
 
 
 def _change(world: World, desk: Desk, look: Look) -> None:

@@ -16,7 +16,10 @@ def bury(
     ledger: Ledger, count: int = 1, *, provider: str = "acme", code: str = "invalid_value", at: float = START,
     step: float = 1.0, kind: Kind = Kind.CREATE_LEAD, **payload: Any,
 ) -> list[str]:  # fmt: skip
-    """So many dead letters, the oldest first; one every `step` seconds from `at` on. Their ids."""
+    """Make `count` dead letters, one every `step` seconds from `at` on. Their ids, the oldest first.
+
+    The gate of the provider does not learn of their refusals.
+    """
     return [_bury(ledger, provider, code, at + number * step, kind, number, payload) for number in range(count)]
 
 
@@ -32,6 +35,6 @@ def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, numbe
     ledger.accept(operation, to, alarm=at, lease="L", until=at + 10)
     attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.")
     claim = Claim(operation, "L", look_first=False, counted=0)
-    ledger.record_dead(claim, to, Result(attempt, used=1), now=at, look=False)
+    ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
     ledger.bury(operation.id, now=at)  # a worker that sweeps may have been quicker
     return operation.id

@@ -81,7 +81,10 @@ class Announcement(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """The result of recording an attempt, or a connection test: the announcement, and the cause of a gate that is shut."""
+    """The result of recording an attempt, or a connection test.
+
+    `cause` is that of the provider's gate, None if it is open. `written` is None for a connection test.
+    """
 
     announcement: Announcement | None
     cause: Cause | None

@@ -63,9 +63,9 @@ class Recipient:
     """A provider as the ledger knows it.
 
     `credentials` is a fingerprint of those in use: others are tried by one operation first. At most `most` attempts run
-    at once in all processes together (0: no limit). `epidemic_after` different operations with the same refusal in a row
-    shut the gate. `settle`: seconds for which a request of unknown outcome may still be at work. A CRM that is not `active` is no longer chosen, but holds records
-    that waiting operations are about.
+    at once in all processes together (0: no limit). `epidemic_after` different operations in a row with the same refusal
+    shut the gate. `settle`: seconds for which a request of unknown outcome may still be at work. A CRM that is not
+    `active` is no longer chosen, but holds records that waiting operations are about.
     """
 
     provider: str
@@ -90,8 +90,8 @@ class Recipient:
 class Gate:
     """Why nothing is sent to a provider (`cause`, None if its gate is open), since when, and until when.
 
-    `confirmed`: the connection test found refused credentials as well. `reason`: the refusal that operations share in an
-    epidemic. `failures`: number of failures in a row. `held`: number of operations that wait for the provider.
+    `confirmed`: the connection test found refused credentials as well. `reason`: the refusal that operations share in
+    an epidemic. `failures`: number of failures in a row. `held`: number of operations that wait for the provider.
     `returning`: number of dead letters that return when it works. Times are seconds since the epoch, 0 for none.
     """
 

@@ -111,8 +111,8 @@ WAKE_SCHEDULE = _key("huey:schedule", "zset", "Wake-ups by the time at which the
 def for_scripts() -> dict[str, str]:
     """The names for the Lua scripts: of a family the part to which a script appends the rest."""
     return {
-        "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD, "returning": RETURNING,
-        "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""), "providers": PROVIDERS,
+        "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
+        "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""), "providers": PROVIDERS,
         "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""), "ops": OPS, "ids": IDS, "stats": STATS,
         "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
     }  # fmt: skip

@@ -36,7 +36,7 @@ class Office:
     def __init__(self, world: World) -> None:
         self.world, self.client = world, world.redis
         retries = Retries(self.client, world.ledger, Inventory(self.client), world.delivery.recipient, clock=self.clock)
-        self.desk = Desk(world.ledger, world.gateway, retries, self.clock)
+        self.desk = Desk(world.ledger, world.gateway, world.delivery, retries, self.clock)
         [self.dead] = bury(world.ledger)
         self.operation = self.desk.get(self.dead)
         self.tokens = Tokens(self.client, (), Audit(self.client))
@@ -82,6 +82,8 @@ CHANGES = [
     Change("dead_letters.edit", Office.edit, False),
     Change("dead_letters.retries.start", Office.start, False),
     Change("dead_letters.retries.cancel", Office.cancel, True, Office.start),
+    Change("crm.pause", lambda office: office.desk.pause("ada"), False),
+    Change("crm.resume", lambda office: office.desk.resume("ada"), True, lambda office: office.desk.pause("ada")),
     Change("tokens.new", lambda office: office.tokens.new("other", Scope.READ, "ada"), False),
     Change("tokens.revoke", lambda office: office.tokens.revoke(office.token, "ada"), False),
 ]
@@ -144,7 +146,7 @@ def test_what_changes_nothing_has_no_entry(office: Office) -> None:
 
 def test_what_the_gateway_does_by_itself_has_no_entry(office: Office) -> None:
     entries = Audit(office.client).recent()
-    assert office.world.ledger.discard(office.dead, now=office.world.now, reason="room for others")
+    assert office.world.ledger.discard(office.dead, office.world.delivery.recipient, now=office.world.now, reason="room for others")
     assert Audit(office.client).recent() == entries
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ import redis
 from crmgate import kinds
 from crmgate.model import Kind
 from crmgate.store import scripts
+from crmgate.store.entries import GateEvent
+from crmgate.store.gate import RULES
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from tests import luacheck, needs
@@ -40,9 +43,14 @@ def used(name: str) -> set[str]:
     shared, texts, reached = definitions(), [code(name)], set[str]()
     while texts:
         text = texts.pop()
-        reached |= set(re.findall(r"\ba\.([\w.]+)", text))
+        reached |= {_whole(name) for name in re.findall(r"\ba\.([\w.]+)", text)}
         texts += [shared.pop(word) for word in set(re.findall(r"\b\w+\b", text)) & shared.keys()]
     return reached
+
+
+def _whole(name: str) -> str:
+    """An argument without the part that is read: the parts of `event` are those of gate.lua."""
+    return "event" if name.startswith("event.") else name
 
 
 def documented(name: str) -> set[str]:
@@ -88,14 +96,25 @@ def test_what_is_passed_is_used_and_documented(redis_client: redis.Redis) -> Non
     for name, passed in recording.passed.items():
         assert passed == used(name) | ({"ARGV[2]"} if "ARGV[2]" in code(name) else set()), name
         assert passed == documented(name), name
-    texts = "".join(code(name) for name in ("common", *scripts.NAMES))
+    texts = "".join(code(name) for name in (*luacheck.SHARED, *scripts.NAMES))
     for argument, parts in recording.parts.items():
         assert parts == set(re.findall(rf"\b{NESTED[argument]}\.(\w+)", texts))
         assert parts == {name.partition(".")[2] for name in documented("common") if name.startswith(f"{argument}.")}
 
 
+def test_the_gate_reads_what_an_attempt_says_about_its_provider() -> None:
+    read = set(re.findall(r"\bevent\.(\w+)", code("gate")))
+    by_the_scripts = {"now", "credentials", "id", "refused_at", "began"}
+    assert read == {field.name for field in fields(GateEvent)} | by_the_scripts
+
+
+def test_the_gate_follows_the_rules_of_python() -> None:
+    read = set(re.findall(r"\brules\.(\w+)", code("gate")))
+    assert read == {*RULES, "epidemic_after", "most"}
+
+
 def test_the_scripts_decide_by_the_table_of_kinds() -> None:
-    texts = "".join(scripts.read(name) for name in ("common", *scripts.NAMES))
+    texts = "".join(scripts.read(name) for name in (*luacheck.SHARED, *scripts.NAMES))
     assert [kind for kind in Kind if re.search(rf"\b{kind}\b", texts)] == []
     traits = set(re.findall(r"\b(?:kinds\[\w+\]|traits)\.(\w+)", texts))
     assert {"needs_lead", "without_lead", "minimal"} <= traits <= set(kinds.for_scripts()[Kind.CREATE_LEAD])
@@ -110,6 +129,7 @@ def test_luacheck_finds_nothing() -> None:
     [
         ("accept", "local free = 1", "W431"),
         ("claim", "nowhere()", "W113"),
+        ("gate", "local function nobody_calls_this() end", "W211"),
         ("common", "local function nobody_calls_this() end", "W211"),
         ("limit", "local unused = 1", "W211"),
     ],

@@ -1,8 +1,7 @@
 -- Make a dead letter of an operation whose last attempt decided so.
 -- Arguments:
---   id     operation
---   now    time of death
---   waits  seconds until it may return by itself: for the first time, the second ...
+--   id   operation
+--   now  time of death
 -- Answers 1, or 0 if no attempt decided so, or it is a dead letter already.
 despite_full()
 local verdict, state, cause = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause'))
