@@ -64,13 +64,13 @@ Verdict = Done | Retry | Dead | Hold
 
 
 def decide(
-    error: ProviderError | None, attempts: int, delays: Sequence[float], now: float, rng: random.Random, *, sent: bool
+    error: ProviderError | None, attempts: int, delays: Sequence[float], now: float, rng: random.Random, *, asked: bool
 ) -> Verdict:
     """The verdict on an attempt that ended with `error` (None: delivered).
 
     `attempts` is the number of attempts that count, this one included, so it is at least 1. `delays` are the seconds to
-    wait after the first, second ... of them. `sent` says whether any request went out. `Retry-After` is a floor
-    (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
+    wait after the first, second ... of them. `asked` says whether a hook of the provider was called. `Retry-After` is a
+    floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
     """
     same_again = len(delays) - attempts + 1
     match error:
@@ -78,7 +78,7 @@ def decide(
             return Done()
         case Unsettled():
             return Retry(now + (error.retry_after or 0.0), left=same_again)
-        case OutOfTime() if not sent:
+        case OutOfTime() if not asked:
             return Retry(now + OUT_OF_TIME_DELAY, left=same_again)
         case AuthFailed() | RateLimited():
             return Hold()
@@ -89,11 +89,11 @@ def decide(
     return Dead()
 
 
-def counts(error: ProviderError | None, *, sent: bool) -> bool:
+def counts(error: ProviderError | None, *, asked: bool) -> bool:
     """Whether an attempt uses up one of the operation's retries."""
     if isinstance(error, Unsettled | AuthFailed | RateLimited):
         return False
-    return sent or not isinstance(error, OutOfTime)
+    return asked or not isinstance(error, OutOfTime)
 
 
 def is_outage(error: ProviderError | None) -> bool:
@@ -103,18 +103,18 @@ def is_outage(error: ProviderError | None) -> bool:
     return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.code != Code.PLUGIN_BUG)
 
 
-def outcome_unknown(error: ProviderError | None, *, sent: bool) -> bool:
+def outcome_unknown(error: ProviderError | None, *, asked: bool) -> bool:
     """Whether the CRM may have stored the record, or may yet store it, although the attempt failed."""
-    return sent and isinstance(error, OutcomeUnknown) and not isinstance(error, Unsettled)
+    return asked and isinstance(error, OutcomeUnknown) and not isinstance(error, Unsettled)
 
 
-def refusal(error: ProviderError, *, sent: bool) -> str:
+def refusal(error: ProviderError, *, asked: bool) -> str:
     """What different operations have in common when the CRM refuses them for the same reason: `code field`.
 
     In place of a field stands the vendor's code where no field is named. Empty where the failure can only concern this
-    one record: the record is missing, the person is known already, or no request went out.
+    one record: the record is missing, the person is known already, or the provider was not asked.
     """
-    if isinstance(error, NotFound | Duplicate) or not (sent or error.code == Code.PLUGIN_BUG):
+    if isinstance(error, NotFound | Duplicate) or not asked:
         return ""
     fields = ",".join(sorted(error.fields)) if isinstance(error, Rejected) else ""
     return f"{error.code} {fields or error.vendor_code}".strip()

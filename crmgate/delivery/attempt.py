@@ -182,7 +182,7 @@ class Delivery:
         sent = self._send(claim, self._gates[to.provider][0], deadline)
         duration = time.monotonic() - begun
         verdict = decide(
-            sent.error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng, sent=sent.any
+            sent.error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng, asked=sent.asked
         )  # fmt: skip
         written = result(claim, to.provider, at, duration, sent, verdict, to.settle)
         try:
@@ -243,7 +243,9 @@ class Delivery:
     def _send(self, claim: Claim, crm: Crm | None, deadline: float) -> Sent:
         """Search for the operation where that is needed, else send it; what came back."""
         if crm is None:
-            return Sent(None, not_configured(claim.operation), 0)
+            return Sent(None, not_configured(claim.operation), asked=False)
+        if deadline <= time.monotonic():
+            return Sent(None, out_of_time(crm.name), asked=False)
         crm.used()
         try:
             delivered = self._found(claim, crm, deadline) or crm.deliver(claim.operation, _left(deadline, crm.name))

@@ -35,16 +35,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a provider answered: a confirmation or an error, and the number of requests that were sent."""
+    """What a provider answered: a confirmation or an error, and the number of requests that were sent.
+
+    `asked` says whether one of its hooks was called: a plugin may have a transport of its own, whose requests nobody
+    counts.
+    """
 
     delivered: Delivered | None
     error: ProviderError | None
-    used: int
-
-    @property
-    def any(self) -> bool:
-        """Whether any request was sent."""
-        return self.used > 0
+    used: int = 0
+    asked: bool = True
 
 
 def result(
@@ -68,7 +68,7 @@ def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
     if error is None:
         return GateEvent("delivered")
     if isinstance(error, AuthFailed):
-        return GateEvent("login_refused", refusal(error, sent=sent.any), answered=False)
+        return GateEvent("login_refused", refusal(error, asked=sent.asked), answered=False)
     if isinstance(error, RateLimited):
         wait = error.retry_after
         return GateEvent("limited", retry_at=None if wait is None else now + min(wait, MAX_RETRY_AFTER))
@@ -76,8 +76,8 @@ def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
         return GateEvent("unavailable")
     if not isinstance(verdict, Dead):
         return None
-    answered = sent.any and not isinstance(error, OutOfTime) and error.code != Code.PLUGIN_BUG
-    return GateEvent("refusal", refusal(error, sent=sent.any), answered=answered)
+    answered = sent.asked and not isinstance(error, OutOfTime) and error.code != Code.PLUGIN_BUG
+    return GateEvent("refusal", refusal(error, asked=sent.asked), answered=answered)
 
 
 def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
@@ -86,7 +86,7 @@ def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
         return Event(at, round(duration, 3), provider, EventType.DELIVERED)
     return Event(
         at, round(duration, 3), provider, EventType.FAILED,
-        error.code, error.status, error.vendor_code, error.detail, counts(error, sent=sent.any),
+        error.code, error.status, error.vendor_code, error.detail, counts(error, asked=sent.asked),
     )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def _settles_at(claim: Claim, ended: float, sent: Sent, settle: float) -> float:
     """Until when the CRM may store, or begin to show, a record of this attempt or of an earlier one."""
     if isinstance(sent.error, Unsettled):
         return claim.settles_at
-    if outcome_unknown(sent.error, sent=sent.any):
+    if outcome_unknown(sent.error, asked=sent.asked):
         return ended + settle
     return claim.settles_at if claim.look_first else 0.0
 

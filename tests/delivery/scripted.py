@@ -31,7 +31,7 @@ class ScriptedCrm:
         return kind in self.kinds
 
     def used(self) -> int:
-        return 0
+        return 0  # as a plugin with a transport of its own
 
     def test_connection(self, budget: float) -> Connection:
         self.calls.append(("test", ""))

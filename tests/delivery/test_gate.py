@@ -9,9 +9,10 @@ import time
 import pytest
 import redis
 
-from crmgate.errors import Code, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
+from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, RateLimited, Unavailable
 from crmgate.model import Kind, Operation, Rate, State
 from crmgate.store.entries import Claim
+from crmgate.store.gate import Cause
 from crmgate.store.keys import WAKE_LIST
 from crmgate.store.ledger import Ledger
 from tests.world import START, Crm, World, away, refused, well
@@ -45,9 +46,8 @@ class TestCircuitBreaker:
     @pytest.mark.parametrize(
         "error",
         [
-            Rejected("no such option"),
-            RateLimited("slow down", retry_after=1),
             OutcomeUnknown("the plugin", code=Code.PLUGIN_BUG),
+            OutOfTime("too little time"),
         ],
         ids=lambda error: error.code,
     )
@@ -125,12 +125,13 @@ class TestCircuitBreaker:
         assert world.stored(late).state == State.DELIVERED
 
     def test_a_delivery_that_was_under_way_opens_it_too(self, world: World) -> None:
+        world.apply(99, inline=True)  # credentials that work are tried by all at once
         slow = world.apply(0)
         claim = world.delivery._claim(slow.id, world.delivery.recipient)
         world.crm.trouble = away
         for number in range(1, 9):
             world.apply(number, inline=True)
-        assert world.ledger.gate(world.delivery.recipient).cause in ("outage", "trial")
+        assert world.ledger.gate(world.delivery.recipient).cause is Cause.OUTAGE
         world.crm.trouble = well
         world.delivery.attempt_claimed(claim, world.delivery.recipient, time.monotonic() + 5, wake=False)  # type: ignore[arg-type]
         assert world.ledger.gate(world.delivery.recipient).cause is None
@@ -184,9 +185,11 @@ class TestRefusedCredentials:
         for number in range(1, 61):
             operations.append(world.apply(number, inline=True))
             world.pass_time(60, step=2)
-        asked = world.crm.sent[before:]
-        assert 60 <= len(asked) <= 121, "one try every 30 s"
-        assert all(later - earlier >= 30 for earlier, later in itertools.pairwise(asked))
+        first, *tests = world.crm.sent[before:]
+        assert tests == world.crm.probes, "nothing but the connection test is sent after the first operation"
+        assert 60 <= len(tests) <= 121, "one test every 30 s"
+        assert all(later - earlier >= 30 for earlier, later in itertools.pairwise(tests))
+        assert tests[0] - first <= 2, "the first refusal is confirmed at once"
         assert world.ledger.stats().get("dead", 0) == 0
         assert world.told.count("provider_paused") == 1
         world.crm.trouble = well
@@ -203,7 +206,7 @@ class TestRefusedCredentials:
         repaired.trouble = refused
         world.use(repaired)
         world.pass_time(10)
-        assert len(repaired.sent) == 1, "wrong again"
+        assert len(repaired.sent) - len(repaired.probes) == 1, "wrong again"
         repaired = Crm(world)
         repaired.credentials = "c3"
         world.use(repaired)

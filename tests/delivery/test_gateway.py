@@ -13,7 +13,7 @@ from crmgate.errors import (
     Code,
     KeyReused,
     OutcomeUnknown,
-    RateLimited,
+    OutOfTime,
     Rejected,
 )
 from crmgate.model import Delivered, Kind, State
@@ -80,7 +80,7 @@ def test_listeners_hear_of_a_dead_letter_once(world: World) -> None:
 
 
 def test_a_released_dead_letter_has_all_its_retries_again(world: World) -> None:
-    world.crm.answers = [RateLimited("slower") for _ in range(4 + 3)]
+    world.crm.answers = [OutOfTime("too slow") for _ in range(4 + 3)]
     operation = world.apply()
     assert isinstance(world.run(operation).verdict, Dead)
     world.delivery.bury(operation.id)
@@ -112,7 +112,7 @@ def test_an_ambiguous_outcome_that_left_nothing_is_sent_again(world: World) -> N
     world.crm.answers = [OutcomeUnknown("cut off", code=Code.CONNECTION_DROPPED)]
     operation = world.apply()
     assert isinstance(world.run(operation).verdict, Done)
-    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver"]
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "find", "deliver"]
 
 
 def test_after_a_timeout_the_crm_gets_the_time_to_finish(world: World) -> None:
@@ -172,7 +172,7 @@ def test_the_doubt_outlives_a_failure_that_is_certain(world: World) -> None:
     world.crm.answers = [OutcomeUnknown("cut off", code=Code.CONNECTION_DROPPED), down()]
     operation = world.apply()
     world.run(operation)
-    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "deliver", "find", "deliver"]
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find", "find", "deliver", "find", "deliver"]
 
 
 def test_an_attempt_that_nobody_finished_is_looked_up(world: World) -> None:
@@ -204,32 +204,32 @@ def test_a_wakeup_for_something_delivered_ends_at_once(world: World) -> None:
     assert len(world.crm.calls) == 1
 
 
-def test_refused_credentials_pause_the_provider_and_use_no_retry_up(world: World) -> None:
+def test_refused_credentials_hold_all_operations_and_use_no_retry(world: World) -> None:
     operations = [world.apply() for _ in range(20)]
-    world.crm.answers = [AuthFailed("401"), AuthFailed("401")]
+    world.crm.answers = [AuthFailed("401")]
+    world.crm.connected, world.crm.refused = False, True
     outcomes = [world.delivery.attempt(operation.id) for operation in operations]
     assert isinstance(outcomes[0].verdict, Hold)
-    assert world.told[-1] == "provider_paused"
     assert {outcome.reason for outcome in outcomes[1:]} == {"held"}
-    assert len(world.crm.calls) == 1
-    world.now += 31
-    [world.delivery.attempt(operation.id) for operation in operations]
-    assert len(world.crm.calls) == 2, "one probe every 30 s, not one for each operation"
-    world.now += 31
-    [world.delivery.attempt(operation.id) for operation in operations]
-    assert {world.stored(operation).state for operation in operations} == {State.DELIVERED}
+    assert world.told.count("provider_paused") == 0, "one refusal may concern one record"
+    world.pass_time(4)
+    assert world.told.count("provider_paused") == 1, "the connection test was refused as well"
+    world.pass_time(65)
+    assert [call for call, _ in world.crm.calls] == ["deliver"] + ["test"] * 3, "one test every 30 s"
+    world.crm.connected, world.crm.refused = True, False
+    world.pass_time(32)
+    assert world.states(operations) == {State.DELIVERED}
+    assert [attempt.counted for attempt in world.stored(operations[0]).events] == [False, True]
     assert (world.told.count("provider_paused"), world.told.count("provider_recovered")) == (1, 1)
 
 
-def test_a_paused_provider_is_not_asked_by_the_web_either(world: World) -> None:
+def test_a_submission_during_a_refusal_waits_for_the_worker(world: World) -> None:
     world.crm.answers = [AuthFailed("401")]
     operations = [world.apply(inline=True) for _ in range(12)]
     assert len(world.crm.calls) == 1
     assert {operation.state for operation in operations} <= {State.WAITING, State.ACCEPTED}
-    world.now += 31
-    world.apply(inline=True)
-    assert len(world.crm.calls) == 1, "the probe is the worker's"
-    assert isinstance(world.delivery.attempt(operations[5].id).verdict, Done)
+    world.pass_time(4)
+    assert world.states(operations) == {State.DELIVERED}
     assert world.apply(inline=True).state == State.DELIVERED
 
 

@@ -85,7 +85,7 @@ class TestDeadLettersOfAnOutage:
         operation = self.die(world)
         world.crm.trouble = well
         assert world.gateway.release(operation.id)
-        assert not world.gateway.release(operation.id)
+        assert world.stored(operation).state == State.WAITING
         world.pass_time(3)
         assert world.stored(operation).state == State.DELIVERED
 
