@@ -2,7 +2,7 @@
 --   key           names of the Redis keys (crmgate.store.keys). All carry the hash tag {crmgate}: one node of a Redis Cluster
 --                 has all of them, and a script may touch a key that is not in KEYS.
 --   kinds         traits of each kind of operation (crmgate.kinds)
---   rules         times and numbers for decisions about the gate (crmgate.store.gate)
+--   RULES         times and numbers for decisions about the gate (crmgate.store.gate)
 --   RETURN_WAITS  seconds until a dead letter may return by itself, for the first time, the second ...
 --   GRACE         seconds after which a wake-up counts as lost
 --   WAKE_MESSAGE  wake-up for Huey, with @id@ in the place of the operation's id
@@ -112,9 +112,9 @@ end
 -- Change the gate after an event. Answers what follows from it (`effect` in gate.lua).
 local function judge(event)
   event.now, event.credentials = a.now, to.credentials
-  rules.epidemic_after, rules.most = to.epidemic_after, to.most > 0 and to.most or 32
+  RULES.epidemic_after, RULES.most = to.epidemic_after, to.most > 0 and to.most or 32
   local before = read_gate()
-  local after, effect = decide(before, event, rules)
+  local after, effect = decide(before, event, RULES)
   write_gate(before, after)
   return effect
 end
