@@ -146,7 +146,9 @@ def test_what_changes_nothing_has_no_entry(office: Office) -> None:
 
 def test_what_the_gateway_does_by_itself_has_no_entry(office: Office) -> None:
     entries = Audit(office.client).recent()
-    assert office.world.ledger.discard(office.dead, office.world.delivery.recipient, now=office.world.now, reason="room for others")
+    assert office.world.ledger.discard(
+        office.dead, office.world.delivery.recipient, now=office.world.now, reason="room for others"
+    )
     assert Audit(office.client).recent() == entries
 
 

@@ -92,11 +92,15 @@ local function spend(requests)
   if to.rate > 0 then redis.call('HSET', GATE, 'tokens', tokens() - requests, 'tokens_at', a.now) end
 end
 
--- The gate of the provider as `decide` (gate.lua) reads it. The version before this one also had the cause `trial`.
+-- The gate of the provider as `decide` (gate.lua) reads it. The version before this one also had the cause `trial`: its
+-- processes may still write it during an upgrade, and the next sweep removes it.
 local function read_gate()
   local gate, flat = {}, redis.call('HGETALL', GATE)
   for i = 1, #flat, 2 do gate[flat[i]] = flat[i + 1] end
-  if gate.cause == 'trial' then gate.cause = nil end
+  if gate.cause == 'trial' then
+    redis.call('HDEL', GATE, 'cause')
+    gate.cause = nil
+  end
   return gate
 end
 
@@ -134,7 +138,7 @@ end
 -- Whether nothing may be sent to the provider now.
 local function shut()
   local cause, till, by = unpack(redis.call('HMGET', GATE, 'cause', 'until', 'by'))
-  return is_shut({cause = cause ~= 'trial' and cause or nil, ['until'] = till, by = by}, a.now, to.credentials)
+  return is_shut({cause = cause, ['until'] = till, by = by}, a.now, to.credentials)
 end
 
 -- Let an operation that could be sent wait for its provider. The script that opens the gate, or makes room, wakes it.
@@ -175,7 +179,7 @@ end
 -- Wake as many as may begin. Wake-ups that no worker took yet will use some of the room.
 local function pump_all()
   local cause = redis.call('HGET', GATE, 'cause')
-  if not cause or cause == 'trial' or (cause == 'refused' and not shut()) then
+  if not cause or (cause == 'refused' and not shut()) then
     pump(room() - redis.call('LLEN', key.wake_list))
   end
 end
