@@ -1,4 +1,4 @@
-"""The whole table of verdicts: what happens after an attempt."""
+"""The whole table of verdicts, and what an error says about the operation and about the CRM."""
 
 from __future__ import annotations
 
@@ -12,20 +12,38 @@ from crmgate.errors import (
     AuthFailed,
     Code,
     Duplicate,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
+    OutOfTime,
     ProviderError,
     RateLimited,
     Rejected,
     Unavailable,
+    Unsettled,
     Unsupported,
 )
-from crmgate.policy import JITTER, MAX_RETRY_AFTER, PROBE_INTERVAL, Dead, Done, Pause, Retry, Verdict, decide
+from crmgate.policy import (
+    JITTER,
+    MAX_RETRY_AFTER,
+    OUT_OF_TIME_DELAY,
+    Dead,
+    Done,
+    Hold,
+    Retry,
+    Verdict,
+    counts,
+    decide,
+    is_outage,
+    outcome_unknown,
+    refusal,
+)
 
 NOW = 1_800_000_000.0
 DELAYS = (1.0, 5.0, 25.0)
-AGAIN = (Unavailable, RateLimited, OutcomeUnknown)
-GIVE_UP = (Rejected, NotFound, Unsupported, Duplicate, ProviderError)
+AGAIN = (Unavailable, OutcomeUnknown, OutOfTime)
+GIVE_UP = (Rejected, Forbidden, NotFound, Unsupported, Duplicate, ProviderError)
+HELD = (AuthFailed, RateLimited)
 
 
 class Dice(random.Random):
@@ -40,9 +58,10 @@ class Dice(random.Random):
 
 
 def after(
-    error: ProviderError | None, attempts: int = 1, delays: Sequence[float] = DELAYS, face: float = 0.5
-) -> Verdict:
-    return decide(error, attempts, delays, NOW, Dice(face))
+    error: ProviderError | None, attempts: int = 1, delays: Sequence[float] = DELAYS, face: float = 0.5, *,
+    sent: bool = True,
+) -> Verdict:  # fmt: skip
+    return decide(error, attempts, delays, NOW, Dice(face), sent=sent)
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 4, 5])
@@ -74,16 +93,24 @@ def test_a_plugin_bug_is_tried_again_because_the_record_may_exist() -> None:
 
 
 @pytest.mark.parametrize("attempts", [1, 4, 1000])
-def test_refused_credentials_pause_however_many_attempts_there_were(attempts: int) -> None:
-    assert after(AuthFailed(), attempts) == Pause(NOW + PROBE_INTERVAL)
+@pytest.mark.parametrize("retry_after", [None, 1, 120, math.inf])
+@pytest.mark.parametrize("kind", HELD)
+def test_what_every_operation_would_meet_holds_it(
+    kind: type[ProviderError], retry_after: float | None, attempts: int
+) -> None:
+    """However many attempts there were, and whether a request went out: the gate knows until when."""
+    assert after(kind(retry_after=retry_after), attempts) == Hold()
+    assert after(kind(retry_after=retry_after), attempts, sent=False) == Hold()
 
 
-@pytest.mark.parametrize(
-    ("retry_after", "wait"),
-    [(None, PROBE_INTERVAL), (1, PROBE_INTERVAL), (120, 120), (MAX_RETRY_AFTER + 1, MAX_RETRY_AFTER)],
-)
-def test_a_locked_out_gateway_waits_as_long_as_the_crm_asks(retry_after: float | None, wait: float) -> None:
-    assert after(AuthFailed(code=Code.LOCKED_OUT, retry_after=retry_after)) == Pause(NOW + wait)
+@pytest.mark.parametrize(("attempts", "left"), [(1, 3), (2, 2), (4, 0)])
+def test_without_time_to_send_it_is_tried_again_soon_and_uses_no_retry(attempts: int, left: int) -> None:
+    assert after(OutOfTime(), attempts, sent=False) == Retry(NOW + OUT_OF_TIME_DELAY, left)
+
+
+@pytest.mark.parametrize(("attempts", "left"), [(1, 3), (2, 2), (4, 0)])
+def test_what_may_still_appear_in_the_crm_is_waited_for_and_uses_no_retry(attempts: int, left: int) -> None:
+    assert after(Unsettled(retry_after=7.0), attempts) == Retry(NOW + 7.0, left)
 
 
 def test_a_confirmed_record_is_done() -> None:
@@ -121,7 +148,7 @@ def test_jitter_spreads_a_delay_by_a_fifth_either_way(face: float, wait: float) 
 def test_a_seeded_generator_gives_the_same_spread_within_its_bounds() -> None:
     def spread() -> list[float]:
         rng = random.Random(20260101)
-        verdicts = [decide(Unavailable(), 2, DELAYS, NOW, rng) for _ in range(500)]
+        verdicts = [decide(Unavailable(), 2, DELAYS, NOW, rng, sent=True) for _ in range(500)]
         return [verdict.at - NOW for verdict in verdicts if isinstance(verdict, Retry)]
 
     waits = spread()
@@ -133,3 +160,84 @@ def test_a_seeded_generator_gives_the_same_spread_within_its_bounds() -> None:
 
 def test_a_delay_longer_than_the_cap_is_the_operators_own_choice() -> None:
     assert after(Unavailable(retry_after=60), delays=(3600.0,)) == Retry(NOW + 3600.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "when_sent", "when_not_sent"),
+    [
+        (None, True, True),
+        (Unavailable(), True, True),
+        (OutcomeUnknown(), True, True),
+        (Rejected(), True, True),
+        (OutOfTime(), True, False),
+        (Unsettled(), False, False),
+        (AuthFailed(), False, False),
+        (RateLimited(), False, False),
+    ],
+    ids=repr,
+)
+def test_an_attempt_uses_a_retry_unless_the_crm_or_the_time_is_to_blame(
+    error: ProviderError | None, when_sent: bool, when_not_sent: bool
+) -> None:
+    assert (counts(error, sent=True), counts(error, sent=False)) == (when_sent, when_not_sent)
+
+
+@pytest.mark.parametrize(
+    ("error", "outage"),
+    [
+        (None, False),
+        (Unavailable(code=Code.MAINTENANCE), True),
+        (OutcomeUnknown(), True),
+        (OutcomeUnknown(code=Code.PLUGIN_BUG), False),
+        (Unsettled(), False),
+        (OutOfTime(), False),
+        (RateLimited(), False),
+        (AuthFailed(), False),
+        (Forbidden(), False),
+        (Rejected(), False),
+        (ProviderError(), False),
+    ],
+    ids=repr,
+)
+def test_which_failures_say_that_the_crm_is_away(error: ProviderError | None, outage: bool) -> None:
+    assert is_outage(error) == outage
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (None, False),
+        (OutcomeUnknown(), True),
+        (OutcomeUnknown(code=Code.PLUGIN_BUG), True),
+        (Unsettled(), False),
+        (Unavailable(), False),
+        (OutOfTime(), False),
+        (Rejected(), False),
+    ],
+    ids=repr,
+)
+def test_after_which_failures_the_record_may_exist(error: ProviderError | None, unknown: bool) -> None:
+    assert outcome_unknown(error, sent=True) == unknown
+    assert not outcome_unknown(error, sent=False), "nothing was sent that could have been stored"
+
+
+@pytest.mark.parametrize(
+    ("error", "when_sent", "when_not_sent"),
+    [
+        (Rejected(fields={"phone": "no", "city": "no"}, vendor_code="E1"), "invalid_value city,phone", ""),
+        (Rejected(vendor_code="E1"), "invalid_value E1", ""),
+        (Rejected(), "invalid_value", ""),
+        (Rejected("of one person", code=Code.INVALID_REQUEST), "invalid_request", ""),
+        (Forbidden(vendor_code="ACCESS_DENIED"), "forbidden ACCESS_DENIED", ""),
+        (AuthFailed(vendor_code="EXPIRED"), "bad_credentials EXPIRED", ""),
+        (OutcomeUnknown(code=Code.PLUGIN_BUG), "plugin_bug", "plugin_bug"),
+        (NotFound(), "", ""),
+        (Duplicate(existing="6b03"), "", ""),
+        (Unsupported(), "unsupported", ""),
+    ],
+    ids=repr,
+)
+def test_what_operations_have_in_common_that_are_refused_for_the_same_reason(
+    error: ProviderError, when_sent: str, when_not_sent: str
+) -> None:
+    assert (refusal(error, sent=True), refusal(error, sent=False)) == (when_sent, when_not_sent)

@@ -62,7 +62,7 @@ class Scripts:
 def header(wake_message: str) -> str:
     """What stands before `common.lua`: the names and constants that Python and the scripts share."""
     shared = {
-        "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "rules": RULES,
+        "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "RULES": RULES,
         "RETURN_WAITS": RETURN_WAITS, "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message,
     }  # fmt: skip
     return "".join(f"local {name} = {_lua(value)}\n" for name, value in shared.items())

@@ -11,8 +11,8 @@ import redis
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Delivered, Event, Kind, Operation, State, new_id
 from crmgate.store.client import connect
-from crmgate.store.entries import Claim, NotClaimed, Result
-from crmgate.store.gate import Recipient
+from crmgate.store.entries import Announcement, Claim, GateEvent, NotClaimed, Recorded, Result, Written
+from crmgate.store.gate import Cause, Gate, Recipient
 from crmgate.store.keys import RECEIPT_SECONDS, WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.ledger import Ledger
 from crmgate.store.scripts import ALARM_GRACE
@@ -21,7 +21,16 @@ from tests.processes import RedisProcess
 
 NOW = 1_800_000_000.0
 FAILED = Result(Event(NOW, 0.5, "espocrm", "failed", "timeout"))
-WELL = Result(Event(NOW, 0.5, "espocrm", "delivered"))
+AWAY = replace(FAILED, event=GateEvent("unavailable"), outage=True)
+REFUSED = Result(
+    Event(NOW, 0.5, "espocrm", "failed", "bad_credentials", counted=False),
+    event=GateEvent("login_refused", "bad_credentials"),
+)
+INVALID = Result(
+    Event(NOW, 0.5, "espocrm", "failed", "invalid_value"), event=GateEvent("refusal", "invalid_value city")
+)
+LIMITED = Result(Event(NOW, 0.5, "espocrm", "failed", "rate_limited", counted=False), event=GateEvent("limited"))
+WELL = Result(Event(NOW, 0.5, "espocrm", "delivered"), event=GateEvent("delivered"))
 ESPO, BITRIX = Recipient("espocrm", "c1"), Recipient("bitrix", "c1")
 RECORD = Delivered("espocrm", "6b03", "https://crm.example.com/#Lead/view/6b03")
 
@@ -31,8 +40,8 @@ def operation(**changes: object) -> Operation:
     return replace(Operation(new_id(), Kind.CREATE_LEAD, payload, NOW), **changes)  # type: ignore[arg-type]
 
 
-def accept(ledger: Ledger, **options: object) -> Operation:
-    accepted = operation()
+def accept(ledger: Ledger, *, at: float = NOW, **options: object) -> Operation:
+    accepted = operation(accepted_at=at)
     assert ledger.accept(accepted, ESPO, **({"alarm": NOW} | options)).what != "exists"  # type: ignore[arg-type]
     return accepted
 
@@ -62,12 +71,8 @@ def held(client: redis.Redis) -> list[str]:
     return [member.decode() for member in client.zrange("{crmgate}:held:espocrm", 0, -1)]  # type: ignore[union-attr]
 
 
-def test_an_operation_of_a_newer_version_can_be_claimed(ledger: Ledger, redis_client: redis.Redis) -> None:
-    newer = accept(ledger)
-    redis_client.hset(f"{{crmgate}}:op:{newer.id}", "kind", "newer_kind")
-    claimed = claim(ledger, newer.id)
-    assert isinstance(claimed, Claim)
-    assert (claimed.operation.kind, claimed.operation.kind.known) == ("newer_kind", False)
+def tried(client: redis.Redis) -> list[str]:
+    return [member.decode() for member in client.zrange("{crmgate}:tried:espocrm", 0, -1)]  # type: ignore[union-attr]
 
 
 def test_accepting_twice_keeps_the_first(ledger: Ledger) -> None:
@@ -100,7 +105,7 @@ def test_every_key_shares_the_hash_tag(ledger: Ledger, redis_client: redis.Redis
     claim(ledger, accepted.id)
     ledger.record_waiting(lease(accepted, "L1"), ESPO, FAILED, due=NOW + 5, look=False, wake=True)
     claim(ledger, accepted.id, "L2", NOW + 5)
-    ledger.record_waiting(lease(accepted, "L2"), ESPO, FAILED, due=NOW + 35, look=False, paused=True)
+    ledger.record_held(lease(accepted, "L2"), ESPO, REFUSED, look=False)
     ledger.beat("w", now=NOW)
     keys = redis_client.keys()
     assert len(keys) == 11
@@ -155,8 +160,11 @@ def test_the_holder_of_a_lost_lease_cannot_report_a_failure(ledger: Ledger) -> N
     accepted = accept(ledger)
     claim(ledger, accepted.id, "L1")
     claim(ledger, accepted.id, "L2", NOW + 21)
-    assert ledger.record_waiting(lease(accepted, "L1"), ESPO, FAILED, due=NOW + 99, look=False) == "lost"
-    assert ledger.record_dead(lease(accepted, "L1"), ESPO, FAILED, now=NOW, look=False) == "lost"
+    late = lease(accepted, "L1")
+    assert ledger.record_waiting(late, ESPO, AWAY, due=NOW + 99, look=False).written is Written.LOST
+    assert ledger.record_held(late, ESPO, REFUSED, look=False).written is Written.LOST
+    assert ledger.record_dead(late, ESPO, INVALID, look=False).written is Written.LOST
+    assert ledger.gate(ESPO) == Gate(), "nor does it say anything about the provider"
     stored = ledger.get(accepted.id)
     assert stored is not None
     assert (stored.state, stored.events) == (State.DELIVERING, ())
@@ -166,8 +174,8 @@ def test_what_the_crm_confirmed_counts_whoever_holds_the_lease(ledger: Ledger) -
     accepted = accept(ledger)
     claim(ledger, accepted.id, "L1")
     claim(ledger, accepted.id, "L2", NOW + 21)
-    assert ledger.record_delivered(lease(accepted, "L1"), ESPO, WELL, RECORD) == "recorded"
-    assert ledger.record_delivered(lease(accepted, "L2"), ESPO, WELL, RECORD) == "ended"
+    assert ledger.record_delivered(lease(accepted, "L1"), ESPO, WELL, RECORD).written is Written.DELIVERED
+    assert ledger.record_delivered(lease(accepted, "L2"), ESPO, WELL, RECORD).written is Written.ENDED
     assert ledger.stats()["delivered"] == 1
 
 
@@ -212,7 +220,7 @@ def test_only_an_operation_whose_attempt_decided_so_becomes_a_dead_letter(ledger
     accepted = accept(ledger)
     assert not ledger.bury(accepted.id, now=NOW)
     claim(ledger, accepted.id)
-    ledger.record_dead(lease(accepted, "L1"), ESPO, FAILED, now=NOW, look=False)
+    assert ledger.record_dead(lease(accepted, "L1"), ESPO, FAILED, look=False).written is Written.DEAD
     assert claim(ledger, accepted.id, "L2") == NotClaimed("exhausted")
     assert ledger.bury(accepted.id, now=NOW)
     assert not ledger.bury(accepted.id, now=NOW)
@@ -229,43 +237,140 @@ def test_only_an_operation_whose_attempt_decided_so_becomes_a_dead_letter(ledger
     assert ledger.stats()["dead"] == 1
 
 
-def test_a_paused_provider_lets_one_probe_through(ledger: Ledger, redis_client: redis.Redis) -> None:
+def shut(ledger: Ledger, result: Result = REFUSED) -> Operation:
+    """Shut the gate by an operation that waits for it."""
+    first = accept(ledger)
+    claim(ledger, first.id)
+    ledger.record_held(lease(first, "L1"), ESPO, result, look=False)
+    return first
+
+
+def test_refused_credentials_shut_the_gate_until_a_connection_test_passes(
+    ledger: Ledger, redis_client: redis.Redis
+) -> None:
+    verify(ledger)
+    first, second = accept(ledger), accept(ledger)
+    claim(ledger, first.id)
+    recorded = ledger.record_held(lease(first, "L1"), ESPO, REFUSED, look=False)
+    assert recorded == Recorded(None, Cause.REFUSED, Written.HELD), "not confirmed, so nobody is alarmed"
+    assert claim(ledger, second.id, "L2", NOW + 100) == NotClaimed("held")
+    assert ledger.sweep(ESPO, now=NOW + 100, again=NOW + 108).probe
+    found = ledger.record_probe(ESPO, began=NOW + 100, now=NOW + 101, ok=False, refused=True, used=1)
+    assert found == Recorded(Announcement.PAUSED, Cause.REFUSED)
+    assert (ledger.gate(ESPO).confirmed, ledger.gate(ESPO).held) == (True, 2)
+    assert not ledger.sweep(ESPO, now=NOW + 130, again=NOW + 138).probe, "30 s between two tests"
+    assert ledger.sweep(ESPO, now=NOW + 132, again=NOW + 140).probe
+    redis_client.delete(WAKE_LIST)
+    found = ledger.record_probe(ESPO, began=NOW + 132, now=NOW + 133, ok=True, refused=False, used=1)
+    assert (found.cause, ledger.gate(ESPO).cause) == (None, None)
+    assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(second.id)], "one at first"
+    waited = claim(ledger, second.id, "L3", NOW + 133)
+    assert isinstance(waited, Claim)
+    delivered = ledger.record_delivered(waited, ESPO, WELL, RECORD)
+    assert delivered.announcement is Announcement.RECOVERED
+    refused = ledger.get(first.id)
+    assert refused is not None
+    assert refused.events == (REFUSED.attempt,)
+
+
+def test_the_wait_for_refused_credentials_uses_no_retry(ledger: Ledger) -> None:
+    first = shut(ledger)
+    ledger.record_probe(ESPO, began=NOW + 1, now=NOW + 2, ok=True, refused=False, used=1)
+    again = claim(ledger, first.id, "L2", NOW + 3)
+    assert isinstance(again, Claim)
+    assert again.counted == 0
+
+
+def test_a_refusal_of_one_record_is_dead_the_second_time(ledger: Ledger) -> None:
+    """The connection test passed in between: the credentials are fine."""
+    first = shut(ledger)
+    ledger.record_probe(ESPO, began=NOW + 1, now=NOW + 2, ok=True, refused=False, used=1)
+    again = claim(ledger, first.id, "L2", NOW + 3)
+    assert isinstance(again, Claim)
+    recorded = ledger.record_held(again, ESPO, REFUSED, look=False)
+    assert recorded == Recorded(None, None, Written.DEAD)
+    assert ledger.bury(first.id, now=NOW + 4)
+
+
+def test_failures_in_a_row_are_an_outage_in_which_nothing_dies(ledger: Ledger) -> None:
+    verify(ledger)
+    operations = [accept(ledger) for _ in range(6)]
+    claims = [claim(ledger, each.id, f"L{number}") for number, each in enumerate(operations)]
+    answers = [ledger.record_dead(each, ESPO, AWAY, look=False) for each in claims if isinstance(each, Claim)]
+    assert [answer.written for answer in answers] == [Written.DEAD] * 4 + [Written.HELD] * 2
+    assert [answer.announcement for answer in answers] == [None] * 4 + [Announcement.PAUSED, None]
+    assert (ledger.gate(ESPO).cause, ledger.gate(ESPO).held) == (Cause.OUTAGE, 2)
+
+
+def test_one_refusal_that_different_operations_meet_is_an_epidemic(ledger: Ledger, redis_client: redis.Redis) -> None:
+    verify(ledger)
+    operations = [accept(ledger) for _ in range(6)]
+    claims = [claim(ledger, each.id, f"L{number}") for number, each in enumerate(operations[:5])]
+    answers = []
+    for each in claims:
+        assert isinstance(each, Claim)
+        answers.append(ledger.record_dead(each, ESPO, INVALID, look=False))
+        ledger.bury(each.operation.id, now=NOW + 1)
+    assert [answer.written for answer in answers] == [Written.DEAD] * 4 + [Written.HELD]
+    assert answers[-1].announcement is Announcement.PAUSED
+    gate = ledger.gate(ESPO)
+    assert (gate.cause, gate.reason, gate.returning) == (Cause.EPIDEMIC, "invalid_value city", 4)
+    assert claim(ledger, operations[5].id, "L9", NOW + 1) == NotClaimed("held")
+    probe = claim(ledger, operations[5].id, "L9", NOW + 2)
+    assert isinstance(probe, Claim), "one operation is the probe"
+    assert claim(ledger, operations[4].id, "L8", NOW + 2) == NotClaimed("held"), "and only one"
+    delivered = ledger.record_delivered(probe, ESPO, WELL, RECORD)
+    assert (delivered.announcement, delivered.cause) == (Announcement.RECOVERED, None)
+    assert ledger.sweep(ESPO, now=NOW + 3, again=NOW + 11).returned == 4
+    assert redis_client.zcard("{crmgate}:dead") == 0
+
+
+def test_a_limited_provider_lets_one_operation_through_when_its_time_has_come(ledger: Ledger) -> None:
+    verify(ledger)
     first, second, third = (accept(ledger) for _ in range(3))
     claim(ledger, first.id)
-    refused = Result(replace(FAILED.attempt, code="bad_credentials", counted=False))
-    ledger.record_waiting(lease(first, "L1"), ESPO, refused, due=NOW + 30, look=False, paused=True)
-    assert claim(ledger, second.id, "L2", NOW + 1) == NotClaimed("held")
-    assert (ledger.gate(ESPO).cause, ledger.gate(ESPO).until) == ("refused", NOW + 30)
-    assert isinstance(claim(ledger, second.id, "L2", NOW + 31), Claim)
-    assert claim(ledger, third.id, "L3", NOW + 31) == NotClaimed("held")
-    ledger.record_delivered(lease(second, "L2"), ESPO, WELL, RECORD)
-    assert ledger.gate(ESPO).cause is None
-    assert wake_message(third.id) in redis_client.lrange(WAKE_LIST, 0, -1), "what was held back may go at once"  # type: ignore[operator]
-    assert isinstance(claim(ledger, third.id, "L3", NOW + 31), Claim)
-    probe = ledger.get(first.id)
-    assert probe is not None
-    assert probe.events == (refused.attempt,)
+    limited = replace(LIMITED, event=GateEvent("limited", retry_at=NOW + 60))
+    assert ledger.record_held(lease(first, "L1"), ESPO, limited, look=False).cause is Cause.LIMITED
+    assert ledger.gate(ESPO).until == NOW + 60
+    assert claim(ledger, second.id, "L2", NOW + 59) == NotClaimed("held")
+    probe = claim(ledger, second.id, "L2", NOW + 61)
+    assert isinstance(probe, Claim)
+    assert claim(ledger, third.id, "L3", NOW + 61) == NotClaimed("held")
+    ledger.record_delivered(probe, ESPO, WELL, RECORD)
+    assert isinstance(claim(ledger, third.id, "L3", NOW + 61), Claim)
 
 
-def test_nobody_gets_the_lease_of_what_is_accepted_during_a_pause(ledger: Ledger, redis_client: redis.Redis) -> None:
-    first, second = accept(ledger), operation(accepted_at=NOW + 1)
-    claim(ledger, first.id)
-    ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
+def test_an_operators_pause_ends_with_resume_only(ledger: Ledger) -> None:
+    verify(ledger)
+    waiting, under_way = accept(ledger), accept(ledger)
+    claim(ledger, under_way.id)
+    assert ledger.pause(ESPO, now=NOW) is None
+    ledger.record_delivered(lease(under_way, "L1"), ESPO, WELL, RECORD)
+    ledger.record_probe(ESPO, began=NOW, now=NOW + 1, ok=True, refused=False, used=1)
+    assert claim(ledger, waiting.id, "L2", NOW + 100_000) == NotClaimed("held")
+    assert ledger.gate(ESPO).cause is Cause.PAUSED
+    assert ledger.resume(ESPO, now=NOW + 100_000) is Cause.PAUSED
+    assert isinstance(claim(ledger, waiting.id, "L2", NOW + 100_000), Claim)
+
+
+def test_what_is_accepted_while_the_gate_is_shut_waits(ledger: Ledger, redis_client: redis.Redis) -> None:
+    first, second = shut(ledger), operation(accepted_at=NOW + 1)
     assert ledger.accept(second, ESPO, alarm=NOW, lease="WEB", until=NOW + 8).what == "held"
     stored = ledger.get(second.id)
     assert stored is not None
-    assert (stored.state, held(redis_client)) == (State.WAITING, [first.id, second.id])
+    assert (stored.state, held(redis_client), tried(redis_client)) == (State.WAITING, [second.id], [first.id])
+    assert ledger.gate(ESPO).held == 2
     assert ledger.accept(operation(), BITRIX, alarm=NOW, lease="WEB", until=NOW + 8).what == "leased"
 
 
 def test_credentials_that_never_worked_are_tried_by_one_at_a_time(ledger: Ledger, redis_client: redis.Redis) -> None:
-    first, second, third = (accept(ledger) for _ in range(3))
+    first, second, third = (accept(ledger, at=NOW + seconds) for seconds in range(3))
     assert isinstance(claim(ledger, first.id, "L1"), Claim)
     assert claim(ledger, second.id, "L2") == NotClaimed("held")
-    web = operation(accepted_at=NOW + 1)
+    web = operation(accepted_at=NOW + 3)
     assert ledger.accept(web, ESPO, alarm=NOW, lease="WEB", until=NOW + 8).what == "held"
     redis_client.delete(WAKE_LIST)
-    assert ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 5, look=False) == "recorded"
+    assert ledger.record_waiting(lease(first, "L1"), ESPO, AWAY, due=NOW + 5, look=False).written is Written.WAITING
     assert redis_client.lrange(WAKE_LIST, 0, -1) == [wake_message(second.id)], "the one held longest, and no herd"
     assert isinstance(claim(ledger, second.id, "L2"), Claim), "an outage says nothing about the credentials"
     assert claim(ledger, third.id, "L3") == NotClaimed("held")
@@ -274,7 +379,7 @@ def test_credentials_that_never_worked_are_tried_by_one_at_a_time(ledger: Ledger
     assert isinstance(claim(ledger, web.id, "L4"), Claim), "credentials that worked are used by all at once"
 
 
-def test_other_credentials_have_to_prove_themselves_anew(ledger: Ledger) -> None:
+def test_other_credentials_are_tried_by_one_operation_first(ledger: Ledger) -> None:
     verify(ledger)
     changed = Recipient("espocrm", "c2")
     first, second = accept(ledger), accept(ledger)
@@ -282,18 +387,32 @@ def test_other_credentials_have_to_prove_themselves_anew(ledger: Ledger) -> None
     assert ledger.claim(second.id, changed, "L2", now=NOW, seconds=20) == NotClaimed("held")
 
 
-def test_a_trial_that_nobody_finished_holds_the_others_for_its_lease_only(ledger: Ledger) -> None:
+def test_other_credentials_may_be_tried_after_a_refusal(ledger: Ledger) -> None:
+    verify(ledger)
+    shut(ledger)
+    second = accept(ledger)
+    assert claim(ledger, second.id, "L2") == NotClaimed("held")
+    assert isinstance(ledger.claim(second.id, Recipient("espocrm", "c2"), "L2", now=NOW, seconds=20), Claim)
+
+
+def test_a_first_attempt_that_nobody_finished_holds_the_others_for_its_lease_only(ledger: Ledger) -> None:
     first, second = accept(ledger), accept(ledger)
     claim(ledger, first.id, "L1")
     assert claim(ledger, second.id, "L2", NOW + 19) == NotClaimed("held")
     assert isinstance(claim(ledger, second.id, "L2", NOW + 21), Claim)
 
 
-def test_a_pause_concerns_its_provider_only(ledger: Ledger) -> None:
-    first, second = accept(ledger), accept(ledger)
-    claim(ledger, first.id)
-    ledger.record_waiting(lease(first, "L1"), ESPO, FAILED, due=NOW + 30, look=False, paused=True)
-    assert isinstance(ledger.claim(second.id, BITRIX, "L2", now=NOW, seconds=20), Claim)
+def test_a_gate_concerns_its_provider_only(ledger: Ledger) -> None:
+    shut(ledger)
+    assert isinstance(ledger.claim(accept(ledger).id, BITRIX, "L2", now=NOW, seconds=20), Claim)
+
+
+def test_the_cause_of_an_older_process_holds_nobody_back(ledger: Ledger, redis_client: redis.Redis) -> None:
+    """The version before this one wrote `trial` while credentials were tried for the first time."""
+    redis_client.hset("{crmgate}:gate:espocrm", mapping={"cause": "trial", "until": NOW + 100, "by": "c1"})
+    assert ledger.gate(ESPO).cause is None
+    ledger.sweep(ESPO, now=NOW, again=NOW + 8)
+    assert ledger.accept(operation(), ESPO, alarm=NOW, lease="WEB", until=NOW + 8).what == "leased"
 
 
 def test_an_unknown_operation_is_not_claimed_and_leaves_no_alarm(ledger: Ledger, redis_client: redis.Redis) -> None:
@@ -302,17 +421,8 @@ def test_an_unknown_operation_is_not_claimed_and_leaves_no_alarm(ledger: Ledger,
     assert alarm(redis_client, "nope") is None
 
 
-def test_a_kind_of_a_newer_version_is_claimed_for_its_caller_to_decide(
-    ledger: Ledger, redis_client: redis.Redis
-) -> None:
-    accepted = accept(ledger)
-    redis_client.hset(f"{{crmgate}}:op:{accepted.id}", "kind", "of_tomorrow")
-    claimed = claim(ledger, accepted.id)
-    assert isinstance(claimed, Claim)
-    assert claimed.operation.kind == "of_tomorrow"
-
-
 def test_the_sweep_wakes_what_is_due_once_a_round(ledger: Ledger, redis_client: redis.Redis) -> None:
+    verify(ledger)
     due, later = accept(ledger, alarm=NOW - 1), accept(ledger, alarm=NOW + 10)
     redis_client.delete(WAKE_LIST)
     assert ledger.sweep(ESPO, now=NOW, again=NOW + 30).woken == 1
@@ -322,6 +432,7 @@ def test_the_sweep_wakes_what_is_due_once_a_round(ledger: Ledger, redis_client: 
 
 
 def test_the_sweep_does_not_pile_wakeups_up(ledger: Ledger, redis_client: redis.Redis) -> None:
+    verify(ledger)
     for _ in range(5):
         accept(ledger)
     redis_client.delete(WAKE_LIST)

@@ -87,7 +87,6 @@ if behind then
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
   return {'behind', a.id, kind, lead}
 end
--- While the gate is shut a worker makes the probe: a visitor's request would only meet the same trouble.
 -- A visitor's request is no probe: while the gate is shut, or lets one operation through, the submission waits.
 local slots = redis.call('HGET', GATE, 'cause') and 0 or room()
 if a.lease == '' then slots = slots - redis.call('LLEN', key.wake_list) end

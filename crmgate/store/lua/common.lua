@@ -2,7 +2,7 @@
 --   key           names of the Redis keys (crmgate.store.keys). All carry the hash tag {crmgate}: one node of a Redis Cluster
 --                 has all of them, and a script may touch a key that is not in KEYS.
 --   kinds         traits of each kind of operation (crmgate.kinds)
---   rules         times and numbers for decisions about the gate (crmgate.store.gate)
+--   RULES         times and numbers for decisions about the gate (crmgate.store.gate)
 --   RETURN_WAITS  seconds until a dead letter may return by itself, for the first time, the second ...
 --   GRACE         seconds after which a wake-up counts as lost
 --   WAKE_MESSAGE  wake-up for Huey, with @id@ in the place of the operation's id
@@ -92,11 +92,15 @@ local function spend(requests)
   if to.rate > 0 then redis.call('HSET', GATE, 'tokens', tokens() - requests, 'tokens_at', a.now) end
 end
 
--- The gate of the provider as `decide` (gate.lua) reads it. The version before this one also had the cause `trial`.
+-- The gate of the provider as `decide` (gate.lua) reads it. The version before this one also had the cause `trial`: its
+-- processes may still write it during an upgrade, and the next sweep removes it.
 local function read_gate()
   local gate, flat = {}, redis.call('HGETALL', GATE)
   for i = 1, #flat, 2 do gate[flat[i]] = flat[i + 1] end
-  if gate.cause == 'trial' then gate.cause = nil end
+  if gate.cause == 'trial' then
+    redis.call('HDEL', GATE, 'cause')
+    gate.cause = nil
+  end
   return gate
 end
 
@@ -112,9 +116,9 @@ end
 -- Change the gate after an event. Answers what follows from it (`effect` in gate.lua).
 local function judge(event)
   event.now, event.credentials = a.now, to.credentials
-  rules.epidemic_after, rules.most = to.epidemic_after, to.most > 0 and to.most or 32
+  RULES.epidemic_after, RULES.most = to.epidemic_after, to.most > 0 and to.most or 32
   local before = read_gate()
-  local after, effect = decide(before, event, rules)
+  local after, effect = decide(before, event, RULES)
   write_gate(before, after)
   return effect
 end
@@ -134,7 +138,7 @@ end
 -- Whether nothing may be sent to the provider now.
 local function shut()
   local cause, till, by = unpack(redis.call('HMGET', GATE, 'cause', 'until', 'by'))
-  return is_shut({cause = cause ~= 'trial' and cause or nil, ['until'] = till, by = by}, a.now, to.credentials)
+  return is_shut({cause = cause, ['until'] = till, by = by}, a.now, to.credentials)
 end
 
 -- Let an operation that could be sent wait for its provider. The script that opens the gate, or makes room, wakes it.
@@ -175,7 +179,7 @@ end
 -- Wake as many as may begin. Wake-ups that no worker took yet will use some of the room.
 local function pump_all()
   local cause = redis.call('HGET', GATE, 'cause')
-  if not cause or cause == 'trial' or (cause == 'refused' and not shut()) then
+  if not cause or (cause == 'refused' and not shut()) then
     pump(room() - redis.call('LLEN', key.wake_list))
   end
 end

@@ -6,7 +6,7 @@
 -- Answers the cause for which the gate was shut, '' if it was open.
 local cause = redis.call('HGET', GATE, 'cause') or ''
 judge({what = 'resume'})
-if next_probe(read_gate(), a.now, to.credentials, false, rules) == 'operation' then pump_probe() end
+if next_probe(read_gate(), a.now, to.credentials, false, RULES) == 'operation' then pump_probe() end
 pump_all()
 audit()
 return cause

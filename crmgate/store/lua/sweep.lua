@@ -28,7 +28,7 @@ local gate = read_gate()
 local doubtful = redis.call('ZCOUNT', key.returning, '-inf', a.now) > 0
 if not gate.cause and not gate.failures then
   hurry()
-  if tonumber(gate.healthy_at or 0) > a.now - rules.probe then
+  if tonumber(gate.healthy_at or 0) > a.now - RULES.probe then
     -- Two bounds: the size of a batch, and none while as many others wait.
     local batch = math.max(a.batch - redis.call('ZCARD', HELD), 0)
     local ids = batch > 0 and redis.call('ZRANGEBYSCORE', key.returning, '-inf', a.now, 'LIMIT', 0, batch) or {}
@@ -41,7 +41,7 @@ if not gate.cause and not gate.failures then
     doubtful = false
   end
 end
-local what, again = next_probe(gate, a.now, to.credentials, doubtful, rules)
+local what, again = next_probe(gate, a.now, to.credentials, doubtful, RULES)
 if what == 'test' then
   redis.call('HSET', GATE, gate.cause and 'until' or 'probe_at', again)
   probe = 1
