@@ -85,12 +85,6 @@ def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def without_worker(stack: Stack) -> Stack:
-    stack.redis.start()
-    stack.start_web()
-    return stack
-
-
 def emails(stack: Stack) -> list[str]:
     """The email address of every lead in the CRM."""
     if stack.env["CRM_PROVIDER"] == "espocrm":
@@ -107,7 +101,9 @@ class TestOneRecord:
     """What is refused to one record costs that record only."""
 
     def test_a_lead_that_a_script_forbids_is_buried_and_holds_nobody_up(self, own_stack: Stack) -> None:
-        stack = without_worker(own_stack)
+        stack = own_stack.start()
+        stack.submit(person(21))
+        stack.worker.stop()
         stack.espocrm.forbidden = {address(0): "Region closed."}
         refused = stack.submit_queued(person(0))
         others = [stack.submit_queued(person(number)) for number in range(1, 21)]
@@ -163,10 +159,11 @@ class TestRateLimit:
             stack.fake.limited_until = ends
             ids = [stack.submit(person(number), 202) for number in range(4)]
             ids += [stack.submit_queued(person(number)) for number in range(4, 8)]
-            assert cause(stack) == "limited"
+            shut_by = cause(stack)
             assert most_dead(stack, ends - time.time()) == 0
             asked = len(stack.fake.requests)
             all_delivered(stack, ids, 30)
+            assert shut_by == "limited"
             assert all(event.code != "rate_limited" or not event.counted for event in events(stack, ids))
             assert asked < len(ids), "the limit holds the provider, not each operation by itself"
 
@@ -351,18 +348,23 @@ class TestOperators:
         assert resumed.returncode == 0, resumed.stderr
         all_delivered(stack, ids, SPEEDY)
 
-    def test_an_operation_that_waits_can_be_discarded_and_retried(self, own_stack: Stack) -> None:
+    def test_an_operation_that_waits_can_be_discarded_edited_and_retried(self, own_stack: Stack) -> None:
         own_stack.env["CRM_RETRY_DELAYS"] = "600"
         stack = own_stack.start()
-        stack.espocrm.fail("answer", method="POST", path="/Lead", status=503, times=2)
+        stack.submit(person(2), 201)
+        stack.espocrm.stop()
         unwanted, wanted = (stack.submit(person(number), 202) for number in range(2))
-        discarded = command(stack, "dlq", "discard", unwanted, "--why", "a test", "--json")
+        discarded = command(stack, "dlq", "discard", unwanted, "--reason", "a test", "--json")
         assert discarded.returncode == 0, discarded.stdout + discarded.stderr
         assert stack.operation(unwanted).state == "discarded"
+        edited = command(stack, "dlq", "edit", wanted, "--set", "city=Izmir", "--json")
+        assert edited.returncode == 0, edited.stdout + edited.stderr
+        stack.espocrm.start()
         retried = command(stack, "dlq", "retry", wanted, "--json")
         assert retried.returncode == 0, retried.stdout + retried.stderr
         stack.wait_for(wanted, "delivered")
-        assert emails(stack) == [address(1)]
+        assert emails(stack) == [address(2), address(1)]
+        assert "Izmir" in str(stack.espocrm.leads)
 
 
 @pytest.fixture
@@ -414,17 +416,20 @@ class TestPlugins:
             assert operation.delivered.adopted
             assert emails(stack) == [address(0)]
 
+    @pytest.mark.parametrize("seconds", [4, 12])
     @pytest.mark.parametrize("troubled", ["bitrix"], indirect=True)
-    def test_nothing_is_sent_once_the_lease_is_over(self, tmp_path: Path, troubled: Troubled) -> None:
-        """The hook blocks for longer than its lease, another attempt delivers, and then the first goes on."""
+    def test_nothing_is_sent_once_the_time_is_over(self, seconds: int, tmp_path: Path, troubled: Troubled) -> None:
+        """The hook blocks for longer than its budget of 3 s, or its lease of 5 s, and then goes on."""
         with with_plugins(tmp_path, troubled, "bitrix", CRM_TIMEOUT="2") as stack:
             stack.start()
-            troubled.lay("block", "12")
+            stack.submit(person(2), 201)
+            troubled.lay("block", str(seconds))
             waiting = stack.submit_queued(person(0))
-            stack.wait_for(waiting, "delivered", 12)
             wait_until("the hook goes on", (troubled.fuses / "unblocked").exists, 20)
+            stack.wait_for(waiting, "delivered", 20)
             stack.wait_for(stack.submit_queued(person(1)), "delivered")
-            assert sorted(emails(stack)) == [address(0), address(1)]
+            assert sorted(emails(stack)) == [address(0), address(1), address(2)]
+            assert [event for event in events(stack, [waiting]) if event.outcome == "failed" and event.counted] == []
             assert stack.ledger.gate(stack.recipient).failures == 0, "our own lack of time is no failure of the CRM"
 
     def test_a_slow_listener_keeps_no_visitor_waiting(self, tmp_path: Path, troubled: Troubled) -> None:
