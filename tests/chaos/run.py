@@ -25,6 +25,7 @@ from tests.chaos.auditor import (
 from tests.chaos.clients import Clients
 from tests.chaos.faults import CREDENTIALS, Struck, Tormentor
 from tests.chaos.site import Site
+from tests.chaos.trials import PATIENCE as GIVEN_UP
 from tests.chaos.trials import TROUBLES, Trouble, closed, run_trial
 
 RECOVERY_LIMIT = 20.0
@@ -126,7 +127,8 @@ def run(
             if recoveries[-1] > PATIENCE:
                 break
         for number, trouble in enumerate(trials):
-            if troubles or (halt is not None and halt.is_set()):
+            given_up = bool(tried) and tried[-1].recovery > GIVEN_UP
+            if troubles or given_up or (halt is not None and halt.is_set()):
                 break
             progress(f"{provider}: {trouble.name}")
             trial, sent = run_trial(site, trouble, seed, number, slack=limit / RECOVERY_LIMIT)
