@@ -15,11 +15,13 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+from crmgate.testing.espocrm import cost
 from crmgate.testing.espocrm.access import AccessControl, Caller
 from crmgate.testing.espocrm.answers import HTML, EspoError, nginx_page
 from crmgate.testing.espocrm.metadata import TYPE_DEFAULTS, Record
 from crmgate.testing.espocrm.records import RecordService
 from crmgate.testing.espocrm.routes import Router
+from crmgate.testing.espocrm.staff import Staff
 from crmgate.testing.espocrm.store import Database
 from crmgate.testing.server import FakeCRM, Request, Response
 
@@ -44,7 +46,7 @@ GATEWAY_ROLE: dict[str, Any] = {
 """What the gateway's role allows, besides giving records to other users; notes need no more than the stream."""
 
 
-class FakeEspoCRM(FakeCRM):
+class FakeEspoCRM(Staff, FakeCRM):
     """A fake EspoCRM. Everything a test switches is a plain attribute, also over `/__fake__/configure`."""
 
     def __init__(
@@ -69,6 +71,8 @@ class FakeEspoCRM(FakeCRM):
         """Refused logins within `lockout_seconds` after which an address is locked out."""
         self.race_window = 0.0
         """Seconds between the check for duplicates and the write, in which a twin may slip through."""
+        self.virtual_leads = 0
+        """Number of leads that look-ups and the check for duplicates are as slow as (see `cost`)."""
         self._install_users(api_key)
         if custom_fields:
             self._install_custom_fields(unique=unique_operation_id)
@@ -163,6 +167,7 @@ class FakeEspoCRM(FakeCRM):
             return nginx_page(502, "Bad Gateway")
         if self.database_down:
             return Response(500, content_type=HTML)
+        self._stopping.wait(cost.seconds(request, self.virtual_leads))
         try:
             with self.lock:
                 outcome = self.router.answer(request, self.lockout_seconds, self.lockout_limit)
