@@ -65,7 +65,7 @@ class FakeBitrix24(Portal, FakeCRM):
         self.time_limits: dict[str, float] = {}
         """Methods that have used up their operating time -> the Unix time at which they answer again."""
         self.system_error: str | None = None
-        """A code of `SYSTEM_ERRORS`, such as `"OVERLOAD_LIMIT"`: every call is refused with it."""
+        """A code of `SYSTEM_ERRORS`, say `"OVERLOAD_LIMIT"`: every call is refused with it."""
         self.errors_at_200 = False
         """Whether errors come with HTTP 200, as the documentation allows."""
         self.renamed_to: str | None = None
