@@ -1,4 +1,4 @@
-"""One record's trouble costs that record only; everybody's trouble costs no record. On a real Redis, with a test's clock."""
+"""One record's trouble costs that record only; everybody's trouble costs no record: on a real Redis, with a clock."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """A fake Bitrix24: a real HTTP server that answers as the vendor's REST documentation says.
 
-It holds one portal with leads and the comments on their timelines, reached through an inbound webhook:
+It holds one portal with leads, contacts, deals and the comments on their timelines, reached through an inbound webhook:
 `{url}/rest/{user_id}/{secret}/{method}.json`. Rights, limits and the portal's mood are plain attributes;
 broken connections, delays and foreign bodies are the faults of `FakeCRM`.
 
     python -m crmgate.testing.bitrix24 --port 8091
 
-The other modules of this package hold its parts: wire (how it speaks), fields, portal (the records), query (lists),
-leads and methods (the REST methods).
+The other modules of this package hold its parts: wire (how it speaks), fields, portal (leads and comments),
+shelves (contacts and deals), markup (`comments`), multifields and phones, switches, query (lists), and the REST methods
+in items, leads and methods.
 The contract is https://apidocs.bitrix24.com (limits, batch, system errors, and the page of each method).
 Where the documentation leaves a behaviour open, a comment there names the reading chosen.
 """
@@ -22,7 +23,7 @@ from hmac import compare_digest
 from typing import Any
 from urllib.parse import unquote
 
-from crmgate.testing.bitrix24 import leads, methods
+from crmgate.testing.bitrix24 import items, leads, methods
 from crmgate.testing.bitrix24.portal import Portal
 from crmgate.testing.bitrix24.wire import (
     Params,
@@ -38,7 +39,7 @@ from crmgate.testing.bitrix24.wire import (
 )
 from crmgate.testing.server import FakeCRM, Fault, Request, Response
 
-METHODS = leads.METHODS | methods.METHODS
+METHODS = leads.METHODS | items.METHODS | methods.METHODS
 BATCH_LIMIT = 50
 JSON = "application/json; charset=utf-8"
 _SECTIONS = ("result", "result_error", "result_total", "result_next", "result_time")
@@ -131,6 +132,7 @@ class FakeBitrix24(Portal, FakeCRM):
         known = compare_digest(parts["secret"].encode(), self.secret.encode())
         if parts["user"] != str(self.user_id) or not known:
             raise VendorError.system("INVALID_CREDENTIALS")
+        self.must_be_subscribed()
         return parts["method"]
 
     def _call(self, method: str, params: Params) -> Reply:
@@ -148,8 +150,7 @@ class FakeBitrix24(Portal, FakeCRM):
         return METHODS[method](self, params)
 
     def _limit_section(self, failure: VendorError, method: str) -> dict[str, Any]:
-        # Where a client learns the moment of release is open; the `time` of any answer carries it, so this one does.
-        if failure.code != "OPERATION_TIME_LIMIT":
+        if failure.code != "OPERATION_TIME_LIMIT" or not self.time_in_time_limits:
             return {}
         now = time.time()
         reset = {"operating_reset_at": int(self.time_limits.get(method, now + 600)), "operating": 480.0}

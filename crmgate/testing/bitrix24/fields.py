@@ -41,6 +41,9 @@ USER_TYPES = frozenset((
 ))
 # fmt: on
 
+LENGTHS = {"title": 255, "name": 50, "lastName": 50}
+"""Characters that a field keeps; the rest is cut, as the answer shows."""
+
 PRESET = {
     "UF_CRM_REFERRAL_CODE": "Referral code",
     "UF_CRM_1234567892": "Source",
@@ -147,10 +150,11 @@ def full_name(name: str) -> str:
 class Values:
     """Checks a lead's values. What is refused is named by code, or by label as the web pages do."""
 
-    sources: Mapping[str, str]
+    sources: Mapping[str, str] | None
+    """The sources that there are; None: any source is stored."""
     user_fields: Mapping[str, UserField]
-    check_sources: bool
     by_label: bool
+    enforce_required: bool
 
     def check(self, values: Mapping[str, Any], complete: bool) -> None:
         """Refuse the first bad value; `complete`: the record is new, so mandatory fields count."""
@@ -160,7 +164,7 @@ class Values:
             elif name in STANDARD and text(value) and not self._standard(STANDARD[name], value):
                 raise self._refused(name)
         for item in self.user_fields.values():
-            wanted = item.mandatory and (complete or item.name in values)
+            wanted = self.enforce_required and item.mandatory and (complete or item.name in values)
             if wanted and values.get(item.name) in (None, "", []):
                 raise VendorError(
                     "CRM_FIELD_ERROR_REQUIRED", f'Required field "{self._called(item.name)}" is not filled'
@@ -170,9 +174,7 @@ class Values:
         if item.name == "stageId":
             return value in STAGES
         if item.name == "sourceId":
-            # The documentation lists the sources and an error for bad values, but not whether one leads to
-            # the other. The strict reading is the default: a client must survive it.
-            return value in self.sources or not self.check_sources
+            return self.sources is None or value in self.sources
         return fits(item.type, value)
 
     def _check_user_field(self, item: UserField, value: Any) -> None:
@@ -205,11 +207,13 @@ def fits(kind: str, value: Any) -> bool:
         return re.fullmatch(r"-?[0-9]+", str(value)) is not None
     if kind == "double":
         return re.fullmatch(r"-?[0-9]+([.,][0-9]+)?", str(value)) is not None
-    return kind not in {"date", "datetime"} or _is_date(str(value))
+    return True
 
 
 def typed(kind: str, value: Any) -> Any:
-    """A checked value as the portal keeps it and gives it back."""
+    """A checked value as the portal keeps it and gives it back. A date that nobody can read is silently not set."""
+    if kind in {"date", "datetime"}:
+        return _moment(kind, text(value))
     if kind == "boolean":
         return "Y" if yes(value) else "N"
     if not text(value):
@@ -219,12 +223,12 @@ def typed(kind: str, value: Any) -> Any:
     return float(text(value).replace(",", ".")) if kind == "double" else text(value)
 
 
-def _is_date(value: str) -> bool:
+def _moment(kind: str, value: str) -> str | None:
     try:
-        datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(value)
     except ValueError:
-        return False
-    return True
+        return None
+    return f"{moment:%Y-%m-%d}T03:00:00+03:00" if kind == "date" else value
 
 
 def describe_standard(item: Field) -> Params:

@@ -5,18 +5,29 @@ Vendor's pages: https://apidocs.bitrix24.com/api-reference/crm/universal/ and ..
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from crmgate.testing.bitrix24 import query
 from crmgate.testing.bitrix24.fields import BY_OLD_NAME, FM_FIELD, STANDARD, describe_standard, describe_user_field
-from crmgate.testing.bitrix24.portal import MULTIFIELDS, Lead, Methods, Portal, Row
+from crmgate.testing.bitrix24.multifields import MULTIFIELDS, Row, rows_of
+from crmgate.testing.bitrix24.portal import Lead, Method, Methods, Portal
 from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, required, yes
 
 METHODS = Methods()
+ITEM_METHODS: dict[str, Method] = {}
+"""What `crm.item.*` does with leads, by the last part of the method's name."""
 
 # crm.item.*: the universal API
+
+
+def _of_leads(name: str) -> Callable[[Method], Method]:
+    def register(method: Method) -> Method:
+        ITEM_METHODS[name] = method
+        return method
+
+    return register
 
 
 def _item_names(portal: Portal, params: Params) -> dict[str, str]:
@@ -37,14 +48,6 @@ def _written(fields: Params, names: Mapping[str, str]) -> dict[str, Any]:
     return {name: value for name, value in known.items() if name not in STANDARD or not STANDARD[name].read_only}
 
 
-def _rows(fm: Any) -> list[Row]:
-    """The rows of `fm`, given as a list or as `{"<id>": row}`. A string is ignored, as is an unknown type."""
-    if isinstance(fm, dict):
-        fm = [{"id": key} | row for key, row in fm.items() if isinstance(row, dict)]
-    rows = [row for row in fm if isinstance(row, dict)] if isinstance(fm, list) else []
-    return [row for row in rows if row.get("typeId") in MULTIFIELDS]
-
-
 def _item(lead: Lead, names: Mapping[str, str]) -> Params:
     return {name: lead.get(stored) for name, stored in names.items()} | {"fm": lead["fm"], "entityTypeId": 1}
 
@@ -57,45 +60,48 @@ def _existing(portal: Portal, params: Params) -> int:
     return lead_id
 
 
-@METHODS.named("crm.item.add")
+@_of_leads("add")
 def item_add(portal: Portal, params: Params) -> Reply:
     _leads_only(params)
     fields, names = required(params, "fields"), _item_names(portal, params)
-    portal.must_not_be_denied()
-    lead = portal.save_lead(_written(fields, names), _rows(fields.get("fm")))
+    portal.must_write("ADD")
+    lead = portal.save_lead(_written(fields, names), rows_of(fields.get("fm"), portal.row_ids_by_position))
     return Reply({"item": _item(lead, names)})
 
 
-@METHODS.named("crm.item.update")
+@_of_leads("update")
 def item_update(portal: Portal, params: Params) -> Reply:
     _leads_only(params)
     fields, names = required(params, "fields"), _item_names(portal, params)
     lead_id = _existing(portal, params)
-    portal.must_not_be_denied()
-    lead = portal.save_lead(_written(fields, names), _rows(fields.get("fm")), lead_id)
+    portal.must_write("UPDATE")
+    lead = portal.save_lead(_written(fields, names), rows_of(fields.get("fm"), portal.row_ids_by_position), lead_id)
     return Reply({"item": _item(lead, names)})
 
 
-@METHODS.named("crm.item.get")
+@_of_leads("get")
 def item_get(portal: Portal, params: Params) -> Reply:
     _leads_only(params)
     lead_id = _existing(portal, params)
-    if portal.access_denied or not portal.can_read:
-        raise VendorError("ACCESS_DENIED", "Access denied.")
+    portal.must_read()
     return Reply({"item": _item(portal.leads[lead_id], _item_names(portal, params))})
 
 
-@METHODS.named("crm.item.list")
+@_of_leads("list")
 def item_list(portal: Portal, params: Params) -> Reply:
     _leads_only(params)
     names = _item_names(portal, params)
     getters = {name: query.getter(stored) for name, stored in names.items() if name not in portal.unfilterable}
     leads = query.select(_candidates(portal, params, "originId"), params, getters, strict=True)
-    reply = query.page(leads, params, partial(_chosen_item, names=names, wanted=list(flatten(params.get("select")))))
+    wanted = list(flatten(params.get("select")))
+    view = partial(_chosen_item, names=names, wanted=wanted, bare=query.bare_rows(params))
+    reply = query.page(leads, params, view)
     return Reply({"items": reply.result}, reply.total, reply.next)
 
 
-def _chosen_item(lead: Lead, names: Mapping[str, str], wanted: list[Any]) -> Params:
+def _chosen_item(lead: Lead, names: Mapping[str, str], wanted: list[Any], bare: bool) -> Any:
+    if bare:
+        return []
     # `fm` cannot be selected by name: the documentation asks for "*".
     if not wanted or "*" in wanted:
         return _item(lead, names)
@@ -116,7 +122,7 @@ def _candidates(portal: Portal, params: Params, *indexed: str) -> list[Lead]:
     return [lead for lead_id, lead in portal.leads.items() if portal.is_listed(lead_id)]
 
 
-@METHODS.named("crm.item.fields")
+@_of_leads("fields")
 def item_fields(portal: Portal, params: Params) -> Reply:
     _leads_only(params)
     described = _described(portal, _item_names(portal, params))
@@ -138,12 +144,12 @@ def _old_names(portal: Portal) -> dict[str, str]:
     return {name: item.name for name, item in BY_OLD_NAME.items()} | {name: name for name in portal.user_fields}
 
 
-def _old_lead(portal: Portal, params: Params) -> int:
+def _old_lead(portal: Portal, params: Params, missing: str = "Not found") -> int:
     lead_id = integer(params.get("id", params.get("ID")))
     if lead_id <= 0:
         raise VendorError("", "ID is not defined or invalid.")
     if lead_id not in portal.leads:
-        raise VendorError("", "Not found")
+        raise VendorError("", missing)
     return lead_id
 
 
@@ -182,7 +188,7 @@ def lead_add(portal: Portal, params: Params) -> Reply:
 
 @METHODS.named("crm.lead.update")
 def lead_update(portal: Portal, params: Params) -> Reply:
-    lead_id = _old_lead(portal, params)
+    lead_id = _old_lead(portal, params, "Lead is not found")
     portal.must_not_be_denied("")
     fields = mapping(params, "fields")
     portal.save_lead(_written(fields, _old_names(portal)), _old_rows(fields), lead_id)

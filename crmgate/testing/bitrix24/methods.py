@@ -6,16 +6,22 @@ Vendor's pages: https://apidocs.bitrix24.com/api-reference/crm/ under leads/user
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from crmgate.testing.bitrix24 import query
 from crmgate.testing.bitrix24.fields import STAGES, USER_TYPES, UserField, full_name, user_field_row
+from crmgate.testing.bitrix24.phones import comparable
 from crmgate.testing.bitrix24.portal import Comment, Methods, Portal
+from crmgate.testing.bitrix24.shelves import CONTACT, semantics_of, stages_of
 from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, required, text, yes
 
 METHODS = Methods()
+MOST_FOUND = 20
+"""Values that the search for duplicates looks at, and records that it shows of each."""
+_OWNERS = ("lead", "deal", "contact")
+AddField = Callable[..., UserField]
 
 # The portal itself
 
@@ -33,7 +39,13 @@ def mode(portal: Portal, params: Params) -> Reply:
 @METHODS.named("crm.status.list")
 def statuses(portal: Portal, params: Params) -> Reply:
     rows = [*_status_rows("STATUS", STAGES, 1), *_status_rows("SOURCE", portal.sources, 101)]
+    for category in portal.categories:
+        entity = f"DEAL_STAGE_{category}" if category else "DEAL_STAGE"
+        rows += _status_rows(entity, stages_of(category), 301 + 100 * category)
     return query.page(_chosen(rows, params), params, dict)
+
+
+_SEMANTICS = {"S": "S", "F": "F"}
 
 
 def _status_rows(entity: str, names: Mapping[str, str], first_id: int) -> Iterable[Params]:
@@ -47,7 +59,7 @@ def _status_rows(entity: str, names: Mapping[str, str], first_id: int) -> Iterab
             "SORT": str(10 * (position + 1)),
             "SYSTEM": "Y",
             "CATEGORY_ID": None,
-            "SEMANTICS": None,
+            "SEMANTICS": _SEMANTICS.get(semantics_of(code)) if entity.startswith("DEAL_STAGE") else None,
         }
 
 
@@ -63,14 +75,32 @@ def _chosen(rows: Iterable[Params], params: Params) -> list[Params]:
 
 @METHODS.named("crm.lead.userfield.list")
 def user_fields(portal: Portal, params: Params) -> Reply:
+    return _field_list(portal.user_fields, params, "CRM_LEAD")
+
+
+@METHODS.named("crm.deal.userfield.list")
+def deal_fields(portal: Portal, params: Params) -> Reply:
+    return _field_list(portal.deal_fields, params, "CRM_DEAL")
+
+
+def _field_list(fields: Mapping[str, UserField], params: Params, entity: str) -> Reply:
     conditions = mapping(params, "filter")
-    rows = [user_field_row(item, labelled="LANG" in conditions) for item in portal.user_fields.values()]
+    rows = [user_field_row(item, "LANG" in conditions) | {"ENTITY_ID": entity} for item in fields.values()]
     order = mapping(params, "order") or {"SORT": "ASC", "ID": "ASC"}
     return query.page(_chosen(rows, params | {"order": order}), params, dict)
 
 
 @METHODS.named("crm.lead.userfield.add")
 def user_field_add(portal: Portal, params: Params) -> Reply:
+    return _add_field(portal, params, portal.user_fields, "CRM_LEAD", portal.add_user_field)
+
+
+@METHODS.named("crm.deal.userfield.add")
+def deal_field_add(portal: Portal, params: Params) -> Reply:
+    return _add_field(portal, params, portal.deal_fields, "CRM_DEAL", portal.add_deal_field)
+
+
+def _add_field(portal: Portal, params: Params, known: Mapping[str, UserField], entity: str, add: AddField) -> Reply:
     if not portal.admin:
         raise VendorError("", "Access denied.")
     fields = required(params, "fields")
@@ -80,18 +110,18 @@ def user_field_add(portal: Portal, params: Params) -> Reply:
     if fields["USER_TYPE_ID"] not in USER_TYPES:
         raise VendorError("ERROR_CORE", "An invalid user type is specified.<br>")
     name = full_name(str(fields["FIELD_NAME"]))
-    if name in portal.user_fields:
+    if name in known:
         # Adding one that exists is not documented; an error is what a client must be ready for.
-        raise VendorError("ERROR_CORE", f"The field {name} for the object CRM_LEAD already exists.<br>")
-    return Reply(_new_user_field(portal, name, fields).id)
+        raise VendorError("ERROR_CORE", f"The field {name} for the object {entity} already exists.<br>")
+    return Reply(_new_user_field(add, name, fields).id)
 
 
-def _new_user_field(portal: Portal, name: str, fields: Params) -> UserField:
+def _new_user_field(add: AddField, name: str, fields: Params) -> UserField:
     options = [row for row in flatten(fields.get("LIST")) if isinstance(row, dict) and text(row.get("VALUE"))]
     codes = [text(row.get("XML_ID")) for row in options]
     if twice := next((code for code in codes if code and codes.count(code) > 1), ""):
         raise VendorError("ERROR_CORE", f"The list item with the value XML_ID={twice} already exists.<br>")
-    item = portal.add_user_field(
+    item = add(
         name,
         fields["USER_TYPE_ID"],
         [str(row["VALUE"]) for row in options],
@@ -118,15 +148,23 @@ def find_by_comm(portal: Portal, params: Params) -> Reply:
         raise VendorError(f"Communication type '{kind}' is not supported in current context", "")
     if not values:
         raise VendorError("Communication values is not defined", "Parameter 'values' is required.")
-    if len(values) > 20:
-        # 20 is the documented maximum; what happens beyond it is open. An error cannot be overlooked.
-        raise VendorError("", "At most 20 values are allowed.")
     if not portal.can_read:
-        raise VendorError("Access denied", "Access denied.", 403)
-    # Only leads live here. Values match letter by letter: the number must be written as it was stored.
-    wanted = params.get("entity_type") in (None, "", "LEAD")
-    found = list(portal.leads_with(kind, values)) if wanted else []
-    return Reply({"LEAD": found} if found else [])
+        raise VendorError("", "Access denied.")
+    asked = text(params.get("entity_type")).upper()
+    found = {entity: _oldest(search, kind, values) for entity, search in _searches(portal).items()}
+    shown = {entity: ids for entity, ids in found.items() if ids and asked in ("", entity)}
+    return Reply(shown or [])
+
+
+def _searches(portal: Portal) -> dict[str, Callable[[str, list[str]], list[int]]]:
+    return {"LEAD": portal.leads_with, "CONTACT": portal.shelves[CONTACT].found}
+
+
+def _oldest(search: Callable[[str, list[str]], list[int]], kind: str, values: list[Any]) -> list[int]:
+    """The 20 oldest records of each of the first 20 values; what is beyond that is not mentioned."""
+    forms = [comparable(kind, value) for value in values[:MOST_FOUND]]
+    found = (search(f"{kind}=", [form])[:MOST_FOUND] for form in forms if form)
+    return sorted({number for numbers in found for number in numbers})
 
 
 @METHODS.named("crm.timeline.comment.add")
@@ -134,18 +172,25 @@ def comment_add(portal: Portal, params: Params) -> Reply:
     fields = required(params, "fields")
     if missing := [name for name in ("ENTITY_ID", "ENTITY_TYPE", "COMMENT") if name not in fields]:
         raise VendorError("100", f"Required fields: {', '.join(missing)}")
-    # Of the two documented codes, a missing lead is taken for OWNER_NOT_FOUND, a type the portal lacks for NOT_FOUND.
-    if text(fields["ENTITY_TYPE"]).lower() != "lead":
-        raise VendorError("NOT_FOUND", "Not found.")
-    lead_id = integer(fields["ENTITY_ID"])
-    if lead_id not in portal.leads:
+    entity, lead_id = text(fields["ENTITY_TYPE"]).lower(), integer(fields["ENTITY_ID"])
+    if entity not in _OWNERS or lead_id <= 0:
         raise VendorError("OWNER_NOT_FOUND", "Owner was not found")
+    if not portal.holds(entity, lead_id):
+        _comment_on_nothing(portal)
     portal.must_not_be_denied()
     if lead_id in portal.locked_timelines:
         raise VendorError("ACCESS_DENIED", "Access denied.")
     if not re.search(r"\S", text(fields["COMMENT"])):
         raise VendorError("INVALID_ARG_VALUE", "Empty comment")
-    return Reply(integer(portal.add_comment(lead_id, str(fields["COMMENT"]))["ID"]))
+    return Reply(integer(portal.add_comment(lead_id, str(fields["COMMENT"]), entity)["ID"]))
+
+
+def _comment_on_nothing(portal: Portal) -> None:
+    """The portal looks at rights only: an administrator's comment on a record that is gone succeeds."""
+    if not portal.outliving_timelines:
+        raise VendorError("OWNER_NOT_FOUND", "Owner was not found")
+    if not portal.admin:
+        raise VendorError("ACCESS_DENIED", "Access denied.")
 
 
 def _comment_row(comment: Comment, wanted: list[Any]) -> Params:
@@ -160,8 +205,7 @@ def comment_list(portal: Portal, params: Params) -> Reply:
     if not {"ENTITY_ID", "ENTITY_TYPE"} <= conditions.keys():
         # Both are documented as required, the error is not.
         raise VendorError("100", "Required filter fields: ENTITY_ID, ENTITY_TYPE")
-    ours = text(conditions["ENTITY_TYPE"]).lower() == "lead"
-    comments = portal.comments_of(integer(conditions["ENTITY_ID"])) if ours else []
+    comments = portal.comments_of(integer(conditions["ENTITY_ID"]), text(conditions["ENTITY_TYPE"]).lower())
     getters = {name: query.getter(name) for name in ("ID", "CREATED", "AUTHOR_ID")}
     ordered = query.select(comments, {"order": mapping(params, "order")}, getters, strict=False)
     return query.page(ordered, params, partial(_comment_row, wanted=list(flatten(params.get("select")))))

@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from crmgate.testing.bitrix24.fields import PRESET, SOURCES, STANDARD, UserField, Values, full_name, typed
-from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, iso, text
+from crmgate.testing.bitrix24.fields import (
+    LENGTHS,
+    PRESET,
+    SOURCES,
+    STANDARD,
+    UserField,
+    Values,
+    full_name,
+    typed,
+)
+from crmgate.testing.bitrix24.markup import normalised
+from crmgate.testing.bitrix24.multifields import INDEXED, MULTIFIELDS, Row, check_emails, merged, search_keys
+from crmgate.testing.bitrix24.shelves import CONTACT, DEAL, Record, Rules, Shelf
+from crmgate.testing.bitrix24.switches import Switches
+from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, iso, text
+
+__all__ = ["INDEXED", "MULTIFIELDS", "Comment", "Lead", "Method", "Methods", "Portal", "Row"]
 
 Lead = dict[str, Any]
 Comment = dict[str, Any]
-Row = dict[str, Any]
+_COUNTED = ("lead", "deal", "contact", "comment", "fm", "field", "option")
+CUT = ("title", "name", "comments")
+"""What a database with utf8mb3 cuts at the first character of 4 bytes."""
+_ABOVE_BMP = re.compile("[\U00010000-\U0010ffff].*", re.DOTALL)
 
-MULTIFIELDS = ("PHONE", "EMAIL", "WEB", "IM", "LINK")
-INDEXED = ("PHONE", "EMAIL")
 
-
-class Portal:
+class Portal(Switches):
     """The records and settings of one portal; every plain attribute is an option for tests."""
 
     def __init__(self, preset: bool) -> None:
+        Switches.__init__(self)
+        self.shelves = {type_id: Shelf(type_id) for type_id in (DEAL, CONTACT)}
+        self.categories: dict[int, str] = {0: "General"}
+        """The pipelines of deals: id -> name."""
+        self.deal_fields: dict[str, UserField] = {}
+        """The user fields of deals."""
         self.leads: dict[int, Lead] = {}
         """By id: standard fields by their `crm.item.*` names, user fields by `UF_CRM_...`, `fm` as rows."""
         self.comments: dict[int, Comment] = {}
@@ -41,19 +63,17 @@ class Portal:
         self.search_lag = 0.0
         """Seconds for which neither a list nor the search for duplicates shows a new lead; it can be read by its id."""
         self.simple_mode = False
-        """Simple CRM: a lead is converted the moment it is created."""
+        """Simple CRM: a lead with a first name becomes a deal and a contact the moment it is created."""
         self.original_uf_names = True
         """Whether `useOriginalUfNames` is understood (CRM 25.0.0 and later)."""
-        self.check_sources = True
-        """Whether an unknown `sourceId` is refused."""
         self.name_fields_by_label = False
         """Whether the text of a refused value names the field by label instead of by code."""
         self.unfilterable: list[str] = []
         """Fields that `crm.item.list` refuses in a filter, say `["originId"]`."""
-        self._ids = {kind: itertools.count(1) for kind in ("lead", "comment", "fm", "field", "option")}
+        self._ids = {kind: itertools.count(1) for kind in _COUNTED}
         self._index: dict[tuple[str, str], dict[int, None]] = {}
         self._indexed: dict[int, set[tuple[str, str]]] = {}
-        self._comments_of: dict[int, list[int]] = {}
+        self._comments_of: dict[tuple[str, int], list[int]] = {}
         self._created: dict[int, float] = {}
         self._added: dict[str, dict[str, Any]] = {}
         for name, label in PRESET.items() if preset else ():
@@ -68,12 +88,23 @@ class Portal:
 
         `attributes` are those of `UserField`: `label`, `multiple`, `mandatory`, `xml_id`, `sort`...
         """
+        item = self._made_field(name, user_type, options, attributes)
+        self.user_fields[item.name] = item
+        return item
+
+    def add_deal_field(
+        self, name: str, user_type: str = "string", options: Iterable[str] = (), **attributes: Any
+    ) -> UserField:
+        """Add a user field of deals (see `add_user_field`)."""
+        item = self._made_field(name, user_type, options, attributes)
+        self.deal_fields[item.name] = item
+        return item
+
+    def _made_field(self, name: str, user_type: str, options: Iterable[str], attributes: dict[str, Any]) -> UserField:
         name = full_name(name)
         numbered = {next(self._ids["option"]): option for option in options}
         attributes.setdefault("label", name)
-        item = UserField(next(self._ids["field"]), name, user_type, options=numbered, **attributes)
-        self.user_fields[name] = item
-        return item
+        return UserField(next(self._ids["field"]), name, user_type, options=numbered, **attributes)
 
     @property
     def added_fields(self) -> dict[str, dict[str, Any]]:
@@ -104,20 +135,34 @@ class Portal:
     # Leads
 
     def save_lead(self, values: Mapping[str, Any], rows: Iterable[Row], lead_id: int | None = None) -> Lead:
-        """Create a lead, or change the one with `lead_id`. Everything is checked before anything is stored."""
+        """Create a lead, or change the one with `lead_id`; the lead as the answer shows it.
+
+        Everything is checked before anything is stored.
+        """
+        rows = list(rows)
         self._values().check(values, complete=lead_id is None)
+        check_emails(rows)
+        if lead_id is None:
+            self.must_have_room()
         lead = self._new_lead(next(self._ids["lead"])) if lead_id is None else self.leads[lead_id]
         lead.update({name: self._stored(name, value) for name, value in values.items()})
-        lead["fm"] = self._merged(lead["fm"], rows)
+        lead["fm"] = merged(lead["fm"], rows, lambda: next(self._ids["fm"]))
         self._settle(lead, created=lead_id is None)
-        return lead
+        return self._kept(lead)
+
+    def _kept(self, lead: Lead) -> Lead:
+        """Cut what the database cannot keep. The answer is made from memory and shows the whole."""
+        answered = dict(lead)
+        if self.utf8mb3:
+            lead.update({name: _ABOVE_BMP.sub("", lead[name]) for name in CUT if lead.get(name)})
+        return answered
 
     def delete_lead(self, lead_id: int) -> None:
         """Delete a lead with its comments, as a person at the portal does."""
         del self.leads[lead_id]
         self._created.pop(lead_id, None)
         self._reindex(lead_id, set())
-        for comment in self._comments_of.pop(lead_id, []):
+        for comment in self._comments_of.pop(("lead", lead_id), []):
             del self.comments[comment]
 
     def leads_with(self, kind: str, values: Iterable[Any]) -> list[int]:
@@ -132,7 +177,11 @@ class Portal:
         return self._created.get(lead_id, 0.0) <= time.monotonic() - self.search_lag
 
     def _values(self) -> Values:
-        return Values(self.sources, self.user_fields, self.check_sources, self.name_fields_by_label)
+        return self._checks(self.user_fields)
+
+    def _checks(self, user_fields: Mapping[str, UserField]) -> Values:
+        sources = self.sources if self.check_sources else None
+        return Values(sources, user_fields, self.name_fields_by_label, self.enforce_required)
 
     def _new_lead(self, lead_id: int) -> Lead:
         self._created[lead_id] = time.monotonic()
@@ -151,39 +200,34 @@ class Portal:
         }
 
     def _stored(self, name: str, value: Any) -> Any:
+        if name == "comments" and self.normalise_comments:
+            return normalised(text(value)) or None
         item = self.user_fields.get(name)
         kind = item.type if item else STANDARD[name].type
         if item and item.multiple:
             return [typed(kind, single) for single in flatten(value) if text(single)]
-        return typed(kind, value)
-
-    def _merged(self, current: Iterable[Row], incoming: Iterable[Row]) -> list[Row]:
-        """Rows not named stay; a row without the id of a known one is added, so sending a phone again doubles it."""
-        rows = {row["id"]: row for row in current}
-        for row in incoming:
-            known = integer(row.get("id"))
-            if not text(row.get("value")):
-                # Open in the documentation: how a row is deleted. An empty value is the old API's way.
-                rows.pop(known, None)
-            elif known in rows:
-                rows[known] = rows[known] | {key: row[key] for key in ("valueType", "value") if key in row}
-            else:
-                added = next(self._ids["fm"])
-                kind = text(row.get("valueType")) or "WORK"
-                rows[added] = {"id": added, "valueType": kind, "value": str(row["value"]), "typeId": row["typeId"]}
-        return list(rows.values())
+        kept = typed(kind, value)
+        return kept[: LENGTHS[name]] if kept and name in LENGTHS else kept
 
     def _settle(self, lead: Lead, created: bool) -> None:
         lead["title"] = lead["title"] or f"Lead #{lead['id']}"
-        if created and self.simple_mode:
-            lead["stageId"] = "CONVERTED"
+        if created and self.simple_mode and lead.get("name"):
+            self._convert(lead)
         lead["stageSemanticId"] = {"CONVERTED": "S", "JUNK": "F"}.get(lead["stageId"], "P")
         types = {row["typeId"] for row in lead["fm"]}
         lead["hasPhone"], lead["hasEmail"] = ("Y" if kind in types else "N" for kind in INDEXED)
         lead["updatedBy"], lead["updatedTime"] = self.user_id, iso(time.time())
         self.leads[lead["id"]] = lead
-        keys = {(row["typeId"], row["value"]) for row in lead["fm"] if row["typeId"] in INDEXED}
-        self._reindex(lead["id"], keys | {("originId", text(lead.get("originId")))})
+        self._reindex(lead["id"], search_keys(lead["fm"]) | {("originId", text(lead.get("originId")))})
+
+    def _convert(self, lead: Lead) -> None:
+        """Make a contact and a deal of a lead, inside the call that creates it."""
+        lead["stageId"] = "CONVERTED"
+        contacts, deals = self.shelves[CONTACT], self.shelves[DEAL]
+        person = {name: lead[name] for name in ("name", "lastName") if lead.get(name)}
+        rows = [{**row, "id": ""} for row in lead["fm"]]
+        contact = contacts.save(person, rows, self.rules(contacts))
+        deals.save({"title": lead["title"], "contactId": contact["id"]}, [], self.rules(deals))
 
     def _reindex(self, lead_id: int, keys: set[tuple[str, str]]) -> None:
         before = self._indexed.pop(lead_id, set())
@@ -194,32 +238,63 @@ class Portal:
         if keys:
             self._indexed[lead_id] = keys
 
+    # Contacts and deals
+
+    @property
+    def contacts(self) -> dict[int, Record]:
+        """By id, as `leads`."""
+        return self.shelves[CONTACT].records
+
+    @property
+    def deals(self) -> dict[int, Record]:
+        """By id, as `leads`."""
+        return self.shelves[DEAL].records
+
+    def fields_of(self, shelf: Shelf) -> dict[str, UserField]:
+        """The user fields of a type of records."""
+        return self.deal_fields if shelf.type_id == DEAL else {}
+
+    def rules(self, shelf: Shelf) -> Rules:
+        """What a write to contacts or deals has to keep to."""
+        own = self.fields_of(shelf)
+        return Rules(
+            user_id=self.user_id,
+            normalise_comments=self.normalise_comments,
+            user_fields=own,
+            categories=self.categories,
+            check=self._checks(own),
+            new_id=lambda kind: next(self._ids[kind]),
+        )
+
+    def holds(self, entity: str, record_id: int) -> bool:
+        """Whether there is such a lead, deal or contact."""
+        return record_id in {"lead": self.leads, "deal": self.deals, "contact": self.contacts}[entity]
+
     # Comments
 
-    def add_comment(self, lead_id: int, comment: str) -> Comment:
-        """Put a comment on a lead's timeline."""
+    def add_comment(self, lead_id: int, comment: str, entity: str = "lead") -> Comment:
+        """Put a comment on the timeline of a lead, a deal or a contact."""
         number = next(self._ids["comment"])
         self.comments[number] = {
             "ID": str(number),
             "ENTITY_ID": str(lead_id),
-            "ENTITY_TYPE": "lead",
+            "ENTITY_TYPE": entity,
             "CREATED": iso(time.time()),
             "COMMENT": comment,
             "AUTHOR_ID": str(self.user_id),
         }
-        self._comments_of.setdefault(lead_id, []).append(number)
+        self._comments_of.setdefault((entity, lead_id), []).append(number)
         return self.comments[number]
 
-    def comments_of(self, lead_id: int) -> list[Comment]:
-        """A lead's comments, oldest first."""
-        return [self.comments[number] for number in self._comments_of.get(lead_id, [])]
+    def comments_of(self, lead_id: int, entity: str = "lead") -> list[Comment]:
+        """The comments on a timeline, oldest first."""
+        return [self.comments[number] for number in self._comments_of.get((entity, lead_id), [])]
 
     def records(self) -> dict[str, list[dict[str, Any]]]:
-        """Copies of everything stored: `lead`, `comment`."""
-        return {
-            "lead": copy.deepcopy(list(self.leads.values())),
-            "comment": copy.deepcopy(list(self.comments.values())),
-        }
+        """Copies of everything stored: `lead`, `comment`, and `contact` and `deal` once there are any."""
+        tables = {"lead": self.leads, "comment": self.comments}
+        tables |= {shelf.name: shelf.records for shelf in self.shelves.values() if shelf.records}
+        return {name: copy.deepcopy(list(table.values())) for name, table in tables.items()}
 
     # Rights
 
@@ -227,6 +302,15 @@ class Portal:
         """Refuse what needs the right to write or to open a record."""
         if self.access_denied:
             raise VendorError(code, description)
+
+    def must_write(self, action: str) -> None:
+        """Refuse `crm.item.add` (`action` ADD) or `crm.item.update` (UPDATE) for want of rights."""
+        self.must_not_be_denied(f"CRM_ITEM_{action}_ACCESS_DENIED")
+
+    def must_read(self) -> None:
+        """Refuse to open a record."""
+        if self.access_denied or not self.can_read:
+            raise VendorError("ACCESS_DENIED", "Access denied.")
 
 
 Method = Callable[[Portal, Params], Reply]

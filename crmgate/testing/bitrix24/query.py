@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, text
+from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, text, yes
 
 PAGE = 50
 
@@ -120,11 +120,16 @@ def _by(read: Getter) -> Callable[[Record], tuple[float, str]]:
     return lambda record: sort_key(read(record))
 
 
+def bare_rows(params: Params) -> bool:
+    """Whether a list shows empty rows: the vendor's fault with `select` beside `useOriginalUfNames`."""
+    return yes(params.get("useOriginalUfNames")) and bool(list(flatten(params.get("select"))))
+
+
 def page(records: Sequence[Record], params: Params, view: Callable[[Record], Any]) -> Reply:
-    """One page. `start: -1` leaves the counting out: `total` is 0 then and `next` is missing."""
+    """One page. `start: -1` leaves the counting out: `total` and `next` are missing then."""
     start = integer(params.get("start", 0))
     rows = [view(record) for record in records[max(start, 0) : max(start, 0) + PAGE]]
     if start < 0:
-        return Reply(rows, total=0)
+        return Reply(rows)
     following = start + PAGE
     return Reply(rows, total=len(records), next=following if following < len(records) else None)

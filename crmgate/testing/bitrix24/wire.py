@@ -31,8 +31,20 @@ SYSTEM_ERRORS: dict[str, tuple[int, str]] = {
     "ERROR_METHOD_NOT_FOUND": (404, "Method not found!"),
     "ERROR_BATCH_METHOD_NOT_ALLOWED": (405, "Method is not allowed for batch usage"),
     "ERROR_BATCH_LENGTH_EXCEEDED": (400, "Max batch length exceeded"),
+    "PAYMENT_REQUIRED": (402, "Payment required"),
+    "allowed_only_intranet_user": (403, "Only for employees"),
+    "authorization_error": (400, "Unable to authorize user"),
+    "User is not found or is not active": (400, "User is not found or is not active"),
 }
 """The errors that any method can answer: code -> (status, description)."""
+
+SERVER_FAULTS: dict[str, str] = {
+    "400": "Mysql query error: (1205) Lock wait timeout exceeded; try restarting transaction",
+    "0": "Unsupported operand types: string + int",
+    "ERROR_CORE": "Internal error!",
+    "WRONG_ENCODING": "Wrong request encoding",
+}
+"""Faults of the server, which its REST layer answers with status 400, also after it stored the record."""
 
 
 class VendorError(Exception):
@@ -45,7 +57,7 @@ class VendorError(Exception):
     @classmethod
     def system(cls, code: str) -> VendorError:
         """One of `SYSTEM_ERRORS`, with its own status and text; any other code comes as a plain 400."""
-        status, description = SYSTEM_ERRORS.get(code, (400, ""))
+        status, description = SYSTEM_ERRORS.get(code, (400, SERVER_FAULTS.get(code, "")))
         return cls(code, description, status)
 
     def body(self) -> dict[str, Any]:

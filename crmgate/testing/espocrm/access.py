@@ -17,6 +17,7 @@ from crmgate.testing.server import Request
 API = "/api/v1"
 LEVELS = ("no", "own", "team", "all", "yes")
 _ADMIN_ONLY = {"Role", "LeadCapture"}
+_WITHOUT_ASSIGNEE = {"Note", "User"}
 _WITHOUT_ROLE = {"Note": "all", "User": "own"}
 """What a user may do with an entity type that no role of theirs mentions; anything else: nothing."""
 
@@ -47,10 +48,21 @@ class Caller:
 
     def may(self, entity: str, action: str, record: Record) -> bool:
         """Whether the caller may do that with this record."""
-        level = self.level(entity, action)
-        if level in ("own", "team"):
-            return self.id in (record.get("createdById"), record.get("assignedUserId"))
-        return level != "no"
+        match self.level(entity, action):
+            case "own":
+                return self._owns(entity, record)
+            case "team":
+                return self._owns(entity, record) or not self._teams.isdisjoint(record.get("teamsIds") or ())
+            case level:
+                return level != "no"
+
+    def _owns(self, entity: str, record: Record) -> bool:
+        """A record belongs to its assigned user; to its author only where no user can be assigned."""
+        return self.id == record.get("createdById" if entity in _WITHOUT_ASSIGNEE else "assignedUserId")
+
+    @property
+    def _teams(self) -> set[str]:
+        return set(self.user.get("teamsIds") or ())
 
     def may_assign(self) -> bool:
         """Whether records may be given to other users."""
@@ -58,6 +70,14 @@ class Caller:
 
     def sees_activities(self) -> bool:
         return self.admin or any(role["data"].get("Activities") for role in self.roles)
+
+    def field_table(self) -> dict[str, Any]:
+        """The fields that roles limit, by entity type."""
+        limited: dict[str, Any] = {}
+        for role in self.roles:
+            for entity, fields in role["fieldData"].items():
+                limited.setdefault(entity, {}).update(fields)
+        return limited
 
     def hidden(self, entity: str, action: str) -> set[str]:
         """The fields that the caller may not read or not edit. Attempts are dropped in silence."""

@@ -95,7 +95,7 @@ class Administration:
         """All metadata, or what a dotted key leads to; an unknown key: 200 without a body."""
         types = self.database.types.items()
         node: Any = {
-            "entityDefs": {name: {"fields": kind.fields} for name, kind in types},
+            "entityDefs": {name: {"fields": kind.fields, "indexes": self._indexes(name)} for name, kind in types},
             "scopes": {
                 name: {"entity": True, "stream": kind.stream, "duplicateCheckFieldList": kind.duplicate_check}
                 for name, kind in types
@@ -104,6 +104,11 @@ class Administration:
         for part in key.split(".") if key else ():
             node = node.get(part) if isinstance(node, dict) else None
         return success(node)
+
+    def _indexes(self, entity: str) -> dict[str, Any]:
+        """The unique indexes of an entity type, as a metadata file defines them."""
+        names = sorted(self.database.unique.get(entity, ()))
+        return {name: {"type": "unique", "columns": [name]} for name in names}
 
     def generate_api_key(self, caller: Caller, data: dict[str, Any]) -> Response:
         """A new key for an API user; the old one stops at once."""
@@ -120,8 +125,9 @@ class Administration:
         shown = self.records.views.one(self.database.types["User"], caller.user, caller)
         user: Record = {name: value for name, value in shown.items() if name not in secret}
         table = {scope: rule for role in caller.roles for scope, rule in role["data"].items()}
+        acl = {"table": table, "fieldTable": caller.field_table()}
         settings = {name: self.database.settings[name] for name in ("version", "maintenanceMode", "timeZone")}
-        return success({"user": {**user, "ipAddress": client}, "acl": {"table": table}, "settings": settings})
+        return success({"user": {**user, "ipAddress": client}, "acl": acl, "settings": settings})
 
     def _customizable(self, scope: str) -> EntityType:
         if scope not in self.database.types:

@@ -16,11 +16,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from crmgate.testing.espocrm import cost
 from crmgate.testing.espocrm.access import AccessControl, Caller
 from crmgate.testing.espocrm.answers import HTML, EspoError, nginx_page
 from crmgate.testing.espocrm.metadata import TYPE_DEFAULTS, FieldDef, Record
 from crmgate.testing.espocrm.records import RecordService
 from crmgate.testing.espocrm.routes import Router
+from crmgate.testing.espocrm.staff import Staff
 from crmgate.testing.espocrm.store import Database
 from crmgate.testing.server import FakeCRM, Request, Response
 
@@ -49,7 +51,7 @@ def _custom(definition: FieldDef) -> FieldDef:
     return {**TYPE_DEFAULTS.get(definition["type"], {}), **definition, "isCustom": True}
 
 
-class FakeEspoCRM(FakeCRM):
+class FakeEspoCRM(Staff, FakeCRM):
     """A fake EspoCRM. Its options are plain attributes, which `/__fake__/configure` can set, too."""
 
     def __init__(
@@ -76,6 +78,8 @@ class FakeEspoCRM(FakeCRM):
         """Seconds between the check for duplicates and the write, in which another create can pass the check."""
         self.limited_until = 0.0
         """Time (seconds since the epoch) until which a proxy answers 429 with `Retry-After`; EspoCRM has no limit."""
+        self.virtual_leads = 0
+        """Number of leads that look-ups and the check for duplicates are as slow as (see `cost`)."""
         self._added: dict[str, dict[str, Any]] = {}
         self._install_users(api_key)
         if custom_fields:
@@ -220,6 +224,7 @@ class FakeEspoCRM(FakeCRM):
             return Response(500, content_type=HTML)
         if (left := self.limited_until - self.clock()) > 0:
             return nginx_page(429, "Too Many Requests", {"Retry-After": str(math.ceil(left))})
+        self._stopping.wait(cost.seconds(request, self.virtual_leads))
         try:
             with self.lock:
                 outcome = self.router.answer(request, self.lockout_seconds, self.lockout_limit)

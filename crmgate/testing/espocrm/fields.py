@@ -42,7 +42,7 @@ def clean(definition: FieldDef, value: Any, *, international_phones: bool = True
         case "int":
             number = _number(value)
             return value if number is None else int(number)
-        case "currency":
+        case "currency" | "float":
             number = _number(value)
             return value if number is None else number
         case "bool":
@@ -65,8 +65,10 @@ def flaw(definition: FieldDef, value: Any, *, international_phones: bool = True)
             return None if value is None or (isinstance(value, str) and _EMAIL.fullmatch(value)) else "emailAddress"
         case "phone":
             return None if value is None or not international_phones or possible_phone(value) else "valid"
-        case "int" | "currency":
+        case "int" | "currency" | "float":
             return _number_flaw(definition, value)
+        case "date":
+            return None if value is None or (isinstance(value, str) and _is_date(value)) else "valid"
         case "datetime":
             return None if value is None or (isinstance(value, str) and _parse_stored(value)) else "valid"
     return None
@@ -124,6 +126,14 @@ def _parse_stored(value: str) -> datetime.datetime | None:
         return datetime.datetime.strptime(value, "%Y-%m-%d %H:%M:%S")
     except ValueError:
         return None
+
+
+def _is_date(value: str) -> bool:
+    try:
+        datetime.datetime.strptime(value, "%Y-%m-%d")
+    except ValueError:
+        return False
+    return True
 
 
 def _text_flaw(definition: FieldDef, value: str | None) -> str | None:

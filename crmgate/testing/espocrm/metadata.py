@@ -83,6 +83,8 @@ def attributes_of(name: str, type_: str) -> tuple[str, ...]:
             return (f"{name}Ids",)
         case "currency":
             return (name, f"{name}Currency")
+        case "email" | "phone":
+            return (name, f"{name}Data")
     return (name,)
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crmgate.testing.espocrm.access import Caller
+from crmgate.testing.espocrm.addresses import ADDRESSES, reconciled
+from crmgate.testing.espocrm.addresses import values as values_of
 from crmgate.testing.espocrm.answers import EspoError, crashed, invalid, success, translated
 from crmgate.testing.espocrm.fields import MEDIUMTEXT_BYTES, clean, flaw, fold
 from crmgate.testing.espocrm.hooks import Hooks
@@ -64,7 +66,7 @@ class RecordService:
         data = body_of(request)
         if caller.level(kind.name, "create") == "no":
             raise EspoError(403, "No create access.")
-        values = self._accept(kind, caller, data)
+        values = reconciled(self._accept(kind, caller, data), {})
         skip = request.header("X-Skip-Duplicate-Check") == "true" or data.get("_skipDuplicateCheck") is True
         return self.draft(kind, caller, values, skip_duplicate_check=skip)
 
@@ -99,7 +101,7 @@ class RecordService:
             raise EspoError(404, f"Record {id_} not found.")
         if not caller.may(kind.name, "edit", record):
             raise EspoError(403, "No edit access.")
-        values = self._accept(kind, caller, body_of(request))
+        values = reconciled(self._accept(kind, caller, body_of(request)), record)
         sent = {name: kind.fields[name] for name in kind.fields if _is_sent(name, kind.fields[name], values)}
         self._validate(kind, values, sent, creating=False)
         self._check_links(kind, caller, values)
@@ -271,6 +273,8 @@ class RecordService:
 
     def _wanted(self, kind: EntityType, caller: Caller, search: Search, record: Record) -> bool:
         def get(one: Record, attribute: str) -> Any:
+            if attribute in ADDRESSES and one.get(f"{attribute}Data"):
+                return values_of(one, attribute)
             return self.views.value(kind, one, attribute, caller)
 
         return (

@@ -126,6 +126,8 @@ def _same(actual: Any, wanted: Any) -> bool:
     """Equal to the database: text without regard to case, accents and spaces at the end."""
     if actual is None or wanted is None:
         return False
+    if isinstance(actual, list):
+        return any(_same(one, wanted) for one in actual)
     if isinstance(actual, bool):
         return actual == (str(wanted).lower() in ("1", "true"))
     return fold(actual) == fold(wanted)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from crmgate.testing.espocrm.addresses import ADDRESSES, values
 from crmgate.testing.espocrm.entities import stock_entity_types
 from crmgate.testing.espocrm.fields import fold
 from crmgate.testing.espocrm.metadata import EntityType, Record, stock_settings
@@ -30,6 +31,14 @@ def created_at(record: Record) -> float:
         return 0.0
 
 
+def index_keys(record: Record, attribute: str) -> set[str]:
+    """All values a record is found by: of email addresses and phones the secondary ones, too."""
+    if attribute in ADDRESSES and record.get(f"{attribute}Data"):
+        return {fold(value) for value in values(record, attribute)}
+    key = index_key(record, attribute)
+    return set() if key is None else {key}
+
+
 class Table:
     """The records of one entity type, deleted ones included, in the order of their creation."""
 
@@ -50,13 +59,12 @@ class Table:
             self._enter(attribute, record)
 
     def change(self, record: Record, changes: Record) -> None:
-        before = {attribute: index_key(record, attribute) for attribute in self._indexes}
+        before = {attribute: index_keys(record, attribute) for attribute in self._indexes}
         record.update(changes)
-        for attribute, key in before.items():
-            if key != index_key(record, attribute):
-                if key is not None:
-                    self._indexes[attribute][key].remove(record["id"])
-                self._enter(attribute, record)
+        for attribute, keys in before.items():
+            for key in keys:
+                self._indexes[attribute][key].remove(record["id"])
+            self._enter(attribute, record)
 
     def find(self, attribute: str, key: str, *, deleted: bool = False) -> list[Record]:
         """The records with that key (see `index_key`), in the order of their creation."""
@@ -68,8 +76,7 @@ class Table:
         return [record for record in found if deleted or not record["deleted"]]
 
     def _enter(self, attribute: str, record: Record) -> None:
-        key = index_key(record, attribute)
-        if key is not None:
+        for key in index_keys(record, attribute):
             self._indexes[attribute].setdefault(key, []).append(record["id"])
 
 

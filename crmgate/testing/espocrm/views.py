@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from crmgate.testing.espocrm.access import Caller
+from crmgate.testing.espocrm.addresses import row
 from crmgate.testing.espocrm.metadata import EntityType, Record
 from crmgate.testing.espocrm.store import Database
 
@@ -133,15 +134,11 @@ def _name_on_create(kind: EntityType, record: Record) -> Record:
 
 
 def _email_data(record: Record, _: Caller) -> list[Record]:
-    address = record.get("emailAddress")
-    entry = {"emailAddress": address, "lower": str(address).lower()}
-    return [{**entry, "primary": True, "optOut": False, "invalid": False}] if address else []
+    return [row("emailAddress", str(record["emailAddress"]), primary=True)] if record.get("emailAddress") else []
 
 
 def _phone_data(record: Record, _: Caller) -> list[Record]:
-    number = record.get("phoneNumber")
-    entry = {"phoneNumber": number, "type": "Mobile"}
-    return [{**entry, "primary": True, "optOut": False, "invalid": False}] if number else []
+    return [row("phoneNumber", str(record["phoneNumber"]), primary=True)] if record.get("phoneNumber") else []
 
 
 def _email_flag(record: Record, _: Caller) -> bool | None:

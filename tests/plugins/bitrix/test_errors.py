@@ -191,6 +191,7 @@ class TestPatience:
         assert len(portal.leads) == 1
 
     def test_operating_time_is_waited_for(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.time_in_time_limits = True
         portal.time_limits["crm.item.add"] = time.time() + 90
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert isinstance(error, RateLimited)
@@ -233,10 +234,12 @@ class TestRejectedFields:
         assert "UF_CRM_1234567893 (BITRIX_MAP_USER_TYPE, BITRIX_VALUES_USER_TYPE)" in error.detail
 
     def test_a_source_that_was_removed(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.check_sources = True
         del portal.sources["PARTNER"]
         assert list(self.rejected(crm).fields) == ["sourceId"]
 
     def test_a_field_that_became_mandatory(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.enforce_required = True
         portal.add_user_field("UF_CRM_OFFICE", mandatory=True)
         error = self.rejected(crm)
         assert (error.code, list(error.fields)) == (Code.INVALID_VALUE, ["UF_CRM_OFFICE"])

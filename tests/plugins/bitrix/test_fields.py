@@ -135,6 +135,7 @@ class TestRefusedFields:
         assert_told(FULL, everything(only_lead(portal)))
 
     def test_a_removed_source(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.check_sources = True
         del portal.sources["PARTNER"]
         assert deliver(crm, creation(FULL)).moved == ("sourceId",)
 
@@ -172,6 +173,7 @@ class TestRefusedFields:
         assert_told(ANNA, everything(only_lead(portal)))
 
     def test_dead_when_so_configured(self, portal: FakeBitrix24, connect: Connect) -> None:
+        portal.check_sources = True
         del portal.sources["PARTNER"]
         error = failure(lambda: deliver(connect(on_rejected_field="dead"), creation(FULL)))
         assert isinstance(error, Rejected)
