@@ -33,6 +33,8 @@ OFFICE: dict[str, dict[str, dict[str, Any]]] = {
     "bitrix": {"UF_CRM_OFFICE": {"user_type": "iblock_element", "mandatory": True}},
 }
 """A required field for which nothing can stand in."""
+ENFORCED: dict[str, dict[str, Any]] = {"espocrm": {}, "bitrix": {"enforce_required": True}}
+"""The option with which the CRM refuses a record without a required field."""
 RIGHTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "espocrm": (
         {"role": {**GATEWAY_ROLE, "Lead": {**GATEWAY_ROLE["Lead"], "create": "no"}}}, {"role": GATEWAY_ROLE},
@@ -61,7 +63,7 @@ def _wait(site: Site, seconds: float) -> None:
 
 
 def _require(site: Site, seconds: float) -> None:
-    site.configure(added_fields=OFFICE[site.provider])
+    site.configure(added_fields=OFFICE[site.provider], **ENFORCED[site.provider])
     time.sleep(seconds)
     site.configure(added_fields={})
 

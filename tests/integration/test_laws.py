@@ -189,7 +189,7 @@ class TestEpidemic:
     ) -> None:
         with Stack(tmp_path, provider, **DELAYS) as stack:
             stack.start()
-            stack.fake.added_fields = OFFICE[provider]
+            stack.fake.configure({"added_fields": OFFICE[provider], **ENFORCED[provider]})
             until = time.monotonic() + EPIDEMIC
             ids = [stack.submit_queued(person(number)) for number in range(40)]
             assert most_dead(stack, until - time.monotonic()) <= 5

@@ -947,7 +947,8 @@ class TestRefusals:
         wait_until("the limit is over", lambda: call("profile").status_code == 200)
 
     def test_a_mandatory_field_refuses_every_lead_that_lacks_it(self, call: Call) -> None:
-        self.configure(added_fields={"UF_CRM_OFFICE": {"user_type": "iblock_element", "mandatory": True}})
+        office = {"UF_CRM_OFFICE": {"user_type": "iblock_element", "mandatory": True}}
+        self.configure(added_fields=office, enforce_required=True)
         assert error(call("crm.item.add", entityTypeId=1, fields={"name": "A"})) == (400, "CRM_FIELD_ERROR_REQUIRED")
         rows = call("crm.lead.userfield.list").json()["result"]
         assert {row["FIELD_NAME"]: row["MANDATORY"] for row in rows}["UF_CRM_OFFICE"] == "Y"
