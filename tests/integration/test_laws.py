@@ -18,6 +18,7 @@ import pytest
 import requests
 
 from crmgate.testing.server import FakeCRM, Request, Response
+from tests.chaos.trials import ENFORCED, OFFICE
 from tests.integration.stack import Stack, person
 from tests.processes import ROOT, Process, wait_until
 from tests.troubled import Troubled
@@ -30,11 +31,6 @@ DELAYS = {"CRM_RETRY_DELAYS": "1,5,25" if FULL else "0.3,0.6,1.2"}
 SPEEDY, PROBED = 20.0, 45.0
 """Seconds until all goes on once a trouble is over; where the probe is sent every 30 s, that and the delivery."""
 PROVIDERS = pytest.mark.parametrize("provider", ["espocrm", "bitrix"])
-OFFICE = {
-    "espocrm": {"officeC": {"type": "link", "entity": "Account", "required": True}},
-    "bitrix": {"UF_CRM_OFFICE": {"user_type": "iblock_element", "mandatory": True}},
-}
-"""A required field for which nothing can stand in."""
 REFUSED_FOR_GOOD = {"CRM_ON_REJECTED_FIELD": "dead"}
 
 
