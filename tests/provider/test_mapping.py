@@ -45,7 +45,7 @@ def test_names_and_values_can_be_changed_by_settings(changes: dict[str, str], se
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "reason"),
     [
         ("PROBE_MAP_NAME", "x", "there is no fact 'name'"),
         ("PROBE_MAP_", "x", "there is no fact ''"),
