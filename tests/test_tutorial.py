@@ -17,6 +17,7 @@ from crmgate.model import Activity, Kind, Lead, Operation, new_id
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import MODULE_PREFIX, Plugins, discover
 from tests.listeners import notify_at_the_end
+from tests.processes import DEADLINE
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins" / "tutorial.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -139,7 +140,9 @@ def test_step_5_keeps_the_contract(tmp_path: Path) -> None:
     (tmp_path / "acme.py").write_text(STAGES[-1])
     (tmp_path / "test_acme.py").write_text(CONTRACT)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "test_acme.py"]
-    run = subprocess.run([*command, "--rootdir", "."], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(
+        [*command, "--rootdir", "."], cwd=tmp_path, capture_output=True, text=True, timeout=5 * DEADLINE
+    )
     assert run.returncode == 0, run.stdout
     passed = re.search(r"(\d+) passed", run.stdout)
     assert passed is not None

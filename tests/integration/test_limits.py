@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.stack import Stack, emails, person
 from tests.processes import DEADLINE, ROOT, Process, huey_worker, wait_until
 
 
-def second_worker(stack: Stack) -> Process:
+@contextmanager
+def second_worker(stack: Stack) -> Iterator[Process]:
     worker = huey_worker(stack.folder, stack.env, "worker2")
     worker.start()
-    wait_until("the second worker has begun", lambda: "Huey consumer started" in worker.output())
-    return worker
+    try:
+        wait_until("the second worker has begun", lambda: "Huey consumer started" in worker.output())
+        yield worker
+    finally:
+        worker.kill()
 
 
 def submit_all(stack: Stack, numbers: range, asynchronous: bool = False) -> list[str]:
@@ -33,14 +39,13 @@ def submit_all(stack: Stack, numbers: range, asynchronous: bool = False) -> list
 
 def test_all_processes_together_keep_to_the_number_at_once(own_stack: Stack) -> None:
     stack = own_stack.start()
-    worker = second_worker(stack)
-    stack.submit(person(0))
-    stack.espocrm.peak = 0
-    stack.espocrm.fail("latency", seconds=0.2)
-    ids = [*submit_all(stack, range(1, 31)), *submit_all(stack, range(31, 61), asynchronous=True)]
-    for operation_id in ids:
-        stack.wait_for(operation_id, "delivered")
-    worker.stop()
+    with second_worker(stack):
+        stack.submit(person(0))
+        stack.espocrm.peak = 0
+        stack.espocrm.fail("latency", seconds=0.2)
+        ids = [*submit_all(stack, range(1, 31)), *submit_all(stack, range(31, 61), asynchronous=True)]
+        for operation_id in ids:
+            stack.wait_for(operation_id, "delivered")
     assert stack.espocrm.peak == 4
     assert stack.emails == emails(range(61))
 
@@ -49,34 +54,38 @@ def test_all_processes_together_keep_to_the_rate_of_the_vendor(own_stack: Stack)
     own_stack.env |= {"CRM_PROVIDER": "bitrix", "BITRIX_RATE": "2/50"}
     stack = own_stack.start()
     stack.bitrix.rate_limit = True
-    worker = second_worker(stack)
-    ids = submit_all(stack, range(25))
-    for operation_id in ids:
-        operation = stack.wait_for(operation_id, "delivered")
-        assert "rate_limited" not in [attempt.code for attempt in operation.events]
-    worker.stop()
+    with second_worker(stack):
+        ids = submit_all(stack, range(25))
+        for operation_id in ids:
+            operation = stack.wait_for(operation_id, "delivered")
+            assert "rate_limited" not in [attempt.code for attempt in operation.events]
     assert stack.emails == emails(range(25))
     assert len(stack.bitrix.requests) > 50, "more than the burst: it had to be waited for"
 
 
 def test_the_breaker_is_shared_and_an_operator_can_have_the_crm_asked(own_stack: Stack) -> None:
     stack = own_stack.start()
-    worker = second_worker(stack)
-    stack.submit(person(0))
-    fault = stack.espocrm.fail("answer", status=503, body="<html>maintenance</html>")
-    before = len(stack.espocrm.requests)
-    ids = submit_all(stack, range(1, 25))
-    wait_until("the gate is shut", lambda: stack.ledger.gate(stack.recipient).cause == "outage")
-    assert len(stack.espocrm.requests) - before <= 5 + 4, "five failures, and those under way at that moment"
-    assert fault.seen
-    stack.espocrm.heal()
+    with second_worker(stack) as worker:
+        stack.submit(person(0))
+        fault = stack.espocrm.fail("answer", status=503, body="<html>maintenance</html>")
+        before = len(stack.espocrm.requests)
+        ids = submit_all(stack, range(1, 25))
+        wait_until("the gate is shut", lambda: stack.ledger.gate(stack.recipient).cause == "outage")
+        assert len(stack.espocrm.requests) - before <= 5 + 4, "five failures, and those under way at that moment"
+        assert fault.seen
+        worker.stop()
+        stack.worker.stop()  # their next probe would open the gate before the operator does
+        stack.espocrm.heal()
+        assert "It was held back: it did not answer" in resume(stack)
+        stack.start_worker()
+        for operation_id in ids:
+            stack.wait_for(operation_id, "delivered")
+        assert "provider espocrm works again" in stack.worker.output() + worker.output() + stack.web.output()
+
+
+def resume(stack: Stack) -> str:
     command = [str(Path(sys.executable).with_name("crmgate")), "crm", "resume"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=stack.worker.environ(), capture_output=True, text=True, timeout=DEADLINE
-    )
+    environ = stack.worker.environ()
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=DEADLINE)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "It was held back: it did not answer" in done.stdout
-    for operation_id in ids:
-        stack.wait_for(operation_id, "delivered")
-    assert "provider espocrm works again" in stack.worker.output() + worker.output() + stack.web.output()
-    worker.stop()
+    return done.stdout
