@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from crmgate.config import Settings
-from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
+from crmgate.errors import AuthFailed, Code, ConfigError, Rejected, Unavailable
 from crmgate.listener import Listener
 from crmgate.model import Event, Kind, Lead, Operation, State, new_id
 from crmgate.plugin_host.loader import Plugins, discover
@@ -104,7 +104,7 @@ def bury(plugins: Plugins, *operations: Operation) -> None:
 
 def pause(plugins: Plugins) -> None:
     error = AuthFailed(f"the key {CANARY} is wrong", code=Code.LOCKED_OUT, vendor_code=CANARY, provider="acme")
-    notify(plugins, "provider_paused", provider="acme", error=error)
+    notify(plugins, "provider_paused", provider="acme", error=error, cause="refused")
 
 
 def recover(plugins: Plugins) -> None:
@@ -182,10 +182,26 @@ def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plu
 def test_an_outage_is_not_told_as_refused_credentials(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox))
     error = Unavailable(f"no answer of {CANARY}", code=Code.TIMEOUT, provider="acme")
-    notify(plugins, "provider_paused", provider="acme", error=error)
+    notify(plugins, "provider_paused", provider="acme", error=error, cause="outage")
     (told,) = wait_until("it is told", inbox.sent)
     assert (told["event"], told["codes"]) == ("provider_away", {"timeout": 1})
     assert told["text"].startswith("crmgate: acme does not answer: timeout. Submissions are accepted and wait.")
+
+
+def test_a_field_that_every_lead_lacks_is_told_as_such(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+    plugins = listening(**webhook(inbox))
+    error = Rejected(f"{CANARY} is required", provider="acme", fields={CANARY: "required"})
+    notify(plugins, "provider_paused", provider="acme", error=error, cause="epidemic")
+    (told,) = wait_until("it is told", inbox.sent)
+    assert (told["event"], told["codes"]) == ("provider_refuses", {"invalid_value": 1})
+    assert told["text"].startswith("crmgate: acme refuses different submissions for the same reason: invalid_value.")
+
+
+def test_a_cause_of_a_newer_version_is_told_without_an_error(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+    plugins = listening(**webhook(inbox))
+    notify(plugins, "provider_paused", provider="acme", error=None, cause="closed")
+    (told,) = wait_until("it is told", inbox.sent)
+    assert (told["event"], told["codes"]) == ("provider_away", {"closed": 1})
 
 
 def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
