@@ -63,9 +63,9 @@ class Recipient:
     """A provider as the ledger knows it.
 
     `credentials` is a fingerprint of those in use: others are tried by one operation first. At most `most` attempts run
-    at once in all processes together (0: no limit). `epidemic_after` different operations in a row with the same refusal
-    shut the gate. `settle`: seconds for which a request of unknown outcome may still be at work. A CRM that is not
-    `active` is no longer chosen, but holds records that waiting operations are about.
+    at once in all processes together (0: no limit). The gate is shut after `epidemic_after` different operations in a
+    row with the same refusal. `settle`: seconds for which a request of unknown outcome may still be at work. A CRM that
+    is not `active` is no longer chosen, but holds records that waiting operations are about.
     """
 
     provider: str

@@ -112,9 +112,9 @@ def for_scripts() -> dict[str, str]:
     """The names for the Lua scripts: of a family the part to which a script appends the rest."""
     return {
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
-        "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""), "providers": PROVIDERS,
-        "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""), "ops": OPS, "ids": IDS, "stats": STATS,
-        "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
+        "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""),
+        "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""), "ops": OPS, "ids": IDS,
+        "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
     }  # fmt: skip
 
 

@@ -503,7 +503,7 @@ def test_refused_credentials_are_one_alert_and_one_when_they_are_mended(inbox: I
 
 
 def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, **webhook(inbox)) as stack:
+    with Stack(tmp_path, **webhook(inbox), CRM_EPIDEMIC_AFTER="100") as stack:
         stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
         stack.start()
         ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(20)]
@@ -518,4 +518,20 @@ def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path
         for request in inbox.requests:
             assert CANARY.encode() not in request.body
             assert b"example.com" not in request.body
+        assert CANARY not in output(stack)
+
+
+def test_what_refuses_every_lead_is_one_alert_and_costs_no_lead(inbox: Inbox, tmp_path: Path) -> None:
+    with Stack(tmp_path, **webhook(inbox)) as stack:
+        stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
+        stack.start()
+        ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(10)]
+        wait_until("the alert", lambda: "provider_refuses" in inbox.events())
+        stack.espocrm.heal()
+        for operation_id in ids:
+            stack.wait_for(operation_id, "delivered", 60)
+        stack.worker.stop()
+        events = inbox.events()
+        assert (events.count("provider_refuses"), events.count("provider_recovered")) == (1, 1)
+        assert sum(body["count"] for body in inbox.sent()) == 4, "those before the fifth; they returned by themselves"
         assert CANARY not in output(stack)
