@@ -89,10 +89,15 @@ def operation_dead(operation: Operation) -> None:
 
 
 @hookspec
-def provider_paused(provider: str, error: ProviderError) -> None:
-    """Deliveries to a provider stop until a probe succeeds: it refused the credentials (`AuthFailed`), or is away."""
+def provider_paused(provider: str, error: ProviderError | None, cause: str) -> None:
+    """Deliveries to a provider stop; `provider_recovered` follows.
+
+    `cause` is `outage` (the CRM is away), `refused` (it refuses the credentials) or `epidemic` (it refuses different
+    operations for the same reason); later versions may add others. `error` is the failure that was met last, None if
+    none is known.
+    """
 
 
 @hookspec
 def provider_recovered(provider: str) -> None:
-    """A probe of a paused provider succeeded; deliveries continue."""
+    """A provider that was paused works again; deliveries continue."""

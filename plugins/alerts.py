@@ -1,4 +1,4 @@
-"""Alerts: reports dead letters, outages and refused credentials to a webhook (Slack, Mattermost, ...) and to Telegram.
+"""Alerts: reports dead letters and pauses of a provider to a webhook (Slack, Mattermost, ...) and to Telegram.
 
 Messages contain only ids, names of providers, error codes and counts. Without settings nothing is sent.
 """
@@ -16,21 +16,26 @@ from typing import Any
 from marshmallow import ValidationError, validates_schema
 
 from crmgate import hookimpl
-from crmgate.errors import AuthFailed, ProviderError
+from crmgate.errors import ProviderError
 from crmgate.listener import Listener
 from crmgate.model import Operation, rfc3339
 from crmgate.provider import ProviderSettings, fields, secret, validate, web_address
 
 log = logging.getLogger("crmgate.plugins.alerts")
 
+PAUSED = {"refused": "provider_paused", "epidemic": "provider_refuses"}
+"""The event of a pause by its cause; that of any other cause is `provider_away`."""
 NAMED = 5
 """Maximum number of operations that a message names. The count includes all."""
-
 TEXTS = {
     "dead_letter": "dead letter for {provider}: {codes}, operation {operations}",
     "dead_letters": "more dead letters for {provider}: {count} since {since} ({codes}), operations {operations}",
     "provider_paused": "{provider} refuses the credentials: {codes}. Submissions are accepted and wait.",
     "provider_away": "{provider} does not answer: {codes}. Submissions are accepted and wait.",
+    "provider_refuses": (
+        "{provider} refuses different submissions for the same reason: {codes}. Submissions are accepted and wait."
+        " `crmgate crm fields` shows what does not fit."
+    ),
     "provider_recovered": "{provider} works again. Waiting submissions are being delivered.",
 }
 
@@ -100,9 +105,9 @@ class Alerts(Listener):
             self._dead(Alert("dead_letter", provider, 1, {code: 1}, (operation.id,)))
 
     @hookimpl
-    def provider_paused(self, provider: str, error: ProviderError) -> None:
-        event = "provider_paused" if isinstance(error, AuthFailed) else "provider_away"
-        self._send(Alert(event, provider, codes={str(error.code): 1}))
+    def provider_paused(self, provider: str, error: ProviderError | None, cause: str) -> None:
+        code = str(error.code) if error else cause
+        self._send(Alert(PAUSED.get(cause, "provider_away"), provider, codes={code: 1}))
 
     @hookimpl
     def provider_recovered(self, provider: str) -> None:

@@ -199,7 +199,10 @@ def test_each_is_retried_and_what_cannot_be_is_reported(run: Run, configured: di
     assert "there is none with this id" in result.stderr
     assert {ledger.get(i).state for i in (one, two)} == {"waiting"}  # type: ignore[union-attr]
     again = told(run("dlq", "retry", one, "--json", **configured))
-    assert "neither a dead letter nor a suspect: it is waiting" in again["items"][0]["error"]
+    assert again["items"][0]["error"] is None, "one that waits is tried now"
+    run("dlq", "discard", two, "--reason", "a test", **configured)
+    ended = told(run("dlq", "retry", two, "--json", **configured))
+    assert "it is discarded" in ended["items"][0]["error"]
 
 
 def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
@@ -267,7 +270,7 @@ def test_a_job_can_be_left_followed_and_cancelled(
 
 @pytest.mark.parametrize(
     ("trouble", "words"),
-    [("none", "No worker was seen"), ("outage", "Mini CRM takes nothing now: it did not answer"),
+    [("none", "No worker was seen"), ("outage", "Mini CRM takes nothing now: the CRM does not answer"),
      ("busy", "Other operations wait")],
 )  # fmt: skip
 def test_why_a_job_does_not_get_on_is_reported_once(
@@ -278,7 +281,7 @@ def test_why_a_job_does_not_get_on_is_reported_once(
     if trouble != "none":
         ledger.beat("w", now=time.time())
     if trouble == "outage":
-        redis_client.hset("{crmgate}:gate:mini", "cause", "outage")
+        redis_client.hset("{crmgate}:gate:mini", mapping={"cause": "outage", "since": 1, "until": time.time() + 60})
     looks: list[float] = []
 
     def sleep(seconds: float) -> None:

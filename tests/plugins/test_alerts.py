@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from crmgate.config import Settings
-from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
+from crmgate.errors import AuthFailed, Code, ConfigError, Rejected, Unavailable
 from crmgate.listener import Listener
 from crmgate.model import Event, Kind, Lead, Operation, State, new_id
 from crmgate.plugin_host.loader import Plugins, discover
@@ -104,7 +104,7 @@ def bury(plugins: Plugins, *operations: Operation) -> None:
 
 def pause(plugins: Plugins) -> None:
     error = AuthFailed(f"the key {CANARY} is wrong", code=Code.LOCKED_OUT, vendor_code=CANARY, provider="acme")
-    notify(plugins, "provider_paused", provider="acme", error=error)
+    notify(plugins, "provider_paused", provider="acme", error=error, cause="refused")
 
 
 def recover(plugins: Plugins) -> None:
@@ -182,10 +182,26 @@ def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plu
 def test_an_outage_is_not_told_as_refused_credentials(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox))
     error = Unavailable(f"no answer of {CANARY}", code=Code.TIMEOUT, provider="acme")
-    notify(plugins, "provider_paused", provider="acme", error=error)
+    notify(plugins, "provider_paused", provider="acme", error=error, cause="outage")
     (told,) = wait_until("it is told", inbox.sent)
     assert (told["event"], told["codes"]) == ("provider_away", {"timeout": 1})
     assert told["text"].startswith("crmgate: acme does not answer: timeout. Submissions are accepted and wait.")
+
+
+def test_a_field_that_every_lead_lacks_is_told_as_such(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+    plugins = listening(**webhook(inbox))
+    error = Rejected(f"{CANARY} is required", provider="acme", fields={CANARY: "required"})
+    notify(plugins, "provider_paused", provider="acme", error=error, cause="epidemic")
+    (told,) = wait_until("it is told", inbox.sent)
+    assert (told["event"], told["codes"]) == ("provider_refuses", {"invalid_value": 1})
+    assert told["text"].startswith("crmgate: acme refuses different submissions for the same reason: invalid_value.")
+
+
+def test_a_cause_of_a_newer_version_is_told_without_an_error(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+    plugins = listening(**webhook(inbox))
+    notify(plugins, "provider_paused", provider="acme", error=None, cause="closed")
+    (told,) = wait_until("it is told", inbox.sent)
+    assert (told["event"], told["codes"]) == ("provider_away", {"closed": 1})
 
 
 def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
@@ -487,7 +503,7 @@ def test_refused_credentials_are_one_alert_and_one_when_they_are_mended(inbox: I
 
 
 def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, **webhook(inbox)) as stack:
+    with Stack(tmp_path, **webhook(inbox), CRM_EPIDEMIC_AFTER="100") as stack:
         stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
         stack.start()
         ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(20)]
@@ -502,4 +518,20 @@ def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path
         for request in inbox.requests:
             assert CANARY.encode() not in request.body
             assert b"example.com" not in request.body
+        assert CANARY not in output(stack)
+
+
+def test_what_refuses_every_lead_is_one_alert_and_costs_no_lead(inbox: Inbox, tmp_path: Path) -> None:
+    with Stack(tmp_path, **webhook(inbox)) as stack:
+        stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
+        stack.start()
+        ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(10)]
+        wait_until("the alert", lambda: "provider_refuses" in inbox.events())
+        stack.espocrm.heal()
+        for operation_id in ids:
+            stack.wait_for(operation_id, "delivered", 60)
+        stack.worker.stop()
+        events = inbox.events()
+        assert (events.count("provider_refuses"), events.count("provider_recovered")) == (1, 1)
+        assert sum(body["count"] for body in inbox.sent()) == 4, "those before the fifth; they returned by themselves"
         assert CANARY not in output(stack)

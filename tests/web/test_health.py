@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.store.gate import Cause, Gate
+from crmgate.store.gate import Cause, Gate, explain
 
 
 def break_redis(services: Any) -> None:
@@ -45,21 +45,31 @@ def test_not_ready_says_what_to_do(
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        (Cause.OUTAGE, "not answered since"),
-        (Cause.REFUSED, "refused the credentials"),
-        (Cause.read("closed"), "(closed)"),
+        (Cause.OUTAGE, "the CRM does not answer"),
+        (Cause.REFUSED, "the CRM refuses the credentials, or a right is missing"),
+        (Cause.LIMITED, "no more requests for now until 2027-01-15T08:01:00.000Z"),
+        (Cause.EPIDEMIC, "refuses different operations for the same reason"),
+        (Cause.PAUSED, "an operator paused deliveries"),
+        (Cause.read("closed"), "nothing is sent to the CRM: closed"),
     ],
 )
 def test_a_crm_that_takes_nothing_is_reported_and_submissions_are_still_welcome(
     client: FlaskClient, services: Any, cause: Cause, words: str
 ) -> None:
-    services.ledger.shut = Gate(cause, since=1_800_000_000.0, held=7)
+    gate = Gate(
+        cause, since=1_800_000_000.0, until=1_800_000_060.0, confirmed=True, reason="invalid_value phone_4711", held=7
+    )
+    services.ledger.shut = gate
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["ready"]) == (200, True)
     (check,) = [check for check in answer.json["checks"] if check["name"] == "provider"]
     assert words in check["detail"]
     assert "2027-01-15T08:00:00.000Z" in check["detail"]
     assert "7 submissions wait" in check["detail"]
+    shut = explain(gate)
+    assert shut is not None
+    assert f"What to do: {shut.remedy}." in check["detail"]
+    assert "phone_4711" not in answer.text, "fields and codes of the CRM are for operators"
     assert "sandbox" not in answer.text
 
 
