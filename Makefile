@@ -49,6 +49,7 @@ soak: $(VENV)/.test ## Deliver 50,000 and watch the memory of worker and Redis (
 	@$(BIN)/python -m tests.soak
 
 chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the leads, write docs/reliability.md (ARGS)
+	@LAWS_FULL=1 $(BIN)/python -m pytest -q -n 2 -o timeout=300 tests/integration/test_laws.py
 	@$(BIN)/python -m tests.chaos --write $(ARGS)
 
 clean: ## Remove what the other targets made

@@ -11,13 +11,19 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import redis
 
 ACCEPTED = (201, 202)
+CLOSED, REASON = "@closed.example", "Region closed."
+"""The CRM refuses every lead with this in its email address, and the reason that it gives."""
+HELD_LIMIT = 15.0
+"""Seconds within which a lead is in the CRM while the trouble is another record's."""
+BURIED_LIMIT = 5
+"""Dead letters that a trouble of everybody may make before it is known to be one."""
 WORDS = {
     "lost": "was told 201 or 202, the CRM has no lead, and nobody is about to bring it",
     "duplicated": "has more than one lead",
@@ -27,6 +33,10 @@ WORDS = {
     "stranger": "is in the CRM, and nobody sent it",
     "unanswered": "never got an answer, long after everything worked again",
     "refused": "got an answer that nothing in the run can excuse",
+    "unexplained": "is refused by the CRM, and its dead letter does not give the CRM's reason",
+    "held": f"waited more than {HELD_LIMIT:.0f} s while the CRM refused other records only",
+    "buried": "became a dead letter, although the trouble was everybody's",
+    "many": f"made more than {BURIED_LIMIT} dead letters at a time, although the trouble was everybody's",
 }
 """What the auditor complains of."""
 EXCUSED = (0, 201, 202, 409, 502, 503)
@@ -60,12 +70,47 @@ class Lead:
 
 
 @dataclass(frozen=True)
+class Letter:
+    """A dead letter: the email address in it, and what is recorded of its last attempt."""
+
+    email: str
+    reason: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is one of those that the CRM refuses for good."""
+        return CLOSED in self.email
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trouble that struck alone. Times are seconds since the epoch, `recovery` and its `limit` are seconds.
+
+    `law`: `record` where it is one record's, `everybody` where it is everybody's. `made`: the dead letters that were
+    there when all had settled and not before; `most`: the most that were there at a time.
+    """
+
+    name: str
+    law: str
+    began: float
+    ended: float
+    recovery: float
+    limit: float
+    made: frozenset[str] = frozenset()
+    most: int = 0
+    ready: bool = True
+    """Whether `readyz` said so once all had settled."""
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """Everything that the auditor looks at. `operations`: the state of each by its id."""
+    """Everything that the auditor looks at. `operations`: the state of each by its id; `letters`: the dead ones."""
 
     notes: tuple[Note, ...]
     leads: tuple[Lead, ...]
     operations: Mapping[str, str]
+    letters: Mapping[str, Letter] = field(default_factory=dict)
+    trials: tuple[Trial, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,8 +132,30 @@ def audit(evidence: Evidence) -> list[Complaint]:
     found = [complaint for note in evidence.notes for complaint in _of_note(note, leads, evidence.operations)]
     strangers = leads.keys() - {note.email for note in evidence.notes}
     found += [Complaint("stranger", email) for email in sorted(strangers)]
-    open_ends = {name: state for name, state in evidence.operations.items() if state != "delivered"}
-    return found + [Complaint("unfinished", f"{name} ({state})") for name, state in sorted(open_ends.items())]
+    found += _open_ends(evidence)
+    return found + [complaint for trial in evidence.trials for complaint in _of_trial(trial, leads, evidence)]
+
+
+def _open_ends(evidence: Evidence) -> Iterator[Complaint]:
+    for name, state in sorted(evidence.operations.items()):
+        letter = evidence.letters.get(name)
+        if letter and letter.refused:
+            if REASON not in letter.reason:
+                yield Complaint("unexplained", f"{letter.email} {name}")
+        elif state != "delivered":
+            yield Complaint("unfinished", f"{name} ({state})")
+
+
+def _of_trial(trial: Trial, leads: Mapping[str, list[float]], evidence: Evidence) -> Iterator[Complaint]:
+    if trial.law == "record":
+        for note in (note for note in evidence.notes if note.accepted and trial.began <= note.sent_at <= trial.ended):
+            if note.email in leads and min(leads[note.email]) > note.sent_at + HELD_LIMIT:
+                yield Complaint("held", f"{trial.name}: {note.email}")
+    if trial.law == "everybody":
+        for name in sorted(trial.made):
+            yield Complaint("buried", f"{trial.name}: {name}")
+        if trial.most > BURIED_LIMIT:
+            yield Complaint("many", f"{trial.name} ({trial.most})")
 
 
 def _of_note(note: Note, leads: Mapping[str, list[float]], operations: Mapping[str, str]) -> Iterator[Complaint]:
@@ -103,7 +170,7 @@ def _of_note(note: Note, leads: Mapping[str, list[float]], operations: Mapping[s
         return
     if not stored and operations.get(note.operation, "delivered") == "delivered":
         yield Complaint("lost", who)  # one that still waits is unfinished
-    elif stored and note.statuses[-1] == 201 and min(stored) > note.answered_at:
+    elif note.statuses[-1] == 201 and (not stored or min(stored) > note.answered_at):
         yield Complaint("early", who)
     # With Redis away, 201 is what the CRM confirmed, and there is no record of it.
     if note.statuses[-1] == 202 and note.operation not in operations:
@@ -127,6 +194,8 @@ def _espocrm_emails(lead: Mapping[str, Any]) -> list[str]:
 
 
 def _bitrix_emails(lead: Mapping[str, Any]) -> list[str]:
+    if not lead.get("originId"):
+        return []  # staff made it
     return [row["value"] for row in lead["fm"] if row["typeId"] == "EMAIL"]
 
 
@@ -152,3 +221,21 @@ def read_operations(url: str) -> dict[str, str]:
         for key in keys:
             pipe.hget(key, "state")
         return {key.removeprefix(prefix): str(state) for key, state in zip(keys, pipe.execute(), strict=True)}
+
+
+def dead_letters(url: str) -> frozenset[str]:
+    """The ids of the dead letters in Redis."""
+    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=2) as client:
+        return frozenset(map(str, client.zrange("{crmgate}:dead", 0, -1)))
+
+
+def read_letters(url: str) -> dict[str, Letter]:
+    """Every dead letter in Redis."""
+    with redis.Redis.from_url(url, decode_responses=True) as client:
+        return {name: _letter(client.hgetall(f"{{crmgate}}:op:{name}")) for name in dead_letters(url)}  # type: ignore[arg-type]
+
+
+def _letter(fields: Mapping[str, str]) -> Letter:
+    numbers = [int(name.removeprefix("attempt:")) for name in fields if name.startswith("attempt:")]
+    reason = fields[f"attempt:{max(numbers)}"] if numbers else ""
+    return Letter(str(json.loads(fields.get("payload", "{}")).get("email")), reason)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import requests
@@ -20,17 +20,25 @@ PAUSE = 0.5
 
 
 class Clients:
-    """Threads that send submissions, each of somebody else, until told to stop."""
+    """Threads that send submissions, each of somebody else, until told to stop.
 
-    def __init__(self, url: Callable[[], str], seed: int, number: int, name: str) -> None:
+    `pause`: the least and the most seconds between two of one thread. One more thread sends those of `special` email
+    addresses, which the CRM treats in a way of its own.
+    """
+
+    def __init__(
+        self, url: Callable[[], str], seed: int, number: int, name: str, *,
+        pause: tuple[float, float] = (0.3, 1.2), special: Iterable[str] = (),
+    ) -> None:  # fmt: skip
         self.notes: list[Note] = []
         self._url, self._name, self._number, self._dice = url, f"{name}-{number}", number, f"{seed} {number} client"
         self._stop, self._give_up = threading.Event(), threading.Event()
         queued = {"Prefer": "respond-async"}
         ways = [*[(True, {})] * 5, (True, queued), (True, queued), (False, {}), (False, {}), (False, queued)]
+        self._pause = pause
         self._threads = [
             threading.Thread(target=self._run, args=(number, *way), daemon=True) for number, way in enumerate(ways)
-        ]
+        ] + [threading.Thread(target=self._run_special, args=(len(ways), special), daemon=True)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -53,15 +61,25 @@ class Clients:
     def _run(self, number: int, careful: bool, headers: dict[str, str]) -> None:
         rng = random.Random(f"{self._dice} {number}")
         count = 0
-        while not self._stop.wait(rng.uniform(0.3, 1.2)):
+        while not self._stop.wait(rng.uniform(*self._pause)):
             count += 1
-            person = self._number * 10_000 + number * 1000 + count
-            self.notes.append(self._submit(f"{self._name}-{number}-{count}", person, careful, headers))
+            email = f"{self._name}-{number}-{count}@example.com"
+            self.notes.append(self._submit(email, self._person(number, count), careful, headers))
 
-    def _submit(self, name: str, number: int, careful: bool, headers: dict[str, str]) -> Note:
-        email, statuses, operation = f"{name}@example.com", list[int](), ""
+    def _run_special(self, number: int, special: Iterable[str]) -> None:
+        rng = random.Random(f"{self._dice} {number}")
+        for count, email in enumerate(special):
+            if self._stop.wait(rng.uniform(1, 4)):
+                return
+            self.notes.append(self._submit(email, self._person(number, count), True, {}))
+
+    def _person(self, number: int, count: int) -> int:
+        return self._number * 20_000 + number * 1000 + count
+
+    def _submit(self, email: str, number: int, careful: bool, headers: dict[str, str]) -> Note:
+        statuses, operation = list[int](), ""
         body = {
-            "first_name": "Ada", "last_name": name, "email": email, "phone": f"+90532{number:07d}",
+            "first_name": "Ada", "last_name": email.partition("@")[0], "email": email, "phone": f"+90532{number:07d}",
             "source": "website", "referral_code": "CHAOS",
         }  # fmt: skip
         key = {"Idempotency-Key": str(uuid.uuid4())} if careful else {}

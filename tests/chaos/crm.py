@@ -21,6 +21,7 @@ from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.testing.espocrm.store import Table
 from crmgate.testing.server import FakeCRM, Request, Response
+from tests.chaos.auditor import CLOSED, REASON
 
 PACE = (0.002, 0.05)
 """Seconds, from and to, before a request is looked at, and again before it is answered: time to be killed in, and for
@@ -78,10 +79,11 @@ class _SavedTable(Table):
 
 
 class EspoCRM(_Paced, FakeEspoCRM):
-    """The fake EspoCRM, unique index included, with its leads, calls and notes on disk."""
+    """The fake EspoCRM with leads, calls and notes on disk, a unique index, and a script that refuses some leads."""
 
     def __init__(self, disk: Disk, port: int) -> None:
         super().__init__(port=port)
+        self.forbidden = {CLOSED: REASON}
         for entity in ("Lead", "Call", "Note"):
             self.database._tables[entity] = _SavedTable(entity, disk)
 

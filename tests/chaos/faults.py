@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.site import SETTINGS, WORKERS, Site
+from tests.chaos.site import API_KEY, PORTAL_SECRET, SETTINGS, WORKERS, Site
 
 HTML = "text/html; charset=UTF-8"
 PAGE = "<!DOCTYPE html><html><body><h1>We are sorry, something is being repaired.</h1></body></html>"
@@ -22,6 +22,12 @@ REFUSALS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 SLOW = 1.5 * float(SETTINGS["CRM_TIMEOUT"])
+WRONG: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "espocrm": ({"api_key": "another"}, {"api_key": API_KEY}),
+    "bitrix": ({"secret": "another"}, {"secret": PORTAL_SECRET}),
+}
+"""The key that the CRM takes: another than the gateway has, and then the gateway's."""
+SEARCH_LAG = 5.0
 CREATES = {"espocrm": "/Lead", "bitrix": r"crm\.item\.add"}
 """Where a lead is created: what is lost there is a lead, or two."""
 
@@ -107,6 +113,35 @@ def _refuse(site: Site, target: str, seconds: float, dice: int) -> None:
     site.repair()
 
 
+def change_key(site: Site, target: str, seconds: float, dice: int) -> None:
+    """The CRM takes another key for a while, with all that follows: it locks out whoever tries too often."""
+    other, own = WRONG[site.provider]
+    site.configure(**other)
+    time.sleep(seconds)
+    site.configure(**own)
+
+
+def _change_key(site: Site, target: str, seconds: float, dice: int) -> None:
+    change_key(site, target, seconds, dice)
+    site.repair()
+
+
+def limit(site: Site, target: str, seconds: float, dice: int) -> None:
+    """The CRM, or a proxy, refuses every request for its number."""
+    site.configure(limited_until=time.time() + seconds)
+    time.sleep(seconds)
+
+
+def search_late(site: Site, target: str, seconds: float, dice: int) -> None:
+    """Leads are stored, the connection breaks, and a search shows none of them before it is `SEARCH_LAG` old."""
+    site.configure(search_lag=SEARCH_LAG)
+    _answer(site, kind="drop", when="after")
+    time.sleep(seconds)
+    site.control("DELETE", "faults")
+    time.sleep(SEARCH_LAG)
+    site.configure(search_lag=0.0)
+
+
 def _lock_out(site: Site, target: str, seconds: float, dice: int) -> None:
     _answer(site, kind="answer", method=None, path=None, status=403, content_type=HTML)
     time.sleep(seconds)
@@ -146,10 +181,13 @@ _CRM = (
     Fault("CRM answers 503", _misbehave(kind="answer", status=503, body=PAGE, **_EVERYTHING), 1, _WHILE),
     Fault("CRM answers a web page", _misbehave(kind="answer", status=200, body=PAGE, **_EVERYTHING), 1, _WHILE),
     Fault("CRM is silent to every request", _misbehave(kind="hang", **_EVERYTHING), 1, _WHILE),
+    Fault("CRM limits the rate", limit, 1, _WHILE),
+    Fault("CRM stores, drops the connection, and its search lags", search_late, 2, _WHILE),
 )
 CREDENTIALS = (
     Fault("CRM refuses the credentials", _refuse, 1, _WHILE),
     Fault("CRM locks the address out", _lock_out, 1, _WHILE),
+    Fault("CRM takes another key", _change_key, 1, _WHILE),
 )
 ALL = _WEB + _WORKER + _REDIS + _CRM + CREDENTIALS
 

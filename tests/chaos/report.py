@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.chaos.faults import ALL
 from tests.chaos.run import Result, by_fault
+from tests.chaos.trials import TROUBLES
 from tests.processes import ROOT
 
 PAGE = ROOT / "docs" / "reliability.md"
@@ -24,6 +25,9 @@ TOTALS: dict[str, Callable[[Result], object]] = {
     "**duplicated**": lambda result: f"**{result.count('duplicated')}**",
     "other complaints of the auditor": lambda result: len(result.failures()) - _told(result),
     "times that it was left alone to recover": lambda result: len(result.recoveries),
+    "dead letters that the CRM refused for good": lambda result: sum(
+        letter.refused for letter in result.evidence.letters.values()
+    ),
     "seconds until all had settled: longest": lambda result: f"{result.recovery:.1f}",
     "seconds until all had settled: median": lambda result: f"{statistics.median(result.recoveries):.1f}",
     "minutes": lambda result: f"{result.seconds / 60:.0f}",
@@ -51,6 +55,17 @@ def tables(results: Sequence[Result]) -> Iterator[str]:
     found = [by_fault(result) for result in results]
     for name in (fault.name for fault in ALL):
         yield _row(name, [f"{faults[name][0]} / {faults[name][1]:.1f}" if name in faults else "" for faults in found])
+    yield ""
+    yield "Each trouble alone: seconds that it lasted / seconds of the recovery / the most dead letters at a time."
+    yield ""
+    yield from _head("trouble", crms)
+    for trouble in TROUBLES:
+        yield _row(trouble.name, [_trial(result, trouble.name) for result in results])
+
+
+def _trial(result: Result, name: str) -> str:
+    tried = (trial for trial in result.evidence.trials if trial.name == name)
+    return "".join(f"{one.ended - one.began:.0f} / {one.recovery:.1f} / {one.most}" for one in tried)
 
 
 def _head(first: str, columns: Sequence[str]) -> Iterator[str]:

@@ -5,15 +5,28 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.chaos.auditor import Complaint, Evidence, Note, audit, last_arrival, read_leads, read_operations, statuses
+from tests.chaos.auditor import (
+    Complaint,
+    Evidence,
+    Note,
+    Trial,
+    audit,
+    last_arrival,
+    read_leads,
+    read_letters,
+    read_operations,
+    statuses,
+)
 from tests.chaos.clients import Clients
 from tests.chaos.faults import CREDENTIALS, Struck, Tormentor
 from tests.chaos.site import Site
+from tests.chaos.trials import PATIENCE as GIVEN_UP
+from tests.chaos.trials import TROUBLES, Trouble, closed, run_trial
 
 RECOVERY_LIMIT = 20.0
 """Seconds after the last fault within which every accepted submission has to be in the CRM."""
@@ -58,7 +71,14 @@ class Result:
         """Everything that must not be."""
         late = self.recovery > self.limit
         slow = [f"it took {self.recovery:.1f} s to recover, more than {self.limit:.0f} s"] if late else []
-        return [*map(str, self.complaints), *self.troubles, *slow]
+        slow += [
+            f"{trial.name}: it took {trial.recovery:.1f} s to recover, more than {trial.limit:.0f} s"
+            for trial in self.evidence.trials if trial.recovery > trial.limit
+        ]  # fmt: skip
+        unready = [
+            f"{trial.name}: readyz was not ready afterwards" for trial in self.evidence.trials if not trial.ready
+        ]
+        return [*map(str, self.complaints), *self.troubles, *slow, *unready]
 
     def story(self) -> str:
         """Whatever helps to understand a failure."""
@@ -74,14 +94,16 @@ class Result:
 def run(
     folder: Path, provider: str, *, kills: int, seed: int, pause: float, limit: float = RECOVERY_LIMIT,
     progress: Callable[[str], None] = lambda _: None, halt: threading.Event | None = None,
+    trials: Sequence[Trouble] = TROUBLES,
 ) -> Result:  # fmt: skip
     """Torment a site, round after round, until `kills` processes were killed.
 
     `pause`: mean seconds between two faults of the same target; `limit`: seconds that a recovery may take. `halt`, once
-    set, ends it early.
+    set, ends it early. `trials`: what strikes alone after that.
     """
     begun = time.monotonic()
     notes, struck, troubles, recoveries = list[Note](), list[Struck](), list[str](), list[float]()
+    tried = list[Trial]()
 
     def killed() -> int:
         return sum(one.fault.kill for one in struck)
@@ -95,7 +117,8 @@ def run(
     with Site(folder, provider) as site:
         while killed() < kills and not troubles and not (halt is not None and halt.is_set()):
             number = len(recoveries)
-            clients = Clients(lambda: site.url, seed, number, provider)
+            special = closed(f"closed-{number}") if provider == "espocrm" else ()
+            clients = Clients(lambda: site.url, seed, number, provider, special=special)
             tormentor = Tormentor(site, f"{seed} {number}", min(ROUND, kills - killed()), pause)
             recoveries.append(_round(site, clients, tormentor, watch))
             notes += clients.notes
@@ -103,7 +126,18 @@ def run(
             troubles = [f"{name} ended by itself" for name in site.died] + [repr(error) for error in tormentor.errors]
             if recoveries[-1] > PATIENCE:
                 break
-        evidence = Evidence(tuple(notes), read_leads(provider, site.database), read_operations(site.redis.url))
+        for number, trouble in enumerate(trials):
+            given_up = bool(tried) and tried[-1].recovery > GIVEN_UP
+            if troubles or given_up or (halt is not None and halt.is_set()):
+                break
+            progress(f"{provider}: {trouble.name}")
+            trial, sent = run_trial(site, trouble, seed, number, slack=limit / RECOVERY_LIMIT)
+            tried.append(trial)
+            notes += sent
+        evidence = Evidence(
+            tuple(notes), read_leads(provider, site.database), read_operations(site.redis.url),
+            read_letters(site.redis.url), tuple(tried),
+        )  # fmt: skip
         complaints = audit(evidence)
         tails = site.tails() if complaints or troubles else ""
     return Result(

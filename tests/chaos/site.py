@@ -17,8 +17,9 @@ import redis
 import requests
 
 from crmgate.cli.redis_server import free_port
-from tests.chaos.auditor import read_operations
+from tests.chaos.auditor import read_letters, read_operations
 from tests.processes import ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.troubled import Troubled
 
 SETTINGS = {
     "CRM_TIMEOUT": "2", "CRM_INLINE_BUDGET": "2", "BITRIX_RATE": "0", "RATE_LIMIT_ADDRESS": "off",
@@ -43,8 +44,9 @@ class Site:
             config.write("appendfsync always\n")  # see docs/reliability.md: the default may lose a write to a kill -9
         port = free_port()
         self.crm_url = f"http://127.0.0.1:{port}"
+        self.troubled = Troubled(folder, provider)
         env = SETTINGS | {
-            "CRM_PROVIDER": provider, "REDIS_URL": self.redis.url,
+            "CRM_PROVIDER": provider, "PLUGINS_DIR": str(self.troubled.plugins), "REDIS_URL": self.redis.url,
             "ESPOCRM_URL": self.crm_url, "ESPOCRM_API_KEY": API_KEY,
             "BITRIX_WEBHOOK_URL": f"{self.crm_url}/rest/1/{PORTAL_SECRET}/",
         }  # fmt: skip
@@ -146,6 +148,10 @@ class Site:
         answer.raise_for_status()
         return answer.json()
 
+    def configure(self, **options: Any) -> None:
+        """Set attributes of the fake CRM."""
+        self.control("POST", "configure", options)
+
     def repair(self) -> None:
         """What an operator does once the credentials are right again: `crmgate crm resume`, until Redis answers."""
         command = [sys.executable, "-m", "crmgate", "crm", "resume"]
@@ -157,11 +163,18 @@ class Site:
         wait_until("`crmgate crm resume` succeeds", resumed, STARTS_WITHIN)
 
     def settled(self) -> bool:
-        """Whether every operation is delivered."""
+        """Whether every operation is delivered, or a dead letter that the CRM refuses for good."""
         with redis.Redis.from_url(self.redis.url) as client:
             if client.zcard("{crmgate}:due") or client.zcard(f"{{crmgate}}:held:{self.provider}"):
                 return False  # cheaper than to look at every operation
-        return set(read_operations(self.redis.url).values()) <= {"delivered"}
+        refused = {name for name, letter in read_letters(self.redis.url).items() if letter.refused}
+        return all(
+            state == "delivered" or name in refused for name, state in read_operations(self.redis.url).items()
+        )  # fmt: skip
+
+    def ready(self) -> bool:
+        """What `readyz` says."""
+        return requests.get(f"{self.url}/readyz", timeout=10).status_code == 200
 
     def tails(self, size: int = 1500) -> str:
         """The ends of all logs."""

@@ -8,7 +8,24 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.chaos.auditor import Complaint, Evidence, Lead, Note, audit, last_arrival, read_leads, read_operations
+from tests.chaos.auditor import (
+    BURIED_LIMIT,
+    CLOSED,
+    HELD_LIMIT,
+    REASON,
+    Complaint,
+    Evidence,
+    Lead,
+    Letter,
+    Note,
+    Trial,
+    audit,
+    dead_letters,
+    last_arrival,
+    read_leads,
+    read_letters,
+    read_operations,
+)
 from tests.chaos.crm import Disk
 from tests.processes import RedisProcess
 
@@ -92,13 +109,60 @@ def test_recovery_looks_at_what_was_under_way_during_a_fault() -> None:
     assert last_arrival(WELL, 9.0, 10.0) == 0.0
 
 
+REFUSED = Note(f"eve{CLOSED}", True, 10.0, 11.0, "c3", (202,))
+BURIED = replace(
+    WELL, notes=(*WELL.notes, REFUSED), operations={**WELL.operations, "c3": "dead"},
+    letters={"c3": Letter(REFUSED.email, f'{{"detail": "{REASON}"}}')},
+)  # fmt: skip
+ALONE = Trial("it refuses one record", "record", 9.0, 20.0, 1.0, 20.0, frozenset({"c3"}), 1)
+EVERYBODY = Trial("it refuses everybody", "everybody", 9.0, 20.0, 1.0, 20.0, frozenset(), BURIED_LIMIT)
+
+
+def test_what_the_crm_refuses_for_good_ends_as_a_dead_letter_with_its_reason() -> None:
+    assert audit(BURIED) == []
+    silent = replace(BURIED, letters={"c3": Letter(REFUSED.email, '{"detail": "no permission"}')})
+    assert complaints(silent) == [("unexplained", REFUSED.email)]
+
+
+@pytest.mark.parametrize("state", ["waiting", "delivering"])
+def test_what_the_crm_refuses_for_good_may_not_wait_for_ever(state: str) -> None:
+    waits = replace(BURIED, operations={**WELL.operations, "c3": state}, letters={})
+    assert complaints(waits) == [("unfinished", "c3")]
+
+
+def test_a_refused_lead_that_was_told_201_is_a_lie() -> None:
+    assert complaints(replace(BURIED, notes=(*WELL.notes, replace(REFUSED, statuses=(201,))))) == [
+        ("early", REFUSED.email)
+    ]
+
+
+def test_a_dead_letter_of_somebody_else_is_unfinished_whatever_its_reason() -> None:
+    dead = replace(WELL, operations={"a1": "delivered", "b2": "dead"}, letters={"b2": Letter(WAITS.email, REASON)})
+    assert complaints(dead) == [("unfinished", "b2")]
+
+
+def test_one_record_in_trouble_holds_nobody_up() -> None:
+    assert audit(replace(BURIED, trials=(ALONE,))) == []
+    late = (WELL.leads[0], Lead(WAITS.email, WAITS.sent_at + HELD_LIMIT + 0.1))
+    assert complaints(replace(BURIED, leads=late, trials=(ALONE,))) == [("held", "it")]
+    assert audit(replace(BURIED, leads=late, trials=(replace(ALONE, began=11.0),))) == [], "it was sent before"
+    assert audit(replace(BURIED, leads=late, trials=(EVERYBODY,))) == [], "everybody waits for everybody's trouble"
+
+
+def test_a_trouble_of_everybody_makes_no_dead_letter() -> None:
+    assert audit(replace(WELL, trials=(EVERYBODY,))) == []
+    assert complaints(replace(WELL, trials=(replace(EVERYBODY, made=frozenset({"b2"})),))) == [("buried", "it")]
+    assert complaints(replace(WELL, trials=(replace(EVERYBODY, most=BURIED_LIMIT + 1),))) == [("many", "it")]
+
+
 def test_it_reads_the_databases_of_both_crms(tmp_path: Path) -> None:
     disk = Disk(tmp_path / "crm.sqlite")
     disk.save("Lead", "1", {"emailAddress": "ada@example.com"})
     disk.save("Lead", "2", {"emailAddress": "old@example.com", "deleted": True})
     disk.save("Call", "3", {"name": "no lead"})
     phone, email = {"typeId": "PHONE", "value": "+90"}, {"typeId": "EMAIL", "value": "eve@example.com"}
-    disk.save("lead", 4, {"fm": [phone, email]})
+    disk.save("lead", 4, {"fm": [phone, email], "originId": "a1"})
+    disk.save("lead", 5, {"fm": [email], "originId": None})
     assert [lead.email for lead in read_leads("espocrm", tmp_path / "crm.sqlite")] == ["ada@example.com"]
     assert [lead.email for lead in read_leads("bitrix", tmp_path / "crm.sqlite")] == ["eve@example.com"]
 
@@ -107,3 +171,11 @@ def test_it_reads_the_states_in_redis(redis_client: redis.Redis, redis_process: 
     redis_client.hset("{crmgate}:op:a1", mapping={"state": "waiting", "kind": "create_lead"})
     redis_client.zadd("{crmgate}:due", {"a1": 1.0})
     assert read_operations(redis_process.url) == {"a1": "waiting"}
+
+
+def test_it_reads_the_dead_letters_in_redis(redis_client: redis.Redis, redis_process: RedisProcess) -> None:
+    attempts = {f"attempt:{number}": f'{{"detail": "number {number}"}}' for number in (1, 2, 10)}
+    redis_client.hset("{crmgate}:op:a1", mapping={"state": "dead", "payload": '{"email": "a@b.example"}', **attempts})
+    redis_client.zadd("{crmgate}:dead", {"a1": 1.0})
+    assert dead_letters(redis_process.url) == {"a1"}
+    assert read_letters(redis_process.url) == {"a1": Letter("a@b.example", '{"detail": "number 10"}')}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from tests.chaos.auditor import Complaint, Evidence, Lead, Note
+from tests.chaos.auditor import Complaint, Evidence, Lead, Note, Trial
 from tests.chaos.faults import ALL, BY_TARGET, Struck, throws
 from tests.chaos.report import PAGE, write
 from tests.chaos.run import RECOVERY_LIMIT, Result, by_fault
+from tests.chaos.trials import ONE_RECORD
 
 KILL, FREEZE = ALL[0], ALL[2]
 EVIDENCE = Evidence(
     (Note("ada@example.com", True, 100.0, 101.0, "a1", (503, 202)), Note("eve@example.com", False, 100.0, 101.0)),
     (Lead("ada@example.com", 107.5),),
     {"a1": "delivered"},
+    trials=(Trial(ONE_RECORD.name, "record", 200.0, 230.0, 3.5, 20.0, most=1),),
 )
 STRUCK = (Struck(KILL, "web", 100.5, 102.0), Struck(KILL, "web", 110.0, 111.0), Struck(FREEZE, "web", 99.0, 106.0))
 
@@ -37,6 +40,7 @@ def test_the_table_replaces_the_one_before(tmp_path: Path) -> None:
     text = page.read_text()
     assert "| **accepted and lost** | **0** |" in text
     assert f"| {KILL.name} | 2 / 5.5 |" in text
+    assert f"| {ONE_RECORD.name} | 30 / 3.5 / 1 |" in text
     assert text.count("seed 7:") == 1
     assert text.splitlines()[0] == PAGE.read_text().splitlines()[0]
     assert text.splitlines()[-5:] == PAGE.read_text().splitlines()[-5:]
@@ -53,6 +57,10 @@ def test_a_failure_tells_how_to_see_it_again() -> None:
 def test_a_recovery_that_takes_too_long_is_a_failure() -> None:
     assert result().failures() == []
     assert len(result(recovery=RECOVERY_LIMIT + 0.1).failures()) == 1
+    [trial] = EVIDENCE.trials
+    for worse in (replace(trial, recovery=trial.limit + 0.1), replace(trial, ready=False)):
+        found = replace(result(), evidence=replace(EVIDENCE, trials=(worse,)))
+        assert [failure.partition(":")[0] for failure in found.failures()] == [ONE_RECORD.name]
 
 
 def test_the_same_seed_throws_the_same_faults() -> None:

@@ -18,6 +18,7 @@ import requests
 from crmgate.testing import bitrix24
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.bitrix24.wire import SYSTEM_ERRORS, parse_query
+from tests.processes import wait_until
 
 PHONE = {"typeId": "PHONE", "valueType": "WORK", "value": "+12025550119"}
 EMAIL = {"typeId": "EMAIL", "valueType": "WORK", "value": "anna@example.com"}
@@ -884,3 +885,50 @@ class TestFaults:
             finally:
                 stop.cancel()
                 process.kill()
+
+
+class TestRefusals:
+    """What concerns one lead, or every lead for a while, each as a switch."""
+
+    @pytest.fixture(autouse=True)
+    def _over_http(self, crm: FakeBitrix24) -> None:
+        self.url = crm.url
+
+    def configure(self, **options: Any) -> None:
+        requests.post(f"{self.url}/__fake__/configure", json=options, timeout=5).raise_for_status()
+
+    def test_one_lead_can_be_closed_to_comments(self, call: Call, add: Callable[..., dict[str, Any]]) -> None:
+        closed, other = add(name="A")["id"], add(name="B")["id"]
+        self.configure(locked_timelines=[closed])
+        answers = [
+            call("crm.timeline.comment.add", fields={"ENTITY_ID": lead, "ENTITY_TYPE": "lead", "COMMENT": "Hello"})
+            for lead in (closed, other)
+        ]
+        assert error(answers[0]) == (400, "ACCESS_DENIED")
+        assert answers[1].status_code == 200
+        assert call("crm.item.get", entityTypeId=1, id=closed).status_code == 200
+
+    def test_a_limit_that_others_use_up_ends_by_itself(self, call: Call) -> None:
+        self.configure(limited_until=time.time() + 0.3)
+        assert error(call("profile")) == (503, "QUERY_LIMIT_EXCEEDED")
+        wait_until("the limit is over", lambda: call("profile").status_code == 200)
+
+    def test_a_mandatory_field_refuses_every_lead_that_lacks_it(self, call: Call) -> None:
+        self.configure(added_fields={"UF_CRM_OFFICE": {"user_type": "iblock_element", "mandatory": True}})
+        assert error(call("crm.item.add", entityTypeId=1, fields={"name": "A"})) == (400, "CRM_FIELD_ERROR_REQUIRED")
+        rows = call("crm.lead.userfield.list").json()["result"]
+        assert {row["FIELD_NAME"]: row["MANDATORY"] for row in rows}["UF_CRM_OFFICE"] == "Y"
+        self.configure(added_fields={})
+        assert call("crm.item.add", entityTypeId=1, fields={"name": "A"}).status_code == 200
+
+    def test_a_search_may_lag_behind_while_a_lead_can_be_read(
+        self, call: Call, add: Callable[..., dict[str, Any]]
+    ) -> None:
+        self.configure(search_lag=0.5)
+        made = add(name="A", originId="op-1", fm=[EMAIL])["id"]
+        same = {"entity_type": "LEAD", "type": "EMAIL", "values": [EMAIL["value"]]}
+        assert find(call) == find(call, **{"=originId": "op-1"}) == []
+        assert call("crm.duplicate.findbycomm", **same).json()["result"] == []
+        assert call("crm.item.get", entityTypeId=1, id=made).status_code == 200
+        wait_until("a list shows it", lambda: [item["id"] for item in find(call)] == [made])
+        assert call("crm.duplicate.findbycomm", **same).json()["result"] == {"LEAD": [made]}

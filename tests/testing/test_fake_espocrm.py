@@ -33,6 +33,10 @@ def get(crm: FakeEspoCRM, path: str = "Lead?maxSize=1&select=id", key: str = "KE
     return requests.get(f"{crm.url}/api/v1/{path}", headers={"X-Api-Key": key}, timeout=5)
 
 
+def configure(crm: FakeEspoCRM, **options: Any) -> None:
+    requests.post(f"{crm.url}/__fake__/configure", json=options, timeout=5).raise_for_status()
+
+
 def race(crm: FakeEspoCRM, headers: dict[str, str] | None = None, /, **lead: Any) -> list[int]:
     """The sorted statuses of simultaneous, identical creates, each of which began before any was stored."""
     crm.race_window = 0.2
@@ -107,6 +111,60 @@ class TestOutages:
         requests.post(f"{crm.url}/__fake__/configure", json={"maintenance": True, "lockout_limit": 2}, timeout=5)
         assert get(crm).status_code == 503
         assert [get(crm, key="bad").status_code for _ in range(4)] == [401, 401, 401, 403]
+
+
+class TestRefusals:
+    """What an administrator, a proxy or a search index does to leads, each as a switch."""
+
+    def test_a_script_refuses_one_address_and_no_other(self, crm: FakeEspoCRM) -> None:
+        configure(crm, forbidden={"ada@closed.example": "Region closed."})
+        refused = create(crm, lastName="A", emailAddress="ada@closed.example")
+        assert (refused.status_code, refused.headers["X-Status-Reason"]) == (403, "Region closed.")
+        assert (refused.headers["Content-Type"], refused.content) == ("application/json", b"")
+        made = create(crm, lastName="B", emailAddress="bob@example.com").json()
+        changed = {"emailAddress": "ada@closed.example"}
+        put = requests.put(f"{crm.url}/api/v1/Lead/{made['id']}", json=changed, headers=KEY, timeout=5)
+        assert put.status_code == 403
+        assert [lead["emailAddress"] for lead in crm.leads] == ["bob@example.com"]
+
+    def test_a_required_field_refuses_every_lead_that_lacks_it(self, crm: FakeEspoCRM) -> None:
+        configure(crm, added_fields={"officeC": {"type": "link", "entity": "Account", "required": True}})
+        refused = create(crm, lastName="A")
+        told = "Field validation failure; entityType: Lead, field: officeC, type: required."
+        assert (refused.status_code, refused.headers["X-Status-Reason"]) == (400, told)
+        assert get(crm, "Metadata?key=entityDefs.Lead.fields.officeC").json()["required"] is True
+        configure(crm, added_fields={})
+        assert create(crm, lastName="A").status_code == 200
+
+    def test_a_proxy_says_how_long_its_limit_still_lasts(self, crm: FakeEspoCRM) -> None:
+        now = time.time()
+        crm.clock = lambda: now
+        configure(crm, limited_until=now + 60)
+        refused = create(crm, lastName="A")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+        crm.clock = lambda: now + 58.5
+        assert get(crm).headers["Retry-After"] == "2"
+        crm.clock = lambda: now + 60
+        assert get(crm).status_code == 200
+
+    def test_a_search_may_lag_behind_while_a_lead_can_be_read(self, crm: FakeEspoCRM) -> None:
+        configure(crm, search_lag=5)
+        made = create(crm, lastName="A", emailAddress="a@example.com").json()
+        assert get(crm, "Lead?select=id").json()["list"] == []
+        assert get(crm, f"Lead/{made['id']}").status_code == 200
+        assert create(crm, lastName="B", emailAddress="a@example.com").status_code == 409
+        later = time.time() + 5
+        crm.clock = lambda: later
+        assert [row["id"] for row in get(crm, "Lead?select=id").json()["list"]] == [made["id"]]
+
+    def test_key_and_role_can_be_changed_and_restored(self, crm: FakeEspoCRM) -> None:
+        role = crm.role
+        configure(crm, api_key="OTHER")
+        assert (get(crm).status_code, get(crm, key="OTHER").status_code) == (401, 200)
+        configure(crm, api_key="KEY-GATEWAY", role={"Lead": {**role["Lead"], "create": "no"}})
+        assert create(crm, lastName="A").headers["X-Status-Reason"] == "No create access."
+        configure(crm, role=role)
+        assert create(crm, lastName="A").status_code == 200
 
 
 class TestFaults:

@@ -61,6 +61,8 @@ class FakeBitrix24(Portal, FakeCRM):
         self.leak_per_second = 2.0
         self.clock: Callable[[], float] = time.monotonic
         """The bucket's clock; a test may put its own here instead of waiting."""
+        self.limited_until = 0.0
+        """Until then (Unix time) every call is refused with QUERY_LIMIT_EXCEEDED: others use up the portal's limit."""
         self.time_limits: dict[str, float] = {}
         """Methods that have used up their operating time -> the Unix time at which they answer again."""
         self.system_error: str | None = None
@@ -108,6 +110,8 @@ class FakeBitrix24(Portal, FakeCRM):
     def _admit(self) -> None:
         # One bucket for portal and source address; the fake has one client. Open in the documentation:
         # whether refused requests fill it, too. Here they do not, or a client that retries would never get in.
+        if self.limited_until > time.time():
+            raise VendorError.system("QUERY_LIMIT_EXCEEDED")
         if not self.rate_limit:
             return
         now = self.clock()

@@ -113,7 +113,7 @@ def _candidates(portal: Portal, params: Params, *indexed: str) -> list[Lead]:
         kind = {"ORIGIN_ID": "originId"}.get(name, name)
         if usable and name in indexed:
             return [portal.leads[lead_id] for lead_id in portal.leads_with(kind, flatten(wanted) or [wanted])]
-    return list(portal.leads.values())
+    return [lead for lead_id, lead in portal.leads.items() if portal.is_listed(lead_id)]
 
 
 @METHODS.named("crm.item.fields")

@@ -141,6 +141,8 @@ def comment_add(portal: Portal, params: Params) -> Reply:
     if lead_id not in portal.leads:
         raise VendorError("OWNER_NOT_FOUND", "Owner was not found")
     portal.must_not_be_denied()
+    if lead_id in portal.locked_timelines:
+        raise VendorError("ACCESS_DENIED", "Access denied.")
     if not re.search(r"\S", text(fields["COMMENT"])):
         raise VendorError("INVALID_ARG_VALUE", "Empty comment")
     return Reply(integer(portal.add_comment(lead_id, str(fields["COMMENT"]))["ID"]))

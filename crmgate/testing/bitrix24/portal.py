@@ -36,6 +36,10 @@ class Portal:
         """Whether the user may neither write nor open a record; lists still answer."""
         self.can_read = True
         """Whether the user sees leads; without it lists come empty instead of failing."""
+        self.locked_timelines: list[int] = []
+        """Leads on whose timeline the user may not comment, for want of a right that concerns this lead only."""
+        self.search_lag = 0.0
+        """Seconds for which neither a list nor the search for duplicates shows a new lead; it can be read by its id."""
         self.simple_mode = False
         """Simple CRM: a lead is converted the moment it is created."""
         self.original_uf_names = True
@@ -50,6 +54,8 @@ class Portal:
         self._index: dict[tuple[str, str], dict[int, None]] = {}
         self._indexed: dict[int, set[tuple[str, str]]] = {}
         self._comments_of: dict[int, list[int]] = {}
+        self._created: dict[int, float] = {}
+        self._added: dict[str, dict[str, Any]] = {}
         for name, label in PRESET.items() if preset else ():
             self.add_user_field(name, label=label)
 
@@ -68,6 +74,19 @@ class Portal:
         item = UserField(next(self._ids["field"]), name, user_type, options=numbered, **attributes)
         self.user_fields[name] = item
         return item
+
+    @property
+    def added_fields(self) -> dict[str, dict[str, Any]]:
+        """Further user fields by name, each with the options of `add_user_field`. Set: replaces all of them."""
+        return self._added
+
+    @added_fields.setter
+    def added_fields(self, fields: dict[str, dict[str, Any]]) -> None:
+        for name in self._added:
+            self.remove_user_field(name)
+        self._added = fields
+        for name, options in fields.items():
+            self.add_user_field(name, **options)
 
     def remove_user_field(self, name: str) -> None:
         """Remove a user field; what leads hold in it is lost, as on the portal."""
@@ -96,6 +115,7 @@ class Portal:
     def delete_lead(self, lead_id: int) -> None:
         """Delete a lead with its comments, as a person at the portal does."""
         del self.leads[lead_id]
+        self._created.pop(lead_id, None)
         self._reindex(lead_id, set())
         for comment in self._comments_of.pop(lead_id, []):
             del self.comments[comment]
@@ -105,12 +125,17 @@ class Portal:
         found: dict[int, None] = {}
         for value in values:
             found.update(self._index.get((kind, text(value)), {}))
-        return sorted(found)
+        return sorted(lead_id for lead_id in found if self.is_listed(lead_id))
+
+    def is_listed(self, lead_id: int) -> bool:
+        """Whether searches show a lead yet (see `search_lag`)."""
+        return self._created.get(lead_id, 0.0) <= time.monotonic() - self.search_lag
 
     def _values(self) -> Values:
         return Values(self.sources, self.user_fields, self.check_sources, self.name_fields_by_label)
 
     def _new_lead(self, lead_id: int) -> Lead:
+        self._created[lead_id] = time.monotonic()
         # The documented defaults of crm.item.add.
         return {
             "id": lead_id,

@@ -91,9 +91,9 @@ def no_method(allowed: str, *, asked: bool) -> Response:
     return framework_page(200 if asked else 405, "405 Method Not Allowed", text, {"Allow": allowed})
 
 
-def nginx_page(status: int, title: str) -> Response:
+def nginx_page(status: int, title: str, headers: Mapping[str, str] | None = None) -> Response:
     page = (
         f"<html>\r\n<head><title>{status} {title}</title></head>\r\n<body>\r\n<center><h1>{status} {title}</h1>"
         "</center>\r\n<hr><center>nginx/1.22.1</center>\r\n</body>\r\n</html>\r\n"
     )
-    return Response(status, page, content_type=NGINX_HTML)
+    return Response(status, page, headers or {}, NGINX_HTML)

@@ -12,12 +12,13 @@ As a process: `python -m crmgate.testing.espocrm --port 8091`.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
 from crmgate.testing.espocrm.access import AccessControl, Caller
 from crmgate.testing.espocrm.answers import HTML, EspoError, nginx_page
-from crmgate.testing.espocrm.metadata import TYPE_DEFAULTS, Record
+from crmgate.testing.espocrm.metadata import TYPE_DEFAULTS, FieldDef, Record
 from crmgate.testing.espocrm.records import RecordService
 from crmgate.testing.espocrm.routes import Router
 from crmgate.testing.espocrm.store import Database
@@ -42,6 +43,10 @@ GATEWAY_ROLE: dict[str, Any] = {
     "User": {"read": "all", "edit": "no"},
 }
 """What the gateway's role allows, besides giving records to other users; notes need no more than the stream."""
+
+
+def _custom(definition: FieldDef) -> FieldDef:
+    return {**TYPE_DEFAULTS.get(definition["type"], {}), **definition, "isCustom": True}
 
 
 class FakeEspoCRM(FakeCRM):
@@ -69,6 +74,9 @@ class FakeEspoCRM(FakeCRM):
         """Refused logins within `lockout_seconds` after which an address is locked out."""
         self.race_window = 0.0
         """Seconds between the check for duplicates and the write, in which a twin may slip through."""
+        self.limited_until = 0.0
+        """Until then (seconds since the epoch) a proxy answers 429 with `Retry-After`; EspoCRM itself has no limit."""
+        self._added: dict[str, dict[str, Any]] = {}
         self._install_users(api_key)
         if custom_fields:
             self._install_custom_fields(unique=unique_operation_id)
@@ -105,6 +113,54 @@ class FakeEspoCRM(FakeCRM):
     def clock(self, clock: Callable[[], float]) -> None:
         self.database.clock = clock
 
+    @property
+    def search_lag(self) -> float:
+        """Seconds for which lists do not show a record that was just created; it can be read by its id."""
+        return self.service.search_lag
+
+    @search_lag.setter
+    def search_lag(self, seconds: float) -> None:
+        self.service.search_lag = seconds
+
+    @property
+    def forbidden(self) -> dict[str, str]:
+        """A script before saving refuses leads with 403: part of an email address -> the reason that it gives."""
+        return self.service.hooks.forbidden
+
+    @forbidden.setter
+    def forbidden(self, reasons: dict[str, str]) -> None:
+        self.service.hooks.forbidden = reasons
+
+    @property
+    def added_fields(self) -> dict[str, dict[str, Any]]:
+        """Further fields of Lead by name, each with its `type` and options such as `required`. Set: replaces all."""
+        return self._added
+
+    @added_fields.setter
+    def added_fields(self, fields: dict[str, dict[str, Any]]) -> None:
+        for name in self._added:
+            self.remove_field(name)
+        self._added = fields
+        self.database.types["Lead"].fields |= {name: _custom(definition) for name, definition in fields.items()}
+
+    @property
+    def role(self) -> dict[str, Any]:
+        """What the role of the gateway's user allows, in EspoCRM's own terms (see `GATEWAY_ROLE`)."""
+        return dict(self._role["data"])
+
+    @role.setter
+    def role(self, data: dict[str, Any]) -> None:
+        self.set_role(data)
+
+    @property
+    def api_key(self) -> str:
+        """The key of the gateway's user; any other is refused."""
+        return str(self._gateway["apiKey"])
+
+    @api_key.setter
+    def api_key(self, key: str) -> None:
+        self._gateway["apiKey"] = key
+
     def records(self) -> dict[str, list[dict[str, Any]]]:
         with self.lock:
             return {name: copy.deepcopy(list(table)) for name, table in self.database.tables().items()}
@@ -135,8 +191,7 @@ class FakeEspoCRM(FakeCRM):
     def add_field(self, name: str, type: str, *, entity: str = "Lead", **options: Any) -> None:
         """A field under exactly this name, as a metadata file makes it."""
         with self.lock:
-            definition = {**TYPE_DEFAULTS.get(type, {}), "type": type, **options, "isCustom": True}
-            self.database.types[entity].fields[name] = definition
+            self.database.types[entity].fields[name] = _custom({"type": type, **options})
 
     def remove_field(self, name: str, *, entity: str = "Lead") -> None:
         with self.lock:
@@ -163,6 +218,8 @@ class FakeEspoCRM(FakeCRM):
             return nginx_page(502, "Bad Gateway")
         if self.database_down:
             return Response(500, content_type=HTML)
+        if (left := self.limited_until - self.clock()) > 0:
+            return nginx_page(429, "Too Many Requests", {"Retry-After": str(math.ceil(left))})
         try:
             with self.lock:
                 outcome = self.router.answer(request, self.lockout_seconds, self.lockout_limit)
@@ -194,7 +251,8 @@ class FakeEspoCRM(FakeCRM):
         role = self.add_record("Role", name="Gateway", data=copy.deepcopy(GATEWAY_ROLE), assignmentPermission="all")
         self._role = self.database.table("Role").records[role["id"]]
         if api_key is not None:
-            self.add_user("gateway", type="api", authMethod="ApiKey", apiKey=api_key, rolesIds=[role["id"]])
+            user = {"type": "api", "authMethod": "ApiKey", "apiKey": api_key, "rolesIds": [role["id"]]}
+            self._gateway = self.add_user("gateway", **user)
 
     def _install_custom_fields(self, *, unique: bool) -> None:
         for name, definition in CUSTOM_FIELDS.items():

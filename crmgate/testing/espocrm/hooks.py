@@ -20,6 +20,15 @@ class Hooks:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.forbidden: dict[str, str] = {}
+        """Parts of email addresses; a lead whose address contains one is refused with the reason beside it."""
+
+    def before_save(self, kind: EntityType, values: Record) -> None:
+        """The administrator's script that runs before a lead is saved and may refuse it."""
+        address = str(values.get("emailAddress") or "") if kind.name == "Lead" else ""
+        for part, reason in self.forbidden.items():
+            if part in address:
+                raise EspoError(403, reason)
 
     def before_create(self, kind: EntityType, caller: Caller, values: Record) -> None:
         """Checks that belong to one entity type."""

@@ -14,7 +14,7 @@ from crmgate.testing.espocrm.fields import MEDIUMTEXT_BYTES, clean, flaw, fold
 from crmgate.testing.espocrm.hooks import Hooks
 from crmgate.testing.espocrm.metadata import EntityType, FieldDef, Record, attributes_of
 from crmgate.testing.espocrm.search import Search, check_where, matches, parse_search
-from crmgate.testing.espocrm.store import Database, Table, index_key
+from crmgate.testing.espocrm.store import Database, Table, created_at, index_key
 from crmgate.testing.espocrm.views import FROM_OTHER_TABLES, Views
 from crmgate.testing.server import Request, Response
 
@@ -56,6 +56,8 @@ class RecordService:
         self.database = database
         self.views = Views(database)
         self.hooks = Hooks(database)
+        self.search_lag = 0.0
+        """Seconds for which lists do not show a record that was just created; it can be read by its id."""
 
     def prepare(self, kind: EntityType, caller: Caller, request: Request) -> Draft:
         """Check a create as far as EspoCRM does before it talks to the database."""
@@ -74,6 +76,7 @@ class RecordService:
         if not skip_duplicate_check and (found := self.duplicates(kind, caller, values)):
             shown = [self.views.row(kind, record, caller) for record in found[:DUPLICATES_SHOWN]]
             raise EspoError(409, "duplicate", shown)
+        self.hooks.before_save(kind, values)
         return self.trusted(kind, caller, values)
 
     def trusted(self, kind: EntityType, caller: Caller, values: Record) -> Draft:
@@ -100,6 +103,7 @@ class RecordService:
         sent = {name: kind.fields[name] for name in kind.fields if _is_sent(name, kind.fields[name], values)}
         self._validate(kind, values, sent, creating=False)
         self._check_links(kind, caller, values)
+        self.hooks.before_save(kind, {**record, **values})
         return success(self.apply(kind, caller, record, values))
 
     def apply(self, kind: EntityType, caller: Caller, record: Record, values: Record) -> Record:
@@ -262,12 +266,16 @@ class RecordService:
                 return table.find(item["attribute"], fold(item.get("value", "")))
         return table
 
+    def _is_listed(self, record: Record) -> bool:
+        return not self.search_lag or created_at(record) <= self.database.clock() - self.search_lag
+
     def _wanted(self, kind: EntityType, caller: Caller, search: Search, record: Record) -> bool:
         def get(one: Record, attribute: str) -> Any:
             return self.views.value(kind, one, attribute, caller)
 
         return (
             caller.may(kind.name, "read", record)
+            and self._is_listed(record)
             and matches(record, search.where, get, self.database.clock())
             and (search.text is None or _has_text(record, search.text))
             and (search.primary_filter != "activeApi" or (record["isActive"] and record["type"] == "api"))
