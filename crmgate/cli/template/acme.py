@@ -109,8 +109,7 @@ class AcmeProvider(CRMProvider):
                 return Rejected("values are refused", fields=dict.fromkeys(refused, "refused"), status=status)
         if status in ERRORS:
             kind, code = ERRORS[status]
-            wait = answer.headers.get("Retry-After", "")
-            return kind(code=code, status=status, retry_after=float(wait) if wait.isdigit() else None)
+            return kind(code=code, status=status, retry_after=answer.retry_after)
         if status < 300 or status >= 500:  # it may have been done all the same
             code = Code.SERVER_ERROR if status >= 500 else Code.INVALID_RESPONSE
             return lost(read, code, "the answer is not Acme's", status)
