@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from marshmallow import fields, validate
 
-from crmgate.errors import AuthFailed, ConfigError, NotFound, ProviderError
+from crmgate.errors import AuthFailed, Code, ConfigError, Forbidden, NotFound, ProviderError
 from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation, Rate
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
 from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, changed_fields, move
@@ -75,7 +75,8 @@ class CRMProvider:
     settle_seconds: ClassVar[float] = SETTLE_SECONDS
     """Seconds after a request of unknown outcome during which the CRM may still store the record, or not find it yet.
 
-    An attempt that does not find the record sends nothing during this time. A CRM whose search lags needs more."""
+    An attempt that does not find the record sends nothing during this time. A plugin for a CRM whose search lags longer
+    sets a larger value, at least 0."""
     lead_fields: ClassVar[Mapping[str, str]] = {}
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
@@ -218,13 +219,13 @@ class CRMProvider:
     def resolve_duplicate(
         self, known: Iterable[Known], lead: Lead, operation: Operation, *,
         update: Callable[[str, Lead, Operation], Delivered], log: Callable[[str, Lead, Operation], Delivered],
-        unless: tuple[type[ProviderError], ...] = (NotFound,),
+        unless: tuple[type[ProviderError], ...] = (NotFound, Forbidden),
     ) -> Delivered | None:  # fmt: skip
         """Decide what to do when the CRM already has the leads `known`, oldest first, for this person.
 
         The operation's own lead is adopted. Otherwise the oldest lead is updated with `update`, or the submission is
         logged on it with `log` (`CRM_ON_DUPLICATE`). Returns None if a new lead has to be created: `known` is empty, or
-        `update` or `log` raised one of `unless`.
+        `update` or `log` raised one of `unless`, such as `Forbidden` for a lead that may not be changed.
         """
         leads = list(known)
         for one in leads:
@@ -243,7 +244,10 @@ class CRMProvider:
     def test(self, *looks: Look, needs: Collection[str] = ()) -> Connection:
         """Run `looks` one after the other until a gate fails, and measure the time of the first.
 
-        The CRM is connected if all gates pass, and all checks that `needs` names.
+        `needs` names the checks of rights without which no operation can be delivered, such as the right to create
+        leads. The CRM is connected if all gates pass, and all checks of `needs`. It is `refused` if the CRM does not
+        accept the credentials, or refuses a gate or one of `needs`. A narrower right, such as one for a single type of
+        record, changes neither.
         """
         checks = list[Check]()
         connected, refused = True, False
@@ -253,10 +257,11 @@ class CRMProvider:
                 found = list(look.checks())
             except ProviderError as error:
                 found = [Check(look.name, False, self.explain(error, look.hint))]
-                refused |= isinstance(error, AuthFailed)
+                refused |= _refuses_all(error, needed=look.gate or look.name in needs)
             latency = latency or round((time.monotonic() - begun) * 1000, 1)
             checks += found
             connected &= all(check.ok for check in found if look.gate or check.name in needs)
+            refused |= any(not check.ok for check in found if check.name in needs)
             if look.gate and not connected:
                 break
         return Connection(self.name, connected, latency, tuple(checks), refused)
@@ -264,6 +269,11 @@ class CRMProvider:
     def explain(self, error: ProviderError, hint: str) -> str:
         """Detail of a check after a failed request. Adds the hint of the `Look` if the CRM sent no answer."""
         return str(error) if error.status else f"{error} {hint}"
+
+
+def _refuses_all(error: ProviderError, *, needed: bool) -> bool:
+    """Whether a failed request of a connection test says that every operation would be refused."""
+    return isinstance(error, AuthFailed) and (needed or error.code is not Code.NO_PERMISSION)
 
 
 def _forms(value: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Provision, Rate
+from crmgate.plugin_host.privacy import mask
 from crmgate.plugin_kit.transport import time_budget
 from crmgate.provider import CRMProvider
 
@@ -114,7 +115,7 @@ class HookCaller:
             with time_budget(budget):
                 return getattr(self._hooks, hook)(**arguments)
         except ProviderError as error:
-            failure: ProviderError = self._own(error, "")
+            failure: ProviderError = self._own(error)
         except ConfigError:
             raise
         except BaseException as error:
@@ -138,7 +139,7 @@ class HookCaller:
             with time_budget(budget):
                 return getattr(self._hooks, hook)(operation=operation, **payload(operation))
         except ProviderError as error:
-            failure: ProviderError = self._own(error, operation.id)
+            failure: ProviderError = self._own(error, operation)
         except BaseException as error:
             if ends_process(error):
                 raise
@@ -146,10 +147,17 @@ class HookCaller:
             failure = self._bug(where(error, type(self._provider).__module__), operation.id)
         raise failure  # not inside `except`: its context would be the other exception
 
-    def _own(self, error: ProviderError, operation: str) -> ProviderError:
-        """The error of a provider with its name and the operation, but without secrets, cause and context."""
-        redact = self._provider.redact
-        error.provider, error.operation = self.name, operation
+    def _own(self, error: ProviderError, operation: Operation | None = None) -> ProviderError:
+        """An error of the provider with its name, without secrets, without its cause, and without personal data.
+
+        The reason of a CRM may quote what the visitor typed: values of the operation are replaced by `…`.
+        """
+        payload = operation.payload if operation else {}
+
+        def redact(text: str) -> str:
+            return mask(self._provider.redact(text), payload)
+
+        error.provider, error.operation = self.name, operation.id if operation else ""
         error.detail, error.vendor_code = redact(error.detail), redact(error.vendor_code)
         if isinstance(error, Rejected):
             error.fields = {name: redact(fault) for name, fault in error.fields.items()}

@@ -11,6 +11,7 @@ import difflib
 import importlib.util
 import inspect
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ ENTRY_POINT_GROUP = "crmgate.plugins"
 MODULE_PREFIX = "crmgate_plugin_"
 REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
 WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
+WRITE_SETTLE = "Write a number of seconds, at least 0."
 PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "provision"}
 
 
@@ -340,6 +342,13 @@ def _rate_fault(rate: object) -> str:
     return repr(rate) if rate.reserve > rate.burst else ""
 
 
+def settle_fault(seconds: object) -> str:
+    """What is wrong with the `settle_seconds` of a provider; empty if nothing is."""
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return f"of type {type(seconds).__name__}"
+    return "" if 0 <= seconds < math.inf else repr(seconds)
+
+
 def _check_hooks(source: str, plugin: object) -> None:
     """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
     for name, options in _hooks(plugin).items():
@@ -372,6 +381,8 @@ def _check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str
     computed = hasattr(provider.rate, "__get__")  # a property is looked at when the provider starts
     if not computed and (fault := _rate_fault(provider.rate)):
         raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
+    if fault := settle_fault(provider.settle_seconds):
+        raise PluginError(source, f"{where}.settle_seconds is {fault}.", WRITE_SETTLE)
     facts = {*provider.lead_fields, *provider.lead_values} - set(mappable())
     if unknown := sorted(fact for fact in facts if not fact.startswith(CUSTOM_PREFIX)):
         reason = f"{where} maps {', '.join(map(repr, unknown))}, which is no fact of a lead."

@@ -11,12 +11,15 @@ import contextlib
 import http.client
 import io
 import json as jsonlib
+import math
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
@@ -32,6 +35,9 @@ MAX_BODY = 1024 * 1024
 """Maximum size of an answer in bytes. A longer answer is an error."""
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
+_HTTP_DATE = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? ", re.ASCII)
+_NO_TIME = "no time was left for another request"
 
 
 @contextlib.contextmanager
@@ -45,9 +51,10 @@ def time_budget(seconds: float) -> Iterator[None]:
 
 
 def time_left() -> float:
-    """The seconds that are left for requests in the hook that runs now; infinite outside of one.
+    """Seconds that are left for requests in the hook that runs now; infinite outside a hook.
 
-    When they are over, the operation may be in other hands: a plugin with a transport of its own must not send then.
+    After that time another process may send the operation. A plugin with its own transport sends nothing then, raises
+    `OutOfTime`, and gives its client no longer timeout than this. `CRMProvider.request` does that by itself.
     """
     return max(_deadline.get() - time.monotonic(), 0.0)
 
@@ -67,9 +74,20 @@ class Answer:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds in the header Retry-After; None without the header, and if it has a date."""
-        value = self.headers.get("Retry-After", "")
-        return float(value) if value.isdigit() else None
+        """Seconds until the time in the header Retry-After (RFC 9110, 10.2.3), rounded up.
+
+        A date is compared with the header Date, or with the clock if there is none. None without the header, and for a
+        value that is invalid, negative or in the past.
+        """
+        value = self.headers.get("Retry-After", "").strip()
+        if _SECONDS.fullmatch(value):
+            return float(math.ceil(float(value)))
+        until = _http_date(value)
+        if until is None:
+            return None
+        now = _http_date(self.headers.get("Date", ""))
+        wait = until - (time.time() if now is None else now)
+        return float(math.ceil(wait)) if wait >= 0 else None
 
     @property
     def parsed(self) -> Any:
@@ -120,7 +138,7 @@ class Transport:
     def _deadline(self) -> float:
         now = time.monotonic()
         if _deadline.get() - now <= 0.05:
-            raise OutOfTime("no time was left for another request")
+            raise OutOfTime(_NO_TIME)
         return min(now + self.timeout, _deadline.get())
 
     def _session(self) -> requests.Session:
@@ -205,8 +223,12 @@ class _Timed:
         if self.sock is None:
             self.connect()
         assert self.sock is not None
-        self.sock.settimeout(_exchange.get().left())
-        _exchange.get().sent = True
+        exchange = _exchange.get()
+        if not exchange.sent and time.monotonic() >= exchange.deadline:
+            exchange.sent = False
+            raise TimeoutError(_NO_TIME)
+        self.sock.settimeout(exchange.left())
+        exchange.sent = True
         super().send(data)  # type: ignore[misc]
 
 
@@ -230,6 +252,15 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+def _http_date(value: str) -> float | None:
+    """Seconds since the epoch of a date in one of the three formats of RFC 9110, 5.6.7; None for anything else."""
+    parts = parsedate_tz(value) if _HTTP_DATE.match(value) else None
+    try:
+        return float(mktime_tz(parts)) if parts else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _body(response: requests.Response, read: bool) -> bytes:

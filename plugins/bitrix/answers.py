@@ -12,6 +12,7 @@ from typing import Any
 from crmgate.errors import (
     AuthFailed,
     Code,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     ProviderError,
@@ -23,28 +24,44 @@ from crmgate.errors import (
 
 from .values import MULTIFIELDS, spelt_old
 
+OPERATING_WINDOW = 600.0
+"""Seconds over which the operating time of a method is counted: a block lasts no longer."""
 CLOUD = re.compile(r"[a-z0-9-]+\.(bitrix24\.[a-z]+(?:\.[a-z]{2})?)")
 RENEW = "put the address of a working inbound webhook into BITRIX_WEBHOOK_URL"
 RIGHTS = (
     "give the webhook of BITRIX_WEBHOOK_URL the permission CRM, and its user the right to read, add and change leads"
 )
 ADMIN = "only a CRM administrator may add user fields: let one make a webhook and put it into BITRIX_WEBHOOK_URL"
+SUBSCRIPTION = "the portal allows REST only with a subscription: in the cloud, book Bitrix24 Market"
+LOCKED = (Forbidden, Code.FORBIDDEN, "the user of the webhook may not read or change this lead")
+OF_ONE_LEAD = re.compile(r"crm\.(?:timeline\.comment\.(?:add|list)|(?:item|lead)\.(?:get|update))")
+"""Methods about one lead: access denied by them concerns this lead, not the webhook."""
 BROKEN = (OutcomeUnknown, Code.SERVER_ERROR, "the portal failed while it processed the request")
-ERRORS: Mapping[str, tuple[type[ProviderError], Code, str]] = {
+Meaning = tuple[type[ProviderError], Code, str]
+ERRORS: Mapping[str, Meaning] = {
     "query_limit_exceeded": (RateLimited, Code.RATE_LIMITED, "too many requests"),
     "operation_time_limit": (RateLimited, Code.RATE_LIMITED, "the method has used up its operating time"),
     # A manual block of the portal: like refused credentials, it fails each request until a person has it lifted.
     "overload_limit": (AuthFailed, Code.LOCKED_OUT, "Bitrix24 has blocked REST for this portal: ask its support"),
     "internal_server_error": BROKEN,
     "error_unexpected_answer": BROKEN,
+    "wrong_encoding": BROKEN,  # sent after the write
+    "error_core": BROKEN,
     "no_auth_found": (AuthFailed, Code.BAD_CREDENTIALS, RENEW),
     "invalid_credentials": (AuthFailed, Code.BAD_CREDENTIALS, RENEW),
     "expired_token": (AuthFailed, Code.BAD_CREDENTIALS, RENEW),
     "portal_deleted": (AuthFailed, Code.BAD_CREDENTIALS, RENEW),
     "insufficient_scope": (AuthFailed, Code.NO_PERMISSION, RIGHTS),
     "user_access_error": (AuthFailed, Code.NO_PERMISSION, RIGHTS),
-    "access_denied": (AuthFailed, Code.NO_PERMISSION, f"{RIGHTS}; REST needs a commercial plan"),
+    "allowed_only_intranet_user": (AuthFailed, Code.NO_PERMISSION, RIGHTS),
+    "access_denied": (AuthFailed, Code.NO_PERMISSION, RIGHTS),
     "access denied": (AuthFailed, Code.NO_PERMISSION, RIGHTS),
+    "crm_item_add_access_denied": (AuthFailed, Code.NO_PERMISSION, RIGHTS),
+    "crm_item_update_access_denied": LOCKED,
+    "payment_required": (AuthFailed, Code.NO_PERMISSION, SUBSCRIPTION),
+    "rest is available only by subscription": (AuthFailed, Code.NO_PERMISSION, SUBSCRIPTION),
+    "authorization_error": (AuthFailed, Code.BAD_CREDENTIALS, RENEW),
+    "user is not found or is not active": (AuthFailed, Code.BAD_CREDENTIALS, RENEW),
     "invalid_request": (Unsupported, Code.INVALID_REQUEST, "the portal takes https only: change BITRIX_WEBHOOK_URL"),
     "error_method_not_found": (Unsupported, Code.UNSUPPORTED, "the portal lacks this method: CRM 25.0.0 is needed"),
     "error_batch_method_not_allowed": (Unsupported, Code.UNSUPPORTED, "the method is not allowed in a batch"),
@@ -55,6 +72,7 @@ ERRORS: Mapping[str, tuple[type[ProviderError], Code, str]] = {
     "100": (Rejected, Code.INVALID_REQUEST, "the portal refuses the form of the request"),
     "not_found": (NotFound, Code.NOT_FOUND, "the portal has no such record, or no leads at all"),
     "not found": (NotFound, Code.NOT_FOUND, "the portal has no such record"),
+    "lead is not found": (NotFound, Code.NOT_FOUND, "the portal has no such record"),
     "owner_not_found": (NotFound, Code.NOT_FOUND, "the lead does not exist"),
 }
 """Vendor code in lower case: error class, code of crmgate, detail. `OutcomeUnknown` applies to writes only.
@@ -65,29 +83,55 @@ The old methods send no code; then the text of their error is looked up here.
 
 @dataclass(frozen=True, slots=True)
 class BitrixFailure:
-    """What an error answer means. `retry_after` is in seconds."""
+    """What an error answer means. `doubtful`: if the text names a field of the request, the portal refused a value."""
 
     kind: type[ProviderError]
     code: Code
     words: str
     vendor_code: str
-    retry_after: float | None = None
+    doubtful: bool = False
 
 
-def failure_in(body: Mapping[str, Any], status: int, *, read: bool) -> BitrixFailure:
-    """The meaning of an answer that has an `error`. `read`: the request changed nothing."""
-    code = "" if body["error"] in (0, "0", None) else str(body["error"])
-    key = code.lower() or description(body).strip(" .\n").lower()
-    kind, ours, words = ERRORS.get(key) or unlisted(status)
+def failure_in(body: Mapping[str, Any], status: int, *, read: bool, method: str = "") -> BitrixFailure:
+    """The meaning of an answer of `method` that has an `error`. `read`: the request changed nothing."""
+    code = "" if body["error"] is None else str(body["error"])
+    text = description(body).strip(" .\n").lower()
+    doubtful = status < 500 and status != 429 and _is_fault(code.lower(), text, method)
+    kind, ours, words = BROKEN if doubtful else _meaning(code.lower(), text, status, method)
     if read and kind is OutcomeUnknown:
         kind = Unavailable
     # An unlisted code can be any text, also one that the visitor typed.
     shown = code if code.lower() in ERRORS or re.fullmatch(r"[A-Z0-9_]{1,64}", code) else ""
-    wait = patience(body) if code.lower() == "operation_time_limit" else None
-    return BitrixFailure(kind, ours, words, shown, wait)
+    return BitrixFailure(kind, ours, words, shown, doubtful and not read)
 
 
-def unlisted(status: int) -> tuple[type[ProviderError], Code, str]:
+def _is_fault(code: str, text: str, method: str) -> bool:
+    """Whether an error below status 500 can be a fault of the portal, which may have saved the record before.
+
+    The REST layer turns every exception into an error with status 400: its number, `0` and `ERROR_CORE` are codes of
+    exceptions. Adding a user field refuses values with ERROR_CORE, and the old methods refuse them without a code.
+    """
+    if code == "error_core":
+        return not method.endswith(".userfield.add")
+    if code:
+        return code.isdecimal() and code != "100" and not (code == "0" and text in ERRORS)
+    return method.startswith("crm.item.") and text not in ERRORS
+
+
+def _meaning(code: str, text: str, status: int, method: str) -> Meaning:
+    if status == 429:
+        return ERRORS["query_limit_exceeded"]
+    if "available only by subscription" in text:
+        return ERRORS["payment_required"]
+    key = code if code not in ("", "0") else text
+    if key in ("access_denied", "access denied") and OF_ONE_LEAD.fullmatch(method):
+        return LOCKED
+    if key == "error_core":  # of a method that adds a user field
+        return unlisted(400)
+    return ERRORS.get(key) or unlisted(status)
+
+
+def unlisted(status: int) -> Meaning:
     """The meaning of an error without a listed code, by the status of the answer."""
     if status >= 500:
         return BROKEN
@@ -113,16 +157,17 @@ def named_fields(body: Mapping[str, Any], params: Mapping[str, Any]) -> list[str
     return [name for name in named if name in sent.values() or re.fullmatch(r"UF_CRM_[A-Z0-9_]+", name)]
 
 
-def patience(body: Mapping[str, Any]) -> float:
-    """Seconds until a method has operating time again, by the portal's clock if the answer has its time.
+def operating_reset(times: Any) -> float | None:
+    """Seconds until a method has operating time again, from the `time` of an answer; None if it does not say.
 
-    Operating time is counted over ten minutes, so a block never lasts longer.
+    The clock of the portal is used if the answer has its time.
     """
-    match body.get("time"):
+    match times:
         case {"operating_reset_at": int() | float() as reset, **rest}:
             now = rest.get("finish")
-            return min(max(reset - (now if isinstance(now, int | float) else time.time()), 0.0), 600.0)
-    return 600.0
+            wait = reset - (now if isinstance(now, int | float) else time.time())
+            return min(max(wait, 0.0), OPERATING_WINDOW)
+    return None
 
 
 def renamed(old: str, new: str) -> bool:

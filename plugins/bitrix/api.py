@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
@@ -23,7 +24,7 @@ from crmgate.provider import (
     web_address,
 )
 
-from .answers import failure_in, named_fields, quoted, renamed
+from .answers import OPERATING_WINDOW, failure_in, named_fields, operating_reset, quoted, renamed
 from .values import LEAD, MULTIFIELDS, Row, php, spelt_old, targets
 
 REDIRECTS = (301, 302, 307, 308)
@@ -89,6 +90,8 @@ class BitrixApi:
         self.moved_to = ""
         """Host of a renamed portal that redirected a request; empty: none."""
         self._labels: dict[str, str] | None = None
+        self._resets: dict[str, float] = {}
+        """By method: the time (`time.monotonic`) at which operating time comes back, from its last good answer."""
 
     def lead_url(self, lead_id: str) -> str:
         """Address of a lead's page."""
@@ -109,12 +112,27 @@ class BitrixApi:
             answer = self._request("POST", self._new_address(url, answer), json=params, safe=safe)
         parsed = answer.parsed
         body = parsed if isinstance(parsed, dict) else {}
-        if "error" in body:
-            raise self._error(body, params, answer.status, safe)
+        if "error" in body or answer.status == 429:
+            error = self._error({"error": "", **body}, params, answer.status, safe, method)
+            error.retry_after = answer.retry_after if error.retry_after is None else error.retry_after
+            raise error
         if "result" not in body:
             code = Code.SERVER_ERROR if answer.status >= 500 else Code.INVALID_RESPONSE
             raise lost(safe, code, "the answer is not Bitrix24's", answer.status)
+        self._remember_reset(method, body.get("time"))
         return body
+
+    def _remember_reset(self, method: str, times: Any) -> None:
+        if (wait := operating_reset(times)) is not None:
+            self._resets[method] = time.monotonic() + wait
+
+    def _operating_wait(self, method: str, times: Any) -> float | None:
+        """Seconds to wait after OPERATION_TIME_LIMIT. None: the last good answer names a time that is over."""
+        wait = operating_reset(times)
+        if wait is not None:
+            return wait
+        left = self._resets.get(method, time.monotonic() + OPERATING_WINDOW) - time.monotonic()
+        return min(left, OPERATING_WINDOW) if left > 0 else None
 
     def _new_address(self, url: str, answer: Answer) -> str:
         """Address at which a renamed portal takes the request. The portal that redirects carries nothing out."""
@@ -129,9 +147,15 @@ class BitrixApi:
         """Several reads in one request: results and errors by the keys of `commands`. Raises `ProviderError`."""
         cmd = {key: f"{method}?{urlencode([*php(params)])}" for key, (method, params) in commands.items()}
         match self.call("batch", {"halt": 0, "cmd": cmd}, safe=True)["result"]:
-            case {"result": dict() | [] as results, "result_error": dict() | [] as refused}:  # empty ones are lists
+            case {"result": dict() | [] as results, "result_error": dict() | [] as refused, **rest}:  # empty: lists
+                times = rest.get("result_time")
+                for key, spent in times.items() if isinstance(times, dict) else ():
+                    self._remember_reset(commands[key][0] if key in commands else "batch", spent)
                 bodies = {key: body for key, body in dict(refused).items() if isinstance(body, dict)}
-                errors = {key: self._error({"error": "", **body}, {}, 200, True) for key, body in bodies.items()}
+                errors = {
+                    key: self._error({"error": "", **body}, {}, 200, True, commands[key][0])
+                    for key, body in bodies.items() if key in commands
+                }  # fmt: skip
                 if commands.keys() <= {*results, *errors}:
                     return dict(results), errors
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no batch")
@@ -147,15 +171,24 @@ class BitrixApi:
             following = body.get("next")
             start = following if isinstance(following, int) and following > start else None
 
-    def _error(self, body: dict[str, Any], params: Mapping[str, Any], status: int, safe: bool) -> ProviderError:
-        found = failure_in(body, status, read=safe)
+    def _error(
+        self, body: dict[str, Any], params: Mapping[str, Any], status: int, safe: bool, method: str
+    ) -> ProviderError:  # fmt: skip
+        found = failure_in(body, status, read=safe, method=method)
+        named = self._named(body, params) if found.kind is Rejected or found.doubtful else []
+        if found.doubtful and named:
+            return self._refusal(named, "the portal refuses a value", Code.INVALID_VALUE, found.vendor_code, status)
         if found.kind is Rejected:
-            named = dict.fromkeys(self._named(body, params), found.words)
-            detail = "; ".join((found.words, *map(self._field_hint, named)))
-            return Rejected(detail, fields=named, code=found.code, vendor_code=found.vendor_code, status=status)
-        return found.kind(
-            found.words, code=found.code, vendor_code=found.vendor_code, status=status, retry_after=found.retry_after
-        )
+            return self._refusal(named, found.words, found.code, found.vendor_code, status)
+        limited = found.vendor_code.lower() == "operation_time_limit"
+        wait = self._operating_wait(method, body.get("time")) if limited else None
+        return found.kind(found.words, code=found.code, vendor_code=found.vendor_code, status=status, retry_after=wait)
+
+    def _refusal(self, named: list[str], words: str, code: Code, vendor_code: str, status: int) -> Rejected:
+        """The refusal of the fields `named`."""
+        detail = "; ".join((words, *map(self._field_hint, dict.fromkeys(named))))
+        fields = dict.fromkeys(named, words)
+        return Rejected(detail, fields=fields, code=code, vendor_code=vendor_code, status=status)
 
     def _named(self, body: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
         """Fields that an error names, also by their labels. `fm` stands for the phone and the email."""

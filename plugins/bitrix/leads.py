@@ -50,7 +50,10 @@ class BitrixLeads:
         rows = {kind: record[kind] for kind in MULTIFIELDS if kind in record}
         if self._api.old:
             return {"fields": plain | {kind: [{"VALUE": one, "VALUE_TYPE": "WORK"}] for kind, one in rows.items()}}
-        fm = [{"typeId": kind, "valueType": "WORK", "value": one} for kind, one in rows.items()]
+        # An object: the numeric keys of a list would be taken as ids of rows, and an update could overwrite one.
+        fm = {
+            f"n{n}": {"typeId": kind, "valueType": "WORK", "value": one} for n, (kind, one) in enumerate(rows.items())
+        }
         return {**self._api.entity, "fields": plain | ({"fm": fm} if fm else {})}
 
     def _refused(self, error: Rejected, record: Mapping[str, Any]) -> dict[str, str]:

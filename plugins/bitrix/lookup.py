@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from crmgate.errors import NotFound, RateLimited, Unavailable, Unsupported
+from crmgate.errors import Forbidden, NotFound, RateLimited, Unavailable, Unsupported
 from crmgate.model import Lead, Operation
 from crmgate.provider import Known
 
@@ -74,7 +74,7 @@ class BitrixLookup:
         }  # fmt: skip
         results, refused = self._api.batch(commands) if commands else ({}, {})
         for error in refused.values():
-            if not isinstance(error, NotFound):
+            if not isinstance(error, NotFound | Forbidden):
                 raise error
         return next((key[2:] for key, rows in results.items() if operation.tracking_code in str(rows)), None)
 
@@ -82,6 +82,6 @@ class BitrixLookup:
         """Id of the operation's lead, if its comments contain the tracking code. Raises `ProviderError`."""
         try:
             item = self._leads.get(operation.lead_id)
-        except NotFound:
+        except (NotFound, Forbidden):
             return None
         return operation.lead_id if operation.tracking_code in str(item.get("comments")) else None

@@ -97,7 +97,8 @@ class Bitrix(CRMProvider):
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
-        """Log the activity as a comment on the lead's timeline."""
+        """Log the activity as a comment on the lead's timeline. An administrator may comment on a deleted lead."""
+        self._leads.get(lead_id)
         self._leads.comment(lead_id, f"Messenger click\n\n{self.describe_all(activity, operation)}")
         return self.delivered(lead_id)
 
@@ -121,7 +122,7 @@ class Bitrix(CRMProvider):
     @hookimpl
     def test_connection(self) -> Connection:
         """Check the webhook, its permission, the search and the mapped fields."""
-        return self.test(*self._checks.looks())
+        return self.test(*self._checks.looks(), needs=("scope",))
 
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from crmgate.errors import Code, Rejected, Unsupported
+from crmgate.errors import Code, Forbidden, Rejected, Unsupported
 from crmgate.model import Operation
 
 from .answers import error_for, was_created
@@ -34,7 +34,7 @@ class EspoActivities:
         if was_created(answer):
             return
         error = error_for(answer, read=False)
-        if not isinstance(error, Rejected | Unsupported) and error.code is not Code.NO_PERMISSION:
+        if not isinstance(error, Rejected | Forbidden | Unsupported) and error.code is not Code.NO_PERMISSION:
             raise error
         self.note(lead_id, f"{name}\n\n{text}")
 

@@ -9,6 +9,7 @@ from crmgate.errors import (
     AuthFailed,
     Code,
     Duplicate,
+    Forbidden,
     NotFound,
     ProviderError,
     RateLimited,
@@ -24,21 +25,29 @@ LINK = re.compile(r"(?:Can't relate .* link: |No foreign record access .*\(Lead:
 _ASSIGNEE = "the user in ESPOCRM_ASSIGNED_USER_ID does not exist, or the role lacks assignmentPermission or User: read"
 # Each rule is matched against "STATUS MEDIA-TYPE empty|filled: REASON"; the first match applies. REASON is the header
 # X-Status-Reason ("none" without one). It can repeat what the visitor typed, so it only selects the rule: an error
-# contains names of fields but no other word of an answer. A rule without an error class means an unknown outcome, also
-# for the 500 of a stopped database and the 502 of a stopped PHP. Both refuse requests before they store anything, but a
-# PHP or a database that crashes after it stored the lead sends the same answer.
+# contains names of fields but no other word of an answer. The exception is `Forbidden`: an administrator's script gives
+# its reason, in which crmgate masks the visitor's data. "No create access." and "No read access." concern the role. All
+# other reasons of a 403 concern one record, also "No 'read' access.": that record belongs to another user.
+# A rule without an error class means an unknown outcome, also for the 500 of a stopped database and the 502 of a
+# stopped PHP. Both refuse requests before they store anything, but a PHP or a database that crashes after it stored the lead
+# sends the same answer.
 RULES: tuple[tuple[str, type[ProviderError] | None, Code, str], ...] = (
     (r"400 .*Field validation failure", Rejected, Code.INVALID_VALUE, "EspoCRM refuses the value of a field"),
     (r"401", AuthFailed, Code.BAD_CREDENTIALS,
      "EspoCRM refuses the key: check ESPOCRM_API_KEY, ESPOCRM_SECRET_KEY (HMAC) and that the API user is active"),
-    (r"403 .*No edit access", Rejected, Code.NO_PERMISSION, "the role of the API user lacks Lead: edit: all"),
+    (r"403 .*: No (create|read) access\.\Z", AuthFailed, Code.NO_PERMISSION,
+     "the role of the API user forbids it: it needs Lead with create: yes and read: all"),
+    (r"403 .*: No edit access", Forbidden, Code.FORBIDDEN,
+     "the role of the API user lacks Lead: edit: all, or does not allow it for this lead"),
+    (r"403 .*: No 'read' access", Forbidden, Code.FORBIDDEN, "the role of the API user lacks Lead: read: all"),
     (r"403 .*link: parent", NotFound, Code.NOT_FOUND, "EspoCRM does not have the lead"),
     (r"403 .*(Assignment failure|assignedUser)", Rejected, Code.INVALID_VALUE, _ASSIGNEE),
     (r"403 .*(Can't relate|No foreign record access)", Rejected, Code.INVALID_VALUE,
      "the lead refers to a record that does not exist or that the role may not read"),
     (r"403 text/html empty: none", AuthFailed, Code.LOCKED_OUT,
      "too many refused logins from this address: EspoCRM locks every key out for a minute. Check ESPOCRM_API_KEY"),
-    (r"403 (application/json|.*: (?!none))", AuthFailed, Code.NO_PERMISSION,
+    (r"403 .*: (?!none\Z).", Forbidden, Code.FORBIDDEN, "EspoCRM, or a script in it, refuses this record"),
+    (r"403 (application/json|.*: \Z)", AuthFailed, Code.NO_PERMISSION,
      "the role of the API user forbids it: it needs Lead with create: yes and read: all"),
     (r"403", Unavailable, Code.INVALID_RESPONSE, "something in front of EspoCRM refuses the request"),
     (r"404 .*: Controller ", Unsupported, Code.UNSUPPORTED, "this EspoCRM has no such kind of record"),
@@ -68,6 +77,8 @@ def error_for(answer: Answer, *, read: bool) -> ProviderError:
         flaws = flaws_in(reason)
         named = ", ".join(f"{field} ({flaw})" for field, flaw in flaws.items())
         return Rejected(f"{detail}: {named}" if named else detail, fields=flaws, code=code, status=answer.status)
+    if kind is Forbidden:
+        detail = f"{detail}: {reason}"
     wait = LOCKOUT_SECONDS if code is Code.LOCKED_OUT else answer.retry_after
     return kind(detail, code=code, status=answer.status, retry_after=wait)
 
@@ -101,4 +112,8 @@ def unsearchable(answer: Answer) -> bool:
 
 def reason_of(answer: Answer) -> str:
     """The header X-Status-Reason, or "none"."""
-    return answer.headers.get("X-Status-Reason", "none")
+    raw = answer.headers.get("X-Status-Reason", "none")
+    try:
+        return raw.encode("latin-1").decode()  # EspoCRM sends UTF-8, and HTTP clients read headers as Latin-1
+    except UnicodeError:
+        return raw

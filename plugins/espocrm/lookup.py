@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crmgate.errors import AuthFailed, Code, NotFound, Unsupported
+from crmgate.errors import AuthFailed, Code, Forbidden, NotFound, Unsupported
 from crmgate.model import Lead, Operation
 
 from .answers import rows_with_id, unsearchable
@@ -56,7 +56,7 @@ class EspoLookup:
         """Whether the description of a lead contains the tracking code."""
         try:
             return operation.tracking_code in str(self._api.read(lead_path(lead_id)).get("description"))
-        except NotFound:
+        except (NotFound, Forbidden):
             return False
 
     def logged(self, lead_id: str, operation: Operation) -> bool:
@@ -72,7 +72,7 @@ class EspoLookup:
         """Rows of a list; none if the role does not show the list: then it could not write them either."""
         try:
             return rows_with_id(rows_of(self._api.list_records(path, **params)))
-        except (AuthFailed, NotFound, Unsupported) as error:
+        except (AuthFailed, Forbidden, NotFound, Unsupported) as error:
             if error.code in (Code.BAD_CREDENTIALS, Code.LOCKED_OUT):
                 raise
             return []

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, assert_never
 
 from crmgate import hookimpl
-from crmgate.errors import NotFound, ProviderError, Rejected, Unsupported
+from crmgate.errors import Forbidden, NotFound, ProviderError, Rejected, Unsupported
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
 from crmgate.provider import Answer, CRMProvider, Known, lost
 
@@ -216,7 +216,7 @@ class EspoCRM(CRMProvider):
         """Adopt the lead of this operation, or add to the oldest lead of this person. None: create a new lead."""
         rows = [(one, self._lookup.is_own(one, operation)) for one in by_age(leads)]
         known = [Known(str(one["id"]), own) for one, own in rows if own or same_person(one, lead)]
-        refused = (Rejected, Unsupported, NotFound)
+        refused = (Rejected, Forbidden, Unsupported, NotFound)
         return self.resolve_duplicate(
             known, lead, operation, update=self.update_lead, log=self._log_application, unless=refused
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
+from crmgate.errors import AuthFailed, Code, ConfigError, Forbidden, Unavailable
 from crmgate.model import CrmField, Provision, Step
 from crmgate.provider import FieldMap
 
@@ -182,7 +182,7 @@ class EspoSetup:
             body = answer.parsed
             return body if isinstance(body, dict) else {}
         error = error_for(answer, read=method == "GET")
-        if isinstance(error, AuthFailed) and error.code is not Code.LOCKED_OUT:
+        if isinstance(error, AuthFailed | Forbidden) and error.code is not Code.LOCKED_OUT:
             raise AuthFailed(_NO_ADMIN, code=error.code, status=error.status)
         raise error
 

@@ -20,6 +20,7 @@ from crmgate.errors import (
     Code,
     ConfigError,
     OutcomeUnknown,
+    OutOfTime,
     PluginError,
     ProviderError,
     RateLimited,
@@ -191,6 +192,18 @@ BROKEN = {
     "generator": (
         variant(("    heard.append", "    yield heard.append"), source=LISTENER),
         "operation_dead is a generator, whose body would never run.", "Write a plain function.",
+    ),
+    "settle_seconds of text": (
+        variant(("label =", "settle_seconds = '5'; label =")), "Acme.settle_seconds is of type str.", "at least 0",
+    ),
+    "settle_seconds as a bool": (
+        variant(("label =", "settle_seconds = True; label =")), "Acme.settle_seconds is of type bool.", "at least 0",
+    ),
+    "settle_seconds below 0": (
+        variant(("label =", "settle_seconds = -1; label =")), "Acme.settle_seconds is -1.", "at least 0",
+    ),
+    "settle_seconds without end": (
+        variant(("label =", "settle_seconds = float('inf'); label =")), "Acme.settle_seconds is inf.", "at least 0",
     ),
     "rate as a number": (
         variant(("label =", "rate = 10; label =")), "Acme.rate is of type int.", "Write Rate(per_second=2, burst=50,",
@@ -792,6 +805,40 @@ def test_a_providers_own_error_passes_without_secrets_and_without_its_past(
     assert (error.status, error.retry_after) in {(503, None), (None, 7), (None, None)}
 
 
+QUOTED = {
+    "whole": "cannot store ada@example.org of Ada Augusta Lovelace, +905321234567: my GPA is 3.8",
+    "in another case": "ADA@EXAMPLE.ORG, LOVELACE",
+    "escaped": "ada%40example.org, \\u015eahin, O&#x27;Hara &amp; Sons",
+    "a phone as people write it": "(0532) 123 45 67 / 0090-532-123-4567 / 5321234567 / %2B905321234567",
+    "a word of a name": "'Augusta' is too long",
+}
+
+
+@pytest.mark.parametrize("text", QUOTED.values(), ids=QUOTED)
+def test_an_error_that_quotes_the_visitor_is_masked(folder: Path, text: str) -> None:
+    lead = {
+        "first_name": "Ada Augusta", "last_name": "Lovelace", "email": "ada@example.org", "phone": "+905321234567",
+        "additional_info": "my GPA is 3.8", "city": "Şahin", "custom": {"company": "O'Hara & Sons"},
+    }  # fmt: skip
+    body = f"from crmgate.errors import Rejected; text = {text!r}"
+    raised = "raise Rejected(text, fields={'emailAddress': text}, vendor_code=text)"
+    crm = acme(folder, f"{body}; {raised}")
+    error = failing(lambda: crm.deliver(Operation(LEAD.id, Kind.CREATE_LEAD, lead, 0.0), 1.0))
+    assert isinstance(error, Rejected)
+    assert list(error.fields) == ["emailAddress"]
+    for shown in (error.detail, error.vendor_code, error.fields["emailAddress"]):
+        assert "…" in shown
+        assert not [word for word in ("ada@", "lovelace", "augusta", "0532", "532", "gpa", "015e", "hara", "ada%40")
+                    if word in shown.lower()], shown  # fmt: skip
+
+
+def test_an_error_keeps_what_the_visitor_did_not_type(folder: Path) -> None:
+    text = "field emailAddress (valid) of lead 6b03b0155fea3963a, error 40012345678, retry in 30 s"
+    crm = acme(folder, f"from crmgate.errors import Rejected; raise Rejected({text!r})")
+    lead = {"first_name": "Al", "email": "ada@example.org", "phone": "+905321234567", "city": "mail"}
+    assert failing(lambda: crm.deliver(Operation(LEAD.id, Kind.CREATE_LEAD, lead, 0.0), 1.0)).detail == text
+
+
 @pytest.mark.parametrize("kind", [Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY])
 def test_an_operation_without_a_hook_is_unsupported(folder: Path, kind: Kind) -> None:
     crm = acme(folder, "return None")
@@ -818,7 +865,7 @@ def test_a_payload_that_is_no_lead_is_an_error_of_the_delivery(folder: Path) -> 
 def test_a_hook_works_inside_the_time_budget(folder: Path) -> None:
     crm = acme(folder, "self.request('GET', 'http://127.0.0.1:1')")
     error = failing(lambda: crm.deliver(LEAD, 0.0))
-    assert (type(error), error.code) == (Unavailable, Code.TIMEOUT)
+    assert (type(error), error.code) == (OutOfTime, Code.OUT_OF_TIME)
     assert failing(lambda: crm.deliver(LEAD, 1.0)).code == Code.CONNECTION_FAILED
 
 

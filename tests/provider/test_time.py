@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from crmgate.errors import Code, OutcomeUnknown, ProviderError, Unavailable
+from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, Unavailable
 from crmgate.provider import (
     time_budget,
+    time_left,
 )
 from tests.processes import DEADLINE, fastest_of_ten
 from tests.provider.rig import HEAD, LIMIT, TIMEOUT, Script, failure, probe, raw_server, send, verdict
@@ -144,8 +146,33 @@ def test_requests_share_a_budget(crm: Script) -> None:
 def test_without_time_left_nothing_is_sent(crm: Script) -> None:
     for seconds in (0.0, -1.0, 0.04):
         with time_budget(seconds):
-            assert verdict(failure(lambda: send(probe(), crm.url))) == (Unavailable, TIMEOUT)
+            assert verdict(failure(lambda: send(probe(), crm.url))) == (OutOfTime, Code.OUT_OF_TIME)
     assert crm.requests == []
+
+
+def test_a_request_whose_time_ends_while_it_connects_is_not_sent(
+    crm: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Another process may send the operation once the time is over."""
+    resolve = socket.getaddrinfo
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        time.sleep(1.5 * LIMIT)
+        return resolve(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    with time_budget(LIMIT):
+        error = failure(lambda: send(probe(), crm.url))
+    assert verdict(error) == (Unavailable, Code.CONNECTION_FAILED)
+    assert crm.requests == []
+
+
+def test_the_time_that_is_left() -> None:
+    assert time_left() == float("inf")
+    with time_budget(DEADLINE):
+        assert DEADLINE - 1 < time_left() <= DEADLINE
+        with time_budget(-1.0):
+            assert time_left() == 0.0
 
 
 def test_an_inner_budget_cannot_outlast_the_outer_one(crm: Script) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from crmgate.errors import ProviderError
+from crmgate.errors import OutOfTime, ProviderError
 from crmgate.model import Delivered, Kind, Lead, Operation
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.provider import time_budget
@@ -35,6 +35,16 @@ class ConductChecks(Contract):
                     count <= 1,
                     f"{outcome.hook} sent {count} writes when the CRM {what}. Send one, then raise: crmgate retries.",
                 )
+
+    def test_nothing_is_sent_when_no_time_is_left(self) -> None:
+        """Another process may send the operation then: a request after that time makes leads twice."""
+        for outcome in (*self.creates(budget=0.0), self.find(budget=0.0)):
+            count = len(outcome.requests)
+            expect(
+                count == 0,
+                f"{outcome.hook} sent {count} requests with no time left. Use self.request, or check time_left().",
+            )
+            ends_with(outcome, OutOfTime, "with no time left", "Raise OutOfTime: this is no failure of the CRM.")
 
     def test_redirects_are_not_followed_to_another_host(self) -> None:
         """Credentials and personal data must not be sent to the target of a redirect."""

@@ -6,7 +6,7 @@ import re
 
 from crmgate.errors import ConfigError
 from crmgate.plugin_host.caller import HOOKS
-from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS
+from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, WRITE_SETTLE, settle_fault
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.testing.contract.base import Contract, expect, fail
 
@@ -45,6 +45,11 @@ class IdentityChecks(Contract):
             not lacking, f"capabilities contains {', '.join(lacking)}: implement it, marked @hookimpl, or remove it."
         )
         expect(not silent, f"{', '.join(silent)} is implemented: add it to `capabilities`.")
+
+    def test_settle_seconds_is_a_number(self) -> None:
+        """crmgate waits that long before it sends a request of unknown outcome again."""
+        fault = settle_fault(self.provider_class().settle_seconds)
+        expect(not fault, f"settle_seconds is {fault}. {WRITE_SETTLE}")
 
     def test_missing_settings_are_all_named_at_once(self) -> None:
         """An operator corrects all settings in one step."""

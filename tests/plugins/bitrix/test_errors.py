@@ -12,6 +12,7 @@ from requests.structures import CaseInsensitiveDict
 from crmgate.errors import (
     AuthFailed,
     Code,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     ProviderError,
@@ -41,7 +42,9 @@ from tests.plugins.bitrix.rig import (
 )
 
 UNNAMED: list[tuple[Any, int, tuple[type[ProviderError], Code]]] = [
-    *((code, status, REFUSED) for code in ("", 0, "0", None) for status in (200, 400)),
+    *((code, status, REFUSED) for code in ("", None) for status in (200, 400)),
+    *((code, status, UNKNOWN) for code in (0, "0", 400, "12", "ERROR_CORE", "error_core") for status in (200, 400)),
+    *((code, 429, (RateLimited, Code.RATE_LIMITED)) for code in ("", "NEW_CODE", "OVERLOAD_LIMIT", "ACCESS_DENIED")),
     *((code, status, UNKNOWN) for code in ("", 0, "NEW_CODE") for status in (500, 502, 503)),
     (100, 400, REFUSED),
     ("NEW_CODE", 400, REFUSED),
@@ -49,6 +52,8 @@ UNNAMED: list[tuple[Any, int, tuple[type[ProviderError], Code]]] = [
     ("NEW_CODE", 403, RIGHTS),
     ({"code": "nested"}, 400, REFUSED),
 ]
+CODES = ("NEW_CODE", "ERROR_CORE", "error_core", "OVERLOAD_LIMIT", "ACCESS_DENIED")
+COMMENTS = ("crm.timeline.comment.add", "crm.timeline.comment.list")
 NO_ANSWERS = {
     "html": "<html><h1>Bad Gateway</h1></html>",
     "empty": "",
@@ -89,18 +94,52 @@ class TestTable:
         assert failure_in({"error": code}, status, read=True).kind is kind
 
     def test_the_table_names_every_code(self) -> None:
-        texts = {"access denied", "not found"}  # the old methods send no code
+        texts = {
+            "access denied", "not found", "lead is not found", "user is not found or is not active",
+            "rest is available only by subscription",
+        }  # fmt: skip
         assert {code.lower() for code, _, _ in TABLE} | texts == {*ERRORS}
 
     @pytest.mark.parametrize(("code", "status", "expected"), UNNAMED)
     def test_without_a_known_code(self, code: Any, status: int, expected: Any) -> None:
         found = failure_in({"error": code, "error_description": "Text"}, status, read=False)
         assert (found.kind, found.code) == expected
-        assert found.vendor_code in ("", "100", "NEW_CODE")
+        assert found.vendor_code in ("", "0", "12", "100", "400", *CODES)
 
     @pytest.mark.parametrize(("text", "kind"), [("Access denied.", AuthFailed), ("Not found", NotFound)])
     def test_the_old_methods_send_a_text(self, text: str, kind: type[ProviderError]) -> None:
         assert failure_in({"error": "", "error_description": text}, 400, read=False).kind is kind
+
+    @pytest.mark.parametrize("method", ["crm.item.get", "crm.item.update", "crm.lead.update", *COMMENTS])
+    @pytest.mark.parametrize("code", ["ACCESS_DENIED", "Access denied", ""])
+    def test_access_denied_by_a_method_about_one_lead_concerns_this_lead(self, method: str, code: str) -> None:
+        body = {"error": code, "error_description": "Access denied."}
+        assert failure_in(body, 400, read=False, method=method).kind is Forbidden
+        for add in ("crm.item.add", "crm.lead.add"):
+            assert failure_in(body, 400, read=False, method=add).kind is AuthFailed
+
+    @pytest.mark.parametrize(("method", "kind"), [("crm.item.add", OutcomeUnknown), ("crm.lead.add", Rejected)])
+    def test_an_unlisted_text_without_a_code(self, method: str, kind: type[ProviderError]) -> None:
+        """Errors of `crm.item.*` can be added after the record was saved; the old methods refuse values this way."""
+        body = {"error": "", "error_description": "Kotanız doldu."}
+        assert failure_in(body, 400, read=False, method=method).kind is kind
+
+    def test_a_fault_that_names_a_field_of_the_request_is_a_refusal(self, portal: FakeBitrix24) -> None:
+        api = answering(400, json.dumps({"error": "0", "error_description": "Invalid value in 'lastName'"}))
+        error = failure(lambda: api.call("crm.item.add", {"fields": {"lastName": "x"}}, safe=False))
+        assert isinstance(error, Rejected)
+        assert [*error.fields] == ["lastName"]
+
+    def test_a_missing_subscription_concerns_every_method(self) -> None:
+        body = {"error": "ACCESS_DENIED", "error_description": "REST is available only by subscription."}
+        for method in ("crm.item.add", *COMMENTS):
+            found = failure_in(body, 401, read=False, method=method)
+            assert (found.kind, found.code) == RIGHTS
+            assert "Market" in found.words
+
+    def test_a_user_field_is_refused_with_error_core(self) -> None:
+        body = {"error": "ERROR_CORE", "error_description": "The field exists."}
+        assert failure_in(body, 400, read=False, method="crm.lead.userfield.add").kind is Rejected
 
     @pytest.mark.parametrize("status", [200, 400, 404, 500, 502, 503])
     @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
@@ -214,7 +253,32 @@ class TestPatience:
     ) -> None:
         body = {"error": "OPERATION_TIME_LIMIT", "error_description": "", "time": section}
         portal.fail("answer", status=429, body=json.dumps(body))
-        assert failure(lambda: deliver(crm, creation(ANNA))).retry_after == expected
+        assert failure(lambda: deliver(crm, creation(ANNA))).retry_after == pytest.approx(expected, abs=5)
+
+    def test_without_a_time_the_last_good_answer_says_it(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        times = {"operating_reset_at": 5090, "finish": 5000}
+        answers = [
+            {"status": 200, "body": json.dumps({"result": {"item": {"id": 1}}, "time": times})},
+            {"status": 429, "body": json.dumps({"error": "OPERATION_TIME_LIMIT", "error_description": ""})},
+        ]
+        for answer in answers:
+            portal.heal()
+            portal.fail("answer", path=ADD, **answer)
+            if answer["status"] == 200:
+                deliver(crm, creation(ANNA))
+        error = failure(lambda: deliver(crm, creation(ANNA)))
+        assert (type(error), error.retry_after) == (RateLimited, pytest.approx(90, abs=5))
+
+    @pytest.mark.parametrize("body", ["<h1>Too Many Requests</h1>", "", '{"error": "OTHER"}', '{"result": true}'])
+    def test_every_429_is_a_rate_limit(self, portal: FakeBitrix24, crm: HookCaller, body: str) -> None:
+        portal.fail("answer", status=429, body=body, headers={"Retry-After": "7.2"})
+        error = failure(lambda: deliver(crm, creation(ANNA)))
+        assert (type(error), error.retry_after) == (RateLimited, 8.0)
+
+    def test_retry_after_is_read_where_it_comes(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        body = json.dumps({"error": "QUERY_LIMIT_EXCEEDED", "error_description": ""})
+        portal.fail("answer", status=503, body=body, headers={"Retry-After": "12"})
+        assert failure(lambda: deliver(crm, creation(ANNA))).retry_after == 12.0
 
 
 class TestRejectedFields:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from crmgate.errors import AuthFailed, NotFound, OutcomeUnknown
+from crmgate.errors import Code, Forbidden, NotFound, OutcomeUnknown
 from crmgate.model import Activity, Lead
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
@@ -21,6 +21,7 @@ from tests.plugins.bitrix.rig import (
     activity,
     assert_told,
     bring,
+    calls,
     click,
     contacts,
     deliver,
@@ -102,7 +103,7 @@ class TestUpdate:
     def test_without_the_right_to_read(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal)
         portal.can_read = False
-        assert isinstance(failure(lambda: deliver(crm, update(lead, ANNA))), AuthFailed)
+        assert isinstance(failure(lambda: deliver(crm, update(lead, ANNA))), Forbidden)
 
 
 @BOTH_APIS
@@ -133,11 +134,28 @@ class TestActivities:
     def test_refusals(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal)
         portal.access_denied = True
-        assert isinstance(failure(lambda: deliver(crm, activity(lead))), AuthFailed)
+        assert isinstance(failure(lambda: deliver(crm, activity(lead))), Forbidden)
         portal.access_denied, portal.can_read = False, False
-        assert isinstance(failure(lambda: crm.find(activity(lead), 5.0)), AuthFailed)
+        assert crm.find(activity(lead), 5.0) is None
+        assert isinstance(failure(lambda: deliver(crm, activity(lead))), Forbidden)
+
+    def test_a_lead_that_may_not_be_commented_on_holds_nothing_else_up(
+        self, portal: FakeBitrix24, crm: HookCaller
+    ) -> None:  # fmt: skip
+        locked, open_one = existing(portal), existing(portal)
+        portal.locked_timelines = [locked]
+        error = failure(lambda: deliver(crm, activity(locked)))
+        assert (type(error), error.code) == (Forbidden, Code.FORBIDDEN)
+        assert deliver(crm, activity(open_one)).record_id == str(open_one)
+
+    def test_nothing_is_written_on_a_lead_that_was_deleted(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        """The portal lets an administrator comment on it, and nobody would read that."""
+        lead = existing(portal)
+        portal.delete_lead(lead)
+        assert isinstance(failure(lambda: deliver(crm, activity(lead))), NotFound)
+        assert calls(portal, "crm.timeline.comment.add") == []
 
     @pytest.mark.parametrize("result", [None, "", [], {}, True])
     def test_a_success_without_a_comment_is_none(self, portal: FakeBitrix24, crm: HookCaller, result: Any) -> None:
         portal.fail("answer", status=200, body=json.dumps({"result": result}), path=COMMENT)
-        assert isinstance(failure(lambda: deliver(crm, activity(1))), OutcomeUnknown)
+        assert isinstance(failure(lambda: deliver(crm, activity(existing(portal)))), OutcomeUnknown)

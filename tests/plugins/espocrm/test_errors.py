@@ -14,6 +14,7 @@ from crmgate.errors import (
     AuthFailed,
     Code,
     Duplicate,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     ProviderError,
@@ -53,6 +54,12 @@ ANSWERS: dict[str, tuple[int, str, str | None, str, type[ProviderError], type[Pr
     "no right, not told which": (403, JSON, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
     "no right, no reason": (403, JSON, None, "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
     "no right, as HTML": (403, HTML, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "no right to read": (403, JSON, "No read access.", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "another's lead": (403, JSON, "No 'read' access.", "", Forbidden, Forbidden, Code.FORBIDDEN),
+    "no edit": (403, JSON, "No edit access.", "", Forbidden, Forbidden, Code.FORBIDDEN),
+    "a script": (403, JSON, "Region closed.", "", Forbidden, Forbidden, Code.FORBIDDEN),
+    "a script, as HTML": (403, HTML, "Bölge kapalı.", "", Forbidden, Forbidden, Code.FORBIDDEN),
+    "a script that says none": (403, JSON, "none of these regions", "", Forbidden, Forbidden, Code.FORBIDDEN),
     "firewall": (403, HTML, None, "<h1>Blocked</h1>", Unavailable, Unavailable, Code.INVALID_RESPONSE),
     "odd reason": (400, JSON, "Yılmaz ist 'ünlü'.", "", Rejected, Rejected, Code.INVALID_REQUEST),
     "no JSON object": (400, JSON, "Body is not a JSON object.", "", Rejected, Rejected, Code.INVALID_REQUEST),
@@ -215,6 +222,13 @@ class TestErrors:
         with pytest.raises(AuthFailed) as raised:
             create(provider(crm.url))
         assert raised.value.code is Code.NO_PERMISSION
+
+    def test_a_script_that_refuses_one_lead(self, crm: FakeEspoCRM) -> None:
+        crm.forbidden = {"ada@": "Bölge kapalı."}
+        with pytest.raises(Forbidden, match="Bölge kapalı") as raised:
+            create(provider(crm.url), Lead(first_name="Ada", email="ada@example.org"))
+        assert raised.value.code is Code.FORBIDDEN
+        assert create(provider(crm.url), Lead(first_name="Bo", email="bo@example.org")).record_id
 
     @pytest.mark.parametrize("when", ["before", "after"])
     @pytest.mark.parametrize(("kind", "code"), [("hang", Code.TIMEOUT), ("drop", Code.CONNECTION_DROPPED)])

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import requests_mock as mocking
 
-from crmgate.errors import AuthFailed, ProviderError
+from crmgate.errors import AuthFailed, Forbidden, ProviderError
 from crmgate.model import Lead
+from crmgate.plugin_host.caller import HookCaller, hook_manager
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.plugins.espocrm.rig import CLICK, HTML, JSON, NOBODY, ROOT, create, operation, provider, replay
 
@@ -36,7 +37,7 @@ class TestSecrecy:
         "ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "PASSWORD-CANARY",
     }  # fmt: skip
 
-    @pytest.mark.parametrize("status", [200, 301, 400, 401, 403, 404, 405, 409, 429, 500, 502, 503])
+    @pytest.mark.parametrize("status", [200, 301, 400, 401, 404, 405, 409, 429, 500, 502, 503])
     @pytest.mark.parametrize("content_type", [JSON, HTML])
     def test_no_error_repeats_what_the_crm_echoed(self, status: int, content_type: str) -> None:
         plugin = provider(NOBODY, **self.SETTINGS)
@@ -54,6 +55,15 @@ class TestSecrecy:
                 ):
                     self.assert_silent(plugin, attempt)
                 self.assert_hidden(repr(plugin.test_connection()))
+
+    def test_the_reason_of_a_refused_record_is_masked(self) -> None:
+        """The reason helps the administrator, whose script gives it."""
+        crm = HookCaller(hook_manager(), provider(NOBODY, **self.SETTINGS))
+        with mocking.Mocker() as mocker:
+            replay(mocker, 403, JSON, "Region closed: " + " ".join(self.CANARIES), self.ECHO)
+            with pytest.raises(Forbidden, match="Region closed") as raised:
+                crm.deliver(operation(self.LEAD), 5.0)
+            self.assert_hidden(f"{raised.value} {vars(raised.value)}")
 
     def assert_silent(self, plugin: Any, attempt: Any) -> None:
         try:

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from crmgate.errors import AuthFailed, Code, NotFound, OutcomeUnknown, ProviderError, Rejected, Unavailable, Unsupported
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    Forbidden,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    Unavailable,
+    Unsupported,
+)
 from crmgate.model import Delivered, Kind, Lead
 from crmgate.testing.espocrm import GATEWAY_ROLE, OPERATION_FIELD, FakeEspoCRM
 from tests.plugins.espocrm.rig import (
@@ -69,9 +78,9 @@ class TestUpdate:
     def test_a_role_that_may_not_edit_is_a_matter_of_this_lead(self, crm: FakeEspoCRM) -> None:
         known = crm.add_lead(lastName="Byron")
         crm.set_role({"Lead": {"create": "yes", "read": "all", "edit": "no"}})
-        with pytest.raises(Rejected, match="Lead: edit") as raised:
+        with pytest.raises(Forbidden, match="Lead: edit") as raised:
             update(provider(crm.url), known["id"], ADA)
-        assert raised.value.code is Code.NO_PERMISSION
+        assert raised.value.code is Code.FORBIDDEN
 
     def test_the_lead_of_a_click_becomes_the_person(self, crm: FakeEspoCRM) -> None:
         plugin, clicked = provider(crm.url), operation(CLICK, Kind.CREATE_MINIMAL_LEAD)
