@@ -24,7 +24,7 @@ from crmgate.delivery.outcome import (
     result,
     unsettled,
 )
-from crmgate.errors import LedgerUnavailable, ProviderError
+from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import Dead, Done, Hold, Retry, Verdict, decide
 from crmgate.store.audit import Entry
@@ -180,6 +180,8 @@ class Delivery:
         """
         at, begun = self._clock(), time.monotonic()
         sent = self._send(claim, self._gates[to.provider][0], deadline)
+        if wake and isinstance(sent.error, OutOfTime):  # a worker has more time than a visitor waits
+            sent = replace(sent, asked=False)
         duration = time.monotonic() - begun
         verdict = decide(
             sent.error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng, asked=sent.asked
