@@ -87,6 +87,15 @@ def test_while_the_crm_is_away_no_more_go(world: World, desk: Desk) -> None:
     assert len(world.crm.records) == 130
 
 
+def test_what_was_tried_while_the_gate_was_shut_takes_room_too(world: World, desk: Desk) -> None:
+    bury(world.ledger, 3)
+    world.now += 500
+    world.redis.zadd("{crmgate}:tried:acme", {f"{number}": world.now for number in range(BATCH)})
+    desk.start_retries(Filter(), "ada")
+    assert desk.retries.step() == 0
+    assert world.ledger.stats()["dead_letters"] == 3
+
+
 def test_only_what_passes_the_filter_goes(world: World, desk: Desk) -> None:
     kept = bury(world.ledger, 40, code="duplicate")
     made = bury(world.ledger, 70, code="timeout", at=world.now + 0.5)

@@ -528,8 +528,7 @@ def test_what_refuses_every_lead_is_one_alert_and_costs_no_lead(inbox: Inbox, tm
         ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(10)]
         wait_until("the alert", lambda: "provider_refuses" in inbox.events())
         stack.espocrm.heal()
-        for operation_id in ids:
-            stack.wait_for(operation_id, "delivered", 60)
+        wait_until("all are delivered", lambda: all(stack.operation(i).state == "delivered" for i in ids))
         stack.worker.stop()
         events = inbox.events()
         assert (events.count("provider_refuses"), events.count("provider_recovered")) == (1, 1)

@@ -44,3 +44,5 @@ def test_the_oldest_is_found_wherever_it_waits(ledger: Ledger, redis_client: red
     redis_client.zadd("{crmgate}:held:x", {"a": START - 60, "b": START + 1})
     redis_client.sadd("{crmgate}:providers", "x")
     assert figures.oldest_waiting() == START - 60
+    redis_client.zadd("{crmgate}:tried:x", {"c": START - 90})
+    assert figures.oldest_waiting() == START - 90

@@ -30,7 +30,7 @@ if not gate.cause and not gate.failures then
   hurry()
   if tonumber(gate.healthy_at or 0) > a.now - RULES.probe then
     -- Two bounds: the size of a batch, and none while as many others wait.
-    local batch = math.max(a.batch - redis.call('ZCARD', HELD), 0)
+    local batch = math.max(a.batch - redis.call('ZCARD', HELD) - redis.call('ZCARD', TRIED), 0)
     local ids = batch > 0 and redis.call('ZRANGEBYSCORE', key.returning, '-inf', a.now, 'LIMIT', 0, batch) or {}
     for _, id in ipairs(ids) do
       redis.call('HINCRBY', op(id), 'returns', 1)
