@@ -59,9 +59,9 @@ class Dice(random.Random):
 
 def after(
     error: ProviderError | None, attempts: int = 1, delays: Sequence[float] = DELAYS, face: float = 0.5, *,
-    sent: bool = True,
+    asked: bool = True,
 ) -> Verdict:  # fmt: skip
-    return decide(error, attempts, delays, NOW, Dice(face), sent=sent)
+    return decide(error, attempts, delays, NOW, Dice(face), asked=asked)
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3, 4, 5])
@@ -100,12 +100,12 @@ def test_what_every_operation_would_meet_holds_it(
 ) -> None:
     """However many attempts there were, and whether a request went out: the gate knows until when."""
     assert after(kind(retry_after=retry_after), attempts) == Hold()
-    assert after(kind(retry_after=retry_after), attempts, sent=False) == Hold()
+    assert after(kind(retry_after=retry_after), attempts, asked=False) == Hold()
 
 
 @pytest.mark.parametrize(("attempts", "left"), [(1, 3), (2, 2), (4, 0)])
 def test_without_time_to_send_it_is_tried_again_soon_and_uses_no_retry(attempts: int, left: int) -> None:
-    assert after(OutOfTime(), attempts, sent=False) == Retry(NOW + OUT_OF_TIME_DELAY, left)
+    assert after(OutOfTime(), attempts, asked=False) == Retry(NOW + OUT_OF_TIME_DELAY, left)
 
 
 @pytest.mark.parametrize(("attempts", "left"), [(1, 3), (2, 2), (4, 0)])
@@ -148,7 +148,7 @@ def test_jitter_spreads_a_delay_by_a_fifth_either_way(face: float, wait: float) 
 def test_a_seeded_generator_gives_the_same_spread_within_its_bounds() -> None:
     def spread() -> list[float]:
         rng = random.Random(20260101)
-        verdicts = [decide(Unavailable(), 2, DELAYS, NOW, rng, sent=True) for _ in range(500)]
+        verdicts = [decide(Unavailable(), 2, DELAYS, NOW, rng, asked=True) for _ in range(500)]
         return [verdict.at - NOW for verdict in verdicts if isinstance(verdict, Retry)]
 
     waits = spread()
@@ -163,7 +163,7 @@ def test_a_delay_longer_than_the_cap_is_the_operators_own_choice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "when_sent", "when_not_sent"),
+    ("error", "when_asked", "unasked"),
     [
         (None, True, True),
         (Unavailable(), True, True),
@@ -177,9 +177,9 @@ def test_a_delay_longer_than_the_cap_is_the_operators_own_choice() -> None:
     ids=repr,
 )
 def test_an_attempt_uses_a_retry_unless_the_crm_or_the_time_is_to_blame(
-    error: ProviderError | None, when_sent: bool, when_not_sent: bool
+    error: ProviderError | None, when_asked: bool, unasked: bool
 ) -> None:
-    assert (counts(error, sent=True), counts(error, sent=False)) == (when_sent, when_not_sent)
+    assert (counts(error, asked=True), counts(error, asked=False)) == (when_asked, unasked)
 
 
 @pytest.mark.parametrize(
@@ -217,12 +217,12 @@ def test_which_failures_say_that_the_crm_is_away(error: ProviderError | None, ou
     ids=repr,
 )
 def test_after_which_failures_the_record_may_exist(error: ProviderError | None, unknown: bool) -> None:
-    assert outcome_unknown(error, sent=True) == unknown
-    assert not outcome_unknown(error, sent=False), "nothing was sent that could have been stored"
+    assert outcome_unknown(error, asked=True) == unknown
+    assert not outcome_unknown(error, asked=False), "nothing was asked that could have been stored"
 
 
 @pytest.mark.parametrize(
-    ("error", "when_sent", "when_not_sent"),
+    ("error", "when_asked", "unasked"),
     [
         (Rejected(fields={"phone": "no", "city": "no"}, vendor_code="E1"), "invalid_value city,phone", ""),
         (Rejected(vendor_code="E1"), "invalid_value E1", ""),
@@ -230,7 +230,7 @@ def test_after_which_failures_the_record_may_exist(error: ProviderError | None, 
         (Rejected("of one person", code=Code.INVALID_REQUEST), "invalid_request", ""),
         (Forbidden(vendor_code="ACCESS_DENIED"), "forbidden ACCESS_DENIED", ""),
         (AuthFailed(vendor_code="EXPIRED"), "bad_credentials EXPIRED", ""),
-        (OutcomeUnknown(code=Code.PLUGIN_BUG), "plugin_bug", "plugin_bug"),
+        (OutcomeUnknown(code=Code.PLUGIN_BUG), "plugin_bug", ""),
         (NotFound(), "", ""),
         (Duplicate(existing="6b03"), "", ""),
         (Unsupported(), "unsupported", ""),
@@ -238,6 +238,6 @@ def test_after_which_failures_the_record_may_exist(error: ProviderError | None, 
     ids=repr,
 )
 def test_what_operations_have_in_common_that_are_refused_for_the_same_reason(
-    error: ProviderError, when_sent: str, when_not_sent: str
+    error: ProviderError, when_asked: str, unasked: str
 ) -> None:
-    assert (refusal(error, sent=True), refusal(error, sent=False)) == (when_sent, when_not_sent)
+    assert (refusal(error, asked=True), refusal(error, asked=False)) == (when_asked, unasked)

@@ -12,10 +12,10 @@ from marshmallow import fields, validate
 from crmgate.channels import Link, Links
 from crmgate.config.kinds import (
     ApiTokens,
-    Choice,
     Delays,
     Folder,
     Nodes,
+    OneOfWords,
     Origins,
     RateField,
     Region,
@@ -55,7 +55,7 @@ def _link(channel: str, what: str, example: str) -> Any:
 def _choice(choices: tuple[str, ...], help: str) -> Any:
     """A setting with a few values, of which the first is the default."""
     takes = f"{', '.join(choices[:-1])} or {choices[-1]}"
-    return _setting(Choice, choices[0], takes, help, choices=choices)
+    return _setting(OneOfWords, choices[0], takes, help, choices=choices)
 
 
 def _rate(default: str, help: str) -> Any:
@@ -214,7 +214,7 @@ class CoreSettings(marshmallow.Schema):
     )  # fmt: skip
     REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "Time limit of one call of Redis")
     LOG_LEVEL = _setting(
-        Choice, "INFO", "DEBUG, INFO, WARNING or ERROR", "Lowest level of the log lines that are written",
+        OneOfWords, "INFO", "DEBUG, INFO, WARNING or ERROR", "Lowest level of the log lines that are written",
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
     )  # fmt: skip
     LOG_FORMAT = _choice(FORMATS, "Format of a log line: json for programs, console for people")

@@ -92,7 +92,7 @@ class ApiTokens(Words):
         return tuple(tokens)
 
 
-class Choice(fields.String):
+class OneOfWords(fields.String):
     """One of `choices`, in upper or lower case; the value is spelled as in `choices`."""
 
     def __init__(self, choices: Sequence[str], **options: Any) -> None:
@@ -103,7 +103,7 @@ class Choice(fields.String):
         return self._spelling.get(str(value).lower(), str(value))
 
 
-class Switch(Choice):
+class Switch(OneOfWords):
     """A setting that is `on` or `off`."""
 
     def __init__(self, **options: Any) -> None:
