@@ -29,8 +29,8 @@ _ASSIGNEE = "the user in ESPOCRM_ASSIGNED_USER_ID does not exist, or the role la
 # its reason, in which crmgate masks the visitor's data. "No create access." and "No read access." concern the role. All
 # other reasons of a 403 concern one record, also "No 'read' access.": that record belongs to another user.
 # A rule without an error class means an unknown outcome, also for the 500 of a stopped database and the 502 of a
-# stopped PHP. Both refuse requests before they store anything, but a PHP or a database that crashes after it stored the lead
-# sends the same answer.
+# stopped PHP. Both refuse requests before they store anything, but a PHP or a database that crashes after it stored the
+# lead sends the same answer.
 RULES: tuple[tuple[str, type[ProviderError] | None, Code, str], ...] = (
     (r"400 .*Field validation failure", Rejected, Code.INVALID_VALUE, "EspoCRM refuses the value of a field"),
     (r"401", AuthFailed, Code.BAD_CREDENTIALS,

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from crmgate.errors import AuthFailed, Code, Forbidden, NotFound, OutcomeUnknown, ProviderError, Unavailable, Unsupported
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    Forbidden,
+    NotFound,
+    OutcomeUnknown,
+    ProviderError,
+    Unavailable,
+    Unsupported,
+)
 from crmgate.model import Delivered, Kind, Lead
 from crmgate.testing.espocrm import GATEWAY_ROLE, OPERATION_FIELD, FakeEspoCRM
 from tests.plugins.espocrm.rig import (
