@@ -148,6 +148,14 @@ class CRMProvider:
         read = method.upper() in ("GET", "HEAD") if safe is None else safe
         return self._transport.send(method, url, read=read, json=json, params=params, headers=headers)
 
+    def begin_request(self) -> float:
+        """Announce a request that the plugin sends with its own transport; the seconds that it may take.
+
+        crmgate counts it: only after a request was sent does it wait `settle_seconds` for a record. Raises `OutOfTime`
+        if no time is left (see `time_left`).
+        """
+        return self._transport.begin() - time.monotonic()
+
     def used(self) -> int:
         """Number of requests that this thread sent since its previous call of `used`."""
         return self._transport.used()
@@ -258,10 +266,11 @@ class CRMProvider:
             except ProviderError as error:
                 found = [Check(look.name, False, self.explain(error, look.hint))]
                 refused |= _refuses_all(error, needed=look.gate or look.name in needs)
+            else:
+                refused |= any(not check.ok for check in found if check.name in needs)
             latency = latency or round((time.monotonic() - begun) * 1000, 1)
             checks += found
             connected &= all(check.ok for check in found if look.gate or check.name in needs)
-            refused |= any(not check.ok for check in found if check.name in needs)
             if look.gate and not connected:
                 break
         return Connection(self.name, connected, latency, tuple(checks), refused)

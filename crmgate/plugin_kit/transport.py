@@ -54,7 +54,8 @@ def time_left() -> float:
     """Seconds that are left for requests in the hook that runs now; infinite outside a hook.
 
     After that time another process may send the operation. A plugin with its own transport sends nothing then, raises
-    `OutOfTime`, and gives its client no longer timeout than this. `CRMProvider.request` does that by itself.
+    `OutOfTime`, and gives its client no longer timeout than this. `CRMProvider.request` does that by itself, and
+    `CRMProvider.begin_request` does it for other transports.
     """
     return max(_deadline.get() - time.monotonic(), 0.0)
 
@@ -114,8 +115,7 @@ class Transport:
 
     def send(self, method: str, url: str, *, read: bool, **content: Any) -> Answer:
         """Send one request and return the complete answer; see `CRMProvider.request`. `read`: it changes nothing."""
-        exchange = _Exchange(deadline=self._deadline())
-        self._local.used = getattr(self._local, "used", 0) + 1
+        exchange = _Exchange(deadline=self.begin())
         token = _exchange.set(exchange)
         try:
             with self._session().request(
@@ -135,10 +135,12 @@ class Transport:
         self._local.used = 0
         return used
 
-    def _deadline(self) -> float:
+    def begin(self) -> float:
+        """Count a request, and return its deadline, a time of `time.monotonic`. Raises `OutOfTime`."""
         now = time.monotonic()
         if _deadline.get() - now <= 0.05:
             raise OutOfTime(_NO_TIME)
+        self._local.used = getattr(self._local, "used", 0) + 1
         return min(now + self.timeout, _deadline.get())
 
     def _session(self) -> requests.Session:

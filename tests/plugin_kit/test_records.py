@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from crmgate.errors import AuthFailed, NotFound, Rejected, Unavailable
+from crmgate.errors import AuthFailed, Code, NotFound, Rejected, Unavailable
 from crmgate.model import Activity, Check, Delivered, Kind, Lead, Operation
 from crmgate.plugin_kit.mapping import Mapped
 from crmgate.plugin_kit.records import DROPPED_SECONDS
@@ -157,6 +157,31 @@ class TestConnection:
         rest = Look("rest", self.checks(Check("b", False), Check("c", True)))
         found = Some({}).test(Look("door", self.checks(Check("door", True)), gate=True), rest, needs=needs)
         assert (found.connected, [check.name for check in found.checks]) == (connected, ["door", "b", "c"])
+
+    @pytest.mark.parametrize(
+        ("code", "gate", "needs", "refused"),
+        [
+            (Code.NO_PERMISSION, True, (), True),
+            (Code.NO_PERMISSION, False, (), False),
+            (Code.NO_PERMISSION, False, ("right",), True),
+            (Code.BAD_CREDENTIALS, False, (), True),
+            (Code.LOCKED_OUT, False, (), True),
+        ],
+    )
+    def test_a_request_that_is_refused(self, code: Code, gate: bool, needs: tuple[str, ...], refused: bool) -> None:
+        """A right that only some deliveries need is no refusal of the credentials."""
+        right = Look("right", self.failing(AuthFailed("no", code=code)), gate=gate)
+        assert Some({}).test(right, needs=needs).refused is refused
+
+    @pytest.mark.parametrize(("needs", "refused"), [((), False), (("b",), True), (("c",), False)])
+    def test_a_right_that_every_delivery_needs(self, needs: tuple[str, ...], refused: bool) -> None:
+        rest = Look("rest", self.checks(Check("b", False), Check("c", True)))
+        assert Some({}).test(rest, needs=needs).refused is refused
+
+    def test_a_crm_that_is_away_refuses_nothing(self) -> None:
+        right = Look("right", self.failing(Unavailable("no answer")), gate=True)
+        found = Some({}).test(right, needs=("right",))
+        assert (found.connected, found.refused) == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import requests
 from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, NotFound, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision, Step
-from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, web_address
+from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, time_left, web_address
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 from crmgate.testing.contract import Contract
 from crmgate.testing.contract.capabilities import CapabilityChecks
@@ -277,6 +277,34 @@ class ChangesItsInput(Acme):
 class NamesNoRecord(Acme):
     def _create(self, record: dict[str, Any]) -> Delivered:
         return Delivered("Acme", super()._create(record).record_id)
+
+
+@fails("settle_seconds_is_a_number", alone=True)
+class SettlesInText(Acme):
+    settle_seconds = "5"  # type: ignore[assignment]
+
+
+@fails("settle_seconds_is_a_number", alone=True)
+class SettlesBeforeItSends(Acme):
+    settle_seconds = -1
+
+
+@fails("nothing_is_sent_when_no_time_is_left")
+class SendsWithoutTime(Acme):
+    """A transport of its own that does not look at the time."""
+
+    def request(self, method: str, url: str, **content: Any) -> Answer:  # type: ignore[override]
+        if time_left() <= 0:
+            requests.request(method, url, timeout=5, allow_redirects=False, **content)
+        return super().request(method, url, **content)
+
+
+@fails("nothing_is_sent_when_no_time_is_left", alone=True)
+class NoTimeIsAnOutage(Acme):
+    def _send(self, method: str, path: str, **content: Any) -> Answer:
+        if time_left() <= 0:
+            raise Unavailable("no time was left")
+        return super()._send(method, path, **content)
 
 
 @fails("create_without_answer_is_outcome_unknown")

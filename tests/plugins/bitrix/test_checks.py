@@ -58,8 +58,15 @@ class TestConnectionTest:
         portal.scopes = ["tasks", "crm_of_another_kind"]
         result = crm.test_connection(5.0)
         assert not result.connected
+        assert result.refused, "no lead can be delivered"
         assert [check.ok for check in result.checks] == [True, False]
         assert "permission CRM" in result.checks[1].detail
+
+    def test_a_narrower_right_is_no_refusal(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.can_read = False
+        result = crm.test_connection(5.0)
+        assert [check.name for check in result.checks if not check.ok] == ["lookup"]
+        assert (result.connected, result.refused) == (True, False)
 
     def test_simple_mode_is_told(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True

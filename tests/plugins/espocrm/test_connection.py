@@ -87,7 +87,14 @@ class TestConnectionTest:
         crm.set_role({"Lead": {"create": "no", "read": "all"}})
         connection = provider(crm.url).test_connection()
         assert not connection.connected
+        assert connection.refused, "no lead can be delivered"
         assert failing(connection) == {"create leads": "the role of the API user lacks Lead: create"}
+
+    @pytest.mark.parametrize("lacking", [{"edit": "no"}, {"stream": "no"}, {"edit": "own", "read": "own"}])
+    def test_a_narrower_right_is_no_refusal(self, crm: FakeEspoCRM, lacking: dict[str, str]) -> None:
+        crm.set_role({"Lead": {"create": "yes", "read": "all", "edit": "all", "stream": "all"} | lacking})
+        connection = provider(crm.url).test_connection()
+        assert (connection.connected, connection.refused) == (True, False)
 
     @pytest.mark.parametrize("path", ["/elsewhere", "/api"])
     def test_no_espocrm_at_the_address(self, crm: FakeEspoCRM, path: str) -> None:
