@@ -197,6 +197,11 @@ class CoreSettings(marshmallow.Schema):
         validate=validate.Range(0, 10),
     )  # fmt: skip
     REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "How long Redis may take to answer")
+    ALERT_WAITING_MINUTES = _setting(
+        fields.Float, 15.0, "minutes, 0 to 10080; 0: never",
+        "Age of the oldest waiting operation from which listeners, such as the alerts, are called",
+        validate=validate.Range(0, 10080),
+    )  # fmt: skip
     LOG_LEVEL = _setting(
         fields.String, "INFO", "DEBUG, INFO, WARNING or ERROR", "How much is logged",
         validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]),
