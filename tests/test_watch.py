@@ -17,7 +17,7 @@ from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.watch import Watchbook
 from tests.processes import wait_until
-from tests.world import World, away
+from tests.world import World, away, refused
 
 Told = list[tuple[str, dict[str, Any]]]
 
@@ -145,6 +145,13 @@ def test_a_long_wait_is_reported_once_and_again_after_it_was_over(watches: Watch
     watches.world.apply(1)
     watches.pass_time(1000)
     assert watches.hooks == ["waiting_too_long"] * 2
+
+
+def test_an_operation_that_was_sent_while_its_crm_was_shut_counts(watches: Watches) -> None:
+    watches.world.crm.trouble = refused
+    watches.world.run(watches.world.apply())
+    watches.pass_time(910)
+    assert watches.told == [("waiting_too_long", {"seconds": 905.0, "waiting": 1})]
 
 
 def test_without_a_limit_no_wait_is_reported(world: World, redis_client: redis.Redis) -> None:
