@@ -175,8 +175,8 @@ def test_without_a_password_none_is_sent() -> None:
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
     assert Settings.load(ENVIRON) == Settings(
-        provider="espocrm", timeout=10.0, inline_budget=3.0, retry_delays=(1.0, 5.0, 25.0), max_concurrency=4, epidemic_after=5,
-        delivery="inline",
+        provider="espocrm", timeout=10.0, inline_budget=3.0, retry_delays=(1.0, 5.0, 25.0), max_concurrency=4,
+        epidemic_after=5, delivery="inline",
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
         default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
