@@ -89,15 +89,57 @@ def operation_dead(operation: Operation) -> None:
 
 
 @hookspec
-def provider_paused(provider: str, error: ProviderError | None, cause: str) -> None:
-    """Deliveries to a provider stop; `provider_recovered` follows.
+def provider_paused(
+    provider: str, error: ProviderError | None, cause: str, explanation: str, remedy: str, waiting: int
+) -> None:
+    """An incident of a provider began: nothing is sent to it. Called once, also if deliveries start and stop again.
 
-    `cause` is `outage` (the CRM is away), `refused` (it refuses the credentials) or `epidemic` (it refuses different
-    operations for the same reason); later versions may add others. `error` is the failure that was met last, None if
-    none is known.
+    `cause`: `outage`, `refused` (credentials or a right) or `epidemic` (the same refusal of different operations).
+    `explanation` and `remedy`: the cause and what to do, in words without personal data. `error`: the failure that
+    caused it; None if a connection test failed for another reason. `waiting`: number of operations that wait, 0 if it
+    is unknown.
     """
 
 
 @hookspec
-def provider_recovered(provider: str) -> None:
-    """A provider that was paused works again; deliveries continue."""
+def provider_recovered(provider: str, waiting: int) -> None:
+    """An incident ended: an operation was delivered, or the connection test passes and nothing failed for 120 s.
+
+    `waiting`: number of operations that still wait, 0 if it is unknown.
+    """
+
+
+@hookspec
+def worker_missing(seconds: float, waiting: int) -> None:
+    """No worker has given a sign of life for `seconds` (at least 60). Called once, by one of the web processes.
+
+    `waiting`: number of operations that wait.
+    """
+
+
+@hookspec
+def worker_back() -> None:
+    """A worker gives signs of life again after `worker_missing`."""
+
+
+@hookspec
+def ledger_unavailable(reason: str) -> None:
+    """Redis has accepted no write for 15 s. Called once, by the web process that has the watch.
+
+    `reason`: the kind of error, without personal data. If the web processes start while Redis is away, each of them
+    calls it: they share nothing but Redis.
+    """
+
+
+@hookspec
+def ledger_available(seconds: float) -> None:
+    """Redis accepts writes again, `seconds` after the first failure. Called by the process that reported it."""
+
+
+@hookspec
+def waiting_too_long(seconds: float, waiting: int) -> None:
+    """The oldest operation has waited for `seconds`, longer than `ALERT_WAITING_MINUTES`.
+
+    Called once, by one of the web processes, and again after the wait was less than half of that. `waiting`: number of
+    operations that wait.
+    """

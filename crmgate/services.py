@@ -14,6 +14,7 @@ from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
+from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
@@ -24,6 +25,7 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
+from crmgate.store.watch import Watchbook
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 """Settings with which plugins can be loaded and checked although another setting is wrong."""
@@ -46,6 +48,7 @@ class Services:
     inventory: Inventory
     desk: Desk
     limiter: Limiter
+    watch: Watch
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -116,8 +119,10 @@ def build(settings: Settings) -> Services:
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
+    watch = Watch(Watchbook(client), ledger, figures, tell, settings.alert_waiting_minutes * 60)
     return Services(
-        settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter
+        settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
+        watch,
     )  # fmt: skip
 
 

@@ -1,11 +1,13 @@
-"""Alerts: reports dead letters and pauses of a provider to a webhook (Slack, Mattermost, ...) and to Telegram.
+"""Alerts: reports incidents and dead letters to a webhook (Slack, Mattermost, ...) and to a Telegram chat.
 
-Messages contain only ids, names of providers, error codes and counts. Without settings nothing is sent.
+Messages hold the name of the gateway, ids, provider names, error codes, counts and remedies, and nothing else. Without
+settings nothing is sent.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -23,29 +25,46 @@ from crmgate.provider import ProviderSettings, fields, secret, validate, web_add
 
 log = logging.getLogger("crmgate.plugins.alerts")
 
-PAUSED = {"refused": "provider_paused", "epidemic": "provider_refuses"}
-"""The event of a pause by its cause; that of any other cause is `provider_away`."""
 NAMED = 5
 """Maximum number of operations that a message names. The count includes all."""
 TEXTS = {
     "dead_letter": "dead letter for {provider}: {codes}, operation {operations}",
     "dead_letters": "more dead letters for {provider}: {count} since {since} ({codes}), operations {operations}",
-    "provider_paused": "{provider} refuses the credentials: {codes}. Submissions are accepted and wait.",
-    "provider_away": "{provider} does not answer: {codes}. Submissions are accepted and wait.",
-    "provider_refuses": (
-        "{provider} refuses different submissions for the same reason: {codes}. Submissions are accepted and wait."
-        " `crmgate crm fields` shows what does not fit."
-    ),
-    "provider_recovered": "{provider} works again. Waiting submissions are being delivered.",
+    "provider_paused": "nothing is sent to {provider}, because {explanation}{codes_after}",
+    "provider_recovered": "{provider} works again",
+    "worker_missing": "no worker was seen for {seconds:.0f} s, and nothing that waits is delivered",
+    "worker_back": "a worker runs again",
+    "ledger_unavailable": "Redis accepts nothing ({explanation}), and submissions cannot be recorded",
+    "ledger_available": "Redis works again, after {seconds:.0f} s",
+    "waiting_too_long": "the oldest operation has waited for {minutes:.0f} min",
 }
+"""Facts of each event, in words."""
+REMEDIES = {
+    "dead_letter": "see `crmgate dlq list`",
+    "dead_letters": "see `crmgate dlq list`",
+    "worker_missing": "start one with `huey_consumer crmgate.worker.huey`, and look at its log",
+    "ledger_unavailable": "start Redis, or correct REDIS_URL; `crmgate check` shows whether it works",
+    "waiting_too_long": "`crmgate check` shows why",
+}
+"""The command that helps. The remedy of a provider's incident comes with the event."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One message. The sum of two messages about dead letters has the counts of both."""
+    """One message. Those about dead letters add up.
+
+    `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters. `waiting`: number of
+    operations that wait. `seconds`: length of the incident so far.
+    """
 
     event: str
-    provider: str
+    instance: str
+    provider: str = ""
+    cause: str = ""
+    explanation: str = ""
+    remedy: str = ""
+    seconds: float = 0.0
+    waiting: int = 0
     count: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
@@ -57,10 +76,21 @@ class Alert:
 
     def to_dict(self) -> dict[str, Any]:
         """The body for the webhook. Slack and Mattermost show `text` and ignore the rest."""
+        facts = asdict(self) | {"remedy": self.remedy or REMEDIES.get(self.event, "")}
+        return {"text": self._text(facts)} | facts
+
+    def _text(self, facts: Mapping[str, Any]) -> str:
         codes = ", ".join(f"{code} {count}" if count > 1 else code for code, count in self.codes.items())
-        operations = ", ".join(self.operations) + (", ..." if self.count > NAMED else "")
-        words = asdict(self) | {"codes": codes, "operations": operations}
-        return {"text": f"crmgate: {TEXTS[self.event].format(**words)}"} | asdict(self)
+        words = {
+            **facts, "codes": codes, "codes_after": f" ({codes})" if codes else "", "minutes": self.seconds / 60,
+            "operations": ", ".join(self.operations) + (", ..." if self.count > NAMED else ""),
+        }  # fmt: skip
+        sentences = [TEXTS[self.event].format(**words)]
+        if self.waiting:
+            sentences.append(f"Operations that wait: {self.waiting}")
+        if facts["remedy"]:
+            sentences.append(f"What to do: {facts['remedy']}")
+        return f"crmgate on {self.instance}: {'. '.join(sentences)}."
 
 
 class Alerts(Listener):
@@ -85,6 +115,11 @@ class Alerts(Listener):
             "help": "Time for which dead letters are collected into one message", "takes": "seconds, 0.1 to 86400",
         })  # fmt: skip
 
+        INSTANCE_NAME = fields.String(load_default="", metadata={
+            "help": "Name of this gateway in messages; empty: APP_DOMAIN if it is set, else the name of the host",
+            "takes": "text",
+        })  # fmt: skip
+
         @validates_schema
         def _both_or_none(self, data: Mapping[str, Any], **_: Any) -> None:
             missing = {"ALERT_TELEGRAM_TOKEN", "ALERT_TELEGRAM_CHAT"} - data.keys()
@@ -94,6 +129,7 @@ class Alerts(Listener):
     def __init__(self, environ: Mapping[str, str], **options: Any) -> None:
         super().__init__(environ, **options)
         self._configured = bool(self.settings.keys() & {"ALERT_WEBHOOK_URL", "ALERT_TELEGRAM_TOKEN"})
+        self._instance = self.settings["INSTANCE_NAME"] or environ.get("APP_DOMAIN", "").strip() or socket.gethostname()
         self._window_is_open = False
         self._gathered: Alert | None = None
 
@@ -102,16 +138,46 @@ class Alerts(Listener):
         last = operation.events[-1] if operation.events else None
         provider, code = (last.provider, last.code) if last else (operation.provider, "unknown")
         if self._configured:
-            self._dead(Alert("dead_letter", provider, 1, {code: 1}, (operation.id,)))
+            self._dead(
+                self._alert("dead_letter", provider=provider, count=1, codes={code: 1}, operations=(operation.id,))
+            )
 
     @hookimpl
-    def provider_paused(self, provider: str, error: ProviderError | None, cause: str) -> None:
-        code = str(error.code) if error else cause
-        self._send(Alert(PAUSED.get(cause, "provider_away"), provider, codes={code: 1}))
+    def provider_paused(
+        self, provider: str, error: ProviderError | None, cause: str, explanation: str, remedy: str, waiting: int
+    ) -> None:  # fmt: skip
+        codes = {str(error.code): 1} if error else {}
+        self._send(self._alert(
+            "provider_paused", provider=provider, cause=cause, explanation=explanation, remedy=remedy, waiting=waiting,
+            codes=codes,
+        ))  # fmt: skip
 
     @hookimpl
-    def provider_recovered(self, provider: str) -> None:
-        self._send(Alert("provider_recovered", provider))
+    def provider_recovered(self, provider: str, waiting: int) -> None:
+        self._send(self._alert("provider_recovered", provider=provider, waiting=waiting))
+
+    @hookimpl
+    def worker_missing(self, seconds: float, waiting: int) -> None:
+        self._send(self._alert("worker_missing", seconds=seconds, waiting=waiting))
+
+    @hookimpl
+    def worker_back(self) -> None:
+        self._send(self._alert("worker_back"))
+
+    @hookimpl
+    def ledger_unavailable(self, reason: str) -> None:
+        self._send(self._alert("ledger_unavailable", explanation=reason))
+
+    @hookimpl
+    def ledger_available(self, seconds: float) -> None:
+        self._send(self._alert("ledger_available", seconds=seconds))
+
+    @hookimpl
+    def waiting_too_long(self, seconds: float, waiting: int) -> None:
+        self._send(self._alert("waiting_too_long", seconds=seconds, waiting=waiting))
+
+    def _alert(self, event: str, **facts: Any) -> Alert:
+        return Alert(event, self._instance, **facts)
 
     def _dead(self, alert: Alert) -> None:
         if not self._window_is_open:

@@ -20,6 +20,7 @@ from crmgate.store.audit import Audit
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.tokens import Scope, Tokens
+from crmgate.store.watch import Watchbook
 from tests.graves import bury
 from tests.world import World
 
@@ -146,5 +147,8 @@ def _keep_the_rest(world: World, look: Look) -> None:
     ConnectionTest(client, crm, 1.0).result()
     ledger.count_lost_clicks({"full": 1})
     ledger.beat("w", now=time.time())
+    book = Watchbook(client)
+    book.hold("p")
+    book.announce("worker_missing", world.now)
     assert ledger.health()[0].ok
     look()

@@ -176,14 +176,14 @@ def test_without_a_password_none_is_sent() -> None:
 def test_the_defaults_are_those_of_the_documentation() -> None:
     assert Settings.load(ENVIRON) == Settings(
         provider="espocrm", timeout=10.0, inline_budget=3.0, retry_delays=(1.0, 5.0, 25.0), max_concurrency=4,
-        epidemic_after=5,
-        delivery="inline",
+        epidemic_after=5, delivery="inline",
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
         default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
         limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60)), honeypot_field="_hp", min_fill_seconds=2.0,
+        alert_waiting_minutes=15.0,
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ OTHER = {
     "REDIS_PASSWORD": "x", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__, "REDIS_CERT_FILE": __file__,
     "REDIS_KEY_FILE": __file__, "REDIS_SENTINELS": "x:5", "REDIS_SENTINEL_MASTER": "x",
     "REDIS_SENTINEL_USERNAME": "x", "REDIS_SENTINEL_PASSWORD": "x", "REDIS_CLUSTER": "on", "REDIS_REPLICAS": "5",
-    "REDIS_TIMEOUT": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "console",
+    "REDIS_TIMEOUT": "5", "ALERT_WAITING_MINUTES": "5", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "console",
 }  # fmt: skip
 PAIR = {"REDIS_TLS": "on", "REDIS_CERT_FILE": "/dev/null", "REDIS_KEY_FILE": "/dev/null"}
 NEEDED = {"REDIS_CA_FILE": PAIR, "REDIS_CERT_FILE": PAIR, "REDIS_KEY_FILE": PAIR}

@@ -12,9 +12,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from crmgate.background import stop_all
 from crmgate.errors import AuthFailed, NotFound
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
-from crmgate.plugin_host.caller import HOOKS, HookCaller, notify
+from crmgate.plugin_host.caller import HOOKS, HookCaller
+from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 
@@ -176,13 +178,25 @@ def test_a_missing_field_is_described_and_set_up(crm: HookCaller, acme: FakeAcme
 def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "crmgate.plugins.acme")
     click = operation(Kind.CREATE_MINIMAL_LEAD, channel="telegram")
-    notify(plugins.manager, "operation_accepted", operation=click)
-    notify(plugins.manager, "operation_delivered", operation=click, delivered=Delivered("acme", "7"))
-    notify(plugins.manager, "operation_dead", operation=click)
-    notify(plugins.manager, "provider_paused", provider="acme", error=AuthFailed())
-    notify(plugins.manager, "provider_recovered", provider="acme")
+    listeners = Listeners(plugins.manager)
+    listeners.notify("operation_accepted", operation=click)
+    listeners.notify("operation_delivered", operation=click, delivered=Delivered("acme", "7"))
+    listeners.notify("operation_dead", operation=click)
+    listeners.notify(
+        "provider_paused", provider="acme", error=AuthFailed(), cause="refused",
+        explanation="it refuses the credentials", remedy="correct them", waiting=3,
+    )  # fmt: skip
+    listeners.notify("provider_recovered", provider="acme", waiting=3)
+    listeners.notify("worker_missing", seconds=61.0, waiting=3)
+    listeners.notify("worker_back")
+    listeners.notify("ledger_unavailable", reason="ConnectionError")
+    listeners.notify("ledger_available", seconds=20.0)
+    listeners.notify("waiting_too_long", seconds=900.0, waiting=3)
+    stop_all()
     code = click.tracking_code
     assert caplog.messages == [
         f"accepted {code}", f"{code} is the record 7 in acme", f"{code} is a dead letter",
-        "acme is paused: bad_credentials", "acme works again",
+        "acme is paused (refused): it refuses the credentials; 3 wait", "acme works again",
+        "no worker for 61 s; 3 wait", "a worker runs again", "Redis is unavailable: ConnectionError",
+        "Redis is available again after 20 s", "the oldest of 3 operations has waited for 900 s",
     ]  # fmt: skip

@@ -99,6 +99,7 @@ class World:
         self.crm = crm or Crm(self, **options)
         self.other: dict[str, Crm] = {}
         self.told: list[str] = []
+        self.listen: Callable[..., None] = lambda _hook, **_arguments: None
         self.use(self.crm)
         self._sweep_at = self.now
         self._order = itertools.count()
@@ -107,11 +108,15 @@ class World:
         """Make `crm` the active provider: a restart with another configuration."""
         self.crm = crm
         plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
-        tell, clock = (lambda hook, **_: self.told.append(hook)), (lambda: self.now)
+        tell, clock = self._hear, (lambda: self.now)
         self.delivery = Delivery(
             self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), tell=tell
         )  # fmt: skip
         self.gateway = Gateway(self.ledger, self.delivery, tell=tell, clock=clock)
+
+    def _hear(self, hook: str, **arguments: Any) -> None:
+        self.told.append(hook)
+        self.listen(hook, **arguments)
 
     def apply(
         self, number: int = 0, *, session: str = "", inline: bool = False, key: str = "", **more: Any

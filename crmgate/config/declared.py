@@ -213,6 +213,11 @@ class CoreSettings(marshmallow.Schema):
         validate=validate.Range(0, 10),
     )  # fmt: skip
     REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "Time limit of one call of Redis")
+    ALERT_WAITING_MINUTES = _setting(
+        fields.Float, 15.0, "minutes, 0 to 10080; 0: never",
+        "Age of the oldest waiting operation from which listeners, such as the alerts, are called",
+        validate=validate.Range(0, 10080),
+    )  # fmt: skip
     LOG_LEVEL = _setting(
         OneOfWords, "INFO", "DEBUG, INFO, WARNING or ERROR", "Lowest level of the log lines that are written",
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),

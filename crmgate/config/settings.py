@@ -65,6 +65,7 @@ class Settings:
     honeypot_field: str
     min_fill_seconds: float
     redis: RedisAddress
+    alert_waiting_minutes: float
     log_level: str
     log_format: str
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)

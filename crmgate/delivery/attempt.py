@@ -29,7 +29,7 @@ from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import Dead, Done, Hold, Retry, Verdict, decide
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Written
-from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Recipient
+from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,8 @@ class Delivery:
             to, began=began, now=self._clock(), ok=found.connected, refused=found.refused, used=crm.used()
         )
         log.info("connection test of provider %s: %s", name, "passed" if found.connected else "failed")
-        self._announce(name, failed_test(found), recorded)
+        # Of a failed test only refused credentials have a code; any other failure is in words.
+        self._announce(name, failed_test(found) if found.refused else None, recorded)
         return found.connected
 
     def tend(self) -> tuple[Swept, list[str]]:
@@ -223,16 +224,34 @@ class Delivery:
             case None:
                 pass
             case Announcement.PAUSED:
-                log.error("provider %s is paused (%s): %s", provider, recorded.cause, error)
-                self._tell("provider_paused", provider=provider, error=error, cause=str(recorded.cause))
+                assert recorded.cause is not None
+                self._paused(provider, error, recorded.cause)
             case Announcement.RECOVERED:
                 self._recovered(provider)
             case _:
                 assert_never(recorded.announcement)
 
+    def _paused(self, provider: str, error: ProviderError | None, cause: Cause) -> None:
+        # Listeners hear of refused credentials only after the connection test has confirmed them.
+        words = explain(Gate(cause, confirmed=True), error.code if error else None)
+        assert words is not None
+        log.error("provider %s is paused (%s): %s", provider, cause, error or words.what)
+        self._tell(
+            "provider_paused", provider=provider, error=error, cause=str(cause),
+            explanation=words.what, remedy=words.remedy, waiting=self._waiting(),
+        )  # fmt: skip
+
     def _recovered(self, provider: str) -> None:
         log.warning("provider %s works again", provider)
-        self._tell("provider_recovered", provider=provider)
+        self._tell("provider_recovered", provider=provider, waiting=self._waiting())
+
+    def _waiting(self) -> int:
+        """Number of operations that wait, for an announcement; 0 if Redis does not answer."""
+        try:
+            return self._ledger.stats()["waiting"]
+        except LedgerUnavailable as error:
+            log.warning("the number of waiting operations is unknown (%s)", error)
+            return 0
 
     def _report(self, delivered: Delivered) -> None:
         """Warn of fields that the CRM dropped or refused: once for each, since every lead meets the same trouble."""

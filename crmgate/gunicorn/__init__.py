@@ -18,7 +18,7 @@ from crmgate import logs
 from crmgate.config import environment
 from crmgate.errors import ConfigError
 
-__all__ = ["graceful_timeout", "logger_class", "on_exit", "threads", "worker_class", "workers"]
+__all__ = ["graceful_timeout", "logger_class", "on_exit", "post_worker_init", "threads", "worker_class", "workers"]
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 64
@@ -37,6 +37,11 @@ class Logger(glogging.Logger):  # type: ignore[misc]
         super().setup(cfg)
         for handler in self.error_log.handlers:
             handler.setFormatter(logs.formatter(_format()))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the watch of a web process. Called in the process itself, so that no fork loses its thread."""
+    worker.app.wsgi().extensions["crmgate"].watch.start()
 
 
 def on_exit(server: Any) -> None:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
+from crmgate.errors import Code
 from crmgate.model import Rate, Word, rfc3339
 from crmgate.policy import MAX_RETRY_AFTER, REFUSED_PROBE, SETTLE_SECONDS
 
@@ -117,8 +118,14 @@ class Explanation:
     detail: str = ""
 
 
-def explain(gate: Gate) -> Explanation | None:
-    """Why nothing is sent to the provider, and what to do; None if its gate is open."""
+_NO_ANSWER = {Code.CONNECTION_FAILED, Code.CONNECTION_DROPPED, Code.TIMEOUT}
+
+
+def explain(gate: Gate, failure: Code | None = None) -> Explanation | None:
+    """Why nothing is sent to the provider, and what to do; None if its gate is open.
+
+    `failure`: the code of the last failed request, where it is known. It tells silence from errors.
+    """
     cause = gate.cause
     if cause is None:
         return None
@@ -127,7 +134,7 @@ def explain(gate: Gate) -> Explanation | None:
     match cause:
         case Cause.OUTAGE:
             return Explanation(
-                "the CRM does not answer, or answers with errors",
+                _outage(failure),
                 "nothing if the CRM is being repaired: deliveries go on by themselves; else see `crmgate crm test`",
             )
         case Cause.REFUSED if gate.confirmed:
@@ -158,3 +165,9 @@ def explain(gate: Gate) -> Explanation | None:
             return Explanation("an operator paused deliveries", "run `crmgate crm resume`")
         case _:
             assert_never(cause)
+
+
+def _outage(failure: Code | None) -> str:
+    if failure is None:
+        return "the CRM does not answer, or answers with errors"
+    return "the CRM does not answer" if failure in _NO_ANSWER else "the CRM answers with errors"

@@ -28,6 +28,8 @@ LOST_CLICKS_SECONDS = 15 * 60
 """Seconds after the last lost click at which the recent ones are forgotten."""
 MARK_SECONDS = 1
 """Expiry of what is written only to see whether Redis takes it, in seconds."""
+WATCH_SECONDS = 30
+"""Expiry of the watch, in seconds: another web process takes it over that long after the death of its holder."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
 
@@ -94,6 +96,8 @@ limit = _family(
     "limit:<what>:<digest>", "string", "Time at which a meter is empty (crmgate.store.limits).", _METER_SECONDS
 )
 WORKERS = _key("workers", "zset", "Workers by the time of their last heartbeat.")
+WATCH = _key("watch", "string", "Web process that has the watch (crmgate.store.watch).", WATCH_SECONDS)
+ANNOUNCED = _key("announced", "hash", "Time at which an incident was announced, by its name (crmgate.store.watch).")
 STATS = _key("stats", "hash", "Counters of the ledger.")
 ATTEMPTS = _key("attempts", "hash", "Counters of attempts and their durations (crmgate.store.figures).")
 CLICKS_LOST = _key("clicks_lost", "hash", "Recently lost clicks by reason.", LOST_CLICKS_SECONDS)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import re
+import signal
+import socket
 import sys
 import textwrap
 import threading
@@ -16,22 +18,29 @@ from typing import Any
 import pytest
 
 from crmgate.config import Settings
-from crmgate.errors import AuthFailed, Code, ConfigError, Rejected, Unavailable
+from crmgate.errors import AuthFailed, Code, ConfigError, NotFound, ProviderError, Rejected, Unavailable
 from crmgate.listener import Listener
 from crmgate.model import Event, Kind, Lead, Operation, State, new_id
+from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.services import build, start
+from crmgate.store import keys
+from crmgate.store.gate import Cause, Gate, explain
 from crmgate.testing.server import FakeCRM, Request, Response
 from tests.integration.stack import Stack, person
 from tests.listeners import notify
 from tests.processes import DEADLINE, wait_until
+from tests.world import World, away, refused, well
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 CANARY = "c4n4ry"
 HOOK = f"/hooks/{CANARY}-webhook"
 TOKEN = f"123456:{CANARY}-token"
 PERSON = Lead(first_name=CANARY, email=f"{CANARY}@example.com", phone="+905321234567")
-KEYS = {"text", "event", "provider", "count", "codes", "operations", "since"}
+KEYS = {
+    "text", "event", "instance", "provider", "cause", "explanation", "remedy", "seconds", "waiting", "count", "codes",
+    "operations", "since",
+}  # fmt: skip
 
 
 class Inbox(FakeCRM):
@@ -85,7 +94,7 @@ def close(plugins: Plugins) -> None:
 
 
 def webhook(inbox: Inbox, window: float = 60.0) -> dict[str, str]:
-    return {"ALERT_WEBHOOK_URL": inbox.url + HOOK, "ALERT_WINDOW": str(window)}
+    return {"ALERT_WEBHOOK_URL": inbox.url + HOOK, "ALERT_WINDOW": str(window), "INSTANCE_NAME": "site"}
 
 
 def telegram(inbox: Inbox) -> dict[str, str]:
@@ -102,13 +111,18 @@ def bury(plugins: Plugins, *operations: Operation) -> None:
         notify(plugins, "operation_dead", operation=operation)
 
 
-def pause(plugins: Plugins) -> None:
-    error = AuthFailed(f"the key {CANARY} is wrong", code=Code.LOCKED_OUT, vendor_code=CANARY, provider="acme")
-    notify(plugins, "provider_paused", provider="acme", error=error, cause="refused")
+def pause(plugins: Plugins, error: ProviderError | None = None, cause: Cause = Cause.REFUSED) -> None:
+    error = error or AuthFailed(f"the key {CANARY} is wrong", code=Code.LOCKED_OUT, vendor_code=CANARY, provider="acme")
+    words = explain(Gate(cause, confirmed=True), error.code)
+    assert words is not None
+    notify(
+        plugins, "provider_paused", provider="acme", error=error, cause=str(cause),
+        explanation=words.what, remedy=words.remedy, waiting=7,
+    )  # fmt: skip
 
 
 def recover(plugins: Plugins) -> None:
-    notify(plugins, "provider_recovered", provider="acme")
+    notify(plugins, "provider_recovered", provider="acme", waiting=7)
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -119,7 +133,10 @@ def test_the_first_dead_letter_is_told_at_once(inbox: Inbox, listening: Callable
     bury(listening(**webhook(inbox)), operation)
     [body] = wait_until("an alert", inbox.sent)
     assert body.keys() == KEYS
-    assert body["text"] == f"crmgate: dead letter for acme: invalid_value, operation {operation.id}"
+    assert body["text"] == (
+        f"crmgate on site: dead letter for acme: invalid_value, operation {operation.id}."
+        " What to do: see `crmgate dlq list`."
+    )
     assert (body["event"], body["provider"], body["count"]) == ("dead_letter", "acme", 1)
     assert (body["codes"], body["operations"]) == ({"invalid_value": 1}, [operation.id])
 
@@ -133,8 +150,8 @@ def test_those_that_follow_come_as_one_message(inbox: Inbox, listening: Callable
     assert (body["event"], body["count"]) == ("dead_letters", 40)
     assert (body["codes"], body["operations"]) == ({"invalid_value": 39, "timeout": 1}, named)
     assert body["text"] == (
-        f"crmgate: more dead letters for acme: 40 since {body['since']} (invalid_value 39, timeout),"
-        f" operations {', '.join(named)}, ..."
+        f"crmgate on site: more dead letters for acme: 40 since {body['since']} (invalid_value 39, timeout),"
+        f" operations {', '.join(named)}, .... What to do: see `crmgate dlq list`."
     )
 
 
@@ -173,35 +190,156 @@ def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plu
     recover(plugins)
     first, second = wait_until("both", lambda: len(inbox.sent()) == 2 and inbox.sent())
     assert first.keys() == second.keys() == KEYS
-    assert (first["event"], first["codes"]) == ("provider_paused", {"locked_out": 1})
-    assert first["text"].startswith("crmgate: acme refuses the credentials: locked_out.")
+    assert (first["event"], first["cause"], first["codes"]) == ("provider_paused", "refused", {"locked_out": 1})
+    assert first["text"].startswith(
+        "crmgate on site: nothing is sent to acme, because the CRM refuses the credentials, or a right is missing"
+        " (locked_out). Operations that wait: 7. What to do: correct them (`crmgate crm test`"
+    )
     assert (second["event"], second["codes"]) == ("provider_recovered", {})
-    assert second["text"].startswith("crmgate: acme works again.")
+    assert second["text"] == "crmgate on site: acme works again. Operations that wait: 7."
 
 
-def test_an_outage_is_not_told_as_refused_credentials(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
-    plugins = listening(**webhook(inbox))
-    error = Unavailable(f"no answer of {CANARY}", code=Code.TIMEOUT, provider="acme")
-    notify(plugins, "provider_paused", provider="acme", error=error, cause="outage")
-    (told,) = wait_until("it is told", inbox.sent)
-    assert (told["event"], told["codes"]) == ("provider_away", {"timeout": 1})
-    assert told["text"].startswith("crmgate: acme does not answer: timeout. Submissions are accepted and wait.")
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (Code.TIMEOUT, "the CRM does not answer (timeout)"),
+        (Code.CONNECTION_FAILED, "the CRM does not answer (connection_failed)"),
+        (Code.SERVER_ERROR, "the CRM answers with errors (server_error)"),
+        (Code.MAINTENANCE, "the CRM answers with errors (maintenance)"),
+    ],
+)
+def test_silence_and_errors_of_the_crm_are_told_apart(
+    inbox: Inbox, listening: Callable[..., Plugins], code: Code, words: str
+) -> None:
+    pause(listening(**webhook(inbox)), Unavailable(CANARY, code=code, provider="acme"), Cause.OUTAGE)
+    [body] = wait_until("the message", inbox.sent)
+    assert (body["event"], body["cause"], body["codes"]) == ("provider_paused", "outage", {str(code): 1})
+    assert body["text"].startswith(f"crmgate on site: nothing is sent to acme, because {words}. Operations that wait")
 
 
-def test_a_field_that_every_lead_lacks_is_told_as_such(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
-    plugins = listening(**webhook(inbox))
+REPORTS = {
+    "worker_missing": (
+        {"seconds": 61.4, "waiting": 3},
+        "no worker was seen for 61 s, and nothing that waits is delivered. Operations that wait: 3."
+        " What to do: start one with `huey_consumer crmgate.worker.huey`, and look at its log.",
+    ),
+    "worker_back": ({}, "a worker runs again."),
+    "ledger_unavailable": (
+        {"reason": "ConnectionError"},
+        "Redis accepts nothing (ConnectionError), and submissions cannot be recorded. What to do: start Redis, or"
+        " correct REDIS_URL; `crmgate check` shows whether it works.",
+    ),
+    "ledger_available": ({"seconds": 90.0}, "Redis works again, after 90 s."),
+    "waiting_too_long": (
+        {"seconds": 1200.0, "waiting": 3},
+        "the oldest operation has waited for 20 min. Operations that wait: 3. What to do: `crmgate check` shows why.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("hook", "arguments", "words"), [(hook, *report) for hook, report in REPORTS.items()])
+def test_incidents_of_the_gateway_itself_are_told(
+    inbox: Inbox, listening: Callable[..., Plugins], hook: str, arguments: dict[str, Any], words: str
+) -> None:
+    notify(listening(**webhook(inbox)), hook, **arguments)
+    [body] = wait_until("the message", inbox.sent)
+    assert body.keys() == KEYS
+    assert (body["event"], body["text"]) == (hook, f"crmgate on site: {words}")
+
+
+def test_a_message_names_the_gateway(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+    given = webhook(inbox) | {"INSTANCE_NAME": " "}
+    for names in ({"INSTANCE_NAME": "site", "APP_DOMAIN": "app.example.com"}, {"APP_DOMAIN": "app.example.com"}, {}):
+        plugins = listening(**given | names)
+        recover(plugins)
+        close(plugins)
+    assert [body["instance"] for body in inbox.sent()] == ["site", "app.example.com", socket.gethostname()]
+
+
+def test_the_listener_of_the_documentation_hears_every_incident(inbox: Inbox, tmp_path: Path) -> None:
+    page = (PLUGINS.parent / "docs" / "plugins" / "alerts.md").read_text()
+    [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "pager.py").write_text(block)
+    plugins = discover(tmp_path)
+    assert not plugins.quarantined
+    plugins.listen({"PAGER_URL": inbox.url + HOOK}, ("127.0.0.1",))
+    pause(plugins)
+    recover(plugins)
+    for hook, (arguments, _) in REPORTS.items():
+        notify(plugins, hook, **arguments)
+    close(plugins)
+    texts = [body["text"] for body in inbox.sent()]
+    assert texts[0].startswith("acme: the CRM refuses the credentials, or a right is missing. Do: correct them")
+    assert texts[1:] == [
+        "acme works again, 7 wait", "no worker for 61 s, 3 wait", "a worker runs again", "Redis: ConnectionError",
+        "Redis works again after 90 s", "the oldest of 3 has waited for 1200 s",
+    ]  # fmt: skip
+
+
+# -- incidents, with a clock in the test's hand ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alarmed(inbox: Inbox, listening: Callable[..., Plugins], world: World) -> World:
+    """A gateway whose alerts arrive in `inbox`."""
+    world.listen = Listeners(listening(**webhook(inbox)).manager).notify
+    return world
+
+
+def _errors_on_delivery(operation: Operation | None) -> ProviderError | None:
+    """Each delivery is answered with a 500, and the connection test passes."""
+    return Unavailable(CANARY, code=Code.SERVER_ERROR, status=500) if operation else None
+
+
+def test_an_outage_that_flaps_is_one_incident(alarmed: World, inbox: Inbox) -> None:
+    alarmed.crm.trouble = _errors_on_delivery
+    operations = [alarmed.apply(number) for number in range(8)]
+    alarmed.pass_time(60)
+    assert len(alarmed.crm.probes) > 3
+    [paused] = wait_until("the message", inbox.sent)
+    assert (paused["event"], paused["cause"], paused["waiting"]) == ("provider_paused", "outage", 8)
+    assert "because the CRM answers with errors (server_error)." in paused["text"]
+    alarmed.crm.trouble = well
+    alarmed.pass_time(60)
+    assert alarmed.states(operations) == {"delivered"}
+    wait_until("its end", lambda: len(inbox.sent()) > 1)
+    assert alarmed.told.count("provider_paused") == alarmed.told.count("provider_recovered") == 1
+    assert inbox.events() == ["provider_paused", "provider_recovered"]
+
+
+def test_credentials_that_a_connection_test_finds_refused_are_told(alarmed: World, inbox: Inbox) -> None:
+    alarmed.crm.trouble = away
+    for number in range(6):
+        alarmed.apply(number)
+    alarmed.pass_time(10)
+    alarmed.crm.trouble = refused
+    alarmed.pass_time(60)
+    alarmed.crm.trouble = well
+    alarmed.pass_time(60)
+    wait_until("three messages", lambda: len(inbox.sent()) > 2)
+    events = [(body["event"], body["cause"]) for body in inbox.sent()]
+    assert events == [("provider_paused", "outage"), ("provider_paused", "refused"), ("provider_recovered", "")]
+
+
+def test_without_a_delivery_an_incident_ends_after_two_quiet_minutes(alarmed: World, inbox: Inbox) -> None:
+    alarmed.crm.trouble = away
+    for number in range(6):
+        alarmed.apply(number)
+    alarmed.pass_time(10)
+    alarmed.crm.trouble = lambda operation: NotFound("no such lead") if operation else None
+    alarmed.pass_time(110)
+    assert "provider_recovered" not in alarmed.told
+    alarmed.pass_time(30)
+    assert alarmed.told.count("provider_recovered") == 1
+    wait_until("the message", lambda: "provider_recovered" in inbox.events())
+
+
+def test_an_epidemic_is_reported_without_the_words_of_the_crm(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     error = Rejected(f"{CANARY} is required", provider="acme", fields={CANARY: "required"})
-    notify(plugins, "provider_paused", provider="acme", error=error, cause="epidemic")
-    (told,) = wait_until("it is told", inbox.sent)
-    assert (told["event"], told["codes"]) == ("provider_refuses", {"invalid_value": 1})
-    assert told["text"].startswith("crmgate: acme refuses different submissions for the same reason: invalid_value.")
-
-
-def test_a_cause_of_a_newer_version_is_told_without_an_error(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
-    plugins = listening(**webhook(inbox))
-    notify(plugins, "provider_paused", provider="acme", error=None, cause="closed")
-    (told,) = wait_until("it is told", inbox.sent)
-    assert (told["event"], told["codes"]) == ("provider_away", {"closed": 1})
+    pause(listening(**webhook(inbox)), error, Cause.EPIDEMIC)
+    [body] = wait_until("the message", inbox.sent)
+    assert (body["event"], body["cause"], body["codes"]) == ("provider_paused", "epidemic", {"invalid_value": 1})
+    assert CANARY not in json.dumps(body)
 
 
 def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
@@ -503,7 +641,7 @@ def test_refused_credentials_are_one_alert_and_one_when_they_are_mended(inbox: I
 
 
 def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, **webhook(inbox), CRM_EPIDEMIC_AFTER="100") as stack:
+    with Stack(tmp_path, CRM_EPIDEMIC_AFTER="100", **webhook(inbox)) as stack:
         stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
         stack.start()
         ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(20)]
@@ -526,11 +664,47 @@ def test_what_refuses_every_lead_is_one_alert_and_costs_no_lead(inbox: Inbox, tm
         stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
         stack.start()
         ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(10)]
-        wait_until("the alert", lambda: "provider_refuses" in inbox.events())
+        wait_until("the alert", lambda: "provider_paused" in inbox.events())
         stack.espocrm.heal()
         wait_until("all are delivered", lambda: all(stack.operation(i).state == "delivered" for i in ids))
         stack.worker.stop()
         events = inbox.events()
-        assert (events.count("provider_refuses"), events.count("provider_recovered")) == (1, 1)
+        assert (events.count("provider_paused"), events.count("provider_recovered")) == (1, 1)
         assert sum(body["count"] for body in inbox.sent()) == 4, "those before the fifth; they returned by themselves"
         assert CANARY not in output(stack)
+
+
+HASTY = {"GUNICORN_CMD_ARGS": "--worker-class tests.integration.watchful.Worker"}
+
+
+def test_a_dead_worker_is_one_alert_and_one_when_it_is_back(inbox: Inbox, tmp_path: Path) -> None:
+    with Stack(tmp_path, web_workers=2, **HASTY, **webhook(inbox)) as stack:
+        stack.redis.start()
+        stack.start_worker()
+        stack.start_web()
+        waiting = stack.submit_queued(person())
+        stack.wait_for(waiting, "delivered")
+        stack.worker.kill()
+        stack.submit_queued(person(1))
+        [missing] = wait_until("the alert", inbox.sent)
+        assert (missing["event"], missing["waiting"]) == ("worker_missing", 1)
+        assert missing["text"].startswith("crmgate on site: no worker was seen for ")
+        stack.start_worker()
+        wait_until("the end", lambda: len(inbox.sent()) > 1)
+        stack.web.stop(signal.SIGTERM)
+        assert inbox.events() == ["worker_missing", "worker_back"]
+        assert b"example.com" not in b"".join(request.body for request in inbox.requests)
+
+
+def test_a_redis_that_stops_is_one_alert_and_one_when_it_is_back(inbox: Inbox, tmp_path: Path) -> None:
+    with Stack(tmp_path, web_workers=2, **HASTY, **webhook(inbox)) as stack:
+        stack.start()
+        wait_until("somebody has the watch", lambda: stack.client.exists(keys.WATCH))
+        stack.redis.kill()
+        [unavailable] = wait_until("the alert", inbox.sent)
+        assert unavailable["event"] == "ledger_unavailable"
+        stack.redis.start()
+        wait_until("the end", lambda: len(inbox.sent()) > 1)
+        stack.submit(person())
+        stack.web.stop(signal.SIGTERM)
+        assert inbox.events() == ["ledger_unavailable", "ledger_available"]

@@ -1,0 +1,127 @@
+"""Reports incidents that a worker cannot report: no worker runs, Redis is unavailable, an operation waits for too long.
+
+Each web process has a thread that looks every `BEAT` seconds. One process at a time holds the watch, an entry in Redis
+that expires, and only that process reports. So several web processes send one message. While Redis is unavailable the
+last holder reports that.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+from crmgate.errors import LedgerUnavailable
+from crmgate.store.figures import Figures
+from crmgate.store.ledger import Ledger
+from crmgate.store.watch import Watchbook
+
+log = logging.getLogger(__name__)
+
+BEAT = 5.0
+"""Seconds between two looks."""
+WORKER_MISSING = 60.0
+"""Seconds without a heartbeat of any worker after which the worker is reported as missing."""
+LEDGER_AWAY = 15.0
+"""Seconds without a successful write after which Redis is reported as unavailable. A restart takes less."""
+
+
+class Watch:
+    """The watch of one process. `tell` calls a listener hook; `limit`: allowed wait of an operation in seconds, 0: any.
+
+    A process that starts while Redis is unavailable acts as the holder of the watch.
+    """
+
+    def __init__(
+        self, book: Watchbook, ledger: Ledger, figures: Figures, tell: Callable[..., None], limit: float,
+        *, clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
+        self._book, self._ledger, self._figures = book, ledger, figures
+        self._tell, self._limit, self._clock = tell, limit, clock
+        self._process, self._stop = 0, threading.Event()
+        self._holds = True
+        self._since = clock()
+        self._heartbeat = 0.0
+        self._failed_at: float | None = None
+        self._reported_away = False
+
+    def start(self) -> None:
+        """Start the thread of this process; a further call in the same process does nothing."""
+        if self._process == os.getpid():
+            return
+        self._process, self._stop = os.getpid(), threading.Event()
+        atexit.register(self._stop.set)
+        threading.Thread(target=self._run, args=(self._stop,), name="watch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Have the thread of this process end after its current look."""
+        self._stop.set()
+
+    def look(self) -> None:
+        """Look once, and report what began or ended. Logs an error instead of raising it."""
+        try:
+            self._look(self._clock())
+        except LedgerUnavailable as error:
+            self._away(self._clock(), str(error))
+        except Exception:
+            log.exception("watch: an unexpected error; it goes on")
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.wait(BEAT):
+            self.look()
+
+    def _look(self, now: float) -> None:
+        name = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"  # after a fork the child has another name
+        held, self._holds = self._holds, self._book.hold(name)
+        if self._failed_at is not None:
+            self._back(now)
+        elif not held:
+            self._since = now
+        if self._holds:
+            self._look_for_workers(now)
+            self._look_at_waiting(now)
+
+    def _away(self, now: float, reason: str) -> None:
+        if self._failed_at is None:
+            self._failed_at = now
+        if self._holds and not self._reported_away and now - self._failed_at >= LEDGER_AWAY:
+            self._reported_away = True
+            log.error("Redis is unavailable since %.0f s (%s)", now - self._failed_at, reason)
+            self._tell("ledger_unavailable", reason=reason)
+
+    def _back(self, now: float) -> None:
+        """Redis works again. Workers need a while for a heartbeat, so their silence counts from now on."""
+        assert self._failed_at is not None
+        seconds, self._failed_at, self._since = now - self._failed_at, None, now
+        if self._reported_away:
+            self._reported_away = False
+            log.warning("Redis is available again after %.0f s", seconds)
+            self._tell("ledger_available", seconds=seconds)
+
+    def _look_for_workers(self, now: float) -> None:
+        # A worker that stops in an orderly way removes its heartbeat: the last one is remembered here.
+        self._heartbeat = max(self._heartbeat, self._book.last_heartbeat())
+        silent = now - max(self._heartbeat, self._since)
+        if silent >= WORKER_MISSING:
+            waiting = self._ledger.stats()["waiting"]
+            if self._book.announce("worker_missing", now):
+                log.error("no worker was seen for %.0f s", silent)
+                self._tell("worker_missing", seconds=silent, waiting=waiting)
+        elif now - self._heartbeat < WORKER_MISSING and self._book.withdraw("worker_missing"):
+            log.warning("a worker runs again")
+            self._tell("worker_back")
+
+    def _look_at_waiting(self, now: float) -> None:
+        oldest = self._figures.oldest_waiting() if self._limit else None
+        waited = 0.0 if oldest is None else now - oldest
+        if self._limit and waited > self._limit:
+            waiting = self._ledger.stats()["waiting"]
+            if self._book.announce("waiting_too_long", now):
+                log.error("the oldest operation has waited for %.0f s", waited)
+                self._tell("waiting_too_long", seconds=waited, waiting=waiting)
+        elif waited <= self._limit / 2:  # half: the wait of a long queue goes up and down around the limit
+            self._book.withdraw("waiting_too_long")
