@@ -15,6 +15,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+from crmgate import tracking
+
 __all__ = [
     "Activity",
     "Check",
@@ -289,7 +291,7 @@ class Operation(_Record):
     @property
     def tracking_code(self) -> str:
         """Short code for people, derived from the id, such as `CG-7KX9-2MPQ`. The id cannot be derived from it."""
-        return tracking_code(self.id)
+        return tracking.code(self.id)
 
     @property
     def lead(self) -> Lead:
@@ -377,30 +379,6 @@ class Rate:
 def new_id() -> str:
     """A new operation id: 122 random bits in hexadecimal. It is the credential for reading the operation's status."""
     return uuid.uuid4().hex
-
-
-_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_READ_AS = str.maketrans("OIL", "011")
-"""Letters that Crockford's Base32 reads as digits."""
-
-
-def tracking_code(operation_id: str) -> str:
-    """`CG-XXXX-XXXX` from the first 40 bits of the id, in Crockford's Base32 (no I, L, O, U)."""
-    number = int(operation_id[:10], 16)
-    code = "".join(_CROCKFORD[number >> shift & 31] for shift in range(35, -1, -5))
-    return f"CG-{code[:4]}-{code[4:]}"
-
-
-def id_prefix(code: str) -> str:
-    """First ten digits of the ids with this tracking code, as people write it; empty if the code is invalid."""
-    letters = code.upper().replace("-", "").replace(" ", "").translate(_READ_AS)
-    text = letters.removeprefix("CG")
-    if len(text) != 8 or text == letters or any(letter not in _CROCKFORD for letter in text):
-        return ""
-    number = 0
-    for letter in text:
-        number = number << 5 | _CROCKFORD.index(letter)
-    return f"{number:010x}"
 
 
 def rfc3339(timestamp: float) -> str:

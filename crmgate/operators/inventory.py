@@ -16,10 +16,11 @@ from typing import Any, Self
 
 import redis
 
-from crmgate.model import Event, EventType, Kind, Operation, State, Word, id_prefix
+from crmgate.model import Event, EventType, Kind, Operation, State, Word
 from crmgate.store import keys
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import to_operation
+from crmgate.tracking import id_prefix
 
 PAGE = 100
 """The most operations of a page."""

@@ -11,11 +11,11 @@ import marshmallow
 from flask import Blueprint, abort, jsonify, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 
-from crmgate.model import tracking_code
 from crmgate.plugin_kit.mapping import LABELS
 from crmgate.sandbox.behaviour import Behaviour, BehaviourSchema, Mode
 from crmgate.sandbox.context import sandbox
 from crmgate.sandbox.store import StoredLead, row_number
+from crmgate.tracking import code as tracking_code
 
 SHOWN = 200
 HEADLINE = ("first_name", "last_name", "email", "phone", "description")

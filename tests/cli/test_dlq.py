@@ -18,12 +18,13 @@ import redis
 
 from crmgate.cli import bulk
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Kind, Operation, new_id, tracking_code
+from crmgate.model import Kind, Operation, new_id
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
+from crmgate.tracking import code as tracking_code
 from tests.cli.conftest import Run, told
 from tests.graves import bury
 from tests.processes import RedisProcess

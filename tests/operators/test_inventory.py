@@ -9,12 +9,14 @@ import pytest
 import redis
 
 from crmgate.errors import LedgerUnavailable, Rejected
-from crmgate.model import Kind, State, id_prefix, tracking_code
+from crmgate.model import Kind, State
 from crmgate.operators.inventory import CHUNK, SCAN, Count, Cursor, Filter, Inventory
 from crmgate.store.client import connect
 from crmgate.store.gate import Recipient
 from crmgate.store.keys import RECEIPT_SECONDS
 from crmgate.store.ledger import Ledger
+from crmgate.tracking import code as tracking_code
+from crmgate.tracking import id_prefix
 from tests.graves import bury
 from tests.world import START, World
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from crmgate.model import new_id, tracking_code
+from crmgate.model import new_id
+from crmgate.tracking import code as tracking_code
 from tests.processes import DEADLINE
 from tests.sandbox.conftest import Client
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.model import Kind, Lead, State, tracking_code
+from crmgate.model import Kind, Lead, State
+from crmgate.tracking import code as tracking_code
 
 URL = "/api/v1/applications"
 FORM = {"first_name": "Ayşe", "phone": "0532 123 45 67"}

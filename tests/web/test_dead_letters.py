@@ -15,13 +15,14 @@ from flask.testing import FlaskClient
 
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Kind, new_id, tracking_code
+from crmgate.model import Kind, new_id
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from crmgate.store.ledger import Ledger
 from crmgate.store.tokens import Scope, Token
+from crmgate.tracking import code as tracking_code
 from tests.graves import bury
 from tests.web.conftest import StandInSettings
 from tests.web.test_auth import bearer

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from crmgate.model import Delivered, Event, Kind, Operation, State, new_id, tracking_code
+from crmgate.model import Delivered, Event, Kind, Operation, State, new_id
+from crmgate.tracking import code as tracking_code
 
 URL = "/api/v1/operations/"
 
