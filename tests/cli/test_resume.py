@@ -1,19 +1,16 @@
-"""`crmgate crm resume`: Redis is asked, the CRM is not."""
+"""`crmgate crm pause` and `resume`: Redis is asked, the CRM is not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+import redis
 
-from crmgate.model import Event, Kind, Operation, new_id
-from crmgate.store.entries import Result
+from crmgate.store.audit import Audit
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, told
 from tests.processes import RedisProcess
 
-NOW = 1_800_000_000.0
 MINI = Recipient("mini")
 
 
@@ -22,23 +19,9 @@ def configured(mini: dict[str, str], redis_process: RedisProcess, ledger: Ledger
     return mini | {"REDIS_URL": redis_process.url}
 
 
-@pytest.fixture
-def fail(ledger: Ledger) -> Callable[..., None]:
-    """Let attempts fail."""
-
-    def fail(count: int, *, outage: bool) -> None:
-        for number in range(count):
-            operation = Operation(new_id(), Kind.CREATE_LEAD, {}, NOW + number)
-            ledger.accept(operation, MINI, alarm=NOW)
-            claim = ledger.claim(operation.id, MINI, "L", now=NOW + 100 * number, seconds=20)
-            result = Result(Event(NOW, 0.1, "mini", "failed"), outage=outage)
-            ledger.record_waiting(claim, MINI, result, due=NOW + 30, look=False, paused=not outage)  # type: ignore[arg-type]
-
-    return fail
-
-
-def test_without_redis_the_remedy_is_reported(run: Run, mini: dict[str, str]) -> None:
-    result = run("crm", "resume", **mini, REDIS_URL="redis://127.0.0.1:1/0")
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_without_redis_the_remedy_is_reported(run: Run, mini: dict[str, str], command: str) -> None:
+    result = run("crm", command, **mini, REDIS_URL="redis://127.0.0.1:1/0")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "Redis does not answer" in result.stderr
     assert "REDIS_URL" in result.stderr
@@ -50,16 +33,33 @@ def test_there_may_be_nothing_to_resume(run: Run, configured: dict[str, str]) ->
     assert "takes requests; there was nothing to resume" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("count", "cause", "words"), [(5, "outage", "did not answer"), (1, "refused", "refused the credentials")]
-)
-def test_the_reason_for_the_pause_is_reported(
-    run: Run, configured: dict[str, str], ledger: Ledger, fail: Callable[..., None], count: int, cause: str, words: str
+def test_a_pause_ends_with_the_resumption(
+    run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
 ) -> None:
-    fail(count, outage=cause == "outage")
-    assert ledger.gate(MINI).cause == cause
+    paused = told(run("crm", "pause", "--json", **configured))
+    assert (paused["provider"], paused["cause"], paused["what"]) == ("mini", "paused", "an operator paused deliveries")
+    assert ledger.gate(MINI).cause == "paused"
+    assert "is paused; 0 operations wait" in run("crm", "pause", **configured).stdout
+    resumed = told(run("crm", "resume", "--json", **configured))
+    assert (resumed["cause"], resumed["before"]["cause"]) == (None, "paused")
+    assert ledger.gate(MINI).cause is None
+    assert [entry.what for entry in Audit(redis_client).recent()] == ["crm.resume", "crm.pause", "crm.pause"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"), [("outage", "the CRM does not answer"), ("refused", "the CRM refused the credentials")]
+)
+def test_another_cause_is_tried_at_once_and_not_claimed_to_have_ended(
+    run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis, cause: str, words: str
+) -> None:
+    later = 4_000_000_000
+    redis_client.hset(
+        "{crmgate}:gate:mini", mapping={"cause": cause, "since": 1_800_000_000, "until": later, "by": "x"}
+    )
     text = run("crm", "resume", **configured).stdout
-    assert text.startswith("Mini CRM (mini) is asked again now. It was held back: it " + words)
+    assert text.startswith(f"Mini CRM (mini) is tried now. Before, {words}")
+    gate = ledger.gate(MINI)
+    assert gate.cause == cause
+    assert gate.until < later
     answer = told(run("crm", "resume", "--json", **configured))
-    assert (answer["provider"], answer["cause"], answer["since"] > NOW) == ("mini", cause, True)
-    assert ledger.gate(MINI).until < NOW + 1_000_000_000
+    assert (answer["cause"], answer["since"]) == (cause, "2027-01-15T08:00:00.000Z")

@@ -45,9 +45,9 @@ def test_not_ready_says_what_to_do(
 @pytest.mark.parametrize(
     ("cause", "words"),
     [
-        (Cause.OUTAGE, "not answered since"),
+        (Cause.OUTAGE, "the CRM does not answer"),
         (Cause.REFUSED, "refused the credentials"),
-        (Cause.read("closed"), "(closed)"),
+        (Cause.read("closed"), "nothing is sent to the CRM: closed"),
     ],
 )
 def test_a_crm_that_takes_nothing_is_reported_and_submissions_are_still_welcome(
@@ -59,7 +59,7 @@ def test_a_crm_that_takes_nothing_is_reported_and_submissions_are_still_welcome(
     (check,) = [check for check in answer.json["checks"] if check["name"] == "provider"]
     assert words in check["detail"]
     assert "2027-01-15T08:00:00.000Z" in check["detail"]
-    assert "7 submissions wait" in check["detail"]
+    assert "7 operations wait" in check["detail"]
     assert "sandbox" not in answer.text
 
 
