@@ -43,8 +43,8 @@ def edit(operation: str, changes: tuple[str, ...], removals: tuple[str, ...], as
         after, warnings = editing.edit(parts, found, editing.patch(changes, removals))
         [wait] = parts.desk.waiting.of([after])
     if as_json:
-        told = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
-        body = {"id": after.id, "version": after.version, "payload": dict(after.payload), "warnings": told}
+        items = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
+        body = {"id": after.id, "version": after.version, "payload": dict(after.payload), "warnings": items}
         print_json(body | waits_json(wait))
         return
     for warning in warnings:
@@ -110,13 +110,13 @@ def _result(parts: Services, text: str, change: Callable[[Operation], Operation]
     try:
         after = change(resolve(parts, text))
     except UNCHANGEABLE as error:
-        told = reason(error)
+        message = reason(error)
     except click.ClickException as error:
-        told = error.message
+        message = error.message
     else:
         [wait] = parts.desk.waiting.of([after])
         return {"id": after.id, "state": after.state, "error": None} | waits_json(wait)
-    return {"id": text, "state": None, "error": told, "waits": None}
+    return {"id": text, "state": None, "error": message, "waits": None}
 
 
 def _show(results: list[dict[str, Any]], done: str) -> None:

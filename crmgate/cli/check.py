@@ -139,10 +139,10 @@ def _crm(parts: Services) -> Iterator[Line]:
 def _deliveries(parts: Services) -> Iterator[Line]:
     """Whether anything is sent to the CRM. While Redis does not answer its own line says so."""
     try:
-        told = advice(parts.desk.waiting.gate())
+        stopped = advice(parts.desk.waiting.gate())
     except LedgerUnavailable:
         return
-    yield Line("deliveries", Mark.WARN if told else Mark.OK, told or "The CRM takes requests.")
+    yield Line("deliveries", Mark.WARN if stopped else Mark.OK, stopped or "The CRM takes requests.")
 
 
 def _plugins(settings: Settings | None) -> Iterator[Line]:

@@ -53,8 +53,8 @@ def test(as_json: bool) -> None:
         click.echo(f"{_title(parts)}: {state}\n")
         rows = ((check.name, MARKS[check.ok], check.detail) for check in connection.checks)
         print_table(("CHECK", "RESULT", "DETAIL"), rows)
-        if gate and (told_of_it := advice(gate)):
-            click.echo(f"\n{told_of_it}")
+        if gate and (stopped := advice(gate)):
+            click.echo(f"\n{stopped}")
     sys.exit(0 if connection.connected else 1)
 
 

@@ -68,8 +68,8 @@ def _provider(redis: bool) -> Check:
     if gate is None:
         return Check("provider", True, "A CRM is configured.")
     # Fields and codes of the CRM are for operators only.
-    told = advice(gate, detail=caller() is not None)
-    return Check("provider", True, told or "A CRM is configured, and takes requests.")
+    stopped = advice(gate, detail=caller() is not None)
+    return Check("provider", True, stopped or "A CRM is configured, and takes requests.")
 
 
 def _worker(redis: bool) -> Check:
