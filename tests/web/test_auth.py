@@ -91,7 +91,7 @@ def test_the_connection_test(client: FlaskClient, tokens: Any, services: Any, co
         "latency_ms": 12.5,
         "checks": [{"name": "login", "ok": connected, "detail": "what to do"}],
         "tested_at": "2023-11-14T22:13:20.000Z",
-        "gate": {name: None for name in ("cause", "what", "remedy", "detail", "since", "until")} | {"held": 0},
+        "gate": dict.fromkeys(("cause", "what", "remedy", "detail", "since", "until")) | {"held": 0},
     }
     assert answer.headers["Cache-Control"] == "no-store"
     services.ledger.down = True
