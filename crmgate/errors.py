@@ -96,12 +96,16 @@ class NoSuchOperation(CrmgateError):
     """The ledger has no operation with this id: it never existed, or it expired."""
 
 
-class NotKeptAside(CrmgateError):
-    """The operation is neither a dead letter nor a suspect; `state` is its state."""
+class OperationEnded(CrmgateError):
+    """The operation cannot be changed, because it has ended; `state` says how."""
 
     def __init__(self, state: str) -> None:
         self.state = state
         super().__init__(state)
+
+
+class AttemptUnderWay(CrmgateError):
+    """The operation cannot be changed now, because an attempt to deliver it is under way."""
 
 
 class ChangedMeanwhile(CrmgateError):

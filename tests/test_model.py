@@ -36,8 +36,8 @@ from crmgate.model import (
     Word,
     new_id,
     rfc3339,
-    tracking_code,
 )
+from crmgate.tracking import code as tracking_code
 
 ID = "8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4"
 UTM = Utm("google", "cpc", "spring", "banner", "study abroad")

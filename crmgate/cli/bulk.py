@@ -123,6 +123,6 @@ def _why(parts: Services) -> str:
     if not parts.ledger.workers_seen(WORKER_SILENCE):
         start = "start one with `huey_consumer crmgate.worker.huey`"
         return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
-    if shut := explain(parts.ledger.gate(parts.delivery.recipient)):
-        return f"{clean(parts.crm.label)} takes nothing now: {shut.what}. The job waits, and goes on by itself."
+    if shut := explain(parts.desk.waiting.gate()):
+        return f"{clean(parts.crm.label)} takes nothing now: {shut.what}. The job waits. What to do: {shut.remedy}."
     return "Other operations wait for the CRM: the job goes on when there are fewer."

@@ -15,6 +15,7 @@ from crmgate import services
 from crmgate.cli.output import as_json, print_json, print_table, working
 from crmgate.config import Settings, environment
 from crmgate.errors import ConfigError, LedgerUnavailable
+from crmgate.operators.waiting import advice
 from crmgate.plugin_host.loader import discover, shipped_folder
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
@@ -84,6 +85,7 @@ def _lines() -> Iterator[Line]:
     yield from _redis(_settings(environ, "REDIS_"))
     if parts:
         yield from _crm(parts)
+        yield from _deliveries(parts)
     yield from _plugins(_settings(environ, "PLUGINS_"))
 
 
@@ -132,6 +134,15 @@ def _crm(parts: Services) -> Iterator[Line]:
     for found in connection.checks:
         bad = Mark.WARN if connection.connected else Mark.FAIL
         yield Line(f"crm {found.name}", Mark.OK if found.ok else bad, found.detail)
+
+
+def _deliveries(parts: Services) -> Iterator[Line]:
+    """Whether anything is sent to the CRM. While Redis does not answer its own line says so."""
+    try:
+        stopped = advice(parts.desk.waiting.gate())
+    except LedgerUnavailable:
+        return
+    yield Line("deliveries", Mark.WARN if stopped else Mark.OK, stopped or "The CRM takes requests.")
 
 
 def _plugins(settings: Settings | None) -> Iterator[Line]:

@@ -14,8 +14,9 @@ import click
 
 from crmgate import services
 from crmgate.cli.output import MARKS, as_json, clean, configuration, ledger, print_json, print_table, working
-from crmgate.errors import ProviderError
+from crmgate.errors import LedgerUnavailable, ProviderError
 from crmgate.model import CrmField, Provision
+from crmgate.operators.waiting import advice, gate_json
 from crmgate.provider import CRMProvider
 from crmgate.services import Services
 from crmgate.store.audit import command_line
@@ -35,22 +36,25 @@ def crm() -> None:
 @crm.command()
 @as_json
 def test(as_json: bool) -> None:
-    """Check address, credentials, rights and fields.
+    """Check address, credentials, rights and fields; say why nothing is sent, if Redis answers.
 
     Exit status: 0 connected, 1 not connected, 2 the configuration cannot work.
     """
     parts = _start()
     with working(f"Asking {parts.crm.label} ..."):
         connection = parts.crm.test_connection(BUDGET)
+    gate = _gate(parts)
     if as_json:
         checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in connection.checks]
         told = {"connected": connection.connected, "latency_ms": connection.latency_ms, "checks": checks}
-        print_json(_names(parts) | told)
+        print_json(_names(parts) | told | {"gate": gate_json(gate) if gate else None})
     else:
         state = f"connected ({connection.latency_ms:.0f} ms)" if connection.connected else "not connected"
         click.echo(f"{_title(parts)}: {state}\n")
         rows = ((check.name, MARKS[check.ok], check.detail) for check in connection.checks)
         print_table(("CHECK", "RESULT", "DETAIL"), rows)
+        if gate and (stopped := advice(gate)):
+            click.echo(f"\n{stopped}")
     sys.exit(0 if connection.connected else 1)
 
 
@@ -115,10 +119,9 @@ def pause(as_json: bool) -> None:
     """
     parts = _start()
     with ledger():
-        parts.desk.pause(command_line())
-        gate = parts.ledger.gate(parts.delivery.recipient)
+        gate = parts.desk.pause(command_line())
     if as_json:
-        print_json(_names(parts) | _state(gate))
+        print_json(_names(parts) | gate_json(gate))
     else:
         click.echo(f"{_title(parts)} is paused; {gate.held} operations wait. `crmgate crm resume` ends the pause.")
 
@@ -134,11 +137,11 @@ def resume(as_json: bool) -> None:
     """
     parts = _start()
     with ledger():
-        before = parts.ledger.gate(parts.delivery.recipient)
-        parts.desk.resume(command_line())
+        before = parts.desk.waiting.gate()
+        after = parts.desk.resume(command_line())
     shut = explain(before)
     if as_json:
-        print_json(_names(parts) | _state(before))
+        print_json(_names(parts) | gate_json(after) | {"before": gate_json(before)})
     elif shut is None:
         click.echo(f"{_title(parts)} takes requests; there was nothing to resume.")
     else:
@@ -146,13 +149,12 @@ def resume(as_json: bool) -> None:
         click.echo(f"{_title(parts)} {next_step}. Before, {shut.what}; {before.held} operations wait.")
 
 
-def _state(gate: Gate) -> dict[str, Any]:
-    """The gate for scripts: why nothing is sent (empty: nothing is wrong), since when, and how many operations wait."""
-    shut = explain(gate)
-    return {
-        "cause": gate.cause or "", "since": gate.since or None, "held": gate.held,
-        "what": shut.what if shut else "", "remedy": shut.remedy if shut else "", "detail": shut.detail if shut else "",
-    }  # fmt: skip
+def _gate(parts: Services) -> Gate | None:
+    """The state of the gate; None while Redis does not answer, which does not prevent a connection test."""
+    try:
+        return parts.desk.waiting.gate()
+    except LedgerUnavailable:
+        return None
 
 
 def _start() -> Services:

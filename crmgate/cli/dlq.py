@@ -12,10 +12,10 @@ from typing import IO, Any
 
 import click
 
-from crmgate.cli import bulk, editing
+from crmgate.cli import bulk, changes
 from crmgate.cli.output import as_json, print_json
-from crmgate.cli.parts import filters, opened, reason, resolve, show_list, show_whole, wanted
-from crmgate.errors import JobRunning, NoSuchOperation, NotKeptAside
+from crmgate.cli.parts import filters, opened, resolve, show_list, show_whole, wanted
+from crmgate.errors import JobRunning
 from crmgate.model import State
 from crmgate.operators import export as exporting
 from crmgate.operators.inventory import Filter
@@ -29,6 +29,10 @@ suspects = click.option("--suspects", is_flag=True, help="Suspects instead of de
 @click.group()
 def dlq() -> None:
     """List, show, edit, retry, discard and export dead letters and suspects."""
+
+
+dlq.add_command(changes.edit)
+dlq.add_command(changes.discard)
 
 
 @dlq.command("list")
@@ -63,33 +67,8 @@ def show(operation: str, as_json: bool) -> None:
     """
     with opened() as parts:
         found = parts.desk.get(resolve(parts, operation).id)
-    show_whole(found, payload=True, as_json=as_json)
-
-
-@dlq.command()
-@click.argument("operation", metavar="ID|CODE")
-@click.option(
-    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field: phone=..., custom.fax=..."
-)
-@click.option("--unset", "removals", multiple=True, metavar="FIELD", help="Take a field away.")
-@as_json
-def edit(operation: str, changes: tuple[str, ...], removals: tuple[str, ...], as_json: bool) -> None:
-    """Change what is sent to the CRM; without --set and --unset in your editor ($EDITOR).
-
-    It is checked like a new submission, and sent when it is retried.
-
-    Exit status: 0 changed, 1 it is not, 2 the configuration cannot work or an option was used wrongly.
-    """
-    with opened() as parts:
-        found = parts.desk.get(resolve(parts, operation).id)
-        after, warnings = editing.edit(parts, found, editing.patch(changes, removals))
-    if as_json:
-        told = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
-        print_json({"id": after.id, "version": after.version, "payload": dict(after.payload), "warnings": told})
-        return
-    for warning in warnings:
-        click.echo(f"{warning.field}: {warning.message}")
-    click.echo(f"Changed. `crmgate dlq retry {after.id}` sends it.")
+        [wait] = parts.desk.waiting.of([found])
+    show_whole(found, wait, payload=True, as_json=as_json)
 
 
 @dlq.command()
@@ -105,7 +84,7 @@ def retry(
     operations: tuple[str, ...], all_: bool, yes: bool, detach: bool, follow: bool, cancel: bool, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Try dead letters again, or let suspects go: by their ids, or with --all by the thousand.
+    """Try dead letters again, let suspects go, try waiting operations now: by their ids, or with --all by the thousand.
 
     With --all and --json it asks nothing: it tells how many there are, and begins if --yes is given.
 
@@ -117,7 +96,7 @@ def retry(
         raise click.UsageError("The filters need --all.")
     with opened() as parts:
         if operations:
-            sys.exit(0 if _each(parts, operations, "released", as_json) else 1)
+            sys.exit(0 if changes.retry_each(parts, operations, as_json) else 1)
         job = _job(parts, wanted(State.DEAD, options), yes=yes, follow=follow, cancel=cancel, as_json=as_json)
         if job is not None and not detach:
             job = bulk.follow(parts, job)
@@ -128,22 +107,6 @@ def retry(
     else:
         click.echo(bulk.ended(job))
     sys.exit(1 if job.state == JobState.CANCELLED and not cancel else 0)
-
-
-@dlq.command()
-@click.argument("operations", metavar="ID|CODE...", nargs=-1, required=True)
-@click.option("--reason", "why", required=True, help="Why; it is kept with the receipt, so leave out whom it is about.")
-@as_json
-def discard(operations: tuple[str, ...], why: str, as_json: bool) -> None:
-    """End dead letters or suspects without a delivery. Their payload is gone at once, for good.
-
-    Exit status: 0 discarded, 1 not all of them or Redis does not answer, 2 the configuration cannot work.
-    """
-    if not why.strip() or len(why) > 300:
-        raise click.BadParameter("it takes 1 to 300 characters.", param_hint="--reason")
-    with opened() as parts:
-        done = _each(parts, operations, "discarded", as_json, why.strip())
-    sys.exit(0 if done else 1)
 
 
 @dlq.command()
@@ -178,25 +141,6 @@ def export(form: str, output: Path | None, suspects: bool, as_json: bool, **opti
 
 def _state(suspects: bool) -> State:
     return State.SUSPECT if suspects else State.DEAD
-
-
-def _each(parts: Services, operations: tuple[str, ...], done: str, as_json: bool, why: str = "") -> bool:
-    """Retry or discard one after the other; whether all could be. What cannot be is told, and the rest goes on."""
-    results, who = list[dict[str, Any]](), command_line()
-    for text in bulk.counted(operations, done.capitalize(), len(operations)):
-        try:
-            found = resolve(parts, text)
-            after = parts.desk.discard(found.id, why, who) if why else parts.desk.retry(found.id, who)
-            results.append({"id": after.id, "state": after.state, "error": None})
-        except (NoSuchOperation, NotKeptAside, click.ClickException) as error:
-            told = error.message if isinstance(error, click.ClickException) else reason(error)
-            results.append({"id": text, "state": None, "error": told})
-    if as_json:
-        print_json({"items": results})
-    else:
-        for result in results:
-            click.echo(f"{result['id']}: {result['error'] or done}", err=bool(result["error"]))
-    return not any(result["error"] for result in results)
 
 
 def _job(

@@ -1,4 +1,4 @@
-"""Editing the payload of a dead letter: with options, or in the operator's editor."""
+"""Editing the payload of an operation: with options, or in the operator's editor."""
 
 from __future__ import annotations
 

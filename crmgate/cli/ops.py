@@ -1,4 +1,4 @@
-"""`crmgate ops`: every operation, listed, shown, followed."""
+"""`crmgate ops`: every operation, listed, shown, followed and changed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
+from crmgate.cli import changes
 from crmgate.cli.output import as_json, print_json
-from crmgate.cli.parts import brief, filters, opened, resolve, show_list, show_whole, wanted
+from crmgate.cli.parts import brief, filters, opened, resolve, show_list, show_whole, waits_json, wanted
 from crmgate.cli.tail import Tail
 from crmgate.model import Operation, State
 from crmgate.operators.export import described
@@ -21,7 +22,12 @@ POLL = 1.0
 
 @click.group()
 def ops() -> None:
-    """List the operations, show one, follow what happens."""
+    """List the operations, follow them, and show, edit, retry or discard one."""
+
+
+ops.add_command(changes.edit)
+ops.add_command(changes.retry)
+ops.add_command(changes.discard)
 
 
 @ops.command("list")
@@ -36,8 +42,9 @@ def list_(state: str | None, limit: int, as_json: bool, **options: Any) -> None:
     """
     with opened() as parts:
         found = list(itertools.islice(parts.inventory.all(wanted(State(state) if state else None, options)), limit))
+        waits = parts.desk.waiting.of(found)
     if as_json:
-        print_json({"items": [described(operation) for operation in found]})
+        print_json({"items": [described(one) | waits_json(wait) for one, wait in zip(found, waits, strict=True)]})
     elif found:
         show_list(found, "")
     else:
@@ -55,7 +62,8 @@ def show(operation: str, payload: bool, as_json: bool) -> None:
     """
     with opened() as parts:
         found = resolve(parts, operation)
-    show_whole(found, payload=payload, as_json=as_json)
+        [wait] = parts.desk.waiting.of([found])
+    show_whole(found, wait, payload=payload, as_json=as_json)
 
 
 @ops.command()

@@ -15,13 +15,24 @@ from rich.text import Text
 
 from crmgate import logs, services
 from crmgate.cli.output import clean, configuration, print_json, print_table
-from crmgate.errors import ChangedMeanwhile, Code, JobRunning, LedgerUnavailable, NoSuchOperation, NotKeptAside
+from crmgate.errors import (
+    AttemptUnderWay,
+    ChangedMeanwhile,
+    Code,
+    JobRunning,
+    LedgerUnavailable,
+    NoSuchOperation,
+    OperationEnded,
+)
 from crmgate.model import Kind, Operation, State, rfc3339
 from crmgate.operators.export import described
 from crmgate.operators.inventory import Filter
+from crmgate.operators.waiting import Wait
 from crmgate.services import Services
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+UNCHANGEABLE = (NoSuchOperation, OperationEnded, AttemptUnderWay)
+"""Errors of an operation that an operator cannot change."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -38,7 +49,7 @@ def opened() -> Iterator[Services]:
         yield parts
     except LedgerUnavailable as error:
         told = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
-    except (NoSuchOperation, NotKeptAside, ChangedMeanwhile, JobRunning) as error:
+    except (*UNCHANGEABLE, ChangedMeanwhile, JobRunning) as error:
         told = reason(error)
     else:
         return
@@ -50,8 +61,10 @@ def reason(error: Exception) -> str:
     match error:
         case NoSuchOperation():
             return "there is none with this id or tracking code, or it is no longer kept: see `crmgate ops list`"
-        case NotKeptAside(state=state):
-            return f"it is neither a dead letter nor a suspect: it is {state}; see `crmgate ops show`"
+        case OperationEnded(state=state):
+            return f"it has ended: it is {state}; see `crmgate ops show`"
+        case AttemptUnderWay():
+            return "an attempt to deliver it is under way; nothing was changed: try again in a moment"
         case ChangedMeanwhile():
             return "something happened to it since you read it; nothing was changed: look at it again"
         case JobRunning(job=job):
@@ -149,24 +162,34 @@ def brief(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if timestamp else ""
 
 
-def whole(operation: Operation, *, payload: bool) -> dict[str, Any]:
+def whole(operation: Operation, wait: Wait | None, *, payload: bool) -> dict[str, Any]:
     """Everything about an operation, for JSON."""
     delivered = operation.delivered
-    told = described(operation) | {
-        "version": operation.version,
-        "due_at": rfc3339(operation.due_at) if operation.due_at else None,
-        "attempts": [attempt.to_dict() | {"at": rfc3339(attempt.at)} for attempt in operation.events],
-        "crm": delivered.to_dict() if delivered else None,
-    }
+    told = (
+        described(operation)
+        | {
+            "version": operation.version,
+            "due_at": rfc3339(operation.due_at) if operation.due_at else None,
+            "attempts": [attempt.to_dict() | {"at": rfc3339(attempt.at)} for attempt in operation.events],
+            "crm": delivered.to_dict() if delivered else None,
+        }
+        | waits_json(wait)
+    )
     return told | ({"payload": dict(operation.payload)} if payload else {})
 
 
-def show_whole(operation: Operation, *, payload: bool, as_json: bool) -> None:
+def waits_json(wait: Wait | None) -> dict[str, Any]:
+    """What an operation waits for, as a member of its JSON."""
+    return {"waits": wait.to_json() if wait else None}
+
+
+def show_whole(operation: Operation, wait: Wait | None, *, payload: bool, as_json: bool) -> None:
     """Everything about an operation."""
     if as_json:
-        print_json(whole(operation, payload=payload))
+        print_json(whole(operation, wait, payload=payload))
         return
-    print_table(("", ""), ((name, text) for name, text in _facts(operation) if text), f"Operation {operation.id}")
+    facts = [*_facts(operation), ("waits, because", wait.why if wait else "")]
+    print_table(("", ""), ((name, text) for name, text in facts if text), f"Operation {operation.id}")
     if operation.events:
         click.echo("\nHistory")
         rows = ((brief(a.at), f"{a.duration:.3f} s", a.provider, a.outcome, a.code,

@@ -100,14 +100,14 @@ class Gateway:
         return _after(operation, outcome)
 
     def release(self, operation_id: str, audit: Entry | None = None) -> bool:
-        """Try a dead letter again, or a suspect for the first time; False if it is neither.
+        """Try a dead letter, a suspect or a waiting operation now; False if it is none of them, or under way.
 
         `audit` is written in the same step. Raises `LedgerUnavailable`.
         """
         return self._ledger.release(operation_id, self._delivery.recipient, now=self._clock(), audit=audit)
 
     def discard(self, operation_id: str, reason: str, audit: Entry | None = None) -> bool:
-        """End a dead letter or a suspect without a delivery; False if it is neither.
+        """End a dead letter, a suspect or a waiting operation without a delivery; False if it is none, or under way.
 
         `audit` is written in the same step. Raises `LedgerUnavailable`.
         """

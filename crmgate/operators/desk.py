@@ -1,7 +1,7 @@
-"""What an operator does to one dead letter, or suspect, and to many. The audit entry is written in the same step.
+"""What an operator does to a dead letter, a suspect or an operation that waits, and to many dead letters.
 
-The web and the command line both come here; `who` is the name of a token or `cli:<user>`. Every method raises
-`LedgerUnavailable`.
+The web and the command line both come here; `who` is the name of a token or `cli:<user>`. The audit entry is written in
+the same step as the change. Every method raises `LedgerUnavailable`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,28 @@ from typing import Any, NoReturn
 
 from crmgate.delivery.attempt import Delivery
 from crmgate.delivery.gateway import Gateway
-from crmgate.errors import ChangedMeanwhile, NoSuchOperation, NotKeptAside
+from crmgate.errors import AttemptUnderWay, ChangedMeanwhile, NoSuchOperation, OperationEnded
 from crmgate.model import Event, EventType, Operation, State
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job, Retries
+from crmgate.operators.waiting import Waiting
 from crmgate.store.audit import Action, Entry, made
+from crmgate.store.gate import Gate
 from crmgate.store.ledger import Ledger
 
 KEPT_ASIDE = (State.DEAD, State.SUSPECT)
+"""States of operations that wait for an operator."""
+CHANGEABLE = (*KEPT_ASIDE, State.WAITING, State.ACCEPTED)
+"""States of operations that an operator may change."""
+ENDED = (State.DELIVERED, State.DISCARDED)
 
 
 class Desk:
-    """Retries, edits and discards. The reason for a discard is kept on the operation, not in the audit log."""
+    """Retries, edits and discards. The reason for a discard is kept on the operation, not in the audit log.
+
+    An operation cannot be changed once it has ended (`OperationEnded`), or while an attempt is under way
+    (`AttemptUnderWay`).
+    """
 
     def __init__(
         self, ledger: Ledger, gateway: Gateway, delivery: Delivery, retries: Retries,
@@ -31,32 +41,35 @@ class Desk:
     ) -> None:  # fmt: skip
         self._ledger, self._gateway, self._delivery = ledger, gateway, delivery
         self.retries, self._clock = retries, clock
+        self.waiting = Waiting(ledger, delivery.recipient, clock)
 
     def get(self, operation_id: str) -> Operation:
-        """A dead letter, or a suspect. Raises `NoSuchOperation` and `NotKeptAside`."""
-        operation = self._ledger.get(operation_id)
-        if operation is None:
-            raise NoSuchOperation
-        if operation.state not in KEPT_ASIDE:
-            raise NotKeptAside(operation.state)
+        """An operation that an operator may change. Raises `NoSuchOperation`, `OperationEnded`, `AttemptUnderWay`."""
+        operation = self._known(operation_id)
+        if operation.state not in CHANGEABLE:
+            _refuse(operation)
         return operation
 
     def retry(self, operation_id: str, who: str) -> Operation:
-        """Try it again, with all its retries. Raises `NoSuchOperation` and `NotKeptAside`."""
+        """Try it now, with all its retries; while nothing is sent to its CRM it waits until that ends.
+
+        Raises `NoSuchOperation`, `OperationEnded` and `AttemptUnderWay`.
+        """
         if not self._gateway.release(operation_id, self._entry(who, Action.RETRY, operation_id)):
-            self._explain(operation_id)
+            _refuse(self._known(operation_id))
         return self._known(operation_id)
 
     def discard(self, operation_id: str, reason: str, who: str) -> Operation:
-        """End it without a delivery. Raises `NoSuchOperation` and `NotKeptAside`."""
+        """End it without a delivery. Raises `NoSuchOperation`, `OperationEnded` and `AttemptUnderWay`."""
         if not self._gateway.discard(operation_id, reason, self._entry(who, Action.DISCARD, operation_id)):
-            self._explain(operation_id)
+            _refuse(self._known(operation_id))
         return self._known(operation_id)
 
     def amend(self, operation: Operation, payload: Mapping[str, Any], who: str) -> Operation:
         """Replace the payload of `operation` as it was read, by one that was checked.
 
-        Raises `ChangedMeanwhile` if something happened to it since, `NoSuchOperation` and `NotKeptAside`.
+        Raises `ChangedMeanwhile` if something happened to it since, `NoSuchOperation`, `OperationEnded` and
+        `AttemptUnderWay`.
         """
         names = ", ".join(sorted(name for name in {*payload, *operation.payload}
                                  if payload.get(name) != operation.payload.get(name)))  # fmt: skip
@@ -66,7 +79,7 @@ class Desk:
         if answer == "changed":
             raise ChangedMeanwhile
         if answer != "amended":
-            self._explain(operation.id)
+            _refuse(self._known(operation.id))
         return self._known(operation.id)
 
     def start_retries(self, wanted: Filter, who: str) -> Job:
@@ -80,13 +93,15 @@ class Desk:
             raise NoSuchOperation
         return job
 
-    def pause(self, who: str) -> None:
-        """Send nothing to the active CRM until `resume`."""
+    def pause(self, who: str) -> Gate:
+        """Send nothing to the active CRM until `resume`; its gate after that."""
         self._delivery.pause(self._entry(who, Action.CRM_PAUSE, self._delivery.recipient.provider))
+        return self.waiting.gate()
 
-    def resume(self, who: str) -> None:
-        """End a pause, or have the active CRM tried now."""
+    def resume(self, who: str) -> Gate:
+        """End a pause, or have the active CRM tried now; its gate after that."""
         self._delivery.resume(self._entry(who, Action.CRM_RESUME, self._delivery.recipient.provider))
+        return self.waiting.gate()
 
     def _entry(self, who: str, what: Action, on: str, detail: str = "") -> Entry:
         return made(self._clock(), who, what, on, detail)
@@ -97,5 +112,9 @@ class Desk:
             raise NoSuchOperation
         return operation
 
-    def _explain(self, operation_id: str) -> NoReturn:
-        raise NotKeptAside(self._known(operation_id).state)
+
+def _refuse(operation: Operation) -> NoReturn:
+    """Say why an operation cannot be changed. Raises `OperationEnded` or `AttemptUnderWay`."""
+    if operation.state in ENDED:
+        raise OperationEnded(operation.state)
+    raise AttemptUnderWay

@@ -30,7 +30,10 @@ log = logging.getLogger("crmgate.audit")
 
 
 class Action(StrEnum):
-    """What the audit log names: a change by an operator, and the export of personal data."""
+    """What the audit log names: a change by an operator, and the export of personal data.
+
+    `RETRY`, `DISCARD` and `EDIT` are also those of a suspect and of an operation that waits: the change is the same.
+    """
 
     RETRY = "dead_letters.retry"
     DISCARD = "dead_letters.discard"

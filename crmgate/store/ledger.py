@@ -145,9 +145,10 @@ class Ledger:
         return bool(self._scripts.run("bury", {"now": now}, operation=operation_id))
 
     def release(self, operation_id: str, to: Recipient, *, now: float, audit: Entry | None = None) -> bool:
-        """Let a dead letter, or a suspect, wait for its provider again, with all its retries; False if it is neither.
+        """Let a dead letter, or a suspect, wait for its provider again, with all its retries.
 
-        `audit` is written in the same step.
+        An operation that waits is tried now. False if it has ended, or an attempt is under way. `audit` is written in
+        the same step.
         """
         event = compact(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = {"now": now, **for_scripts(audit)}
@@ -164,9 +165,10 @@ class Ledger:
         seconds: int = RECEIPT_SECONDS,
         audit: Entry | None = None,
     ) -> bool:
-        """End a dead letter, or a suspect, without a delivery; False if it is neither. Those behind it may go.
+        """End a dead letter, a suspect or a waiting operation without a delivery. The operations behind it may go.
 
-        The receipt stays for `seconds`. `audit` is written in the same step.
+        False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
+        same step.
         """
         event = compact(Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
         arguments = {"now": now, "seconds": seconds, **for_scripts(audit)}
@@ -175,7 +177,7 @@ class Ledger:
         )
 
     def amend(self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry) -> str:
-        """Replace the payload of a dead letter, or a suspect, as it was read; `audit` is written in the same step.
+        """Replace the payload of a dead letter, a suspect or a waiting operation; `audit` is written in the same step.
 
         `amended`; `changed` if something happened to it since it was read; else its state, empty if it does not exist.
         """

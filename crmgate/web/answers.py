@@ -10,10 +10,15 @@ from marshmallow.validate import OneOf
 from crmgate.errors import Code
 from crmgate.model import Kind, State
 from crmgate.operators.retries import JobState
+from crmgate.operators.waiting import WaitsFor
 from crmgate.schemas.codes import FieldCode, WarningCode
+from crmgate.store.gate import Cause
 
 _TIME = "2026-11-23T04:59:07.567Z"
 _ID = "88c58fe866724682b5bfaf3062997351"
+_OUTAGE = "the CRM does not answer, or answers with errors"
+_OUTAGE_REMEDY = "nothing if the CRM is being repaired: deliveries go on by themselves; else see `crmgate crm test`"
+_PAYLOAD = "Only with the scope `operate`."
 
 
 def _text(about: str = "", example: str | None = None, **options: Any) -> fields.String:
@@ -104,14 +109,52 @@ class DeliveredSchema(CrmRecordSchema):
     )  # fmt: skip
 
 
+class CauseSchema(Schema):
+    """Why nothing is sent to the CRM: null if something is."""
+
+    cause = _word(Cause, "Why nothing is sent to the CRM.", allow_none=True)
+    what = _text("The cause in words.", _OUTAGE, allow_none=True)
+    remedy = _text("What to do about the cause.", _OUTAGE_REMEDY, allow_none=True)
+    detail = _text("Refusal of the CRM that the cause is about.", allow_none=True)
+
+
+class WaitSchema(CauseSchema):
+    """What an operation waits for."""
+
+    reason = _word(
+        WaitsFor, "An earlier operation of its session, its CRM (nothing is sent there), a time, or its turn.",
+        WaitsFor.CRM,
+    )  # fmt: skip
+    why = _text("For people.", f"nothing is sent to the CRM since {_TIME}, because {_OUTAGE}")
+    operation = _text("The id of the operation that goes first.", allow_none=True)
+    until = _time("The time of the next attempt, if one is set.", allow_none=True)
+
+
+class GateSchema(CauseSchema):
+    """Whether anything is sent to the CRM. Everything but `held` is null while it is."""
+
+    since = _time("When it began.", allow_none=True)
+    until = _time("When the CRM is tried next at the earliest.", allow_none=True)
+    held = fields.Integer(required=True, metadata=_told("Number of operations that wait for the CRM.", 12))
+
+
+class ProviderGateSchema(GateSchema):
+    """The gate of the CRM after a pause or a resumption."""
+
+    provider = _text("", "espocrm")
+
+
 class OperationSchema(ReceiptSchema):
     """How far a submission has come; everything from `kind` on only with a valid token."""
 
     kind = _word(Kind, required=False)
     state = _word(State, "", "delivered", required=False)
     due_at = _time("When it is tried next.", required=False, allow_none=True)
+    waits = fields.Nested(WaitSchema, allow_none=True, metadata=_told("Null if it does not wait.", None))
     attempts = fields.List(fields.Nested(AttemptSchema))
     crm = fields.Nested(DeliveredSchema, allow_none=True, metadata=_told("Null before the delivery.", None))
+    version = fields.Integer(metadata=_told("As in `ETag`.", 3))
+    payload = fields.Dict(metadata=_told(_PAYLOAD, {"first_name": "Ada", "phone": "+905321234567"}))
 
 
 class SummarySchema(ReceiptSchema):
@@ -125,6 +168,7 @@ class SummarySchema(ReceiptSchema):
     code = _word(("", *Code), "", Code.INVALID_VALUE, allow_none=True)
     http_status = fields.Integer(required=True, allow_none=True, metadata=_told("", 400))
     detail = _text("", "emailAddress: valid", allow_none=True)
+    waits = fields.Nested(WaitSchema, required=True, allow_none=True, metadata=_told("Null if it does not wait.", None))
 
 
 class ListedSchema(Schema):
@@ -135,15 +179,13 @@ class ListedSchema(Schema):
 
 
 class DeadLetterSchema(SummarySchema):
-    """A dead letter or suspect with its history."""
+    """A dead letter, a suspect or a waiting operation with its history."""
 
     due_at = _time("When it is tried next.", allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
     crm = fields.Nested(DeliveredSchema, allow_none=True, required=True)
     version = fields.Integer(required=True, metadata=_told("As in `ETag`.", 3))
-    payload = fields.Dict(
-        metadata=_told("Only with the scope `operate`.", {"first_name": "Ada", "phone": "+905321234567"})
-    )
+    payload = fields.Dict(metadata=_told(_PAYLOAD, {"first_name": "Ada", "phone": "+905321234567"}))
     warnings = fields.List(fields.Nested(WarningSchema), metadata=_told("Of an edit.", None))
 
 
@@ -204,6 +246,9 @@ class ConnectionSchema(Schema):
     latency_ms = fields.Float(required=True, metadata=_told("", 41.3))
     checks = fields.List(fields.Nested(CheckSchema), required=True)
     tested_at = _time("When the CRM was asked: a result is shared for some seconds.")
+    gate = fields.Nested(
+        GateSchema, required=True, allow_none=True, metadata=_told("Null while Redis does not answer.", None)
+    )
 
 
 class AliveSchema(Schema):

@@ -7,11 +7,12 @@ from collections import Counter
 from flask import Blueprint, Response, jsonify
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Check, rfc3339
+from crmgate.model import Check
+from crmgate.operators.waiting import advice
 from crmgate.policy import WORKER_SILENCE
-from crmgate.store.gate import explain
 from crmgate.store.keys import LOST_CLICKS_SECONDS
 from crmgate.web.answers import AliveSchema, ReadySchema
+from crmgate.web.auth import caller
 from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import clicks, services
 
@@ -66,11 +67,9 @@ def _provider(redis: bool) -> Check:
         gate = None
     if gate is None:
         return Check("provider", True, "A CRM is configured.")
-    shut = explain(gate)
-    if shut is None:
-        return Check("provider", True, "A CRM is configured, and takes requests.")
-    waiting = f"{gate.held} submissions wait. What to do: {shut.remedy}."
-    return Check("provider", True, f"Nothing is sent since {rfc3339(gate.since)}, because {shut.what}; {waiting}")
+    # Fields and codes of the CRM are for operators only.
+    stopped = advice(gate, detail=caller() is not None)
+    return Check("provider", True, stopped or "A CRM is configured, and takes requests.")
 
 
 def _worker(redis: bool) -> Check:

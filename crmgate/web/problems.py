@@ -14,13 +14,14 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate import logs
 from crmgate.errors import (
+    AttemptUnderWay,
     ChangedMeanwhile,
     CrmgateError,
     JobRunning,
     LedgerUnavailable,
     NoSuchOperation,
     NotAccepted,
-    NotKeptAside,
+    OperationEnded,
 )
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.web.codes import ProblemCode
@@ -120,11 +121,12 @@ def _to_operator(error: CrmgateError) -> Response:
 
 _OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
     NoSuchOperation: (ProblemCode.NOT_FOUND, "There is none with this id, or it is no longer kept."),
-    NotKeptAside: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: it is in the state {}."),
+    OperationEnded: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: it has ended, in the state {}."),
+    AttemptUnderWay: (ProblemCode.UNDER_WAY, "Nothing was changed. Try again when the attempt has ended."),
     ChangedMeanwhile: (ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version."),
     JobRunning: (ProblemCode.JOB_RUNNING, "Wait for the job {} to end, or cancel it."),
 }
-"""What an operator asked for and cannot have."""
+"""Problems of operators' requests."""
 
 
 def _unavailable(detail: str, retry_after: int) -> Response:

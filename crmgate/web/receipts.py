@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Literal, assert_never
 
 from flask import Response, jsonify
@@ -10,6 +10,8 @@ from flask import Response, jsonify
 from crmgate.model import Delivered, Event, Operation, State, rfc3339
 from crmgate.operators.export import described
 from crmgate.operators.inventory import Cursor
+from crmgate.operators.waiting import Wait
+from crmgate.web.services import services
 
 
 def status(operation: Operation) -> Literal["delivered", "failed", "discarded", "waiting"]:
@@ -40,26 +42,42 @@ def receipt(operation: Operation) -> dict[str, str]:
 
 
 def details(operation: Operation) -> dict[str, Any]:
-    """What an operator sees in addition. The payload is personal data and left out."""
+    """What an operator sees in addition. The payload is personal data and left out. Raises `LedgerUnavailable`."""
+    [wait] = services().desk.waiting.of([operation])
     delivered = operation.delivered
     more = {"adopted": delivered.adopted, "dropped": delivered.dropped, "moved": delivered.moved} if delivered else {}
     return {
         "kind": operation.kind,
         "state": operation.state,
         "due_at": rfc3339(operation.due_at) if operation.due_at else None,
+        "waits": _wait(wait),
+        "version": operation.version,
         "attempts": [_attempt(attempt) for attempt in operation.events],
         "crm": crm_record(delivered) | more if delivered else None,
     }
 
 
 def summary(operation: Operation) -> dict[str, Any]:
-    """An entry of a list for operators."""
-    return receipt(operation) | described(operation)
+    """An operation as in a list for operators. Raises `LedgerUnavailable`."""
+    [item] = _summaries([operation])
+    return item
 
 
-def listed(operations: Iterable[Operation], following: Cursor | None = None) -> dict[str, Any]:
-    """A page of a list; `next` is what gets the page that follows, null if there is none."""
-    return {"items": [summary(o) for o in operations], "next": str(following) if following else None}
+def listed(operations: Sequence[Operation], following: Cursor | None = None) -> dict[str, Any]:
+    """A page of a list; `next` is the cursor of the following page, or null. Raises `LedgerUnavailable`."""
+    return {"items": _summaries(operations), "next": str(following) if following else None}
+
+
+def _summaries(operations: Sequence[Operation]) -> list[dict[str, Any]]:
+    waits = services().desk.waiting.of(operations)
+    return [
+        receipt(operation) | described(operation) | {"waits": _wait(wait)}
+        for operation, wait in zip(operations, waits, strict=True)
+    ]
+
+
+def _wait(wait: Wait | None) -> dict[str, Any] | None:
+    return wait.to_json() if wait else None
 
 
 def answer(body: dict[str, Any], status: int = 200) -> Response:

@@ -128,6 +128,15 @@ def test_an_operation_is_not_an_operators_page(caddy: Caddy) -> None:
     assert caddy.ask(APP, "GET", path, source="127.0.0.2").status == 404
 
 
+@pytest.mark.parametrize(("method", "more"), [("PATCH", ""), ("DELETE", ""), ("POST", "/retry")])
+def test_only_the_operators_networks_change_an_operation(caddy: Caddy, method: str, more: str) -> None:
+    path = f"/api/v1/operations/88c58fe866724682b5bfaf3062997351{more}"
+    refused = caddy.ask(APP, method, path, source="127.0.0.2")
+    assert refused.status == 403
+    assert "OPERATOR_NETWORKS" in refused.json()["detail"]
+    assert caddy.ask(APP, method, path).status == 401
+
+
 def test_a_lead_gets_through(caddy: Caddy, stack: Stack) -> None:
     response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(4711), source="127.0.0.2")
     assert response.status == 201, response.data

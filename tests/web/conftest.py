@@ -16,6 +16,7 @@ from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, new_id
+from crmgate.operators.waiting import Waiting
 from crmgate.store.gate import Gate, Recipient
 
 
@@ -110,6 +111,11 @@ class StandInSettings:
 
 
 @dataclass
+class StandInDesk:
+    waiting: Waiting
+
+
+@dataclass
 class StandInServices:
     settings: StandInSettings = field(default_factory=StandInSettings)
     gateway: StandInGateway = field(default_factory=StandInGateway)
@@ -121,6 +127,10 @@ class StandInServices:
     @property
     def delivery(self) -> StandInGateway:
         return self.gateway
+
+    @property
+    def desk(self) -> StandInDesk:
+        return StandInDesk(Waiting(self.ledger, self.gateway.recipient))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -91,8 +91,12 @@ def test_the_connection_test(client: FlaskClient, tokens: Any, services: Any, co
         "latency_ms": 12.5,
         "checks": [{"name": "login", "ok": connected, "detail": "what to do"}],
         "tested_at": "2023-11-14T22:13:20.000Z",
+        "gate": dict.fromkeys(("cause", "what", "remedy", "detail", "since", "until")) | {"held": 0},
     }
     assert answer.headers["Cache-Control"] == "no-store"
+    services.ledger.down = True
+    away = client.get(TEST, headers=bearer("reader"))
+    assert (away.status_code, away.json["gate"]) == (answer.status_code, None)
 
 
 @pytest.fixture

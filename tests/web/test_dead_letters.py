@@ -13,6 +13,7 @@ import pytest
 import redis
 from flask.testing import FlaskClient
 
+from crmgate.delivery.attempt import Delivery
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Kind, new_id
@@ -44,6 +45,7 @@ class Built:
     inventory: Inventory
     audit: Audit
     desk: Desk
+    delivery: Delivery
     tokens: Tokens = field(default_factory=Tokens)
     settings: StandInSettings = field(default_factory=StandInSettings)
 
@@ -58,7 +60,7 @@ def services(world: World, redis_client: redis.Redis) -> Any:
     inventory, audit = Inventory(redis_client), Audit(redis_client, clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient, clock=clock)
     desk = Desk(world.ledger, world.gateway, world.delivery, retries, clock)
-    return Built(world.ledger, world.gateway, inventory, audit, desk)
+    return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery)
 
 
 Call = Callable[..., Any]
@@ -76,6 +78,9 @@ ROUTES = [
     ("GET", OPERATIONS, Scope.READ), ("GET", DEAD, Scope.READ), ("GET", f"{DEAD}/x", Scope.READ),
     ("PATCH", f"{DEAD}/x", Scope.OPERATE), ("POST", f"{DEAD}/x/retry", Scope.OPERATE),
     ("DELETE", f"{DEAD}/x", Scope.OPERATE), ("GET", f"{DEAD}/export", Scope.OPERATE),
+    ("PATCH", f"{OPERATIONS}/x", Scope.OPERATE), ("POST", f"{OPERATIONS}/x/retry", Scope.OPERATE),
+    ("DELETE", f"{OPERATIONS}/x", Scope.OPERATE),
+    ("POST", "/api/v1/crm/pause", Scope.OPERATE), ("POST", "/api/v1/crm/resume", Scope.OPERATE),
     ("POST", f"{DEAD}/retries", Scope.OPERATE), ("GET", f"{DEAD}/retries", Scope.READ),
     ("GET", f"{DEAD}/retries/x", Scope.READ), ("DELETE", f"{DEAD}/retries/x", Scope.OPERATE),
 ]  # fmt: skip
@@ -153,7 +158,7 @@ def test_the_list_of_operations(call: Call, world: World) -> None:
     assert page["items"][1] == {
         "id": dead, "tracking_code": tracking_code(dead), "kind": "create_lead", "status": "failed", "state": "dead",
         "submitted_at": "2027-01-15T08:00:00.000Z", "dead_at": "2027-01-15T08:00:00.000Z", "provider": "acme",
-        "code": "invalid_value", "http_status": 400, "detail": "The CRM refuses it.",
+        "code": "invalid_value", "http_status": 400, "detail": "The CRM refuses it.", "waits": None,
     }  # fmt: skip
     assert page["next"] is None
     assert "example.com" not in json.dumps(page)

@@ -65,7 +65,7 @@ def test_a_crm_that_takes_nothing_is_reported_and_submissions_are_still_welcome(
     (check,) = [check for check in answer.json["checks"] if check["name"] == "provider"]
     assert words in check["detail"]
     assert "2027-01-15T08:00:00.000Z" in check["detail"]
-    assert "7 submissions wait" in check["detail"]
+    assert "7 operations wait" in check["detail"]
     shut = explain(gate)
     assert shut is not None
     assert f"What to do: {shut.remedy}." in check["detail"]

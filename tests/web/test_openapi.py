@@ -52,6 +52,7 @@ class Gateway:
         self.tokens = {str(scope): generate()[1] for scope in Scope}
         environ["API_TOKENS"] = ",".join(f"{scope}:{scope}:{digest(text)}" for scope, text in self.tokens.items())
         self.parts = services.build(Settings.load(environ))
+        self.redis = redis.Redis.from_url(redis_url)
         self.app = Flask("crmgate", root_path=str(ROOT / "crmgate"), static_folder="web/static")
         self.app.extensions["crmgate"] = self.parts
         web.init_app(self.app)
@@ -115,6 +116,7 @@ def down() -> Iterator[Gateway]:
 
 def stopped(gateway: Gateway) -> Iterator[Gateway]:
     yield gateway
+    gateway.redis.close()
     gateway.app.extensions["crmgate.clicks"].stop()
 
 
@@ -184,7 +186,7 @@ def test_each_example_gets_the_answer_it_promises(
         gateway.published.valid(example["value"], schema)
     body = {"json": example["value"]} if media == "application/json" else {"data": example["value"]}
     kind = Kind.CREATE_MINIMAL_LEAD if "channel" in example["value"] else Kind.CREATE_LEAD
-    headers = example.get("x-headers", {}) | ({"If-Match": gateway.dead(kind)} if "dead-letters/{" in path else {})
+    headers = example.get("x-headers", {}) | ({"If-Match": gateway.dead(kind)} if "{operation_id}" in path else {})
     answer = gateway.ask(path, method, **body, headers=headers)
     assert answer.status_code == example["x-status"], answer.text
     assert "warnings" not in answer.json
@@ -282,11 +284,18 @@ def of_a_delivered_one(up: Gateway, _down: Gateway, path: str, method: str) -> A
     return up.ask(path, method, json={"reason": "x"}, headers={"If-Match": '"1"'})
 
 
+def of_one_under_way(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
+    version = up.dead()
+    operation = f"{{crmgate}}:op:{up.ids['operation_id']}"
+    up.redis.hset(operation, mapping={"state": "delivering", "lease": "L", "lease_until": time.time() + 60})
+    return up.ask(path, method, json={"reason": "x"}, headers={"If-Match": version})
+
+
 def edit(body: dict[str, Any], version: str = "") -> Cause:
     """An edit of a dead letter: of the right version unless `version` says another."""
 
     def cause(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-        right = up.dead() if "dead-letters/{" in path else ""
+        right = up.dead() if "{operation_id}" in path else ""
         return up.ask(path, method, json=body, headers={"If-Match": version or right} if version != "none" else {})
 
     return cause
@@ -310,6 +319,7 @@ CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.NOT_FOUND: nowhere,
     ProblemCode.STILL_RUNNING: while_it_runs,
     ProblemCode.NOT_A_DEAD_LETTER: of_a_delivered_one,
+    ProblemCode.UNDER_WAY: of_one_under_way,
     ProblemCode.JOB_RUNNING: a_second_job,
     ProblemCode.CHANGED_MEANWHILE: edit({"city": "İzmir"}, '"99"'),
     ProblemCode.INCOMPLETE_BODY: cut_off,

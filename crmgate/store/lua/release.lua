@@ -9,7 +9,7 @@
 despite_full()
 local state = redis.call('HGET', KEYS[1], 'state')
 if is_waiting(a.id) then
-  redis.call('HDEL', KEYS[1], 'counted', 'due_at')
+  redis.call('HDEL', KEYS[1], 'counted', 'due_at', 'verdict', 'cause')
   for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
   note(a.id, ARGV[2])
   rouse(a.id)

@@ -1,0 +1,125 @@
+"""Why operations wait, and the state of a provider's gate, in the words that every surface shows.
+
+The words for a cause are those of `crmgate.store.gate.explain`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from crmgate.model import Operation, State, rfc3339
+from crmgate.store.gate import Gate, Recipient, explain
+from crmgate.store.ledger import Ledger
+
+
+class WaitsFor(StrEnum):
+    """What an operation waits for."""
+
+    OPERATION = "operation"
+    """An earlier operation of its session."""
+    CRM = "crm"
+    """Its CRM: nothing is sent there now."""
+    TIME = "time"
+    """The time of its next attempt."""
+    TURN = "turn"
+    """A worker, within the limits of its CRM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The `reason` for which an operation waits, and `why` in words.
+
+    `operation` is the id of the operation that goes first. `until` is the time of the next attempt, in seconds since
+    the epoch, 0 if none is set. `gate` is that of the CRM, if nothing is sent there.
+    """
+
+    reason: WaitsFor
+    why: str
+    operation: str = ""
+    until: float = 0.0
+    gate: Gate | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The wait for JSON: null for what does not apply."""
+        return {
+            "reason": str(self.reason),
+            "why": self.why,
+            "operation": self.operation or None,
+            "until": _time(self.until),
+        } | _cause(self.gate or Gate())
+
+
+class Waiting:
+    """Tells why operations wait. Every method raises `LedgerUnavailable`."""
+
+    def __init__(self, ledger: Ledger, active: Recipient, clock: Callable[[], float] = time.time) -> None:
+        self._ledger, self._active, self._clock = ledger, active, clock
+
+    def gate(self) -> Gate:
+        """The gate of the active CRM."""
+        return self._ledger.gate(self._active)
+
+    def of(self, operations: Sequence[Operation]) -> list[Wait | None]:
+        """Why each of the operations waits; None for one that does not. Reads each gate once."""
+        waiting = [operation for operation in operations if _waits(operation)]
+        names = {operation.provider or self._active.provider for operation in waiting}
+        gates = {name: self._ledger.gate(replace(self._active, provider=name)) for name in names}
+        return [self._wait(operation, gates) if _waits(operation) else None for operation in operations]
+
+    def _wait(self, operation: Operation, gates: dict[str, Gate]) -> Wait:
+        if operation.behind:
+            why = f"the operation {operation.behind} of the same session goes first"
+            return Wait(WaitsFor.OPERATION, why, operation=operation.behind)
+        until = operation.due_at if operation.due_at > self._clock() else 0.0
+        gate = gates[operation.provider or self._active.provider]
+        if reason := stopped(gate):
+            return Wait(WaitsFor.CRM, reason, until=until, gate=gate)
+        if until:
+            return Wait(WaitsFor.TIME, f"the next attempt is made at {rfc3339(until)}", until=until)
+        return Wait(WaitsFor.TURN, "a worker sends it as soon as the limits of the CRM allow it")
+
+
+def stopped(gate: Gate, *, detail: bool = True) -> str:
+    """Since when, and why, nothing is sent to the provider; empty if its gate is open.
+
+    With `detail` it names fields and codes of the CRM, which are not for the public.
+    """
+    shut = explain(gate)
+    if shut is None:
+        return ""
+    since = f" since {rfc3339(gate.since)}" if gate.since else ""
+    more = f" ({shut.detail})" if detail and shut.detail else ""
+    return f"nothing is sent to the CRM{since}, because {shut.what}{more}"
+
+
+def advice(gate: Gate, *, detail: bool = True) -> str:
+    """`stopped` as a sentence, with the number of operations that wait and what to do; empty if the gate is open."""
+    shut = explain(gate)
+    if shut is None:
+        return ""
+    reason = stopped(gate, detail=detail)
+    return f"{reason[0].upper()}{reason[1:]}; {gate.held} operations wait. What to do: {shut.remedy}."
+
+
+def gate_json(gate: Gate) -> dict[str, Any]:
+    """The state of a gate for JSON: null for what does not apply. `cause` is null while the gate is open."""
+    return {"since": _time(gate.since), "until": _time(gate.until), "held": gate.held} | _cause(gate)
+
+
+def _cause(gate: Gate) -> dict[str, Any]:
+    shut = explain(gate)
+    if shut is None:
+        return {"cause": None, "what": None, "remedy": None, "detail": None}
+    return {"cause": str(gate.cause), "what": shut.what, "remedy": shut.remedy, "detail": shut.detail or None}
+
+
+def _time(timestamp: float) -> str | None:
+    return rfc3339(timestamp) if timestamp else None
+
+
+def _waits(operation: Operation) -> bool:
+    return operation.state in (State.WAITING, State.ACCEPTED)

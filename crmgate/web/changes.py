@@ -1,0 +1,145 @@
+"""What the routes of dead letters and of operations share: an operator edits, retries or discards one operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, request
+from marshmallow import Schema
+
+from crmgate.channels import known_channels
+from crmgate.model import Operation
+from crmgate.schemas import FieldWarning
+from crmgate.schemas.coded import Group
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.edit import edited
+from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.fields import Text
+from crmgate.store.tokens import Scope, Token
+from crmgate.web.answers import DeadLetterSchema, SummarySchema
+from crmgate.web.auth import require
+from crmgate.web.body import READ_BODY, read_body
+from crmgate.web.codes import ProblemCode
+from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
+from crmgate.web.problems import Problem
+from crmgate.web.receipts import answer, details, summary
+from crmgate.web.services import services
+
+REASON = 300
+"""Characters of the reason for which something is discarded."""
+ID = {
+    "name": "operation_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
+    "description": "The `id` of a receipt.", "schema": {"type": "string"},
+}  # fmt: skip
+UNCHANGEABLE = (ProblemCode.NOT_FOUND, ProblemCode.NOT_A_DEAD_LETTER, ProblemCode.UNDER_WAY)
+"""Problems of an operation that an operator cannot change."""
+_VERSION = {
+    "name": "If-Match", "in": "header", "description": "The `ETag` that came with what you edited. Needed.",
+    "schema": {"type": "string"}, "example": '"3"',
+}  # fmt: skip
+_EDITS = (
+    Example("Correct a number", {"phone": "+905321234567"}, 200),
+    Example("Correct a click", {"channel": "whatsapp", "metadata": {"page": "/prices"}}, 200),
+)
+
+
+class PatchSchema(Schema):
+    """Fields of the payload with their new values; null takes one away (RFC 7396)."""
+
+
+class ReasonSchema(Group):
+    """Why something is discarded."""
+
+    reason = Text(REASON, required=True, example="A test of ours.", about="Leave out whom it is about.")
+
+
+def describe_edit(summary: str, tag: str) -> Describe:
+    """The description of a route that edits one operation."""
+    return Describe(
+        summary, tag, {200: ResponseDoc("It, as it is now.", DeadLetterSchema, ("ETag",))},
+        token=Scope.OPERATE, parameters=[ID, _VERSION], body=Body(PatchSchema, _EDITS),
+        problems=[*UNCHANGEABLE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED],
+    )  # fmt: skip
+
+
+def describe_retry(summary: str, tag: str) -> Describe:
+    """The description of a route that retries one operation."""
+    return Describe(
+        summary, tag, {202: ResponseDoc("It waits, and `waits` says for what.", SummarySchema, (), "waiting")},
+        token=Scope.OPERATE, parameters=[ID], problems=UNCHANGEABLE,
+    )  # fmt: skip
+
+
+def describe_discard(summary: str, tag: str) -> Describe:
+    """The description of a route that discards one operation."""
+    return Describe(
+        summary, tag, {200: ResponseDoc("It has ended.", SummarySchema, (), "discarded")},
+        token=Scope.OPERATE, parameters=[ID], problems=[*UNCHANGEABLE, *READ_BODY],
+        body=Body(ReasonSchema, (Example("A test", {"reason": "A test of ours."}, 200),)),
+    )  # fmt: skip
+
+
+def edit(operation_id: str) -> Response:
+    """Change the payload of an operation as the body says (RFC 7396), if `If-Match` names its version."""
+    token = require(Scope.OPERATE)
+    body, desk = read_body(), services().desk
+    operation = desk.get(operation_id)
+    if operation.version != _version():
+        raise Problem(ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version.")
+    settings = services().settings
+    payload, warnings = edited(
+        operation, body,
+        default_region=settings.default_phone_region, channels=known_channels(settings.channels),
+    )  # fmt: skip
+    return whole(desk.amend(operation, payload, token.name), token, warnings)
+
+
+def retry(operation_id: str) -> Response:
+    """Have an operation tried now: 202, because the CRM has not seen it yet."""
+    token = require(Scope.OPERATE)
+    return answer(summary(services().desk.retry(operation_id, token.name)), 202)
+
+
+def discard(operation_id: str) -> Response:
+    """End an operation without a delivery, for the reason in the body."""
+    token = require(Scope.OPERATE)
+    return answer(summary(services().desk.discard(operation_id, _reason(), token.name)))
+
+
+def whole(operation: Operation, token: Token, warnings: tuple[FieldWarning, ...] = ()) -> Response:
+    """An operation with its history and version, and for the scope `operate` its payload. `ETag` is the version."""
+    body: dict[str, Any] = summary(operation) | details(operation) | payload_for(token, operation)
+    if warnings:
+        body["warnings"] = warnings
+    return with_version(answer(body), operation)
+
+
+def payload_for(token: Token, operation: Operation) -> dict[str, Any]:
+    """The payload, which is personal data, if the token allows to change it."""
+    return {"payload": operation.payload} if token.allows(Scope.OPERATE) else {}
+
+
+def with_version(response: Response, operation: Operation) -> Response:
+    """The answer with the version of the operation as its `ETag`."""
+    response.set_etag(str(operation.version))
+    return response
+
+
+def _reason() -> str:
+    reason = read_body().get("reason")
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidFields([FieldError("reason", FieldCode.REQUIRED, "Say why; leave out whom it is about.")])
+    if len(reason) > REASON:
+        message = f"At most {REASON} characters are accepted."
+        raise InvalidFields([FieldError("reason", FieldCode.TOO_LONG, message)])
+    return reason.strip()
+
+
+def _version() -> int:
+    """The version that the caller edited. Raises `Problem`: 428 without one (RFC 6585)."""
+    tags = request.if_match.as_set()
+    if len(tags) != 1:
+        detail = "Nothing was changed. Send the ETag that came with it in the header If-Match."
+        raise Problem(ProblemCode.VERSION_REQUIRED, detail)
+    [tag] = tags
+    return int(tag) if tag.isdecimal() and tag.isascii() and len(tag) < 10 else -1
