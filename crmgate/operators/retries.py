@@ -133,9 +133,10 @@ class Retries:
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.zcard(keys.held(self._to.provider))
+            pipe.zcard(keys.tried(self._to.provider))
             pipe.llen(keys.WAKE_LIST)
-            held, woken = pipe.execute()
-        return BATCH - int(held) - int(woken)
+            waiting = pipe.execute()
+        return BATCH - sum(map(int, waiting))
 
     def _fixed(self, wanted: Filter) -> Filter:
         """The filter with a time of death that has passed: else what dies again would be retried for ever."""

@@ -70,7 +70,8 @@ class Figures:
             providers: set[bytes] = self._redis.smembers(keys.PROVIDERS)  # type: ignore[assignment]
             pipe = self._redis.pipeline(transaction=False)
             for provider in providers:
-                pipe.zrange(keys.held(provider.decode()), 0, 0, withscores=True)
+                for queue in (keys.held, keys.tried):
+                    pipe.zrange(queue(provider.decode()), 0, 0, withscores=True)
             pipe.zrange(keys.DUE, 0, LOOKED_AT - 1)
             *held, due = pipe.execute()
             for operation in due:
