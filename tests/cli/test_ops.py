@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from crmgate.model import Kind, Operation, new_id, tracking_code
+from crmgate.model import Kind, Operation, new_id
 from crmgate.store.entries import Session
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
+from crmgate.tracking import code as tracking_code
 from tests.cli.conftest import Run, told
 from tests.processes import RedisProcess
 

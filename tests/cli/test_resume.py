@@ -31,7 +31,7 @@ def test_there_may_be_nothing_to_resume(run: Run, configured: dict[str, str]) ->
     result = run("crm", "resume", **configured)
     assert result.exit_code == 0
     assert "takes requests; there was nothing to resume" in result.stdout
-    assert told(run("crm", "resume", "--json", **configured))["cause"] == ""
+    assert told(run("crm", "resume", "--json", **configured))["cause"] is None
 
 
 def test_a_pause_ends_with_the_resumption(
