@@ -181,7 +181,7 @@ class Delivery:
         """
         at, begun = self._clock(), time.monotonic()
         sent = self._send(claim, self._gates[to.provider][0], deadline)
-        if wake and isinstance(sent.error, OutOfTime):  # a worker has more time than a visitor waits
+        if isinstance(sent.error, OutOfTime) and not sent.used:  # the CRM has used none of the time
             sent = replace(sent, asked=False)
         duration = time.monotonic() - begun
         verdict = decide(

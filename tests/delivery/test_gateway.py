@@ -13,7 +13,6 @@ from crmgate.errors import (
     Code,
     KeyReused,
     OutcomeUnknown,
-    OutOfTime,
     Rejected,
 )
 from crmgate.model import Delivered, Kind, State
@@ -80,7 +79,7 @@ def test_listeners_hear_of_a_dead_letter_once(world: World) -> None:
 
 
 def test_a_released_dead_letter_has_all_its_retries_again(world: World) -> None:
-    world.crm.answers = [OutOfTime("too slow") for _ in range(4 + 3)]
+    world.crm.answers = [OutcomeUnknown("a bug", code=Code.PLUGIN_BUG) for _ in range(4 + 3)]
     operation = world.apply()
     assert isinstance(world.run(operation).verdict, Dead)
     world.delivery.bury(operation.id)

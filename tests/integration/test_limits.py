@@ -76,7 +76,7 @@ def test_the_breaker_is_shared_and_an_operator_can_have_the_crm_asked(own_stack:
         worker.stop()
         stack.worker.stop()  # their next probe would open the gate before the operator does
         stack.espocrm.heal()
-        assert "It was held back: it did not answer" in resume(stack)
+        assert "Before, the CRM does not answer, or answers with errors" in resume(stack)
         stack.start_worker()
         for operation_id in ids:
             stack.wait_for(operation_id, "delivered")
