@@ -55,7 +55,8 @@ class _Corrections:
 
     def after(self, error: Rejected, record: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """Fields that move, and stand-ins by field. Raises `error` if nothing, or too much, is to be corrected."""
-        refused = [name for name in error.fields if name in record and name not in (*self._fixed, *self._moved)]
+        done = {*self._fixed, *self._moved, *self._filled}
+        refused = [name for name in error.fields if name in record and name not in done]
         absent = [name for name in error.fields if name in refused or name not in record]
         wanted = {name for name in absent if name not in self._filled}
         added = {name: value for name, value in self._stand_ins(error).items() if name in wanted}
