@@ -60,7 +60,10 @@ def test_connection() -> Connection:
 
 @hookspec(firstresult=True)
 def describe_fields() -> tuple[CrmField, ...]:
-    """Compare the mapping with the fields of the CRM: one `CrmField` for each fact that has a field."""
+    """Compare the mapping with the fields of the CRM: one `CrmField` for each fact that has a field.
+
+    Further ones, with an empty `fact`, are fields that the CRM requires and that no fact fills.
+    """
     raise NotImplementedError
 
 

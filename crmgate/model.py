@@ -226,8 +226,8 @@ class Delivered(_Record):
     """A record that the CRM confirmed.
 
     `record_id` is the id of the lead, also after an activity on it. `adopted`: the lead existed before this attempt.
-    `dropped` names CRM fields that were sent but that the CRM did not store. `moved` names CRM fields with a refused
-    value; the value is in the description instead.
+    `dropped` names CRM fields that were sent but that the CRM did not store. `moved` names CRM fields whose value,
+    or lack of a value, the CRM refused: the value is in the description instead, and a required field has a stand-in.
     """
 
     provider: str
@@ -331,7 +331,7 @@ class Connection(_Record):
 
 @dataclass(frozen=True, slots=True)
 class CrmField(_Record):
-    """A mapped fact with its field in the CRM.
+    """A mapped fact with its field in the CRM, or a field that the CRM requires and that no `fact` fills (empty).
 
     `problem` is empty if the field exists and takes the values of the fact. Otherwise it has the reason and the remedy.
     """

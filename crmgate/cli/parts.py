@@ -213,7 +213,7 @@ def _facts(operation: Operation) -> Iterator[tuple[str, str]]:
         yield "record", f"{delivered.record_id}{' (found, not made)' if delivered.adopted else ''}"
         yield "address", delivered.url
         yield "not kept by the CRM", ", ".join(delivered.dropped)
-        yield "refused, moved into the description", ", ".join(delivered.moved)
+        yield "refused: moved into the description, or filled with a stand-in", ", ".join(delivered.moved)
 
 
 def _said(value: Any) -> str:

@@ -255,7 +255,10 @@ class Delivery:
 
     def _report(self, delivered: Delivered) -> None:
         """Warn of fields that the CRM dropped or refused: once for each, since every lead meets the same trouble."""
-        for trouble, names in (("does not keep", delivered.dropped), ("refused a value of", delivered.moved)):
+        for trouble, names in (
+            ("does not keep", delivered.dropped),
+            ("refuses a bad or missing value of", delivered.moved),
+        ):
             for name in names:
                 if (trouble, name) not in self._reported:
                     self._reported.add((trouble, name))

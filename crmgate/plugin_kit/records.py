@@ -12,7 +12,7 @@ from crmgate.model import Delivered
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, label, text
 
 MAX_MOVED = 5
-"""Number of refused fields that may move from one record into its description."""
+"""Number of corrections of one record: refused values that move into the description, and stand-ins."""
 
 DROPPED_SECONDS = 300.0
 """Seconds for which a field that the CRM dropped goes into the description instead."""
@@ -40,10 +40,39 @@ def move(record: Mapping[str, Any], names: Collection[str], text_field: str, fie
     return kept | {text_field: "\n".join(filter(None, (*lines, str(record.get(text_field, "")))))}
 
 
+class _Corrections:
+    """Corrections of one record after refusals. Fields in `fixed` never move."""
+
+    def __init__(self, fixed: Collection[str], stand_ins: Callable[[Rejected], Mapping[str, Any]]) -> None:
+        self._fixed, self._stand_ins = fixed, stand_ins
+        self._moved, self._filled = list[str](), list[str]()
+        self._count = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Corrected fields in their order, each once."""
+        return tuple(dict.fromkeys((*self._moved, *self._filled)))
+
+    def after(self, error: Rejected, record: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+        """Fields that move, and stand-ins by field. Raises `error` if nothing, or too much, is to be corrected."""
+        done = {*self._fixed, *self._moved, *self._filled}
+        refused = [name for name in error.fields if name in record and name not in done]
+        absent = [name for name in error.fields if name in refused or name not in record]
+        wanted = {name for name in absent if name not in self._filled}
+        added = {name: value for name, value in self._stand_ins(error).items() if name in wanted}
+        self._count += len({*refused, *added})
+        if not (refused or added) or self._count > MAX_MOVED:
+            raise error
+        self._moved += refused
+        self._filled += added
+        return refused, added
+
+
 class FieldMover:
     """Sends records. Values of refused and of recently dropped fields move into the description.
 
-    With `moves_refused=False` only values of dropped fields move. Threads may share an instance.
+    A field that the CRM requires gets a stand-in. With `moves_refused=False` only values of dropped fields move, and
+    there are no stand-ins. Threads may share an instance.
     """
 
     def __init__(self, *, moves_refused: bool) -> None:
@@ -56,23 +85,26 @@ class FieldMover:
 
     def send(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], field_map: FieldMap, *,
-        text_field: str, keep: Collection[str], fallbacks: Mapping[str, Any],
+        text_field: str, keep: Collection[str],
+        stand_ins: Callable[[Rejected], Mapping[str, Any]],
     ) -> Delivered:  # fmt: skip
         """Send a record; see `CRMProvider.send_describing`."""
         now = time.monotonic()
         dropped = tuple(name for name in record if self._dropped_until.get(name, now) > now)
         current = move(record, dropped, text_field, field_map) if dropped else dict(record)
-        moved = list[str]()
+        corrections = _Corrections({text_field, *keep}, stand_ins)
         while True:
             try:
                 delivered = send(current)
             except Rejected as error:
-                fixed = {text_field, *keep, *moved}
-                refused = [name for name in error.fields if name in current and name not in fixed]
-                moved += refused
-                if not self._moves_refused or not refused or len(moved) > MAX_MOVED:
+                if not self._moves_refused:
                     raise
-                stand_ins = {name: value for name, value in fallbacks.items() if name in refused}
-                current = move(current, refused, text_field, field_map) | stand_ins
+                refused, added = corrections.after(error, current)
+                current = move(current, refused, text_field, field_map) | added
             else:
-                return replace(delivered, moved=tuple(moved), dropped=(*dropped, *delivered.dropped))
+                return replace(delivered, moved=corrections.names, dropped=(*dropped, *delivered.dropped))
+
+
+def no_stand_ins(_error: Rejected) -> Mapping[str, Any]:
+    """No stand-ins, whatever the CRM requires."""
+    return {}

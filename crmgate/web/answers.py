@@ -105,7 +105,7 @@ class DeliveredSchema(CrmRecordSchema):
     dropped = fields.List(fields.String(), required=True, metadata=_told("CRM fields that were not kept.", []))
     moved = fields.List(
         fields.String(), required=True,
-        metadata=_told("CRM fields whose value was refused: it stands in the description.", []),
+        metadata=_told("CRM fields whose value was refused (it is in the description) or that got a stand-in.", []),
     )  # fmt: skip
 
 

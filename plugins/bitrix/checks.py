@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from crmgate.model import Check
-from crmgate.provider import FieldMap, Look
+from crmgate.provider import Look
 
 from .answers import RENEW, RIGHTS
 from .api import BitrixApi
 from .fields import BitrixFields
 from .lookup import BitrixLookup
-from .values import stand_in
 
 
 class BitrixChecks:
     """Steps of the connection test. Only the webhook and its permission are required."""
 
-    def __init__(self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup, wanted: FieldMap) -> None:
-        self._api, self._fields, self._lookup, self._wanted = api, fields, lookup, wanted
+    def __init__(self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup) -> None:
+        self._api, self._fields, self._lookup = api, fields, lookup
 
     def looks(self) -> tuple[Look, ...]:
-        """Webhook, permission, mode of the CRM, search, and mapped fields."""
+        """Webhook, permission, mode of the CRM, search, mapped and mandatory fields."""
         return (
             Look("webhook", self._webhook, RENEW, gate=True),
             Look("scope", self._scope, RIGHTS, gate=True),
@@ -65,10 +64,5 @@ class BitrixChecks:
 
     def _user_fields(self) -> Iterator[Check]:
         portal = self._fields.read()
-        for line in self._fields.user_lines(portal):
+        for line in (*self._fields.user_lines(portal), *self._fields.unmapped_lines(portal)):
             yield Check(f"field {line.name}", not line.problem, line.problem)
-        for name, row in portal.items():
-            if row.get("MANDATORY") == "Y" and name not in self._wanted.names.values():
-                effect = f"filled with {stand_in(row)}" if stand_in(row) else "leads are refused"
-                hint = f"mandatory, but nothing is mapped to it ({effect}): relax it, or set BITRIX_MAP_<FACT>={name}"
-                yield Check(f"field {name}", False, hint)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from crmgate.errors import Code, ProviderError
+from crmgate.errors import Code, ProviderError, Rejected
 from crmgate.model import CrmField
 from crmgate.provider import MAX_MOVED, FieldMap, lost
 
@@ -16,23 +16,35 @@ from .values import MULTIFIELDS, Items, Row, items_of, stand_in, takes_text, tar
 
 CHOICES = {"user_type": ("student", "parent"), "language": ("turkish", "english", "both")}
 """Values of facts for which crmgate accepts no other values."""
+ALWAYS = ("first_name", "referral_code", "operation_id")
+"""Facts that every lead has."""
+REQUIRED = "crm_field_error_required"
+"""Vendor code of a refusal that demands a value, in lower case."""
 FRESH = 300.0
 """Seconds for which the user fields of the portal are cached."""
 
 
 class BitrixFields:
-    """The user fields of the portal, cached for `FRESH` seconds. `wanted` is the configured mapping."""
+    """The user fields of the portal, cached for `FRESH` seconds. `wanted` is the configured mapping.
 
-    def __init__(self, api: BitrixApi, wanted: FieldMap) -> None:
-        self._api, self._wanted = api, wanted
+    `sends_stand_ins` is false if `CRM_ON_REJECTED_FIELD` forbids corrections.
+    """
+
+    def __init__(self, api: BitrixApi, wanted: FieldMap, *, sends_stand_ins: bool) -> None:
+        self._api, self._wanted, self._sends_stand_ins = api, wanted, sends_stand_ins
         self._read_at = float("-inf")
         self.known: dict[str, Row] | None = None
         """The cached user fields by name; None: unknown."""
 
     def describe(self) -> tuple[CrmField, ...]:
-        """Each mapped fact with its field, in the order of the mapping. Raises `ProviderError`."""
-        lines = (*self.source_lines(), *self.standard_lines(), *self.user_lines(self.read()))
-        return tuple(sorted(lines, key=lambda line: list(self._wanted.names).index(line.fact)))
+        """Each mapped fact with its field, in the order of the mapping, then the mandatory fields without a fact.
+
+        Raises `ProviderError`.
+        """
+        portal = self.read()
+        lines = (*self.source_lines(), *self.standard_lines(), *self.user_lines(portal))
+        mapped = sorted(lines, key=lambda line: list(self._wanted.names).index(line.fact))
+        return (*mapped, *self.unmapped_lines(portal))
 
     def forget(self) -> None:
         """Empty the cache."""
@@ -43,15 +55,18 @@ class BitrixFields:
 
         Raises `ProviderError` if the portal is not reachable: nothing was sent yet. A refused list stops no lead.
         """
-        known = self.known
         if time.monotonic() - self._read_at > FRESH:
-            try:
-                known = self.read()
-            except ProviderError as error:
-                if error.status is None:
-                    raise
-            self.known, self._read_at = known, time.monotonic()
-        return self._fitted(known) if known is not None else self._wanted
+            self._refresh()
+        return self._fitted(self.known) if self.known is not None else self._wanted
+
+    def _refresh(self) -> None:
+        """Fill the cache; a refused list leaves it as it is. Raises `ProviderError` without an answer."""
+        try:
+            self.known = self.read()
+        except ProviderError as error:
+            if error.status is None:
+                raise
+        self._read_at = time.monotonic()
 
     def read(self) -> dict[str, Row]:
         """User fields of the portal by name. Raises `ProviderError`."""
@@ -68,10 +83,18 @@ class BitrixFields:
                 values[fact] = {ours: item for ours, item in table.items() if item in ids} if table else Items(row)
         return replace(self._wanted, names=names, values=values)
 
-    def stand_ins(self) -> dict[str, str]:
-        """Values for mandatory user fields without a value, by field name."""
-        mandatory = {name: row for name, row in (self.known or {}).items() if row.get("MANDATORY") == "Y"}
-        return {name: stand_in(row) for name, row in mandatory.items() if stand_in(row)}
+    def stand_ins(self, error: Rejected) -> dict[str, str]:
+        """Values for the user fields that a refusal demands, by field; none for a field that takes no stand-in.
+
+        Reads the user fields if it names one that is not in the cache. Raises `ProviderError` without an answer.
+        """
+        if error.vendor_code.lower() != REQUIRED:
+            return {}
+        demanded = [name for name in error.fields if name.startswith("UF_")]
+        if any(name not in (self.known or {}) for name in demanded):
+            self._refresh()
+        values = {name: stand_in((self.known or {}).get(name, {})) for name in demanded}
+        return {name: value for name, value in values.items() if value}
 
     def suspects(self, record: Mapping[str, Any]) -> list[str]:
         """Fields that a refusal without a field name can be about: fields that are no text, if there are any."""
@@ -85,7 +108,29 @@ class BitrixFields:
         for fact, name in targets(self._wanted, "UF_"):
             row = portal.get(name, {})
             options = tuple(str(item.get("VALUE")) for item in items_of(row))
-            yield CrmField(fact, name, str(row.get("USER_TYPE_ID", "")), options, self._field_problem(fact, row))
+            problem = self._field_problem(fact, row) or self._demand(name, row, fact)
+            yield CrmField(fact, name, str(row.get("USER_TYPE_ID", "")), options, problem)
+
+    def unmapped_lines(self, portal: Mapping[str, Row]) -> Iterator[CrmField]:
+        """Mandatory user fields to which no fact is mapped. `portal` is the result of `read`."""
+        mapped = {*self._wanted.names.values()}
+        for name, row in portal.items():
+            options = tuple(str(item.get("VALUE")) for item in items_of(row))
+            if name not in mapped and (problem := self._demand(name, row)):
+                yield CrmField("", name, str(row.get("USER_TYPE_ID", "")), options, problem)
+
+    def _demand(self, name: str, row: Row, fact: str = "") -> str:
+        """The effect of a mandatory field that can be empty in a lead, and the remedy; empty: there is none.
+
+        A mapped field with a stand-in has no problem.
+        """
+        value = stand_in(row) if self._sends_stand_ins else ""
+        if row.get("MANDATORY") != "Y" or fact in ALWAYS or (fact and value):
+            return ""
+        effect = f"{value!r} is sent instead" if value else "the portal refuses such leads"
+        cause = "not every lead has a value for it" if fact else "no fact is mapped to it"
+        remedy = "make it optional" if fact else f"make it optional, or set BITRIX_MAP_<FACT>={name}"
+        return f"it is mandatory, but {cause}: if the portal enforces this over REST, {effect}; {remedy}"
 
     def source_lines(self) -> Iterator[CrmField]:
         """Facts that are mapped to the source. Raises `ProviderError`."""

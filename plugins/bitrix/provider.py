@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, assert_never
 
@@ -48,10 +48,10 @@ class Bitrix(CRMProvider):
         wanted = self.field_map  # as configured; `field_map` becomes the part that the portal takes
         moves_refused = self.on_rejected_field == "describe"
         self._api = BitrixApi(self.settings, self.request, wanted)
-        self._fields = BitrixFields(self._api, wanted)
+        self._fields = BitrixFields(self._api, wanted, sends_stand_ins=moves_refused)
         self._leads = BitrixLeads(self._api, self._fields, wanted, moves_refused=moves_refused)
         self._lookup = BitrixLookup(self._api, self._leads, merges_duplicates=self.merges_duplicates)
-        self._checks = BitrixChecks(self._api, self._fields, self._lookup, wanted)
+        self._checks = BitrixChecks(self._api, self._fields, self._lookup)
         self._setup = BitrixSetup(self._api, self._fields, wanted)
 
     @property
@@ -93,7 +93,7 @@ class Bitrix(CRMProvider):
             added = "" if operation.tracking_code in before else unmarked(record["comments"])
             return self._write(record | {"comments": "\n\n".join(filter(None, (before, added)))}, lead_id)
 
-        return self.send_describing(send, self._update(item, lead, operation), text_field="comments", keep=KEPT)
+        return self._send(send, self._update(item, lead, operation))
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
@@ -121,12 +121,12 @@ class Bitrix(CRMProvider):
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Check the webhook, its permission, the search and the mapped fields."""
+        """Check the webhook, its permission, the search, the mapped and the mandatory fields."""
         return self.test(*self._checks.looks(), needs=("scope",))
 
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
-        """Each mapped fact with its field of the portal."""
+        """Each mapped fact with its field of the portal, and the mandatory fields that no fact fills."""
         return self._fields.describe()
 
     @hookimpl
@@ -142,12 +142,16 @@ class Bitrix(CRMProvider):
         record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
         if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
             record["assignedById"] = assignee
-        mandatory = self._fields.stand_ins()
 
         def send(record: dict[str, Any]) -> Delivered:
             return self._write(record | {"comments": unmarked(record["comments"])})
 
-        return self.send_describing(send, mandatory | record, text_field="comments", keep=KEPT, fallbacks=mandatory)
+        return self._send(send, record)
+
+    def _send(self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any]) -> Delivered:
+        """Send a record. Refused values move into the comments, and demanded fields get a stand-in."""
+        stand_ins = self._fields.stand_ins
+        return self.send_describing(send, record, text_field="comments", keep=KEPT, stand_ins=stand_ins)
 
     def _update(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
         """Record of an update, without values that the lead `item` has already."""

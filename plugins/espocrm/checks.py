@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from crmgate.model import Check
-from crmgate.provider import FieldMap, Look
+from crmgate.provider import Look
 
 from .answers import unsearchable
 from .api import EspoApi, rows_of
-from .fields import described
+from .required import EspoRequired
 
 CHECKED_RIGHTS = {
     "create leads": ("Lead: create",),
@@ -24,11 +24,11 @@ _NO_LOOKUP = "an earlier attempt cannot be found: a lead whose answer was lost m
 class EspoChecks:
     """Steps of the connection test. `id_field` is the field of the operation id; empty: none."""
 
-    def __init__(self, api: EspoApi, field_map: FieldMap, id_field: str) -> None:
-        self._api, self._field_map, self._id_field = api, field_map, id_field
+    def __init__(self, api: EspoApi, required: EspoRequired, id_field: str) -> None:
+        self._api, self._required, self._id_field = api, required, id_field
 
     def looks(self) -> tuple[Look, ...]:
-        """Address and key, rights, mapped fields, and the search for an operation id."""
+        """Address and key, rights, mapped and required fields, and the search for an operation id."""
         return (
             Look("connection", self._connection, "(ESPOCRM_URL)", gate=True),
             Look("rights", self._rights, "(ESPOCRM_URL)"),
@@ -52,7 +52,7 @@ class EspoChecks:
             yield Check(name, not lacks, f"the role of the API user lacks {' and '.join(rights)}" if lacks else "")
 
     def _fields(self) -> Iterator[Check]:
-        for field in described(self._api.read("Metadata", key="entityDefs.Lead.fields"), self._field_map):
+        for field in self._required.compared():
             # `_lookup` checks whether the field of the operation id exists.
             if field.fact != "operation_id" or (field.type and field.problem):
                 yield Check(f"field {field.name}", not field.problem, field.problem)

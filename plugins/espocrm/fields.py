@@ -21,11 +21,15 @@ def described(known: Mapping[str, Any], field_map: FieldMap) -> Iterator[CrmFiel
         if not name:
             continue
         definition = found if isinstance(found := known.get(name), dict) else {}
-        options = definition.get("options")
-        listed = tuple(map(str, options)) if isinstance(options, list) else ()
         values = field_map.values.get(fact, {})
         problem = _problem(fact, definition, values) if definition else _missing(fact, name, known)
-        yield CrmField(fact, name, str(definition.get("type") or ""), listed, problem)
+        yield CrmField(fact, name, str(definition.get("type") or ""), options_of(definition), problem)
+
+
+def options_of(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """Options of a list field; empty for other fields."""
+    options = definition.get("options")
+    return tuple(map(str, options)) if isinstance(options, list) else ()
 
 
 def _problem(fact: str, definition: Mapping[str, Any], values: Mapping[str, str]) -> str:

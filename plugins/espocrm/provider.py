@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, assert_never
 
@@ -15,13 +15,12 @@ from .activities import EspoActivities, espo_time
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
-from .fields import described
 from .lookup import EspoLookup, by_age, same_person
+from .required import DASH, EspoRequired
 from .setup import EspoSetup
 
 DUPLICATES_SHOWN = 5
 """Maximum number of leads that a 409 lists as duplicates."""
-NO_LAST_NAME = "-"
 MINIMAL = {"firstName": "Messenger", "lastName": "Lead"}
 """Name of a lead without a person: only a click is known."""
 
@@ -63,7 +62,9 @@ class EspoCRM(CRMProvider):
         self._api = EspoApi(self.settings, self.request)
         self._lookup = EspoLookup(self._api, self._id_field)
         self._activities = EspoActivities(self._api)
-        self._checks = EspoChecks(self._api, self.field_map, self._id_field)
+        stands_in = self.on_rejected_field == "describe"
+        self._required = EspoRequired(self._api, self.field_map, sends_stand_ins=stands_in)
+        self._checks = EspoChecks(self._api, self._required, self._id_field)
         self._setup = EspoSetup(self._api, self.field_map)
 
     def lead_url(self, lead_id: str) -> str:
@@ -78,7 +79,7 @@ class EspoCRM(CRMProvider):
         """
         mapped = self.map_lead(lead, operation)
         description = self.describe(mapped, operation, lead.additional_info)
-        record = self._record({"lastName": NO_LAST_NAME}, mapped.fields, description) | self._assigned()
+        record = self._record({"lastName": DASH}, mapped.fields, description) | self._assigned()
         known = self._lookup.leads_like(lead) if lead.phone and self.merges_duplicates else []
         found = self._resolve(known, lead, operation)
         return found or self._create(record, operation, lead if self.merges_duplicates else None)
@@ -104,7 +105,7 @@ class EspoCRM(CRMProvider):
         when = f"Update of {espo_time(operation.accepted_at)} UTC"
         description = f"{when}\n{self.describe(mapped, operation, lead.additional_info)}"
         record = self._record(names, changed, description)
-        return self.send_describing(lambda current: self._put(lead_id, current, before), record, fallbacks=names)
+        return self._send(lambda current: self._put(lead_id, current, before), record, names)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
@@ -137,14 +138,14 @@ class EspoCRM(CRMProvider):
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Check address, key, rights, mapped fields, and whether an operation id can be searched for."""
+        """Check address, key, rights, mapped and required fields, and whether an operation id can be searched for."""
         # Only the right to create leads is required: leads arrive without a field, and if the rights cannot be read.
         return self.test(*self._checks.looks(), needs=("create leads",))
 
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
-        """Each mapped fact with its field in EspoCRM's metadata."""
-        return tuple(described(self._api.read("Metadata", key="entityDefs.Lead.fields"), self.field_map))
+        """Each mapped fact with its field in EspoCRM's metadata, and the required fields that no fact fills."""
+        return tuple(self._required.compared())
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
@@ -162,8 +163,18 @@ class EspoCRM(CRMProvider):
 
     def _create(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         """Create a lead. EspoCRM checks for duplicates of `lead`; None: it skips the check."""
-        fallbacks = {"lastName": NO_LAST_NAME}
-        return self.send_describing(lambda current: self._post(current, operation, lead), record, fallbacks=fallbacks)
+        return self._send(lambda current: self._post(current, operation, lead), record, {"lastName": DASH})
+
+    def _send(
+        self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], names: Mapping[str, str]
+    ) -> Delivered:  # fmt: skip
+        """Send a record, with stand-ins for what EspoCRM requires. `names` replaces a refused name of a person."""
+
+        def stand_ins(error: Rejected) -> dict[str, str]:
+            replaced = {name: value for name, value in names.items() if name in error.fields}
+            return self._required.stand_ins(error) | replaced
+
+        return self.send_describing(send, record, stand_ins=stand_ins)
 
     def _post(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         headers = {} if lead else {"X-Skip-Duplicate-Check": "true"}
@@ -189,7 +200,7 @@ class EspoCRM(CRMProvider):
         """Result for a written lead. Values of the visitor that EspoCRM dropped are added to the description."""
         dropped = _dropped(_below(before, record), echo)
         mapped = {*self.field_map.names.values()} - {self._id_field, "description"}
-        missing = [name for name in dropped if name in mapped and record[name] != NO_LAST_NAME]
+        missing = [name for name in dropped if name in mapped and record[name] != DASH]
         self.remember_dropped(name for name in missing if echo.get(name) in (None, ""))
         if missing or "description" in dropped:
             supplemented = self.move(record, missing)
@@ -243,7 +254,7 @@ def _names_to_replace(changed: Mapping[str, Any], current: Mapping[str, Any]) ->
     """Names that replace those of a lead without a person, if the update names one; else empty."""
     minimal = all(current.get(name) == value for name, value in MINIMAL.items())
     named = any(str(changed.get(name, "")).strip() for name in MINIMAL)
-    return {"firstName": "", "lastName": NO_LAST_NAME} if minimal and named else {}
+    return {"firstName": "", "lastName": DASH} if minimal and named else {}
 
 
 def _below(before: str, record: Mapping[str, Any]) -> dict[str, Any]:

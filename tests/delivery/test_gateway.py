@@ -246,7 +246,7 @@ def test_a_field_that_the_crm_drops_or_refuses_is_logged_once(world: World, capl
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert warnings == [
         "scripted does not keep the field referralCodeC: see `crmgate crm fields`",
-        "scripted refused a value of the field source: see `crmgate crm fields`",
+        "scripted refuses a bad or missing value of the field source: see `crmgate crm fields`",
     ]
 
 

@@ -214,3 +214,61 @@ def test_an_answer(headers: dict[str, str], body: bytes, wait: float | None, par
 )
 def test_a_redirect(to: str, goes: str) -> None:
     assert redirected("https://a.example/x", to, lambda old, new: (old, new) == ("a.example", "b.example")) == goes
+
+
+class TestStandIns:
+    """Fields that the CRM requires and that a record leaves empty."""
+
+    RECORD: ClassVar[Mapping[str, str]] = {"firstName": "Ada", "description": "Hello"}
+
+    def sent(
+        self, refusals: list[dict[str, str]], stand_ins: Mapping[str, str], **options: str
+    ) -> list[dict[str, Any]]:
+        """The records that were sent; one refusal after the other names fields."""
+        self.bodies, pending = list[dict[str, Any]](), iter(refusals)
+
+        def send(record: dict[str, Any]) -> Delivered:
+            self.bodies.append(record)
+            for fields in pending:
+                raise Rejected("refused", fields=fields)
+            return Delivered("some", "1")
+
+        crm = Some({}, **options)
+        self.delivered = crm.send_describing(send, self.RECORD, stand_ins=lambda _error: stand_ins)
+        return self.bodies
+
+    @pytest.mark.parametrize(
+        ("refusals", "stand_ins", "count"),
+        [
+            ([{"office": "required"}], {}, 1),
+            ([{"office": "required"}], {"town": "-"}, 1),
+            ([{"office": "required"}] * 2, {"office": "-"}, 2),
+            ([{"firstName": "x"}, {"firstName": "required"}, {"firstName": "x"}], {"firstName": "-"}, 2),
+            ([{f"extra{number}": "required"} for number in range(6)], {f"extra{n}": "-" for n in range(6)}, 6),
+        ],
+    )
+    def test_what_cannot_be_corrected_is_refused(
+        self, refusals: list[dict[str, str]], stand_ins: Mapping[str, str], count: int
+    ) -> None:
+        with pytest.raises(Rejected) as raised:
+            self.sent(refusals, stand_ins)
+        assert len(self.bodies) == count
+        assert raised.value.fields == refusals[count - 1]
+
+    def test_not_when_a_refusal_is_final(self) -> None:
+        with pytest.raises(Rejected):
+            self.sent([{"office": "required"}], {"office": "-"}, on_rejected_field="dead")
+        assert self.bodies == [self.RECORD]
+
+    def test_an_empty_field_gets_one_and_is_named(self) -> None:
+        assert self.sent([{"office": "required"}], {"office": "-"}) == [self.RECORD, {**self.RECORD, "office": "-"}]
+        assert self.delivered.moved == ("office",)
+
+    def test_a_refused_value_moves_first(self) -> None:
+        *_, last = self.sent([{"firstName": "too long"}], {"firstName": "-"})
+        assert last == {"firstName": "-", "description": "First name: Ada\nHello"}
+        assert self.delivered.moved == ("firstName",)
+
+    def test_a_field_that_has_a_value_keeps_it(self) -> None:
+        *_, last = self.sent([{"office": "required"}], {"office": "-", "firstName": "-"})
+        assert last == {**self.RECORD, "office": "-"}

@@ -180,28 +180,6 @@ class TestRefusedFields:
         assert [*error.fields] == ["sourceId"]
         assert "BITRIX_VALUES_SOURCE_ID" in error.detail
 
-    def test_a_mandatory_field_that_nothing_fills(self, portal: FakeBitrix24, crm: HookCaller) -> None:
-        portal.add_user_field("UF_CRM_OFFICE", mandatory=True)
-        portal.add_user_field("UF_CRM_LIST", "enumeration", ["First", "Second"], mandatory=True)
-        deliver(crm, creation(ANNA))
-        lead = only_lead(portal)
-        (first, _) = portal.user_fields["UF_CRM_LIST"].options
-        assert (lead["UF_CRM_OFFICE"], lead["UF_CRM_LIST"]) == ("-", first)
-
-    def test_a_mandatory_list_without_the_item(self, portal: FakeBitrix24, crm: HookCaller) -> None:
-        portal.add_user_field("UF_CRM_1234567893", "enumeration", ["Veli"], mandatory=True)
-        deliver(crm, creation(FULL))
-        assert "User type: student" in only_lead(portal)["comments"]
-
-    def test_a_mandatory_field_whose_value_is_refused(self, portal: FakeBitrix24, crm: HookCaller) -> None:
-        portal.add_user_field("UF_CRM_1234567896", mandatory=True)
-        warm(crm, portal)
-        bad = 'Bad "UF_CRM_1234567896"'
-        portal.fail_with("CRM_FIELD_ERROR_VALUE_NOT_VALID", bad, path=r"crm\.(item|lead)\.add", times=1)
-        deliver(crm, creation(FULL))
-        assert only_lead(portal)["UF_CRM_1234567896"] == "-"
-        assert "Field of study: Bilgisayar Mühendisliği" in only_lead(portal)["comments"]
-
     def test_what_a_lead_cannot_do_without(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         warm(crm, portal)
         bad = 'Bad "title", "originId" and "originatorId"'

@@ -64,7 +64,7 @@ ANSWERS: dict[str, tuple[int, str, str | None, str, type[ProviderError], type[Pr
     "odd reason": (400, JSON, "Yılmaz ist 'ünlü'.", "", Rejected, Rejected, Code.INVALID_REQUEST),
     "no JSON object": (400, JSON, "Body is not a JSON object.", "", Rejected, Rejected, Code.INVALID_REQUEST),
     "bad request page": (400, HTML, None, NGINX, Rejected, Rejected, Code.INVALID_REQUEST),
-    "invalid": (400, JSON, FLAW.format("cMustHave", "required"), "{}", Rejected, Rejected, Code.INVALID_VALUE),
+    "invalid": (400, JSON, FLAW.format("cMustHave", "pattern"), "{}", Rejected, Rejected, Code.INVALID_VALUE),
     "no controller": (
         404, JSON, "Controller 'Lead' does not exist.", "", Unsupported, Unsupported, Code.UNSUPPORTED,
     ),

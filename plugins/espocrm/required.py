@@ -1,0 +1,101 @@
+"""Fields that EspoCRM requires: their stand-ins, and the ones that the mapping leaves empty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from crmgate.errors import Forbidden, NotFound, Rejected, Unsupported
+from crmgate.model import CrmField
+from crmgate.provider import FieldMap
+
+from .api import EspoApi
+from .fields import described, options_of
+
+DASH = "-"
+"""Stand-in for a text, also for the last name of a person without one."""
+_ALWAYS = frozenset({"lastName", "description"})
+"""Fields that have a value in every lead, with any mapping."""
+_ALWAYS_FACTS = ("first_name", "referral_code", "operation_id")
+"""Facts that every lead has, in addition."""
+
+
+class EspoRequired:
+    """The required fields of Lead. `sends_stand_ins` is false if `CRM_ON_REJECTED_FIELD` forbids corrections."""
+
+    def __init__(self, api: EspoApi, field_map: FieldMap, *, sends_stand_ins: bool) -> None:
+        self._api, self._field_map, self._sends_stand_ins = api, field_map, sends_stand_ins
+
+    def stand_ins(self, error: Rejected) -> dict[str, str]:
+        """Values for the fields that a refusal demands, by field; none for a field that takes no stand-in.
+
+        Reads the metadata, unless the refusal demands nothing. Raises `ProviderError` if EspoCRM is not reachable.
+        """
+        demanded = [name for name, flaw in error.fields.items() if flaw == "required"]
+        known = self._readable() if demanded else {}
+        values = {name: stand_in(_definition(known, name)) for name in demanded}
+        return {name: value for name, value in values.items() if value}
+
+    def compared(self) -> Iterator[CrmField]:
+        """Each mapped fact with its field, then the required fields without a fact. Raises `ProviderError`."""
+        known = self._known()
+        unfilled = {line.name: line for line in self._unfilled(known)}
+        for line in described(known, self._field_map):
+            required = unfilled.pop(line.name, line)
+            yield line if line.problem else replace(line, problem=required.problem)
+        yield from unfilled.values()
+
+    def _unfilled(self, known: Mapping[str, Any]) -> Iterator[CrmField]:
+        """Required fields that can be empty in a lead. A mapped field with a stand-in is none of them."""
+        mapped = {name for name in self._field_map.names.values() if name}
+        always = self._filled()
+        for name in (name for name in known if name not in always):
+            definition = _definition(known, name)
+            value = stand_in(definition) if self._sends_stand_ins else ""
+            # A person's name is checked as a whole, and a lead always has a last name.
+            if not definition.get("required") or definition.get("type") == "personName" or (value and name in mapped):
+                continue
+            problem = _problem(name, value, mapped=name in mapped)
+            yield CrmField("", name, str(definition.get("type") or ""), options_of(definition), problem)
+
+    def _filled(self) -> set[str]:
+        """Fields that have a value in every lead."""
+        names, tables = self._field_map.names, self._field_map.values
+        facts = (names.get(fact, "") for fact in _ALWAYS_FACTS if fact not in tables)
+        assigned = {"assignedUser"} if self._api.settings.get("ESPOCRM_ASSIGNED_USER_ID") else set[str]()
+        return {*_ALWAYS, *facts, *assigned}
+
+    def _known(self) -> dict[str, Any]:
+        return self._api.read("Metadata", key="entityDefs.Lead.fields")
+
+    def _readable(self) -> dict[str, Any]:
+        """Field definitions by name; none if EspoCRM does not show them."""
+        try:
+            return self._known()
+        except (Forbidden, NotFound, Rejected, Unsupported):
+            return {}
+
+
+def stand_in(definition: Mapping[str, Any]) -> str:
+    """Value for a required field without a value: a dash for a text, the default for a list. Empty: none.
+
+    The first option stands in for a default that is no option. Without a default nobody knows which option is right.
+    """
+    if definition.get("type") in ("varchar", "text"):
+        return DASH
+    default = str(definition.get("default") or "") if definition.get("type") == "enum" else ""
+    options = [option for option in options_of(definition) if option]
+    return options[0] if default and options and default not in options else default
+
+
+def _definition(known: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = known.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _problem(name: str, value: str, *, mapped: bool) -> str:
+    effect = f"{value!r} is sent instead" if value else "EspoCRM refuses such leads"
+    cause = "not every lead has a value for it" if mapped else "no fact is mapped to it"
+    remedy = "Make it optional" if mapped else f"Make it optional, or set ESPOCRM_MAP_<FACT>={name}"
+    return f"it is required, but {cause}: {effect}. {remedy}"
