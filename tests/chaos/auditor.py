@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 ACCEPTED = (201, 202)
-CLOSED, REASON = "@closed.example", "Region closed."
+CLOSED, REASON = "@closed.example", "We serve another region."
 """The CRM refuses every lead with this in its email address, and the reason that it gives."""
 HELD_LIMIT = 15.0
 """Seconds within which a lead is in the CRM while the trouble is another record's."""
@@ -236,6 +236,6 @@ def read_letters(url: str) -> dict[str, Letter]:
 
 
 def _letter(fields: Mapping[str, str]) -> Letter:
-    numbers = [int(name.removeprefix("attempt:")) for name in fields if name.startswith("attempt:")]
-    reason = fields[f"attempt:{max(numbers)}"] if numbers else ""
+    numbers = [int(name.removeprefix("event:")) for name in fields if name.startswith("event:")]
+    reason = fields[f"event:{max(numbers)}"] if numbers else ""
     return Letter(str(json.loads(fields.get("payload", "{}")).get("email")), reason)
