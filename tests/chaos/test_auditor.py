@@ -174,8 +174,8 @@ def test_it_reads_the_states_in_redis(redis_client: redis.Redis, redis_process: 
 
 
 def test_it_reads_the_dead_letters_in_redis(redis_client: redis.Redis, redis_process: RedisProcess) -> None:
-    attempts = {f"attempt:{number}": f'{{"detail": "number {number}"}}' for number in (1, 2, 10)}
-    redis_client.hset("{crmgate}:op:a1", mapping={"state": "dead", "payload": '{"email": "a@b.example"}', **attempts})
+    events = {f"event:{number}": f'{{"detail": "number {number}"}}' for number in (1, 2, 10)}
+    redis_client.hset("{crmgate}:op:a1", mapping={"state": "dead", "payload": '{"email": "a@b.example"}', **events})
     redis_client.zadd("{crmgate}:dead", {"a1": 1.0})
     assert dead_letters(redis_process.url) == {"a1"}
     assert read_letters(redis_process.url) == {"a1": Letter("a@b.example", '{"detail": "number 10"}')}
