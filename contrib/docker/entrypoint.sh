@@ -4,10 +4,10 @@
 set -eu
 
 if [ "${CRM_PROVIDER:-}" = espocrm ] && [ -z "${ESPOCRM_API_KEY:-}" ] && [ -n "${ESPOCRM_API_KEY_FILE:-}" ]; then
-    told=
+    announced=
     until [ -s "$ESPOCRM_API_KEY_FILE" ]; do
-        [ -n "$told" ] || echo "Waiting for EspoCRM's key in $ESPOCRM_API_KEY_FILE (the job espocrm-setup writes it)." >&2
-        told=yes
+        [ -n "$announced" ] || echo "Waiting for EspoCRM's key in $ESPOCRM_API_KEY_FILE (the job espocrm-setup writes it)." >&2
+        announced=yes
         sleep 1
     done
 fi
