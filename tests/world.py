@@ -98,7 +98,7 @@ class World:
         self.now, self.redis, self.ledger = START, client, ledger
         self.crm = crm or Crm(self, **options)
         self.other: dict[str, Crm] = {}
-        self.told: list[str] = []
+        self.hooks_called: list[str] = []
         self.listen: Callable[..., None] = lambda _hook, **_arguments: None
         self.use(self.crm)
         self._sweep_at = self.now
@@ -108,14 +108,14 @@ class World:
         """Make `crm` the active provider: a restart with another configuration."""
         self.crm = crm
         plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
-        tell, clock = self._hear, (lambda: self.now)
+        notify, clock = self._hear, (lambda: self.now)
         self.delivery = Delivery(
-            self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), tell=tell
+            self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), notify=notify
         )  # fmt: skip
-        self.gateway = Gateway(self.ledger, self.delivery, tell=tell, clock=clock)
+        self.gateway = Gateway(self.ledger, self.delivery, notify=notify, clock=clock)
 
     def _hear(self, hook: str, **arguments: Any) -> None:
-        self.told.append(hook)
+        self.hooks_called.append(hook)
         self.listen(hook, **arguments)
 
     def apply(

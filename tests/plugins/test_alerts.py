@@ -303,7 +303,7 @@ def test_an_outage_that_flaps_is_one_incident(alarmed: World, inbox: Inbox) -> N
     alarmed.pass_time(60)
     assert alarmed.states(operations) == {"delivered"}
     wait_until("its end", lambda: len(inbox.sent()) > 1)
-    assert alarmed.told.count("provider_paused") == alarmed.told.count("provider_recovered") == 1
+    assert alarmed.hooks_called.count("provider_paused") == alarmed.hooks_called.count("provider_recovered") == 1
     assert inbox.events() == ["provider_paused", "provider_recovered"]
 
 
@@ -328,9 +328,9 @@ def test_without_a_delivery_an_incident_ends_after_two_quiet_minutes(alarmed: Wo
     alarmed.pass_time(10)
     alarmed.crm.trouble = lambda operation: NotFound("no such lead") if operation else None
     alarmed.pass_time(110)
-    assert "provider_recovered" not in alarmed.told
+    assert "provider_recovered" not in alarmed.hooks_called
     alarmed.pass_time(30)
-    assert alarmed.told.count("provider_recovered") == 1
+    assert alarmed.hooks_called.count("provider_recovered") == 1
     wait_until("the message", lambda: "provider_recovered" in inbox.events())
 
 

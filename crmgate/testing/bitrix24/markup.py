@@ -1,4 +1,4 @@
-"""What Bitrix24 does to the text of `comments`: it reads it as HTML and keeps BBCode.
+"""Converts the text of `comments` as Bitrix24 does: it reads HTML and stores BBCode.
 
 The steps, as the vendor's server takes them for `crm.item.*` and `crm.lead.*` alike:
 
@@ -95,7 +95,7 @@ def _bbcode(text: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """Turn bare addresses into links. What is marked as a link already stays."""
+    """Turn bare addresses into links. Existing links stay unchanged."""
     parts, position = [], 0
     for link in _MARKED_LINK.finditer(text):
         parts += [_with_links(text[position : link.start()]), link[0]]

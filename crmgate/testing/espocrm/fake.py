@@ -79,7 +79,7 @@ class FakeEspoCRM(Staff, FakeCRM):
         self.limited_until = 0.0
         """Time (seconds since the epoch) until which a proxy answers 429 with `Retry-After`; EspoCRM has no limit."""
         self.virtual_leads = 0
-        """Number of leads that look-ups and the check for duplicates are as slow as (see `cost`)."""
+        """Number of leads for which the response times of look-ups and duplicate checks are simulated (see `cost`)."""
         self._added: dict[str, dict[str, Any]] = {}
         self._install_users(api_key)
         if custom_fields:
