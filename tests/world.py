@@ -24,7 +24,7 @@ PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
 
 
 class Crm:
-    """A CRM in the test's hand: `trouble` raises what a request meets, each call costs `cost` requests."""
+    """A CRM that the test controls: `trouble` returns the error of a request, each call costs `cost` requests."""
 
     def __init__(self, world: World, name: str = "acme", rate: Rate | None = None, cost: int = 1) -> None:
         self.world, self.name, self.rate, self.cost = world, name, rate, cost
@@ -99,6 +99,7 @@ class World:
         self.crm = crm or Crm(self, **options)
         self.other: dict[str, Crm] = {}
         self.hooks_called: list[str] = []
+        """Names of the listener hooks that were called, in order."""
         self.listen: Callable[..., None] = lambda _hook, **_arguments: None
         self.use(self.crm)
         self._sweep_at = self.now
@@ -145,7 +146,7 @@ class World:
             self.now = outcome.verdict.at
 
     def work(self) -> None:
-        """Do what the worker does now: everything that woke up, and a sweep every 2 s."""
+        """Do what a worker does now: attempt all operations with a wake-up, and sweep every 2 s."""
         while message := self._message():
             self._deliver(json.loads(message)["args"][0])
         if self.now >= self._sweep_at:

@@ -31,7 +31,7 @@ LEDGER_AWAY = 15.0
 
 
 class Watch:
-    """The watch of one process. `notify` calls a listener hook; `limit`: allowed wait of an operation in seconds, 0: any.
+    """The watch of one process. `notify` calls a listener hook; `limit`: allowed wait in seconds, 0: any.
 
     A process that starts while Redis is unavailable acts as the holder of the watch.
     """

@@ -114,7 +114,7 @@ def _refuse(site: Site, target: str, seconds: float, dice: int) -> None:
 
 
 def change_key(site: Site, target: str, seconds: float, dice: int) -> None:
-    """The CRM takes another key for a while, with all that follows: it locks out whoever tries too often."""
+    """The CRM accepts another key for a while. It also locks out addresses with too many refused logins."""
     other, own = WRONG[site.provider]
     site.configure(**other)
     time.sleep(seconds)
@@ -239,7 +239,7 @@ class Tormentor:
             began = time.time()
             try:
                 fault.strike(self._site, target, seconds, number)
-            except Exception as error:  # told by the run, which fails
+            except Exception as error:  # the run reports it and fails
                 self.errors.append(error)
                 self._stop.set()
             self.log.append(Struck(fault, target, began, time.time()))

@@ -38,7 +38,7 @@ ROUND = 25
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found. `recoveries`: for each round the seconds from its last fault until nothing waited any more."""
+    """The results of a run. `recoveries`: for each round the seconds from its last fault until no operation waited."""
 
     provider: str
     seed: int
@@ -68,7 +68,7 @@ class Result:
         return sum(complaint.what == what for complaint in self.complaints)
 
     def failures(self) -> list[str]:
-        """Everything that must not be."""
+        """Descriptions of everything that is wrong."""
         late = self.recovery > self.limit
         slow = [f"it took {self.recovery:.1f} s to recover, more than {self.limit:.0f} s"] if late else []
         slow += [
@@ -81,7 +81,7 @@ class Result:
         return [*map(str, self.complaints), *self.troubles, *slow, *unready]
 
     def story(self) -> str:
-        """Whatever helps to understand a failure."""
+        """Facts that help to understand a failure."""
         log = "\n".join(
             f"{_clock(s.began)} to {_clock(s.ended)} {s.target}: {s.fault.name}"
             for s in sorted(self.struck, key=lambda struck: struck.began)
@@ -168,13 +168,14 @@ def _round(
 
 def summary(result: Result) -> str:
     """One line."""
-    told = ", ".join(
+    answers = ", ".join(
         f"{count} x {status or 'none'}" for status, count in sorted(statuses(result.evidence.notes).items())
     )
     sent = len(result.evidence.notes)
     return (
         f"{result.provider}: {result.kills} kills, {len(result.struck)} faults, {sent} submissions,"
-        f" {result.accepted} accepted ({told}), {result.count('lost')} lost, {result.count('duplicated')} duplicated,"
+        f" {result.accepted} accepted ({answers}), {result.count('lost')} lost,"
+        f" {result.count('duplicated')} duplicated,"
         f" {len(result.failures())} complaints, longest recovery {result.recovery:.1f} s, {result.seconds:.0f} s in all"
     )
 

@@ -120,7 +120,7 @@ class Site:
         self.processes[name].stop(signal.SIGTERM, 40)
 
     def freeze(self, name: str, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after so many seconds."""
+        """SIGSTOP, and SIGCONT after `seconds`."""
         self._note_if_dead(name)
         self._freeze(self.processes[name].pid, seconds)
 
@@ -143,7 +143,7 @@ class Site:
             client.delete("{crmgate}:huey:queue", "{crmgate}:huey:schedule")
 
     def control(self, method: str, what: str, data: Any = None) -> Any:
-        """Tell the fake CRM something, or ask it (see `crmgate.testing.server`)."""
+        """Send a control request to the fake CRM (see `crmgate.testing.server`)."""
         answer = requests.request(method, f"{self.crm_url}/__fake__/{what}", json=data, timeout=5)
         answer.raise_for_status()
         return answer.json()

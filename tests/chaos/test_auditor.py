@@ -67,7 +67,7 @@ def test_what_still_waits_is_unfinished_and_not_lost() -> None:
 
 
 @pytest.mark.parametrize("note", [STORED, WAITS, GONE], ids=["201", "202", "503"])
-def test_a_second_lead_is_a_duplicate_whatever_was_told(note: Note) -> None:
+def test_a_second_lead_is_a_duplicate_whatever_the_answer(note: Note) -> None:
     doubled = (*WELL.leads, Lead(note.email, 30.0), Lead(note.email, 31.0))
     assert complaints(replace(WELL, leads=doubled)) == [("duplicated", note.email)]
 
@@ -94,7 +94,7 @@ def test_a_lead_that_nobody_sent_is_a_stranger() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
-def test_an_answer_that_no_fault_excuses_is_told(status: int) -> None:
+def test_an_answer_that_no_fault_excuses_is_reported(status: int) -> None:
     notes = (replace(STORED, statuses=(status, 201)), WAITS, GONE)
     assert complaints(replace(WELL, notes=notes)) == [("refused", STORED.email)]
 
@@ -130,7 +130,7 @@ def test_what_the_crm_refuses_for_good_may_not_wait_for_ever(state: str) -> None
     assert complaints(waits) == [("unfinished", "c3")]
 
 
-def test_a_refused_lead_that_was_told_201_is_a_lie() -> None:
+def test_a_refused_lead_with_the_answer_201_is_a_complaint() -> None:
     assert complaints(replace(BURIED, notes=(*WELL.notes, replace(REFUSED, statuses=(201,))))) == [
         ("early", REFUSED.email)
     ]

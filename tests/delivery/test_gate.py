@@ -247,7 +247,7 @@ class TestRefusedCredentials:
 
 
 class TestLimits:
-    def test_no_more_than_so_many_are_under_way(self, world: World) -> None:
+    def test_no_more_than_the_limit_are_under_way(self, world: World) -> None:
         world.apply(99, inline=True)
         running: list[int] = []
 

@@ -71,7 +71,7 @@ def test_retries_follow_the_schedule_and_then_it_is_dead(world: World) -> None:
     assert world.hooks_called == ["operation_accepted", "operation_dead"]
 
 
-def test_listeners_hear_of_a_dead_letter_once(world: World) -> None:
+def test_listeners_are_called_once_for_a_dead_letter(world: World) -> None:
     world.crm.answers = [Rejected("an option is missing")]
     operation = world.apply(inline=True)
     assert world.delivery.bury(operation.id)

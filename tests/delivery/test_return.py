@@ -102,7 +102,7 @@ class TestDeadLettersOfAnOutage:
 
 
 def dead_letter(world: World, number: int) -> Operation:
-    """A dead letter of an outage, made without living through one."""
+    """A dead letter of an outage, recorded directly, without an outage."""
     operation = world.apply(number)
     world.now += 0.001
     for place in ("held:acme", "due"):

@@ -129,7 +129,7 @@ def test_a_wrong_method_is_answered_with_the_right_one(stack: Stack) -> None:
 
 
 def test_the_gateway_still_works_afterwards(stack: Stack) -> None:
-    """Not stored by the fixture's rule, and so not a submission: readiness tells."""
+    """The fixture allows no stored submission, so readiness is checked instead."""
     ready = wait_until(
         "the gateway is ready", lambda: requests.get(f"{stack.url}/readyz", timeout=DEADLINE).status_code == 200
     )

@@ -1,4 +1,4 @@
-"""What the version before this one left in Redis is read, delivered, edited and retried as if this one had written it.
+"""Operations that the previous version left in Redis are read, delivered, edited and retried like those of this one.
 
 tests/data/upgrade/README.md says how the data were made.
 """

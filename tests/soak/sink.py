@@ -1,4 +1,4 @@
-"""A CRM of one request: what is measured is crmgate."""
+"""A minimal CRM plugin with one request for each lead, so that the figures are those of crmgate."""
 
 from crmgate import hookimpl
 from crmgate.errors import OutcomeUnknown

@@ -76,7 +76,7 @@ def test_a_connection_that_broke_leaves_it_open() -> None:
     assert (str(error), error.refused) == ("ConnectionError", False)
 
 
-def test_a_refusal_does_not_tell_what_became_of_the_try_before() -> None:
+def test_a_refusal_says_nothing_about_the_earlier_try() -> None:
     with server(None, b"-OOM says Redis\r\n") as url:
         assert not failure(url).refused
     with server(None) as url:  # nobody listens when it is tried again

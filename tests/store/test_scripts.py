@@ -1,4 +1,4 @@
-"""Each script uses and documents the arguments that Python passes, no more and no less; luacheck has nothing to say."""
+"""Each script uses and documents the arguments that Python passes, no more and no less; luacheck reports nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The fake EspoCRM gives the answers that a real EspoCRM 9.2.7 gave, exchange by exchange.
 
 All recordings are replayed once, in the order and at the (faked) times of the original, against one fake over
-real HTTP; a test per recording then tells how its answer differed. Ids and keys are matched to those of the
+real HTTP; a test per recording then reports how its answer differed. Ids and keys are matched to those of the
 fake as they appear.
 """
 
@@ -55,7 +55,7 @@ NOT_REPLAYED: dict[Key, str] = {
     ("idempotency", 8): "no request: a race with a check on the key; test_fake_espocrm races threads",
     ("idempotency", 14): "no request: a race with a unique index; test_fake_espocrm races threads",
     ("idempotency", 16): "no request: a race with a unique index, unchecked; test_fake_espocrm races threads",
-    ("timeouts-and-more", 1): "no request: a client that gave up; test_fake_espocrm has a lead that nobody was told of",
+    ("timeouts-and-more", 1): "no request: a client that gave up; test_fake_espocrm has a lead without an answer",
 }
 
 NOT_COMPARED: dict[Key, tuple[set[str], str]] = {

@@ -186,7 +186,7 @@ def comment_add(portal: Portal, params: Params) -> Reply:
 
 
 def _comment_on_nothing(portal: Portal) -> None:
-    """Answer to a comment on a deleted record: the portal checks only rights, so an administrator's comment succeeds."""
+    """Comment on a deleted record: the portal checks only rights, so an administrator's comment succeeds."""
     if not portal.outliving_timelines:
         raise VendorError("OWNER_NOT_FOUND", "Owner was not found")
     if not portal.admin:

@@ -27,5 +27,5 @@ def _phone(value: str) -> str:
 
 
 def valid_email(value: object) -> bool:
-    """Whether a portal accepts an address. It refuses quoted local parts and top-level domains of over 20 characters."""
+    """Whether a portal accepts an address: no quoted local part, and a top-level domain of at most 20 characters."""
     return _EMAIL.fullmatch(text(value).strip()) is not None

@@ -142,7 +142,7 @@ def _check_levels(data: dict[str, Any]) -> None:
 
 
 def _complete_user(record: Record) -> None:
-    """An API user has nothing but a user name, and a key that EspoCRM chooses."""
+    """Set the attributes that EspoCRM derives: a missing last name, and the keys of an API user."""
     record.setdefault("lastName", record["userName"])
     if record["type"] == "api":
         record.setdefault("apiKey", secrets.token_hex(16))
@@ -153,7 +153,7 @@ def _complete_user(record: Record) -> None:
 
 
 def _complete_lead_capture(record: Record) -> None:
-    """A form of its own address, which takes leads without a login."""
+    """Give a lead capture form its own address, which accepts leads without a login."""
     key = secrets.token_hex(16)
     listed = record.get("fieldList") or []
     sent = [name for one in listed for name in (_NAME_PLACEHOLDERS if one == "name" else (one,))]
