@@ -34,7 +34,7 @@ from tests.web.test_random_bodies import NAMES, TEXTS
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1000"))
 THOROUGH = REQUESTS > 1000
 UNREADY = {"/readyz"}
-"""Where a 503 is the truth: no worker runs here."""
+"""Paths that answer 503 correctly, because no worker runs in this test."""
 PLUGIN = """
 import zlib
 from crmgate import hookimpl

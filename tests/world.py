@@ -91,7 +91,7 @@ def well(_operation: Operation | None) -> None:
 
 
 class World:
-    """One gateway, its worker and the time."""
+    """One gateway with its worker, its CRM and its clock."""
 
     def __init__(self, ledger: Ledger, client: redis.Redis, crm: Any = None, **options: Any) -> None:
         """With `crm` as the active provider, by default a `Crm` with these options."""

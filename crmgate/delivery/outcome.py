@@ -25,7 +25,7 @@ Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of an attempt. Without a `verdict`, `reason` says why there is none."""
+    """The outcome of an attempt. If `verdict` is None, `reason` says why."""
 
     verdict: Verdict | None
     reason: Reason = ""
@@ -62,7 +62,7 @@ def result(
 
 
 def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
-    """What the attempt says about the provider; None if it says nothing. `now` is seconds since the epoch."""
+    """The event of the provider's gate after an attempt; None for no event. `now`: seconds since the epoch."""
     error = sent.error
     if error is None:
         return GateEvent("delivered")

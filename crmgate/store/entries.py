@@ -163,7 +163,7 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class GateEvent:
-    """What an attempt says about its provider: the name of an event of `lua/gate.lua`.
+    """An event of the provider's gate after an attempt. `what`: its name in `lua/gate.lua`.
 
     `refusal`: code and field of a refusal, equal for operations that are refused for the same reason; empty for a
     refusal that can only concern one record. `answered`: a response came from the CRM. `retry_at`: when a rate limit

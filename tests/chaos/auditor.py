@@ -84,7 +84,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Trial:
-    """One trouble that struck alone. Times are seconds since the epoch, `recovery` and its `limit` are seconds.
+    """One trouble that occurred alone. Times are seconds since the epoch, `recovery` and its `limit` are seconds.
 
     `law`: `record` where it is one record's, `everybody` where it is everybody's. `made`: the dead letters that were
     there when all had settled and not before; `most`: the most that were there at a time.
@@ -104,7 +104,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the auditor looks at. `operations`: the state of each by its id; `letters`: the dead ones."""
+    """The data that the auditor checks. `operations`: the state of each by its id; `letters`: the dead ones."""
 
     notes: tuple[Note, ...]
     leads: tuple[Lead, ...]
@@ -185,7 +185,7 @@ def last_arrival(evidence: Evidence, since: float, until: float) -> float:
 
 
 def statuses(notes: Iterable[Note]) -> Counter[int]:
-    """How often each answer was given."""
+    """Number of times that each answer was given."""
     return Counter(status for note in notes for status in note.statuses)
 
 

@@ -1,4 +1,4 @@
-"""One run: start the site; send and torment, wait until all has settled, again and again; audit."""
+"""One run: start the site; repeat rounds of submissions with faults and a wait until all has settled; audit."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def _round(
 
 
 def summary(result: Result) -> str:
-    """One line."""
+    """The results of a run in one line."""
     answers = ", ".join(
         f"{count} x {status or 'none'}" for status, count in sorted(statuses(result.evidence.notes).items())
     )
@@ -181,7 +181,7 @@ def summary(result: Result) -> str:
 
 
 def by_fault(result: Result) -> dict[str, tuple[int, float]]:
-    """How often each fault struck, and the longest recovery from it.
+    """Number of times that each fault struck, and the longest recovery from it in seconds.
 
     That is the time from its end until the last submission was in the CRM that was under way during the fault. Faults
     overlap, so it holds what the next ones cost, too.

@@ -1,4 +1,4 @@
-"""What a run writes into the documentation, and that the dice are the seed's."""
+"""A run writes its results into the documentation, and the seed alone decides its faults."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ RIGHTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that goes wrong alone. `strike(site, seconds)` returns when it is over.
+    """A trouble that occurs alone. `strike(site, seconds)` causes it, and returns when it is over.
 
     `law` and `limit` are those of `Trial`; `law` is empty for a plugin that harms only the record that it has in hand.
     """

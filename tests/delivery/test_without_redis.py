@@ -1,4 +1,4 @@
-"""What the gateway does while Redis does not answer: only what the CRM confirms is a success."""
+"""While Redis does not answer, the gateway reports success only after a confirmation of the CRM."""
 
 from __future__ import annotations
 

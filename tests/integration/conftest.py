@@ -1,4 +1,4 @@
-"""One running gateway a module; tests that break things build their own."""
+"""One running gateway for each module; tests that break something start their own."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def keys(stack: Stack) -> int:
 
 @pytest.fixture(autouse=True)
 def nothing_is_stored(stack: Stack) -> Any:
-    """Whatever a test of this module sends leaves no operation, no lead and no traceback."""
+    """Check that no test of this module leaves an operation, a lead or a traceback."""
     before, leads, log = keys(stack), len(stack.espocrm.leads), len(stack.web.output())
     yield
     assert keys(stack) == before

@@ -58,7 +58,7 @@ def most_dead(stack: Stack, seconds: float) -> int:
 
 
 def cause(stack: Stack) -> str:
-    """Why nothing is sent; empty: the gate is open."""
+    """The cause for which the gate is shut; empty: it is open."""
     return stack.ledger.gate(stack.recipient).cause or ""
 
 
@@ -95,7 +95,7 @@ def address(number: int) -> str:
 
 
 class TestOneRecord:
-    """What is refused to one record costs that record only."""
+    """A refusal of one record affects that record only."""
 
     def test_a_lead_that_a_script_forbids_is_buried_and_holds_nobody_up(self, own_stack: Stack) -> None:
         stack = own_stack.start()

@@ -53,7 +53,7 @@ def title(body: dict[str, Any]) -> str:
 
 
 def readiness(stack: Stack) -> dict[str, str]:
-    """What `/readyz` finds wrong."""
+    """Problems that `/readyz` reports."""
     answer = requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
     wrong = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
     assert (answer.status_code == 503) == bool({"redis", "worker"} & wrong.keys()), answer.text

@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> str:
-    """Why the file was set aside; it must not have run."""
+    """The reason why the file was set aside. Checks that it did not run."""
     plugins = discover(folder)
     assert not (folder / "ran").exists()
     [error] = plugins.quarantined
@@ -128,7 +128,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def refused_package(package: Path) -> str:
-    """Why the folder was set aside; nothing of it must have run."""
+    """The reason why the folder was set aside. Checks that no file of it ran."""
     [error] = discover(package.parent).quarantined
     assert not (package / "ran").exists()
     assert error.file == str(package)

@@ -1,4 +1,4 @@
-"""Nothing that the visitor typed is lost, and nothing stands twice in the record."""
+"""No value of the visitor is lost, and none is in the record twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the base class does with records and known people, for any CRM."""
+"""Methods of the base class for records and known people, with any CRM."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Some(CRMProvider):
     }  # fmt: skip
 
     def lead_url(self, lead_id: str) -> str:
-        """Where the lead would be."""
+        """An address of the lead."""
         return f"https://crm.example.com/{lead_id}"
 
 

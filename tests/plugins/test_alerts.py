@@ -87,7 +87,7 @@ def listening() -> Iterator[Callable[..., Plugins]]:
 
 
 def close(plugins: Plugins) -> None:
-    """What happens when the process ends."""
+    """Do what happens when the process ends."""
     for listener in plugins.manager.get_plugins():
         if isinstance(listener, Listener):
             listener.background.stop()
@@ -276,7 +276,7 @@ def test_the_listener_of_the_documentation_handles_every_incident(inbox: Inbox, 
     ]  # fmt: skip
 
 
-# -- incidents, with a clock in the test's hand ------------------------------------------------------------------------
+# -- incidents, with a clock that the test moves -----------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ class Sink(CRMProvider):
     lead_fields = {"first_name": "first", "last_name": "last", "email": "email", "operation_id": "operation"}  # noqa: RUF012
 
     class Settings(ProviderSettings):
-        """Where it listens."""
+        """Address of the sink."""
 
         SINK_URL = web_address(required=True)
 

@@ -1,4 +1,4 @@
-"""What an error of Redis says about the write: refused, or perhaps carried out."""
+"""An error of Redis says whether the write was refused or may have been carried out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.store.client import RedisAddress, connect, unavailable
 
 SECRET = "connecting to OOM canary"
-"""What a visitor may have typed: it must neither be shown nor be mistaken for Redis's own words."""
+"""Text of a visitor: it must neither be shown nor be mistaken for an error code of Redis."""
 
 
 @contextmanager

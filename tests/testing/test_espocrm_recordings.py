@@ -87,7 +87,7 @@ SIGNED: dict[Key, tuple[str, str]] = {
     ("auth", 20): ("POST /Lead", "hex"),
     ("auth", 21): ("GET /Lead", "wrong secret"),
 }
-"""What the recorded signatures were made of; the secret is another one here."""
+"""Text of the recorded signatures; their secret is replaced by another one."""
 
 BODIES: dict[Key, bytes] = {
     ("lead-create-odd", 3): json.dumps({"lastName": "Misc004x311750", "description": "D" * 70_000}).encode(),
@@ -152,7 +152,7 @@ UNRECORDED: dict[Key, Callable[[FakeEspoCRM], None]] = {
     ("outages", 8): php_down(False),
     ("timeouts-and-more", 0): racers("timeouts-and-more", "Timeout", "to-3073668", 1),
 }
-"""What was done to the real server by other means than a recorded request, right before that request."""
+"""Changes to the real server that were not made by a recorded request, each before the request named."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Replay:
     """Ids and keys of the recordings, each with its counterpart in the fake."""
 
     def play(self, recording: Recording) -> list[str]:
-        """How the fake's answer differs from the recorded one."""
+        """Differences between the fake's answer and the recorded one."""
         self.crm.clock = lambda: recording.time
         if recording.key in UNRECORDED:
             UNRECORDED[recording.key](self.crm)

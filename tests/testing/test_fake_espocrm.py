@@ -1,4 +1,4 @@
-"""What the recordings cannot show of the fake EspoCRM: faults, races, restarts, and its switches."""
+"""Behaviour of the fake EspoCRM that recordings cannot show: faults, races, restarts, and its switches."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TestOutages:
 
 
 class TestRefusals:
-    """What an administrator, a proxy or a search index does to leads, each as a switch."""
+    """Switches for refusals and delays that an administrator, a proxy or a search index causes."""
 
     def test_a_script_refuses_one_address_and_no_other(self, crm: FakeEspoCRM) -> None:
         configure(crm, forbidden={"ada@closed.example": "Region closed."})

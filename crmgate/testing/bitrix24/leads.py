@@ -17,7 +17,7 @@ from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, i
 
 METHODS = Methods()
 ITEM_METHODS: dict[str, Method] = {}
-"""What `crm.item.*` does with leads, by the last part of the method's name."""
+"""Functions of `crm.item.*` for leads, by the last part of the method's name."""
 
 # crm.item.*: the universal API
 

@@ -54,7 +54,7 @@ def strip_tags(text: str) -> str:
 
 
 def _tag_at(text: str, position: int) -> int:
-    """Where the next tag begins, -1 for none. White space after a `<` makes it plain text."""
+    """Position of the next tag, -1 for none. White space after a `<` makes it plain text."""
     begin = text.find("<", position)
     while begin >= 0 and text[begin + 1 : begin + 2] and text[begin + 1] in _SPACES:
         begin = text.find("<", begin + 1)

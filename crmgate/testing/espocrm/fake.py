@@ -149,7 +149,7 @@ class FakeEspoCRM(Staff, FakeCRM):
 
     @property
     def role(self) -> dict[str, Any]:
-        """What the role of the gateway's user allows, in EspoCRM's own terms (see `GATEWAY_ROLE`)."""
+        """Rights of the role of the gateway's user, in EspoCRM's format (see `GATEWAY_ROLE`)."""
         return dict(self._role["data"])
 
     @role.setter
@@ -210,7 +210,10 @@ class FakeEspoCRM(Staff, FakeCRM):
         """Add or remove a unique index on an attribute. Existing duplicates stay."""
         with self.lock:
             indexed = self.database.unique.setdefault(entity, set())
-            indexed.add(name) if on else indexed.discard(name)
+            if on:
+                indexed.add(name)
+            else:
+                indexed.discard(name)
 
     def set_role(self, data: dict[str, Any], **permissions: Any) -> None:
         """Set the rights of the gateway's role, in EspoCRM's format."""
