@@ -22,7 +22,7 @@ class Listener:
 
     Each process makes one instance at its start, whatever the settings hold. crmgate calls the hooks, `later` and
     `finish` on one background thread of the listener, one call after the other, so that a listener needs no locks and
-    a slow one delays nobody else. Raises `ConfigError` with every problem of the settings.
+    a slow one delays no other plugin. Raises `ConfigError` with every problem of the settings.
     """
 
     label: ClassVar[str] = ""

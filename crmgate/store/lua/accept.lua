@@ -15,7 +15,7 @@
 --   session.follow   kind of the operation if the session has a lead already, '' if the CRM does not support it
 --   session.seconds  seconds for which the session is kept
 --   patience     seconds until an operation that waits for an earlier one is checked
---   settle       seconds for which the CRM may be at work on a request
+--   settle       seconds for which the CRM may be processing a request
 --   suspect      true: kept aside until a person releases it
 --   to           provider
 -- ARGV[2]: payload

@@ -5,9 +5,9 @@
 --   lease        lease that the caller takes
 --   lease_until  end of that lease
 --   patience     seconds until an operation that waits for an earlier one is checked again
---   settle       seconds for which the CRM may be at work on a request
+--   settle       seconds for which the CRM may be processing a request
 --   to           provider
--- Answers {'claimed', 1 if the CRM has to be searched first, time until which it may be at work on an earlier request,
+-- Answers {'claimed', 1 if the CRM has to be searched first, time until which it may be processing an earlier request,
 -- field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation that it waits for.
 despite_full()
 renew(a.id)

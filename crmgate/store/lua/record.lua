@@ -16,7 +16,7 @@
 --   used             number of requests that were sent
 --   outage           true: the failure says that the CRM is away
 --   floor            true: the next attempt is not made before due_at, even if an outage ends
---   settles_at       time until which the CRM may be at work on the request, 0: it is not
+--   settles_at       time until which the CRM may be processing the request, 0: it is not
 --   figures          counters of crmgate.store.figures: number to add, by name
 --   to               provider
 -- ARGV[2]: event that is added to its history
