@@ -60,20 +60,20 @@ def accept_latency(folder: Path, rate: int = 50, seconds: int = 10) -> Iterator[
 
 
 def redirect_latency(folder: Path, requests: int = 1000) -> Iterator[str]:
-    """A messenger link beside `/healthz`, while the CRM hangs: with Redis at work, silent, and away."""
+    """Latency of a messenger link and of `/healthz` while the CRM hangs: Redis works, is frozen, or is stopped."""
     with Stack(folder, TELEGRAM_URL="https://t.me/example_bot").start() as stack:
         stack.espocrm.fail("hang")
         for redis_is, begin in (("works", signal.SIGCONT), ("is silent", signal.SIGSTOP), ("is away", signal.SIGKILL)):
             os.kill(stack.redis.pid, begin)
             bare, link = (timed(stack.url, path, requests) for path in ("/healthz", "/go/telegram?session=s{}&ref=REF"))
-            told = ", ".join(
+            latencies = ", ".join(
                 f"p{p} {percentile(link, p) * 1000:.1f} ms (healthz {percentile(bare, p) * 1000:.1f})" for p in (50, 99)
             )
-            yield f"redirect, CRM hangs, Redis {redis_is}: {told}"
+            yield f"redirect, CRM hangs, Redis {redis_is}: {latencies}"
 
 
 def timed(url: str, path: str, requests: int) -> list[float]:
-    """Seconds of each of so many requests in a row, on one connection; `{}` in the path is their number."""
+    """Duration in seconds of each request; they share one connection. `{}` in the path is the request's number."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     taken = []
     for number in range(requests):
@@ -183,7 +183,7 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def commands(url: str) -> Iterator[list[str]]:
-    """The commands that clients send to Redis meanwhile, without those of scripts and of idle workers."""
+    """Commands that clients send to Redis inside the block, without those of scripts and of idle workers."""
     seen: list[str] = []
     done = threading.Event()
     client = redis.Redis.from_url(url)

@@ -1,4 +1,4 @@
-"""The least that Flask can do with the same request: the yardstick of the throughput benchmark."""
+"""A minimal Flask application for the same request: the baseline of the throughput benchmark."""
 
 from typing import Any
 

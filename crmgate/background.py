@@ -1,4 +1,4 @@
-"""Work that nobody waits for: a bounded queue and one thread, in each process that uses it.
+"""Runs work in the background: a bounded queue and one thread, in each process that uses it.
 
 Clicks behind a redirect are recorded this way, and every listener plugin is called this way. At the end of a process,
 also after SIGTERM, the waiting calls are finished within `FAREWELL` seconds; SIGKILL loses them. A call that is dropped
@@ -195,14 +195,14 @@ class _Dropped:
             return dict(self._numbers)
 
     def settle(self, *, at_once: bool = False) -> None:
-        """Log and report what was not yet; at most once in `PAUSE` seconds, unless `at_once`. On the thread only."""
+        """Log and report new dropped calls, at most once in `PAUSE` seconds unless `at_once`. On the thread only."""
         self._log_sometimes()
         if at_once or time.monotonic() >= self._reported_at + PAUSE:
             self._reported_at = time.monotonic()
             self._report_all()
 
     def log(self) -> None:
-        """Log what was not logged yet."""
+        """Log the dropped calls that are not logged yet."""
         with self._lock:
             unlogged, self._unlogged = self._unlogged, Counter()
             self._logged_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Base class of listener plugins that have settings: they hear of events and change nothing.
+"""Base class of listener plugins that have settings. crmgate calls them after events; they change nothing.
 
 A listener without settings is a function of the module, marked `@hookimpl`.
 """
@@ -18,11 +18,11 @@ __all__ = ["Listener"]
 
 
 class Listener:
-    """A plugin that hears of events. Subclass it, declare the settings and implement listener hooks.
+    """A plugin that crmgate calls after events. Subclass it, declare the settings and implement listener hooks.
 
     Each process makes one instance at its start, whatever the settings hold. crmgate calls the hooks, `later` and
     `finish` on one background thread of the listener, one call after the other, so that a listener needs no locks and
-    a slow one delays nobody else. Raises `ConfigError` with every problem of the settings.
+    a slow one delays no other plugin. Raises `ConfigError` with every problem of the settings.
     """
 
     label: ClassVar[str] = ""
@@ -43,7 +43,7 @@ class Listener:
         return f"<{type(self).__name__}>"
 
     def later(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Call `work` on the listener's thread, after everything that waits there, and return at once.
+        """Call `work` on the listener's thread, after all calls that wait there, and return at once.
 
         For code on another thread (a timer). At most `crmgate.background.CAPACITY` calls wait; further ones are dropped
         and logged.

@@ -23,7 +23,7 @@ from crmgate.errors import (
 JITTER = 0.2
 """Share by which a delay is randomly lengthened or shortened, so that waiting operations do not retry all at once."""
 MAX_RETRY_AFTER = 15 * 60.0
-"""Seconds. The longest wait that a CRM can ask for; after it the CRM is asked again."""
+"""The longest wait in seconds that a CRM can demand with `Retry-After`."""
 SETTLE_SECONDS = 10.0
 """Seconds after a request of unknown outcome during which the CRM may still store the record, or not show it yet.
 
@@ -32,7 +32,7 @@ would store it twice. A provider whose search lags longer says so in `settle_sec
 REFUSED_PROBE = 30.0
 """Seconds between two connection tests with refused credentials. EspoCRM locks an address out after 11 in 60 s."""
 OUT_OF_TIME_DELAY = 1.0
-"""Seconds until an attempt whose time was over before it sent anything is made again."""
+"""Seconds until the retry of an attempt whose time was over before it sent anything."""
 WORKER_SILENCE = 30.0
 """Seconds without a heartbeat after which a worker counts as stopped."""
 
@@ -109,10 +109,10 @@ def outcome_unknown(error: ProviderError | None, *, asked: bool) -> bool:
 
 
 def refusal(error: ProviderError, *, asked: bool) -> str:
-    """What different operations have in common when the CRM refuses them for the same reason: `code field`.
+    """The refusal as `code field`: equal for different operations that the CRM refuses for the same reason.
 
-    In place of a field stands the vendor's code where no field is named. Empty where the failure can only concern this
-    one record: the record is missing, the person is known already, or the provider was not asked.
+    If no field is named, the vendor's code replaces it. Empty if the failure can only concern this one record: the
+    record is missing, the person is known already, or no hook of the provider was called.
     """
     if isinstance(error, NotFound | Duplicate) or not asked:
         return ""

@@ -112,14 +112,14 @@ def build(settings: Settings) -> Services:
         settings.max_concurrency, settings.epidemic_after,
     )  # fmt: skip
     others = partial(_other, plugins, settings)
-    tell = Listeners(plugins.manager).notify
-    delivery = Delivery(ledger, crm, plan, others=others, tell=tell)
-    gateway = Gateway(ledger, delivery, tell=tell)
+    notify = Listeners(plugins.manager).notify
+    delivery = Delivery(ledger, crm, plan, others=others, notify=notify)
+    gateway = Gateway(ledger, delivery, notify=notify)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
-    watch = Watch(Watchbook(client), ledger, figures, tell, settings.alert_waiting_minutes * 60)
+    watch = Watch(Watchbook(client), ledger, figures, notify, settings.alert_waiting_minutes * 60)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch,

@@ -183,14 +183,14 @@ class Pulse:
         _guard("pulse", ledger.leave, self.name)
 
     def _beat(self) -> None:
-        """Sweep and say that the worker lives. Raises `LedgerUnavailable`."""
+        """Sweep and record the heartbeat of the worker. Raises `LedgerUnavailable`."""
         swept, doubtful = delivery.tend()
         ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
         services.inventory.trim(time.time())
         self._begin_job()
         if swept.woken:
             log.info("woke %d operations that were due", swept.woken)
-        for provider in doubtful:  # not here: a CRM that hangs would stop the heart
+        for provider in doubtful:  # on another thread: a CRM that hangs would stop the heartbeat
             _in_thread("probe", delivery.probe, provider)
 
     def _begin_job(self) -> None:

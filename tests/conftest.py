@@ -71,5 +71,5 @@ def ledger(redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[L
 
 @pytest.fixture
 def world(ledger: Ledger, redis_client: redis.Redis) -> World:
-    """A gateway with a CRM and a clock in the test's hand."""
+    """A gateway with a CRM and a clock that the test controls."""
     return World(ledger, redis_client)

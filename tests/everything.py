@@ -1,4 +1,4 @@
-"""One gateway that does everything that leaves something in Redis: for tests about all keys, or all scripts."""
+"""A gateway that uses every key in Redis and every script: for tests about all keys, or all scripts."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _trouble(world: World, look: Look, error: ProviderError | None) -> None:
 
 
 def _deliver(world: World, look: Look) -> None:
-    """Queued and inline, of a session, with a key; and suspects, of which one is too many."""
+    """Submit queued and inline, with a session, with a key, and as suspects, one more than are kept."""
     _trouble(world, look, None)
     world.apply(1, session="s")
     world.click("s")

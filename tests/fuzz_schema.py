@@ -1,4 +1,4 @@
-"""Sends what schemathesis makes of the description of the API, good and bad, and holds every answer to it.
+"""Sends valid and invalid requests that schemathesis generates from the API description, and checks each answer.
 
 `python -m tests.fuzz_schema --requests 5000` starts a gateway of its own; each run is another one unless `--seed` says.
 """
@@ -32,13 +32,13 @@ CHECKS = [
     response_headers_conformance,
 ]  # fmt: skip
 BY_THE_SERVER = (400, 414, 431)
-"""What gunicorn refuses before the application sees it: a line or a header that is too long, or cannot be."""
+"""Statuses with which gunicorn refuses a request before the application: a line or header too long, or invalid."""
 MAY_BE_503 = ("/readyz", "/api/v1/crm/test")
-"""What answers 503 when something is away, and says so in its description."""
+"""Paths that may answer 503 when a service is unavailable, as their description says."""
 
 
 def fuzz(url: str, requests: int, headers: Mapping[str, str], number: int) -> int:
-    """Send about so many requests to the gateway at `url`; how many it were. Raises on an answer that is a fault."""
+    """Send about `requests` requests to the gateway at `url`; return their number. Raises on a wrong answer."""
     schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
     each = max(requests // len(operations) // 2, 1)

@@ -1,4 +1,4 @@
-"""Dead letters by the dozen, made by the ledger's own steps."""
+"""Makes many dead letters with the methods of the ledger."""
 
 from __future__ import annotations
 

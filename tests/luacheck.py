@@ -28,7 +28,7 @@ def sources() -> dict[str, str]:
 
 
 def problems(executable: str, sources: Mapping[str, str]) -> list[str]:
-    """What luacheck finds, each with the file and the line in it."""
+    """Findings of luacheck, each with the file and the line in it."""
     lines = list(_together(sources))
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write("\n".join(text for _, text in lines) + "\n")

@@ -25,7 +25,7 @@ TOOLS = {
     "luacheck": ("luacheck", "lua-check"),
 }
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Where servers are, which need not be on a user's PATH."""
+"""Folders of server programs, which need not be on a user's PATH."""
 
 
 def need(tool: str) -> str:
@@ -49,7 +49,7 @@ def provide(tool: str) -> str | None:
 
 
 def missing(tool: str) -> str:
-    """What is missing, and how to install it."""
+    """A sentence that names the missing program and how to install it."""
     executable, packages = TOOLS[tool]
     return f"{executable} is missing; on Debian or Ubuntu: apt-get install {packages}"
 

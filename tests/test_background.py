@@ -19,7 +19,7 @@ from tests.processes import ROOT, wait_until
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What a call waits for that blocks."""
+    """The event for which a blocked call waits."""
     gate = threading.Event()
     yield gate
     gate.set()

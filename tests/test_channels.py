@@ -1,4 +1,4 @@
-"""Where a messenger link may lead is the operator's to say, and nobody else's."""
+"""Only the operator decides where a messenger link leads."""
 
 from __future__ import annotations
 

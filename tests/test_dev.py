@@ -27,7 +27,7 @@ def dev(tmp_path: Path) -> Iterator[Process]:
 
 
 def announced(dev: Process) -> str:
-    """What `crmgate dev` prints when it is ready."""
+    """The output of `crmgate dev` when it is ready."""
     wait_until("the gateway is ready", lambda: "Ctrl-C stops everything" in dev.output() or not dev.running)
     assert dev.running, dev.output()
     return dev.output()

@@ -1,7 +1,7 @@
-"""Whatever is sent to whatever route: never a 5xx, and nothing stored that is not whole.
+"""No request to any route causes a 5xx or stores an incomplete operation.
 
 The real application on a real Redis, with a CRM that answers, refuses or is away. `make fuzz` sends 20,000 requests and
-more, seeded anew each time; the test suite 1,000, the same each time. (Single routes: web/test_random_bodies.)
+more, with another seed each time; the test suite 1,000, the same each time. (Single routes: web/test_random_bodies.)
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.web.test_random_bodies import NAMES, TEXTS
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1000"))
 THOROUGH = REQUESTS > 1000
 UNREADY = {"/readyz"}
-"""Where a 503 is the truth: no worker runs here."""
+"""Paths that answer 503 correctly, because no worker runs in this test."""
 PLUGIN = """
 import zlib
 from crmgate import hookimpl
@@ -206,10 +206,10 @@ def one(
     client: FlaskClient, method: str, path: str, headers: dict[str, str], body: tuple[str, bytes], query: dict[str, str]
 ) -> int:
     kind, data = body
-    told = urlencode(query, errors="surrogatepass")
+    encoded = urlencode(query, errors="surrogatepass")
     # A test client is a browser that keeps its cookies; here each request is somebody else's.
     client.delete_cookie("crmgate_session")
-    answer = client.open(path, method=method, headers=headers, data=data, content_type=kind, query_string=told)
+    answer = client.open(path, method=method, headers=headers, data=data, content_type=kind, query_string=encoded)
     assert answer.status_code < 500 or path in UNREADY, answer.text
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", answer.headers["X-Request-ID"])

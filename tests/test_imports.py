@@ -56,7 +56,7 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What import-linter says of each broken contract once all the imports of `PLANTED` are there."""
+    """Output of import-linter for each contract that the imports of `PLANTED` break."""
     folder = copied(tmp_path_factory.mktemp("planted"))
     for file, imported, _contract in PLANTED:
         with (folder / file).open("a") as text:

@@ -25,8 +25,8 @@ def test_each_kind_has_a_row_in_the_table(kind: Kind) -> None:
     rows = json.loads(json.dumps(for_scripts()))
     assert kind in rows, f"crmgate/kinds.py: _TABLE has no row for {kind}"
     row = traits(kind)
-    told = {"needs_lead": row.needs_lead, "with_lead": row.with_lead, "without_lead": row.without_lead}
-    assert rows[kind] == told | {"minimal": row.minimal}
+    expected = {"needs_lead": row.needs_lead, "with_lead": row.with_lead, "without_lead": row.without_lead}
+    assert rows[kind] == expected | {"minimal": row.minimal}
 
 
 @pytest.mark.parametrize("kind", Kind)

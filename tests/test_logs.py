@@ -75,7 +75,7 @@ def test_for_people_a_line_is_text(lines: Any, capsys: pytest.CaptureFixture[str
     logs.configure("WARNING", "console")
     logs.begin(request_id="r1")
     logging.getLogger("crmgate.x").warning("the ledger is unavailable")
-    logging.getLogger("crmgate.x").info("not told")
+    logging.getLogger("crmgate.x").info("not shown")
     [line] = capsys.readouterr().err.splitlines()
     assert "warning" in line
     assert "the ledger is unavailable" in line

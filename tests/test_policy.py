@@ -1,4 +1,4 @@
-"""The whole table of verdicts, and what an error says about the operation and about the CRM."""
+"""The whole table of verdicts, and the meaning of each error for the operation and for the CRM."""
 
 from __future__ import annotations
 

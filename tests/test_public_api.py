@@ -1,4 +1,4 @@
-"""What plugins may import: `__all__` of a few modules. Documentation, plugins and template keep to it."""
+"""Plugins may import only the names in `__all__` of a few modules; documentation, plugins and template do so."""
 
 from __future__ import annotations
 

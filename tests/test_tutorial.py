@@ -27,7 +27,7 @@ LEAD = Lead(first_name="Ada", last_name="Lovelace", email="ada@example.com", cit
 
 
 def stage(number: int, folder: Path) -> Plugins:
-    """What is found when a step of the tutorial is the only plugin."""
+    """The plugins that load if a step of the tutorial is the only one."""
     (folder / "acme.py").write_text(STAGES[number - 1])
     plugins = discover(folder)
     assert [str(error) for error in plugins.quarantined] == []

@@ -19,22 +19,22 @@ from crmgate.store.watch import Watchbook
 from tests.processes import wait_until
 from tests.world import World, away, refused
 
-Told = list[tuple[str, dict[str, Any]]]
+Reports = list[tuple[str, dict[str, Any]]]
 
 
 class Watches:
     """Several web processes on one Redis, with one clock."""
 
     def __init__(self, world: World, client: redis.Redis, number: int = 2, limit: float = 900.0) -> None:
-        self.world, self.client, self.told, self.limit = world, client, Told(), limit
+        self.world, self.client, self.reports, self.limit = world, client, Reports(), limit
         self.all = [self.another() for _ in range(number)]
 
     def another(self) -> Watch:
-        def tell(hook: str, **arguments: Any) -> None:
-            self.told.append((hook, arguments))
+        def notify(hook: str, **arguments: Any) -> None:
+            self.reports.append((hook, arguments))
 
         book, figures = Watchbook(self.client), Figures(self.client)
-        return Watch(book, self.world.ledger, figures, tell, self.limit, clock=lambda: self.world.now)
+        return Watch(book, self.world.ledger, figures, notify, self.limit, clock=lambda: self.world.now)
 
     def pass_time(self, seconds: float, *, worker: bool = True) -> None:
         """Let time pass in steps of 5 s, with or without a worker that beats."""
@@ -48,7 +48,7 @@ class Watches:
 
     @property
     def hooks(self) -> list[str]:
-        return [hook for hook, _ in self.told]
+        return [hook for hook, _ in self.reports]
 
 
 @pytest.fixture
@@ -58,16 +58,16 @@ def watches(world: World, redis_client: redis.Redis) -> Watches:
 
 def test_a_worker_that_lives_is_no_incident(watches: Watches) -> None:
     watches.pass_time(300)
-    assert watches.told == []
+    assert watches.reports == []
 
 
 def test_a_dead_worker_is_reported_once_by_several_processes(watches: Watches) -> None:
     watches.pass_time(10)
     watches.world.apply()
     watches.pass_time(55, worker=False)
-    assert watches.told == []
+    assert watches.reports == []
     watches.pass_time(600, worker=False)
-    assert watches.told == [("worker_missing", {"seconds": 60.0, "waiting": 1})]
+    assert watches.reports == [("worker_missing", {"seconds": 60.0, "waiting": 1})]
     watches.pass_time(20)
     assert watches.hooks == ["worker_missing", "worker_back"]
 
@@ -77,7 +77,7 @@ def test_a_worker_that_restarts_in_an_orderly_way_is_no_incident(watches: Watche
     ledger.leave("w")
     watches.pass_time(50, worker=False)
     watches.pass_time(20)
-    assert watches.told == []
+    assert watches.reports == []
 
 
 def test_a_worker_that_never_started_is_reported(watches: Watches) -> None:
@@ -110,16 +110,16 @@ def test_a_redis_that_takes_no_writes_is_reported_once(watches: Watches, full: C
     watches.pass_time(10)
     full(True)
     watches.pass_time(10, worker=False)
-    assert watches.told == []
+    assert watches.reports == []
     watches.pass_time(300, worker=False)
-    [(hook, arguments)] = watches.told
+    [(hook, arguments)] = watches.reports
     assert hook == "ledger_unavailable"
     assert arguments["reason"].startswith("OOM: ")
     full(False)
     watches.pass_time(55, worker=False)  # the silence of the workers counts from now on
     watches.pass_time(20)
     assert watches.hooks == ["ledger_unavailable", "ledger_available"]
-    assert watches.told[1][1]["seconds"] == 310.0
+    assert watches.reports[1][1]["seconds"] == 310.0
 
 
 def test_a_short_absence_of_redis_is_no_incident(watches: Watches, full: Callable[[bool], None]) -> None:
@@ -128,16 +128,16 @@ def test_a_short_absence_of_redis_is_no_incident(watches: Watches, full: Callabl
     watches.pass_time(10, worker=False)
     full(False)
     watches.pass_time(10)
-    assert watches.told == []
+    assert watches.reports == []
 
 
 def test_a_long_wait_is_reported_once_and_again_after_it_was_over(watches: Watches) -> None:
     watches.world.crm.trouble = away
     first = watches.world.apply()
     watches.pass_time(900)
-    assert watches.told == []
+    assert watches.reports == []
     watches.pass_time(900)
-    assert watches.told == [("waiting_too_long", {"seconds": 905.0, "waiting": 1})]
+    assert watches.reports == [("waiting_too_long", {"seconds": 905.0, "waiting": 1})]
     watches.world.crm.trouble = lambda _operation: None
     watches.world.run(first)
     watches.world.crm.trouble = away
@@ -151,14 +151,14 @@ def test_an_operation_that_was_sent_while_its_crm_was_shut_counts(watches: Watch
     watches.world.crm.trouble = refused
     watches.world.run(watches.world.apply())
     watches.pass_time(910)
-    assert watches.told == [("waiting_too_long", {"seconds": 905.0, "waiting": 1})]
+    assert watches.reports == [("waiting_too_long", {"seconds": 905.0, "waiting": 1})]
 
 
 def test_without_a_limit_no_wait_is_reported(world: World, redis_client: redis.Redis) -> None:
     watches = Watches(world, redis_client, limit=0.0)
     world.apply()
     watches.pass_time(3000)
-    assert watches.told == []
+    assert watches.reports == []
 
 
 def test_one_thread_of_each_process_watches(watches: Watches, monkeypatch: pytest.MonkeyPatch) -> None:

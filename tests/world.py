@@ -24,7 +24,7 @@ PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
 
 
 class Crm:
-    """A CRM in the test's hand: `trouble` raises what a request meets, each call costs `cost` requests."""
+    """A CRM that the test controls: `trouble` returns the error of a request, each call costs `cost` requests."""
 
     def __init__(self, world: World, name: str = "acme", rate: Rate | None = None, cost: int = 1) -> None:
         self.world, self.name, self.rate, self.cost = world, name, rate, cost
@@ -91,14 +91,15 @@ def well(_operation: Operation | None) -> None:
 
 
 class World:
-    """One gateway, its worker and the time."""
+    """One gateway with its worker, its CRM and its clock."""
 
     def __init__(self, ledger: Ledger, client: redis.Redis, crm: Any = None, **options: Any) -> None:
         """With `crm` as the active provider, by default a `Crm` with these options."""
         self.now, self.redis, self.ledger = START, client, ledger
         self.crm = crm or Crm(self, **options)
         self.other: dict[str, Crm] = {}
-        self.told: list[str] = []
+        self.hooks_called: list[str] = []
+        """Names of the listener hooks that were called, in order."""
         self.listen: Callable[..., None] = lambda _hook, **_arguments: None
         self.use(self.crm)
         self._sweep_at = self.now
@@ -108,14 +109,14 @@ class World:
         """Make `crm` the active provider: a restart with another configuration."""
         self.crm = crm
         plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
-        tell, clock = self._hear, (lambda: self.now)
+        notify, clock = self._hear, (lambda: self.now)
         self.delivery = Delivery(
-            self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), tell=tell
+            self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), notify=notify
         )  # fmt: skip
-        self.gateway = Gateway(self.ledger, self.delivery, tell=tell, clock=clock)
+        self.gateway = Gateway(self.ledger, self.delivery, notify=notify, clock=clock)
 
     def _hear(self, hook: str, **arguments: Any) -> None:
-        self.told.append(hook)
+        self.hooks_called.append(hook)
         self.listen(hook, **arguments)
 
     def apply(
@@ -145,7 +146,7 @@ class World:
             self.now = outcome.verdict.at
 
     def work(self) -> None:
-        """Do what the worker does now: everything that woke up, and a sweep every 2 s."""
+        """Do what a worker does now: attempt all operations with a wake-up, and sweep every 2 s."""
         while message := self._message():
             self._deliver(json.loads(message)["args"][0])
         if self.now >= self._sweep_at:

@@ -1,7 +1,7 @@
-"""One attempt at a CRM: take the lease, look or send, decide, write down.
+"""One attempt to deliver an operation: take the lease, search the CRM or send, decide, record.
 
-An operation is attempted by whoever holds its lease, and what became of an attempt is written down in one atomic step;
-so a process may die at any line of this file and the operation is found again by its alarm.
+Only the holder of its lease attempts an operation. The outcome is recorded in one atomic step. A process may therefore
+die at any line of this file: the alarm of the operation wakes a worker.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from crmgate.store.ledger import Ledger
 log = logging.getLogger(__name__)
 
 SWEEP_AGAIN = 8.0
-"""Seconds until an operation that was swept up, and still waits, is swept up again."""
+"""Seconds after which a sweep wakes an operation again that an earlier sweep woke and that still waits."""
 LEASE_MARGIN = 2.0
 """Seconds between the end of an attempt's time budget and the end of its lease."""
 
 
 class Crm(Protocol):
-    """A provider, as the gateway needs it. `used`: the requests that this thread sent since it asked last."""
+    """A provider, as deliveries use it. `used`: number of requests that this thread sent since its previous call."""
 
     @property
     def name(self) -> str: ...
@@ -60,8 +60,10 @@ class Crm(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How attempts are made: seconds for the inline one and for one in the worker, the waits between them, and how many
-    run at once (0: no limit)."""
+    """Limits of attempts: time budgets inline and in the worker, and delays between attempts, all in seconds.
+
+    `most`: maximum number of attempts at once, 0: no limit. `epidemic_after`: see `Recipient`.
+    """
 
     inline_budget: float
     worker_budget: float
@@ -71,16 +73,20 @@ class Plan:
 
 
 class Delivery:
-    """Attempts operations at the active CRM, and at others that hold records which operations are about."""
+    """Attempts operations at the active CRM, or at another CRM that holds the record which an operation changes.
+
+    `others` finds another CRM by its name; `notify` calls a listener hook by its name; `clock` gives seconds since the
+    epoch.
+    """
 
     def __init__(
         self, ledger: Ledger, crm: Crm, plan: Plan, *,
         others: Callable[[str], Crm | None] = lambda _name: None,
-        tell: Callable[..., None] = lambda *_, **__: None,
+        notify: Callable[..., None] = lambda *_, **__: None,
         clock: Callable[[], float] = time.time, rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self._ledger, self.crm, self.plan = ledger, crm, plan
-        self._others, self._tell, self._clock = others, tell, clock
+        self._others, self._notify, self._clock = others, notify, clock
         self._rng = rng or random.Random()  # noqa: S311
         self._reported: set[tuple[str, str]] = set()
         self.recipient = Recipient(
@@ -90,7 +96,7 @@ class Delivery:
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
 
     def attempt(self, operation_id: str) -> Outcome:
-        """Try an operation, if it is due and nobody else has it in hand. Raises `LedgerUnavailable`."""
+        """Attempt an operation, if it is due and no other caller has its lease. Raises `LedgerUnavailable`."""
         deadline = time.monotonic() + self.plan.worker_budget
         claim, to = self._claim(operation_id, self.recipient), self.recipient
         if isinstance(claim, NotClaimed) and claim.reason is NoClaim.ELSEWHERE:
@@ -101,9 +107,9 @@ class Delivery:
         return self.attempt_claimed(claim, to, deadline, wake=False)
 
     def probe(self, name: str) -> bool:
-        """Test the connection to a provider that `tend` named; what waits for it goes on if the test passes.
+        """Test the connection to a provider that `tend` named. If it passes, waiting operations are delivered.
 
-        Raises `LedgerUnavailable`.
+        Returns whether it passed. Raises `LedgerUnavailable`.
         """
         crm, to = self._gates[name]
         if crm is None:
@@ -115,14 +121,14 @@ class Delivery:
             to, began=began, now=self._clock(), ok=found.connected, refused=found.refused, used=crm.used()
         )
         log.info("connection test of provider %s: %s", name, "passed" if found.connected else "failed")
-        # Of a failed test only refused credentials have a code; any other failure is in words.
+        # A failed test has an error with a code only for refused credentials; other failures are text.
         self._announce(name, failed_test(found) if found.refused else None, recorded)
         return found.connected
 
     def tend(self) -> tuple[Swept, list[str]]:
-        """Wake what is due, return what may return. What was done, and the names of the providers to `probe`.
+        """Wake operations that are due, and return dead letters that may return.
 
-        Raises `LedgerUnavailable`.
+        Returns the numbers of both, and the names of the providers to `probe`. Raises `LedgerUnavailable`.
         """
         now = self._clock()
         woken = returned = 0
@@ -139,13 +145,13 @@ class Delivery:
         return Swept(woken, returned, bool(doubtful)), doubtful
 
     def bury(self, operation_id: str) -> bool:
-        """Make a dead letter of an operation that ran out of retries; False if it is one already."""
+        """Make an operation without a retry left a dead letter; False if it is one already."""
         if not self._ledger.bury(operation_id, now=self._clock()):
             return False
         operation = self._ledger.get(operation_id)
         if operation:
             log.error("dead letter: operation %s", operation_id)
-            self._tell("operation_dead", operation=operation)
+            self._notify("operation_dead", operation=operation)
         return True
 
     def pause(self, audit: Entry | None = None) -> Cause | None:
@@ -153,14 +159,14 @@ class Delivery:
         return self._ledger.pause(self.recipient, now=self._clock(), audit=audit)
 
     def resume(self, audit: Entry | None = None) -> Cause | None:
-        """End a pause, or have the provider tried at once; what shut it, None if it was open.
+        """End a pause, or try the provider at once. Returns the cause for which its gate was shut, None if it was open.
 
         Raises `LedgerUnavailable`.
         """
         return self._ledger.resume(self.recipient, now=self._clock(), audit=audit)
 
     def _gate(self, name: str) -> Recipient:
-        """A CRM that is not the active one: records in it are still to be changed."""
+        """A CRM that need not be the active one, because it holds records that waiting operations change."""
         if name not in self._gates:
             crm = self._others(name)
             known = Recipient(name, most=self.plan.most, active=False)
@@ -200,7 +206,10 @@ class Delivery:
     def _after(
         self, operation: Operation, provider: str, verdict: Verdict, sent: Sent, recorded: Recorded
     ) -> Outcome:  # fmt: skip
-        """Tell listeners, and correct the verdict: a gate that is shut holds what would be tried again, or be dead."""
+        """Notify listeners and return the outcome.
+
+        The ledger may change the verdict: while the gate is shut, an operation waits instead of being retried or dead.
+        """
         match recorded.written:
             case Written.LOST | Written.ENDED:
                 return Outcome(None, recorded.written, sent.delivered, sent.error)
@@ -214,7 +223,7 @@ class Delivery:
                 assert_never(recorded.written)
         if sent.delivered:
             self._report(sent.delivered)
-            self._tell("operation_delivered", operation=operation, delivered=sent.delivered)
+            self._notify("operation_delivered", operation=operation, delivered=sent.delivered)
         self._announce(provider, sent.error, recorded)
         return Outcome(verdict, delivered=sent.delivered, error=sent.error)
 
@@ -232,18 +241,18 @@ class Delivery:
                 assert_never(recorded.announcement)
 
     def _paused(self, provider: str, error: ProviderError | None, cause: Cause) -> None:
-        # Listeners hear of refused credentials only after the connection test has confirmed them.
+        # Listeners are notified of refused credentials only after the connection test has confirmed them.
         words = explain(Gate(cause, confirmed=True), error.code if error else None)
         assert words is not None
         log.error("provider %s is paused (%s): %s", provider, cause, error or words.what)
-        self._tell(
+        self._notify(
             "provider_paused", provider=provider, error=error, cause=str(cause),
             explanation=words.what, remedy=words.remedy, waiting=self._waiting(),
         )  # fmt: skip
 
     def _recovered(self, provider: str) -> None:
         log.warning("provider %s works again", provider)
-        self._tell("provider_recovered", provider=provider, waiting=self._waiting())
+        self._notify("provider_recovered", provider=provider, waiting=self._waiting())
 
     def _waiting(self) -> int:
         """Number of operations that wait, for an announcement; 0 if Redis does not answer."""
@@ -254,7 +263,7 @@ class Delivery:
             return 0
 
     def _report(self, delivered: Delivered) -> None:
-        """Warn of fields that the CRM dropped or refused: once for each, since every lead meets the same trouble."""
+        """Log fields that the CRM dropped or refused; once for each field, because every lead has the same problem."""
         for trouble, names in (
             ("does not keep", delivered.dropped),
             ("refuses a bad or missing value of", delivered.moved),
@@ -265,7 +274,7 @@ class Delivery:
                     log.warning("%s %s the field %s: see `crmgate crm fields`", delivered.provider, trouble, name)
 
     def _send(self, claim: Claim, crm: Crm | None, deadline: float) -> Sent:
-        """Search for the operation where that is needed, else send it; what came back."""
+        """Search for the operation if an earlier attempt may have sent it, else send it. Returns the CRM's answer."""
         if crm is None:
             return Sent(None, not_configured(claim.operation), asked=False)
         if deadline <= time.monotonic():
@@ -278,7 +287,7 @@ class Delivery:
         return Sent(delivered, None, crm.used())
 
     def _found(self, claim: Claim, crm: Crm, deadline: float) -> Delivered | None:
-        """The record that an earlier attempt left. Raises `Unsettled` while one may still appear."""
+        """The record of an earlier attempt, or None. Raises `Unsettled` while such a record may still appear."""
         if not claim.look_first:
             return None
         found = crm.find(claim.operation, _left(deadline, crm.name))
@@ -306,7 +315,7 @@ class Delivery:
 
 
 def _left(deadline: float, provider: str) -> float:
-    """The seconds until `deadline`. Raises `OutOfTime` when it is over."""
+    """Seconds until `deadline`. Raises `OutOfTime` after it."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise out_of_time(provider)
@@ -314,5 +323,5 @@ def _left(deadline: float, provider: str) -> float:
 
 
 def new_lease() -> str:
-    """A lease that nobody else holds."""
+    """A unique token for a lease."""
     return uuid.uuid4().hex

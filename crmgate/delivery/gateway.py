@@ -1,7 +1,7 @@
-"""Accept a submission: record it, try the CRM at once, or leave it to the worker. It knows no Flask and no Huey.
+"""Accepts a submission: records it, and attempts its delivery at once or leaves it to the worker.
 
-`Gateway.submit` is called by the web, `release` and `discard` by operators. Attempts are made by a
-`crmgate.delivery.attempt.Delivery`, which the worker uses as well.
+It depends on neither Flask nor Huey. The web application calls `Gateway.submit`; operators' actions call `release` and
+`discard`. `crmgate.delivery.attempt.Delivery` makes the attempts, here and in the worker.
 """
 
 from __future__ import annotations
@@ -29,41 +29,46 @@ log = logging.getLogger(__name__)
 SUSPECTS_KEPT = 1000
 """Number of suspected-bot submissions kept for review."""
 REPEATS_SETTLE = 30.0
-"""Seconds that Redis has to be away before a submission with an idempotency key is sent without a record. Its sender
-sends again what got no answer: Redis may know an earlier request, and a worker or a dead process be at work on it."""
+"""Seconds for which Redis must have been unavailable before a submission with an idempotency key is sent unrecorded.
+
+A sender repeats a request that got no answer: Redis may hold the earlier one, and another process may be delivering it.
+"""
 
 
 class Gateway:
-    """Accepts submissions, records them and has the CRM tried at once where the caller asks for that."""
+    """Accepts submissions, records them, and attempts delivery at once if the caller asks for that."""
 
     def __init__(
         self, ledger: Ledger, delivery: Delivery, *,
-        tell: Callable[..., None] = lambda *_, **__: None, clock: Callable[[], float] = time.time,
+        notify: Callable[..., None] = lambda *_, **__: None, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        """`tell` calls a listener hook by its name; `clock` gives seconds since the epoch."""
+        """`notify` calls a listener hook by its name; `clock` gives seconds since the epoch."""
         self._ledger, self._delivery = ledger, delivery
-        self._tell, self._clock = tell, clock
+        self._notify, self._clock = notify, clock
         self._away: tuple[float, float] | None = None
-        """When this process first and last found the ledger unavailable, since it last was available."""
+        """Times of the first and the latest failure of the ledger since it last worked, in seconds since the epoch."""
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
         content: Any = None, suspect: bool = False, last_resort: bool = True,
     ) -> Operation:  # fmt: skip
-        """Record an operation and, with `inline`, try the CRM at once within the inline budget.
+        """Record an operation and, with `inline`, attempt its delivery at once within the inline budget.
 
-        `kind` is `create_lead` (an application) or `create_minimal_lead` (a click): where the session in `payload` has
-        a lead already, it becomes an update of that lead or an activity on it, after what came before it.
+        `kind` is `create_lead` (an application) or `create_minimal_lead` (a click). If the session in `payload` has a
+        lead already, the operation becomes an update of that lead or an activity on it, and earlier operations of the
+        session go first.
 
-        The operation returned is `delivered`, or waits for the worker. With an idempotency `key` that was used before
-        it is the earlier one; raises `KeyReused` or `StillRunning` where that cannot be. Without a key the same payload
-        within `repeats` seconds is the same submission (a double click); `content` is compared in the payload's place
-        where that holds more than the sender said. Raises `NotAccepted` when it is recorded nowhere and the CRM did not
-        confirm it either, and `LedgerUnavailable` when it, or an earlier request with its key, may be recorded and so
-        in a worker's hands: sending it from here as well could make it two leads (`REPEATS_SETTLE`). Without
-        `last_resort` the CRM is not asked, and that is raised always.
+        Returns the operation: it is delivered, or waits for the worker. If the idempotency `key` was used before,
+        returns the earlier operation; raises `KeyReused` if its content differs, `StillRunning` if it is under way.
+        Without a key, the same payload within `repeats` seconds is the same submission (a double click). `content` is
+        compared instead of a payload that holds more than the sender sent.
 
-        A `suspect` is kept aside until a person releases it, and nobody is told of it. The last `SUSPECTS_KEPT` are.
+        Raises `NotAccepted` if the operation is recorded nowhere and the CRM did not confirm it. Raises
+        `LedgerUnavailable` if the operation, or an earlier request with its key, may be recorded: a worker may send it,
+        so sending it here as well could create two leads (`REPEATS_SETTLE`). Without `last_resort` nothing is sent to
+        the CRM while the ledger is unavailable, and `LedgerUnavailable` is raised.
+
+        A `suspect` is kept until a person releases it, and no listener is called. The last `SUSPECTS_KEPT` are kept.
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
@@ -90,7 +95,7 @@ class Gateway:
         operation = replace(
             operation, kind=accepted.kind, lead_id=accepted.lead_id, state=_state(accepted.what)
         )  # fmt: skip
-        self._tell("operation_accepted", operation=operation)
+        self._notify("operation_accepted", operation=operation)
         if accepted.what is not Acceptance.LEASED:
             return operation
         claim = Claim(operation, lease, look_first=False, counted=0)
@@ -116,7 +121,7 @@ class Gateway:
         )
 
     def _forget_old_suspects(self) -> None:
-        """So that a flood of them fills neither Redis nor the operator's list."""
+        """Keep only the last `SUSPECTS_KEPT` suspects: a flood must fill neither Redis nor the operator's list."""
         try:
             dropped = self._ledger.drop_suspects(SUSPECTS_KEPT, self._delivery.recipient, now=self._clock())
         except LedgerUnavailable as error:  # the next one does it
@@ -126,7 +131,10 @@ class Gateway:
                 log.warning("%d suspects were dropped: only the last %d are kept", dropped, SUSPECTS_KEPT)
 
     def _again(self, accepted: Accepted, operation: Operation, *, strict: bool) -> Operation:
-        """The operation that an earlier request made, whose key or content came again. Raises `LedgerUnavailable`."""
+        """The operation of an earlier request with the same key or content.
+
+        Raises `KeyReused`, `LedgerUnavailable`, and if `strict` also `StillRunning`.
+        """
         logs.bind(operation=accepted.id)
         if accepted.what is Acceptance.CONFLICT:
             raise KeyReused
@@ -136,10 +144,10 @@ class Gateway:
         return self._ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
     def _accept(self, operation: Operation, lease: str, until: float, once: Once | None, suspect: bool) -> Accepted:
-        """Inline, the alarm waits for the lease to run out; else a worker is woken at once.
+        """Record the operation. With a lease its alarm is set to the end of the lease; else a worker is woken at once.
 
-        Where it is not known whether Redis has it, Redis is asked again: not inline, where the lease keeps the workers
-        away, and the time is better spent with the CRM.
+        If it is unknown whether Redis recorded the operation, it is recorded once more. With a lease it is not: no
+        worker attempts the operation during the lease, and the time is better spent on the CRM.
         """
         alarm = until if lease else operation.accepted_at + LEASE_MARGIN
         follow = traits(operation.kind).with_lead
@@ -159,10 +167,10 @@ class Gateway:
             raise LedgerUnavailable(str(error)) from None  # refused now, but perhaps not the first time
 
     def _sent_unrecorded(self, operation: Operation, error: LedgerUnavailable, *, inline: bool, repeated: bool) -> bool:
-        """Whether an operation that could not be recorded is sent from here: nobody else can be at work on it."""
+        """Whether to send an operation that could not be recorded: only if no other process can be sending it."""
         now = self._clock()
         since, last = self._away or (now, now)
-        if now - last > REPEATS_SETTLE:  # nobody looked for so long: it may have been there meanwhile
+        if now - last > REPEATS_SETTLE:  # no request for a while: Redis may have worked in between
             since = now
         self._away = since, now
         if not (inline or error.refused):
@@ -175,11 +183,11 @@ class Gateway:
         return True
 
     def _deliver_unrecorded(self, operation: Operation, started: float) -> Operation:
-        """The last resort while Redis is away: only the CRM's own confirmation may be answered with success."""
+        """Last resort while Redis is unavailable: send without a record. Only the CRM's confirmation is a success."""
         try:
             delivered = self._delivery.crm.deliver(operation, self._budget_left(started))
         except ProviderError as error:
-            log.error("operation %s was refused to the sender: no ledger, and the CRM failed: %s", operation.id, error)
+            log.error("operation %s was not accepted: neither Redis nor the CRM took it: %s", operation.id, error)
             raise NotAccepted("The submission could not be stored.") from None
         log.warning("operation %s was delivered without a record", operation.id)
         return replace(operation, state=State.DELIVERED, delivered=delivered)
@@ -189,7 +197,7 @@ class Gateway:
 
 
 def _state(what: Acceptance) -> State:
-    """The state of an operation that was recorded just now. Raises `ValueError` where none was."""
+    """The state of a newly recorded operation. Raises `ValueError` if no operation was recorded."""
     match what:
         case Acceptance.LEASED | Acceptance.ACCEPTED | Acceptance.EXISTS:
             return State.ACCEPTED

@@ -1,4 +1,4 @@
-"""How a submission is known again, and to whose session it belongs: digests, so that Redis's keys name nobody."""
+"""Recognises a repeated submission and its session by digests, so that Redis's keys hold no personal data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crmgate.store.keys import IDEMPOTENCY_SECONDS, idem
 
 
 def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
-    """How a submission is known again: by its key for a day, else by its content for `repeats` seconds."""
+    """The identity of a submission: its idempotency key for a day, else its content for `repeats` seconds."""
     said = operation.payload if said is None else said
     content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     digest = _digest(content)
@@ -22,7 +22,7 @@ def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | No
 
 
 def session(operation: Operation, follow: Kind | None) -> Session | None:
-    """The session of a submission; `follow` is what it becomes where that has a lead, None if the CRM cannot."""
+    """The session of a submission. `follow`: kind of the operation if the session has a lead, None if unsupported."""
     name = operation.payload.get("session")
     if not name:
         return None
@@ -31,7 +31,7 @@ def session(operation: Operation, follow: Kind | None) -> Session | None:
 
 
 def known_by(key: str) -> str:
-    """The key in Redis that stands for an idempotency key."""
+    """Name of the Redis key for an idempotency key."""
     return idem(_key_digest(key))
 
 

@@ -1,4 +1,4 @@
-"""What an attempt ended with, and how the ledger is to record it. Pure: no clock, no Redis."""
+"""The outcome of an attempt, and its form for the ledger. Pure: no clock, no Redis."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of an attempt. Without a `verdict`, `reason` says why there is none."""
+    """The outcome of an attempt. If `verdict` is None, `reason` says why."""
 
     verdict: Verdict | None
     reason: Reason = ""
@@ -35,10 +35,9 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What a provider answered: a confirmation or an error, and the number of requests that were sent.
+    """The answer of a provider: a confirmation or an error, and the number of requests that were sent.
 
-    `asked` says whether one of its hooks was called: a plugin may have a transport of its own, whose requests nobody
-    counts.
+    `asked`: whether one of its hooks was called. A plugin may have its own transport, whose requests are not counted.
     """
 
     delivered: Delivered | None
@@ -63,7 +62,7 @@ def result(
 
 
 def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
-    """What the attempt says about the provider; None if it says nothing. `now` is seconds since the epoch."""
+    """The event of the provider's gate after an attempt; None for no event. `now`: seconds since the epoch."""
     error = sent.error
     if error is None:
         return GateEvent("delivered")
@@ -91,7 +90,7 @@ def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
 
 
 def _settles_at(claim: Claim, ended: float, sent: Sent, settle: float) -> float:
-    """Until when the CRM may store, or begin to show, a record of this attempt or of an earlier one."""
+    """Time until which the CRM may store, or begin to show, a record of this attempt or of an earlier one."""
     if isinstance(sent.error, Unsettled):
         return claim.settles_at
     if outcome_unknown(sent.error, asked=sent.asked):
@@ -105,18 +104,18 @@ def looks_next(claim: Claim, sent: Sent) -> bool:
 
 
 def unsettled(wait: float, provider: str) -> Unsettled:
-    """Nothing was found, and nothing is sent for `wait` seconds."""
+    """The error of an attempt that found no record; nothing is sent for `wait` seconds."""
     detail = "not found, but the CRM may still store, or not show yet, what an earlier request of unknown outcome sent"
     return Unsettled(detail, code=Code.TIMEOUT, retry_after=wait, provider=provider)
 
 
 def out_of_time(provider: str) -> OutOfTime:
-    """The time of the attempt was over before the operation was sent."""
+    """The error of an attempt whose time was over before the operation was sent."""
     return OutOfTime("the time of the attempt was over before the operation was sent", provider=provider)
 
 
 def not_configured(operation: Operation) -> Unsupported:
-    """The CRM that holds the operation's record is no longer configured."""
+    """The error of an attempt whose record is in a CRM that is no longer configured."""
     detail = (
         f"The record to change is in the CRM {operation.provider!r}, which is no longer configured. Set it up again"
         " and release this dead letter, or discard it."
@@ -125,7 +124,7 @@ def not_configured(operation: Operation) -> Unsupported:
 
 
 def failed_test(connection: Connection) -> ProviderError | None:
-    """The failure that a connection test found, for listeners; None if it passed."""
+    """The failure of a connection test, for listeners; None if it passed."""
     if connection.connected:
         return None
     failed = [f"{check.name}: {check.detail}" for check in connection.checks if not check.ok]

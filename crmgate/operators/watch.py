@@ -31,17 +31,17 @@ LEDGER_AWAY = 15.0
 
 
 class Watch:
-    """The watch of one process. `tell` calls a listener hook; `limit`: allowed wait of an operation in seconds, 0: any.
+    """The watch of one process. `notify` calls a listener hook; `limit`: allowed wait in seconds, 0: any.
 
     A process that starts while Redis is unavailable acts as the holder of the watch.
     """
 
     def __init__(
-        self, book: Watchbook, ledger: Ledger, figures: Figures, tell: Callable[..., None], limit: float,
+        self, book: Watchbook, ledger: Ledger, figures: Figures, notify: Callable[..., None], limit: float,
         *, clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
         self._book, self._ledger, self._figures = book, ledger, figures
-        self._tell, self._limit, self._clock = tell, limit, clock
+        self._notify, self._limit, self._clock = notify, limit, clock
         self._process, self._stop = 0, threading.Event()
         self._holds = True
         self._since = clock()
@@ -91,7 +91,7 @@ class Watch:
         if self._holds and not self._reported_away and now - self._failed_at >= LEDGER_AWAY:
             self._reported_away = True
             log.error("Redis is unavailable since %.0f s (%s)", now - self._failed_at, reason)
-            self._tell("ledger_unavailable", reason=reason)
+            self._notify("ledger_unavailable", reason=reason)
 
     def _back(self, now: float) -> None:
         """Redis works again. Workers need a while for a heartbeat, so their silence counts from now on."""
@@ -100,7 +100,7 @@ class Watch:
         if self._reported_away:
             self._reported_away = False
             log.warning("Redis is available again after %.0f s", seconds)
-            self._tell("ledger_available", seconds=seconds)
+            self._notify("ledger_available", seconds=seconds)
 
     def _look_for_workers(self, now: float) -> None:
         # A worker that stops in an orderly way removes its heartbeat: the last one is remembered here.
@@ -110,10 +110,10 @@ class Watch:
             waiting = self._ledger.stats()["waiting"]
             if self._book.announce("worker_missing", now):
                 log.error("no worker was seen for %.0f s", silent)
-                self._tell("worker_missing", seconds=silent, waiting=waiting)
+                self._notify("worker_missing", seconds=silent, waiting=waiting)
         elif now - self._heartbeat < WORKER_MISSING and self._book.withdraw("worker_missing"):
             log.warning("a worker runs again")
-            self._tell("worker_back")
+            self._notify("worker_back")
 
     def _look_at_waiting(self, now: float) -> None:
         oldest = self._figures.oldest_waiting() if self._limit else None
@@ -122,6 +122,6 @@ class Watch:
             waiting = self._ledger.stats()["waiting"]
             if self._book.announce("waiting_too_long", now):
                 log.error("the oldest operation has waited for %.0f s", waited)
-                self._tell("waiting_too_long", seconds=waited, waiting=waiting)
+                self._notify("waiting_too_long", seconds=waited, waiting=waiting)
         elif waited <= self._limit / 2:  # half: the wait of a long queue goes up and down around the limit
             self._book.withdraw("waiting_too_long")

@@ -165,7 +165,7 @@ class HookCaller:
         return error
 
     def _delivered(self, hook: str, result: object, operation: str) -> Delivered:
-        """What a hook returned, if it can be believed. Raises `OutcomeUnknown` that names the hook and the fault."""
+        """The checked result of a hook. Raises `OutcomeUnknown` that names the hook and the fault."""
         if not isinstance(result, Delivered):
             wanted = "Delivered or None" if hook == "find_lead" else "Delivered"
             raise self._bug(f"{hook} returned {type(result).__name__} instead of {wanted}", operation)
@@ -193,7 +193,7 @@ def _payload(operation: Operation) -> dict[str, Any]:
 
 
 def _fault(delivered: Delivered, provider: str) -> str:
-    """What is wrong with the fields of `delivered`, a confirmation of `provider`; empty if nothing is."""
+    """Description of the first wrong field of `delivered`, a confirmation of `provider`; empty if all are right."""
     for name in ("provider", "record_id", "url"):
         value: object = getattr(delivered, name)
         if not isinstance(value, str):

@@ -1,7 +1,7 @@
 """Calls listener hooks, outside the visitor's request and outside the lease.
 
-Each listener has a background worker of its own in each process: it hears of events in the order in which they happened
-there, and one that is slow, hangs or exits disturbs no other.
+Each listener has its own background worker in each process. Its hooks are called in the order of the events in that
+process, and a listener that is slow, hangs or exits does not affect the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crmgate.plugin_host.caller import where
 log = logging.getLogger(__name__)
 
 SLOW = 1.0
-"""Seconds from which a call of a listener is named in the log."""
+"""Duration in seconds above which a call of a listener is logged."""
 
 
 class Listeners:
@@ -33,7 +33,7 @@ class Listeners:
         self._backgrounds: dict[str, Background] = {}
 
     def notify(self, hook: str, **arguments: Any) -> None:
-        """Have every listener called that implements `hook`. Returns at once, never raises."""
+        """Queue a call of `hook` for each listener that implements it. Returns at once, never raises."""
         for listener in reversed(getattr(self._manager.hook, hook).get_hookimpls()):  # the order of pluggy
             self._background(listener).offer(partial(_call, listener, hook, arguments))
 

@@ -56,9 +56,9 @@ class Plugins:
     listeners: dict[str, type[Listener]] = field(default_factory=dict)
     quarantined: list[PluginError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What else explains that a plugin is not there: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
+    """Further reasons why a plugin may be missing: no such folder, a file that `PLUGINS_ALLOWED` leaves out."""
     rivals: dict[str, list[str]] = field(default_factory=dict)
-    """Files that define a provider of the same name, by that name: which one is meant is for the operator to say."""
+    """Files that define a provider of the same name, by that name; the operator has to choose one."""
 
     def choose(
         self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...], **policies: str
@@ -322,7 +322,7 @@ def _hooks(plugin: object) -> dict[str, Mapping[str, Any]]:
 
 
 def _unfinished(function: object) -> str:
-    """What kind of function only returns an object when it is called; empty for a plain one."""
+    """Kind of a function whose body does not run when it is called, such as an async one; empty for a plain one."""
     if inspect.iscoroutinefunction(function):
         return "an async function"
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -331,7 +331,7 @@ def _unfinished(function: object) -> str:
 
 
 def _rate_fault(rate: object) -> str:
-    """What is wrong with the `rate` of a provider; empty if nothing is."""
+    """Description of a wrong `rate` of a provider; empty if it is right."""
     if rate is None:
         return ""
     if not isinstance(rate, Rate):
@@ -343,7 +343,7 @@ def _rate_fault(rate: object) -> str:
 
 
 def settle_fault(seconds: object) -> str:
-    """What is wrong with the `settle_seconds` of a provider; empty if nothing is."""
+    """Description of wrong `settle_seconds` of a provider; empty if they are right."""
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
         return f"of type {type(seconds).__name__}"
     return "" if 0 <= seconds < math.inf else repr(seconds)

@@ -77,7 +77,7 @@ def given(schema: marshmallow.Schema, environ: Mapping[str, str], problems: list
 
 
 def _read_secret(path: str) -> tuple[str, str]:
-    """Content of a secret file, and what is wrong with the file (empty: nothing)."""
+    """Content of a secret file, and its problem as a sentence (empty: none)."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:

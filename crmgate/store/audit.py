@@ -1,4 +1,4 @@
-"""Who changed what, and when: one line in the log `crmgate.audit` and one entry of a capped stream in Redis.
+"""The audit trail: for each change one line in the log `crmgate.audit` and one entry of a capped stream in Redis.
 
 The entry is written in the same step as the change, in the transaction of `Audit.change` or in the script that makes
 the change: there is no change without its entry, and no entry without its change.
@@ -30,7 +30,7 @@ log = logging.getLogger("crmgate.audit")
 
 
 class Action(StrEnum):
-    """What the audit log names: a change by an operator, and the export of personal data.
+    """Actions in the audit log: changes by an operator, and the export of personal data.
 
     `RETRY`, `DISCARD` and `EDIT` are also those of a suspect and of an operation that waits: the change is the same.
     """

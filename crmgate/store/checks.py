@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 OLDEST = (6, 2)
 NEARLY_FULL = 0.9
 """Share of `maxmemory` in use from which an operator should act."""
-_UNKNOWN = "could not be checked: Redis does not let this user ask (INFO, CONFIG GET)."
+_UNKNOWN = "could not be checked: this user of Redis may not run INFO or CONFIG GET."
 
 
 def inspect(client: redis.Redis, probe: str) -> tuple[Check, ...]:
@@ -30,7 +30,7 @@ def inspect(client: redis.Redis, probe: str) -> tuple[Check, ...]:
         client.set(probe, 1, ex=MARK_SECONDS)
     except ERRORS as error:
         return (Check("redis", False, _not_usable(error)),)
-    return (Check("redis", True, "Redis takes what is written."), *_dangers(client, probe))
+    return (Check("redis", True, "Redis accepts writes."), *_dangers(client, probe))
 
 
 def report(checks: tuple[Check, ...]) -> None:
@@ -45,7 +45,7 @@ def report(checks: tuple[Check, ...]) -> None:
 def _not_usable(error: Exception) -> str:
     known = unavailable(error)
     if code(error):
-        return f"Redis takes nothing. {known}."
+        return f"Redis accepts no writes. {known}."
     return f"Redis does not answer ({known}): start it, or correct REDIS_URL."
 
 

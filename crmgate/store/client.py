@@ -101,7 +101,7 @@ def _once_more() -> Retry:
 
 
 def _tls(address: RedisAddress) -> dict[str, Any]:
-    """The files that are set; without `ca_file` the authorities of the operating system are trusted."""
+    """Options for the TLS files that are set; without `ca_file` the authorities of the operating system are trusted."""
     files = {"ca_certs": address.ca_file, "certfile": address.cert_file, "keyfile": address.key_file}
     return {f"ssl_{name}": path for name, path in files.items() if path}
 
@@ -225,7 +225,7 @@ _NOT_CONNECTED = "connecting to"  # redis-py has one class for a connection that
 
 
 def code(error: Exception) -> str:
-    """The word with which Redis refused, such as `OOM`; empty if it failed to answer."""
+    """Redis's error code, such as `OOM`; empty if Redis did not answer."""
     for kind, word in _CODES:
         if isinstance(error, kind):
             return word

@@ -11,39 +11,39 @@ from crmgate.store.gate import Cause
 
 
 class Acceptance(StrEnum):
-    """What became of a submission. All but the last four record a new operation."""
+    """The ledger's answer to a submission. All but the last four mean that a new operation was recorded."""
 
     LEASED = "leased"
     """Recorded; the caller has the lease."""
     ACCEPTED = "accepted"
     """Recorded; a worker is woken."""
     HELD = "held"
-    """Recorded; its provider takes nothing now."""
+    """Recorded; nothing is sent to its provider now."""
     BEHIND = "behind"
-    """Recorded; an earlier operation of its session goes first."""
+    """Recorded; it waits for an earlier operation of its session."""
     SUSPECT = "suspect"
-    """Recorded and kept aside."""
+    """Recorded as a suspected-bot submission; a person has to release it."""
     EXISTS = "exists"
-    """An operation with this id was there."""
+    """An operation with this id was recorded before."""
     REPLAY = "replay"
     """The idempotency key was used before, with the same content."""
     RUNNING = "running"
-    """The same, and its first request is still under way."""
+    """The idempotency key was used before, with the same content, and that request is still under way."""
     CONFLICT = "conflict"
     """The idempotency key was used before, with other content."""
 
 
 class NoClaim(StrEnum):
-    """Why an operation is not to be tried now. The last four are its state."""
+    """Why an operation must not be attempted now. The last four are its state."""
 
     LEASED = "leased"
     """Another caller has the lease."""
     EARLY = "early"
     """It is not due yet."""
     HELD = "held"
-    """Its provider takes nothing now."""
+    """Nothing is sent to its provider now."""
     BEHIND = "behind"
-    """An earlier operation of its session goes first."""
+    """It waits for an earlier operation of its session."""
     ELSEWHERE = "elsewhere"
     """Another CRM holds its record."""
     EXHAUSTED = "exhausted"
@@ -57,11 +57,11 @@ class NoClaim(StrEnum):
 
 
 class Written(StrEnum):
-    """What an operation does after an attempt that was recorded, or why the attempt was not recorded."""
+    """What follows a recorded attempt, or why an attempt was not recorded."""
 
     DELIVERED = "delivered"
     WAITING = "waiting"
-    """It waits for a time."""
+    """It waits for the time of its next attempt."""
     HELD = "held"
     """It waits for the gate of its provider."""
     DEAD = "dead"
@@ -73,7 +73,7 @@ class Written(StrEnum):
 
 
 class Announcement(StrEnum):
-    """What listeners are to hear about a provider."""
+    """Change of a provider that listeners are notified of."""
 
     PAUSED = "paused"
     RECOVERED = "recovered"
@@ -114,7 +114,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The result of `Ledger.accept`, and the operation that stands for the submission."""
+    """The result of `Ledger.accept`, and the operation that represents the submission."""
 
     what: Acceptance
     id: str
@@ -127,7 +127,7 @@ class Claim:
     """The lease on an operation. `look_first` says that an earlier attempt may have reached the CRM.
 
     `counted` is the number of retries that are used up. Until `settles_at` (seconds since the epoch) the CRM may still
-    be at work on an earlier request: a record that is not found may yet appear.
+    be processing an earlier request: a record that is not found may yet appear.
     """
 
     operation: Operation
@@ -139,8 +139,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NotClaimed:
-    """Why an operation is not tried now: `leased`, `early`, `held`, `behind`, `elsewhere`, `exhausted`,
-    `unknown`, or its end. `more` names the operation that goes first, or the CRM that holds its record."""
+    """Why an operation is not attempted now.
+
+    `more` names the operation that it waits for (`behind`), or the CRM that holds its record (`elsewhere`).
+    """
 
     reason: NoClaim
     more: str = ""
@@ -150,7 +152,7 @@ class NotClaimed:
 class Swept:
     """Numbers of operations woken and of dead letters returned.
 
-    `probe` asks the caller to test the connection; `recovered`: listeners are to hear that the provider works again.
+    `probe`: the caller has to test the connection. `recovered`: listeners are notified that the provider works again.
     """
 
     woken: int
@@ -161,10 +163,11 @@ class Swept:
 
 @dataclass(frozen=True, slots=True)
 class GateEvent:
-    """What an attempt says about its provider: the name of an event of `lua/gate.lua`.
+    """An event of the provider's gate after an attempt. `what`: its name in `lua/gate.lua`.
 
-    `refusal`: what different operations have in common that are refused for the same reason, empty for a refusal that
-    can only concern one record. `answered`: a response came from the CRM. `retry_at`: when a rate limit ends.
+    `refusal`: code and field of a refusal, equal for operations that are refused for the same reason; empty for a
+    refusal that can only concern one record. `answered`: a response came from the CRM. `retry_at`: when a rate limit
+    ends.
     """
 
     what: Literal["delivered", "unavailable", "refusal", "login_refused", "limited"]

@@ -18,7 +18,7 @@ from crmgate.store.keys import translated
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds in seconds."""
 LOOKED_AT = 1000
-"""Number of operations among which the oldest is looked for, beside those that wait for their provider."""
+"""Number of due operations that are searched for the oldest, beside those that wait for their provider."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ that it is about. The decisions are pure functions in `lua/gate.lua`. A gate is 
 | `paused` | an operator | an operator |
 
 A delivery opens whatever is shut, except a pause. While the gate is shut, submissions are accepted and wait; their
-retries are not used up, and none of them becomes a dead letter. After that one attempt runs at once, then one more for
-each that succeeds (`window`).
+retries are not used up, and none of them becomes a dead letter. When the gate opens, one attempt runs at a time; each
+success allows one more at once (`window`).
 """  # noqa: E501
 
 from __future__ import annotations
@@ -124,7 +124,8 @@ _NO_ANSWER = {Code.CONNECTION_FAILED, Code.CONNECTION_DROPPED, Code.TIMEOUT}
 def explain(gate: Gate, failure: Code | None = None) -> Explanation | None:
     """Why nothing is sent to the provider, and what to do; None if its gate is open.
 
-    `failure`: the code of the last failed request, where it is known. It tells silence from errors.
+    `failure`: the code of the last failed request, if it is known. It distinguishes a CRM that does not answer from one
+    that answers with errors.
     """
     cause = gate.cause
     if cause is None:

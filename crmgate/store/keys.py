@@ -17,7 +17,7 @@ from crmgate.store import client as redis_client
 PREFIX = "{crmgate}:"
 
 RECEIPT_SECONDS = 7 * 24 * 3600
-"""Expiry of what is left of an operation, or a job, that has ended, in seconds."""
+"""Expiry of the receipt of an operation, and of a job that has ended, in seconds."""
 DROPPED_SECONDS = 3600
 """Expiry of a suspect that made room for newer ones, in seconds."""
 SESSION_SECONDS = 30 * 24 * 3600
@@ -27,7 +27,7 @@ IDEMPOTENCY_SECONDS = 24 * 3600
 LOST_CLICKS_SECONDS = 15 * 60
 """Seconds after the last lost click at which the recent ones are forgotten."""
 MARK_SECONDS = 1
-"""Expiry of what is written only to see whether Redis takes it, in seconds."""
+"""Expiry of a test write, in seconds."""
 WATCH_SECONDS = 30
 """Expiry of the watch, in seconds: another web process takes it over that long after the death of its holder."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
@@ -66,15 +66,15 @@ def _family(name: str, type_: str, meaning: str, seconds: int = 0, *, after_end:
 
 
 op = _family(
-    "op:<operation>", "hash", "State, payload, history and lease of an operation; at last a receipt without payload.",
+    "op:<operation>", "hash", "State, payload, history and lease of an operation; after its end a receipt.",
     RECEIPT_SECONDS, after_end=True,
 )  # fmt: skip
 DUE = _key("due", "zset", "Operations by the time of their alarm: a retry is due, or a lease runs out.")
 held = _family("held:<provider>", "zset", "Operations that only wait for their provider, by the time of acceptance.")
-tried = _family(
-    "tried:<provider>", "zset", "Those that were sent while the gate was shut: tried after those of `held`."
+tried = _family("tried:<provider>", "zset", "Held operations sent while the gate was shut; tried after `held`.")
+later = _family(
+    "later:<provider>", "zset", "Operations in `due` whose retry waits only because the CRM was unavailable."
 )
-later = _family("later:<provider>", "zset", "Those of `due` that wait for a time only because the CRM was away.")
 DEAD = _key("dead", "zset", "Dead letters by the time of their death.")
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
 SUSPECT = _key("suspect", "zset", "Suspected-bot submissions kept for review, by the time of acceptance.")
@@ -107,13 +107,13 @@ TOKENS_USED = _key("tokens:used", "hash", "Time of the last use of a token, by i
 tested = _family(
     "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(REFUSED_PROBE)
 )
-PROBE = _key("probe", "string", "Written to see whether Redis takes it, and has replicas that do.", MARK_SECONDS)
+PROBE = _key("probe", "string", "Test write: whether Redis, and enough replicas of it, accept writes.", MARK_SECONDS)
 WAKE_LIST = _key("huey:queue", "list", "Wake-ups for the workers: Huey's queue.")
 WAKE_SCHEDULE = _key("huey:schedule", "zset", "Wake-ups by the time at which they move to the queue: Huey's schedule.")
 
 
 def for_scripts() -> dict[str, str]:
-    """The names for the Lua scripts: of a family the part to which a script appends the rest."""
+    """Names of the keys for the Lua scripts; for a family its prefix, to which a script appends the rest."""
     return {
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
         "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""),

@@ -40,7 +40,7 @@ from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
 
 PATIENCE = 60.0
-"""Seconds between two looks at an operation behind another one, which wakes it when it ends."""
+"""Seconds between two checks of an operation that waits for an earlier one. The earlier one wakes it when it ends."""
 SWEEP_LIMIT = 500
 """Wake-ups that may wait in Huey's queue before a sweep adds no more."""
 HEARTBEAT_KEPT = 24 * 3600
@@ -48,15 +48,16 @@ HEARTBEAT_KEPT = 24 * 3600
 
 
 class Ledger:
-    """The operations and what is known of the providers. Every method raises `LedgerUnavailable`.
+    """The operations and the state of the providers. Every method raises `LedgerUnavailable`.
 
-    `wake` makes the message that has a worker look at an operation; a lost message costs a delay, never an operation.
+    `wake` builds the Huey message that makes a worker attempt an operation. A lost message costs a delay, never an
+    operation.
     """
 
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5):
-        """A failover keeps what was accepted, and leases: `replicas` replicas have them within `patience` seconds.
+        """A failover keeps accepted operations and leases: `replicas` replicas have them within `patience` seconds.
 
-        What follows may get lost with the master: a lease that was not ended makes the next attempt look in the CRM.
+        Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM.
         """
         self._redis = client
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
@@ -65,7 +66,7 @@ class Ledger:
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
         once: Once | None = None, session: Session | None = None, suspect: bool = False,
     ) -> Accepted:  # fmt: skip
-        """Record a new operation; with `lease` it is the caller's if the answer is `LEASED`, else a worker's."""
+        """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker."""
         arguments: dict[str, Any] = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
             "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
@@ -85,7 +86,7 @@ class Ledger:
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id)
 
     def claim(self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float) -> Claim | NotClaimed:
-        """Take the lease on an operation for `seconds`, if it may be tried now."""
+        """Take the lease on an operation for `seconds`, if it may be attempted now."""
         arguments = {
             "now": now, "lease": lease, "lease_until": now + seconds, "patience": PATIENCE, "settle": to.settle,
         }  # fmt: skip
@@ -98,7 +99,7 @@ class Ledger:
         return Claim(operation, lease, look == b"1", used_up, float(settles_at))
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
-        """Record that the CRM confirmed the operation: what stays is a receipt."""
+        """Record that the CRM confirmed the operation. Only its receipt stays."""
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id}
         return self._record(claim, to, Written.DELIVERED, result, receipt)
 
@@ -119,7 +120,7 @@ class Ledger:
     def record_dead(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
         """Record that no retry follows, unless the gate of its provider is shut.
 
-        `bury` makes a dead letter of the operation; until then its alarm is set. With `wake` a worker is woken.
+        `bury` then makes the operation a dead letter; until then its alarm is set. With `wake` a worker is woken.
         """
         return self._record(claim, to, Written.DEAD, result, {"look": _flag(look), "wake": wake})
 
@@ -141,7 +142,7 @@ class Ledger:
         return Recorded(_announcement(announcement), _cause(cause), Written(written))
 
     def bury(self, operation_id: str, *, now: float) -> bool:
-        """Make a dead letter of an operation recorded with `record_dead`; False if it is none, or one already."""
+        """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
         return bool(self._scripts.run("bury", {"now": now}, operation=operation_id))
 
     def release(self, operation_id: str, to: Recipient, *, now: float, audit: Entry | None = None) -> bool:
@@ -165,7 +166,7 @@ class Ledger:
         seconds: int = RECEIPT_SECONDS,
         audit: Entry | None = None,
     ) -> bool:
-        """End a dead letter, a suspect or a waiting operation without a delivery. The operations behind it may go.
+        """End a dead letter, a suspect or a waiting operation without a delivery. It blocks no later operation.
 
         False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
         same step.
@@ -179,7 +180,8 @@ class Ledger:
     def amend(self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry) -> str:
         """Replace the payload of a dead letter, a suspect or a waiting operation; `audit` is written in the same step.
 
-        `amended`; `changed` if something happened to it since it was read; else its state, empty if it does not exist.
+        Returns `amended`; `changed` if the operation changed since it was read; else its state, empty if it does not
+        exist.
         """
         arguments = {
             "now": event.at, "version": operation.version, "event": compact(event.to_dict()), **for_scripts(audit),
@@ -189,9 +191,9 @@ class Ledger:
         return answer.decode()
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, now: float, audit: Entry) -> str:
-        """Start a job that retries the dead letters that `wanted` selects, of `total`; the id of the job that runs now.
+        """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.
 
-        That is another job's id if one runs already. `audit` is written in the same step.
+        Returns the id of the job that runs now: another one if a job ran already. `audit` is written in the same step.
         """
         arguments = {"filter": compact(wanted), "who": audit.who, "total": total}
         running = self._job("start", job, arguments, now, audit)
@@ -199,7 +201,7 @@ class Ledger:
         return running
 
     def cancel_job(self, job: str, *, now: float, audit: Entry) -> str:
-        """Cancel a job that runs and write `audit` in the same step; the state that it had, empty if there is none."""
+        """Cancel a running job and write `audit` in the same step. Returns its state before, empty if none exists."""
         state = self._job("cancel", job, {"seconds": RECEIPT_SECONDS}, now, audit)
         _reported(state == "running", audit)
         return state
@@ -211,14 +213,14 @@ class Ledger:
         return answer.decode()
 
     def release_batch(self, batch: Batch, to: Recipient, *, now: float) -> bool:
-        """Release the dead letters of a batch and move its job on; False if the job no longer stands at its start."""
+        """Release the dead letters of a batch and advance its job; False if the job is no longer at `batch.start`."""
         event = compact(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = {**asdict(batch), "now": now, "seconds": RECEIPT_SECONDS}
         released: int = self._scripts.run("retries", arguments, to=to, text=event)
         return released >= 0
 
     def drop_suspects(self, keep: int, to: Recipient, *, now: float) -> int:
-        """Discard the oldest suspects beyond `keep`, a hundred at most; their number (a counter has it, too)."""
+        """Discard the oldest suspects beyond `keep`, 100 at most. Returns their number, and counts them in `stats`."""
         with translated():
             number: int = self._redis.zcard(keys.SUSPECT)
             over: list[bytes] = []
@@ -233,9 +235,9 @@ class Ledger:
         return dropped
 
     def sweep(self, to: Recipient, *, now: float, again: float, limit: int = SWEEP_LIMIT) -> Swept:
-        """Wake what is due and what may go, until `limit` wake-ups wait; return dead letters of an outage.
+        """Wake operations that are due or may be sent, until `limit` wake-ups wait; return dead letters of an outage.
 
-        An operation that was due, and still waits then, is woken again at the time `again`.
+        An operation that was due is woken again at the time `again` if it still waits then.
         """
         arguments = {"now": now, "again": again, "limit": limit, "batch": RETURN_BATCH}
         event = compact(Event(now, 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
@@ -243,17 +245,17 @@ class Ledger:
         return Swept(woken, returned, bool(probe), recovered=bool(announcement))
 
     def record_probe(self, to: Recipient, *, began: float, now: float, ok: bool, refused: bool, used: int) -> Recorded:
-        """Record what a connection test of the provider found; `used` is the number of requests sent."""
+        """Record the result of a connection test of the provider; `used` is the number of requests sent."""
         arguments = {"began": began, "now": now, "ok": ok, "refused": refused, "used": used}
         announcement, cause = (part.decode() for part in self._scripts.run("probed", arguments, to=to))
         return Recorded(_announcement(announcement), _cause(cause))
 
     def pause(self, to: Recipient, *, now: float, audit: Entry | None = None) -> Cause | None:
-        """Send nothing to a provider until `resume`; the cause for which its gate was shut before."""
+        """Send nothing to a provider until `resume`. Returns the cause for which its gate was shut before, or None."""
         return self._steer("pause", to, now, audit)
 
     def resume(self, to: Recipient, *, now: float, audit: Entry | None = None) -> Cause | None:
-        """End a pause, or have the provider tried again at once; the cause for which its gate was shut."""
+        """End a pause, or try the provider again at once. Returns the cause for which its gate was shut, or None."""
         return self._steer("resume", to, now, audit)
 
     def _steer(self, script: str, to: Recipient, now: float, audit: Entry | None) -> Cause | None:
@@ -262,7 +264,7 @@ class Ledger:
         return _cause(answer.decode())
 
     def gate(self, to: Recipient) -> Gate:
-        """Whether a provider takes requests."""
+        """The gate of a provider: whether requests are sent to it, and why not."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hmget(keys.gate(to.provider), ["cause", "since", "until", "confirmed", "reason", "failures"])
@@ -331,18 +333,18 @@ class Ledger:
             self._redis.zrem(keys.WORKERS, worker)
 
     def workers_seen(self, within: float, *, now: float | None = None) -> int:
-        """Number of workers that were alive in the last `within` seconds before `now` (default: the time of day)."""
+        """Number of workers that were alive in the last `within` seconds before `now` (default: the current time)."""
         since = (time.time() if now is None else now) - within
         with translated():
             return int(self._redis.zcount(keys.WORKERS, since, "+inf"))
 
     def health(self) -> tuple[Check, ...]:
-        """Whether Redis takes what has to be kept (the first check), and what about it could lose data."""
+        """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)
 
 
 def _cause(text: str) -> Cause | None:
-    """The cause that a script answered. An older process may have written `trial`, which is no cause any longer."""
+    """The cause that a script answered. An older process may have written `trial`, which is no longer a cause."""
     return Cause.read(text) if text and text != "trial" else None
 
 
@@ -355,7 +357,7 @@ def _flag(value: bool) -> str:
 
 
 def _reported(done: bool, audit: Entry | None) -> bool:
-    """Log the audit entry of a change that was made; whether it was."""
+    """Log the audit entry if the change was made (`done`). Returns `done`."""
     if done and audit:
         report(audit)
     return done

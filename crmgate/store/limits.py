@@ -2,8 +2,8 @@
 
 A meter is the generic cell rate algorithm (ITU-T I.371, annex A): `60/minute` allows a burst of 60 and then one use
 each second. It is one number, the time at which the meter is empty, and expires at that time. A request must not fail
-because Redis does, so nothing here raises. It must not wait for Redis twice either, so after a command without an
-answer Redis is not asked for `REST` seconds.
+because Redis fails, so nothing here raises. It must not wait for Redis twice either, so after a command without an
+answer no command is sent to Redis for `REST` seconds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Limiter:
         self._rest_until = 0.0
 
     def take(self, uses: Sequence[Use], known: str = "") -> float:
-        """Count all uses in one round trip and answer 0, or count none and answer the seconds to wait.
+        """Count all uses in one round trip and return 0, or count none and return the seconds to wait.
 
         If the key `known` exists in Redis, uses that do not count `replays` are left out.
         """
@@ -95,7 +95,7 @@ class Limiter:
         return self.take_here(uses)
 
     def take_here(self, uses: Sequence[Use]) -> float:
-        """The same by the meters of this process alone, without Redis."""
+        """Like `take`, with the meters of this process alone and without Redis."""
         return self._here.take(uses, self._clock())
 
     def _shared(self, uses: Sequence[Use], known: str) -> float:

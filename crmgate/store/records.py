@@ -1,7 +1,7 @@
-"""How the hash of an operation in Redis is read.
+"""Reads the hash of an operation in Redis.
 
-The version before this one has other names for some fields: `tries` (version), `attempt:N` (event:N), `after` (behind)
-and `next` (ahead_of). The scripts rename them when they touch a record (`renew` in `lua/common.lua`); both are read.
+The previous version has other names for some fields: `tries` (version), `attempt:N` (event:N), `after` (behind) and
+`next` (ahead_of). The scripts rename them when they touch a record (`renew` in `lua/common.lua`); both are read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation 
 
 
 def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int]:
-    """The operation in a list of field, value, field, value ...; and how many of its retries are used up."""
+    """The operation in a list of field, value, field, value ...; and the number of its retries that are used up."""
     fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
     return from_fields(operation_id, fields), int(fields.get("counted", 0))
 

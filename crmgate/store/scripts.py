@@ -1,4 +1,4 @@
-"""The Lua scripts of the ledger: what stands before each of them, and how one is run.
+"""Builds and runs the Lua scripts of the ledger.
 
 A script is one atomic step and one round trip. `lua/common.lua` says what a script can use.
 """
@@ -21,7 +21,7 @@ NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
     "pause",
 )  # fmt: skip
-"""The scripts that `common.lua` stands before. `limit` stands alone (`crmgate.store.limits`)."""
+"""The scripts that begin with `common.lua`. `limit` does not need it (`crmgate.store.limits`)."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
@@ -29,7 +29,7 @@ _SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or 
 
 
 class Scripts:
-    """Runs the scripts on one Redis. `wake` makes the message that has a worker look at an operation.
+    """Runs the scripts on one Redis. `wake` builds the Huey message that makes a worker attempt an operation.
 
     An accepted operation and a lease are on `replicas` replicas within `patience` seconds, or the script fails.
     """
@@ -43,7 +43,10 @@ class Scripts:
         self, name: str, arguments: Mapping[str, Any], *, to: Recipient | None = None, text: str = "",
         operation: str = "",
     ) -> Any:  # fmt: skip
-        """Run a script about a provider, an operation, both or neither; its answer. Raises `LedgerUnavailable`."""
+        """Run a script on the provider `to` and on an operation, if given; return its answer.
+
+        Raises `LedgerUnavailable`.
+        """
         place, sent = keys.DUE, dict(arguments)
         if to:
             sent["to"] = to.for_scripts()
@@ -60,7 +63,7 @@ class Scripts:
 
 
 def header(wake_message: str) -> str:
-    """What stands before `common.lua`: the names and constants that Python and the scripts share."""
+    """Lua code before `common.lua`: the names and constants that Python and the scripts share."""
     shared = {
         "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "RULES": RULES,
         "RETURN_WAITS": RETURN_WAITS, "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message,

@@ -1,4 +1,4 @@
-"""Wake-ups: Huey messages that have a worker look at an operation. They hold its id and nothing else.
+"""Wake-ups: Huey messages that make a worker attempt an operation. They hold its id and nothing else.
 
 Messages are JSON, never pickle: write access to Redis must not allow running code here. The web processes write them
 with the ledger's own scripts, in the same atomic step that records the operation, and so need no Huey.
@@ -51,7 +51,7 @@ _serializer = JsonSerializer()
 
 
 def wake_message(operation_id: str) -> bytes:
-    """The message that has a worker look at an operation.
+    """The message that makes a worker attempt an operation.
 
     It is the same bytes each time, so that a second one on the schedule replaces the first.
     """

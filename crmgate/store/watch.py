@@ -1,4 +1,4 @@
-"""What the web processes share to report an incident once: who has the watch, and what is announced already."""
+"""State in Redis with which the web processes report an incident once: the watch, and the announced incidents."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Progress:
         self._lines: dict[str, str] = {}
 
     def of(self, provider: str) -> Callable[[str], None]:
-        """What a run calls with its part of the line."""
+        """A function with which one run updates its part of the line."""
 
         def show(line: str) -> None:
             self._lines[provider] = line

@@ -1,4 +1,4 @@
-"""The auditor: compares what clients were told, what Redis says and what the CRM has.
+"""The auditor: compares the answers that clients got, the operations in Redis and the leads in the CRM.
 
 It shares no code with the gateway: it reads the CRM's database and Redis with plain commands, by the names that
 `docs/architecture.md` gives them.
@@ -25,10 +25,10 @@ HELD_LIMIT = 15.0
 BURIED_LIMIT = 5
 """Dead letters that a trouble of everybody may make before it is known to be one."""
 WORDS = {
-    "lost": "was told 201 or 202, the CRM has no lead, and nobody is about to bring it",
+    "lost": "got the answer 201 or 202, the CRM has no lead, and no operation for it waits",
     "duplicated": "has more than one lead",
-    "early": "was told 201 before the CRM had the lead",
-    "unrecorded": "was told 202, and Redis knows no such operation",
+    "early": "got the answer 201 before the CRM had the lead",
+    "unrecorded": "got the answer 202, and Redis has no such operation",
     "unfinished": "an operation is not delivered",
     "stranger": "is in the CRM, and nobody sent it",
     "unanswered": "never got an answer, long after everything worked again",
@@ -38,14 +38,14 @@ WORDS = {
     "buried": "became a dead letter, although the trouble was everybody's",
     "many": f"made more than {BURIED_LIMIT} dead letters at a time, although the trouble was everybody's",
 }
-"""What the auditor complains of."""
+"""Complaints of the auditor, in words."""
 EXCUSED = (0, 201, 202, 409, 502, 503)
 """Answers that a client may get while processes die; 0: none."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What became of one submission, as its client saw it. Times are seconds since the epoch."""
+    """The fate of one submission, as its client saw it. Times are seconds since the epoch."""
 
     email: str
     persistent: bool
@@ -84,7 +84,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Trial:
-    """One trouble that struck alone. Times are seconds since the epoch, `recovery` and its `limit` are seconds.
+    """One trouble that occurred alone. Times are seconds since the epoch, `recovery` and its `limit` are seconds.
 
     `law`: `record` where it is one record's, `everybody` where it is everybody's. `made`: the dead letters that were
     there when all had settled and not before; `most`: the most that were there at a time.
@@ -104,7 +104,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the auditor looks at. `operations`: the state of each by its id; `letters`: the dead ones."""
+    """The data that the auditor checks. `operations`: the state of each by its id; `letters`: the dead ones."""
 
     notes: tuple[Note, ...]
     leads: tuple[Lead, ...]
@@ -115,7 +115,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Complaint:
-    """Something that must not be. `what` is a key of `WORDS`."""
+    """Something that is wrong. `what` is a key of `WORDS`."""
 
     what: str
     who: str
@@ -125,7 +125,7 @@ class Complaint:
 
 
 def audit(evidence: Evidence) -> list[Complaint]:
-    """Everything that is wrong. Nothing may be, once all has settled."""
+    """Everything that is wrong after all operations have ended."""
     leads = defaultdict[str, list[float]](list)
     for lead in evidence.leads:
         leads[lead.email].append(lead.stored_at)
@@ -185,7 +185,7 @@ def last_arrival(evidence: Evidence, since: float, until: float) -> float:
 
 
 def statuses(notes: Iterable[Note]) -> Counter[int]:
-    """How often each answer was given."""
+    """Number of times that each answer was given."""
     return Counter(status for note in notes for status in note.statuses)
 
 

@@ -20,7 +20,7 @@ PAUSE = 0.5
 
 
 class Clients:
-    """Threads that send submissions, each of somebody else, until told to stop.
+    """Threads that send submissions, each for another person, until they are stopped.
 
     `pause`: the least and the most seconds between two of one thread. One more thread sends those of `special` email
     addresses, which the CRM treats in a way of its own.

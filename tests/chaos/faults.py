@@ -29,12 +29,12 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str]]] = {
 """The key that the CRM takes: another than the gateway has, and then the gateway's."""
 SEARCH_LAG = 5.0
 CREATES = {"espocrm": "/Lead", "bitrix": r"crm\.item\.add"}
-"""Where a lead is created: what is lost there is a lead, or two."""
+"""Paths of requests that create a lead: a fault there may lose or duplicate it."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong. `strike(site, target, seconds, dice)` returns when it is over and mended."""
+    """A fault of a site. `strike(site, target, seconds, dice)` causes it, and returns after its repair."""
 
     name: str
     strike: Callable[[Site, str, float, int], None]
@@ -114,7 +114,7 @@ def _refuse(site: Site, target: str, seconds: float, dice: int) -> None:
 
 
 def change_key(site: Site, target: str, seconds: float, dice: int) -> None:
-    """The CRM takes another key for a while, with all that follows: it locks out whoever tries too often."""
+    """The CRM accepts another key for a while. It also locks out addresses with too many refused logins."""
     other, own = WRONG[site.provider]
     site.configure(**other)
     time.sleep(seconds)
@@ -193,7 +193,7 @@ ALL = _WEB + _WORKER + _REDIS + _CRM + CREDENTIALS
 
 
 BY_TARGET = {"web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS, "crm": _CRM + CREDENTIALS}
-"""What may strike each part of a site."""
+"""Faults of each part of a site."""
 
 
 def throws(faults: tuple[Fault, ...], seed: str, pause: float) -> Iterator[tuple[float, Fault, float, int]]:
@@ -206,7 +206,7 @@ def throws(faults: tuple[Fault, ...], seed: str, pause: float) -> Iterator[tuple
 
 
 class Tormentor:
-    """One thread a target, each with dice of its own: the order of a target's faults depends on the seed alone."""
+    """One thread for each target, with its own random generator: the order of faults depends on the seed alone."""
 
     def __init__(self, site: Site, seed: str, kills: int, pause: float) -> None:
         self.killed = 0
@@ -239,7 +239,7 @@ class Tormentor:
             began = time.time()
             try:
                 fault.strike(self._site, target, seconds, number)
-            except Exception as error:  # told by the run, which fails
+            except Exception as error:  # the run reports it and fails
                 self.errors.append(error)
                 self._stop.set()
             self.log.append(Struck(fault, target, began, time.time()))

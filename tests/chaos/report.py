@@ -23,7 +23,7 @@ TOTALS: dict[str, Callable[[Result], object]] = {
     "of these accepted (201 or 202)": lambda result: result.accepted,
     "**accepted and lost**": lambda result: f"**{result.count('lost')}**",
     "**duplicated**": lambda result: f"**{result.count('duplicated')}**",
-    "other complaints of the auditor": lambda result: len(result.failures()) - _told(result),
+    "other complaints of the auditor": lambda result: len(result.failures()) - _lost_or_duplicated(result),
     "times that it was left alone to recover": lambda result: len(result.recoveries),
     "dead letters that the CRM refused for good": lambda result: sum(
         letter.refused for letter in result.evidence.letters.values()
@@ -41,13 +41,13 @@ def write(results: Sequence[Result], page: Path = PAGE) -> None:
 
 
 def tables(results: Sequence[Result]) -> Iterator[str]:
-    """What was found, and how often each fault struck."""
+    """The results, and how often each fault struck."""
     crms = [LABELS[result.provider] for result in results]
     yield f"{datetime.now(UTC):%Y-%m-%d}, seed {results[0].seed}:"
     yield ""
     yield from _head("", crms)
-    for name, told in TOTALS.items():
-        yield _row(name, [told(result) for result in results])
+    for name, total in TOTALS.items():
+        yield _row(name, [total(result) for result in results])
     yield ""
     yield "Each fault: how often it struck / the longest recovery from it, in seconds."
     yield ""
@@ -77,5 +77,5 @@ def _row(first: str, cells: Sequence[object]) -> str:
     return f"| {first} | {' | '.join(map(str, cells))} |"
 
 
-def _told(result: Result) -> int:
+def _lost_or_duplicated(result: Result) -> int:
     return result.count("lost") + result.count("duplicated")

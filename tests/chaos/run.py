@@ -1,4 +1,4 @@
-"""One run: start the site; send and torment, wait until all has settled, again and again; audit."""
+"""One run: start the site; repeat rounds of submissions with faults and a wait until all has settled; audit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ROUND = 25
 
 @dataclass(frozen=True)
 class Result:
-    """What a run found. `recoveries`: for each round the seconds from its last fault until nothing waited any more."""
+    """The results of a run. `recoveries`: for each round the seconds from its last fault until no operation waited."""
 
     provider: str
     seed: int
@@ -68,7 +68,7 @@ class Result:
         return sum(complaint.what == what for complaint in self.complaints)
 
     def failures(self) -> list[str]:
-        """Everything that must not be."""
+        """Descriptions of everything that is wrong."""
         late = self.recovery > self.limit
         slow = [f"it took {self.recovery:.1f} s to recover, more than {self.limit:.0f} s"] if late else []
         slow += [
@@ -81,7 +81,7 @@ class Result:
         return [*map(str, self.complaints), *self.troubles, *slow, *unready]
 
     def story(self) -> str:
-        """Whatever helps to understand a failure."""
+        """Facts that help to understand a failure."""
         log = "\n".join(
             f"{_clock(s.began)} to {_clock(s.ended)} {s.target}: {s.fault.name}"
             for s in sorted(self.struck, key=lambda struck: struck.began)
@@ -167,20 +167,21 @@ def _round(
 
 
 def summary(result: Result) -> str:
-    """One line."""
-    told = ", ".join(
+    """The results of a run in one line."""
+    answers = ", ".join(
         f"{count} x {status or 'none'}" for status, count in sorted(statuses(result.evidence.notes).items())
     )
     sent = len(result.evidence.notes)
     return (
         f"{result.provider}: {result.kills} kills, {len(result.struck)} faults, {sent} submissions,"
-        f" {result.accepted} accepted ({told}), {result.count('lost')} lost, {result.count('duplicated')} duplicated,"
+        f" {result.accepted} accepted ({answers}), {result.count('lost')} lost,"
+        f" {result.count('duplicated')} duplicated,"
         f" {len(result.failures())} complaints, longest recovery {result.recovery:.1f} s, {result.seconds:.0f} s in all"
     )
 
 
 def by_fault(result: Result) -> dict[str, tuple[int, float]]:
-    """How often each fault struck, and the longest recovery from it.
+    """Number of times that each fault struck, and the longest recovery from it in seconds.
 
     That is the time from its end until the last submission was in the CRM that was under way during the fault. Faults
     overlap, so it holds what the next ones cost, too.

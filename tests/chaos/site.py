@@ -1,4 +1,4 @@
-"""Everything that runs in production, as processes that can be killed, stopped and started again."""
+"""All processes of a production site; they can be killed, stopped and started again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = {
     "CRM_TIMEOUT": "2", "CRM_INLINE_BUDGET": "2", "BITRIX_RATE": "0", "RATE_LIMIT_ADDRESS": "off",
     "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
 }  # fmt: skip
-"""What differs from the defaults: all waits are shorter, and there are more of them, to see more in less time."""
+"""Settings other than the defaults: shorter waits, and more of them, so that a run covers more cases."""
 API_KEY = "KEY-GATEWAY"
 PORTAL_SECRET = "fakesecret123456"
 STARTS_WITHIN = 60.0
@@ -120,7 +120,7 @@ class Site:
         self.processes[name].stop(signal.SIGTERM, 40)
 
     def freeze(self, name: str, seconds: float) -> None:
-        """SIGSTOP, and SIGCONT after so many seconds."""
+        """SIGSTOP, and SIGCONT after `seconds`."""
         self._note_if_dead(name)
         self._freeze(self.processes[name].pid, seconds)
 
@@ -143,7 +143,7 @@ class Site:
             client.delete("{crmgate}:huey:queue", "{crmgate}:huey:schedule")
 
     def control(self, method: str, what: str, data: Any = None) -> Any:
-        """Tell the fake CRM something, or ask it (see `crmgate.testing.server`)."""
+        """Send a control request to the fake CRM (see `crmgate.testing.server`)."""
         answer = requests.request(method, f"{self.crm_url}/__fake__/{what}", json=data, timeout=5)
         answer.raise_for_status()
         return answer.json()
@@ -153,7 +153,7 @@ class Site:
         self.control("POST", "configure", options)
 
     def repair(self) -> None:
-        """What an operator does once the credentials are right again: `crmgate crm resume`, until Redis answers."""
+        """Run `crmgate crm resume` as an operator does after correcting the credentials, until Redis answers."""
         command = [sys.executable, "-m", "crmgate", "crm", "resume"]
         env = os.environ | self.processes["web"].env
 
@@ -173,7 +173,7 @@ class Site:
         )  # fmt: skip
 
     def ready(self) -> bool:
-        """What `readyz` says."""
+        """The checks of `readyz`."""
         return requests.get(f"{self.url}/readyz", timeout=10).status_code == 200
 
     def tails(self, size: int = 1500) -> str:

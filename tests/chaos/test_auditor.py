@@ -29,12 +29,12 @@ from tests.chaos.auditor import (
 from tests.chaos.crm import Disk
 from tests.processes import RedisProcess
 
-TOLD = Note("told@example.com", True, 10.0, 11.0, "a1", (201,))
+STORED = Note("stored@example.com", True, 10.0, 11.0, "a1", (201,))
 WAITS = Note("waits@example.com", True, 10.0, 12.0, "b2", (0, 503, 409, 202))
 GONE = Note("gone@example.com", False, 10.0, 11.0, "", (503,))
 WELL = Evidence(
-    (TOLD, WAITS, GONE),
-    (Lead(TOLD.email, 10.5), Lead(WAITS.email, 15.0)),
+    (STORED, WAITS, GONE),
+    (Lead(STORED.email, 10.5), Lead(WAITS.email, 15.0)),
     {"a1": "delivered", "b2": "delivered"},
 )
 
@@ -55,7 +55,7 @@ def test_a_lead_confirmed_while_redis_was_away_needs_no_record() -> None:
     assert audit(replace(WELL, operations={"b2": "delivered"})) == []
 
 
-@pytest.mark.parametrize("note", [TOLD, WAITS], ids=["201", "202"])
+@pytest.mark.parametrize("note", [STORED, WAITS], ids=["201", "202"])
 def test_a_missing_lead_is_lost(note: Note) -> None:
     left = tuple(lead for lead in WELL.leads if lead.email != note.email)
     assert complaints(replace(WELL, leads=left)) == [("lost", note.email)]
@@ -66,15 +66,15 @@ def test_what_still_waits_is_unfinished_and_not_lost() -> None:
     assert [complaint.what for complaint in audit(waiting)] == ["unfinished"]
 
 
-@pytest.mark.parametrize("note", [TOLD, WAITS, GONE], ids=["201", "202", "503"])
-def test_a_second_lead_is_a_duplicate_whatever_was_told(note: Note) -> None:
+@pytest.mark.parametrize("note", [STORED, WAITS, GONE], ids=["201", "202", "503"])
+def test_a_second_lead_is_a_duplicate_whatever_the_answer(note: Note) -> None:
     doubled = (*WELL.leads, Lead(note.email, 30.0), Lead(note.email, 31.0))
     assert complaints(replace(WELL, leads=doubled)) == [("duplicated", note.email)]
 
 
 def test_201_before_the_lead_is_there_is_a_lie() -> None:
-    late = (Lead(TOLD.email, 11.5), WELL.leads[1])
-    assert complaints(replace(WELL, leads=late)) == [("early", TOLD.email)]
+    late = (Lead(STORED.email, 11.5), WELL.leads[1])
+    assert complaints(replace(WELL, leads=late)) == [("early", STORED.email)]
 
 
 @pytest.mark.parametrize("state", ["accepted", "delivering", "waiting", "dead"])
@@ -94,13 +94,13 @@ def test_a_lead_that_nobody_sent_is_a_stranger() -> None:
 
 
 @pytest.mark.parametrize("status", [400, 422, 500])
-def test_an_answer_that_no_fault_excuses_is_told(status: int) -> None:
-    notes = (replace(TOLD, statuses=(status, 201)), WAITS, GONE)
-    assert complaints(replace(WELL, notes=notes)) == [("refused", TOLD.email)]
+def test_an_answer_that_no_fault_excuses_is_reported(status: int) -> None:
+    notes = (replace(STORED, statuses=(status, 201)), WAITS, GONE)
+    assert complaints(replace(WELL, notes=notes)) == [("refused", STORED.email)]
 
 
 def test_a_client_that_insists_has_to_be_answered_in_the_end() -> None:
-    notes = (TOLD, WAITS, replace(GONE, persistent=True))
+    notes = (STORED, WAITS, replace(GONE, persistent=True))
     assert complaints(replace(WELL, notes=notes)) == [("unanswered", GONE.email)]
 
 
@@ -130,7 +130,7 @@ def test_what_the_crm_refuses_for_good_may_not_wait_for_ever(state: str) -> None
     assert complaints(waits) == [("unfinished", "c3")]
 
 
-def test_a_refused_lead_that_was_told_201_is_a_lie() -> None:
+def test_a_refused_lead_with_the_answer_201_is_a_complaint() -> None:
     assert complaints(replace(BURIED, notes=(*WELL.notes, replace(REFUSED, statuses=(201,))))) == [
         ("early", REFUSED.email)
     ]

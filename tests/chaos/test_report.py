@@ -1,4 +1,4 @@
-"""What a run writes into the documentation, and that the dice are the seed's."""
+"""A run writes its results into the documentation, and the seed alone decides its faults."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def result(*complaints: Complaint, recovery: float = 1.25) -> Result:
     )
 
 
-def test_recovery_is_told_for_each_fault() -> None:
+def test_recovery_is_reported_for_each_fault() -> None:
     assert by_fault(result()) == {KILL.name: (2, 5.5), FREEZE.name: (1, 1.5)}
 
 
@@ -46,9 +46,9 @@ def test_the_table_replaces_the_one_before(tmp_path: Path) -> None:
     assert text.splitlines()[-5:] == PAGE.read_text().splitlines()[-5:]
 
 
-def test_a_failure_tells_how_to_see_it_again() -> None:
+def test_a_failure_says_how_to_reproduce_it() -> None:
     story = result(Complaint("lost", "ada@example.com")).story()
-    assert "lost: ada@example.com was told 201 or 202, the CRM has no lead" in story
+    assert "lost: ada@example.com got the answer 201 or 202, the CRM has no lead" in story
     assert "--provider espocrm --kills 2 --seed 7" in story
     assert f"web: {FREEZE.name}" in story
     assert "the ends of the logs" in story

@@ -1,6 +1,6 @@
 """Trials of the two laws: one trouble alone, for as long as it lasts in production, while submissions come in.
 
-What the dice of `faults` throw overlaps, and so hides whom a trouble holds up and what it buries.
+The random faults of `faults` overlap, so they do not show which operations one trouble delays or makes dead letters.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ RIGHTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that goes wrong alone. `strike(site, seconds)` returns when it is over.
+    """A trouble that occurs alone. `strike(site, seconds)` causes it, and returns when it is over.
 
     `law` and `limit` are those of `Trial`; `law` is empty for a plugin that harms only the record that it has in hand.
     """
@@ -114,7 +114,7 @@ TROUBLES = (
 
 
 def run_trial(site: Site, trouble: Trouble, seed: int, number: int, *, slack: float = 1.0) -> tuple[Trial, list[Note]]:
-    """Send, strike, wait until all has settled: what was seen, and what the clients were told.
+    """Send, strike, and wait until all has settled. Returns the trial, and the answers that the clients got.
 
     `slack` multiplies the limit of the recovery, for a machine with other work.
     """

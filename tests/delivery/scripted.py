@@ -1,4 +1,4 @@
-"""A CRM that answers as the test says, call by call."""
+"""A CRM whose answer to each call the test sets."""
 
 from __future__ import annotations
 

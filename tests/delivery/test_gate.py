@@ -26,7 +26,7 @@ class TestCircuitBreaker:
         assert world.states(operations) == {State.WAITING}
         assert [len(world.stored(operation).events) for operation in operations] == [1] * 5 + [0] * 7
         assert world.ledger.gate(world.delivery.recipient).cause == "outage"
-        assert world.told.count("provider_paused") == 1
+        assert world.hooks_called.count("provider_paused") == 1
 
     @pytest.mark.parametrize(
         "error",
@@ -65,7 +65,7 @@ class TestCircuitBreaker:
                 world.apply(10 * round_ + number, inline=True)
             world.crm.trouble = well
             assert world.apply(10 * round_ + 9, inline=True).state == State.DELIVERED
-        assert world.told.count("provider_paused") == 0
+        assert world.hooks_called.count("provider_paused") == 0
 
     def test_the_probe_asks_every_5_s_then_every_15_s_and_opens_the_gate(self, world: World) -> None:
         world.crm.trouble = away
@@ -85,7 +85,7 @@ class TestCircuitBreaker:
         world.pass_time(20)
         assert world.states(operations) == {State.DELIVERED}
         assert world.crm.sent[-1] - back <= 18
-        assert world.told.count("provider_recovered") == 1
+        assert world.hooks_called.count("provider_recovered") == 1
 
     def test_after_an_outage_it_begins_with_one_at_a_time(self, world: World) -> None:
         """The first that is delivered lets two go, the second three."""
@@ -191,11 +191,11 @@ class TestRefusedCredentials:
         assert all(later - earlier >= 30 for earlier, later in itertools.pairwise(tests))
         assert tests[0] - first <= 2, "the first refusal is confirmed at once"
         assert world.ledger.stats().get("dead", 0) == 0
-        assert world.told.count("provider_paused") == 1
+        assert world.hooks_called.count("provider_paused") == 1
         world.crm.trouble = well
         world.pass_time(40)
         assert world.states(operations) == {State.DELIVERED}
-        assert world.told.count("provider_recovered") == 1
+        assert world.hooks_called.count("provider_recovered") == 1
 
     def test_other_credentials_are_tried_at_once_and_by_one(self, world: World) -> None:
         world.crm.trouble = refused
@@ -247,7 +247,7 @@ class TestRefusedCredentials:
 
 
 class TestLimits:
-    def test_no_more_than_so_many_are_under_way(self, world: World) -> None:
+    def test_no_more_than_the_limit_are_under_way(self, world: World) -> None:
         world.apply(99, inline=True)
         running: list[int] = []
 
@@ -307,7 +307,7 @@ class TestSuspects:
     def test_nothing_is_sent_of_one_until_a_person_releases_it(self, world: World) -> None:
         suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=True)
         world.pass_time(120, step=5)
-        assert (world.stored(suspect).state, world.crm.sent, world.told) == (State.SUSPECT, [], [])
+        assert (world.stored(suspect).state, world.crm.sent, world.hooks_called) == (State.SUSPECT, [], [])
         assert world._deliver(suspect.id).reason == "suspect"
         assert world.gateway.release(suspect.id)
         world.pass_time(5)

@@ -37,7 +37,7 @@ def test_inline_success_is_delivered_and_recorded(world: World) -> None:
     operation = world.apply(inline=True)
     assert operation.state == State.DELIVERED
     assert world.stored(operation).state == State.DELIVERED
-    assert world.told == ["operation_accepted", "operation_delivered"]
+    assert world.hooks_called == ["operation_accepted", "operation_delivered"]
 
 
 def test_inline_failure_waits_and_the_worker_is_scheduled(world: World, redis_client: redis.Redis) -> None:
@@ -67,15 +67,15 @@ def test_retries_follow_the_schedule_and_then_it_is_dead(world: World) -> None:
     letter = world.stored(operation)
     assert (letter.state, letter.payload) == (State.DEAD, operation.payload)
     assert [attempt.code for attempt in letter.events] == ["connection_failed"] * 4
-    assert world.told == ["operation_accepted", "operation_dead"]
+    assert world.hooks_called == ["operation_accepted", "operation_dead"]
 
 
-def test_listeners_hear_of_a_dead_letter_once(world: World) -> None:
+def test_listeners_are_called_once_for_a_dead_letter(world: World) -> None:
     world.crm.answers = [Rejected("an option is missing")]
     operation = world.apply(inline=True)
     assert world.delivery.bury(operation.id)
     assert not world.delivery.bury(operation.id)
-    assert world.told.count("operation_dead") == 1
+    assert world.hooks_called.count("operation_dead") == 1
 
 
 def test_a_released_dead_letter_has_all_its_retries_again(world: World) -> None:
@@ -210,16 +210,16 @@ def test_refused_credentials_hold_all_operations_and_use_no_retry(world: World) 
     outcomes = [world.delivery.attempt(operation.id) for operation in operations]
     assert isinstance(outcomes[0].verdict, Hold)
     assert {outcome.reason for outcome in outcomes[1:]} == {"held"}
-    assert world.told.count("provider_paused") == 0, "one refusal may concern one record"
+    assert world.hooks_called.count("provider_paused") == 0, "one refusal may concern one record"
     world.pass_time(4)
-    assert world.told.count("provider_paused") == 1, "the connection test was refused as well"
+    assert world.hooks_called.count("provider_paused") == 1, "the connection test was refused as well"
     world.pass_time(65)
     assert [call for call, _ in world.crm.calls] == ["deliver"] + ["test"] * 3, "one test every 30 s"
     world.crm.connected, world.crm.refused = True, False
     world.pass_time(32)
     assert world.states(operations) == {State.DELIVERED}
     assert [attempt.counted for attempt in world.stored(operations[0]).events] == [False, True]
-    assert (world.told.count("provider_paused"), world.told.count("provider_recovered")) == (1, 1)
+    assert (world.hooks_called.count("provider_paused"), world.hooks_called.count("provider_recovered")) == (1, 1)
 
 
 def test_a_submission_during_a_refusal_waits_for_the_worker(world: World) -> None:

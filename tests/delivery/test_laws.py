@@ -45,7 +45,7 @@ class TestOneRecord:
         assert world.stored(refused).state == State.DEAD
         assert world.stored(refused).events[-1].detail == error.detail
         assert world.states(others) == {State.DELIVERED}
-        assert world.told.count("provider_paused") == 0
+        assert world.hooks_called.count("provider_paused") == 0
         assert world.ledger.gate(world.delivery.recipient).cause is None
 
     def test_five_of_them_between_others_are_no_epidemic(self, world: World) -> None:
@@ -56,7 +56,7 @@ class TestOneRecord:
             world.apply(number)
             world.pass_time(2)
         assert world.states(refused) == {State.DEAD}
-        assert world.told.count("provider_paused") == 0
+        assert world.hooks_called.count("provider_paused") == 0
 
     def test_records_that_are_missing_are_no_epidemic(self, world: World) -> None:
         world.crm.trouble = everybody(NotFound("gone"))  # type: ignore[assignment]
@@ -79,11 +79,11 @@ class TestEpidemic:
             assert len(dead) <= 4
         gate = world.ledger.gate(world.delivery.recipient)
         assert (gate.cause, gate.reason) == (Cause.EPIDEMIC, "invalid_value branchC")
-        assert world.told.count("provider_paused") == 1
+        assert world.hooks_called.count("provider_paused") == 1
         world.crm.trouble = well
         world.pass_time(60)
         assert world.states(operations) == {State.DELIVERED}
-        assert world.told.count("provider_recovered") == 1
+        assert world.hooks_called.count("provider_recovered") == 1
 
     def test_probes_take_turns(self, world: World) -> None:
         tried: list[str] = []

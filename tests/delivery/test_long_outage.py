@@ -46,8 +46,8 @@ def test_two_hours_of_outage_need_nobody(ledger: Ledger, redis_client: redis.Red
         assert len({world.crm.records[operation.id] for operation in operations}) == 1
     sent = [at - back for at in world.crm.sent]
     assert_rate(sent, rate)
-    assert world.told.count("provider_paused") == 1
-    assert world.told.count("provider_recovered") == 1
+    assert world.hooks_called.count("provider_paused") == 1
+    assert world.hooks_called.count("provider_recovered") == 1
 
 
 def assert_rate(sent: list[float], rate: Rate) -> None:

@@ -65,7 +65,7 @@ def test_somebody_else_at_the_same_computer_gets_a_lead_of_their_own(world: Worl
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(4))], ids=str)
 def test_they_reach_the_crm_in_the_order_of_their_acceptance(world: World, order: tuple[int, ...]) -> None:
-    """Whatever the order in which the worker is woken."""
+    """The order in which the worker is woken does not matter."""
     world.apply(99, inline=True)
     operations = [
         world.click("s1"),

@@ -13,7 +13,7 @@ from tests.world import World, away, well
 
 class TestDeadLettersOfAnOutage:
     def die(self, world: World, number: int = 0) -> Operation:
-        """One alone in an outage: four attempts, and the gate stays open."""
+        """Make the only operation of an outage a dead letter: after four attempts the gate is still open."""
         world.crm.trouble = away
         operation = world.apply(number, inline=True)
         world.pass_time(45)
@@ -102,7 +102,7 @@ class TestDeadLettersOfAnOutage:
 
 
 def dead_letter(world: World, number: int) -> Operation:
-    """A dead letter of an outage, made without living through one."""
+    """A dead letter of an outage, recorded directly, without an outage."""
     operation = world.apply(number)
     world.now += 0.001
     for place in ("held:acme", "due"):

@@ -1,4 +1,4 @@
-"""What the gateway does while Redis does not answer: only what the CRM confirms is a success."""
+"""While Redis does not answer, the gateway reports success only after a confirmation of the CRM."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ def test_without_the_last_resort_nothing_is_sent_unrecorded(away: World) -> None
     with pytest.raises(LedgerUnavailable):
         away.gateway.submit(Kind.CREATE_MINIMAL_LEAD, {}, inline=False, last_resort=False)
     assert away.crm.calls == []
-    assert away.told == []
+    assert away.hooks_called == []

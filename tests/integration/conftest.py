@@ -1,4 +1,4 @@
-"""One running gateway a module; tests that break things build their own."""
+"""One running gateway for each module; tests that break something start their own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
-    """A gateway of the test's own, not started yet."""
+    """A gateway for this test alone, not started yet."""
     with Stack(tmp_path) as built:
         yield built

@@ -47,7 +47,7 @@ class Server(Process):
 
 @contextlib.contextmanager
 def ended(*processes: Process) -> Iterator[None]:
-    """Whatever happens inside, none of the processes outlives it."""
+    """Kill all processes at the end of the block, also after an exception."""
     try:
         yield
     finally:
@@ -185,7 +185,7 @@ def deliver_in_every_way(stack: Stack) -> None:
 
 
 def keep_the_rest(stack: Stack) -> None:
-    """What else stands in Redis: a token and its audit entries, the figures, the last connection test."""
+    """Use the other data in Redis: a token and its audit entries, the figures, the last connection test."""
     client = stack.ledger._redis
     tokens = Tokens(client, (), Audit(client))
     token, text = tokens.new("site", Scope.READ, "test")

@@ -1,4 +1,4 @@
-"""The whole gateway as processes, with a fake CRM behind it."""
+"""The whole gateway as running processes, with a fake CRM."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(autouse=True)
 def nothing_breaks(stack: Stack) -> Iterator[None]:
-    """Whatever a test does, no process ends and no traceback is written."""
+    """Check after each test that no process ended and no traceback was written."""
     begun = len(stack.web.output())
     yield
     assert "Traceback" not in stack.web.output()[begun:]

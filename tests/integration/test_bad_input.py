@@ -36,7 +36,7 @@ def keys(stack: Stack) -> int:
 
 @pytest.fixture(autouse=True)
 def nothing_is_stored(stack: Stack) -> Any:
-    """Whatever a test of this module sends leaves no operation, no lead and no traceback."""
+    """Check that no test of this module leaves an operation, a lead or a traceback."""
     before, leads, log = keys(stack), len(stack.espocrm.leads), len(stack.web.output())
     yield
     assert keys(stack) == before
@@ -129,7 +129,7 @@ def test_a_wrong_method_is_answered_with_the_right_one(stack: Stack) -> None:
 
 
 def test_the_gateway_still_works_afterwards(stack: Stack) -> None:
-    """Not stored by the fixture's rule, and so not a submission: readiness tells."""
+    """The fixture allows no stored submission, so readiness is checked instead."""
     ready = wait_until(
         "the gateway is ready", lambda: requests.get(f"{stack.url}/readyz", timeout=DEADLINE).status_code == 200
     )

@@ -40,7 +40,7 @@ def fresh(own_stack: Stack) -> Stack:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """A process that neither answers nor refuses."""
+    """A process that accepts connections and does not answer."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -115,7 +115,7 @@ def test_a_redirect_waits_neither_for_a_silent_redis_nor_for_a_hanging_crm(stack
     assert p99(taken) < bound
 
 
-def test_what_is_lost_is_counted_logged_and_told(fresh: Stack) -> None:
+def test_what_is_lost_is_counted_logged_and_reported(fresh: Stack) -> None:
     fresh.redis.stop()
     for number in range(5):
         click(fresh, number)

@@ -183,7 +183,7 @@ def test_a_listener_that_exits_disturbs_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("inline", [True, False])
-def test_an_orderly_stop_tells_the_listeners_what_waits(tmp_path: Path, inline: bool) -> None:
+def test_an_orderly_stop_calls_the_listeners_for_waiting_events(tmp_path: Path, inline: bool) -> None:
     """Ten events at 0.2 seconds each are still in hand when the signal comes."""
     with stack_with(tmp_path, notes=NOTES) as stack:
         stack.start()

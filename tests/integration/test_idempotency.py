@@ -98,12 +98,12 @@ def test_the_same_body_from_another_session_is_another_submission(stack: Stack) 
 
 
 def test_a_click_that_is_sent_again_is_the_same(stack: Stack) -> None:
-    def tell(click: dict[str, str], key: str = "") -> str:
+    def post(click: dict[str, str], key: str = "") -> str:
         headers = {"Idempotency-Key": key} if key else {}
         response = requests.post(f"{stack.url}/api/v1/messenger-events", json=click, headers=headers, timeout=DEADLINE)
         assert response.status_code in (201, 202), response.text
         return str(response.json()["id"])
 
     click = {"channel": "telegram", "referral_code": "REF", "session": "s-11"}
-    assert tell(click) == tell(click)
-    assert tell(click, "key-11") == tell(click, "key-11")
+    assert post(click) == post(click)
+    assert post(click, "key-11") == post(click, "key-11")

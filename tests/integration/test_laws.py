@@ -49,7 +49,7 @@ def all_delivered(stack: Stack, ids: list[str], seconds: float) -> None:
 
 
 def most_dead(stack: Stack, seconds: float) -> int:
-    """The most dead letters that there were at any time within so many seconds."""
+    """The maximum number of dead letters at any time within the next `seconds`."""
     until, most = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         most = max(most, stack.ledger.stats()["dead_letters"])
@@ -58,7 +58,7 @@ def most_dead(stack: Stack, seconds: float) -> int:
 
 
 def cause(stack: Stack) -> str:
-    """Why nothing is sent; empty: the gate is open."""
+    """The cause for which the gate is shut; empty: it is open."""
     return stack.ledger.gate(stack.recipient).cause or ""
 
 
@@ -70,8 +70,8 @@ def ready(stack: Stack) -> requests.Response:
     return requests.get(f"{stack.url}/readyz", timeout=10)
 
 
-def told_of_provider(stack: Stack) -> str:
-    """What `readyz` says of the CRM."""
+def provider_in_readyz(stack: Stack) -> str:
+    """The state of the CRM in `readyz`."""
     return str(next(check["detail"] for check in ready(stack).json()["checks"] if check["name"] == "provider"))
 
 
@@ -95,7 +95,7 @@ def address(number: int) -> str:
 
 
 class TestOneRecord:
-    """What is refused to one record costs that record only."""
+    """A refusal of one record affects that record only."""
 
     def test_a_lead_that_a_script_forbids_is_buried_and_holds_nobody_up(self, own_stack: Stack) -> None:
         stack = own_stack.start()
@@ -119,7 +119,7 @@ class TestOneRecord:
         stack.wait_for(refused, "dead")
 
     def test_a_timeline_that_is_closed_gets_a_lead_beside_it(self, tmp_path: Path) -> None:
-        """An application of somebody whose lead may not be commented on becomes a lead of its own."""
+        """If the CRM allows no comment on the person's lead, the application becomes another lead."""
         with Stack(tmp_path, "bitrix") as stack:
             stack.start()
             stack.submit(person(0))
@@ -239,7 +239,7 @@ class TestCredentials:
             assert set(states(stack, refused)) <= {"waiting", "delivering", "accepted"}
             stack.espocrm.api_key = "KEY-GATEWAY"
             stack.wait_for(good, "delivered", 40)
-            assert "refused" not in told_of_provider(stack)
+            assert "refused" not in provider_in_readyz(stack)
             assert emails(stack) == [address(30)]
 
     def test_a_right_that_is_missing_costs_no_lead(self, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ class TestAnnouncements:
             stack.espocrm.start()
             wait_until("the refusal is announced", lambda: alerts.about("refuse"), PROBED)
             assert alerts.about("works again") == []
-            assert "refuse" in told_of_provider(stack)
+            assert "refuse" in provider_in_readyz(stack)
             assert "bad_credentials" in stack.worker.output()
             stack.espocrm.api_key = "KEY-GATEWAY"
             all_delivered(stack, waiting, PROBED)
@@ -302,7 +302,7 @@ class TestAnnouncements:
 
 
 class Alerts(FakeCRM):
-    """A webhook that keeps what it is sent."""
+    """A webhook that keeps the messages that it gets."""
 
     def answer(self, request: Request) -> Response:
         return Response(body="{}")
@@ -310,19 +310,19 @@ class Alerts(FakeCRM):
     def records(self) -> dict[str, list[dict[str, Any]]]:
         return {}
 
-    def told(self) -> list[dict[str, Any]]:
+    def messages(self) -> list[dict[str, Any]]:
         with self.lock:
             return [json.loads(request.body) for request in self.requests]
 
     def texts(self) -> list[str]:
-        return [message["text"] for message in self.told()]
+        return [message["text"] for message in self.messages()]
 
     def about(self, word: str) -> list[str]:
         return [text for text in self.texts() if word in text]
 
     def of_provider(self) -> list[str]:
         """The messages that are not about dead letters."""
-        return [message["text"] for message in self.told() if not message["event"].startswith("dead_letter")]
+        return [message["text"] for message in self.messages() if not message["event"].startswith("dead_letter")]
 
 
 @pytest.fixture
@@ -338,7 +338,7 @@ class TestOperators:
         assert paused.returncode == 0, paused.stderr
         ids = [stack.submit(person(number), 202) for number in range(3)]
         assert cause(stack) == "paused"
-        assert "paused" in told_of_provider(stack)
+        assert "paused" in provider_in_readyz(stack)
         wait_until("the worker has swept", lambda: time.time() > stack.operation(ids[-1]).accepted_at + 12, 15)
         assert (emails(stack), states(stack, ids)) == ([], ["waiting"] * 3)
         resumed = command(stack, "crm", "resume")

@@ -42,7 +42,7 @@ class Visitor:
         return [*records.get("Call", []), *records.get("comment", [])]
 
     def made(self) -> tuple[int, int]:
-        """How many leads and activities there are more than before."""
+        """Number of new leads and of new activities."""
         return len(self.leads()) - self.leads_before, len(self.activities()) - self.activities_before
 
     def settles_at(self, leads: int, activities: int) -> None:

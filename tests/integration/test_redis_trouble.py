@@ -53,7 +53,7 @@ def title(body: dict[str, Any]) -> str:
 
 
 def readiness(stack: Stack) -> dict[str, str]:
-    """What `/readyz` finds wrong."""
+    """Problems that `/readyz` reports."""
     answer = requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
     wrong = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
     assert (answer.status_code == 503) == bool({"redis", "worker"} & wrong.keys()), answer.text
@@ -66,7 +66,7 @@ def works(stack: Stack) -> None:
 
 
 def assert_honest(stack: Stack) -> None:
-    """Redis takes nothing: the CRM's word is a success, at once or queued; without it there is none."""
+    """Redis accepts no writes: only a confirmation of the CRM is a success, inline or queued."""
     before, bodies = titles(stack), [somebody(), somebody()]
     assert stack.post(bodies[0]).status_code == 201
     assert stack.post(bodies[1], headers=QUEUED).status_code == 201
@@ -100,7 +100,7 @@ def stopped(stack: Stack) -> Iterator[None]:
 
 def test_a_full_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     with full(server):
-        assert readiness(stack)["redis"] == "Redis takes nothing. OOM: its memory is full: raise its maxmemory."
+        assert readiness(stack)["redis"] == "Redis accepts no writes. OOM: its memory is full: raise its maxmemory."
         assert_honest(stack)
     assert "the ledger is unavailable (OOM: its memory is full: raise its maxmemory)" in stack.web.output()
     works(stack)
@@ -119,7 +119,9 @@ def test_a_full_redis_still_lets_go_of_what_it_holds(stack: Stack, server: redis
 def test_a_read_only_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     server.replicaof("127.0.0.1", 1)
     try:
-        assert readiness(stack)["redis"].startswith("Redis takes nothing. READONLY: it is a read-only replica: name")
+        assert readiness(stack)["redis"].startswith(
+            "Redis accepts no writes. READONLY: it is a read-only replica: name"
+        )
         assert_honest(stack)
     finally:
         server.replicaof("NO", "ONE")
@@ -189,7 +191,7 @@ def test_a_wrong_password_is_reported_by_its_setting(stack: Stack) -> None:
     stack.start_web(REDIS_URL=stack.redis.url.replace("@", "x@"))
     try:
         remedy = "WRONGPASS: it refuses the login: correct REDIS_USERNAME and REDIS_PASSWORD, or those in REDIS_URL"
-        assert readiness(stack)["redis"] == f"Redis takes nothing. {remedy}."
+        assert readiness(stack)["redis"] == f"Redis accepts no writes. {remedy}."
         assert_honest(stack)
         assert f"the ledger is unavailable ({remedy})" in stack.web.output()
         assert stack.redis.url.split("@")[0] not in stack.web.output()

@@ -48,7 +48,7 @@ def test_the_documented_rights_are_enough(stack: Stack, server: Server) -> None:
     assert all(ok for ok, _ in checks.values()), checks
     assert checks["redis_persistence"] == (True, "Redis writes an append-only file.")
     with server.client() as client:
-        # What redis-py wants to tell of itself when it connects (CLIENT SETINFO) may be refused.
+        # Redis may refuse the command CLIENT SETINFO, with which redis-py names itself when it connects.
         assert {entry["object"] for entry in client.acl_log()} <= {"client"}
     assert "Traceback" not in stack.web.output() + stack.worker.output()
 

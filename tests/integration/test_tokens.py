@@ -15,7 +15,7 @@ from tests.processes import DEADLINE, ROOT, wait_until
 
 
 def crmgate(stack: Stack, *arguments: str) -> Any:
-    """What the command line prints with --json."""
+    """The JSON output of a command."""
     done = subprocess.run([sys.executable, "-m", "crmgate", *arguments, "--json"], cwd=ROOT, capture_output=True,
                           env=os.environ | stack.env, text=True, timeout=DEADLINE)  # fmt: skip
     assert done.returncode == 0, done.stderr

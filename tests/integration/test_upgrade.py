@@ -1,4 +1,4 @@
-"""What the version before this one left in Redis is read, delivered, edited and retried as if this one had written it.
+"""Operations that the previous version left in Redis are read, delivered, edited and retried like those of this one.
 
 tests/data/upgrade/README.md says how the data were made.
 """
@@ -229,14 +229,14 @@ def test_an_old_process_keeps_the_order_of_what_this_version_accepted(world: Wor
 
 
 def note_as_before(client: redis.Redis, record: str, time: int, outcome: str) -> None:
-    """As the older version adds to a history."""
+    """Add an event to a history as the older version does."""
     number = client.hincrby(record, "tries", 1)
     event = {"at": time, "duration": 0.1, "provider": "acme", "outcome": outcome}
     client.hset(record, f"attempt:{number}", json.dumps(event))
 
 
 def accept_as_before(client: redis.Redis, operation: str, *, behind: str, session: bytes | None) -> None:
-    """As the older version accepts a click behind another operation."""
+    """Accept a click that waits for another operation as the older version does."""
     assert session is not None
     fields: dict[str, Any] = {
         "kind": "log_activity", "payload": '{"channel": "telegram"}', "accepted_at": ABOUT["now"] + 60,

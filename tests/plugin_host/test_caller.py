@@ -108,7 +108,7 @@ def test_nothing_from_a_create_is_a_plugin_bug(folder: Path) -> None:
         "def f(): f()\nf()",
     ],
 )
-def test_the_text_of_an_unforeseen_exception_is_never_told(
+def test_the_text_of_an_unforeseen_exception_is_never_shown(
     folder: Path, caplog: pytest.LogCaptureFixture, body: str
 ) -> None:
     crm = acme(folder, body)

@@ -1,4 +1,4 @@
-"""Listeners hear of operations, and the hooks are documented."""
+"""Listeners are called for operations, and the hooks are documented."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_listener_that_raises_disturbs_no_other(folder: Path, caplog: pytest.L
     assert CANARY not in caplog.text
 
 
-def test_listeners_of_the_active_provider_hear_too(folder: Path) -> None:
+def test_listener_hooks_of_the_active_provider_are_called_too(folder: Path) -> None:
     text = (
         PROVIDER + "\n    @hookimpl\n    def operation_delivered(self, operation, delivered): self.last = delivered\n"
     )
@@ -76,7 +76,7 @@ def test_listeners_take_the_arguments_they_want(folder: Path) -> None:
     assert sorted(sink) == ["a", "b", "c", "d"]  # each on a thread of its own
 
 
-def test_a_dead_letter_is_told_as_it_is(folder: Path) -> None:
+def test_a_dead_letter_is_passed_unchanged(folder: Path) -> None:
     plugins = discover(write(folder, a=LISTENER))
     dead = Operation(LEAD.id, Kind.CREATE_LEAD, {}, 0.0, State.DEAD)
     notify_at_the_end(plugins, "operation_dead", operation=dead)

@@ -168,7 +168,7 @@ def test_the_shipped_folder_of_a_checkout_is_at_its_top() -> None:
     assert shipped_folder() == Path(__file__).parents[2] / "plugins"
 
 
-def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     plugins = discover(tmp_path / "nowhere")
     with pytest.raises(ConfigError) as caught:
         choose(plugins)
@@ -178,7 +178,7 @@ def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_an_unknown_provider_is_told_which_there_are(folder: Path) -> None:
+def test_an_unknown_provider_is_reported_with_the_known_ones(folder: Path) -> None:
     plugins = discover(write(folder, b=variant(('"acme"', '"beta"')), a=PROVIDER, c="1 / 0"))
     with pytest.raises(ConfigError) as caught:
         choose(plugins, "espocrm")
@@ -300,13 +300,13 @@ def test_a_folder_goes_before_a_file_of_its_name(folder: Path) -> None:
     assert choose(plugins).deliver(LEAD, 1.0).record_id == f"hello {CANARY}"
 
 
-def test_a_mistake_in_any_file_of_a_folder_is_told_by_its_place(folder: Path) -> None:
+def test_a_mistake_in_any_file_of_a_folder_is_reported_with_its_place(folder: Path) -> None:
     text = "heard = []\n\ndef hello(lead):\n    return {}[lead.email]\n"
     error = failing(lambda: choose(discover(write_parts(folder, words=text))).deliver(LEAD, 1.0))
     assert error.detail == "KeyError in words.py:4"
 
 
-def test_a_mistake_in_the_first_file_of_a_folder_is_told_with_the_folder(folder: Path) -> None:
+def test_a_mistake_in_the_first_file_of_a_folder_is_reported_with_the_folder(folder: Path) -> None:
     text = PROVIDER.replace("lead.first_name", "{}[lead.email]")
     error = failing(lambda: choose(discover(write_parts(folder, __init__=text))).deliver(LEAD, 1.0))
     assert error.detail.startswith("KeyError in acme/__init__.py:")

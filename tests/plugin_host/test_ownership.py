@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refused(folder: Path) -> str:
-    """Why the file was set aside; it must not have run."""
+    """The reason why the file was set aside. Checks that it did not run."""
     plugins = discover(folder)
     assert not (folder / "ran").exists()
     [error] = plugins.quarantined
@@ -64,16 +64,16 @@ def test_ones_own_file_is_loaded(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["planted.py", "."])
 def test_a_strangers_file_or_folder_is_refused(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     give_away(folder / name, monkeypatch)
-    assert "belongs to" in (told := refused(folder))
-    assert f"chown {os.geteuid()} {folder}" in told
+    assert "belongs to" in (shown := refused(folder))
+    assert f"chown {os.geteuid()} {folder}" in shown
 
 
 @pytest.mark.parametrize("name", ["planted.py", "."])
 def test_what_every_user_can_write_is_refused(folder: Path, name: str) -> None:
     (folder / name).chmod(0o777)
-    told = refused(folder)
-    assert "every user can write" in told
-    assert f"chmod o-w {folder}" in told
+    shown = refused(folder)
+    assert "every user can write" in shown
+    assert f"chmod o-w {folder}" in shown
     (folder / name).chmod(0o755)
     loaded(folder)
 
@@ -96,7 +96,7 @@ def test_compiled_code_that_python_would_load_in_its_stead_counts_too(folder: Pa
     assert str(cached.parent) in refused(folder)
 
 
-def test_a_file_that_a_group_can_write_is_told(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_a_group_can_write_is_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "planted.py").chmod(0o664)
     with caplog.at_level(logging.WARNING):
         loaded(folder)
@@ -128,7 +128,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def refused_package(package: Path) -> str:
-    """Why the folder was set aside; nothing of it must have run."""
+    """The reason why the folder was set aside. Checks that no file of it ran."""
     [error] = discover(package.parent).quarantined
     assert not (package / "ran").exists()
     assert error.file == str(package)

@@ -188,9 +188,11 @@ def test_a_rate_that_is_no_rate_stops_the_start(folder: Path, rate: str) -> None
     with pytest.raises(ConfigError) as caught:
         choose(plugins)
     [problem] = caught.value.problems
-    told = "the plugin failed to start: KeyError in acme.py:" if rate == "{}[1]" else "Write Rate(per_second=2, burst"
+    expected = (
+        "the plugin failed to start: KeyError in acme.py:" if rate == "{}[1]" else "Write Rate(per_second=2, burst"
+    )
     assert problem.startswith("CRM_PROVIDER, got 'acme': ")
-    assert told in problem
+    assert expected in problem
 
 
 def test_a_rate_passes(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Nothing that the visitor typed is lost, and nothing stands twice in the record."""
+"""No value of the visitor is lost, and none is in the record twice."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def values(lead: Lead) -> Iterator[str]:
                 yield str(value)
 
 
-def told(lead: Lead, field_map: FieldMap = CRM_FIELDS) -> tuple[Mapped, str]:
+def mapped_and_described(lead: Lead, field_map: FieldMap = CRM_FIELDS) -> tuple[Mapped, str]:
     mapped = field_map.apply(lead_facts(lead, OPERATION))
     return mapped, describe(mapped.rest, OPERATION, lead.additional_info)
 
@@ -88,7 +88,7 @@ def told(lead: Lead, field_map: FieldMap = CRM_FIELDS) -> tuple[Mapped, str]:
 @pytest.mark.parametrize("field_map", [CRM_FIELDS, FieldMap()], ids=["mapped", "unmapped"])
 @pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
 def test_every_value_is_in_a_field_or_in_the_description(lead: Lead, field_map: FieldMap) -> None:
-    mapped, description = told(lead, field_map)
+    mapped, description = mapped_and_described(lead, field_map)
     lost = [value for value in values(lead) if value not in mapped.fields.values() and value not in description]
     assert lost == []
 
@@ -106,7 +106,7 @@ def unmistakable() -> Lead:
 @pytest.mark.parametrize("field_map", [CRM_FIELDS, FieldMap()], ids=["mapped", "unmapped"])
 def test_nothing_is_described_twice_nor_both_sent_and_described(field_map: FieldMap) -> None:
     lead = unmistakable()
-    mapped, description = told(lead, field_map)
+    mapped, description = mapped_and_described(lead, field_map)
     sent = list(mapped.fields.values())
     for value in set(values(lead)) - {"given", "«first»"}:
         assert description.count(value) + sent.count(value) == 1, value
@@ -124,7 +124,7 @@ def test_the_facts_of_a_click_are_reported_too() -> None:
 
 
 def test_a_full_lead_reads_like_this() -> None:
-    mapped, description = told(FULL)
+    mapped, description = mapped_and_described(FULL)
     assert mapped.fields == {
         "firstName": "Ada", "lastName": "Byron", "emailAddress": "ada@example.com", "phoneNumber": "+905321234567",
         "userTypeC": "Parent", "universityC": "Koç", "referralCodeC": "REF_77",
@@ -154,14 +154,14 @@ def test_a_full_lead_reads_like_this() -> None:
     ],
 )
 def test_a_translated_value_is_described_as_well(source: str, sent: str | None, described: str | None) -> None:
-    mapped, description = told(Lead(source=source))
+    mapped, description = mapped_and_described(Lead(source=source))
     assert mapped.fields.get("source") == sent
     assert ("Source: " in description) == bool(described)
     assert (described or "") in description
 
 
 def test_a_value_that_the_table_leaves_as_it_is_is_not_described() -> None:
-    mapped, description = told(Lead(user_type="student"))
+    mapped, description = mapped_and_described(Lead(user_type="student"))
     assert mapped.fields["userTypeC"] == "student"
     assert "User type" not in description
 
@@ -189,7 +189,7 @@ def test_several_universities(
 
 def test_a_translated_university_of_several_is_described_once() -> None:
     field_map = FieldMap({"university": "u"}, {"university": {"A": "University of A"}})
-    mapped, description = told(Lead(universities=("A", "B")), field_map)
+    mapped, description = mapped_and_described(Lead(universities=("A", "B")), field_map)
     assert mapped.fields == {"u": "University of A"}
     assert description.count("A, B") == 1
     assert "University: " not in description
@@ -232,7 +232,9 @@ def test_a_custom_key_reaches_a_field_only_through_its_own_setting(
 
 def test_two_facts_for_one_field_do_not_overwrite_each_other() -> None:
     field_map = FieldMap({"city": "x", "country": "x", "custom_a_b": "y"})
-    mapped, description = told(Lead(city="Bonn", country="Germany", custom={"A b": "1", "a-B": "2"}), field_map)
+    mapped, description = mapped_and_described(
+        Lead(city="Bonn", country="Germany", custom={"A b": "1", "a-B": "2"}), field_map
+    )
     assert mapped.fields == {"x": "Germany", "y": "1"}
     assert "City: Bonn" in description
     assert "a-B: 2" in description
@@ -241,29 +243,32 @@ def test_two_facts_for_one_field_do_not_overwrite_each_other() -> None:
 @pytest.mark.parametrize(("value", "sent"), [(2024, "Y24"), (2023, None)])
 def test_a_table_translates_numbers_too(value: int, sent: str | None) -> None:
     field_map = FieldMap({"graduation_year": "year"}, {"graduation_year": {"2024": "Y24"}})
-    mapped, description = told(Lead(graduation_year=value), field_map)
+    mapped, description = mapped_and_described(Lead(graduation_year=value), field_map)
     assert mapped.fields.get("year") == sent
     assert f"Graduation year: {value}" in description
 
 
 def test_a_number_without_a_table_stays_a_number() -> None:
-    assert told(FULL, FieldMap({"graduation_year": "year"}))[0].fields == {"year": 2022}
+    assert mapped_and_described(FULL, FieldMap({"graduation_year": "year"}))[0].fields == {"year": 2022}
 
 
 def test_lists_instead_of_tuples_do_no_harm() -> None:
     lists: dict[str, Any] = {"universities": [], "programs": ["Law"]}
     odd = replace(FULL, **lists)
-    mapped, description = told(odd, FieldMap({"programs": "p"}, {"programs": {"Law": "LAW"}}))
+    mapped, description = mapped_and_described(odd, FieldMap({"programs": "p"}, {"programs": {"Law": "LAW"}}))
     assert mapped.fields == {"p": "LAW"}
     assert "Universit" not in description.replace("University chosen", "")
 
 
 def test_an_empty_custom_value_says_nothing() -> None:
-    assert told(Lead(custom={"empty": ""}, source="", referral_code=""), FieldMap())[1] == "Tracking code: CG-HCE0-YKHD"
+    assert (
+        mapped_and_described(Lead(custom={"empty": ""}, source="", referral_code=""), FieldMap())[1]
+        == "Tracking code: CG-HCE0-YKHD"
+    )
 
 
 def test_the_operation_id_and_the_second_source_are_never_described() -> None:
-    description = told(FULL, FieldMap())[1]
+    description = mapped_and_described(FULL, FieldMap())[1]
     assert OPERATION.id not in description
     assert description.count("landing") == 1
 

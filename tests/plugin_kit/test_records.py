@@ -1,4 +1,4 @@
-"""What the base class does with records and known people, for any CRM."""
+"""Methods of the base class for records and known people, with any CRM."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.CREATE_LEAD, ADA.
 
 
 class Some(CRMProvider):
-    """A CRM that nobody asks anything."""
+    """A CRM that gets no requests."""
 
     name = "some"
     lead_fields: ClassVar[Mapping[str, str]] = {
@@ -28,12 +28,12 @@ class Some(CRMProvider):
     }  # fmt: skip
 
     def lead_url(self, lead_id: str) -> str:
-        """Where the lead would be."""
+        """An address of the lead."""
         return f"https://crm.example.com/{lead_id}"
 
 
 class Doings:
-    """Remembers what was done to which lead."""
+    """Records the updates and activities of each lead."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.done: list[str] = []
@@ -83,9 +83,9 @@ class TestMeet:
 
 class TestTell:
     def test_everything_is_said_though_it_has_a_field(self) -> None:
-        told = Some({}).describe_all(ADA, OPERATION).splitlines()
-        assert told[0] == "Hello"
-        assert {"First name: Ada", "City: London", f"Tracking code: {OPERATION.tracking_code}"} <= set(told)
+        shown = Some({}).describe_all(ADA, OPERATION).splitlines()
+        assert shown[0] == "Hello"
+        assert {"First name: Ada", "City: London", f"Tracking code: {OPERATION.tracking_code}"} <= set(shown)
 
     def test_a_click(self) -> None:
         assert "Channel: telegram" in Some({}).describe_all(Activity("telegram"), OPERATION).splitlines()

@@ -87,7 +87,7 @@ def listening() -> Iterator[Callable[..., Plugins]]:
 
 
 def close(plugins: Plugins) -> None:
-    """What happens when the process ends."""
+    """Do what happens when the process ends."""
     for listener in plugins.manager.get_plugins():
         if isinstance(listener, Listener):
             listener.background.stop()
@@ -128,7 +128,7 @@ def recover(plugins: Plugins) -> None:
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_dead_letter_is_told_at_once(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_the_first_dead_letter_is_reported_at_once(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     operation = dead()
     bury(listening(**webhook(inbox)), operation)
     [body] = wait_until("an alert", inbox.sent)
@@ -169,13 +169,13 @@ def test_a_long_outage_is_one_message_a_window(inbox: Inbox, listening: Callable
     plugins = listening(**webhook(inbox, window=0.3))
     letters = (dead() for _ in iter(int, 1))
     wait_until("four messages", lambda: bury(plugins, next(letters)) or len(inbox.sent()) >= 4)
-    told, ids = inbox.sent(), [name for body in inbox.sent() for name in body["operations"]]
-    assert [body["event"] for body in told] == ["dead_letter", *["dead_letters"] * 3]
+    messages, ids = inbox.sent(), [name for body in inbox.sent() for name in body["operations"]]
+    assert [body["event"] for body in messages] == ["dead_letter", *["dead_letters"] * 3]
     assert len(set(ids)) == len(ids)
-    assert all(body["count"] > 1 for body in told[1:])
+    assert all(body["count"] > 1 for body in messages[1:])
 
 
-def test_after_a_quiet_window_the_next_is_told_at_once(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_after_a_quiet_window_the_next_is_reported_at_once(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox, window=0.1))
     [alerts] = plugins.manager.get_plugins()
     bury(plugins, dead())
@@ -184,7 +184,7 @@ def test_after_a_quiet_window_the_next_is_told_at_once(inbox: Inbox, listening: 
     wait_until("the second", lambda: inbox.events() == ["dead_letter", "dead_letter"])
 
 
-def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_a_pause_and_its_end_are_reported(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox))
     pause(plugins)
     recover(plugins)
@@ -208,7 +208,7 @@ def test_a_pause_and_its_end_are_told(inbox: Inbox, listening: Callable[..., Plu
         (Code.MAINTENANCE, "the CRM answers with errors (maintenance)"),
     ],
 )
-def test_silence_and_errors_of_the_crm_are_told_apart(
+def test_silence_and_errors_of_the_crm_are_distinguished(
     inbox: Inbox, listening: Callable[..., Plugins], code: Code, words: str
 ) -> None:
     pause(listening(**webhook(inbox)), Unavailable(CANARY, code=code, provider="acme"), Cause.OUTAGE)
@@ -238,7 +238,7 @@ REPORTS = {
 
 
 @pytest.mark.parametrize(("hook", "arguments", "words"), [(hook, *report) for hook, report in REPORTS.items()])
-def test_incidents_of_the_gateway_itself_are_told(
+def test_incidents_of_the_gateway_itself_are_reported(
     inbox: Inbox, listening: Callable[..., Plugins], hook: str, arguments: dict[str, Any], words: str
 ) -> None:
     notify(listening(**webhook(inbox)), hook, **arguments)
@@ -256,7 +256,7 @@ def test_a_message_names_the_gateway(inbox: Inbox, listening: Callable[..., Plug
     assert [body["instance"] for body in inbox.sent()] == ["site", "app.example.com", socket.gethostname()]
 
 
-def test_the_listener_of_the_documentation_hears_every_incident(inbox: Inbox, tmp_path: Path) -> None:
+def test_the_listener_of_the_documentation_handles_every_incident(inbox: Inbox, tmp_path: Path) -> None:
     page = (PLUGINS.parent / "docs" / "plugins" / "alerts.md").read_text()
     [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (tmp_path / "pager.py").write_text(block)
@@ -276,7 +276,7 @@ def test_the_listener_of_the_documentation_hears_every_incident(inbox: Inbox, tm
     ]  # fmt: skip
 
 
-# -- incidents, with a clock in the test's hand ------------------------------------------------------------------------
+# -- incidents, with a clock that the test moves -----------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -303,11 +303,11 @@ def test_an_outage_that_flaps_is_one_incident(alarmed: World, inbox: Inbox) -> N
     alarmed.pass_time(60)
     assert alarmed.states(operations) == {"delivered"}
     wait_until("its end", lambda: len(inbox.sent()) > 1)
-    assert alarmed.told.count("provider_paused") == alarmed.told.count("provider_recovered") == 1
+    assert alarmed.hooks_called.count("provider_paused") == alarmed.hooks_called.count("provider_recovered") == 1
     assert inbox.events() == ["provider_paused", "provider_recovered"]
 
 
-def test_credentials_that_a_connection_test_finds_refused_are_told(alarmed: World, inbox: Inbox) -> None:
+def test_credentials_that_a_connection_test_finds_refused_are_reported(alarmed: World, inbox: Inbox) -> None:
     alarmed.crm.trouble = away
     for number in range(6):
         alarmed.apply(number)
@@ -328,9 +328,9 @@ def test_without_a_delivery_an_incident_ends_after_two_quiet_minutes(alarmed: Wo
     alarmed.pass_time(10)
     alarmed.crm.trouble = lambda operation: NotFound("no such lead") if operation else None
     alarmed.pass_time(110)
-    assert "provider_recovered" not in alarmed.told
+    assert "provider_recovered" not in alarmed.hooks_called
     alarmed.pass_time(30)
-    assert alarmed.told.count("provider_recovered") == 1
+    assert alarmed.hooks_called.count("provider_recovered") == 1
     wait_until("the message", lambda: "provider_recovered" in inbox.events())
 
 
@@ -349,7 +349,7 @@ def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plu
     assert body == {"chat_id": "-100123", "text": inbox.sent()[0]["text"]}
 
 
-def test_an_operation_without_an_attempt_can_be_told_of(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_an_operation_without_an_attempt_can_be_reported(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     bury(listening(**webhook(inbox)), Operation(new_id(), Kind.CREATE_LEAD, {}, 0.0, provider="acme"))
     [body] = wait_until("an alert", inbox.sent)
     assert body["codes"] == {"unknown": 1}
@@ -377,7 +377,7 @@ def test_without_settings_nothing_is_sent(listening: Callable[..., Plugins]) -> 
     assert (alerts._window_is_open, alerts.background.dropped()) == (False, {})
 
 
-def test_no_thread_runs_before_there_is_something_to_tell(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_no_thread_runs_before_there_is_something_to_send(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     before = set(threading.enumerate())
 
     def begun() -> list[str]:
@@ -476,9 +476,9 @@ def test_a_wrong_setting_stops_the_start(settings: dict[str, str], problem: str)
     plugins = discover(PLUGINS, ("alerts",))
     with pytest.raises(ConfigError) as caught:
         plugins.listen(settings, ("localhost",))
-    [told] = caught.value.problems
-    assert told.startswith(problem)
-    assert CANARY not in told
+    [reported] = caught.value.problems
+    assert reported.startswith(problem)
+    assert CANARY not in reported
     assert caught.value.__context__ is None
     assert not plugins.manager.get_plugins()
 
@@ -493,7 +493,7 @@ def problems(**changes: str) -> list[str]:
     return [problem.partition(":")[0].partition(",")[0] for problem in caught.value.problems]
 
 
-def test_the_problems_of_listeners_are_told_with_all_others() -> None:
+def test_the_problems_of_listeners_are_reported_with_all_others() -> None:
     wrong = {"SANDBOX_URL": "nowhere", "ALERT_WINDOW": "0"}
     assert problems(**wrong) == ["SANDBOX_URL", "ALERT_WINDOW"]
     assert problems(**wrong, CRM_TIMEOUT="x") == ["CRM_TIMEOUT", "SANDBOX_URL", "ALERT_WINDOW"]

@@ -1,4 +1,4 @@
-"""A CRM that answers what a test says."""
+"""A CRM whose answers a test sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def server() -> Iterator[Script]:
 
 @pytest.fixture
 def crm(server: Script) -> Script:
-    """A CRM in good health that has seen no request."""
+    """A working CRM without requests so far."""
     server.heal()
     server.requests.clear()
     server.response = Response(200, '{"ok": true}')

@@ -86,7 +86,7 @@ class Script(FakeCRM):
 
 @contextmanager
 def raw_server(speak: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
-    """A server that says to each connection what `speak` does, until the test is over."""
+    """A server that calls `speak` for each connection, until the test ends."""
     over = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threads: list[threading.Thread] = []
@@ -119,7 +119,7 @@ def raw_server(speak: Callable[[socket.socket, threading.Event], None]) -> Itera
 
 
 def failure(call: Callable[[], object]) -> ProviderError:
-    """The error that `call` ends with; nothing about it may show a secret, whichever way it is looked at."""
+    """The error that `call` raises. Checks that neither its text nor its traceback shows a secret."""
     with pytest.raises(ProviderError) as caught:
         call()
     error = caught.value

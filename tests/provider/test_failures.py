@@ -1,4 +1,4 @@
-"""What each failure on the wire means: whether the request may have been carried out."""
+"""The error for each network failure says whether the request may have been carried out."""
 
 from __future__ import annotations
 

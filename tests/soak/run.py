@@ -146,7 +146,7 @@ def _accept(ledger: Ledger, count: int) -> None:
 
 
 def _drop_receipts(client) -> None:  # type: ignore[no-untyped-def]
-    """As if 7 days had passed: the receipts are gone, and the worker has taken them out of the indexes."""
+    """Simulate that 7 days passed: delete the receipts, and remove them from the indexes as the worker does."""
     keys = [key for key in client.scan_iter("{crmgate}:op:*", count=1000) if client.ttl(key) > 0]
     for start in range(0, len(keys), 1000):
         client.delete(*keys[start : start + 1000])

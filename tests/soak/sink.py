@@ -1,4 +1,4 @@
-"""A CRM of one request: what is measured is crmgate."""
+"""A minimal CRM plugin with one request for each lead, so that the figures are those of crmgate."""
 
 from crmgate import hookimpl
 from crmgate.errors import OutcomeUnknown
@@ -14,7 +14,7 @@ class Sink(CRMProvider):
     lead_fields = {"first_name": "first", "last_name": "last", "email": "email", "operation_id": "operation"}  # noqa: RUF012
 
     class Settings(ProviderSettings):
-        """Where it listens."""
+        """Address of the sink."""
 
         SINK_URL = web_address(required=True)
 

@@ -50,7 +50,7 @@ class Office:
         return job.state if job else ""
 
     def everything(self) -> dict[bytes, bytes | None]:
-        """What Redis holds apart from the audit entries."""
+        """Everything in Redis except the audit entries."""
         return {name: self.client.dump(name) for name in self.client.scan_iter() if not name.endswith(b":audit")}  # type: ignore[misc]
 
     def edit(self) -> None:
@@ -65,7 +65,7 @@ class Office:
 
 @dataclass(frozen=True)
 class Change:
-    """Something that an operator does; `when_full`: it makes room, or stops something, and works on a full Redis."""
+    """An action of an operator. `when_full`: it works on a full Redis, because it makes room or stops something."""
 
     what: str
     make: Callable[[Office], object]

@@ -1,4 +1,4 @@
-"""What an error of Redis says about the write: refused, or perhaps carried out."""
+"""An error of Redis says whether the write was refused or may have been carried out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.store.client import RedisAddress, connect, unavailable
 
 SECRET = "connecting to OOM canary"
-"""What a visitor may have typed: it must neither be shown nor be mistaken for Redis's own words."""
+"""Text of a visitor: it must neither be shown nor be mistaken for an error code of Redis."""
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def test_a_connection_that_broke_leaves_it_open() -> None:
     assert (str(error), error.refused) == ("ConnectionError", False)
 
 
-def test_a_refusal_does_not_tell_what_became_of_the_try_before() -> None:
+def test_a_refusal_says_nothing_about_the_earlier_try() -> None:
     with server(None, b"-OOM says Redis\r\n") as url:
         assert not failure(url).refused
     with server(None) as url:  # nobody listens when it is tried again

@@ -197,7 +197,8 @@ def test_an_outage_of_several_rounds_is_one_pause_and_one_recovery(redis_client:
     heard = []
     for what in ["unavailable"] * 5 + ["probe_passed", "unavailable"] * 4 + ["probe_passed", "delivered"]:
         gate, effect = decide(redis_client, gate, what)
-        heard += [effect["announce"]] if "announce" in effect else []
+        if "announce" in effect:
+            heard.append(effect["announce"])
     assert heard == ["paused", "recovered"]
 
 

@@ -170,7 +170,7 @@ def test_the_holder_of_a_lost_lease_cannot_report_a_failure(ledger: Ledger) -> N
     assert (stored.state, stored.events) == (State.DELIVERING, ())
 
 
-def test_what_the_crm_confirmed_counts_whoever_holds_the_lease(ledger: Ledger) -> None:
+def test_a_confirmation_is_recorded_without_the_lease(ledger: Ledger) -> None:
     accepted = accept(ledger)
     claim(ledger, accepted.id, "L1")
     claim(ledger, accepted.id, "L2", NOW + 21)
@@ -462,7 +462,7 @@ def test_workers_are_seen_while_they_beat(ledger: Ledger) -> None:
     assert ledger.workers_seen(30, now=NOW + 31) == 0
 
 
-def test_a_redis_that_is_away_is_told_without_the_payload(redis_process: RedisProcess) -> None:
+def test_an_unavailable_redis_is_reported_without_the_payload(redis_process: RedisProcess) -> None:
     ledger = Ledger(connect("redis://127.0.0.1:1/0", 0.2), wake_message)
     with pytest.raises(LedgerUnavailable) as caught:
         ledger.accept(operation(), ESPO, alarm=NOW)

@@ -1,4 +1,4 @@
-"""Meters: how many uses pass, what is told to whoever has to wait, and what happens while Redis is away."""
+"""Meters: how many uses pass, how long a refused caller has to wait, and what happens while Redis is unavailable."""
 
 from __future__ import annotations
 

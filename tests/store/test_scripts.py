@@ -1,4 +1,4 @@
-"""Each script uses and documents the arguments that Python passes, no more and no less; luacheck has nothing to say."""
+"""Each script uses and documents the arguments that Python passes, no more and no less; luacheck reports nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def code(name: str) -> str:
 
 
 def definitions() -> dict[str, str]:
-    """What common.lua defines: the code of each name."""
+    """Code of each name that common.lua defines."""
     parts = re.split(r"^local (?:function )?(\w+)", code("common"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 

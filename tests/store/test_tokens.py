@@ -125,7 +125,7 @@ class Hash(str):
     __ne__ = __eq__
 
 
-def test_the_time_that_a_guess_takes_tells_nothing(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_of_a_guess_reveals_nothing(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each guess is compared as often, wherever it differs, and never in a way that ends early."""
     compare, compared = hmac.compare_digest, []
     monkeypatch.setattr(room.hmac, "compare_digest", lambda a, b: compared.append(a) or compare(a, b))

@@ -603,8 +603,8 @@ CHECKS = [name for name in dir(test_contract.TestAcme) if name.startswith("test_
 for number, name in enumerate(NAMES):
     broken, checks, alone = test_contract.BROKEN[name]
     left_out = {check: None for check in CHECKS if (alone or number % 4) and check not in checks}
-    told = {"plugin": broken, "patience": 0.2} | left_out
-    globals()[f"Test{name}"] = type(f"Test{name}", (test_contract.TestAcme,), told)
+    members = {"plugin": broken, "patience": 0.2} | left_out
+    globals()[f"Test{name}"] = type(f"Test{name}", (test_contract.TestAcme,), members)
 """
 
 
@@ -680,7 +680,7 @@ def test_the_documentation_shows_the_example_that_runs() -> None:
     shown = re.findall(r"^# docs:\n(.*?)\n+ *# docs: end$", source, re.MULTILINE | re.DOTALL)
     assert len(shown) == 2
     for example in shown:
-        assert example.strip() in page, "copy the example anew"
+        assert example.strip() in page, "copy the example again"
     for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
         ast.parse(block)
 

@@ -1,7 +1,7 @@
 """The fake EspoCRM gives the answers that a real EspoCRM 9.2.7 gave, exchange by exchange.
 
 All recordings are replayed once, in the order and at the (faked) times of the original, against one fake over
-real HTTP; a test per recording then tells how its answer differed. Ids and keys are matched to those of the
+real HTTP; a test per recording then reports how its answer differed. Ids and keys are matched to those of the
 fake as they appear.
 """
 
@@ -55,7 +55,7 @@ NOT_REPLAYED: dict[Key, str] = {
     ("idempotency", 8): "no request: a race with a check on the key; test_fake_espocrm races threads",
     ("idempotency", 14): "no request: a race with a unique index; test_fake_espocrm races threads",
     ("idempotency", 16): "no request: a race with a unique index, unchecked; test_fake_espocrm races threads",
-    ("timeouts-and-more", 1): "no request: a client that gave up; test_fake_espocrm has a lead that nobody was told of",
+    ("timeouts-and-more", 1): "no request: a client that gave up; test_fake_espocrm has a lead without an answer",
 }
 
 NOT_COMPARED: dict[Key, tuple[set[str], str]] = {
@@ -87,7 +87,7 @@ SIGNED: dict[Key, tuple[str, str]] = {
     ("auth", 20): ("POST /Lead", "hex"),
     ("auth", 21): ("GET /Lead", "wrong secret"),
 }
-"""What the recorded signatures were made of; the secret is another one here."""
+"""Text of the recorded signatures; their secret is replaced by another one."""
 
 BODIES: dict[Key, bytes] = {
     ("lead-create-odd", 3): json.dumps({"lastName": "Misc004x311750", "description": "D" * 70_000}).encode(),
@@ -152,7 +152,7 @@ UNRECORDED: dict[Key, Callable[[FakeEspoCRM], None]] = {
     ("outages", 8): php_down(False),
     ("timeouts-and-more", 0): racers("timeouts-and-more", "Timeout", "to-3073668", 1),
 }
-"""What was done to the real server by other means than a recorded request, right before that request."""
+"""Changes to the real server that were not made by a recorded request, each before the request named."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class Replay:
     """Ids and keys of the recordings, each with its counterpart in the fake."""
 
     def play(self, recording: Recording) -> list[str]:
-        """How the fake's answer differs from the recorded one."""
+        """Differences between the fake's answer and the recorded one."""
         self.crm.clock = lambda: recording.time
         if recording.key in UNRECORDED:
             UNRECORDED[recording.key](self.crm)

@@ -921,7 +921,7 @@ class TestFaults:
 
 
 class TestRefusals:
-    """What concerns one lead, or every lead for a while, each as a switch."""
+    """Switches for refusals of one lead, or of every lead for a while."""
 
     @pytest.fixture(autouse=True)
     def _over_http(self, crm: FakeBitrix24) -> None:

@@ -208,7 +208,7 @@ class TestServerFaults:
         crm.system_error = code
         assert error(call("profile")) == (status, code)
 
-    def test_a_time_limit_tells_no_time(self, crm: FakeBitrix24, call: Call) -> None:
+    def test_a_time_limit_has_no_time(self, crm: FakeBitrix24, call: Call) -> None:
         assert call("crm.item.list", entityTypeId=1).json()["time"]["operating_reset_at"] > time.time()
         crm.time_limits = {"crm.item.list": time.time() + 420}
         assert "time" not in call("crm.item.list", entityTypeId=1).json()

@@ -1,4 +1,4 @@
-"""What the recordings cannot show of the fake EspoCRM: faults, races, restarts, and its switches."""
+"""Behaviour of the fake EspoCRM that recordings cannot show: faults, races, restarts, and its switches."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class TestOutages:
 
 
 class TestRefusals:
-    """What an administrator, a proxy or a search index does to leads, each as a switch."""
+    """Switches for refusals and delays that an administrator, a proxy or a search index causes."""
 
     def test_a_script_refuses_one_address_and_no_other(self, crm: FakeEspoCRM) -> None:
         configure(crm, forbidden={"ada@closed.example": "Region closed."})
@@ -130,8 +130,8 @@ class TestRefusals:
     def test_a_required_field_refuses_every_lead_that_lacks_it(self, crm: FakeEspoCRM) -> None:
         configure(crm, added_fields={"officeC": {"type": "link", "entity": "Account", "required": True}})
         refused = create(crm, lastName="A")
-        told = "Field validation failure; entityType: Lead, field: officeC, type: required."
-        assert (refused.status_code, refused.headers["X-Status-Reason"]) == (400, told)
+        reason = "Field validation failure; entityType: Lead, field: officeC, type: required."
+        assert (refused.status_code, refused.headers["X-Status-Reason"]) == (400, reason)
         assert get(crm, "Metadata?key=entityDefs.Lead.fields.officeC").json()["required"] is True
         configure(crm, added_fields={})
         assert create(crm, lastName="A").status_code == 200
@@ -168,7 +168,7 @@ class TestRefusals:
 
 
 class TestFaults:
-    def test_a_connection_dropped_afterwards_leaves_a_lead_that_nobody_was_told_of(self, crm: FakeEspoCRM) -> None:
+    def test_a_connection_dropped_afterwards_leaves_a_lead_without_an_answer(self, crm: FakeEspoCRM) -> None:
         crm.fail("drop", when="after", times=1)
         with pytest.raises(requests.ConnectionError):
             create(crm, lastName="Ghost")
@@ -209,7 +209,7 @@ class TestRaces:
         assert race(crm, skip, lastName="Twin", **{OPERATION_FIELD: "op-1"}) == [200] + [500] * (RACERS - 1)
         assert len(crm.leads) == 1
 
-    def test_a_check_on_the_key_tells_the_late_ones(self) -> None:
+    def test_a_check_on_the_key_finds_late_creates(self) -> None:
         with FakeEspoCRM(unique_operation_id=False) as crm:
             crm.database.types["Lead"].duplicate_check = [OPERATION_FIELD]
             assert create(crm, lastName="One", **{OPERATION_FIELD: "op-1"}).status_code == 200
@@ -279,10 +279,10 @@ class TestSetup:
         assert crm.leads == []
         assert create(crm, lastName="One", **{OPERATION_FIELD: "op-1"}).status_code == 200
 
-    def test_records_are_told_over_http(self, crm: FakeEspoCRM) -> None:
+    def test_records_are_returned_over_http(self, crm: FakeEspoCRM) -> None:
         create(crm, lastName="Yılmaz")
-        told = requests.get(f"{crm.url}/__fake__/records", timeout=5).json()
-        assert [lead["lastName"] for lead in told["Lead"]] == ["Yılmaz"]
+        records = requests.get(f"{crm.url}/__fake__/records", timeout=5).json()
+        assert [lead["lastName"] for lead in records["Lead"]] == ["Yılmaz"]
 
     def test_runs_as_a_process(self) -> None:
         command = [sys.executable, "-m", "crmgate.testing.espocrm", "--port", "0"]

@@ -1,4 +1,4 @@
--- Record a new operation and, where asked, lease it to the caller or wake a worker: all of it or nothing.
+-- Record a new operation, and lease it to the caller or wake a worker, in one step.
 -- Arguments:
 --   id           operation
 --   now          time at which it was accepted
@@ -12,15 +12,15 @@
 --   session      session of the submission, absent: none
 --   session.key      digest of the session
 --   session.who      digests of the email and phone of the submission
---   session.follow   kind where the session has a lead already, '' if the CRM has no such kind
+--   session.follow   kind of the operation if the session has a lead already, '' if the CRM does not support it
 --   session.seconds  seconds for which the session is kept
---   patience     seconds until an operation behind another one is looked at
---   settle       seconds for which the CRM may be at work on a request
+--   patience     seconds until an operation that waits for an earlier one is checked
+--   settle       seconds for which the CRM may be processing a request
 --   suspect      true: kept aside until a person releases it
 --   to           provider
 -- ARGV[2]: payload
--- Answers {result, id, kind, lead id}: 'leased', 'accepted', 'held' (recorded; its provider takes nothing now), 'behind'
--- (recorded; an earlier operation of its session goes first), 'suspect' or 'exists'. For an idempotency key that was used
+-- Answers {result, id, kind, lead id}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its provider now), 'behind'
+-- (recorded; waits for an earlier operation of its session), 'suspect' or 'exists'. For an idempotency key that was used
 -- before: 'replay', 'running' or 'conflict'.
 local seen = a.digest ~= '' and redis.call('GET', key.idem .. a.key)
 if seen then
@@ -82,12 +82,12 @@ redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.n
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', key.stats, 'accepted', 1)
 if behind then
-  -- `after` is for the version before this one: its workers must keep the order, too, during an upgrade (see renew).
+  -- `after` is for the previous version of crmgate: its workers must keep the order, too, during an upgrade (see renew).
   redis.call('HSET', KEYS[1], 'state', 'waiting', 'behind', behind, 'after', behind)
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
   return {'behind', a.id, kind, lead}
 end
--- A visitor's request is no probe: while the gate is shut, or lets one operation through, the submission waits.
+-- A visitor's request is never used as a probe: while the gate is shut, or lets one operation through, it waits.
 local slots = redis.call('HGET', GATE, 'cause') and 0 or room()
 if a.lease == '' then slots = slots - redis.call('LLEN', key.wake_list) end
 if slots < 1 then

@@ -1,4 +1,4 @@
--- Change the payload of a dead letter, a suspect or an operation that waits.
+-- Change the payload of a dead letter, a suspect or a waiting operation.
 -- Arguments:
 --   id       operation
 --   now      time of the caller
@@ -6,7 +6,7 @@
 --   event    event that is added to its history
 --   audit    audit entry
 -- ARGV[2]: payload
--- Answers 'amended', 'changed' (something happened to it since), or its state, '' if it does not exist.
+-- Answers 'amended', 'changed' (the operation changed since), or its state, '' if it does not exist.
 local state = redis.call('HGET', KEYS[1], 'state')
 if not state then return '' end
 renew(a.id)

@@ -1,8 +1,8 @@
--- Make a dead letter of an operation whose last attempt decided so.
+-- Make an operation a dead letter if record.lua has given it the verdict 'dead'.
 -- Arguments:
 --   id   operation
 --   now  time of death
--- Answers 1, or 0 if no attempt decided so, or it is a dead letter already.
+-- Answers 1, or 0 if it has no such verdict or is a dead letter already.
 despite_full()
 local verdict, state, cause = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause'))
 if verdict ~= 'dead' or state == 'dead' then return 0 end

@@ -1,14 +1,14 @@
--- Take the lease on an operation that may be tried now.
+-- Take the lease on an operation that may be attempted now.
 -- Arguments:
 --   id           operation
 --   now          time of the caller
 --   lease        lease that the caller takes
 --   lease_until  end of that lease
---   patience     seconds until an operation behind another one is looked at again
---   settle       seconds for which the CRM may be at work on a request
+--   patience     seconds until an operation that waits for an earlier one is checked again
+--   settle       seconds for which the CRM may be processing a request
 --   to           provider
--- Answers {'claimed', 1 if the CRM has to be searched first, time until which it may be at work on an earlier request,
--- field, value ...} or {reason, more}: 'elsewhere' names the CRM that holds the record, 'behind' the operation that goes first.
+-- Answers {'claimed', 1 if the CRM has to be searched first, time until which it may be processing an earlier request,
+-- field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation that it waits for.
 despite_full()
 renew(a.id)
 local state, lease, till, due, verdict, behind, kind, visit =

@@ -59,7 +59,7 @@ local function audit()
     'at', entry.at, 'who', entry.who, 'what', entry.what, 'on', entry.on, 'detail', entry.detail)
 end
 
--- Rename the fields of a record that the version before this one wrote: `tries`, `attempt:N` and `next`. Its processes may
+-- Rename the fields of a record that the previous version of crmgate wrote: `tries`, `attempt:N` and `next`. Its processes may
 -- still write them during an upgrade. They also read `after`, which therefore stays beside `behind`.
 local function renew(id)
   local tries, follower, after, behind = unpack(redis.call('HMGET', op(id), 'tries', 'next', 'after', 'behind'))
@@ -141,7 +141,7 @@ local function shut()
   return is_shut({cause = cause, ['until'] = till, by = by}, a.now, to.credentials)
 end
 
--- Let an operation that could be sent wait for its provider. The script that opens the gate, or makes room, wakes it.
+-- Make an operation wait for its provider. The script that opens the gate, or ends another attempt, wakes it.
 -- `queue` is HELD, or TRIED for an operation that was sent while the gate was shut: it goes after all others.
 local function hold(id, queue)
   redis.call('HSET', op(id), 'state', 'waiting')
@@ -166,8 +166,8 @@ local function pump(count)
   for i = 1, #ids, 2 do rouse(ids[i]) end
 end
 
--- Wake one operation to find out whether the gate may open: the newest and the oldest in turn, and none a second time
--- before all others.
+-- Wake one operation as a probe of the gate: the newest and the oldest in turn. No operation is woken a second time before
+-- all others were.
 local function pump_probe()
   next_round()
   local oldest = redis.call('HGET', GATE, 'oldest_next') == '1'
@@ -176,7 +176,7 @@ local function pump_probe()
   if ids[1] then rouse(ids[1]) end
 end
 
--- Wake as many as may begin. Wake-ups that no worker took yet will use some of the room.
+-- Wake as many operations as may be attempted now, less the wake-ups that no worker has taken yet.
 local function pump_all()
   local cause = redis.call('HGET', GATE, 'cause')
   if not cause or (cause == 'refused' and not shut()) then
@@ -193,12 +193,12 @@ local function begin(lease, till)
   if cause == 'limited' or cause == 'epidemic' then redis.call('HSET', GATE, 'until', till) end
 end
 
--- End the wait of operations that wait for a time only because the CRM was away: a hundred now, the others by sweeps.
+-- End the wait of operations whose retry waits only because the CRM was unavailable: 100 now, the others with each sweep.
 local function hurry()
   for _, id in ipairs(redis.call('ZRANGE', LATER, 0, 99)) do hold(id) end
 end
 
--- Wake the operation behind this one in its session, now that this one has ended.
+-- Wake the operation of the same session that waits for this one, which has ended.
 local function free(id)
   local follower = redis.call('HGET', op(id), 'ahead_of')
   if not follower then return end
@@ -223,7 +223,7 @@ local function let_return(id)
   if wait then redis.call('ZADD', key.returning, a.now + wait, id) end
 end
 
--- Whether an operation waits and nobody is at work on it: an operator may change it like a dead letter.
+-- Whether an operation waits and no attempt is under way: an operator may change it like a dead letter.
 local function is_waiting(id)
   local state, lease, till = unpack(redis.call('HMGET', op(id), 'state', 'lease', 'lease_until'))
   return (state == 'waiting' or state == 'accepted') and not (lease and tonumber(till) > a.now)

@@ -1,4 +1,4 @@
--- End a dead letter, a suspect or an operation that waits, without a delivery. The operations behind it may go.
+-- End a dead letter, a suspect or a waiting operation without a delivery, and wake the operation that waits for it.
 -- Arguments:
 --   id       operation
 --   now      time of the caller

@@ -17,11 +17,11 @@
 --   healthy_at  when the CRM last worked: a test that passed or a delivery
 --   verified    the credentials that worked last
 --   window      attempts that may run at once after the gate was shut; nil: no limit of this kind
---   incident    the cause that listeners know of; nil when they know that all is well
+--   incident    the cause that was announced to listeners last; nil after its end was announced
 -- An effect has: opened (the cause that ended), shut (the new cause), hold (the operation waits instead of becoming a
 -- dead letter or waiting for a time of its own), dead (it becomes a dead letter), returning (ids of dead letters that
--- return when the cause has ended), announce ('paused' or 'recovered': listeners are to hear of it), confirm (the
--- connection test is to be run).
+-- return when the cause has ended), announce ('paused' or 'recovered': listeners have to be notified), confirm (the
+-- connection test has to be run).
 
 local function shut_gate(gate, effect, cause, now, till)
   if gate.cause ~= cause then
@@ -37,7 +37,7 @@ local function open_gate(gate, effect)
   gate.cause, gate['until'], gate.since, gate.by, gate.confirmed, gate.reason = nil, nil, nil, nil, nil, nil
 end
 
--- One incident is one announcement, also when the gate opens and shuts several times during it.
+-- Announce each incident once, also when the gate opens and shuts several times during it.
 local function announce_pause(gate, effect)
   if gate.incident == gate.cause then return end
   gate.incident = gate.cause
@@ -142,7 +142,7 @@ end
 local function on_probe_passed(gate, event, rules, effect)
   gate.vouched_at, gate.healthy_at, gate.verified = event.began, event.now, event.credentials
   if gate.cause == 'outage' or gate.cause == 'refused' then open_gate(gate, effect) end
-  -- Half-open: while listeners still know of an incident, the next failure shuts the gate again.
+  -- Half-open: while an announced incident has not ended, the next failure shuts the gate again.
   if gate.incident then gate.failures = rules.threshold - 1 else gate.failures = nil end
 end
 
@@ -168,7 +168,7 @@ local function on_pause(gate, event, _, effect)
   shut_gate(gate, effect, 'paused', event.now, event.now)
 end
 
--- An operator wants the provider to be asked now.
+-- An operator wants the provider to be tried now.
 local function on_resume(gate, event, _, effect)
   gate.refusal, gate.streak, gate.limited_since = nil, nil, nil
   if gate.cause == 'paused' then
@@ -178,7 +178,7 @@ local function on_resume(gate, event, _, effect)
   end
 end
 
--- Nothing happened for a while: an incident also ends when the CRM has been well for some time without a delivery.
+-- No event for a while: an incident also ends when the CRM has worked for some time without a delivery.
 local function on_quiet(gate, event, rules, effect)
   local failed, vouched = tonumber(gate.failed_at or 0), tonumber(gate.vouched_at or 0)
   if gate.cause or not gate.incident or vouched <= failed then return end

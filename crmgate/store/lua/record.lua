@@ -1,14 +1,14 @@
--- Record the outcome of an attempt, in one step with everything that follows from it.
+-- Record the outcome of an attempt and all its consequences in one step.
 -- Arguments:
 --   id               operation
 --   now              time at which the attempt ended
 --   lease            lease of the attempt
 --   outcome          'delivered', 'waiting', 'dead' or 'held' (waits for the gate of its provider)
---   event            what the attempt says about the provider (gate.lua), absent: nothing
+--   event            event of the gate (gate.lua), absent: the attempt says nothing about the provider
 --   counted          true: the attempt uses up a retry
 --   due_at           waiting: time of the next attempt
 --   look             not delivered: '1' if the CRM has to be searched before the next attempt, else '0'
---   wake             true: nobody but this script schedules the next attempt
+--   wake             true: this script schedules the next attempt, else the caller does
 --   receipt          delivered: what the CRM confirmed, as JSON
 --   record           delivered: id of the record in the CRM
 --   receipt_seconds  seconds for which a receipt is kept
@@ -16,7 +16,7 @@
 --   used             number of requests that were sent
 --   outage           true: the failure says that the CRM is away
 --   floor            true: the next attempt is not made before due_at, even if an outage ends
---   settles_at       time until which the CRM may be at work on the request, 0: it is not
+--   settles_at       time until which the CRM may be processing the request, 0: it is not
 --   figures          counters of crmgate.store.figures: number to add, by name
 --   to               provider
 -- ARGV[2]: event that is added to its history
@@ -29,7 +29,7 @@ spend(a.used - to.reserve)
 local state, holder, visit, refused_at =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session', 'refused_at'))
 if ended(state) then return {'ended', '', ''} end
--- What the CRM confirmed is true whoever holds the lease; only the holder may record a failure.
+-- A confirmation of the CRM is recorded even if another caller has the lease by now; only the holder may record a failure.
 if a.outcome ~= 'delivered' and holder ~= a.lease then return {'lost', '', ''} end
 note(a.id, ARGV[2])
 if a.counted then redis.call('HINCRBY', KEYS[1], 'counted', 1) end

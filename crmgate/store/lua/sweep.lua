@@ -1,4 +1,4 @@
--- Do everything that has to happen by itself: replace lost wake-ups, use free room, end an outage.
+-- Do everything that time alone triggers: replace lost wake-ups, wake operations that may be sent, end an outage.
 -- Arguments:
 --   now    time of the caller
 --   again  time of the next alarm of an operation that is woken
@@ -7,11 +7,11 @@
 --   to     provider
 -- ARGV[2]: event that is added to the history of an operation that returns
 -- Answers {number of operations woken, number of dead letters returned, 1 if the caller is to test the connection,
--- 'recovered' if listeners are to hear of it, else ''}.
+-- 'recovered' if listeners have to be notified of it, else ''}.
 despite_full()
 local returned, probe = 0, 0
 
--- Another CRM was the active one: the operations that wait for it go to this one, or fail with that reason.
+-- If another CRM was the active one before, operations that wait for it are attempted now: this CRM gets them, or they fail.
 for _, provider in ipairs(to.active and redis.call('SMEMBERS', key.providers) or {}) do
   if provider ~= to.provider then
     local before, tried = key.held .. provider, key.tried .. provider
@@ -29,7 +29,7 @@ local doubtful = redis.call('ZCOUNT', key.returning, '-inf', a.now) > 0
 if not gate.cause and not gate.failures then
   hurry()
   if tonumber(gate.healthy_at or 0) > a.now - RULES.probe then
-    -- Two bounds: the size of a batch, and none while as many others wait.
+    -- At most one batch returns, less the number of operations that wait for the provider.
     local batch = math.max(a.batch - redis.call('ZCARD', HELD) - redis.call('ZCARD', TRIED), 0)
     local ids = batch > 0 and redis.call('ZRANGEBYSCORE', key.returning, '-inf', a.now, 'LIMIT', 0, batch) or {}
     for _, id in ipairs(ids) do

@@ -1,16 +1,16 @@
 """A fake Bitrix24: a real HTTP server that answers as the vendor's REST documentation says.
 
 It holds one portal with leads, contacts, deals and the comments on their timelines, reached through an inbound webhook:
-`{url}/rest/{user_id}/{secret}/{method}.json`. Rights, limits and the portal's mood are plain attributes;
-broken connections, delays and foreign bodies are the faults of `FakeCRM`.
+`{url}/rest/{user_id}/{secret}/{method}.json`. Plain attributes set rights, limits and errors of the portal; the faults
+of `FakeCRM` are broken connections, delays and foreign bodies.
 
     python -m crmgate.testing.bitrix24 --port 8091
 
-The other modules of this package hold its parts: wire (how it speaks), fields, portal (leads and comments),
+The other modules of this package hold its parts: wire (HTTP format), fields, portal (leads and comments),
 shelves (contacts and deals), markup (`comments`), multifields and phones, switches, query (lists), and the REST methods
 in items, leads and methods.
 The contract is https://apidocs.bitrix24.com (limits, batch, system errors, and the page of each method).
-Where the documentation leaves a behaviour open, a comment there names the reading chosen.
+Where the documentation leaves a behaviour open, a comment there names the interpretation of the fake.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class FakeBitrix24(Portal, FakeCRM):
     def _outcome(self, request: Request) -> tuple[int, dict[str, Any]]:
         method = ""
         try:
-            # The bucket comes first: what it refuses was never looked at, so it is always safe to repeat.
+            # The bucket comes first: a request that it refuses was not processed, so it is always safe to repeat.
             self._admit()
             method = self._authorized(request.path)
             return 200, self._call(method, parameters(request)).body()
@@ -123,7 +123,7 @@ class FakeBitrix24(Portal, FakeCRM):
         self._level += 1
 
     def _authorized(self, path: str) -> str:
-        """The method that a path names, once its credential is found good."""
+        """The method that a path names, if its credential is valid."""
         if self.system_error:
             raise VendorError.system(self.system_error)
         parts = _WEBHOOK.fullmatch(unquote(path))

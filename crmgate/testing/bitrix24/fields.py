@@ -1,4 +1,4 @@
-"""The fields of a lead: those that every portal has, those that an administrator added, what each takes."""
+"""The fields of a lead: standard fields, user fields that an administrator added, and their valid values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOURCES = {
     "STORE": "Online store",
     "OTHER": "Other",
 }
-"""The sources of a new portal. A portal's own administrator may edit them."""
+"""The sources of a new portal. The administrator of a portal may edit them."""
 
 STAGES = {
     "NEW": "Unassigned",
@@ -42,7 +42,7 @@ USER_TYPES = frozenset((
 # fmt: on
 
 LENGTHS = {"title": 255, "name": 50, "lastName": 50}
-"""Characters that a field keeps; the rest is cut, as the answer shows."""
+"""Maximum number of characters that a field keeps. The rest is cut, and the answer shows that."""
 
 PRESET = {
     "UF_CRM_REFERRAL_CODE": "Referral code",
@@ -135,7 +135,7 @@ class UserField:
 
 
 def full_name(name: str) -> str:
-    """The name a user field gets: `UF_CRM_` is prepended, `UF_` replaced, letters are made large."""
+    """The full name of a user field: in capitals, with the prefix `UF_CRM_`, which replaces a prefix `UF_`."""
     name = name.upper()
     code = name.removeprefix("UF_CRM_") if name.startswith("UF_CRM_") else name.removeprefix("UF_")
     name = f"UF_CRM_{code}"
@@ -148,10 +148,10 @@ def full_name(name: str) -> str:
 
 @dataclass
 class Values:
-    """Checks a lead's values. What is refused is named by code, or by label as the web pages do."""
+    """Checks a lead's values. An error names the field by code, or by label as the web pages do."""
 
     sources: Mapping[str, str] | None
-    """The sources that there are; None: any source is stored."""
+    """The sources of the portal; None: any source is stored."""
     user_fields: Mapping[str, UserField]
     by_label: bool
     enforce_required: bool
@@ -211,7 +211,7 @@ def fits(kind: str, value: Any) -> bool:
 
 
 def typed(kind: str, value: Any) -> Any:
-    """A checked value as the portal keeps it and gives it back. A date that nobody can read is silently not set."""
+    """A checked value as the portal stores and returns it. An invalid date is silently not set."""
     if kind in {"date", "datetime"}:
         return _moment(kind, text(value))
     if kind == "boolean":

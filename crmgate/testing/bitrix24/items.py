@@ -1,4 +1,4 @@
-"""`crm.item.*` for leads, contacts and deals: which type a request means, and what the latter two answer.
+"""`crm.item.*`: dispatches requests by type (lead, contact, deal), and answers those for contacts and deals.
 
 Vendor's pages: https://apidocs.bitrix24.com/api-reference/crm/universal/
 """

@@ -1,4 +1,4 @@
-"""The REST methods of Bitrix24 about leads: `crm.item.*`, and `crm.lead.*` from before.
+"""The REST methods of Bitrix24 for leads: `crm.item.*`, and the older `crm.lead.*`.
 
 Vendor's pages: https://apidocs.bitrix24.com/api-reference/crm/universal/ and .../crm/leads/
 """
@@ -17,7 +17,7 @@ from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, i
 
 METHODS = Methods()
 ITEM_METHODS: dict[str, Method] = {}
-"""What `crm.item.*` does with leads, by the last part of the method's name."""
+"""Functions of `crm.item.*` for leads, by the last part of the method's name."""
 
 # crm.item.*: the universal API
 
@@ -43,7 +43,7 @@ def _leads_only(params: Params) -> None:
 
 
 def _written(fields: Params, names: Mapping[str, str]) -> dict[str, Any]:
-    """What a write changes: unknown names are silently ignored, and so are those that only the portal writes."""
+    """The fields that a write changes, without unknown ones and those that only the portal may write."""
     known = {names[name]: value for name, value in fields.items() if name in names}
     return {name: value for name, value in known.items() if name not in STANDARD or not STANDARD[name].read_only}
 
@@ -53,7 +53,7 @@ def _item(lead: Lead, names: Mapping[str, str]) -> Params:
 
 
 def _existing(portal: Portal, params: Params) -> int:
-    """The id of the lead a request names; an id that is no number is as missing as one that is gone."""
+    """The id of the lead in a request. An id that is not a number is treated like that of a deleted lead."""
     lead_id = integer(params.get("id"))
     if lead_id not in portal.leads:
         raise VendorError("NOT_FOUND", "Element not found")
@@ -109,7 +109,7 @@ def _chosen_item(lead: Lead, names: Mapping[str, str], wanted: list[Any], bare: 
 
 
 def _candidates(portal: Portal, params: Params, *indexed: str) -> list[Lead]:
-    """The leads a filter can let through, by an index where it names an indexed field."""
+    """Candidates for a filter: found by an index if it names an indexed field, else all leads."""
     if not portal.can_read:
         return []
     conditions = mapping(params, "filter")
@@ -208,7 +208,7 @@ def lead_list(portal: Portal, params: Params) -> Reply:
     names = _old_names(portal)
     getters: dict[str, query.Getter] = {name: query.getter(stored) for name, stored in names.items()}
     getters |= {kind: partial(_multifield_values, kind) for kind in MULTIFIELDS}
-    # Open in the documentation: an unknown filter field. Ignored, the reading that hurts most: all leads come.
+    # Open in the documentation: an unknown filter field. The fake ignores it, the worst case: it returns all leads.
     leads = query.select(_candidates(portal, params, "ORIGIN_ID", "PHONE", "EMAIL"), params, getters, strict=False)
     return query.page(leads, params, partial(_old_chosen, names=names, wanted=list(flatten(params.get("select")))))
 

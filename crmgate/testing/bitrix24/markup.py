@@ -1,4 +1,4 @@
-"""What Bitrix24 does to the text of `comments`: it reads it as HTML and keeps BBCode.
+"""Converts the text of `comments` as Bitrix24 does: it reads HTML and stores BBCode.
 
 The steps, as the vendor's server takes them for `crm.item.*` and `crm.lead.*` alike:
 
@@ -54,7 +54,7 @@ def strip_tags(text: str) -> str:
 
 
 def _tag_at(text: str, position: int) -> int:
-    """Where the next tag begins, -1 for none. White space after a `<` makes it plain text."""
+    """Position of the next tag, -1 for none. White space after a `<` makes it plain text."""
     begin = text.find("<", position)
     while begin >= 0 and text[begin + 1 : begin + 2] and text[begin + 1] in _SPACES:
         begin = text.find("<", begin + 1)
@@ -95,7 +95,7 @@ def _bbcode(text: str) -> str:
 
 
 def _linked(text: str) -> str:
-    """Turn bare addresses into links. What is marked as a link already stays."""
+    """Turn bare addresses into links. Existing links stay unchanged."""
     parts, position = [], 0
     for link in _MARKED_LINK.finditer(text):
         parts += [_with_links(text[position : link.start()]), link[0]]

@@ -1,4 +1,4 @@
-"""The REST methods of Bitrix24 that are not about leads themselves: portal, user fields, duplicates, timeline.
+"""The REST methods of Bitrix24 beside those for records: portal, user fields, duplicates, timeline.
 
 Vendor's pages: https://apidocs.bitrix24.com/api-reference/crm/ under leads/userfield, duplicates, timeline/comments.
 """
@@ -19,7 +19,7 @@ from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, i
 
 METHODS = Methods()
 MOST_FOUND = 20
-"""Values that the search for duplicates looks at, and records that it shows of each."""
+"""Maximum number of values in a search for duplicates, and of records that it shows for each."""
 _OWNERS = ("lead", "deal", "contact")
 AddField = Callable[..., UserField]
 
@@ -111,7 +111,7 @@ def _add_field(portal: Portal, params: Params, known: Mapping[str, UserField], e
         raise VendorError("ERROR_CORE", "An invalid user type is specified.<br>")
     name = full_name(str(fields["FIELD_NAME"]))
     if name in known:
-        # Adding one that exists is not documented; an error is what a client must be ready for.
+        # The result of adding an existing field is not documented. A client must be prepared for an error.
         raise VendorError("ERROR_CORE", f"The field {name} for the object {entity} already exists.<br>")
     return Reply(_new_user_field(add, name, fields).id)
 
@@ -161,7 +161,7 @@ def _searches(portal: Portal) -> dict[str, Callable[[str, list[str]], list[int]]
 
 
 def _oldest(search: Callable[[str, list[str]], list[int]], kind: str, values: list[Any]) -> list[int]:
-    """The 20 oldest records of each of the first 20 values; what is beyond that is not mentioned."""
+    """The 20 oldest records for each of the first 20 values. The answer does not mention that there are more."""
     forms = [comparable(kind, value) for value in values[:MOST_FOUND]]
     found = (search(f"{kind}=", [form])[:MOST_FOUND] for form in forms if form)
     return sorted({number for numbers in found for number in numbers})
@@ -186,7 +186,7 @@ def comment_add(portal: Portal, params: Params) -> Reply:
 
 
 def _comment_on_nothing(portal: Portal) -> None:
-    """The portal looks at rights only: an administrator's comment on a record that is gone succeeds."""
+    """Comment on a deleted record: the portal checks only rights, so an administrator's comment succeeds."""
     if not portal.outliving_timelines:
         raise VendorError("OWNER_NOT_FOUND", "Owner was not found")
     if not portal.admin:

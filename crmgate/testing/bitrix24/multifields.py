@@ -12,7 +12,7 @@ Row = dict[str, Any]
 MULTIFIELDS = ("PHONE", "EMAIL", "WEB", "IM", "LINK")
 INDEXED = ("PHONE", "EMAIL")
 BAD_EMAIL = 'Field "E-mail" is filled in incorrectly.'
-"""The vendor names the field by its label; the wording of the text is not documented."""
+"""Bitrix24 names the field by its label; the text itself is not documented."""
 
 
 def rows_of(fm: Any, by_position: bool) -> list[Row]:
@@ -35,7 +35,7 @@ def check_emails(rows: Iterable[Row]) -> None:
 
 
 def merged(current: Iterable[Row], incoming: Iterable[Row], new_id: Callable[[], int]) -> list[Row]:
-    """Rows not named stay. A row without the id of one that was there is added, unless its value is there already."""
+    """The stored rows after a write. Rows not named stay; a row without a stored id is added if its value is new."""
     rows = {row["id"]: row for row in current}
     before = set(rows)
     for row in incoming:
@@ -57,6 +57,6 @@ def _has(rows: Iterable[Row], wanted: Row) -> bool:
 
 
 def search_keys(rows: Iterable[Row]) -> set[tuple[str, str]]:
-    """The phones and email addresses that a record is found by, as stored and as they compare."""
+    """Search keys of a record: its phones and email addresses, as stored and in their comparable form."""
     indexed = [(row["typeId"], row["value"]) for row in rows if row["typeId"] in INDEXED]
     return {*indexed, *((f"{kind}=", comparable(kind, value)) for kind, value in indexed)}

@@ -1,4 +1,4 @@
-"""How the search for duplicates compares phones and email addresses, and which addresses a portal takes.
+"""Compares phones and email addresses as the search for duplicates does, and validates addresses.
 
 Evidence: the vendor's server modules; https://apidocs.bitrix24.com/api-reference/crm/duplicates/crm-duplicate-find-by-comm.html
 """
@@ -13,7 +13,7 @@ _EMAIL = re.compile(r"[^\s@\"]+@(?:[^\s@.\"]+\.)+[^\s@.\"]{2,20}")
 
 
 def comparable(kind: str, value: object) -> str:
-    """The form by which two phones (`kind` PHONE) or email addresses are the same."""
+    """Comparable form of a phone (`kind` PHONE) or an email address: equal for equal ones."""
     return _phone(text(value)) if kind == "PHONE" else text(value).strip().lower()
 
 
@@ -27,5 +27,5 @@ def _phone(value: str) -> str:
 
 
 def valid_email(value: object) -> bool:
-    """Whether a portal takes an address. It refuses quoted local parts and top-level domains of over 20 characters."""
+    """Whether a portal accepts an address: no quoted local part, and a top-level domain of at most 20 characters."""
     return _EMAIL.fullmatch(text(value).strip()) is not None

@@ -1,4 +1,4 @@
-"""What a Bitrix24 portal holds and who may do what there. Knows no HTTP."""
+"""Records, settings and rights of a Bitrix24 portal. This module does not depend on HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Lead = dict[str, Any]
 Comment = dict[str, Any]
 _COUNTED = ("lead", "deal", "contact", "comment", "fm", "field", "option")
 CUT = ("title", "name", "comments")
-"""What a database with utf8mb3 cuts at the first character of 4 bytes."""
+"""Fields that a database with utf8mb3 cuts at the first character of 4 bytes."""
 _ABOVE_BMP = re.compile("[\U00010000-\U0010ffff].*", re.DOTALL)
 
 
@@ -59,11 +59,11 @@ class Portal(Switches):
         self.can_read = True
         """Whether the user sees leads; without it lists come empty instead of failing."""
         self.locked_timelines: list[int] = []
-        """Leads on whose timeline the user may not comment, for want of a right that concerns this lead only."""
+        """Leads on which the user may not comment, because a right for this lead is missing."""
         self.search_lag = 0.0
         """Seconds for which neither a list nor the search for duplicates shows a new lead; it can be read by its id."""
         self.simple_mode = False
-        """Simple CRM: a lead with a first name becomes a deal and a contact the moment it is created."""
+        """Simple CRM: a lead with a first name becomes a deal and a contact when it is created."""
         self.original_uf_names = True
         """Whether `useOriginalUfNames` is understood (CRM 25.0.0 and later)."""
         self.name_fields_by_label = False
@@ -120,7 +120,7 @@ class Portal(Switches):
             self.add_user_field(name, **options)
 
     def remove_user_field(self, name: str) -> None:
-        """Remove a user field; what leads hold in it is lost, as on the portal."""
+        """Remove a user field and its values in all leads, as on the portal."""
         name = full_name(name)
         del self.user_fields[name]
         for lead in self.leads.values():
@@ -135,7 +135,7 @@ class Portal(Switches):
     # Leads
 
     def save_lead(self, values: Mapping[str, Any], rows: Iterable[Row], lead_id: int | None = None) -> Lead:
-        """Create a lead, or change the one with `lead_id`; the lead as the answer shows it.
+        """Create a lead, or change the one with `lead_id`. Returns the lead as the answer shows it.
 
         Everything is checked before anything is stored.
         """
@@ -151,7 +151,7 @@ class Portal(Switches):
         return self._kept(lead)
 
     def _kept(self, lead: Lead) -> Lead:
-        """Cut what the database cannot keep. The answer is made from memory and shows the whole."""
+        """The lead as the database stores it: some texts are cut. The answer still shows the complete texts."""
         answered = dict(lead)
         if self.utf8mb3:
             lead.update({name: _ABOVE_BMP.sub("", lead[name]) for name in CUT if lead.get(name)})
@@ -255,7 +255,7 @@ class Portal(Switches):
         return self.deal_fields if shelf.type_id == DEAL else {}
 
     def rules(self, shelf: Shelf) -> Rules:
-        """What a write to contacts or deals has to keep to."""
+        """Rules for a write to contacts or deals."""
         own = self.fields_of(shelf)
         return Rules(
             user_id=self.user_id,
@@ -267,7 +267,7 @@ class Portal(Switches):
         )
 
     def holds(self, entity: str, record_id: int) -> bool:
-        """Whether there is such a lead, deal or contact."""
+        """Whether a lead, deal or contact with this id exists."""
         return record_id in {"lead": self.leads, "deal": self.deals, "contact": self.contacts}[entity]
 
     # Comments
@@ -299,16 +299,16 @@ class Portal(Switches):
     # Rights
 
     def must_not_be_denied(self, code: str = "ACCESS_DENIED", description: str = "Access denied.") -> None:
-        """Refuse what needs the right to write or to open a record."""
+        """Refuse a request if the user may neither write nor open records."""
         if self.access_denied:
             raise VendorError(code, description)
 
     def must_write(self, action: str) -> None:
-        """Refuse `crm.item.add` (`action` ADD) or `crm.item.update` (UPDATE) for want of rights."""
+        """Refuse `crm.item.add` (`action` ADD) or `crm.item.update` (UPDATE) if a right is missing."""
         self.must_not_be_denied(f"CRM_ITEM_{action}_ACCESS_DENIED")
 
     def must_read(self) -> None:
-        """Refuse to open a record."""
+        """Refuse to open a record if a right is missing."""
         if self.access_denied or not self.can_read:
             raise VendorError("ACCESS_DENIED", "Access denied.")
 

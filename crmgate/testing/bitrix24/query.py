@@ -60,7 +60,7 @@ def holds(operator: str, actual: Any, wanted: Any) -> bool:
         return any(text(actual) == text(single) for single in (flatten(wanted) or [wanted]))
     if "%" in operator:
         return _like(text(actual), text(wanted) if "=" in operator else f"%{text(wanted)}%")
-    # What is empty is neither above nor below anything, as in the portal's database.
+    # An empty value is neither above nor below any other, as in the portal's database.
     return text(actual) != "" and _compare(operator, sort_key(actual), sort_key(wanted))
 
 
@@ -81,7 +81,7 @@ def _compare(operator: str, actual: tuple[float, str], wanted: tuple[float, str]
 
 
 def sort_key(value: Any) -> tuple[float, str]:
-    """Numbers by size, then everything else by its letters."""
+    """Sort key: numbers by size, then all other values by their text."""
     try:
         return float(text(value)), ""
     except ValueError:
@@ -107,7 +107,7 @@ def _order_problem(name: str, direction: Any, getters: Mapping[str, Getter]) -> 
 
 
 def select(records: Iterable[Record], params: Params, getters: Mapping[str, Getter], strict: bool) -> list[Record]:
-    """The records that `filter` lets through, in the order of `order`; without one as they were stored."""
+    """The records that match `filter`, in the order of `order`; by default in the order in which they were stored."""
     test = compile_filter(mapping(params, "filter"), getters, strict)
     steps = compile_order(mapping(params, "order"), getters, strict)
     chosen = [record for record in records if test(record)]
@@ -121,12 +121,12 @@ def _by(read: Getter) -> Callable[[Record], tuple[float, str]]:
 
 
 def bare_rows(params: Params) -> bool:
-    """Whether a list shows empty rows: the vendor's fault with `select` beside `useOriginalUfNames`."""
+    """Whether a list shows empty rows: a bug of Bitrix24 with `select` and `useOriginalUfNames` together."""
     return yes(params.get("useOriginalUfNames")) and bool(list(flatten(params.get("select"))))
 
 
 def page(records: Sequence[Record], params: Params, view: Callable[[Record], Any]) -> Reply:
-    """One page. `start: -1` leaves the counting out: `total` and `next` are missing then."""
+    """One page of a list. With `start: -1` records are not counted, and `total` and `next` are missing."""
     start = integer(params.get("start", 0))
     rows = [view(record) for record in records[max(start, 0) : max(start, 0) + PAGE]]
     if start < 0:

@@ -1,4 +1,4 @@
-"""Contacts and deals: what a portal keeps beside leads. Knows no HTTP.
+"""Contacts and deals of a portal. This module does not depend on HTTP.
 
 Vendor's pages, under https://apidocs.bitrix24.com/api-reference/crm/: universal/object-fields.html,
 universal/category/crm-category-list.html, status/index.html (DEAL_STAGE for the first pipeline, DEAL_STAGE_<id> for
@@ -60,13 +60,13 @@ def stages_of(category: int) -> dict[str, str]:
 
 
 def semantics_of(stage: str) -> str:
-    """What a stage says of a deal: P under way, S won, F lost."""
+    """Meaning of a stage for a deal: P under way, S won, F lost."""
     return SEMANTICS.get(stage.rpartition(":")[2], "P")
 
 
 @dataclass
 class Rules:
-    """What the portal's switches say about a write."""
+    """Rules for a write, from the portal's switches."""
 
     user_id: int
     normalise_comments: bool
@@ -144,7 +144,7 @@ def _keys(record: Record) -> set[tuple[str, str]]:
 
 
 def _settled(deal: Record, categories: Mapping[int, str]) -> Record:
-    """The pipeline and the stage of a deal, and what follows from them."""
+    """The pipeline and the stage of a deal, and the fields that depend on them."""
     category = integer(deal.get("categoryId") or 0)
     stage = text(deal.get("stageId")) or next(iter(stages_of(category)))
     if category not in categories or stage not in stages_of(category):

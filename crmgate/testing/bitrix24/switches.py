@@ -1,4 +1,4 @@
-"""The conduct of a portal that a test switches. Evidence: the vendor's server modules and REST documentation."""
+"""Behaviour of a portal that a test can switch. Evidence: the vendor's server modules and REST documentation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from crmgate.testing.bitrix24.wire import VendorError
 
 REAL: dict[str, Any] = {"normalise_comments": True, "row_ids_by_position": True, "outliving_timelines": True}
-"""Switches whose default is not yet what a real portal does. `fake.configure(REAL)` brings them all there."""
+"""Switches whose default differs from a real portal, with their real values: `fake.configure(REAL)` sets them all."""
 
 
 class Switches:
@@ -17,15 +17,15 @@ class Switches:
         self.normalise_comments = False
         """Whether `comments` is read as HTML, with its loss after a `<` (see `markup`). A real portal does."""
         self.row_ids_by_position = False
-        """Whether the position of a row in a list `fm` is taken for the id of a stored row. A real portal does so."""
+        """Whether the position of a row in a list `fm` is used as the id of a stored row. A real portal does so."""
         self.outliving_timelines = False
-        """Whether an administrator may comment on a lead that is gone; others get ACCESS_DENIED. A real portal does."""
+        """Whether an administrator may comment on a deleted lead, as in a real portal; others get ACCESS_DENIED."""
         self.enforce_required = False
         """Whether mandatory user fields are enforced over REST: a setting of the portal, off after the installation."""
         self.check_sources = False
         """Whether an unknown `sourceId` is refused. A real portal stores it and shows it blank."""
         self.time_in_time_limits = False
-        """Whether OPERATION_TIME_LIMIT comes with a `time`. In a real portal it does not."""
+        """Whether OPERATION_TIME_LIMIT has a `time`. In a real portal it has none."""
         self.utf8mb3 = False
         """Whether the database cuts `title`, `name` and `comments` at a character above U+FFFF. The echo shows all."""
         self.subscribed = True

@@ -1,4 +1,4 @@
-"""How Bitrix24 speaks on the wire: parameters the way PHP reads them, answers, errors."""
+"""HTTP format of Bitrix24: parameters as PHP reads them, answers, errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class VendorError(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a method answers; lists also carry `total`, and `next` when there is a further page."""
+    """The answer of a method; a list also has `total`, and `next` if there is a further page."""
 
     result: Any
     total: int | None = None
@@ -78,7 +78,7 @@ class Reply:
 
 
 def time_section(started: float, finished: float) -> dict[str, Any]:
-    """The `time` of an answer. The operating time of a method is released ten minutes after it was used."""
+    """The `time` of an answer. The operating time that a method used is free again after ten minutes."""
     elapsed = finished - started
     return {
         "start": started,
@@ -106,7 +106,7 @@ def parameters(request: Request) -> Params:
 
 
 def _json_object(body: bytes) -> Params:
-    # Open in the documentation: a body that is no JSON object is read as no parameters at all.
+    # Open in the documentation: a body that is no JSON object is treated as no parameters.
     try:
         data = json.loads(body or b"{}")
     except ValueError:
@@ -158,7 +158,7 @@ def mapping(params: Params, name: str) -> Params:
 
 
 def required(params: Params, name: str) -> Params:
-    """An object that a method cannot do without."""
+    """A parameter that a method requires, an object."""
     if name not in params:
         raise VendorError("100", f"Could not find value for parameter {{{name}}}")
     return mapping(params, name)
@@ -176,7 +176,7 @@ def yes(value: Any) -> bool:
 
 
 def text(value: Any) -> str:
-    """A value as PHP turns it into text: null and false are empty, true is 1."""
+    """A value as PHP converts it to text: null and false are empty, true is 1."""
     if value is None or value is False:
         return ""
     return "1" if value is True else str(value)

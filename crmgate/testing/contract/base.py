@@ -1,4 +1,4 @@
-"""What an author describes about a plugin and its CRM, and the helpers that the checks share."""
+"""The author's description of a plugin and its CRM, and helpers that the checks share."""
 
 from __future__ import annotations
 

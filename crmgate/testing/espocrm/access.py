@@ -1,4 +1,4 @@
-"""Who is asking the fake EspoCRM, and what that caller may do: logins, the lockout, roles."""
+"""Authentication and access control of the fake EspoCRM: logins, the lockout, roles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEVELS = ("no", "own", "team", "all", "yes")
 _ADMIN_ONLY = {"Role", "LeadCapture"}
 _WITHOUT_ASSIGNEE = {"Note", "User"}
 _WITHOUT_ROLE = {"Note": "all", "User": "own"}
-"""What a user may do with an entity type that no role of theirs mentions; anything else: nothing."""
+"""Level of access to entity types that no role of a user mentions; there is no access to other such types."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Caller:
         return max(granted, key=LEVELS.index, default=_WITHOUT_ROLE.get(entity, "no"))
 
     def may(self, entity: str, action: str, record: Record) -> bool:
-        """Whether the caller may do that with this record."""
+        """Whether the caller may carry out `action` on this record."""
         match self.level(entity, action):
             case "own":
                 return self._owns(entity, record)
@@ -93,7 +93,7 @@ def _granted(rule: Any, action: str) -> str:
 
 
 class AccessControl:
-    """Tells who sends a request, and shuts an address out that guesses."""
+    """Authenticates the sender of a request, and locks an address out after too many refused logins."""
 
     def __init__(self, database: Database, admin: tuple[str, str]) -> None:
         """`admin`: name and password of the administrator."""
@@ -137,7 +137,7 @@ class AccessControl:
 
     @staticmethod
     def _unauthorized(request: Request) -> EspoError:
-        """No credentials at all: a browser gets asked for a password."""
+        """The answer to a request without credentials; it makes a browser ask for a password."""
         browser = request.method == "GET" and not request.header("X-Requested-With")
         return EspoError(401, content_type=HTML, headers={"WWW-Authenticate": 'Basic realm=""'} if browser else {})
 

@@ -1,4 +1,4 @@
-"""What happens to the people of a stock EspoCRM: calls, meetings, tasks and notes."""
+"""Definitions of the activity entity types of a stock EspoCRM: calls, meetings, tasks and notes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PARENT: FieldDef = {"type": "linkParent", "entityList": ["Account", "Lead", "Co
 
 
 def _event(name: str, statuses: str, extra: Mapping[str, FieldDef], **created: Any) -> EntityType:
-    """A Call or a Meeting. Nobody but a user can be without one: `assignedUser` is required."""
+    """The entity type Call or Meeting. EspoCRM requires the user that it is assigned to (`assignedUser`)."""
     fields: dict[str, FieldDef] = {
         "name": varchar(255) | {"required": True},
         "status": enum(statuses.split(","), "Planned"),
@@ -49,20 +49,20 @@ def _event(name: str, statuses: str, extra: Mapping[str, FieldDef], **created: A
 
 
 def call() -> EntityType:
-    """A telephone call."""
+    """The entity type Call."""
     direction = {"direction": enum(("Outbound", "Inbound"), "Outbound")}
     return _event("Call", "Planned,Held,Not Held", direction, duration=300, phoneNumbersMap={})
 
 
 def meeting() -> EntityType:
-    """A meeting, which has a stream of notes."""
+    """The entity type Meeting. Unlike a call, a meeting has a stream of notes."""
     meeting = _event("Meeting", "Planned,Held,Not Held", {}, duration=3600, isAllDay=False, joinUrl=None)
     meeting.stream = True
     return meeting
 
 
 def task() -> EntityType:
-    """Something that a user has to do."""
+    """The entity type Task."""
     fields: dict[str, FieldDef] = {
         "name": varchar(255) | {"required": True},
         "status": enum(("Not Started", "Started", "Completed", "Canceled", "Deferred"), "Not Started"),
@@ -100,7 +100,7 @@ def task() -> EntityType:
 
 
 def note() -> EntityType:
-    """An entry in the stream of a record."""
+    """The entity type Note: an entry in the stream of a record."""
     fields: dict[str, FieldDef] = {
         "post": {"type": "text"},
         "type": {"type": "varchar"},

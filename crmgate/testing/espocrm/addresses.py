@@ -27,7 +27,7 @@ def values(record: Record, name: str) -> list[str]:
 
 
 def reconciled(sent: Record, before: Record) -> Record:
-    """What is written for what was sent: the rows and the primary value agree.
+    """The attributes to store for those that were sent, so that the rows and the primary value agree.
 
     Rows that are sent replace all rows. A primary value that is sent alone takes the place of the primary one only.
     """

@@ -1,4 +1,4 @@
-"""What an administrator sets up over REST: fields, settings, entity types; and the metadata that results."""
+"""Administration over REST: fields, settings, entity types, and the metadata with these changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Administration:
         return success({**kind.fields[name], "label": self._label(kind, name)})
 
     def delete_field(self, scope: str, name: str) -> Response:
-        """Deleting a field that does not exist is fine."""
+        """Delete a field. Deleting a field that does not exist succeeds."""
         kind = self._customizable(scope)
         if kind.fields.get(name, {}).get("isCustom"):
             del kind.fields[name]
@@ -92,7 +92,7 @@ class Administration:
         return self.settings(caller)
 
     def metadata(self, key: str | None) -> Response:
-        """All metadata, or what a dotted key leads to; an unknown key: 200 without a body."""
+        """All metadata, or the part at a dotted key; an unknown key: 200 without a body."""
         types = self.database.types.items()
         node: Any = {
             "entityDefs": {name: {"fields": kind.fields, "indexes": self._indexes(name)} for name, kind in types},
@@ -111,7 +111,7 @@ class Administration:
         return {name: {"type": "unique", "columns": [name]} for name in names}
 
     def generate_api_key(self, caller: Caller, data: dict[str, Any]) -> Response:
-        """A new key for an API user; the old one stops at once."""
+        """Generate a key for an API user. The old key is refused from now on."""
         users = self.database.table("User")
         user = users.get(data.get("id"))
         if user is None:
@@ -120,7 +120,7 @@ class Administration:
         return success(self.records.views.one(self.database.types["User"], user, caller))
 
     def app_user(self, caller: Caller, client: str) -> Response:
-        """What a client starts with: the user, their rights, the settings."""
+        """Data for the start of a client: the user, their rights, the settings."""
         secret = {"authMethod", "apiKey", "secretKey", "gender", "auth2FA", "lastAccess"}
         shown = self.records.views.one(self.database.types["User"], caller.user, caller)
         user: Record = {name: value for name, value in shown.items() if name not in secret}

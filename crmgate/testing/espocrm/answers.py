@@ -53,7 +53,7 @@ def translated(label: str, data: Mapping[str, Any], scope: str | None = None) ->
 
 
 def invalid(entity: str, name: str, rule: str) -> EspoError:
-    """A field breaks a rule; EspoCRM tells only of the first one."""
+    """The error for a field that breaks a rule. EspoCRM reports only the first such field."""
     return EspoError(
         400,
         f"Field validation failure; entityType: {entity}, field: {name}, type: {rule}.",
@@ -62,7 +62,7 @@ def invalid(entity: str, name: str, rule: str) -> EspoError:
 
 
 def crashed() -> EspoError:
-    """An exception that EspoCRM did not expect: nothing but the status. A down database answers as HTML instead."""
+    """The error for an unexpected exception in EspoCRM: a status without a body (HTML if the database is down)."""
     return EspoError(500)
 
 

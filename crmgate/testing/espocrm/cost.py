@@ -1,4 +1,4 @@
-"""What a large table of leads costs. Measured on EspoCRM 9.2.7 with MariaDB.
+"""Additional response times with a large table of leads. Measured on EspoCRM 9.2.7 with MariaDB.
 
 | leads | `email or phone` | `equals` | check for duplicates at a create |
 |---|---|---|---|
@@ -20,7 +20,7 @@ LEADS = "/api/v1/Lead"
 
 
 def seconds(request: Request, leads: int) -> float:
-    """Seconds that a request takes longer with that number of leads than with a few."""
+    """Additional seconds that a request takes with this number of leads, compared with a few."""
     if request.path != LEADS:
         return 0.0
     if request.method == "POST":

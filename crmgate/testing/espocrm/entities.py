@@ -1,4 +1,4 @@
-"""The entity types of a stock EspoCRM 9.2.7, as far as a gateway meets them."""
+"""The entity types of a stock EspoCRM 9.2.7 that a gateway uses."""
 
 from __future__ import annotations
 

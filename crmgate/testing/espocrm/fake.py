@@ -79,7 +79,7 @@ class FakeEspoCRM(Staff, FakeCRM):
         self.limited_until = 0.0
         """Time (seconds since the epoch) until which a proxy answers 429 with `Retry-After`; EspoCRM has no limit."""
         self.virtual_leads = 0
-        """Number of leads that look-ups and the check for duplicates are as slow as (see `cost`)."""
+        """Number of leads for which the response times of look-ups and duplicate checks are simulated (see `cost`)."""
         self._added: dict[str, dict[str, Any]] = {}
         self._install_users(api_key)
         if custom_fields:
@@ -149,7 +149,7 @@ class FakeEspoCRM(Staff, FakeCRM):
 
     @property
     def role(self) -> dict[str, Any]:
-        """What the role of the gateway's user allows, in EspoCRM's own terms (see `GATEWAY_ROLE`)."""
+        """Rights of the role of the gateway's user, in EspoCRM's format (see `GATEWAY_ROLE`)."""
         return dict(self._role["data"])
 
     @role.setter
@@ -210,7 +210,10 @@ class FakeEspoCRM(Staff, FakeCRM):
         """Add or remove a unique index on an attribute. Existing duplicates stay."""
         with self.lock:
             indexed = self.database.unique.setdefault(entity, set())
-            indexed.add(name) if on else indexed.discard(name)
+            if on:
+                indexed.add(name)
+            else:
+                indexed.discard(name)
 
     def set_role(self, data: dict[str, Any], **permissions: Any) -> None:
         """Set the rights of the gateway's role, in EspoCRM's format."""

@@ -1,4 +1,4 @@
-"""How EspoCRM cleans and checks the value of one field, by the type of the field."""
+"""Cleans and validates the value of one field as EspoCRM does, by the type of the field."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from crmgate.testing.espocrm.metadata import FieldDef
 
 POSSIBLE_LENGTHS = {"1": {10}, "90": {7, 10, 12, 13}}
-"""Digits after the country code that a number may have; other countries: any sum up to 15 digits."""
+"""Possible numbers of digits after a country code. With other country codes, a number has at most 15 digits."""
 MEDIUMTEXT_BYTES = 16_777_215
-"""What the database takes in a text field; more fails there, not in the validation."""
+"""Maximum size of a text field in the database. A longer text passes the validation and fails in the database."""
 
 _EMAIL = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,}"
@@ -23,13 +23,13 @@ _PHONE_PUNCTUATION = re.compile(r"[\s().\-/]")
 
 
 def fold(value: object) -> str:
-    """What the database compares by: no case, no accents, no spaces at the end (`utf8mb4_unicode_ci`)."""
+    """Form in which the database compares a text: without case, accents and trailing spaces (`utf8mb4_unicode_ci`)."""
     bare = (c for c in unicodedata.normalize("NFD", str(value).casefold()) if not unicodedata.combining(c))
     return "".join(bare).rstrip(" ")
 
 
 def clean(definition: FieldDef, value: Any, *, international_phones: bool = True) -> Any:
-    """The value as it is going to be stored, if it turns out to be valid."""
+    """The value in the form in which EspoCRM stores it if it is valid."""
     match definition["type"]:
         case "varchar" | "url":
             return _text(value).strip() or None
@@ -53,7 +53,7 @@ def clean(definition: FieldDef, value: Any, *, international_phones: bool = True
 
 
 def flaw(definition: FieldDef, value: Any, *, international_phones: bool = True) -> str | None:
-    """The rule that a cleaned value breaks, by EspoCRM's name for it."""
+    """EspoCRM's name of the rule that a cleaned value breaks; None if the value is valid."""
     match definition["type"]:
         case "varchar" | "text" | "url":
             return _text_flaw(definition, value)
@@ -75,7 +75,7 @@ def flaw(definition: FieldDef, value: Any, *, international_phones: bool = True)
 
 
 def possible_phone(value: object) -> bool:
-    """Whether a number in E.164 has a length that exists; whether anybody answers is another matter."""
+    """Whether a number is in E.164 and has a length that is possible for its country code."""
     if not isinstance(value, str) or not re.fullmatch(r"\+[1-9]\d{6,14}", value):
         return False
     lengths = next((allowed for code, allowed in POSSIBLE_LENGTHS.items() if value.startswith("+" + code)), None)
@@ -111,7 +111,7 @@ def _number(value: Any) -> int | float | None:
 
 
 def _utc(value: Any) -> Any:
-    """ISO 8601 with a zone becomes the stored form; anything else stays for the validation to judge."""
+    """ISO 8601 with a zone in the stored form; any other value unchanged, for the validation."""
     if not isinstance(value, str) or "T" not in value:
         return value
     try:

@@ -1,4 +1,4 @@
-"""What EspoCRM does beside storing a record, by entity type: keys for API users, stream notes, currencies."""
+"""Side effects of storing a record, by entity type: keys of API users, stream notes, currencies."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NAME_PLACEHOLDERS = ("salutationName", "firstName", "lastName", "middleName")
 
 
 class Hooks:
-    """Called by the record service at the points where EspoCRM has its own."""
+    """The record service calls these methods where EspoCRM calls its own hooks."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.forbidden: dict[str, str] = {}
-        """Parts of email addresses; a lead whose address contains one is refused with the reason beside it."""
+        """Part of an email address -> reason with which a lead with such an address is refused."""
 
     def before_save(self, kind: EntityType, values: Record) -> None:
-        """The administrator's script that runs before a lead is saved and may refuse it."""
+        """Run the administrator's script before a lead is saved; it may refuse the lead."""
         address = str(values.get("emailAddress") or "") if kind.name == "Lead" else ""
         for part, reason in self.forbidden.items():
             if part in address:
@@ -88,7 +88,7 @@ class Hooks:
             values["opportunityAmountConverted"] = amount
 
     def _complete_event(self, record: Record) -> None:
-        """The assigned user takes part; one who makes the record has thereby accepted."""
+        """Add the assigned user as a participant, with the status accepted if that user creates the record."""
         user = record["assignedUserId"]
         accepted = "Accepted" if user == record["createdById"] else "None"
         leads = record.get("leadsIds", [])
@@ -107,7 +107,7 @@ class Hooks:
             record |= {"teamsIds": [], "teamsNames": {}, "usersIds": [], "usersNames": {}}
 
     def _check_note(self, caller: Caller, values: Record) -> None:
-        """A note on a record needs the right to its stream; a parent that does not exist gives no right."""
+        """Refuse a note if the caller has no right to the stream of its parent, or if the parent does not exist."""
         if parent_id := values.get("parentId"):
             entity = values.get("parentType") or ""
             parent = self.database.table(entity).get(parent_id)
@@ -142,7 +142,7 @@ def _check_levels(data: dict[str, Any]) -> None:
 
 
 def _complete_user(record: Record) -> None:
-    """An API user has nothing but a user name, and a key that EspoCRM chooses."""
+    """Set the attributes that EspoCRM derives: a missing last name, and the keys of an API user."""
     record.setdefault("lastName", record["userName"])
     if record["type"] == "api":
         record.setdefault("apiKey", secrets.token_hex(16))
@@ -153,7 +153,7 @@ def _complete_user(record: Record) -> None:
 
 
 def _complete_lead_capture(record: Record) -> None:
-    """A form of its own address, which takes leads without a login."""
+    """Give a lead capture form its own address, which accepts leads without a login."""
     key = secrets.token_hex(16)
     listed = record.get("fieldList") or []
     sent = [name for one in listed for name in (_NAME_PLACEHOLDERS if one == "name" else (one,))]

@@ -1,4 +1,4 @@
-"""What the fake EspoCRM knows about an entity type: its fields and the attributes it shows."""
+"""Definition of an entity type in the fake EspoCRM: its fields, and the attributes that answers show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TYPE_DEFAULTS: dict[str, FieldDef] = {
     "datetime": {"notNull": False},
     "multiEnum": {"storeArrayValues": True},
 }
-"""What the field manager adds to a new field of that type."""
+"""Options that the field manager adds to a new field, by the type of the field."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class EntityType:
 
     @property
     def attributes(self) -> list[str]:
-        """Everything that a single record shows."""
+        """All attributes that a single record shows."""
         return [*self.list_attributes, *self.single]
 
     def knows(self, attribute: str) -> bool:
@@ -94,7 +94,7 @@ def words(text: str, separator: str = " ") -> tuple[str, ...]:
 
 
 def stock_settings() -> dict[str, Any]:
-    """The part of `GET /Settings` that a client of the REST API may care for."""
+    """The part of `GET /Settings` that clients of the REST API use."""
     return {
         "systemUserAttributes": {"lastName": "System"},
         "useCache": True,

@@ -1,4 +1,4 @@
-"""What the entity types of a stock EspoCRM have in common: kinds of field, and groups of fields."""
+"""Field definitions and groups of fields that several entity types of a stock EspoCRM share."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from crmgate.testing.espocrm.metadata import FieldDef
 
 
 def varchar(length: int, *, plain: bool = False) -> FieldDef:
-    """A text of one line; `plain`: markup characters are refused."""
+    """A field for one line of text; `plain`: it refuses markup characters."""
     return {"type": "varchar", "maxLength": length} | ({"pattern": "$noBadCharacters"} if plain else {})
 
 
 def link(entity: str, **options: Any) -> FieldDef:
-    """The one record of an entity type that this one belongs to."""
+    """A field that links to one record of an entity type."""
     return {"type": "link", "entity": entity, **options}
 
 
 def many(entity: str) -> FieldDef:
-    """Any number of records of an entity type."""
+    """A field that links to any number of records of an entity type."""
     return {"type": "linkMultiple", "entity": entity}
 
 
 def enum(options: Iterable[str], default: str | None = None) -> FieldDef:
-    """One of a few words."""
+    """A field that accepts one of the given options."""
     return {"type": "enum", "options": list(options)} | ({} if default is None else {"default": default})
 
 

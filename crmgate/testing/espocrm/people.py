@@ -1,4 +1,4 @@
-"""The people of a stock EspoCRM: leads and contacts."""
+"""Definitions of the entity types Lead and Contact of a stock EspoCRM."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LEAD_STATUS: FieldDef = {
 
 
 def lead() -> EntityType:
-    """Somebody who wants something."""
+    """The entity type Lead: a person who has shown interest."""
     fields: dict[str, FieldDef] = {
         "name": PERSON_NAME
         | {"required": True, "dependeeAttributeList": ["emailAddress", "phoneNumber", "accountName"]},
@@ -92,7 +92,7 @@ def lead() -> EntityType:
 
 
 def contact() -> EntityType:
-    """Somebody whom the company knows, as a converted lead."""
+    """The entity type Contact, such as a person of a converted lead."""
     fields: dict[str, FieldDef] = {
         "name": PERSON_NAME | {"required": True},
         **NAME_PARTS,

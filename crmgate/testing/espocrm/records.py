@@ -1,4 +1,4 @@
-"""Creating, changing, finding and reading records, with the checks of a real EspoCRM in its order."""
+"""Creates, changes, finds and reads records, with the checks of a real EspoCRM in their order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAME_PARTS = ("firstName", "lastName")
 
 @dataclass
 class Draft:
-    """A record that passed every check but those of the database, which come when it is stored."""
+    """A record that passed all checks except those of the database, which run when it is stored."""
 
     kind: EntityType
     caller: Caller
@@ -35,7 +35,7 @@ class Draft:
 
 
 def body_of(request: Request) -> dict[str, Any]:
-    """The attributes sent. Without a content type of JSON or of a form, a body counts for nothing."""
+    """The attributes that were sent; none if the content type is neither JSON nor a form."""
     content_type = request.header("Content-Type").partition(";")[0].strip()
     if content_type == "application/x-www-form-urlencoded":
         return dict(urllib.parse.parse_qsl(request.body.decode("latin-1")))
@@ -62,7 +62,7 @@ class RecordService:
         """Seconds for which lists do not show a record that was just created; it can be read by its id."""
 
     def prepare(self, kind: EntityType, caller: Caller, request: Request) -> Draft:
-        """Check a create as far as EspoCRM does before it talks to the database."""
+        """Run the checks of a create that EspoCRM makes before it uses the database."""
         data = body_of(request)
         if caller.level(kind.name, "create") == "no":
             raise EspoError(403, "No create access.")
@@ -71,7 +71,7 @@ class RecordService:
         return self.draft(kind, caller, values, skip_duplicate_check=skip)
 
     def draft(self, kind: EntityType, caller: Caller, values: Record, *, skip_duplicate_check: bool) -> Draft:
-        """A checked record of cleaned values."""
+        """A record with cleaned values that passed the checks."""
         self._validate(kind, values, kind.fields, creating=True)
         self.hooks.before_create(kind, caller, values)
         self._check_links(kind, caller, values)
@@ -82,7 +82,7 @@ class RecordService:
         return self.trusted(kind, caller, values)
 
     def trusted(self, kind: EntityType, caller: Caller, values: Record) -> Draft:
-        """A record that is stored without checks."""
+        """A record that is built without checks."""
         return Draft(kind, caller, self._complete(kind, caller, values))
 
     def store(self, draft: Draft) -> Response:
@@ -93,7 +93,7 @@ class RecordService:
         return success(self.views.created(draft.kind, draft.record, draft.caller), draft.headers)
 
     def update(self, kind: EntityType, caller: Caller, id_: str, request: Request) -> Response:
-        """`PUT` and `PATCH` alike change what is sent. There is no check for duplicates here."""
+        """Change the attributes that were sent, with `PUT` as with `PATCH`, without a check for duplicates."""
         if caller.level(kind.name, "edit") == "no":
             raise EspoError(403, "No edit access.")
         record = self.database.table(kind.name).get(id_)
@@ -133,7 +133,7 @@ class RecordService:
         return success(self.views.one(kind, record, caller))
 
     def delete(self, kind: EntityType, caller: Caller, id_: str) -> Response:
-        """The record stays in the database, marked, and keeps its unique keys taken."""
+        """Mark a record as deleted. It stays in the database, and its unique keys stay taken."""
         if caller.level(kind.name, "delete") == "no":
             raise EspoError(403, "No delete access.")
         table = self.database.table(kind.name)
@@ -157,7 +157,7 @@ class RecordService:
     def page(
         self, kind: EntityType, caller: Caller, search: Search, found: list[Record], *, no_total: bool = False
     ) -> Response:
-        """The part of the found records that was asked for, in order."""
+        """The requested page of the found records, sorted."""
         by = search.order_by or kind.order_by
         if not kind.knows(by) and by not in ("id", "number"):
             raise EspoError(400, f"Order by non-existing field '{by}'.")
@@ -165,12 +165,12 @@ class RecordService:
         found.sort(key=lambda record: (_sort_key(record.get(by)), record["id"]), reverse=descending)
         end = search.offset + search.max_size
         rows = [self.views.row(kind, record, caller, search.select) for record in found[search.offset : end]]
-        # Without counting, EspoCRM still tells whether there is more (-1) or not (-2).
+        # Without a count, EspoCRM still reports whether there is another page (-1) or not (-2).
         total = (-1 if len(found) > end else -2) if no_total else len(found)
         return success({"total": total, "list": rows})
 
     def duplicates(self, kind: EntityType, caller: Caller, values: Record) -> list[Record]:
-        """The records that the configured fields call the same, oldest first, if the caller may read them."""
+        """Records with equal values in the configured fields, oldest first, if the caller may read them."""
         table = self.database.table(kind.name)
         found: dict[str, Record] = {}
         for attribute in kind.duplicate_check:
@@ -179,7 +179,7 @@ class RecordService:
         return [found[id_] for id_ in sorted(found) if caller.may(kind.name, "read", found[id_])]
 
     def _accept(self, kind: EntityType, caller: Caller, data: dict[str, Any]) -> Record:
-        """Clean what the caller may write; the rest is dropped without a word."""
+        """Clean the attributes that the caller may write; drop all others silently."""
         hidden = caller.hidden(kind.name, "edit")
         international = self.database.settings["phoneNumberInternational"]
         return {
@@ -202,7 +202,7 @@ class RecordService:
 
     @staticmethod
     def _missing(name: str, definition: FieldDef, values: Record, creating: bool) -> bool:
-        """A name may be anything that was sent, even empty: a lead with `lastName: ""` passes."""
+        """A required name must have been sent, but may be empty: a lead with `lastName: ""` passes."""
         if definition["type"] == "personName":
             parts = (*_NAME_PARTS, *definition.get("dependeeAttributeList", ()))
             return creating and not any(part in values for part in parts)
@@ -261,7 +261,7 @@ class RecordService:
             raise crashed()
 
     def _candidates(self, kind: EntityType, search: Search) -> Iterable[Record]:
-        """A superset of the matches: by an index if a condition allows, else the table."""
+        """A superset of the matches: found by an index if a condition allows that, else the whole table."""
         table: Table = self.database.table(kind.name)
         for item in search.where:
             if item["type"] == "equals" and kind.fields.get(item["attribute"], {}).get("type") in ("varchar", "email"):
@@ -287,7 +287,7 @@ class RecordService:
 
 
 def _definition(definition: FieldDef, name: str, attribute: str) -> FieldDef:
-    """How to clean one attribute: ids, types and currencies beside the value itself stay as they are."""
+    """Field definition by which an attribute is cleaned; ids, types and currencies beside a value stay unchanged."""
     return definition if attribute == name else {"type": "reference"}
 
 
@@ -296,7 +296,7 @@ def _is_sent(name: str, definition: FieldDef, values: Record) -> bool:
 
 
 def _sort_key(value: Any) -> tuple[int, Any]:
-    """Null, then numbers, then text as the database compares it."""
+    """Sort key: null first, then numbers, then text as the database compares it."""
     if value is None:
         return 0, ""
     return (1, value) if isinstance(value, int | float) else (2, fold(value))

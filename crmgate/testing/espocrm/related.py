@@ -1,4 +1,4 @@
-"""What hangs on a record of the fake EspoCRM: its stream, its activities, its links; and the lead capture forms."""
+"""Lists that belong to a record (its stream, its activities, its links), and the lead capture forms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STREAM_ONLY_IN_LISTS = {"parentName", "relatedName"}
 
 
 class Related:
-    """Lists that start from one record."""
+    """Lists that belong to one record, and lead capture."""
 
     def __init__(self, records: RecordService) -> None:
         self.records = records
@@ -59,7 +59,7 @@ class Related:
         return success({"total": len(rows), "list": rows})
 
     def capture(self, key: str, request: Request) -> Response:
-        """`POST /LeadCapture/{key}`: a lead without a login, and never a word about duplicates."""
+        """`POST /LeadCapture/{key}`: create a lead without a login. Duplicates are never reported."""
         anywhere = {"Access-Control-Allow-Origin": "*"}
         form = next(iter(self.database.table("LeadCapture").find("apiKey", fold(key))), None)
         if form is None:

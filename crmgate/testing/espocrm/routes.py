@@ -1,4 +1,4 @@
-"""From method and path to what EspoCRM does: the framework's routes, then the login, then the controllers."""
+"""Dispatches a request by method and path: the framework's routes, then the login, then the controllers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ABOUT = "## EspoCRM – Open Source CRM application\r\n\r\nwww.espocrm.com\r\n"
 
 
 class Router:
-    """Answers one request, or hands out a draft that is still to be stored."""
+    """Answers one request, or returns a draft that the caller has to store."""
 
     def __init__(self, gate: AccessControl, records: RecordService) -> None:
         self.gate = gate
@@ -35,7 +35,7 @@ class Router:
         self.related = Related(records)
 
     def answer(self, request: Request, lockout_seconds: float, lockout_limit: int) -> Response | Draft:
-        """Raises `EspoError` for any answer that is an error of EspoCRM's own."""
+        """Answer a request, or return a draft. Raises `EspoError` for an answer that is an error of EspoCRM."""
         inside, parts = _split(request.path)
         if not inside:
             return nginx_page(404, "Not Found")
@@ -76,7 +76,7 @@ class Router:
         return self._record(request, caller, parts)
 
     def _record(self, request: Request, caller: Caller, parts: list[str]) -> Response | Draft:
-        """The routes that every entity type has."""
+        """Answer a request to a route that every entity type has."""
         kind = self._kind(parts[0])
         match (request.method, *parts[1:]):
             case ("GET",):
@@ -121,7 +121,7 @@ class Router:
         raise _no_action(request.method, parts[0])
 
     def _convert(self, request: Request, caller: Caller) -> Response:
-        """Mark a lead as converted; the records that a conversion makes are not made."""
+        """Mark a lead as converted. Unlike EspoCRM, this creates no other records."""
         kind = self.database.types["Lead"]
         lead = self.database.table("Lead").get(body_of(request).get("id"))
         if lead is None:
@@ -144,7 +144,7 @@ def _split(path: str) -> tuple[bool, list[str]]:
 
 
 def _framework_answer(method: str, parts: list[str]) -> Response | None:
-    """What the framework answers by itself, before anybody logs in: no such route, or not with this method."""
+    """The framework's own answer, before the login, to an unknown route or method; None for any other request."""
     if "" in parts[1:] or len(parts) > LONGEST_ROUTE:
         return no_route()
     allowed = _METHODS.get(len(parts), ())

@@ -1,4 +1,4 @@
-"""The query string of EspoCRM's lists: `where`, `select`, `orderBy`, and what they mean for records."""
+"""Parses the query string of EspoCRM's lists (`where`, `select`, `orderBy`) and applies it to records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Get = Callable[[Record, str], Any]
 
 @dataclass
 class Search:
-    """What a list is asked for."""
+    """Parameters of a list."""
 
     where: list[dict[str, Any]] = field(default_factory=list)
     select: list[str] | None = None
@@ -33,7 +33,7 @@ class Search:
 
 
 def parse_search(query: str) -> Search:
-    """Unknown parameters are ignored, which makes a misspelt filter return everything."""
+    """Parse the parameters of a list. Unknown ones are ignored: a misspelt filter returns everything."""
     given = parse_query(query)
     if "searchParams" in given:
         given = _search_params(given["searchParams"])
@@ -61,7 +61,7 @@ def _search_params(text: str) -> dict[str, Any]:
 
 
 def parse_query(query: str) -> dict[str, Any]:
-    """A query string with PHP's brackets: `where[0][type]=x` becomes `{"where": {"0": {"type": "x"}}}`."""
+    """Parse a query string with PHP's brackets: `where[0][type]=x` becomes `{"where": {"0": {"type": "x"}}}`."""
     parsed: dict[str, Any] = {}
     for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True):
         first, *deeper = [name.split("[", 1)[0], *re.findall(r"\[([^\]]*)\]", name)]

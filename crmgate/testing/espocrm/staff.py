@@ -1,4 +1,4 @@
-"""What people at EspoCRM do to leads, fields and roles while the gateway works."""
+"""Changes that users of EspoCRM make to leads, fields and roles while the gateway runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crmgate.testing.espocrm.store import Database
 
 
 class Staff:
-    """Changes by hand, without checks and over no HTTP."""
+    """Changes the fake directly, without checks and without HTTP."""
 
     database: Database
     lock: threading.RLock
@@ -32,7 +32,7 @@ class Staff:
             self.delete_lead(id_)
 
     def require_field(self, name: str, on: bool = True, *, entity: str = "Lead") -> None:
-        """Make a field required, a stock field as well; the metadata say so."""
+        """Make a field required, also a stock field; the metadata show it."""
         with self.lock:
             self.database.types[entity].fields[name]["required"] = on
 

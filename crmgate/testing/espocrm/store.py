@@ -15,7 +15,7 @@ from crmgate.testing.espocrm.metadata import EntityType, Record, stock_settings
 
 
 def index_key(record: Record, attribute: str) -> str | None:
-    """The value a record is found by; the name of a person is first and last name together."""
+    """Index key of an attribute; the name of a person is first and last name together."""
     if attribute == "name" and "name" not in record:
         parts = [record.get("firstName"), record.get("lastName")]
         return "\0".join(fold(part or "") for part in parts) if any(parts) else None
@@ -24,7 +24,7 @@ def index_key(record: Record, attribute: str) -> str | None:
 
 
 def created_at(record: Record) -> float:
-    """When a record was created (seconds since the epoch), as its id says; 0 for an id that a client chose."""
+    """Time of creation in seconds since the epoch, read from the id; 0 for an id that a client chose."""
     try:
         return int(record["id"][:8], 16) + int(record["id"][8:13], 16) / 1_000_000
     except ValueError:
@@ -32,7 +32,7 @@ def created_at(record: Record) -> float:
 
 
 def index_keys(record: Record, attribute: str) -> set[str]:
-    """All values a record is found by: of email addresses and phones the secondary ones, too."""
+    """All index keys of an attribute, including those of secondary email addresses and phones."""
     if attribute in ADDRESSES and record.get(f"{attribute}Data"):
         return {fold(value) for value in values(record, attribute)}
     key = index_key(record, attribute)

@@ -1,4 +1,4 @@
-"""What an administrator of a stock EspoCRM keeps: users, roles and forms."""
+"""Definitions of the entity types that an administrator manages: users, roles and lead capture forms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crmgate.testing.espocrm.parts import (
 
 
 def user() -> EntityType:
-    """Who logs in: a person, or a program with an API key."""
+    """The entity type User: a person, or a program with an API key."""
     fields: dict[str, FieldDef] = {
         "name": PERSON_NAME,
         "userName": varchar(50) | {"required": True},
@@ -81,7 +81,7 @@ PERMISSIONS = (
 
 
 def role() -> EntityType:
-    """What users may do."""
+    """The entity type Role: rights of users."""
     fields: dict[str, FieldDef] = {
         "name": varchar(150) | {"required": True},
         **{name: enum(("not-set", "all", "team", "no"), "not-set") for name in PERMISSIONS},
@@ -95,7 +95,7 @@ def role() -> EntityType:
 
 
 def lead_capture() -> EntityType:
-    """A form on a website that makes leads by itself."""
+    """The entity type LeadCapture: a form on a website that creates leads without a login."""
     fields: dict[str, FieldDef] = {
         "name": varchar(150) | {"required": True},
         "isActive": {"type": "bool", "default": True},

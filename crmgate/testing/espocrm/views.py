@@ -1,4 +1,4 @@
-"""How the fake EspoCRM shows its records: after a create, one by one, and in lists."""
+"""Builds the answers that show records: after a create, single records, and lists."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FROM_OTHER_TABLES = (
     *("emailAddressData", "phoneNumberData"),
     *("emailAddressIsOptedOut", "emailAddressIsInvalid", "phoneNumberIsOptedOut", "phoneNumberIsInvalid"),
 )
-"""Attributes that EspoCRM does not read again after an update: the answer shows what was before."""
+"""Attributes that EspoCRM does not read again after an update: the answer shows their old values."""
 
 
 class Views:
-    """Turns stored records, which hold only what was set, into what a client sees."""
+    """Converts stored records, which hold only attributes that were set, to the form that clients see."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -110,12 +110,12 @@ class Views:
 
 
 def person_name(kind: EntityType, record: Record) -> str | None:
-    """First and last name, or what stands in for them."""
+    """First and last name, or a replacement if both are empty."""
     return " ".join(record[part] for part in ("firstName", "lastName") if record.get(part)) or _stand_in(kind, record)
 
 
 def _stand_in(kind: EntityType, record: Record) -> str | None:
-    """What a lead without a name is called by."""
+    """Display name of a record without a name; None if it has none."""
     fallbacks = kind.fields["name"].get("dependeeAttributeList", ())
     return next((record[name] for name in ("accountName", *fallbacks) if name in fallbacks and record.get(name)), None)
 

@@ -185,7 +185,7 @@ def everything(lead: dict[str, Any]) -> str:
     )
 
 
-def assert_told(lead: Lead, text: str) -> None:
+def assert_has_every_fact(lead: Lead, text: str) -> None:
     payload = lead.to_dict()
     nested = {**payload.pop("utm", {}), **payload.pop("custom", {}), **payload.pop("consent", {})}
     for value in [*payload.values(), *nested.values()]:
@@ -204,7 +204,7 @@ def methods(portal: FakeBitrix24) -> list[str]:
 
 
 def mocked(request: Any, **changes: Any) -> dict[str, Any]:
-    """The answer of a portal that tells no fields, and echoes leads with `changes`."""
+    """The answer of a portal that describes no fields, and echoes leads with `changes`."""
     if "userfield" in request.path:
         return {"error": "ACCESS_DENIED"}
     return {"result": {"item": echoed(request, **changes)}}

@@ -162,15 +162,15 @@ def relayed(portal: FakeBitrix24) -> Callable[[Any, Any], bytes]:
     """Answers with what `portal` says."""
 
     def answer(request: Any, context: Any) -> bytes:
-        told = requests.post(portal.url + request.path, json=request.json(), timeout=5)
-        context.status_code, context.headers = told.status_code, told.headers
-        return told.content
+        answer = requests.post(portal.url + request.path, json=request.json(), timeout=5)
+        context.status_code, context.headers = answer.status_code, answer.headers
+        return answer.content
 
     return answer
 
 
 def refusal(webhook: str, to: str, status: int = 302) -> AuthFailed | None:
-    """The error after a redirect to `to`, where the secret was not told; None when the lead was made there."""
+    """The error after a redirect to `to`, where the secret was not sent; None when the lead was made there."""
     crm = plugins().choose("bitrix", {"BITRIX_WEBHOOK_URL": webhook}, 5.0, ("crm.internal",), on_duplicate="create")
     location = to.format(path="/rest/1/s3cret/crm.item.add.json")
     with requests_mock.Mocker() as http:

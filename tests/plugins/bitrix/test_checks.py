@@ -68,7 +68,7 @@ class TestConnectionTest:
         assert [check.name for check in result.checks if not check.ok] == ["lookup"]
         assert (result.connected, result.refused) == (True, False)
 
-    def test_simple_mode_is_told(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_simple_mode_is_reported(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
         ok, detail = checks(crm)["crm mode"]
         assert ok

@@ -20,7 +20,7 @@ from tests.plugins.bitrix.rig import (
     FULL,
     Connect,
     activity,
-    assert_told,
+    assert_has_every_fact,
     bring,
     calls,
     click,
@@ -77,7 +77,7 @@ class TestCreateLead:
         operation = creation(FULL)
         deliver(crm, operation)
         record = everything(only_lead(portal))
-        assert_told(FULL, record)
+        assert_has_every_fact(FULL, record)
         assert operation.tracking_code in record
 
     def test_what_has_no_field_is_labelled(self, portal: FakeBitrix24, crm: HookCaller) -> None:
@@ -196,7 +196,7 @@ class TestDropped:
         assert len(calls(portal, "crm.item.update")) == 0
 
     @BOTH_APIS
-    def test_a_portal_that_does_not_tell_its_fields(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_portal_that_does_not_describe_its_fields(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail_with("ACCESS_DENIED", path="userfield")
         portal.remove_user_field("UF_CRM_REFERRAL_CODE")
         assert deliver(crm, creation(ANNA)).dropped == ("UF_CRM_REFERRAL_CODE",)

@@ -291,7 +291,7 @@ class TestRejectedFields:
         assert isinstance(error, Rejected)
         return error
 
-    def test_a_value_that_a_list_does_not_have_any_more(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_value_that_a_list_no_longer_has(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Student")
         error = self.rejected(crm)
         assert error.fields == {"UF_CRM_1234567893": "the portal refuses a value"}

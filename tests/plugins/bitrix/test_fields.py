@@ -17,7 +17,7 @@ from tests.plugins.bitrix.rig import (
     FULL,
     WRITES,
     Connect,
-    assert_told,
+    assert_has_every_fact,
     contacts,
     creation,
     deliver,
@@ -38,7 +38,7 @@ class TestMissingFields:
             portal.remove_user_field(name)
         delivered = deliver(crm, creation(FULL))
         assert delivered.dropped == delivered.moved == ()
-        assert_told(FULL, everything(only_lead(portal)))
+        assert_has_every_fact(FULL, everything(only_lead(portal)))
         for line in ("Referral code: PARTNER017", "User type: student", "Field of study: Bilgisayar Mühendisliği"):
             assert line in only_lead(portal)["comments"].splitlines()
 
@@ -132,7 +132,7 @@ class TestRefusedFields:
         portal.make_enumeration("UF_CRM_1234567893", "Parent")
         assert deliver(crm, creation(FULL)).moved == ("UF_CRM_1234567893",)
         assert "User type: student" in only_lead(portal)["comments"].splitlines()
-        assert_told(FULL, everything(only_lead(portal)))
+        assert_has_every_fact(FULL, everything(only_lead(portal)))
 
     def test_a_removed_source(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.check_sources = True
@@ -170,7 +170,7 @@ class TestRefusedFields:
         assert deliver(crm, creation(ANNA)).moved == (kind,)
         (kept,) = {"PHONE", "EMAIL"} - {kind}
         assert [name for name, _ in contacts(only_lead(portal))] == [kept]
-        assert_told(ANNA, everything(only_lead(portal)))
+        assert_has_every_fact(ANNA, everything(only_lead(portal)))
 
     def test_dead_when_so_configured(self, portal: FakeBitrix24, connect: Connect) -> None:
         portal.check_sources = True

@@ -1,4 +1,4 @@
-"""The Bitrix24 plugin: what an earlier attempt left, and people whom the portal knows."""
+"""The Bitrix24 plugin: records of an earlier attempt, and people that the portal already has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.plugins.bitrix.rig import (
     COMMENT,
     FULL,
     Connect,
-    assert_told,
+    assert_has_every_fact,
     bring,
     calls,
     click,
@@ -118,12 +118,12 @@ class TestDuplicates:
         assert only_lead(portal) == before
         (comment,) = portal.comments_of(lead)
         assert operation.tracking_code in comment["COMMENT"]
-        assert_told(ANNA, comment["COMMENT"])
+        assert_has_every_fact(ANNA, comment["COMMENT"])
 
-    def test_a_note_tells_all(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_note_has_every_fact(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, email=FULL.email)
         deliver(crm, creation(FULL))
-        assert_told(FULL, portal.comments_of(lead)[0]["COMMENT"].replace("\u2060", ""))
+        assert_has_every_fact(FULL, portal.comments_of(lead)[0]["COMMENT"].replace("\u2060", ""))
 
     @SAME
     def test_update(self, portal: FakeBitrix24, connect: Connect, known: dict[str, str]) -> None:
@@ -175,14 +175,14 @@ class TestDuplicates:
         assert (len(portal.leads), len(portal.comments)) == (70, 1)
 
     @pytest.mark.parametrize("policy", ["note", "update"])
-    def test_nothing_is_told_twice(self, portal: FakeBitrix24, connect: Connect, policy: str) -> None:
+    def test_nothing_is_written_twice(self, portal: FakeBitrix24, connect: Connect, policy: str) -> None:
         lead = existing(portal, email=ANNA.email)
         crm = connect(policy)
         portal.fail("drop", when="after", path=rf"{COMMENT}|\.update", every=2)
         for _ in range(4):
             bring(crm, creation(ANNA))
-        told = str(only_lead(portal)) + str(portal.comments_of(lead))
-        assert told.count("Tracking code") == 4
+        shown = str(only_lead(portal)) + str(portal.comments_of(lead))
+        assert shown.count("Tracking code") == 4
 
     def test_a_note_is_found_after_its_lead_was_converted(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, email=ANNA.email)

@@ -1,4 +1,4 @@
-"""The Bitrix24 plugin: neither the secret nor what a visitor typed is told, and look-ups only read."""
+"""The Bitrix24 plugin: neither the secret nor a text of a visitor is shown, and look-ups only read."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.plugins.bitrix.rig import (
     COMMENT,
     FULL,
     activity,
-    assert_told,
+    assert_has_every_fact,
     bring,
     calls,
     click,
@@ -43,7 +43,7 @@ class TestUpdate:
         record = only_lead(portal)
         assert (record["title"], record["name"]) == ("Lead - Ayşe Gül Öztürk-Şahin", "Ayşe Gül")
         assert contacts(record) == [("PHONE", "+905321234567"), ("EMAIL", "ayse@example.com.tr")]
-        assert_told(FULL, everything(record))
+        assert_has_every_fact(FULL, everything(record))
         assert "Channel: telegram" in record["comments"]
         assert operation.tracking_code in record["comments"]
         assert record["originId"] != operation.id
@@ -108,7 +108,7 @@ class TestUpdate:
 
 @BOTH_APIS
 class TestActivities:
-    def test_it_is_told_whole(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_it_is_sent_whole(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal)
         operation = activity(lead)
         assert deliver(crm, operation).record_id == str(lead)

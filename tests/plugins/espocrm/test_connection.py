@@ -158,7 +158,7 @@ class TestConnectionTest:
         assert "ESPOCRM_MAP_OPERATION_ID" in failed["operation id"]
         assert "twice" in failed["operation id"]
 
-    def test_what_cannot_be_read_is_told_and_does_not_disconnect(self, crm: FakeEspoCRM) -> None:
+    def test_what_cannot_be_read_is_reported_and_does_not_disconnect(self, crm: FakeEspoCRM) -> None:
         crm.fail("answer", status=404, path="App/user|Metadata|where")
         connection = provider(crm.url).test_connection()
         assert connection.connected

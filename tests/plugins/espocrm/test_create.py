@@ -32,8 +32,8 @@ class TestMapping:
         delivered = create(provider(crm.url), lead, wanted)
         (record,) = crm.leads
         assert delivered == Delivered("espocrm", record["id"], f"{crm.url}/#Lead/view/{record['id']}")
-        told = "\n".join(str(value) for value in record.values())
-        assert [word for word in words(lead.to_dict()) if word not in told] == []
+        shown = "\n".join(str(value) for value in record.values())
+        assert [word for word in words(lead.to_dict()) if word not in shown] == []
         assert f"Tracking code: {wanted.tracking_code}" in record["description"]
 
     def test_facts_with_a_field_go_there(self, crm: FakeEspoCRM) -> None:
@@ -79,8 +79,8 @@ class TestMapping:
         (record,) = crm.leads
         fields = {"firstName": "Messenger", "lastName": "Lead", "referralCodeC": "TG-1", OPERATION_FIELD: wanted.id}
         assert record.items() >= fields.items()
-        told = record["description"]
-        assert all(line in told for line in ("Channel: telegram", "UTM source: ig", "page: /en", "Session: s-1"))
+        shown = record["description"]
+        assert all(line in shown for line in ("Channel: telegram", "UTM source: ig", "page: /en", "Session: s-1"))
 
     def test_names_values_and_the_assignee_can_be_configured(self, crm: FakeEspoCRM) -> None:
         crm.add_field("cCity", "varchar")

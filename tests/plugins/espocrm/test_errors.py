@@ -51,7 +51,7 @@ ANSWERS: dict[str, tuple[int, str, str | None, str, type[ProviderError], type[Pr
     "bad key": (401, HTML, None, "", AuthFailed, AuthFailed, Code.BAD_CREDENTIALS),
     "lockout": (403, HTML, None, "", AuthFailed, AuthFailed, Code.LOCKED_OUT),
     "no right": (403, JSON, "No create access.", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
-    "no right, not told which": (403, JSON, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
+    "no right, without its name": (403, JSON, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
     "no right, no reason": (403, JSON, None, "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
     "no right, as HTML": (403, HTML, "", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
     "no right to read": (403, JSON, "No read access.", "", AuthFailed, AuthFailed, Code.NO_PERMISSION),
@@ -205,7 +205,7 @@ class TestErrors:
             setattr(crm, attribute, False)
         create(plugin)
 
-    def test_a_bad_key_is_told_from_the_lockout_that_follows(self, crm: FakeEspoCRM) -> None:
+    def test_a_bad_key_is_distinguished_from_the_lockout_that_follows(self, crm: FakeEspoCRM) -> None:
         bad = provider(crm.url, ESPOCRM_API_KEY="wrong")
         codes = []
         for _ in range(12):

@@ -1,4 +1,4 @@
-"""The EspoCRM plugin: people whom EspoCRM knows, and values that it refuses or drops."""
+"""The EspoCRM plugin: people that EspoCRM already has, and values that it refuses or drops."""
 
 from __future__ import annotations
 
@@ -144,18 +144,18 @@ class TestDuplicatePolicies:
 
     @pytest.mark.parametrize("policy", [{}, UPDATE])
     @pytest.mark.parametrize("role", [GATEWAY_ROLE, NO_CALLS], ids=["call", "note"])
-    def test_a_lost_answer_is_not_told_twice(self, crm: FakeEspoCRM, policy: Any, role: dict[str, Any]) -> None:
+    def test_a_lost_answer_causes_no_second_note(self, crm: FakeEspoCRM, policy: Any, role: dict[str, Any]) -> None:
         crm.set_role(role)
         person = crm.add_lead(**EMAIL)
         wanted = operation(replace(ADA, phone=PHONE.phone))
         method, path = ("PUT", "/Lead/") if policy else ("POST", "/Call" if role is GATEWAY_ROLE else "/Note")
         crm.fail("drop", when="after", method=method, path=path, times=1)
         assert deliver(provider(crm.url, policy), wanted).record_id == person["id"]
-        told = [*logged(crm), *(str(lead.get("description")) for lead in crm.leads)]
-        assert len([text for text in told if wanted.tracking_code in text]) == 1
+        texts = [*logged(crm), *(str(lead.get("description")) for lead in crm.leads)]
+        assert len([text for text in texts if wanted.tracking_code in text]) == 1
         assert len(crm.leads) == 1
 
-    def test_a_409_that_stays_is_told(self, crm: FakeEspoCRM) -> None:
+    def test_a_409_that_stays_is_reported(self, crm: FakeEspoCRM) -> None:
         crm.fail("answer", status=409, body="[]", content_type="application/json", method="POST")
         with pytest.raises(Duplicate):
             create(provider(crm.url, CREATE))
@@ -212,8 +212,8 @@ class TestRefusedAndDropped:
         delivered = create(provider(crm.url), lead, wanted)
         (record,) = crm.leads
         assert (set(delivered.moved), delivered.dropped) == (set(moved), ())
-        told = "\n".join(str(value) for value in record.values())
-        assert [word for word in words(lead.to_dict()) if word not in told] == []
+        texts = "\n".join(str(value) for value in record.values())
+        assert [word for word in words(lead.to_dict()) if word not in texts] == []
         assert (record["lastName"] == "-", record[OPERATION_FIELD]) == (
             "lastName" in moved or not lead.last_name,
             wanted.id,
@@ -230,9 +230,9 @@ class TestRefusedAndDropped:
             delivered = create(plugin, lead)
             assert set(delivered.moved) == {"source", "userTypeC", "assignedUserId"}
             assert set(delivered.dropped) == {"universityC", "languageC"}
-            told = "\n".join(str(value) for value in crm.leads[-1].values())
-            assert [word for word in words(lead.to_dict()) if word not in told] == []
-            assert {"User type: student", "Language: both", "University: Koç"} <= set(told.splitlines())
+            texts = "\n".join(str(value) for value in crm.leads[-1].values())
+            assert [word for word in words(lead.to_dict()) if word not in texts] == []
+            assert {"User type: student", "Language: both", "University: Koç"} <= set(texts.splitlines())
         assert len(crm.leads) == 10
         assert sent(crm, "PUT") == 1, "what was dropped once is described from then on"
         problems = {one.name: one.problem for one in plugin.describe_fields() if one.problem}

@@ -1,4 +1,4 @@
-"""The EspoCRM plugin: neither a key nor what a visitor typed is told, and only public names are used."""
+"""The EspoCRM plugin: no key and no text of a visitor is shown, and only public names are used."""
 
 from __future__ import annotations
 

@@ -134,10 +134,10 @@ class TestProvision:
 
     def test_rights_that_are_missing_are_named_and_not_given(self, crm: FakeEspoCRM) -> None:
         crm.set_role({**GATEWAY_ROLE, "Call": False, "Lead": {**GATEWAY_ROLE["Lead"], "edit": "own"}})
-        (told,) = undone(setup(provider(crm.url, **ADMIN)))
-        assert "Lead: edit: all" in told
-        assert "Call: create: yes" in told
-        assert "Lead: read" not in told
+        (shown,) = undone(setup(provider(crm.url, **ADMIN)))
+        assert "Lead: edit: all" in shown
+        assert "Call: create: yes" in shown
+        assert "Lead: read" not in shown
         assert written(crm) == []
 
     def test_a_role_that_is_there_is_used(self, stock: FakeEspoCRM) -> None:
@@ -151,8 +151,8 @@ class TestProvision:
         assert sum(bool(one.header("X-Api-Key")) for one in stock.requests) == 2
 
     def test_the_unique_index_is_left_to_the_metadata(self, crm: FakeEspoCRM) -> None:
-        (told,) = [step.what for step in setup(provider(crm.url, **ADMIN)).steps if OPERATION_FIELD in step.what]
-        assert "contrib/espocrm" in told
+        (shown,) = [step.what for step in setup(provider(crm.url, **ADMIN)).steps if OPERATION_FIELD in step.what]
+        assert "contrib/espocrm" in shown
 
     @pytest.mark.parametrize("given", [{}, {"ESPOCRM_ADMIN_USERNAME": "admin"}, {"ESPOCRM_ADMIN_PASSWORD": "x"}])
     def test_an_administrator_is_needed(self, crm: FakeEspoCRM, given: dict[str, str]) -> None:

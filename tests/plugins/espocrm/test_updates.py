@@ -93,10 +93,10 @@ class TestUpdate:
         assert record["emailAddress"] == FULL.email
         assert record[OPERATION_FIELD] == clicked.id
         assert record["referralCodeC"] == "TG-1", "the default replaces no code that is known"
-        told = "\n".join(str(value) for value in record.values())
-        assert [word for word in words(FULL.to_dict()) if word not in told and word != FULL.referral_code] == []
+        shown = "\n".join(str(value) for value in record.values())
+        assert [word for word in words(FULL.to_dict()) if word not in shown and word != FULL.referral_code] == []
         codes = [
-            told.index(code) for code in (clicked.tracking_code, "Update of 2026-01-02 03:00", wanted.tracking_code)
+            shown.index(code) for code in (clicked.tracking_code, "Update of 2026-01-02 03:00", wanted.tracking_code)
         ]
         assert codes == sorted(codes)
 
