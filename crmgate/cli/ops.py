@@ -67,7 +67,9 @@ def show(operation: str, payload: bool, as_json: bool) -> None:
 
 
 @ops.command()
-@click.option("--last", type=click.IntRange(0, 100), default=10, show_default=True, metavar="N", help="Show the last N first.")
+@click.option(
+    "--last", type=click.IntRange(0, 100), default=10, show_default=True, metavar="N", help="Show the last N first."
+)
 @as_json
 def tail(last: int, as_json: bool) -> None:
     """Follow new operations and changes of state until Ctrl-C. With --json each line is one object.
