@@ -124,7 +124,7 @@ class WaitSchema(CauseSchema):
     """The reason why an operation waits."""
 
     reason = _word(
-        WaitsFor, "It waits for an earlier operation of its session, its CRM (nothing is sent there), a time or a worker.",
+        WaitsFor, "An earlier operation of its session, its CRM (nothing is sent there), a time or a worker.",
         WaitsFor.CRM,
     )  # fmt: skip
     why = _text("For people.", f"nothing is sent to the CRM since {_TIME}, because {_OUTAGE}")

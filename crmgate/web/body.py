@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from flask import request
@@ -146,10 +147,18 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object. Raises `Problem` for a duplicate name, because one of its values would be lost silently."""
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = _first_duplicate(name for name, _ in pairs)
         raise _malformed(f'The name "{clean(twice)[:64]}" occurs twice in one object.')
     return result
+
+
+def _first_duplicate(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise LookupError
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

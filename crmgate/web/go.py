@@ -35,7 +35,7 @@ _CODES = ("referral_code", "session")
 
 
 _CHANNEL = {
-    "name": "channel", "in": "path", "required": True, "description": "Upper or lower case; `telegramBot` is `telegram`.",
+    "name": "channel", "in": "path", "required": True, "description": "In either case; `telegramBot` is `telegram`.",
     "schema": {"type": "string"}, "example": "telegram",
 }  # fmt: skip
 
@@ -70,7 +70,7 @@ def leave(channel: str) -> BaseResponse:
 
 
 def _read(channel: str) -> Activity:
-    """The click from the query and the cookies, without invalid codes and without the fields of a query too large."""
+    """The click from the query and the cookies; drops invalid codes, and the other fields of a query too large."""
     remembered = {"session": secrets.token_urlsafe(16), "referral_code": NO_REFERRAL} | cookies.remembered()
     parse = partial(parse_event, channels={channel}, occurred_at=rfc3339(time.time()), remembered=remembered)
     query = request.args.to_dict()

@@ -57,7 +57,7 @@ def _uncached(body: dict[str, object], status: int) -> Response:
 
 
 def _provider(redis: bool) -> Check:
-    """Fails only if no CRM is configured. While the CRM is unavailable or refuses, submissions are accepted and wait."""
+    """Fails only if no CRM is configured: while the CRM is unavailable, submissions are accepted and wait."""
     if not services().settings.provider:
         remedy = "set CRM_PROVIDER to a name from `crmgate plugins list`"
         return Check("provider", False, f"No CRM is configured: {remedy}.")

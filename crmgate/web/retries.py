@@ -83,8 +83,8 @@ def latest() -> Response:
 
 @blueprint.get("/<job_id>")
 @Describe(
-    "Show a job", _TAG, {200: ResponseDoc("The job with its progress.", JobSchema)}, token=Scope.READ, parameters=[_JOB],
-    problems=[ProblemCode.NOT_FOUND],
+    "Show a job", _TAG, {200: ResponseDoc("The job with its progress.", JobSchema)}, token=Scope.READ,
+    parameters=[_JOB], problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def show(job_id: str) -> Response:
     """A job with its progress."""

@@ -63,7 +63,7 @@ PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The control fields of a form: `goal` is the address of `_next`, `suspect` whether a robot seems to have sent it."""
+    """Control fields of a form: `goal` is the address in `_next`, `suspect` whether a robot seems to be the sender."""
 
     goal: str | None = None
     suspect: bool = False

@@ -26,7 +26,7 @@ _CONTROL = {
     "_t": {
         "type": "number",
         "minimum": 0,
-        "description": "Milliseconds that the form was open, sent by a script. Less than `MIN_FILL_SECONDS` marks a robot.",
+        "description": "Milliseconds that the form was open, from a script. Below `MIN_FILL_SECONDS` it is a robot.",
     },
 }
 
