@@ -1,1 +1,1 @@
-"""Functions for operators: find, edit, retry, discard and export operations, test the connection, watch for incidents."""
+"""For operators: find, edit, retry, discard and export operations, test the connection, watch for incidents."""

@@ -81,7 +81,11 @@ def discard(operation_id: str) -> Response:
 @blueprint.get("/export")
 @Describe(
     "Export dead letters", _TAG,
-    {200: ResponseDoc("One per line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",))},
+    {
+        200: ResponseDoc(
+            "One operation per line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",)
+        )
+    },
     token=Scope.OPERATE, query=ExportQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def download() -> Response:
