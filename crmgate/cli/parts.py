@@ -62,7 +62,7 @@ def reason(error: Exception) -> str:
         case NoSuchOperation():
             return "no operation has this id or tracking code, or it is no longer kept: see `crmgate ops list`"
         case OperationEnded(state=state):
-            return f"the operation has ended with the state {state}; see `crmgate ops show`"
+            return f"the operation has ended in the state {state}; see `crmgate ops show`"
         case AttemptUnderWay():
             return "an attempt to deliver the operation is under way; nothing was changed: try again in a moment"
         case ChangedMeanwhile():

@@ -17,7 +17,7 @@ from crmgate.store.ledger import Ledger
 
 
 class WaitsFor(StrEnum):
-    """What an operation waits for."""
+    """Kinds of waits."""
 
     OPERATION = "operation"
     """An earlier operation of its session."""

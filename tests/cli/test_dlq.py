@@ -205,7 +205,7 @@ def test_each_is_retried_and_failures_are_reported(run: Run, configured: dict[st
     assert again["items"][0]["error"] is None, "a waiting operation is tried now"
     run("dlq", "discard", two, "--reason", "a test", **configured)
     ended = output_of(run("dlq", "retry", two, "--json", **configured))
-    assert "it is discarded" in ended["items"][0]["error"]
+    assert "in the state discarded" in ended["items"][0]["error"]
 
 
 def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger: Ledger) -> None:

@@ -39,7 +39,7 @@ def test_an_ended_operation_or_one_under_way_is_not_changed(
     run: Run, configured: dict[str, str], ledger: Ledger, waiting: str, command: tuple[str, ...]
 ) -> None:
     missing = run("ops", *command, new_id(), **configured)
-    assert (missing.exit_code, "there is none with this id" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "no operation has this id" in missing.stderr) == (1, True)
     ledger.resume(MINI, now=time.time())
     ledger.claim(waiting, MINI, "L", now=time.time(), seconds=600)
     before = ledger.get(waiting)
@@ -50,7 +50,7 @@ def test_an_ended_operation_or_one_under_way_is_not_changed(
     ledger.accept(other, MINI, alarm=time.time())
     ledger.discard(other.id, MINI, now=time.time(), reason="x")
     done = run("ops", *command, other.id, **configured)
-    assert (done.exit_code, "it has ended: it is discarded" in done.stderr) == (1, True)
+    assert (done.exit_code, "the operation has ended in the state discarded" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("group", ["ops", "dlq"])

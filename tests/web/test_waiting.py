@@ -45,7 +45,7 @@ def test_an_ended_operation_or_one_under_way_is_unchanged(
     world.work()
     answer = call(method, f"{ONE}/{done.id}{path}", json=body, headers=ANY_VERSION)
     assert (answer.status_code, answer.json["type"]) == (409, "/problems/not-a-dead-letter")
-    assert "it has ended, in the state delivered" in answer.json["detail"]
+    assert "the operation has ended in the state delivered" in answer.json["detail"]
     busy = world.apply(2)
     world.ledger.claim(busy.id, world.delivery.recipient, "L", now=world.now, seconds=20)
     before = world.stored(busy)
