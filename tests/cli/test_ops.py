@@ -44,7 +44,7 @@ def test_an_ended_operation_or_one_under_way_is_not_changed(
     ledger.claim(waiting, MINI, "L", now=time.time(), seconds=600)
     before = ledger.get(waiting)
     busy = run("ops", *command, waiting, **configured)
-    assert (busy.exit_code, "an attempt to deliver it is under way" in busy.stderr) == (1, True)
+    assert (busy.exit_code, "an attempt to deliver the operation is under way" in busy.stderr) == (1, True)
     assert ledger.get(waiting) == before
     other = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada"}, time.time())
     ledger.accept(other, MINI, alarm=time.time())
