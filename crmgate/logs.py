@@ -63,13 +63,13 @@ def formatter(form: str) -> logging.Formatter:
 
 
 def begin(**ids: str) -> None:
-    """Replace the ids that the following log lines of this thread carry."""
+    """Replace the ids in the following log lines of this thread."""
     clear_contextvars()
     bind_contextvars(**ids)
 
 
 def bind(**ids: str) -> None:
-    """Add ids to those that the following log lines of this thread carry."""
+    """Add ids to the following log lines of this thread."""
     bind_contextvars(**ids)
 
 

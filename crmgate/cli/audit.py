@@ -1,4 +1,4 @@
-"""`crmgate audit`: who changed what, and when."""
+"""`crmgate audit`: the audit log of operators' changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crmgate.cli.parts import opened
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Entries at most.")
 @as_json
 def audit(limit: int, as_json: bool) -> None:
-    """Show what operators changed, the newest first: who, what, and to what.
+    """Show the changes that operators made, newest first: operator, action and object.
 
     Exit status: 0 shown, 1 Redis does not answer, 2 the configuration cannot work.
     """
@@ -26,4 +26,4 @@ def audit(limit: int, as_json: bool) -> None:
         rows = ((entry.at, entry.who, entry.what, entry.on, entry.detail) for entry in entries)
         print_table(("AT", "WHO", "WHAT", "ON", "DETAIL"), rows)
     else:
-        click.echo("There are none.")
+        click.echo("There are no entries.")

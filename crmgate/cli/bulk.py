@@ -1,4 +1,4 @@
-"""Progress on whatever takes longer than a second: the job that retries dead letters, an export."""
+"""Progress display for long commands: the job that retries dead letters, and exports."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from crmgate.services import Services
 from crmgate.store.gate import explain
 
 STALL = 3.0
-"""Seconds without progress after which the reason is told."""
+"""Seconds without progress after which the reason is shown."""
 POLL = 0.3
-"""Seconds between two looks at a job."""
+"""Seconds between two readings of a job's state."""
 
 T = TypeVar("T")
 
 
 class RateColumn(ProgressColumn):
-    """How many a second."""
+    """Entries per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
@@ -47,7 +47,10 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar with rate and remaining time where a person is watching; calling what it gives says how many are done."""
+    """Show a progress bar on a terminal. Yields a function that takes the number of finished entries.
+
+    `total` is the number of entries, None if it is unknown.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeElapsedColumn(),
                TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     console = Console(stderr=True)
@@ -57,7 +60,7 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def counted(entries: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    """The entries, with their progress."""
+    """Yield `entries` and show the progress through them; `total` as for `progress`."""
     with progress(what, total) as done:
         for number, entry in enumerate(entries, 1):
             yield entry
@@ -65,25 +68,28 @@ def counted(entries: Iterable[T], what: str, total: int | None) -> Iterator[T]:
 
 
 def follow(parts: Services, job: Job) -> Job:
-    """Show how far a job has come until it ends, or until Ctrl-C, which leaves it running."""
-    told = ""
+    """Show a job's progress until it ends, or until Ctrl-C, which leaves it running. Returns its last known state.
+
+    Raises `LedgerUnavailable` if Redis stops answering.
+    """
+    shown = ""
     try:
         with progress("Retrying dead letters", job.total) as done:
             while job.state == JobState.RUNNING:
-                if time.time() - max(job.started_at, job.moved_at) > STALL and (why := _why(parts)) != told:
-                    told = why
+                if time.time() - max(job.started_at, job.moved_at) > STALL and (why := _why(parts)) != shown:
+                    shown = why
                     sys.stderr.write(f"{why}\n")
                 time.sleep(POLL)
                 job = parts.desk.retries.get(job.id) or job
                 done(job.seen)
     except KeyboardInterrupt:
-        left = "The job goes on in the worker: `crmgate dlq retry --follow` shows it, --cancel ends it."
+        left = "The job continues in the worker: `crmgate dlq retry --follow` shows it, --cancel ends it."
         click.echo(f"\n{left}", err=True)
     return job
 
 
-def told(job: Job) -> dict[str, Any]:
-    """A job for JSON."""
+def to_json(job: Job) -> dict[str, Any]:
+    """The job as an object for JSON."""
     names = ("id", "state", "who", "total", "seen", "released")
     times = {"started_at": job.started_at, "ended_at": job.ended_at}
     return {name: getattr(job, name) for name in names} | {
@@ -92,18 +98,18 @@ def told(job: Job) -> dict[str, Any]:
 
 
 def ended(job: Job) -> str:
-    """How a job stands, in words."""
-    return f"{_stands(job.state)}: {job.released} of {job.total} dead letters went back to those that wait ({job.id})."
+    """A sentence with the state and the result of a job."""
+    return f"{_status(job.state)}: {job.released} of {job.total} dead letters are waiting again ({job.id})."
 
 
-def _stands(state: JobState) -> str:
+def _status(state: JobState) -> str:
     if not state.known:
-        return f"The job is {state}"
+        return f"The job has the state {state}"
     match state:
         case JobState.RUNNING:
-            return "The job runs"
+            return "The job is running"
         case JobState.FINISHED:
-            return "The job is done"
+            return "The job is finished"
         case JobState.CANCELLED:
             return "The job was cancelled"
         case _:
@@ -111,7 +117,7 @@ def _stands(state: JobState) -> str:
 
 
 def latest(desk: Desk) -> Job:
-    """The job that was started last; a `ClickException` if there is none."""
+    """The job that was started last. Raises `click.ClickException` if no job was started."""
     job = desk.retries.current()
     if job is None:
         raise click.ClickException("there is no job: `crmgate dlq retry --all` starts one")
@@ -119,10 +125,10 @@ def latest(desk: Desk) -> Job:
 
 
 def _why(parts: Services) -> str:
-    """Why a job does not get on."""
+    """Why a job makes no progress."""
     if not parts.ledger.workers_seen(WORKER_SILENCE):
         start = "start one with `huey_consumer crmgate.worker.huey`"
-        return f"No worker was seen for {WORKER_SILENCE:.0f} s, and it is the workers that retry: {start}."
+        return f"No worker was seen for {WORKER_SILENCE:.0f} s, and only a worker can retry: {start}."
     if shut := explain(parts.desk.waiting.gate()):
         return f"{clean(parts.crm.label)} takes nothing now: {shut.what}. The job waits. What to do: {shut.remedy}."
-    return "Other operations wait for the CRM: the job goes on when there are fewer."
+    return "Other operations wait for the CRM: the job continues when fewer of them wait."

@@ -1,6 +1,6 @@
-"""Commands that `crmgate ops` and `crmgate dlq` share: edit, retry and discard one operation, or a few.
+"""Commands that `crmgate ops` and `crmgate dlq` share: edit, retry and discard one or more operations.
 
-They take dead letters, suspects and operations that wait.
+They work on dead letters, suspects and waiting operations.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crmgate.services import Services
 from crmgate.store.audit import command_line
 
 REASON = 300
-"""Characters of the reason for which something is discarded."""
+"""Largest number of characters in the reason for a discard."""
 
 
 @click.command()
@@ -28,15 +28,15 @@ REASON = 300
 @click.option(
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field: phone=..., custom.fax=..."
 )
-@click.option("--unset", "removals", multiple=True, metavar="FIELD", help="Take a field away.")
+@click.option("--unset", "removals", multiple=True, metavar="FIELD", help="Remove a field.")
 @as_json
 def edit(operation: str, changes: tuple[str, ...], removals: tuple[str, ...], as_json: bool) -> None:
-    """Change what is sent to the CRM; without --set and --unset in your editor ($EDITOR).
+    """Change the data that is sent to the CRM. Without --set and --unset, opens your editor ($EDITOR).
 
-    It is checked like a new submission. A dead letter is sent when it is retried, an operation that waits with its next
-    attempt.
+    The changed data is validated like a new submission. It is sent when a dead letter is retried, or with the next
+    attempt of a waiting operation.
 
-    Exit status: 0 changed, 1 it is not, 2 the configuration cannot work or an option was used wrongly.
+    Exit status: 0 changed, 1 not changed, 2 the configuration cannot work or an option was used wrongly.
     """
     with opened() as parts:
         found = parts.desk.get(resolve(parts, operation).id)
@@ -56,9 +56,11 @@ def edit(operation: str, changes: tuple[str, ...], removals: tuple[str, ...], as
 @click.argument("operations", metavar="ID|CODE...", nargs=-1, required=True)
 @as_json
 def retry(operations: tuple[str, ...], as_json: bool) -> None:
-    """Try operations now, with all their retries. While nothing is sent to the CRM they wait until that ends.
+    """Retry operations now, each with its full number of attempts.
 
-    Exit status: 0 they are tried, 1 not all of them or Redis does not answer, 2 the configuration cannot work.
+    While nothing is sent to the CRM, the operations wait.
+
+    Exit status: 0 all are retried, 1 some are not or Redis does not answer, 2 the configuration cannot work.
     """
     with opened() as parts:
         done = retry_each(parts, operations, as_json)
@@ -67,12 +69,12 @@ def retry(operations: tuple[str, ...], as_json: bool) -> None:
 
 @click.command()
 @click.argument("operations", metavar="ID|CODE...", nargs=-1, required=True)
-@click.option("--reason", "why", required=True, help="Why; it is kept with the receipt, so leave out whom it is about.")
+@click.option("--reason", "why", required=True, help="Reason; it is kept with the receipt, so write no personal data.")
 @as_json
 def discard(operations: tuple[str, ...], why: str, as_json: bool) -> None:
-    """End operations without a delivery. Their payload is gone at once, for good.
+    """End operations without a delivery. Their payload is deleted at once and cannot be restored.
 
-    Exit status: 0 discarded, 1 not all of them or Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 all are discarded, 1 some are not or Redis does not answer, 2 the configuration cannot work.
     """
     if not why.strip() or len(why) > REASON:
         raise click.BadParameter(f"it takes 1 to {REASON} characters.", param_hint="--reason")
@@ -82,12 +84,12 @@ def discard(operations: tuple[str, ...], why: str, as_json: bool) -> None:
 
 
 def retry_each(parts: Services, operations: tuple[str, ...], as_json: bool) -> bool:
-    """Retry one operation after the other; whether all could be. A failure is reported, and the rest goes on."""
+    """Retry each operation and print the results. Returns whether all succeeded; a failure does not stop the rest."""
     return _each(parts, operations, "released", as_json, lambda found: parts.desk.retry(found.id, command_line()))
 
 
 def discard_each(parts: Services, operations: tuple[str, ...], why: str, as_json: bool) -> bool:
-    """Discard one operation after the other; whether all could be. A failure is reported, and the rest goes on."""
+    """Discard each operation and print the results. Returns whether all succeeded; a failure does not stop the rest."""
     return _each(
         parts, operations, "discarded", as_json, lambda found: parts.desk.discard(found.id, why, command_line())
     )
@@ -106,7 +108,7 @@ def _each(
 
 
 def _result(parts: Services, text: str, change: Callable[[Operation], Operation]) -> dict[str, Any]:
-    """What became of one operation, for JSON."""
+    """Apply `change` to one operation and return the result for JSON."""
     try:
         after = change(resolve(parts, text))
     except UNCHANGEABLE as error:
@@ -120,7 +122,7 @@ def _result(parts: Services, text: str, change: Callable[[Operation], Operation]
 
 
 def _show(results: list[dict[str, Any]], done: str) -> None:
-    """Report each result, and each reason for a wait once."""
+    """Print each result, and each distinct reason for a wait once."""
     for result in results:
         click.echo(f"{result['id']}: {result['error'] or done}", err=bool(result["error"]))
     hints = {_hint(result["waits"]): None for result in results if result["waits"]}
@@ -129,7 +131,7 @@ def _show(results: list[dict[str, Any]], done: str) -> None:
 
 
 def _hint(waits: dict[str, Any]) -> str:
-    """Why a released operation is not sent yet; empty if only its turn has to come."""
+    """Why a released operation is not sent yet; empty if it only waits for its turn."""
     if waits["reason"] == WaitsFor.TURN:
         return ""
     remedy = f" What to do: {waits['remedy']}." if waits["remedy"] else ""
@@ -137,7 +139,7 @@ def _hint(waits: dict[str, Any]) -> str:
 
 
 def _changed(after: Operation, wait: Wait | None) -> str:
-    """What an edit leads to, in words."""
+    """A sentence about when the edited data is sent."""
     if after.state in (State.DEAD, State.SUSPECT):
         return f"Changed. `crmgate ops retry {after.id}` sends it."
     return f"Changed. The next attempt sends it: {wait.why}." if wait else "Changed. The next attempt sends it."

@@ -1,4 +1,4 @@
-"""`crmgate check`: everything that the gateway needs, each with ok, warn or fail and what to do."""
+"""`crmgate check`: checks everything the gateway needs; each check has a result (ok, warn, fail) and a remedy."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUDGET = 30.0
 
 
 class Mark(StrEnum):
-    """What came out of a check."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -42,7 +42,7 @@ COLORS = {Mark.OK: "green", Mark.WARN: "yellow", Mark.FAIL: "bold red"}
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was looked at; `detail` says what to do."""
+    """One check with its result; `detail` explains the result and names the remedy."""
 
     check: str
     result: Mark
@@ -52,14 +52,14 @@ class Line:
 @click.command()
 @as_json
 def check(as_json: bool) -> None:
-    """Check the configuration, Redis, the worker, the CRM and the plugins; nothing is changed.
+    """Check the configuration, Redis, the worker, the CRM and the plugins. Changes nothing.
 
-    It tells all it can find, however wrong the configuration is. It logs in to the CRM once.
+    Runs as many checks as the configuration allows, even if parts of it are wrong. Logs in to the CRM once.
 
-    Exit status: 0 all works (there may be warnings), 1 something does not, 2 the configuration cannot work.
+    Exit status: 0 no check failed (there may be warnings), 1 a check failed, 2 the configuration cannot work.
     """
-    logging.getLogger("crmgate").addHandler(logging.NullHandler())  # broken plugins are told here
-    with working("Looking ..."):
+    logging.getLogger("crmgate").addHandler(logging.NullHandler())  # this command reports broken plugins itself
+    with working("Checking ..."):
         lines = list(_lines())
     failed = {line.check for line in lines if line.result == Mark.FAIL}
     if as_json:
@@ -90,7 +90,7 @@ def _lines() -> Iterator[Line]:
 
 
 def _settings(environ: Mapping[str, str], prefix: str) -> Settings | None:
-    """As much of the configuration as has to do with one part; None if that is wrong, too."""
+    """The settings with this prefix, and defaults for the others; None if one of these settings is wrong."""
     chosen = {name: value for name, value in environ.items() if name.startswith(prefix)}
     try:
         return Settings.load({"CRM_PROVIDER": "none"} | chosen)
@@ -100,7 +100,7 @@ def _settings(environ: Mapping[str, str], prefix: str) -> Settings | None:
 
 def _redis(settings: Settings | None) -> Iterator[Line]:
     if settings is None:
-        return  # the configuration's own line says why
+        return  # the line "configuration" says why
     ledger = Ledger(connect(settings.redis), wake_message)
     first, *dangers = ledger.health()
     yield Line(first.name, Mark.OK if first.ok else Mark.FAIL, first.detail)
@@ -109,7 +109,7 @@ def _redis(settings: Settings | None) -> Iterator[Line]:
         try:
             yield from _state(ledger)
         except LedgerUnavailable as error:
-            yield Line("worker", Mark.FAIL, f"Redis does not answer any more ({error}).")
+            yield Line("worker", Mark.FAIL, f"Redis stopped answering ({error}).")
 
 
 def _state(ledger: Ledger) -> Iterator[Line]:
@@ -119,10 +119,11 @@ def _state(ledger: Ledger) -> Iterator[Line]:
     else:
         remedy = "start one with `huey_consumer crmgate.worker.huey`"
         yield Line("worker", Mark.FAIL, f"None seen for {WORKER_SILENCE:.0f} s: {remedy}.")
-    dead, told = stats["dead_letters"], f"{stats['waiting']} operations wait."
+    dead = stats["dead_letters"]
+    detail = f"{stats['waiting']} operations wait."
     if dead:
-        told += f" {dead} dead letters need a person: `crmgate dlq list` shows them."
-    yield Line("operations", Mark.WARN if dead else Mark.OK, told)
+        detail += f" {dead} dead letters need a person: `crmgate dlq list` shows them."
+    yield Line("operations", Mark.WARN if dead else Mark.OK, detail)
 
 
 def _crm(parts: Services) -> Iterator[Line]:
@@ -137,7 +138,7 @@ def _crm(parts: Services) -> Iterator[Line]:
 
 
 def _deliveries(parts: Services) -> Iterator[Line]:
-    """Whether anything is sent to the CRM. While Redis does not answer its own line says so."""
+    """Whether operations are sent to the CRM. No line while Redis does not answer: the line "redis" says so."""
     try:
         stopped = advice(parts.desk.waiting.gate())
     except LedgerUnavailable:

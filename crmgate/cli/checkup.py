@@ -1,4 +1,4 @@
-"""What is to be said of one plugin, a file or a folder: does it load, is its name free, does it keep the contract."""
+"""Checks of one plugin (a file or a folder): whether it loads, has a free name and passes its contract test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEST_FILES = ("test_{}.py", "test_contract_{}.py")
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `ok` is None where it could not be."""
+    """One check with its result. `ok` is None if the check could not run."""
 
     part: str
     name: str
@@ -34,14 +34,14 @@ class Finding:
 
 
 def load(file: Path) -> tuple[dict[str, type[CRMProvider]], Finding]:
-    """The providers of a plugin that is loaded as the gateway does it, alone, and what there is to say of that."""
+    """Load one plugin alone, as the gateway would. Returns its providers by name, and the result of the check."""
     name = plugin_name(file)
     if not name:
-        told = (
+        detail = (
             "crmgate takes files that end in .py, and folders without a dot that have an __init__.py,"
             " if they do not begin with an underscore or a dot: rename it."
         )
-        return {}, Finding("load", file.name, False, told)
+        return {}, Finding("load", file.name, False, detail)
     plugins = discover(file.parent, (name,))
     for error in plugins.quarantined:
         if error.file == str(file):
@@ -61,17 +61,17 @@ def _providers(plugins: Plugins, file: Path) -> dict[str, type[CRMProvider]]:
 
 
 def names(providers: Iterable[str], file: Path, settings: Settings) -> Iterator[Finding]:
-    """Whether the names of the file's providers are free in the folder where it is to work."""
+    """Check that no other plugin, in PLUGINS_DIR or shipped, has a provider of the same name."""
     others = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder()).files
     for name in providers:
         other = others.get(name)
         taken = other is not None and Path(other).resolve() != file.resolve()
-        told = f"{other} has that name too: rename or remove one of them." if taken else ""
-        yield Finding("name", name, not taken, told)
+        detail = f"{other} has that name too: rename or remove one of them." if taken else ""
+        yield Finding("name", name, not taken, detail)
 
 
 def find_test(file: Path) -> Path | None:
-    """Where the contract test of a plugin is by custom: below tests/plugins, or beside the plugin."""
+    """The contract test of a plugin at a customary path: in tests/plugins, or beside the plugin. None if absent."""
     folders = (Path("tests/plugins"), file.parent)
     paths = (folder / form.format(file.stem) for folder in folders for form in TEST_FILES)
     return next(
@@ -80,7 +80,10 @@ def find_test(file: Path) -> Path | None:
 
 
 def contract(file: Path, test: Path, progress: Callable[[str], None]) -> Iterator[Finding]:
-    """Run the contract tests of `test` that are about `file`. pytest is not needed, unless the tests import it."""
+    """Run the contract tests in `test` whose plugin is `file`, and call `progress` with the name of each.
+
+    Needs no pytest, unless the tests import it. Every exception of a test becomes a failed check.
+    """
     from crmgate.testing.contract import Contract
 
     try:
@@ -101,14 +104,14 @@ def contract(file: Path, test: Path, progress: Callable[[str], None]) -> Iterato
 
 
 def _subject(kind: type[Contract]) -> Path | None:
-    """The plugin that a contract is about; for a class, its file."""
+    """The file of the plugin that a contract class tests; None if it names no plugin."""
     plugin = getattr(kind, "plugin", None)
     source = inspect.getsourcefile(plugin) if isinstance(plugin, type) else plugin
     return Path(source).resolve() if source else None
 
 
 def _imported(test: Path) -> ModuleType:
-    """The test module, imported as pytest would: by its packages, from the first folder that is none."""
+    """Import the test module as pytest does: by its dotted name below the first folder that is not a package."""
     test = test.resolve()
     root, parts = test.parent, [test.stem]
     while (root / "__init__.py").exists():
@@ -128,7 +131,7 @@ def _on_path(folder: Path) -> Iterator[None]:
 
 
 def _run(kind: type[Contract], name: str) -> Finding:
-    """One check of the contract, on an instance and a fake CRM of its own."""
+    """Run one test of the contract on a new instance with its own fake CRM."""
     check = f"{kind.__name__}.{name}"
     if inspect.signature(getattr(kind, name)).parameters.keys() != {"self"}:
         return Finding("contract", check, None, "it takes fixtures: run it with pytest.")
@@ -136,8 +139,8 @@ def _run(kind: type[Contract], name: str) -> Finding:
         _call(kind(), name)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # pytest.skip and pytest.fail raise what is no Exception
-        return Finding("contract", check, None if _is_skip(error) else False, _said(error))
+    except BaseException as error:  # the exceptions of pytest.skip and pytest.fail are not subclasses of Exception
+        return Finding("contract", check, None if _is_skip(error) else False, _message(error))
     return Finding("contract", check, True)
 
 
@@ -153,6 +156,6 @@ def _is_skip(error: BaseException) -> bool:
     return isinstance(error, unittest.SkipTest) or type(error).__name__ == "Skipped"
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     text = str(error)
     return text if text and isinstance(error, AssertionError | unittest.SkipTest) else f"{type(error).__name__}: {text}"

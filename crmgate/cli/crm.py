@@ -1,4 +1,4 @@
-"""`crmgate crm`: is the CRM there, does it have the fields, and what setting it up takes."""
+"""`crmgate crm`: test the connection to the CRM, compare its fields with the mapping, set it up, pause and resume."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from crmgate.store.audit import command_line
 from crmgate.store.gate import Cause, Gate, explain
 
 BUDGET = 30.0
-"""Seconds for all requests of a command; setting a CRM up gets them twice, for the plan and for the work."""
+"""Seconds for all requests of a command. `setup` has this budget twice: for the plan and for applying it."""
 OPTIONS_SHOWN = 12
 PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 
 
 @click.group()
 def crm() -> None:
-    """Look at the CRM that CRM_PROVIDER names, and set it up."""
+    """Test, set up, pause and resume the CRM that CRM_PROVIDER names."""
 
 
 @crm.command()
 @as_json
 def test(as_json: bool) -> None:
-    """Check address, credentials, rights and fields; say why nothing is sent, if Redis answers.
+    """Check address, credentials, rights and fields. If Redis answers, also show why nothing is sent.
 
     Exit status: 0 connected, 1 not connected, 2 the configuration cannot work.
     """
@@ -46,8 +46,8 @@ def test(as_json: bool) -> None:
     gate = _gate(parts)
     if as_json:
         checks = [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in connection.checks]
-        told = {"connected": connection.connected, "latency_ms": connection.latency_ms, "checks": checks}
-        print_json(_names(parts) | told | {"gate": gate_json(gate) if gate else None})
+        result = {"connected": connection.connected, "latency_ms": connection.latency_ms, "checks": checks}
+        print_json(_names(parts) | result | {"gate": gate_json(gate) if gate else None})
     else:
         state = f"connected ({connection.latency_ms:.0f} ms)" if connection.connected else "not connected"
         click.echo(f"{_title(parts)}: {state}\n")
@@ -61,16 +61,16 @@ def test(as_json: bool) -> None:
 @crm.command()
 @as_json
 def fields(as_json: bool) -> None:
-    """Show the mapping beside what the CRM has.
+    """Show the field mapping beside the fields of the CRM.
 
-    Exit status: 0 every field is there and takes what is sent, 1 not or not known, 2 the configuration cannot work.
+    Exit status: 0 every field exists and accepts its values, 1 not or not known, 2 the configuration cannot work.
     """
     parts = _start()
     lines, error = _described(parts)
     complete = not error and not any(line.problem for line in lines)
     if as_json:
-        told = [_line(parts, line) for line in lines]
-        print_json(_names(parts) | {"complete": complete, "fields": told, "error": error})
+        items = [_line(parts, line) for line in lines]
+        print_json(_names(parts) | {"complete": complete, "fields": items, "error": error})
     elif error:
         raise click.ClickException(error)
     else:
@@ -84,10 +84,10 @@ def fields(as_json: bool) -> None:
               help="Write keys into files of this folder, one for each setting, and do not print them.")  # fmt: skip
 @as_json
 def setup(yes: bool, save: Path | None, as_json: bool) -> None:
-    """Make the fields, roles and users in the CRM that crmgate needs.
+    """Create the fields, roles and users in the CRM that crmgate needs.
 
-    Shows what there is to do and asks first; what is there already stays as it is, so that running it again is safe.
-    With --json it asks nothing: it shows the plan, and does it if --yes is given.
+    Shows the plan and asks before it applies it. Existing fields, roles and users stay unchanged, so it is safe to run
+    it again. With --json it does not ask: it prints the plan, and applies it if --yes is given.
 
     Exit status: 0 the CRM is set up, 1 it is not, 2 the configuration cannot work.
     """
@@ -102,7 +102,7 @@ def setup(yes: bool, save: Path | None, as_json: bool) -> None:
         plan = plan if error else after
     saved = _saved(plan, save) if save and not error and (applied or not pending) else None
     if as_json:
-        print_json(_told(parts, plan, applied=applied, error=error, saved=saved))
+        print_json(_outcome_json(parts, plan, applied=applied, error=error, saved=saved))
     elif applied or not pending:
         _show_outcome(parts, plan, applied=applied, error=error, saved=saved)
     sys.exit(0 if not error and _done(plan) else 1)
@@ -115,7 +115,7 @@ def pause(as_json: bool) -> None:
 
     Attempts that are under way end as usual.
 
-    Exit status: 0 it is paused, 1 Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 paused, 1 Redis does not answer, 2 the configuration cannot work.
     """
     parts = _start()
     with ledger():
@@ -129,11 +129,11 @@ def pause(as_json: bool) -> None:
 @crm.command()
 @as_json
 def resume(as_json: bool) -> None:
-    """End a pause, or have the CRM tried now, after its credentials were repaired or it is back.
+    """End a pause, or try the CRM now: after its credentials were corrected, or when it is available again.
 
-    Operations that wait for the CRM go on when it takes the next one.
+    The waiting operations follow as soon as the CRM accepts one.
 
-    Exit status: 0 it is tried, or takes requests anyway, 1 Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 resumed, or there was nothing to resume, 1 Redis does not answer, 2 the configuration cannot work.
     """
     parts = _start()
     with ledger():
@@ -145,12 +145,12 @@ def resume(as_json: bool) -> None:
     elif shut is None:
         click.echo(f"{_title(parts)} takes requests; there was nothing to resume.")
     else:
-        next_step = "goes on now" if before.cause is Cause.PAUSED else "is tried now"
+        next_step = "is no longer paused" if before.cause is Cause.PAUSED else "is tried now"
         click.echo(f"{_title(parts)} {next_step}. Before, {shut.what}; {before.held} operations wait.")
 
 
 def _gate(parts: Services) -> Gate | None:
-    """The state of the gate; None while Redis does not answer, which does not prevent a connection test."""
+    """The state of the gate; None while Redis does not answer, because a connection test needs no Redis."""
     try:
         return parts.desk.waiting.gate()
     except LedgerUnavailable:
@@ -171,14 +171,14 @@ def _title(parts: Services) -> str:
 
 
 def _discreet(parts: Services, text: str) -> str:
-    """`text` without the secrets of the provider's settings: a plugin may have quoted one."""
+    """Replace the secrets of the provider's settings in `text`: a plugin may have quoted one."""
     provider = parts.plugins.manager.get_plugin(f"provider:{parts.crm.name}")
     assert isinstance(provider, CRMProvider)
     return provider.redact(text)
 
 
 def _described(parts: Services) -> tuple[tuple[CrmField, ...], str | None]:
-    """The lines of the mapping, or what went wrong."""
+    """The lines of the mapping, or none and an error message."""
     try:
         with working(f"Asking {parts.crm.label} ..."), configuration():
             return parts.crm.describe_fields(BUDGET), None
@@ -193,22 +193,22 @@ def _line(parts: Services, line: CrmField) -> dict[str, Any]:
 
 def _show_fields(parts: Services, lines: tuple[CrmField, ...]) -> None:
     problems = sum(bool(line.problem) for line in lines)
-    state = f"{problems} of {len(lines)} fields need a look" if problems else f"all {len(lines)} fields are there"
+    state = f"{problems} of {len(lines)} fields have a problem" if problems else f"all {len(lines)} fields exist"
     click.echo(f"{_title(parts)}: {state}\n")
-    told = [_line(parts, line) for line in lines]
+    items = [_line(parts, line) for line in lines]
     rows = ((*(line[name] for name in ("fact", "field", "type")), _few(line["options"]), line["problem"])
-            for line in told)  # fmt: skip
+            for line in items)  # fmt: skip
     print_table(("FACT", "FIELD", "TYPE", "OPTIONS", "PROBLEM"), rows)
 
 
 def _few(options: list[str]) -> str:
-    """Options as a text. A list of countries would drown the rest of the table."""
+    """The first `OPTIONS_SHOWN` options as text, because a list of countries would hide the rest of the table."""
     more = len(options) - OPTIONS_SHOWN
     return ", ".join(options[:OPTIONS_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _provision(parts: Services, *, apply: bool) -> tuple[Provision, str | None]:
-    """The plan, or what was done; with what went wrong."""
+    """The plan, or with `apply` the result; and an error message, None on success."""
     try:
         with working(f"{'Setting up' if apply else 'Asking'} {parts.crm.label} ..."), configuration():
             return parts.crm.provision(BUDGET, apply=apply), None
@@ -239,7 +239,10 @@ def _show_steps(parts: Services, provision: Provision, done: str) -> None:
 
 
 def _saved(provision: Provision, folder: Path) -> list[str]:
-    """Write each setting into a file of its own, as `<SETTING>_FILE` reads it; the paths. What is there is replaced."""
+    """Write each setting into its own file, as `<SETTING>_FILE` reads it. Replaces existing files. Returns the paths.
+
+    Raises `click.ClickException` if a file cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return [str(_write(folder / name, value)) for name, value in provision.settings.items()]
@@ -248,7 +251,7 @@ def _saved(provision: Provision, folder: Path) -> list[str]:
 
 
 def _write(path: Path, secret: str) -> Path:
-    """In one step, so that who waits for the file finds it whole; readable by nobody else."""
+    """Write the file atomically, so that a waiting reader finds it complete; readable by its owner only."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(f"{secret}\n")
@@ -259,35 +262,35 @@ def _show_outcome(
     parts: Services, provision: Provision, *, applied: bool, error: str | None, saved: list[str] | None
 ) -> None:
     if error:
-        raise click.ClickException(f"{error}\nWhat was done stays; running it again does the rest.")
+        raise click.ClickException(f"{error}\nFinished steps are kept; run the command again to do the rest.")
     click.echo("" if applied else "\nNothing to do.")
     if applied:
         _show_steps(parts, provision, "done")
     if saved is not None:
         click.echo("".join(f"\nSaved: {path}" for path in saved))
-    elif news := _news(parts, provision):
+    elif missing := _new_settings(parts, provision):
         click.echo("\nSet in .env, and keep it secret:\n")
-        click.echo("\n".join(f"{name}={_quoted(value)}" for name, value in news.items()))
+        click.echo("\n".join(f"{name}={_quoted(value)}" for name, value in missing.items()))
 
 
-def _told(
+def _outcome_json(
     parts: Services, provision: Provision, *, applied: bool, error: str | None, saved: list[str] | None
 ) -> dict[str, Any]:
     steps = [{"what": _discreet(parts, step.what), "done": step.done} for step in provision.steps]
     done = not error and _done(provision)
-    settings = _news(parts, provision) if saved is None and (done or (applied and not error)) else {}
-    told = {"done": done, "applied": applied, "steps": steps, "settings": settings, "saved": saved or []}
-    return _names(parts) | told | {"error": error}
+    settings = _new_settings(parts, provision) if saved is None and (done or (applied and not error)) else {}
+    result = {"done": done, "applied": applied, "steps": steps, "settings": settings, "saved": saved or []}
+    return _names(parts) | result | {"error": error}
 
 
-def _news(parts: Services, provision: Provision) -> Mapping[str, str]:
-    """The settings that the configuration does not hold yet."""
+def _new_settings(parts: Services, provision: Provision) -> Mapping[str, str]:
+    """The settings that are missing in the configuration or have another value there."""
     known = parts.settings.environ
     return {name: value for name, value in provision.settings.items() if known.get(name) != value}
 
 
 def _quoted(value: str) -> str:
-    """A value as `.env` takes it."""
+    """A value quoted for `.env`."""
     if PLAIN.fullmatch(value):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")

@@ -1,4 +1,4 @@
-"""`crmgate dev`: the whole gateway on one machine, without anything else to install."""
+"""`crmgate dev`: the whole gateway on one machine; needs no other installation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MESSENGERS = {
     "WHATSAPP_URL": "https://wa.me/15550100",
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
-"""Targets of the messenger links of the demo: nobody is there."""
+"""Targets of the demo's messenger links; they are not real accounts."""
 
 
 @click.command()
@@ -43,7 +43,7 @@ def dev() -> None:
 
 
 def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
-    """The command of each process by its name. Completes `environ`. Redis stops last (`_supervise`)."""
+    """The command line of each process by its name. Adds missing settings to `environ`."""
     commands = {}
     if not environ.get("REDIS_URL") and not environ.get("REDIS_HOST"):
         server = prepare(home / "redis")
@@ -68,7 +68,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
 
 
 def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
-    port = free_port(prefer=int(environ["PORT"]) + 1)  # the same page at the next run
+    port = free_port(prefer=int(environ["PORT"]) + 1)  # so that the page keeps its address
     environ |= MESSENGERS | environ
     environ["SANDBOX_URL"] = f"http://127.0.0.1:{port}"
     environ["SANDBOX_KEY"] = environ.get("SANDBOX_KEY") or secrets.token_urlsafe(16)
@@ -80,7 +80,7 @@ def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
 
 
 def _check(environ: dict[str, str]) -> None:
-    """Report a configuration that cannot work before anything is started. Raises `click.ClickException`."""
+    """Check the configuration before any process starts. Raises `click.ClickException` if it cannot work."""
     from crmgate.services import start
 
     try:
@@ -92,7 +92,7 @@ def _check(environ: dict[str, str]) -> None:
 
 
 def _announce_when_ready(environ: dict[str, str]) -> None:
-    """Print the next steps once the gateway is ready: a curl command pasted earlier would fail."""
+    """Print the next steps once the gateway is ready; the printed curl command would fail earlier."""
     gateway = f"http://127.0.0.1:{environ['PORT']}"
     while not _ready(gateway):
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""`crmgate dlq`: what waits for a person, dead letters and suspects, and what a person can do about it."""
+"""`crmgate dlq`: the dead letters and suspects, which wait for an operator, and the commands to handle them."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ dlq.add_command(changes.discard)
 @dlq.command("list")
 @suspects
 @filters
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Operations at most.")
 @as_json
 def list_(suspects: bool, limit: int, as_json: bool, **options: Any) -> None:
-    """List dead letters, the latest first, with what went wrong.
+    """List dead letters, newest first, with their errors.
 
     Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
     """
@@ -54,16 +54,16 @@ def list_(suspects: bool, limit: int, as_json: bool, **options: Any) -> None:
     elif found:
         show_list(found, "" if suspects else f"{len(found)} of {total} dead letters\n")
     else:
-        click.echo("There are none.")
+        click.echo("There are no suspects." if suspects else "There are no dead letters.")
 
 
 @dlq.command()
 @click.argument("operation", metavar="ID|CODE")
 @as_json
 def show(operation: str, as_json: bool) -> None:
-    """Show one with its payload and everything that was tried.
+    """Show one operation with its payload and its history.
 
-    Exit status: 0 shown, 1 there is none or Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 shown, 1 no such operation or Redis does not answer, 2 the configuration cannot work.
     """
     with opened() as parts:
         found = parts.desk.get(resolve(parts, operation).id)
@@ -73,22 +73,24 @@ def show(operation: str, as_json: bool) -> None:
 
 @dlq.command()
 @click.argument("operations", metavar="[ID|CODE]...", nargs=-1)
-@click.option("--all", "all_", is_flag=True, help="All that pass the filters, by a job that the workers carry out.")
+@click.option("--all", "all_", is_flag=True, help="All that match the filters, as a job that the workers run.")
 @filters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--detach", is_flag=True, help="Do not wait for the job to end.")
-@click.option("--follow", is_flag=True, help="Show how far the job has come.")
-@click.option("--cancel", is_flag=True, help="End the job; what it put back stays back.")
+@click.option("--follow", is_flag=True, help="Show the progress of the job.")
+@click.option("--cancel", is_flag=True, help="End the job; operations it already retried are not taken back.")
 @as_json
 def retry(
     operations: tuple[str, ...], all_: bool, yes: bool, detach: bool, follow: bool, cancel: bool, as_json: bool,
     **options: Any,
 ) -> None:  # fmt: skip
-    """Try dead letters again, let suspects go, try waiting operations now: by their ids, or with --all by the thousand.
+    """Retry dead letters, release suspects, and try waiting operations now.
 
-    With --all and --json it asks nothing: it tells how many there are, and begins if --yes is given.
+    Takes their ids or tracking codes, or --all for all dead letters that match the filters.
 
-    Exit status: 0 they go back, or the job is done, 1 not all of them or the job was cancelled, 2 wrongly used.
+    With --all and --json it does not ask: it prints their number, and starts the job if --yes is given.
+
+    Exit status: 0 all are retried, or the job ended, 1 some are not or the job was cancelled, 2 wrongly used.
     """
     if bool(operations) + all_ + follow + cancel != 1:
         raise click.UsageError("Name ids, or give one of --all, --follow and --cancel.")
@@ -103,7 +105,7 @@ def retry(
     if job is None:
         return
     if as_json:
-        print_json(bulk.told(job))
+        print_json(bulk.to_json(job))
     else:
         click.echo(bulk.ended(job))
     sys.exit(1 if job.state == JobState.CANCELLED and not cancel else 0)
@@ -118,10 +120,10 @@ def retry(
 @filters
 @as_json
 def export(form: str, output: Path | None, suspects: bool, as_json: bool, **options: Any) -> None:
-    """Write all with their payloads, which are personal data: a file is readable by you only.
+    """Export dead letters with their payloads, which are personal data: only you can read the file.
 
-    In CSV what a spreadsheet would take for a formula has an apostrophe before it. With --json and --output the number
-    and the file are told.
+    In CSV, an apostrophe stands before each value that a spreadsheet would take for a formula. With --json and --output
+    the command prints the file and the number of exported operations.
 
     Exit status: 0 written, 1 the file exists or Redis does not answer, 2 the configuration cannot work.
     """
@@ -146,7 +148,10 @@ def _state(suspects: bool) -> State:
 def _job(
     parts: Services, chosen: Filter, *, yes: bool, follow: bool, cancel: bool, as_json: bool
 ) -> Job | None:  # fmt: skip
-    """The job to tell of; None if nothing is to be done, or only the preview was wanted."""
+    """The job to follow; None if there is nothing to retry, or only the preview was requested.
+
+    Raises `JobRunning` if another job runs already.
+    """
     desk = parts.desk
     if follow:
         return bulk.latest(desk)
@@ -161,7 +166,10 @@ def _job(
         print_json({"count": count.number, "exact": count.exact})
         return None
     if not count.number:
-        click.echo("There is nothing to retry.") if not as_json else print_json({"count": 0, "exact": True})
+        if as_json:
+            print_json({"count": 0, "exact": True})
+        else:
+            click.echo("There is nothing to retry.")
         return None
     if not (yes or click.confirm(f"Retry {number}?", err=True)):
         click.echo("Nothing was changed.")
@@ -171,7 +179,7 @@ def _job(
 
 @contextmanager
 def _writable(output: Path | None) -> Iterator[IO[str]]:
-    """Standard output, or a new file that is taken away again when not all could be written."""
+    """Standard output, or a new file, which is deleted if writing it fails."""
     if output is None:
         yield sys.stdout
         return

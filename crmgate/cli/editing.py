@@ -1,4 +1,4 @@
-"""Editing the payload of an operation: with options, or in the operator's editor."""
+"""Edit the payload of an operation with options or in the operator's editor."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ Edited = tuple[Operation, tuple["FieldWarning", ...]]
 
 
 class NotValid(click.ClickException):
-    """What was edited has faults, one in a line."""
+    """The edited payload has faults; the message lists them, one per line."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         super().__init__("nothing was changed:\n" + "\n".join(f"- {fault}" for fault in faults))
 
 
 def patch(changes: Iterable[str], removals: Iterable[str]) -> dict[str, Any]:
-    """The options `--set` and `--unset` as a merge patch: a dot leads into a group."""
+    """The options `--set` and `--unset` as a merge patch (RFC 7396); `group.field` names a field of a group.
+
+    Raises `click.BadParameter` for a `--set` without an equals sign.
+    """
     result: dict[str, Any] = {}
     for change in changes:
         name, equals, value = change.partition("=")
@@ -49,7 +52,12 @@ def _put(result: dict[str, Any], name: str, value: str | None) -> None:
 
 
 def edit(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> Edited:
-    """Change `operation` as the options say, else in the editor. Raises `ClickException`, `ChangedMeanwhile` ..."""
+    """Apply `changes` to `operation`; without changes, open the editor.
+
+    Raises `click.ClickException` if nothing was changed, `NotValid` for an invalid payload, `ChangedMeanwhile`,
+    `OperationEnded`, `AttemptUnderWay` or `NoSuchOperation` if the operation cannot be changed now, and
+    `LedgerUnavailable`.
+    """
     if changes:
         return _apply(parts, operation, changes)
     text = json.dumps(dict(operation.payload), indent=2, ensure_ascii=False)
@@ -67,18 +75,18 @@ def edit(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> E
 
 
 def _difference(before: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """What was typed as a merge patch."""
+    """The difference between the payload and the edited text as a merge patch. Raises `NotValid`."""
     try:
         after = json.loads(text)
     except json.JSONDecodeError as error:
-        raise NotValid([f"it is no JSON: {error.msg} (line {error.lineno}, column {error.colno})"]) from None
+        raise NotValid([f"it is not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})"]) from None
     if not isinstance(after, dict):
         raise NotValid(["it takes a JSON object: {...}"])
     return _patch(before, after)
 
 
 def _patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """RFC 7396: what is gone is null, what is the same is left out."""
+    """A merge patch (RFC 7396): a removed member is null, an unchanged one is absent."""
     changed: dict[str, Any] = {name: None for name in before if name not in after}
     for name, value in after.items():
         known = before.get(name)
@@ -91,7 +99,7 @@ def _patch(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any
 
 
 def _apply(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> Edited:
-    # Only here: it is much to import for the other commands.
+    # Imported here because the import is slow and the other commands do not need it.
     from crmgate.schemas.edit import edited
     from crmgate.schemas.faults import InvalidFields
 

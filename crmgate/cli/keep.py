@@ -1,8 +1,8 @@
-"""Keeps one command running: `python -m crmgate.cli.keep [--last] LOCK COMMAND ...` starts it again when it ends.
+"""Keep one command running: `python -m crmgate.cli.keep [--last] LOCK COMMAND ...` restarts it when it ends.
 
-SIGTERM and SIGINT end the command and then the keeper. Every keeper but the `--last` one holds a shared lock on
-the file LOCK while it lives; the last one waits for all the others to be gone before it stops its command, so that a
-Redis outlives those who need it.
+SIGTERM and SIGINT end the command and then the keeper. Every keeper except the `--last` one holds a shared lock on the
+file LOCK while it runs. The last one stops its command only when no other keeper holds the lock, so that Redis stops
+after the processes that need it.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from typing import IO
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PAUSE = 1.0
-"""Seconds before a command that ended is started again."""
+"""Seconds before an ended command is restarted."""
 PATIENCE = 4.0
-"""Seconds that the last one waits for the others; the supervisor kills after five."""
+"""Seconds that the last keeper waits for the others; the supervisor kills it after five."""
 
 
 def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
-    """Run `command` until a signal says stop; returns the exit status for the shell."""
+    """Run `command` until SIGTERM or SIGINT. Returns the exit status of the command."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if not last:
         fcntl.flock(lock, fcntl.LOCK_SH)
     while not stop.is_set():
-        # A session of its own: a signal to the group reaches the keeper only, which passes it on in its turn.
+        # In its own session: a signal to the process group reaches only the keeper, which then ends the command.
         child = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_me)  # noqa: S603
         while child.poll() is None and not stop.wait(0.05):
             pass
@@ -45,7 +45,7 @@ def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
 
 
 def _die_with_me() -> None:
-    """Have Linux end the command when its keeper is killed: nobody would stop it afterwards."""
+    """Have Linux end the command when its keeper is killed, because nothing else would stop it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

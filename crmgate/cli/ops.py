@@ -1,4 +1,4 @@
-"""`crmgate ops`: every operation, listed, shown, followed and changed."""
+"""`crmgate ops`: list, show, follow and change operations."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from crmgate.model import Operation, State
 from crmgate.operators.export import described
 
 POLL = 1.0
-"""Seconds between two looks of `crmgate ops tail`."""
+"""Seconds between two queries of `crmgate ops tail`."""
 
 
 @click.group()
 def ops() -> None:
-    """List the operations, follow them, and show, edit, retry or discard one."""
+    """List and follow operations, and show, edit, retry or discard one."""
 
 
 ops.add_command(changes.edit)
@@ -31,12 +31,12 @@ ops.add_command(changes.discard)
 
 
 @ops.command("list")
-@click.option("--state", type=click.Choice([state.value for state in State]), help="Where they stand.")
+@click.option("--state", type=click.Choice([state.value for state in State]), help="Their state.")
 @filters
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Operations at most.")
 @as_json
 def list_(state: str | None, limit: int, as_json: bool, **options: Any) -> None:
-    """List operations, the newest first. Delivered and discarded ones are kept for 7 days.
+    """List operations, newest first. Delivered and discarded ones are kept for 7 days.
 
     Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
     """
@@ -48,17 +48,17 @@ def list_(state: str | None, limit: int, as_json: bool, **options: Any) -> None:
     elif found:
         show_list(found, "")
     else:
-        click.echo("There are none.")
+        click.echo("There are no operations.")
 
 
 @ops.command()
 @click.argument("operation", metavar="ID|CODE")
-@click.option("--payload", is_flag=True, help="Show what the visitor sent, too: personal data.")
+@click.option("--payload", is_flag=True, help="Also show the visitor's data: personal data.")
 @as_json
 def show(operation: str, payload: bool, as_json: bool) -> None:
-    """Show one operation, by its id or tracking code, with everything that was tried.
+    """Show one operation with its history, by its id or tracking code.
 
-    Exit status: 0 shown, 1 there is none or Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 shown, 1 no such operation or Redis does not answer, 2 the configuration cannot work.
     """
     with opened() as parts:
         found = resolve(parts, operation)
@@ -67,10 +67,12 @@ def show(operation: str, payload: bool, as_json: bool) -> None:
 
 
 @ops.command()
-@click.option("--last", type=click.IntRange(0, 100), default=10, show_default=True, help="Begin with so many.")
+@click.option(
+    "--last", type=click.IntRange(0, 100), default=10, show_default=True, metavar="N", help="Show the last N first."
+)
 @as_json
 def tail(last: int, as_json: bool) -> None:
-    """Follow new operations and what becomes of them, until Ctrl-C. With --json a line holds one object.
+    """Follow new operations and changes of state until Ctrl-C. With --json each line is one object.
 
     Exit status: 0 ended by Ctrl-C, 1 Redis does not answer, 2 the configuration cannot work.
     """
@@ -78,21 +80,21 @@ def tail(last: int, as_json: bool) -> None:
         follower = Tail(parts.inventory)
         try:
             for operation in follower.begin(last):
-                _tell(operation, as_json)
+                _print_line(operation, as_json)
             while True:
                 for operation in follower.changes():
-                    _tell(operation, as_json)
+                    _print_line(operation, as_json)
                 time.sleep(POLL)
         except KeyboardInterrupt:
             click.echo(err=True)
 
 
-def _tell(operation: Operation, as_json: bool) -> None:
-    told = described(operation)
+def _print_line(operation: Operation, as_json: bool) -> None:
+    about = described(operation)
     if as_json:
-        click.echo(json.dumps(told, ensure_ascii=False))
+        click.echo(json.dumps(about, ensure_ascii=False))
         return
     at = max(operation.accepted_at, *(attempt.at for attempt in operation.events), 0.0)
-    error = "" if operation.state == State.DELIVERED else f" {told['code']}"
+    error = "" if operation.state == State.DELIVERED else f" {about['code']}"
     line = f"{brief(at)}  {operation.tracking_code}  {operation.id}  {operation.kind:<20} {operation.state:<10}"
-    click.echo(f"{line} {told['provider']}{error}".rstrip())
+    click.echo(f"{line} {about['provider']}{error}".rstrip())

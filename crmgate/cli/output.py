@@ -1,7 +1,7 @@
-"""What the commands have in common: tables for people, JSON for scripts, spinners, errors.
+"""Output shared by the commands: tables for people, JSON for scripts, spinners, errors.
 
-A table holds texts of CRMs and plugins: they are shown as they are, without markup and without control characters.
-Whoever pipes a table gets one line a row, however long, and no colours.
+Tables contain texts from CRMs and plugins. They are shown without markup and without control characters. In a pipe a
+table has exactly one line per row, and no colours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.text import Text
 from crmgate.errors import ConfigError, LedgerUnavailable
 
 WHOLE = 100_000
-"""Columns of a line that nobody reads on a screen: no text is cut or broken."""
+"""Width in columns of a table that is not shown on a terminal: wide enough to break no text."""
 MARKS = {True: Text("ok", "green"), False: Text("problem", "bold red"), None: Text("skipped", "yellow")}
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -61,21 +61,21 @@ def ledger() -> Iterator[None]:
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """A spinner where a person is watching; calling what it gives changes its text.
+    """Show a spinner on a terminal. Yields a function that changes its text.
 
-    What a plugin prints meanwhile goes to stderr: JSON stays JSON.
+    Redirects stdout to stderr, so that a plugin that prints cannot break the JSON output.
     """
     with Console(stderr=True, markup=False).status(what) as status, redirect_stdout(sys.stderr):
         yield status.update
 
 
 def print_json(data: Any) -> None:
-    """Print `data`, letters of every script as they are."""
+    """Print `data` as JSON, with letters of every script unescaped."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "") -> None:
-    """A table without lines; a long text is broken between words, never cut."""
+    """Print a table without borders. On a terminal a long text is wrapped, never cut."""
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = WHOLE
@@ -90,5 +90,5 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], t
 
 
 def clean(text: str) -> str:
-    """A text as one line without control characters, which could rewrite the terminal."""
+    """`text` as one line without control characters, which could change the terminal's display."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

@@ -1,4 +1,4 @@
-"""What the commands about operations have in common: the gateway's parts, filters, how an operation is shown."""
+"""Shared by the commands about operations: opening the gateway's services, filters, the display of an operation."""
 
 from __future__ import annotations
 
@@ -40,40 +40,43 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @contextmanager
 def opened() -> Iterator[Services]:
-    """The parts of the gateway. What goes wrong with them is a message, and exit status 1; 2 for the configuration."""
+    """The services of the gateway. Turns their errors into a message and exit status 1; 2 for a `ConfigError`."""
     with configuration():
         parts = services.start()
-    # the audit log of a command goes where its other messages go
+    # A command writes its audit log to stderr, like its other messages.
     logs.configure(parts.settings.log_level, "console" if sys.stderr.isatty() else parts.settings.log_format)
     try:
         yield parts
     except LedgerUnavailable as error:
-        told = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
+        message = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
     except (*UNCHANGEABLE, ChangedMeanwhile, JobRunning) as error:
-        told = reason(error)
+        message = reason(error)
     else:
         return
-    raise click.ClickException(told)
+    raise click.ClickException(message)
 
 
 def reason(error: Exception) -> str:
-    """What an operator's command met, and what to do."""
+    """The message for an operator: the error and its remedy."""
     match error:
         case NoSuchOperation():
-            return "there is none with this id or tracking code, or it is no longer kept: see `crmgate ops list`"
+            return "no operation has this id or tracking code, or it is no longer kept: see `crmgate ops list`"
         case OperationEnded(state=state):
-            return f"it has ended: it is {state}; see `crmgate ops show`"
+            return f"the operation has ended in the state {state}; see `crmgate ops show`"
         case AttemptUnderWay():
-            return "an attempt to deliver it is under way; nothing was changed: try again in a moment"
+            return "an attempt to deliver the operation is under way; nothing was changed: try again in a moment"
         case ChangedMeanwhile():
-            return "something happened to it since you read it; nothing was changed: look at it again"
+            return "the operation has changed since you read it; nothing was changed: read it again"
         case JobRunning(job=job):
-            return f"the job {job} runs already: `crmgate dlq retry --follow` shows it, --cancel ends it"
+            return f"the job {job} is already running: `crmgate dlq retry --follow` shows it, --cancel ends it"
     return str(error)
 
 
 def moment(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
-    """A time as an option takes it: RFC 3339, a date, or how long ago (`90s`, `30m`, `2h`, `7d`)."""
+    """Parse the time of an option, in seconds since the epoch: RFC 3339, a date, or an age (`90s`, `30m`, `2h`, `7d`).
+
+    A time without an offset is UTC. Raises `click.BadParameter`.
+    """
     if value is None:
         return None
     if ago := re.fullmatch(r"(\d{1,6})([smhd])", value):
@@ -81,26 +84,26 @@ def moment(_context: click.Context, _option: click.Parameter, value: str | None)
     try:
         found = datetime.fromisoformat(value)
     except ValueError:
-        told = "it takes a time such as 2026-11-23T10:00:00Z, a date, or how long ago: 90s, 30m, 2h, 7d."
-        raise click.BadParameter(told) from None
+        expected = "it takes a time such as 2026-11-23T10:00:00Z, a date, or an age: 90s, 30m, 2h, 7d."
+        raise click.BadParameter(expected) from None
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def filters(command: Command) -> Command:
-    """The options that say which operations; `wanted` makes a `Filter` of them."""
+    """Add the filter options to a command; `wanted` makes a `Filter` of their values."""
     for option in (
         click.option("--until", callback=moment, metavar="TIME", help="Accepted before."),
         click.option("--since", callback=moment, metavar="TIME", help="Accepted since: a time, or 30m, 2h, 7d ago."),
-        click.option("--code", type=click.Choice([code.value for code in Code]), help="What the last failure was."),
-        click.option("--provider", help="The CRM that has it, or was tried last."),
-        click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="What is to be done."),
+        click.option("--code", type=click.Choice([code.value for code in Code]), help="Code of the last failure."),
+        click.option("--provider", help="The CRM it was delivered to or tried with last."),
+        click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="The kind of operation."),
     ):
         command = option(command)
     return command
 
 
 def wanted(state: State | None, options: dict[str, Any]) -> Filter:
-    """The filter of the options of `filters`."""
+    """The `Filter` for the values of the options that `filters` adds."""
     kind = options["kind"]
     return Filter(
         state=state, kind=Kind(kind) if kind else None, provider=options["provider"] or "", code=options["code"] or "",
@@ -109,7 +112,10 @@ def wanted(state: State | None, options: dict[str, Any]) -> Filter:
 
 
 def resolve(parts: Services, text: str) -> Operation:
-    """The operation with this id or tracking code. Raises `NoSuchOperation`; a `ClickException` if it is not clear."""
+    """The operation with this id or tracking code.
+
+    Raises `NoSuchOperation`, `click.ClickException` if several operations have the tracking code, `LedgerUnavailable`.
+    """
     if _ID.fullmatch(text):
         found = parts.ledger.get(text)
         if found is None:
@@ -120,26 +126,26 @@ def resolve(parts: Services, text: str) -> Operation:
         raise NoSuchOperation
     if len(candidates) > 1:
         ids = ", ".join(candidate.id for candidate in candidates)
-        raise click.ClickException(f"more than one has this tracking code: name one by its id: {ids}")
+        raise click.ClickException(f"several operations have this tracking code; use one of their ids: {ids}")
     return candidates[0]
 
 
 def show_list(operations: Iterable[Operation], title: str) -> None:
-    """A table of operations."""
+    """Print a table of operations."""
     headings = ("TRACKING CODE", "ID", "ACCEPTED", "KIND", "STATE", "CRM", "ERROR", "DETAIL")
     print_table(headings, (_row(operation) for operation in operations), title)
 
 
 def _row(operation: Operation) -> tuple[str | Text, ...]:
-    told = described(operation)
+    about = described(operation)
     state = Text(operation.state, _color(operation.state))
     ended = operation.state == State.DELIVERED
     return (operation.tracking_code, operation.id, brief(operation.accepted_at), operation.kind, state,
-            told["provider"], "" if ended else told["code"], "" if ended else told["detail"])  # fmt: skip
+            about["provider"], "" if ended else about["code"], "" if ended else about["detail"])  # fmt: skip
 
 
 def _color(state: State) -> str:
-    """The style of a state in a table."""
+    """The style of a state in a table; empty for none."""
     if not state.known:
         return ""
     match state:
@@ -158,14 +164,14 @@ def _color(state: State) -> str:
 
 
 def brief(timestamp: float) -> str:
-    """A time to the second, for a table."""
+    """A time (seconds since the epoch) in UTC to the second; empty for 0."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if timestamp else ""
 
 
 def whole(operation: Operation, wait: Wait | None, *, payload: bool) -> dict[str, Any]:
-    """Everything about an operation, for JSON."""
+    """Everything about an operation for JSON; the personal data only with `payload`."""
     delivered = operation.delivered
-    told = (
+    about = (
         described(operation)
         | {
             "version": operation.version,
@@ -175,16 +181,16 @@ def whole(operation: Operation, wait: Wait | None, *, payload: bool) -> dict[str
         }
         | waits_json(wait)
     )
-    return told | ({"payload": dict(operation.payload)} if payload else {})
+    return about | ({"payload": dict(operation.payload)} if payload else {})
 
 
 def waits_json(wait: Wait | None) -> dict[str, Any]:
-    """What an operation waits for, as a member of its JSON."""
+    """The member `waits` of an operation's JSON; its value is null if the operation does not wait."""
     return {"waits": wait.to_json() if wait else None}
 
 
 def show_whole(operation: Operation, wait: Wait | None, *, payload: bool, as_json: bool) -> None:
-    """Everything about an operation."""
+    """Print everything about an operation; the personal data only with `payload`."""
     if as_json:
         print_json(whole(operation, wait, payload=payload))
         return
@@ -197,7 +203,7 @@ def show_whole(operation: Operation, wait: Wait | None, *, payload: bool, as_jso
         print_table(("AT", "TOOK", "CRM", "OUTCOME", "CODE", "HTTP", "CRM'S CODE", "DETAIL"), rows)
     if payload and operation.payload:
         click.echo("\nPayload")
-        print_table(("FIELD", "VALUE"), ((name, _said(value)) for name, value in operation.payload.items()))
+        print_table(("FIELD", "VALUE"), ((name, _value_text(value)) for name, value in operation.payload.items()))
 
 
 def _facts(operation: Operation) -> Iterator[tuple[str, str]]:
@@ -216,7 +222,7 @@ def _facts(operation: Operation) -> Iterator[tuple[str, str]]:
         yield "refused: moved into the description, or filled with a stand-in", ", ".join(delivered.moved)
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_said(inner)}" for name, inner in value.items())
-    return ", ".join(map(_said, value)) if isinstance(value, list | tuple) else clean(str(value))
+        return ", ".join(f"{name}: {_value_text(inner)}" for name, inner in value.items())
+    return ", ".join(map(_value_text, value)) if isinstance(value, list | tuple) else clean(str(value))

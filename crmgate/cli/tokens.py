@@ -17,7 +17,7 @@ HERE, IN_REDIS = "API_TOKENS", "Redis"
 
 @click.group()
 def tokens() -> None:
-    """Make, list and revoke the API tokens of operators and of programs."""
+    """Create, list and revoke the API tokens of operators and of programs."""
 
 
 def _named(_context: click.Context, _option: click.Parameter, value: str) -> str:
@@ -27,63 +27,63 @@ def _named(_context: click.Context, _option: click.Parameter, value: str) -> str
 
 
 @tokens.command()
-@click.option("--name", required=True, callback=_named, help="Who gets it; the audit log shows the name.")
+@click.option("--name", required=True, callback=_named, help="Name of its holder; the audit log shows it.")
 @click.option(
     "--scope",
     type=click.Choice([scope.value for scope in Scope]),
     required=True,
-    help="read: look; operate: change things, too.",
+    help="read: read only; operate: read and change.",
 )
-@click.option("--env", is_flag=True, help="Keep nothing: show the line for API_TOKENS, too.")
+@click.option("--env", is_flag=True, help="Store nothing: also show the entry for API_TOKENS.")
 @as_json
 def new(name: str, scope: str, env: bool, as_json: bool) -> None:
-    """Make a token and show it, once.
+    """Create a token and show it once.
 
-    Exit status: 0 made, 1 Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 created, 1 Redis does not answer, 2 the configuration cannot work.
     """
     if env:
         token_id, text = generate()
-        told = {"id": token_id, "name": name, "scope": scope, "token": text}
-        told["entry"] = f"{name}:{scope}:{digest(text)}"
+        created = {"id": token_id, "name": name, "scope": scope, "token": text}
+        created["entry"] = f"{name}:{scope}:{digest(text)}"
     else:
         with opened() as parts:
             token, text = parts.tokens.new(name, scope, command_line())
-        told = {"id": token.id, "name": name, "scope": scope, "token": text}
+        created = {"id": token.id, "name": name, "scope": scope, "token": text}
     if as_json:
-        print_json(told)
+        print_json(created)
         return
     click.echo(text)
     click.echo("Keep it: it is shown only now.", err=True)
     if env:
-        click.echo("It works once this entry stands in API_TOKENS and the web processes were started again:", err=True)
-        click.echo(told["entry"])
+        click.echo("It is valid once this entry is in API_TOKENS and the web processes are restarted:", err=True)
+        click.echo(created["entry"])
 
 
 @tokens.command("list")
 @as_json
 def show(as_json: bool) -> None:
-    """List the tokens, never their texts.
+    """List the tokens without their secret texts.
 
     Exit status: 0 listed, 1 Redis does not answer, 2 the configuration cannot work.
     """
     with opened() as parts:
         found = parts.tokens.all()
-    told = [_told(token) for token in found]
+    listed = [_token_json(token) for token in found]
     if as_json:
-        print_json({"tokens": told})
+        print_json({"tokens": listed})
         return
     columns = ("id", "name", "scope", "created_at", "last_used", "kept_in")
     print_table([name.replace("_", " ").upper() for name in columns],
-                ([line[name] or "-" for name in columns] for line in told))  # fmt: skip
+                ([line[name] or "-" for name in columns] for line in listed))  # fmt: skip
 
 
 @tokens.command()
 @click.argument("token_id", metavar="ID")
 @as_json
 def revoke(token_id: str, as_json: bool) -> None:
-    """Make a token useless, within five seconds.
+    """Revoke a token. It is refused after five seconds at most.
 
-    Exit status: 0 revoked, 1 there is none with this id or Redis does not answer, 2 the configuration cannot work.
+    Exit status: 0 revoked, 1 no token has this id or Redis does not answer, 2 the configuration cannot work.
     """
     with opened() as parts:
         token = parts.tokens.revoke(token_id, command_line())
@@ -93,13 +93,13 @@ def revoke(token_id: str, as_json: bool) -> None:
         click.echo(f"{token.name} ({token_id}) is revoked.")
     else:
         raise click.ClickException(
-            "there is no token with this id in Redis; `crmgate tokens list` shows them. One of API_TOKENS is revoked"
-            " by taking its entry out and starting the web processes again"
+            "Redis has no token with this id; `crmgate tokens list` shows them. To revoke a token of API_TOKENS, remove"
+            " its entry and restart the web processes"
         )
     sys.exit(0 if token else 1)
 
 
-def _told(token: Token) -> dict[str, str | None]:
+def _token_json(token: Token) -> dict[str, str | None]:
     return {
         "id": token.id or None,
         "name": token.name,

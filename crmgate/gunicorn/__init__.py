@@ -1,6 +1,6 @@
 """gunicorn's settings for crmgate, for `gunicorn.conf.py` and for `--config python:crmgate.gunicorn`.
 
-The worker processes of one gunicorn share a folder in which they count requests (`crmgate.web.metrics`):
+The processes of one gunicorn share a folder with their request counts (`crmgate.web.metrics`):
 PROMETHEUS_MULTIPROC_DIR, else a temporary folder that is removed when gunicorn ends.
 """
 
@@ -30,7 +30,7 @@ FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
-    """gunicorn's own log lines in crmgate's format. The line for each request is written by `crmgate.web`."""
+    """Formats gunicorn's own log lines like crmgate's. `crmgate.web` writes the line for each request."""
 
     def setup(self, cfg: Any) -> None:
         """Called at the start and when gunicorn reads its configuration again."""

@@ -1,11 +1,11 @@
 """gunicorn's threaded worker with two additions: a time limit for requests, and bodies are read before the answer.
 
-gunicorn's `timeout` is about workers, not about requests: a sender that drips a byte a second holds a thread for as
-long as it likes, and as many such senders as there are threads stop the service.
+gunicorn's `timeout` applies to workers, not to requests: a sender that sends a byte a second occupies a thread without
+limit, and one such sender per thread stops the service.
 
-An application may answer before it has read the body (too large, too many requests, no such page). gunicorn then
-sends "Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that still sends the body, or that
-sends the next request on that connection, gets no answer and makes a 502 of it.
+An application may answer before it has read the body (too large, too many requests, not found). gunicorn then sends
+"Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that is still sending the body, or sends
+the next request on that connection, gets no answer and returns a 502.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ READ_SECONDS = 15.0
 """Seconds within which a request must arrive: enough for 64 KB at 35 kbit/s, a slow mobile network."""
 
 DISCARD_BYTES = 2 * 1024 * 1024
-"""Number of bytes of an unread body that are read and thrown away before the answer is sent.
+"""Number of bytes of an unread body that are read and discarded before the answer is sent.
 
-More than a proxy lets through: Caddy as in the Caddyfile 100 KB, nginx as it comes 1 MB.
+More than a proxy accepts: Caddy with the Caddyfile 100 KB, nginx by default 1 MB.
 """
 PIECE_BYTES = 64 * 1024
 
-wsgi.SERVER = "crmgate"  # what answers call the server
+wsgi.SERVER = "crmgate"  # the header `Server` of answers
 
 App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -60,7 +60,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Answer one request whose headers have arrived."""
         if _length(req.headers) > DISCARD_BYTES:
-            req.force_close()  # the rest of the body stays unread: say so in the answer
+            req.force_close()  # the rest of the body stays unread, so the answer announces the end of the connection
         return super().handle_request(req, conn)
 
     def notify(self) -> None:
@@ -76,7 +76,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 def read_to_the_end(app: App) -> App:
-    """Wrap an application so that what it leaves of a body is read before its answer is sent (RFC 9112, 9.6)."""
+    """Wrap an application so that the unread rest of a body is read before the answer is sent (RFC 9112, 9.6)."""
 
     def wrapped(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         answer = app(environ, start_response)
@@ -88,12 +88,12 @@ def read_to_the_end(app: App) -> App:
 
 
 def _discard(body: Any) -> None:
-    with suppress(OSError, ParseException):  # the sender is gone, or its chunks are malformed: the answer stands
+    with suppress(OSError, ParseException):  # the sender is gone, or its chunks are malformed: still send the answer
         for _ in range(DISCARD_BYTES // PIECE_BYTES):
             if not body.read(PIECE_BYTES):
                 return
 
 
 def _length(headers: list[tuple[str, str]]) -> int:
-    """The announced length of the body in bytes; 0 for one that comes in chunks."""
+    """The announced length of the body in bytes; 0 for a chunked body."""
     return int(dict(headers).get("CONTENT-LENGTH", 0))

@@ -1,1 +1,1 @@
-"""What operators do: find operations, edit, retry and discard dead letters, export, test the connection."""
+"""For operators: find, edit, retry, discard and export operations, test the connection, watch for incidents."""

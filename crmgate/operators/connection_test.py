@@ -1,7 +1,7 @@
-"""The connection test for whoever may ask for it often: its result is shared for a while.
+"""The connection test with a shared result, so that frequent calls do not load the CRM.
 
-A test costs the CRM some requests and, with a wrong key, one refused login: after some of those a CRM locks the
-gateway's address out. So at most one test runs in a process, and its result is kept in Redis for all of them.
+A test sends the CRM several requests and, with a wrong key, one failed login. After some failed logins a CRM blocks the
+gateway's address. Therefore at most one test runs in a process, and Redis shares its result with all processes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from crmgate.store import keys
 from crmgate.store.keys import translated
 
 KEPT = 5.0
-"""Seconds for which a good result is not asked for again."""
+"""Seconds for which a successful result is reused."""
 KEPT_FAILED = REFUSED_PROBE
-"""The same for a bad one."""
+"""Seconds for which a failed result is reused."""
 
 
 class ConnectionTest:
-    """`budget` is the time for one test, in seconds."""
+    """Tests the connection to `crm`. `budget` is the time for one test, in seconds."""
 
     def __init__(
         self, client: redis.Redis, crm: HookCaller, budget: float, clock: Callable[[], float] = time.time
@@ -37,7 +37,10 @@ class ConnectionTest:
         self._last: tuple[float, Connection] | None = None
 
     def result(self) -> tuple[float, Connection]:
-        """When the CRM was tested last, in seconds since the epoch, and what came out; tests it if that is long ago."""
+        """The time of the last test (seconds since the epoch) and its result. Runs a test if the last one is too old.
+
+        Works without Redis.
+        """
         with self._lock:
             found = self._fresh(self._last) or self._fresh(self._shared())
             if found is None:
@@ -56,7 +59,7 @@ class ConnectionTest:
 
     @property
     def _key(self) -> str:
-        """Other credentials are another test: a repaired setting shows at once."""
+        """The key contains the credentials, so that a corrected setting has an effect at once."""
         return keys.tested(self._crm.name, self._crm.credentials)
 
     def _shared(self) -> tuple[float, Connection] | None:
@@ -64,7 +67,7 @@ class ConnectionTest:
             with translated():
                 text = self._redis.get(self._key)
         except LedgerUnavailable:
-            return None  # the CRM can be tested while Redis is away
+            return None  # the CRM can be tested while Redis is unavailable
         if text is None:
             return None
         record = json.loads(text)

@@ -1,7 +1,7 @@
-"""What an operator does to a dead letter, a suspect or an operation that waits, and to many dead letters.
+"""Changes by operators to dead letters, suspects and waiting operations.
 
-The web and the command line both come here; `who` is the name of a token or `cli:<user>`. The audit entry is written in
-the same step as the change. Every method raises `LedgerUnavailable`.
+The web and the command line both use this module. `who` is the name of a token or `cli:<user>`. Each change and its
+audit entry are one atomic step. Every method raises `LedgerUnavailable`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Desk:
         return operation
 
     def retry(self, operation_id: str, who: str) -> Operation:
-        """Try it now, with all its retries; while nothing is sent to its CRM it waits until that ends.
+        """Retry an operation now with its full number of attempts. While nothing is sent to its CRM, it waits.
 
         Raises `NoSuchOperation`, `OperationEnded` and `AttemptUnderWay`.
         """
@@ -60,16 +60,16 @@ class Desk:
         return self._known(operation_id)
 
     def discard(self, operation_id: str, reason: str, who: str) -> Operation:
-        """End it without a delivery. Raises `NoSuchOperation`, `OperationEnded` and `AttemptUnderWay`."""
+        """End an operation without a delivery. Raises `NoSuchOperation`, `OperationEnded` and `AttemptUnderWay`."""
         if not self._gateway.discard(operation_id, reason, self._entry(who, Action.DISCARD, operation_id)):
             _refuse(self._known(operation_id))
         return self._known(operation_id)
 
     def amend(self, operation: Operation, payload: Mapping[str, Any], who: str) -> Operation:
-        """Replace the payload of `operation` as it was read, by one that was checked.
+        """Replace the payload of `operation` by a validated one.
 
-        Raises `ChangedMeanwhile` if something happened to it since, `NoSuchOperation`, `OperationEnded` and
-        `AttemptUnderWay`.
+        Raises `ChangedMeanwhile` if the operation has changed since it was read, `NoSuchOperation`, `OperationEnded`
+        and `AttemptUnderWay`.
         """
         names = ", ".join(sorted(name for name in {*payload, *operation.payload}
                                  if payload.get(name) != operation.payload.get(name)))  # fmt: skip
@@ -83,23 +83,23 @@ class Desk:
         return self._known(operation.id)
 
     def start_retries(self, wanted: Filter, who: str) -> Job:
-        """Begin a job that retries what passes. Raises `JobRunning`."""
+        """Start a job that retries the dead letters that match the filter. Raises `JobRunning`."""
         return self.retries.start(wanted, who)
 
     def cancel_retries(self, job_id: str, who: str) -> Job:
-        """End a job after the batch in hand; one that has ended stays as it is. Raises `NoSuchOperation`."""
+        """Cancel a job after its current batch; does nothing if it has ended. Raises `NoSuchOperation`."""
         job = self.retries.cancel(job_id, who)
         if job is None:
             raise NoSuchOperation
         return job
 
     def pause(self, who: str) -> Gate:
-        """Send nothing to the active CRM until `resume`; its gate after that."""
+        """Send nothing to the active CRM until `resume`. Returns its gate after the change."""
         self._delivery.pause(self._entry(who, Action.CRM_PAUSE, self._delivery.recipient.provider))
         return self.waiting.gate()
 
     def resume(self, who: str) -> Gate:
-        """End a pause, or have the active CRM tried now; its gate after that."""
+        """End a pause, or try the active CRM now. Returns its gate after the change."""
         self._delivery.resume(self._entry(who, Action.CRM_RESUME, self._delivery.recipient.provider))
         return self.waiting.gate()
 
@@ -114,7 +114,7 @@ class Desk:
 
 
 def _refuse(operation: Operation) -> NoReturn:
-    """Say why an operation cannot be changed. Raises `OperationEnded` or `AttemptUnderWay`."""
+    """Raise `OperationEnded` or `AttemptUnderWay`, the reason why an operation cannot be changed."""
     if operation.state in ENDED:
         raise OperationEnded(operation.state)
     raise AttemptUnderWay

@@ -1,8 +1,8 @@
-"""Operations as CSV (RFC 4180) and as JSON Lines: one line each, so that millions need no memory.
+"""Exports operations as CSV (RFC 4180) or JSON Lines, line by line, so that millions of them need little memory.
 
-A spreadsheet takes a cell for a formula that begins with one of `FORMULA`, and visitors can type those. Such a cell
-gets an apostrophe before it (https://owasp.org/www-community/attacks/CSV_Injection), which turns a phone number
-`+90...` into `'+90...`; JSON Lines has every value as it is.
+A spreadsheet treats a cell that begins with one of `FORMULA` as a formula, and visitors can type these characters. An
+apostrophe before such a cell prevents that (https://owasp.org/www-community/attacks/CSV_Injection): a phone number
+`+90...` becomes `'+90...`. JSON Lines contains every value unchanged.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from crmgate.model import Operation, rfc3339
 from crmgate.operators.inventory import failure_of, provider_of
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""The last four are the full-width forms, which spreadsheets set to East Asian languages read the same way."""
+"""The last four are full-width forms, which spreadsheets in East Asian languages treat in the same way."""
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 ABOUT = ("id", "tracking_code", "kind", "state", "submitted_at", "dead_at", "provider", "code", "http_status", "detail")
 SPREAD = {
     "utm": ("source", "medium", "campaign", "content", "term"),
     "consent": ("given", "text", "at"),
 }
-"""Parts of a payload that get a column for each of their fields."""
+"""Groups of a payload with one column for each of their fields."""
 
 
 def _columns() -> Iterator[str]:
@@ -40,7 +40,7 @@ COLUMNS = tuple(_columns())
 
 
 def lines(operations: Iterable[Operation], form: str) -> Iterator[str]:
-    """The lines of the export, with their ends; `form` is `csv` or `jsonl`."""
+    """Yield the lines of the export with their line ends; `form` is `csv` or `jsonl`. CSV begins with a header."""
     if form == "jsonl":
         yield from (json.dumps(described(o) | {"payload": o.payload}, ensure_ascii=False) + "\n" for o in operations)
         return
@@ -51,7 +51,7 @@ def lines(operations: Iterable[Operation], form: str) -> Iterator[str]:
 
 
 def described(operation: Operation) -> dict[str, Any]:
-    """What there is to say of an operation beside its payload and its history: none of it is personal."""
+    """The summary of an operation for JSON, without payload and history. Contains no personal data."""
     failure = failure_of(operation)
     return {
         "id": operation.id,
@@ -68,7 +68,7 @@ def described(operation: Operation) -> dict[str, Any]:
 
 
 def harmless(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
+    """`text` as a cell that no spreadsheet treats as a formula."""
     return f"'{text}" if text.startswith(FORMULA) else text
 
 

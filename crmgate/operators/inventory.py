@@ -1,9 +1,9 @@
-"""Every operation, for people: listed by time, filtered, found by its tracking code. It only reads.
+"""Lists operations by time, filters them and finds them by tracking code. Changes no operation.
 
-A page costs bounded work: at most `SCAN` records are read for it, and a filter that few of them pass gets a short
-page, perhaps an empty one, and a cursor from which the next one goes on.
+The work for a page is bounded: it reads at most `SCAN` records. If few of them match the filter, the page is short or
+even empty, and its cursor continues the search.
 
-The index `ops` holds each operation until its receipt is gone; `trim`, called by the workers, takes those out.
+The index `ops` contains each operation until its receipt expires; the workers call `trim` to remove expired entries.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from crmgate.store.records import to_operation
 from crmgate.tracking import id_prefix
 
 PAGE = 100
-"""The most operations of a page."""
+"""Largest number of operations on a page."""
 SCAN = 500
-"""Records that are read for one page at most."""
+"""Largest number of records that are read for one page."""
 CHUNK = 100
-"""Records that are read with one round trip."""
+"""Number of records that are read in one round trip."""
 TRIM = 500
-"""Entries of the index that are looked at in one go."""
+"""Number of index entries that one call of `trim` checks."""
 COUNTED = 5000
-"""Dead letters that are looked at to count those that a filter lets pass."""
+"""Largest number of dead letters that are read to count matches of a filter, rounded up to `CHUNK`."""
 INDEXES: dict[str, str] = {State.DEAD: keys.DEAD, State.SUSPECT: keys.SUSPECT}
-"""The sorted sets that list the operations of a state; `keys.OPS` lists all."""
+"""The sorted set with the operations of a state; `keys.OPS` has all operations."""
 
 
 _WORDS: Mapping[str, type[Word]] = {"state": State, "kind": Kind}
@@ -41,10 +41,10 @@ _WORDS: Mapping[str, type[Word]] = {"state": State, "kind": Kind}
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which operations; what is empty lets everything pass. Times are seconds since the epoch.
+    """A filter for operations. Empty fields do not restrict it. Times are seconds since the epoch.
 
-    `code` is that of the last failure. `accepted_from` is inclusive, `accepted_to` is not. `dead_before` keeps a
-    selection of dead letters as it was at that time: none that dies later comes in.
+    `code` is the code of the last failure. `accepted_from` is inclusive, `accepted_to` exclusive. `dead_before`
+    (inclusive) fixes a selection of dead letters: it excludes operations that become dead letters later.
     """
 
     state: State | None = None
@@ -57,12 +57,12 @@ class Filter:
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
-        """The filter in `data`, in which words are text. A word that only a newer version has stays as it is."""
+        """The filter in `data`. Converts `state` and `kind`; keeps a value that only a newer version knows."""
         words = {name: word.read(data[name]) for name, word in _WORDS.items() if data.get(name)}
         return cls(**{**data, **words})
 
     def passes(self, operation: Operation) -> bool:
-        """Whether the filter lets this operation pass."""
+        """Whether the operation matches the filter."""
         return all((
             self.state in (None, operation.state),
             self.kind in (None, operation.kind),
@@ -75,14 +75,14 @@ class Filter:
 
     @property
     def selective(self) -> bool:
-        """Whether records have to be read to tell what passes, beside the time of death and the state."""
+        """Whether the filter needs more than the index `dead`, which has only the state and the time of death."""
         return any(value not in ("", None) for name, value in asdict(self).items()
                    if name not in ("state", "dead_before"))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A place in an index: after the operation `id`, whose time is `score`."""
+    """A position in an index: after the operation `id` with the time `score` (seconds since the epoch)."""
 
     score: float
     id: str
@@ -92,7 +92,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The cursor that `str` wrote; raises `ValueError`."""
+        """Parse the result of `str(cursor)`. Raises `ValueError`."""
         try:
             score, _, operation = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(" ")
         except (binascii.Error, UnicodeDecodeError):
@@ -104,7 +104,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some operations, and where the next page begins: None if there is none."""
+    """A page of operations, and the cursor of the next page; None on the last page."""
 
     items: tuple[Operation, ...]
     next: Cursor | None
@@ -112,21 +112,24 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many there are; not `exact`: at least so many."""
+    """A number of operations; a lower bound if it is not `exact`."""
 
     number: int
     exact: bool
 
 
 class Inventory:
-    """Every method raises `LedgerUnavailable`."""
+    """Reads operations from Redis. Every method raises `LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
         self._trimmed: Cursor | None = None
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
-        """At most `limit` operations, the newest first: by when they became dead letters if those are wanted."""
+        """At most `limit` operations, newest first: by time of death for dead letters, else by time of acceptance.
+
+        Reads at most `scan` records.
+        """
         index = INDEXES.get(wanted.state, keys.OPS) if wanted.state else keys.OPS
         items: list[Operation] = []
         while len(items) < limit and scan > 0:
@@ -145,7 +148,7 @@ class Inventory:
         return Page(tuple(items), cursor)
 
     def all(self, wanted: Filter) -> Iterator[Operation]:
-        """Every operation that passes, the newest first; a hundred of them are held in memory."""
+        """Yield every operation that matches the filter, newest first. At most one page is in memory."""
         cursor: Cursor | None = None
         while True:
             page = self.page(wanted, cursor)
@@ -154,7 +157,7 @@ class Inventory:
                 return
 
     def find(self, code: str) -> list[Operation]:
-        """The operations with a tracking code, as people write it: as a rule one, none if it is not kept."""
+        """The operations with a tracking code as people write it: usually one; none if it is unknown or expired."""
         prefix = id_prefix(code)
         if not prefix:
             return []
@@ -163,7 +166,7 @@ class Inventory:
         return [operation for operation in self.read([i.decode() for i in ids]) if operation]
 
     def count_dead(self, wanted: Filter) -> Count:
-        """How many dead letters pass. Those beyond the first `COUNTED` are not looked at."""
+        """Count the dead letters that match the filter. A selective filter reads only the first `COUNTED`."""
         if not wanted.selective:
             with translated():
                 return Count(int(self._redis.zcount(keys.DEAD, "-inf", _bound(wanted.dead_before, "+inf"))), True)
@@ -179,9 +182,9 @@ class Inventory:
     def walk(
         self, index: str, wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
     ) -> list[Cursor]:
-        """The next places of an index (a key of `crmgate.store.keys`) after the cursor; no record is read.
+        """At most `count` positions of an index (a key of `crmgate.store.keys`) after the cursor.
 
-        They pass the filter as far as the order of the index serves it.
+        Reads no records, and applies only the time limits of the filter that the index is sorted by.
         """
         low = _bound(wanted.accepted_from if index == keys.OPS else None, "-inf")
         high = "+inf" if wanted.accepted_to is None or index != keys.OPS else f"({wanted.accepted_to!r}"
@@ -196,7 +199,7 @@ class Inventory:
     def _range(
         self, index: str, bounds: tuple[str, str], cursor: Cursor | None, count: int, newest_first: bool
     ) -> list[Cursor]:
-        """Where many have the same time, those before the cursor are passed over."""
+        """Read a range of the index, skipping entries with the cursor's time that come before the cursor."""
         found: list[Cursor] = []
         start, end = reversed(bounds) if newest_first else bounds
         for offset in range(0, 1_000_000, count):
@@ -211,7 +214,7 @@ class Inventory:
         return found[:count]
 
     def read(self, ids: Sequence[str]) -> list[Operation | None]:
-        """The operations with these ids, in one round trip; None where there is none, or no longer."""
+        """Read the operations with these ids in one round trip; None for one that is unknown or expired."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for operation_id in ids:
@@ -220,10 +223,10 @@ class Inventory:
         return [to_operation(i, record) for i, record in zip(ids, records, strict=True)]
 
     def trim(self, now: float) -> int:
-        """Take out of the index what is no longer kept; how many that were.
+        """Remove expired operations from the index; returns their number. `now` is in seconds since the epoch.
 
-        It looks at `TRIM` entries older than a receipt, from where it stopped, and begins anew when it has seen all of
-        them: what is old may also be a dead letter.
+        Each call checks the next `TRIM` entries that are older than a receipt, and starts again at the oldest one after
+        the last. An old entry is not always expired: dead letters do not expire.
         """
         old = Filter(accepted_to=now - RECEIPT_SECONDS)
         rows = self.walk(keys.OPS, old, self._trimmed, TRIM)
@@ -243,18 +246,18 @@ class Inventory:
 
 
 def failure_of(operation: Operation) -> Event | None:
-    """The last attempt that failed."""
+    """The last failed attempt; None if no attempt failed."""
     return next((attempt for attempt in reversed(operation.events) if attempt.outcome is EventType.FAILED), None)
 
 
 def code_of(operation: Operation) -> str:
-    """What the last failure of an operation was; empty if there was none."""
+    """The code of the last failure; empty if no attempt failed."""
     failure = failure_of(operation)
     return failure.code if failure else ""
 
 
 def provider_of(operation: Operation) -> str:
-    """The CRM that has it, or was tried last, or holds the record that it is about; empty if none is known."""
+    """The CRM that has the record, else the one tried last, else the one of its lead; empty if none is known."""
     if operation.delivered:
         return operation.delivered.provider
     tried = (attempt.provider for attempt in reversed(operation.events) if attempt.provider)

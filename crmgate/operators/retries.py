@@ -1,9 +1,9 @@
-"""Dead letters retried by the thousand: a job in Redis that the workers carry out in bounded batches.
+"""Retries thousands of dead letters: a job in Redis that the workers run in bounded batches.
 
-A job acts on the dead letters that there were when it was previewed, the oldest first. It releases at most `BATCH` of
-them at once and none while as many wait for the provider, so that it neither floods the CRM nor holds new submissions
-up. Its state stands in Redis after each batch: whichever worker comes next goes on, after any restart. One that dies
-again is not retried a second time by the same job.
+A job retries the dead letters of its preview, oldest first. It releases at most `BATCH` of them at once, and none while
+that many operations wait for the provider, so that it neither floods the CRM nor delays new submissions. Redis has its
+state after each batch, so any worker can continue it, also after a restart. A job retries an operation only once, even
+if it becomes a dead letter again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from crmgate.store.keys import translated
 from crmgate.store.ledger import Ledger
 
 BATCH = 50
-"""Dead letters that go back at once; none do while as many others wait."""
+"""Largest number of dead letters that are released at once; none are released while that many operations wait."""
 
 
 class JobState(Word):
-    """Where a job stands. Only a running one does anything."""
+    """The state of a job."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -38,9 +38,9 @@ class JobState(Word):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job: `seen` of `total` dead letters were looked at, `released` of them went back to those that wait.
+    """A job: `seen` of `total` dead letters were checked, `released` of them are waiting again.
 
-    Times are seconds since the epoch, 0 for none. `moved_at` is when it did something last.
+    Times are seconds since the epoch, 0 for none. `moved_at` is the time of the last progress.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Retries:
         self._redis, self._ledger, self._inventory, self._to, self._clock = client, ledger, inventory, to, clock
 
     def preview(self, wanted: Filter) -> tuple[Count, Filter]:
-        """How many dead letters a job would retry, and the filter with which it would be these and no others."""
+        """The number of dead letters that a job would retry, and the filter that selects exactly these."""
         fixed = self._fixed(wanted)
         return self._inventory.count_dead(fixed), fixed
 
@@ -84,28 +84,28 @@ class Retries:
         return started
 
     def cancel(self, job: str, who: str) -> Job | None:
-        """End a job after the batch in hand, with an audit entry for `who`; None if there is no job with this id.
+        """Cancel a job after its current batch, with an audit entry for `who`; None if no job has this id.
 
-        A job that has ended stays as it is, without an entry.
+        Does nothing, and writes no entry, if the job has ended.
         """
         now = self._clock()
         entry = audit.made(now, who, audit.Action.RETRIES_CANCEL, job)
         return self.get(job) if self._ledger.cancel_job(job, now=now, audit=entry) else None
 
     def get(self, job: str) -> Job | None:
-        """A job; None if there is none with this id, or it ended more than 7 days ago."""
+        """A job; None if no job has this id, or it ended more than 7 days ago."""
         with translated():
             fields: dict[bytes, bytes] = self._redis.hgetall(keys.job(job))  # type: ignore[assignment]
         return _job(job, {name.decode(): value.decode() for name, value in fields.items()}) if fields else None
 
     def current(self) -> Job | None:
-        """The job that was started last; None if none is kept."""
+        """The job that was started last; None if no job was started within the last 7 days or runs."""
         with translated():
             job: bytes | None = self._redis.get(keys.CURRENT_JOB)  # type: ignore[assignment]
         return self.get(job.decode()) if job else None
 
     def step(self) -> int | None:
-        """Carry out one batch of the running job: how many dead letters it looked at. None if no job runs."""
+        """Run one batch of the running job. Returns the number of dead letters checked; None if no job runs."""
         job = self.current()
         if job is None or job.state != JobState.RUNNING:
             return None
@@ -113,14 +113,14 @@ class Retries:
         if room < 1:
             return 0
         selective = job.filter.selective
-        size = SCAN if selective else room  # without a filter each one that is looked at goes
+        size = SCAN if selective else room  # without a filter each checked one is released
         cursor = Cursor.parse(job.cursor) if job.cursor else None
         rows = self._inventory.walk(keys.DEAD, job.filter, cursor, size)
         ids, last = [row.id for row in rows], len(rows) < size
         if selective:
             chosen = [o.id for o in self._inventory.read(ids) if o and job.filter.passes(o)]
             if len(chosen) > room:
-                rows, last = rows[: ids.index(chosen[room])], False  # up to the first one without room
+                rows, last = rows[: ids.index(chosen[room])], False  # the rest is left for the next batch
             ids = chosen[:room]
         return len(rows) if self._release(job, rows, ids, last=last) else 0
 
@@ -139,8 +139,8 @@ class Retries:
         return BATCH - sum(waiting)
 
     def _fixed(self, wanted: Filter) -> Filter:
-        """The filter with a time of death that has passed: else what dies again would be retried for ever."""
-        now = int(self._clock() * 1000) / 1000  # as it is written in an answer
+        """The filter with `dead_before` at most now: otherwise a job would retry operations that die again for ever."""
+        now = int(self._clock() * 1000) / 1000  # milliseconds, as in the HTTP answer
         return replace(wanted, state=State.DEAD, dead_before=min(wanted.dead_before or now, now))
 
 

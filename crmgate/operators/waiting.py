@@ -1,6 +1,6 @@
-"""Why operations wait, and the state of a provider's gate, in the words that every surface shows.
+"""Explains why operations wait, and the state of a provider's gate, with the same texts in web, CLI and metrics.
 
-The words for a cause are those of `crmgate.store.gate.explain`.
+`crmgate.store.gate.explain` has the texts for each cause.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crmgate.store.ledger import Ledger
 
 
 class WaitsFor(StrEnum):
-    """What an operation waits for."""
+    """Kinds of waits."""
 
     OPERATION = "operation"
     """An earlier operation of its session."""
@@ -31,10 +31,10 @@ class WaitsFor(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The `reason` for which an operation waits, and `why` in words.
+    """The `reason` why an operation waits, and `why` as text for people.
 
-    `operation` is the id of the operation that goes first. `until` is the time of the next attempt, in seconds since
-    the epoch, 0 if none is set. `gate` is that of the CRM, if nothing is sent there.
+    `operation` is the id of the operation that has to end first. `until` is the time of the next attempt, in seconds
+    since the epoch, 0 if none is set. `gate` is the gate of the CRM, if nothing is sent there.
     """
 
     reason: WaitsFor
@@ -44,7 +44,7 @@ class Wait:
     gate: Gate | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The wait for JSON: null for what does not apply."""
+        """The wait for JSON; members that do not apply are null."""
         return {
             "reason": str(self.reason),
             "why": self.why,
@@ -54,7 +54,7 @@ class Wait:
 
 
 class Waiting:
-    """Tells why operations wait. Every method raises `LedgerUnavailable`."""
+    """Explains why operations wait. Every method raises `LedgerUnavailable`."""
 
     def __init__(self, ledger: Ledger, active: Recipient, clock: Callable[[], float] = time.time) -> None:
         self._ledger, self._active, self._clock = ledger, active, clock
@@ -64,7 +64,7 @@ class Waiting:
         return self._ledger.gate(self._active)
 
     def of(self, operations: Sequence[Operation]) -> list[Wait | None]:
-        """Why each of the operations waits; None for one that does not. Reads each gate once."""
+        """The wait of each operation, None for one that does not wait. Reads each gate once."""
         waiting = [operation for operation in operations if _waits(operation)]
         names = {operation.provider or self._active.provider for operation in waiting}
         gates = {name: self._ledger.gate(replace(self._active, provider=name)) for name in names}
@@ -84,9 +84,9 @@ class Waiting:
 
 
 def stopped(gate: Gate, *, detail: bool = True) -> str:
-    """Since when, and why, nothing is sent to the provider; empty if its gate is open.
+    """A text with the time since when, and the cause for which, nothing is sent; empty if the gate is open.
 
-    With `detail` it names fields and codes of the CRM, which are not for the public.
+    With `detail` it contains fields and codes of the CRM, which are not for the public.
     """
     shut = explain(gate)
     if shut is None:
@@ -97,7 +97,7 @@ def stopped(gate: Gate, *, detail: bool = True) -> str:
 
 
 def advice(gate: Gate, *, detail: bool = True) -> str:
-    """`stopped` as a sentence, with the number of operations that wait and what to do; empty if the gate is open."""
+    """`stopped` as a sentence, with the number of waiting operations and the remedy; empty if the gate is open."""
     shut = explain(gate)
     if shut is None:
         return ""
@@ -106,7 +106,7 @@ def advice(gate: Gate, *, detail: bool = True) -> str:
 
 
 def gate_json(gate: Gate) -> dict[str, Any]:
-    """The state of a gate for JSON: null for what does not apply. `cause` is null while the gate is open."""
+    """The state of a gate for JSON; members that do not apply are null. `cause` is null while the gate is open."""
     return {"since": _time(gate.since), "until": _time(gate.until), "held": gate.held} | _cause(gate)
 
 

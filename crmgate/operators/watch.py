@@ -1,6 +1,6 @@
 """Reports incidents that a worker cannot report: no worker runs, Redis is unavailable, an operation waits for too long.
 
-Each web process has a thread that looks every `BEAT` seconds. One process at a time holds the watch, an entry in Redis
+Each web process has a thread that checks every `BEAT` seconds. One process at a time holds the watch, an entry in Redis
 that expires, and only that process reports. So several web processes send one message. While Redis is unavailable the
 last holder reports that.
 """
@@ -23,7 +23,7 @@ from crmgate.store.watch import Watchbook
 log = logging.getLogger(__name__)
 
 BEAT = 5.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 WORKER_MISSING = 60.0
 """Seconds without a heartbeat of any worker after which the worker is reported as missing."""
 LEDGER_AWAY = 15.0
@@ -31,7 +31,9 @@ LEDGER_AWAY = 15.0
 
 
 class Watch:
-    """The watch of one process. `notify` calls a listener hook; `limit`: allowed wait in seconds, 0: any.
+    """The watch of one process. `notify` calls a listener hook with the name and arguments of an incident.
+
+    `limit` is the longest wait of an operation in seconds that is not reported; 0 reports none.
 
     A process that starts while Redis is unavailable acts as the holder of the watch.
     """
@@ -58,17 +60,17 @@ class Watch:
         threading.Thread(target=self._run, args=(self._stop,), name="watch", daemon=True).start()
 
     def stop(self) -> None:
-        """Have the thread of this process end after its current look."""
+        """Stop the thread of this process after its current check."""
         self._stop.set()
 
     def look(self) -> None:
-        """Look once, and report what began or ended. Logs an error instead of raising it."""
+        """Check once, and report incidents that began or ended. Logs an error instead of raising it."""
         try:
             self._look(self._clock())
         except LedgerUnavailable as error:
             self._away(self._clock(), str(error))
         except Exception:
-            log.exception("watch: an unexpected error; it goes on")
+            log.exception("watch: an unexpected error; the watch continues")
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT):
@@ -94,7 +96,7 @@ class Watch:
             self._notify("ledger_unavailable", reason=reason)
 
     def _back(self, now: float) -> None:
-        """Redis works again. Workers need a while for a heartbeat, so their silence counts from now on."""
+        """Report that Redis is available again. Workers need time for a heartbeat: their silence counts from now."""
         assert self._failed_at is not None
         seconds, self._failed_at, self._since = now - self._failed_at, None, now
         if self._reported_away:
@@ -103,7 +105,7 @@ class Watch:
             self._notify("ledger_available", seconds=seconds)
 
     def _look_for_workers(self, now: float) -> None:
-        # A worker that stops in an orderly way removes its heartbeat: the last one is remembered here.
+        # A worker that stops gracefully removes its heartbeat: this process remembers the last one.
         self._heartbeat = max(self._heartbeat, self._book.last_heartbeat())
         silent = now - max(self._heartbeat, self._since)
         if silent >= WORKER_MISSING:
@@ -123,5 +125,5 @@ class Watch:
             if self._book.announce("waiting_too_long", now):
                 log.error("the oldest operation has waited for %.0f s", waited)
                 self._notify("waiting_too_long", seconds=waited, waiting=waiting)
-        elif waited <= self._limit / 2:  # half: the wait of a long queue goes up and down around the limit
+        elif waited <= self._limit / 2:  # half the limit: the wait of a long queue varies around the limit
             self._book.withdraw("waiting_too_long")

@@ -1,7 +1,7 @@
-"""The sandbox: a small CRM of one's own, for trying crmgate out and for seeing what it does when a CRM misbehaves.
+"""The sandbox: a small CRM for trying crmgate out, and for testing it against a CRM that fails.
 
-It keeps leads in SQLite, shows them on a page as they arrive, and can be told to fail, hang, refuse or forget to
-answer. `python -m crmgate.sandbox` runs it.
+It stores leads in SQLite and shows them on a page as they arrive. It can be set to fail, hang, refuse values or drop
+its answers. `python -m crmgate.sandbox` runs it.
 """
 
 from crmgate.sandbox.app import DEFAULT_KEY, create_app

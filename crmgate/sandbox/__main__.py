@@ -1,4 +1,4 @@
-"""`python -m crmgate.sandbox`: run the sandbox CRM until it is told to stop."""
+"""`python -m crmgate.sandbox`: run the sandbox CRM until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crmgate.sandbox.server import address, listen
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the options and serve."""
+    """Parse the options and serve requests."""
     options = _parser().parse_args(argv)
     app = create_app(
         options.database, key=options.key, gateway_url=options.gateway_url, allowed_hosts=options.allow_host
@@ -33,18 +33,18 @@ def _stop(*_: object) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m crmgate.sandbox", description="A local CRM to try crmgate with.")
-    parser.add_argument("--host", default="127.0.0.1", help="the page has no login: think before you open it up")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the page has no login")
     parser.add_argument("--port", type=int, default=8081, help="0 takes any free port")
-    parser.add_argument("--database", type=Path, required=True, metavar="FILE", help="the SQLite file, made if absent")
+    parser.add_argument(
+        "--database", type=Path, required=True, metavar="FILE", help="the SQLite file, created if absent"
+    )
     parser.add_argument(
         "--key",
         default=os.environ.get("SANDBOX_KEY") or DEFAULT_KEY,
         help="the API key (default: $SANDBOX_KEY, else sandbox)",
     )
     parser.add_argument("--gateway-url", default=DEFAULT_GATEWAY, metavar="URL", help="for the example on the page")
-    parser.add_argument(
-        "--allow-host", action="append", default=[], metavar="NAME", help="a domain name that leads to the page"
-    )
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="a domain name of the page")
     return parser
 
 

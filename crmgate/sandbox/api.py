@@ -1,4 +1,4 @@
-"""The JSON API under `/api/`, with the misbehaviour in front of it."""
+"""The JSON API under `/api/`, and the failures that it simulates."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_FIELDS, MAX_NAME, MAX_TEXT = 200, 64, 100_000
 LEAD = f"/leads/<int(max={MAX_NUMBER}):id>"
 
 records = Blueprint("records", __name__, url_prefix="/api")
-"""The CRM proper: everything here misbehaves when told to."""
+"""The routes of the CRM. They fail as the behaviour in force says."""
 steering = Blueprint("steering", __name__, url_prefix="/api")
-"""Tells the CRM how to behave, and itself always works."""
+"""The routes that set the behaviour. They never fail on purpose."""
 
 
 class RefusedError(Exception):
-    """The request's data is not accepted; `fields` says why, by name."""
+    """The request's data is not accepted; `fields` has a message by field name."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.fields = fields
@@ -39,14 +39,14 @@ class RefusedError(Exception):
 @records.before_request
 @steering.before_request
 def authenticate() -> ResponseReturnValue | None:
-    """Let in only who knows the key."""
+    """Refuse a request without the API key."""
     given = request.headers.get("X-Sandbox-Key", "").encode("latin-1")
     return None if hmac.compare_digest(given, sandbox().key.encode()) else _error(401, "unauthorized", "Wrong key.")
 
 
 @records.before_request
 def misbehave() -> ResponseReturnValue | None:
-    """Treat the request as the behaviour in force says."""
+    """Apply the behaviour in force to the request."""
     write = request.method != "GET"
     sent = request.get_json(silent=True) if write else None
     names = list(sent) if isinstance(sent, dict) else []
@@ -55,11 +55,11 @@ def misbehave() -> ResponseReturnValue | None:
         case Mode.SLOW:
             time.sleep(behaviour.seconds)
         case Mode.FAIL:
-            return _error(503, "unavailable", "Told to fail.")
+            return _error(503, "unavailable", "Set to fail.")
         case Mode.UNAUTHORIZED:
-            return _error(401, "unauthorized", "Told to refuse every key.")
+            return _error(401, "unauthorized", "Set to refuse every key.")
         case Mode.REFUSE:
-            raise RefusedError({behaviour.refused_field(names): "Told to refuse this value."})
+            raise RefusedError({behaviour.refused_field(names): "Set to refuse this value."})
         case Mode.HANG:
             wait_for_hangup(request.environ.get("werkzeug.socket"))
             return NoAnswer()
@@ -68,14 +68,14 @@ def misbehave() -> ResponseReturnValue | None:
 
 @records.after_request
 def forget(response: Response) -> Response:
-    """Drop the answer once the work is done, when told to."""
+    """Drop the answer after the work is done, in the mode `forget`."""
     behaviour: Behaviour | None = g.get("behaviour")
     return NoAnswer() if behaviour and behaviour.mode is Mode.FORGET else response
 
 
 @records.get("/ping")
 def ping() -> ResponseReturnValue:
-    """Say that the key is right."""
+    """Confirm that the key is correct."""
     return jsonify(name="Sandbox CRM", leads=sandbox().store.counts()["leads"])
 
 
@@ -88,7 +88,7 @@ def create_lead() -> ResponseReturnValue:
 
 @records.get("/leads")
 def list_leads() -> ResponseReturnValue:
-    """Leads by `operation_id` or `email`, or those changed since the revision `since`; else the newest."""
+    """Leads by `operation_id` or `email`, or the leads changed after the revision `since`; else the newest."""
     store, asked = sandbox().store, request.args
     if "operation_id" in asked:
         found = store.by_operation(asked["operation_id"])
@@ -109,7 +109,7 @@ def get_lead(id: int) -> ResponseReturnValue:
 
 @records.put(LEAD)
 def update_lead(id: int) -> ResponseReturnValue:
-    """Change the fields given and keep the others; null takes a field away."""
+    """Change the given fields and keep the others; null removes a field."""
     operation_id, fields = _operation_and_fields()
     lead = sandbox().store.get(id)
     if operation_id not in (None, lead.operation_id):
@@ -133,7 +133,7 @@ def get_behaviour() -> ResponseReturnValue:
 
 @steering.put("/behaviour")
 def put_behaviour() -> ResponseReturnValue:
-    """Behave like this from now on: `{mode, times, seconds, field}`, only `mode` is required."""
+    """Set the behaviour: `{mode, times, seconds, field}`; only `mode` is required."""
     try:
         sandbox().control.behaviour = BehaviourSchema().load(_body())
     except marshmallow.ValidationError as error:
@@ -144,13 +144,13 @@ def put_behaviour() -> ResponseReturnValue:
 @records.errorhandler(RefusedError)
 @steering.errorhandler(RefusedError)
 def refused(error: RefusedError) -> ResponseReturnValue:
-    """422, naming the fields."""
+    """422 with a message for each field."""
     return _error(422, "invalid", "Some values are not accepted.", fields=dict(error.fields))
 
 
 @records.errorhandler(OperationTakenError)
 def taken(error: OperationTakenError) -> ResponseReturnValue:
-    """409, naming the record that the operation made before."""
+    """409 with the id of the record that the operation created before."""
     operation_id = _body()["operation_id"]
     return _error(409, "duplicate_operation", "This operation was done.", id=error.id, operation_id=operation_id)
 
@@ -164,7 +164,7 @@ def missing(_: MissingError) -> ResponseReturnValue:
 @records.errorhandler(HTTPException)
 @steering.errorhandler(HTTPException)
 def http_error(error: HTTPException) -> ResponseReturnValue:
-    """Flask's own refusals (no JSON, too long) in JSON as well."""
+    """Flask's own errors (no JSON, too long) as JSON."""
     return _error(error.code or 500, error.name.lower().replace(" ", "_"), error.description or error.name)
 
 
@@ -173,7 +173,7 @@ def _error(status: int, error: str, message: str, **more: Any) -> ResponseReturn
 
 
 def _shown(lead: StoredLead) -> dict[str, Any]:
-    """A lead in JSON: its own fields beside those of the record, which win over namesakes."""
+    """A lead as JSON: its fields, and those of the record, which take precedence."""
     own = {name: getattr(lead, name) for name in ("id", "operation_id", "created_at", "revision")}
     return lead.fields | own | {"activities": [_shown_activity(activity) for activity in lead.activities]}
 
@@ -191,7 +191,7 @@ def _body() -> dict[str, Any]:
 
 
 def _operation_and_fields() -> tuple[str | None, dict[str, Any]]:
-    """The request's operation id and its fields, checked. Raises `RefusedError` with everything that is wrong."""
+    """The validated operation id and fields of the request. Raises `RefusedError` with every error."""
     fields = dict(_body())
     wrong = {name[:MAX_NAME]: problem for name, value in fields.items() if (problem := _problem(name, value))}
     operation_id = fields.pop("operation_id", None)
@@ -205,7 +205,7 @@ def _operation_and_fields() -> tuple[str | None, dict[str, Any]]:
 
 
 def _problem(name: str, value: Any) -> str:
-    """What is wrong with a field, or nothing."""
+    """The error of a field; empty if it has none."""
     if not name or len(name) > MAX_NAME or not _storable(name):
         return f"A field's name has 1 to {MAX_NAME} characters."
     if not isinstance(value, str | int | float | None):
@@ -218,5 +218,5 @@ def _problem(name: str, value: Any) -> str:
 
 
 def _storable(text: str) -> bool:
-    """Whether the text is Unicode proper: JSON can also spell half a surrogate pair, which no file or page can hold."""
+    """Whether the text has no lone surrogates: JSON can contain them, but files and pages cannot."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,4 +1,4 @@
-"""The application factory: storage, behaviour and the two doors, the API and the page."""
+"""The application factory of the sandbox: storage, behaviour, the API and the page."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def create_app(
 ) -> Flask:
     """The sandbox CRM with its leads in `database`.
 
-    `gateway_url` is only shown, in the page's example; `allowed_hosts` are domain names that the page may be
-    reached by (addresses and names without a dot always work).
+    `gateway_url` is only shown in the example on the page. `allowed_hosts` are accepted domain names (addresses and
+    names without a dot are always accepted).
     """
     app = Flask(__name__)
     app.extensions["sandbox"] = SandboxParts(Store(database), Control(), key, gateway_url.rstrip("/"))
@@ -64,7 +64,7 @@ def create_app(
 
 
 def _refuse_foreign_host(allowed: Collection[str]) -> None:
-    """Stop DNS rebinding: a stranger's page could point a domain of its own at this machine and read the leads."""
+    """Prevent DNS rebinding: a foreign page could point its own domain at this machine and read the leads."""
     host = request.host.rsplit(":", 1)[0] if not request.host.endswith("]") else request.host
     if not (host in allowed or "." not in host or host.endswith(".localhost") or _is_address(host.strip("[]"))):
         abort(403, f"This sandbox does not answer to the name {host}. Start it with --allow-host {host}.")

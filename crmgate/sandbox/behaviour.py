@@ -1,4 +1,4 @@
-"""How the sandbox behaves: as a good CRM does, or badly on purpose."""
+"""The behaviour of the sandbox: works like a CRM, or fails on purpose."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from marshmallow import Schema, fields, post_load, validate
 
 
 class Mode(StrEnum):
-    """What happens to a request."""
+    """The treatment of a request."""
 
     WORK = "work"
     SLOW = "slow"
@@ -24,17 +24,17 @@ class Mode(StrEnum):
 
 
 WRITES_ONLY = frozenset({Mode.REFUSE, Mode.FORGET})
-"""Modes without a meaning for a request that only reads."""
+"""Modes that do not apply to a request that only reads."""
 NEVER_REFUSED = ("operation_id", "description")
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """A mode and its reach.
+    """A mode and the requests that it applies to.
 
-    `times` counts writes: that many go wrong, everything else works. None is an outage: every request is struck,
-    look-ups and pings too, until told otherwise. `seconds` belongs to `slow`. `field` belongs to `refuse`: only leads
-    that have this field are refused; when it is empty every lead is, by the first field that it has.
+    `times` is the number of writes that fail; everything else works. None is an outage: every request fails, also
+    look-ups and pings, until the behaviour is changed. `seconds` is the delay of `slow`. `field` belongs to `refuse`:
+    only leads with this field are refused; if it is empty, every lead is refused because of its first field.
     """
 
     mode: Mode = Mode.WORK
@@ -43,24 +43,24 @@ class Behaviour:
     field: str = ""
 
     def strikes(self, write: bool, names: Collection[str]) -> bool:
-        """Whether a request that sends the fields `names` is treated in this way."""
+        """Whether the behaviour applies to a request that sends the fields `names`."""
         if self.mode is Mode.WORK or (not write and (self.mode in WRITES_ONLY or self.times is not None)):
             return False
         return self.mode is not Mode.REFUSE or bool(self.refused_field(names))
 
     def refused_field(self, names: Collection[str]) -> str:
-        """The field that `refuse` names, or nothing when the lead passes."""
+        """The field that `refuse` refuses; empty if the lead is accepted."""
         if self.field:
             return self.field if self.field in names else ""
         return next((name for name in names if name not in NEVER_REFUSED), "description")
 
     def to_dict(self) -> dict[str, Any]:
-        """This behaviour as JSON types."""
+        """The behaviour for JSON."""
         return asdict(self)
 
 
 class BehaviourSchema(Schema):
-    """What `PUT /api/behaviour` and the page's form send."""
+    """The body of `PUT /api/behaviour` and of the page's form."""
 
     mode = fields.Enum(Mode, by_value=True, required=True)
     times = fields.Integer(allow_none=True, validate=validate.Range(1, 1_000_000))
@@ -69,12 +69,12 @@ class BehaviourSchema(Schema):
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Behaviour:
-        """The behaviour that was asked for."""
+        """The requested behaviour."""
         return Behaviour(**data)
 
 
 class Control:
-    """The behaviour in force, shared by all requests. A restart forgets it: the sandbox always starts well."""
+    """The behaviour in force, shared by all requests. Not stored: after a restart the sandbox works."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -94,12 +94,12 @@ class Control:
 
     @property
     def struck(self) -> int:
-        """How many requests went wrong on purpose."""
+        """Number of requests that failed on purpose."""
         with self._lock:
             return self._struck
 
     def strike(self, write: bool, names: Collection[str]) -> Behaviour:
-        """How to treat this request; counts it when that is badly."""
+        """The behaviour for this request; counts the request if it is affected."""
         with self._lock:
             current = self._behaviour
             if not current.strikes(write, names):

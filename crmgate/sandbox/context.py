@@ -1,4 +1,4 @@
-"""What the views of one sandbox share."""
+"""The objects that the views of one sandbox share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crmgate.sandbox.store import Store
 
 @dataclass(frozen=True)
 class SandboxParts:
-    """What the views share."""
+    """The objects that the views share."""
 
     store: Store
     control: Control
@@ -22,5 +22,5 @@ class SandboxParts:
 
 
 def sandbox() -> SandboxParts:
-    """What the views of the current application share."""
+    """The shared objects of the current application."""
     return cast(SandboxParts, current_app.extensions["sandbox"])

@@ -1,4 +1,4 @@
-"""The page: leads as they arrive, and the buttons that set the behaviour."""
+"""The page: shows leads as they arrive, and has buttons that set the behaviour."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from crmgate.tracking import code as tracking_code
 
 SHOWN = 200
 HEADLINE = ("first_name", "last_name", "email", "phone", "description")
-"""Fields with a place of their own; the others are listed."""
+"""Fields with their own place on the page; the others are listed."""
 
 MODES = {
-    Mode.WORK: ("Work", "Stores every lead and says so."),
+    Mode.WORK: ("Work", "Stores every lead and confirms it."),
     Mode.SLOW: ("Be slow", "Waits, then works."),
     Mode.FAIL: ("Fail", "503 before anything is stored."),
     Mode.UNAUTHORIZED: ("Refuse the key", "401, as after a changed password."),
@@ -36,7 +36,7 @@ page = Blueprint("page", __name__)
 
 @page.get("/")
 def show() -> ResponseReturnValue:
-    """Leads, newest first; `before` turns the page."""
+    """Leads, newest first; with `before`, those with a smaller number."""
     before = request.args.get("before", None, row_number)
     leads = sandbox().store.newest(SHOWN, before)
     return render_template(
@@ -54,8 +54,8 @@ def show() -> ResponseReturnValue:
 
 @page.get("/updates")
 def updates() -> ResponseReturnValue:
-    """What changed since the revision `since`: leads as HTML, so that escaping is done in one place."""
-    # Counted first: a lead that arrives in between is then sent twice rather than never.
+    """The leads changed after the revision `since`, as HTML, so that only the template has to escape values."""
+    # The counts are read first: a lead that arrives in between is then sent twice rather than never.
     status = _status()
     leads = sandbox().store.changed_since(request.args.get("since", 0, row_number), SHOWN)
     if leads:
@@ -66,7 +66,7 @@ def updates() -> ResponseReturnValue:
 
 @page.post("/behaviour")
 def behave() -> ResponseReturnValue:
-    """Take the behaviour from the page's buttons."""
+    """Set the behaviour from the page's form."""
     _refuse_forgery()
     sent = {name: value for name, value in request.form.items() if name != "token" and value}
     try:
@@ -85,13 +85,13 @@ def full_name(lead: StoredLead) -> str:
 
 @page.app_template_filter("others")
 def other_fields(lead: StoredLead) -> dict[str, Any]:
-    """The fields without a place of their own, by their labels."""
+    """The fields outside `HEADLINE`, by their labels."""
     return {label(name): value for name, value in lead.fields.items() if name not in HEADLINE and value != ""}
 
 
 @page.app_template_filter("tracking")
 def short_code(operation_id: str) -> str:
-    """The tracking code of an operation; ids that crmgate did not make are cut."""
+    """The tracking code of an operation; an id that crmgate did not create is shortened."""
     try:
         return tracking_code(operation_id)
     except ValueError:
@@ -100,12 +100,12 @@ def short_code(operation_id: str) -> str:
 
 @page.app_template_filter("label")
 def label(name: str) -> str:
-    """A field's name for people."""
+    """The label of a field."""
     return LABELS.get(name) or name.replace("_", " ").capitalize()
 
 
 def _status() -> dict[str, Any]:
-    """The numbers and the sentence at the top of the page."""
+    """The counts and the sentence at the top of the page."""
     control = sandbox().control
     behaviour = control.behaviour
     counts = sandbox().store.counts()
@@ -132,7 +132,7 @@ def _reach(times: int | None) -> str:
 
 
 def _refuse_forgery() -> None:
-    """Only our own page may press the buttons."""
+    """Accept the form only from our own page (CSRF protection)."""
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc != request.host:
         abort(403, "This form was sent from another site.")

@@ -1,4 +1,4 @@
-"""Saying nothing: requests that end without a byte of an answer."""
+"""Requests that end without any answer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ CHECK_EVERY = 0.1
 
 
 class NoAnswer(Response):
-    """Closes the connection in place of an answer."""
+    """Closes the connection instead of sending an answer."""
 
     def __call__(self, environ: dict[str, Any], _start: Any) -> Iterable[bytes]:
-        """Cut the connection; werkzeug's server takes the error for a client that went away."""
+        """Shut the connection down; werkzeug's server handles the error like a disconnected client."""
         connection: socket.socket | None = environ.get("werkzeug.socket")
         if connection is not None:
             connection.shutdown(socket.SHUT_RDWR)
-        raise ConnectionAbortedError("told not to answer")
+        raise ConnectionAbortedError("set to send no answer")
 
 
 def wait_for_hangup(connection: socket.socket | None) -> None:
-    """Wait until the client gives up. Read the request's body before: what is unread looks like a client that stays."""
+    """Wait until the client disconnects. Read the request's body first: unread bytes hide the end of the stream."""
     while connection is not None and not _hung_up(connection):
         time.sleep(CHECK_EVERY)
 

@@ -1,4 +1,4 @@
-"""Leads and activities in SQLite. An operation id is unique: that is what makes a create safe to send twice."""
+"""Stores leads and activities in SQLite. Operation ids are unique, so that a create is safe to repeat."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS activities (
 );
 CREATE INDEX IF NOT EXISTS activities_lead ON activities (lead_id);
 """
-# Every change of a lead takes the next revision, so that `changed_since` misses none.
+# Every change of a lead gets the next revision, so that `changed_since` misses no change.
 INSERT_LEAD = """
 INSERT INTO leads (operation_id, fields, created_at, revision)
 VALUES (?, ?, ?, (SELECT coalesce(max(revision), 0) + 1 FROM leads))
@@ -47,13 +47,13 @@ INSERT_ACTIVITY = "INSERT INTO activities (operation_id, fields, created_at, lea
 ACTIVITY_OF = "SELECT id FROM activities WHERE operation_id = ?"
 
 MAX_NUMBER = 2**63 - 1
-"""The greatest integer of SQLite."""
+"""Largest integer of SQLite."""
 
 Fields = Mapping[str, str | int | float | bool | None]
 
 
 def row_number(text: str) -> int:
-    """A number from a query string. Raises `ValueError` when SQLite could not take it."""
+    """Parse a number of a query string. Raises `ValueError` if it is not an integer that SQLite can store."""
     number = int(text)
     if abs(number) > MAX_NUMBER:
         raise ValueError(f"at most {MAX_NUMBER}")
@@ -69,12 +69,12 @@ class OperationTakenError(Exception):
 
 
 class MissingError(Exception):
-    """There is no such lead."""
+    """The lead does not exist."""
 
 
 @dataclass(frozen=True)
 class StoredActivity:
-    """Something that was logged on a lead."""
+    """An activity that was logged on a lead."""
 
     id: int
     operation_id: str | None
@@ -84,7 +84,7 @@ class StoredActivity:
 
 @dataclass(frozen=True)
 class StoredLead:
-    """A lead as it is stored. `revision` grows with every change, over all leads."""
+    """A stored lead. `revision` is the number of its last change, counted over all leads."""
 
     id: int
     operation_id: str | None
@@ -95,7 +95,7 @@ class StoredLead:
 
 
 class Store:
-    """The database file. Each call opens a connection of its own: they are cheap, and belong to one thread."""
+    """The database file. Each call opens a new connection, because a connection belongs to one thread."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -106,7 +106,7 @@ class Store:
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose transaction is committed at the end, or rolled back."""
+        """A connection with a transaction that is committed at the end, or rolled back on an error."""
         with contextlib.closing(sqlite3.connect(self._database, timeout=10)) as connection, connection:
             connection.row_factory = sqlite3.Row
             yield connection
@@ -118,7 +118,7 @@ class Store:
             return _insert(connection, INSERT_LEAD, LEAD_OF, row)
 
     def update(self, id: int, fields: Fields) -> None:
-        """Change the fields given, keep the others; None takes a field away. Raises `MissingError`."""
+        """Change the given fields and keep the others; None removes a field. Raises `MissingError`."""
         with self._connection() as connection:
             _change(connection, id, fields)
 
@@ -126,7 +126,7 @@ class Store:
         """Log an activity on a lead and return its number. Raises `MissingError` and `OperationTakenError`."""
         row = (operation_id, _dump(fields), _now(), lead_id)
         with self._connection() as connection:
-            # In one transaction: a reader that saw the new revision without the activity would never see it.
+            # In one transaction: a reader that gets the new revision without the activity would never get it.
             _change(connection, lead_id, {})
             return _insert(connection, INSERT_ACTIVITY, ACTIVITY_OF, row)
 
@@ -138,24 +138,24 @@ class Store:
         return found[0]
 
     def by_operation(self, operation_id: str) -> list[StoredLead]:
-        """The lead that was made by an operation, if there is one."""
+        """The lead that an operation created; empty if there is none."""
         return self._leads("SELECT * FROM leads WHERE operation_id = ?", operation_id)
 
     def by_email(self, email: str, limit: int) -> list[StoredLead]:
-        """Leads with this email, in any case, newest first."""
+        """At most `limit` leads with this email (case-insensitive), newest first."""
         return self._leads("SELECT * FROM leads WHERE email = ? ORDER BY id DESC LIMIT ?", email, limit)
 
     def newest(self, limit: int, before: int | None = None) -> list[StoredLead]:
-        """Leads, newest first, from below the number `before` on."""
+        """At most `limit` leads with numbers below `before`, newest first."""
         highest = MAX_NUMBER if before is None else before
         return self._leads("SELECT * FROM leads WHERE id < ? ORDER BY id DESC LIMIT ?", highest, limit)
 
     def changed_since(self, revision: int, limit: int) -> list[StoredLead]:
-        """Leads that are new or changed, in the order of their changes."""
+        """At most `limit` leads changed after `revision`, in the order of their changes."""
         return self._leads("SELECT * FROM leads WHERE revision > ? ORDER BY revision LIMIT ?", revision, limit)
 
     def counts(self) -> dict[str, int]:
-        """How many `leads` and `activities` there are, and the last `revision`."""
+        """The number of `leads` and `activities`, and the last `revision`."""
         with self._connection() as connection:
             row = connection.execute(
                 "SELECT (SELECT count(*) FROM leads) AS leads, (SELECT count(*) FROM activities) AS activities,"
@@ -171,7 +171,7 @@ class Store:
 
 
 def _insert(connection: sqlite3.Connection, insert: str, find: str, row: Sequence[Any]) -> int:
-    """Insert a row whose first value is its operation id; `find` tells which record has it already."""
+    """Insert a row that begins with its operation id. Raises `OperationTakenError` if `find` finds its record."""
     try:
         return connection.execute(insert, row).lastrowid or 0
     except sqlite3.IntegrityError:

@@ -1,4 +1,4 @@
-"""What a submission may look like, and how it becomes a `Lead` or an `Activity`."""
+"""Schemas of submissions, and the functions that parse a submission into a `Lead` or an `Activity`."""
 
 from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.canonical import FieldWarning

@@ -1,4 +1,4 @@
-"""What a submission consists of. Limits are in characters; what is longer is refused, never cut."""
+"""The schema of an application. Limits are in characters; a longer text is refused, never truncated."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.fields import BirthDate, Choice, Email, Moment, Phone, Text, TextList, TextMap, Year, YesNo
 
 CUSTOM_TEXT = 2_000
-"""The longest text of a field that crmgate does not know, or cannot use as what it is meant for."""
-REFERRAL = "`ref` for short. 1 to 64 of `A-Za-z0-9_-`, else it is kept as text only; `DIRECT` means none."
-SESSION = "The visit: 1 to 64 of `A-Za-z0-9_.-`. Clicks and applications of one session are one lead."
-REST = "Whatever else the form asks. Fields that are not known are kept here, too, and named in `warnings`."
+"""Largest number of characters in an unknown field, or in a field whose value crmgate cannot use."""
+REFERRAL = "Short name: `ref`. 1 to 64 of `A-Za-z0-9_-`; any other value is kept as text only; `DIRECT` means none."
+SESSION = "Id of the visit: 1 to 64 of `A-Za-z0-9_.-`. Clicks and applications of one session become one lead."
+REST = "Other fields of the form. Unknown fields are also kept here, and named in `warnings`."
 
 
 def _word(answer: bool) -> str:
@@ -24,7 +24,7 @@ def _word(answer: bool) -> str:
 
 
 class PersonalInfoSchema(Group):
-    """Who it is. Either an email address or a phone number is required."""
+    """The person. Either an email address or a phone number is required."""
 
     json_schema = {**Group.json_schema, "anyOf": [{"required": ["email"]}, {"required": ["phone"]}]}  # noqa: RUF012
 
@@ -33,7 +33,7 @@ class PersonalInfoSchema(Group):
     email = Email(example="ada@example.com")
     phone = Phone(
         example="0532 123 45 67",
-        about="Becomes E.164. Without a country code it is read as one of the gateway's `DEFAULT_PHONE_REGION`.",
+        about="Stored as E.164. Without a country code it is a number of the gateway's `DEFAULT_PHONE_REGION`.",
     )
     country = Text(100, example="Türkiye")
     city = Text(100, example="İzmir")
@@ -41,23 +41,23 @@ class PersonalInfoSchema(Group):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _contact_required(self, _data: Any, original: Mapping[str, Any], **_options: Any) -> None:
-        # The original: a phone that was refused is named by its own error.
+        # In the original data, because an invalid phone number already has its own error.
         if not {"email", "phone"} & original.keys():
             raise ValidationError([FieldFault(FieldCode.CONTACT_REQUIRED, "Give an email address or a phone number.")])
 
 
 class EducationSchema(Group):
-    """What they have learnt."""
+    """Education so far."""
 
     level = Text(100, attribute="education_level", example="bachelor")
     field = Text(200, attribute="field_of_study", example="Mathematics")
     institution = Text(200, example="Ege University")
     graduation_year = Year(example=2027)
-    gpa = Text(50, numbers=True, example="3.90", about="Kept as it was written.")
+    gpa = Text(50, numbers=True, example="3.90", about="Kept as written.")
 
 
 class PreferencesSchema(Group):
-    """What they want."""
+    """Wishes for the studies."""
 
     universities = TextList(50, 200, example=["Boğaziçi", "Hacettepe"], about="The first one is the favourite.")
     programs = TextList(50, 200, example=["Medicine"])
@@ -68,7 +68,7 @@ class PreferencesSchema(Group):
 
 
 class UserPreferencesSchema(Group):
-    """The answers of the questionnaire."""
+    """Answers to the questionnaire."""
 
     user_type = Choice("student", "parent", example="student")
     language = Choice("turkish", "english", "both", example="both")
@@ -77,9 +77,9 @@ class UserPreferencesSchema(Group):
 
 
 class UtmSchema(Group):
-    """The campaign parameters. What is longer than 255 characters is kept in `custom`."""
+    """The campaign parameters. A value of more than 255 characters is kept in `custom`."""
 
-    # The page fills them in: `parse` moves what is too long instead of refusing it.
+    # The page fills them in: `parse` moves a long value to `custom` instead of refusing it.
     source = Text(CUSTOM_TEXT, example="google")
     medium = Text(CUSTOM_TEXT, example="cpc")
     campaign = Text(CUSTOM_TEXT, example="autumn")
@@ -88,10 +88,10 @@ class UtmSchema(Group):
 
 
 class ConsentSchema(Group):
-    """What they agreed to."""
+    """The visitor's consent."""
 
     given = YesNo(example=True)
-    text = Text(10_000, lines=True, example="You may call me.", about="What they read when they agreed.")
+    text = Text(10_000, lines=True, example="You may call me.", about="The text that the visitor agreed to.")
     at = Moment(example="2026-11-23T04:59:00Z")
 
     @post_load
@@ -109,7 +109,7 @@ class ApplicationSchema(Group):
     utm = fields.Nested(UtmSchema)
     consent = fields.Nested(ConsentSchema)
     referral_code = Text(CUSTOM_TEXT, example="REF1", about=REFERRAL)
-    source = Text(CUSTOM_TEXT, example="website", about="Where the form stands; `website` by default.")
+    source = Text(CUSTOM_TEXT, example="website", about="Location of the form; default `website`.")
     source_description = Text(1_000, lines=True, example="Form at the end of /prices")
     session = Text(CUSTOM_TEXT, example="s-4711", about=SESSION)
     additional_info = Text(20_000, lines=True, example="Please call after five.")
@@ -117,7 +117,7 @@ class ApplicationSchema(Group):
 
     @post_load
     def _flat(self, data: dict[str, Any], **_options: Any) -> dict[str, Any]:
-        """The names of `crmgate.model.Lead`: the groups are dissolved."""
+        """The data by the field names of `crmgate.model.Lead`, without groups."""
         groups = ("personal_info", "education", "preferences", "user_preferences")
         flat = {name: value for group in groups for name, value in data.pop(group, {}).items()}
         return flat | data

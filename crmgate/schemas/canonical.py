@@ -1,7 +1,7 @@
-"""From whatever names a form uses to the canonical ones, before anything is validated.
+"""Translates the field names of a form to canonical names, before validation.
 
-A field may come nested (`personal_info.first_name`), flat (`first_name`), as a form writes nesting
-(`personal_info[first_name]`, `universities[]`), in camelCase, or under an alias.
+A field may be nested (`personal_info.first_name`), flat (`first_name`), in the form notation for nesting
+(`personal_info[first_name]`, `universities[]`), in camelCase, or have an alias.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALIASES: Mapping[str, str] = {
     "field_of_study": "education.field",
     "consent": "consent.given",
 }
-"""Other flat names of a field. In its group a field may be called by them too (`education.field_of_study`)."""
+"""Path of a field by its alias. Aliases also work inside the field's group (`education.field_of_study`)."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
@@ -37,7 +37,7 @@ _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 
 @dataclass(frozen=True, slots=True)
 class FieldWarning:
-    """What was done with a field that was accepted but did not go where its name says."""
+    """A field that was accepted but changed, or stored under another name."""
 
     field: str
     code: WarningCode
@@ -46,18 +46,18 @@ class FieldWarning:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the fields of one kind of body may be called: the path of each name in snake_case, and the groups."""
+    """The field names of one kind of body: the path of each accepted name in snake_case, and the groups."""
 
     targets: Mapping[str, str]
     groups: Mapping[str, bool]
-    """Whether a body without the group is at fault."""
+    """Whether each group is required."""
     rest: str = "custom"
-    """Where its sender finds again what has no place."""
+    """Name of the field that keeps unknown fields."""
 
 
 @dataclass
 class Canonical:
-    """A body by canonical names: `fields` by dotted path, and whatever has no place there in `custom`."""
+    """A body by canonical names: known `fields` by dotted path, and all others in `custom`."""
 
     words: Vocabulary
     fields: dict[str, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Canonical:
     errors: list[FieldError] = field(default_factory=list)
 
     def keep(self, name: str, value: Any) -> None:
-        """Put `value` into `custom`; a second one under the same name is added on a new line."""
+        """Put `value` into `custom`; a second value for the same name is appended on a new line."""
         value = tidy(value)
         if is_blank(value):
             return
@@ -75,11 +75,11 @@ class Canonical:
         self.custom[name] = text if known in (None, text) else f"{known}\n{text}"
 
     def warn(self, name: str, code: WarningCode, message: str) -> None:
-        """Tell the sender about the field `name`."""
+        """Add a warning about the field `name`."""
         self.warnings.append(FieldWarning(clean(name), code, message))
 
     def nested(self) -> dict[str, Any]:
-        """The input of the schema."""
+        """The nested dictionary that the schema loads."""
         result: dict[str, Any] = {name: {} for name, required in self.words.groups.items() if required}
         result["custom"] = self.custom
         for path, value in self.fields.items():
@@ -90,16 +90,16 @@ class Canonical:
 
 class _Entry(NamedTuple):
     name: str
-    """As it was sent, dotted where it was nested."""
+    """The name as it was sent; dotted if it was nested."""
     value: Any
     target: str | None
     nested: bool
 
 
 def canonicalise(raw: Mapping[str, Any], words: Vocabulary | None = None) -> Canonical:
-    """Sort the fields of `raw` by canonical name, nested forms first: they win over flat ones.
+    """Assign the fields of `raw` to canonical names. A nested name takes precedence over a flat one.
 
-    `words` are those of an application by default.
+    `words` is the vocabulary, by default that of an application.
     """
     result = Canonical(words or APPLICATION)
     for entry in sorted(_entries(_join_lists(raw), result), key=lambda entry: not entry.nested):
@@ -126,7 +126,7 @@ def _place(result: Canonical, entry: _Entry) -> None:
 
 
 def _join_lists(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with `name[]`, `name[0]`, `name[1]` ... gathered in one list called `name`."""
+    """`raw` with `name[]`, `name[0]`, `name[1]` ... joined into one list `name`."""
     bases = {name: _LIST_SUFFIX.sub("", name) for name in raw}
     lists = {base for name, base in bases.items() if base != name}
     result: dict[str, Any] = {}
@@ -160,7 +160,7 @@ def _entries(raw: Mapping[str, Any], result: Canonical) -> Iterator[_Entry]:
 def _object(value: Any, name: str, result: Canonical, *, required: bool = False) -> Iterable[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return value.items()
-    # PHP encodes an empty object as []: that is an absent group, except where the group is required.
+    # PHP encodes an empty object as []: it counts as an absent group, unless the group is required.
     if not is_blank(tidy(value)) or (isinstance(value, list) and required):
         result.errors.append(FieldError(name, FieldCode.INVALID_TYPE, "Expected an object."))
     return ()
@@ -172,12 +172,12 @@ def snake(name: str) -> str:
 
 
 def flat_prefix(group: str) -> str:
-    """What the flat name of a field in `group` begins with: `source` and `text` mean something else alone."""
+    """Prefix of the flat names in `group`, for names that would be ambiguous without it (`source`, `text`)."""
     return f"{group}_" if group in ("utm", "consent") else ""
 
 
 def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str) -> Vocabulary:
-    """Every name that leads to a field of `schema`: dotted, flat, or an alias."""
+    """All names of the fields of `schema`: dotted, flat and aliases."""
     targets, groups = dict[str, str](), dict[str, bool]()
     for name, declared in schema().fields.items():
         if not isinstance(declared, marshmallow_fields.Nested):

@@ -1,6 +1,6 @@
-"""marshmallow fields whose errors carry a code beside the message.
+"""marshmallow fields whose errors have a code and a message.
 
-The input has been through `canonical.canonicalise`: text is clean, blanks are absent.
+`canonical.canonicalise` has prepared the input: text is clean, and blank values are absent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FieldFault:
 class Coded(fields.Field[T]):
     """A field whose error keys are `FieldCode` values. `expected` completes "Expected ...".
 
-    `example` and `about` are for the description of the API; a field says in `json_schema` what it takes.
+    `example` and `about` are for the OpenAPI document; `json_schema` describes the accepted values.
     """
 
     expected = "another type"
@@ -40,30 +40,30 @@ class Coded(fields.Field[T]):
     }
 
     def __init__(self, *, example: Any = None, about: str = "", **options: Any) -> None:
-        told = {"description": about, "examples": None if example is None else [example]}
-        super().__init__(metadata={name: value for name, value in told.items() if value}, **options)
+        metadata = {"description": about, "examples": None if example is None else [example]}
+        super().__init__(metadata={name: value for name, value in metadata.items() if value}, **options)
 
     def json_schema(self) -> dict[str, Any]:
-        """The JSON Schema of what is sent here, as people should send it: `read` may be more lenient."""
+        """The JSON Schema of recommended values; `read` may accept more."""
         raise NotImplementedError
 
     def make_error(self, key: str, **details: Any) -> ValidationError:
-        """The error `key` as a `FieldFault`; `details` fill its message."""
+        """A `ValidationError` with the `FieldFault` for the error `key`; `details` complete its message."""
         return ValidationError([FieldFault(FieldCode(key), str(self.error_messages[key]).format(**details))])
 
     def _deserialize(self, value: Any, *_context: Any, **_options: Any) -> T:
         return self.read(value)
 
     def read(self, value: Any) -> T:
-        """The field's value, or the error of `make_error`."""
+        """Convert `value`. Raises the `ValidationError` of `make_error` if it is not accepted."""
         raise NotImplementedError
 
     def wrong_type(self) -> ValidationError:
-        """The error for a JSON type that this field does not take."""
+        """The error for a JSON type that this field does not accept."""
         return self.make_error("invalid_type", expected=self.expected)
 
     def text(self, value: Any, limit: int) -> str:
-        """`value`, if it is a text of at most `limit` characters."""
+        """`value` as a text of at most `limit` characters. Raises `ValidationError`."""
         if not isinstance(value, str):
             raise self.wrong_type()
         if len(value) > limit:
@@ -72,15 +72,15 @@ class Coded(fields.Field[T]):
 
 
 class Group(Schema):
-    """Fields that a visitor fills in. `json_schema` adds to the JSON Schema that follows from the fields."""
+    """A group of fields of a submission. `json_schema` adds to the JSON Schema of the fields."""
 
     json_schema: ClassVar[Mapping[str, Any]] = {"additionalProperties": True}
 
 
 def flatten(messages: Mapping[Any, Any], path: str = "") -> Iterator[FieldError]:
-    """marshmallow's nested messages as one error per field with a dotted path."""
+    """Yield marshmallow's nested messages as errors with dotted paths."""
     for name, inner in messages.items():
-        # "_schema" holds what concerns a group as a whole.
+        # "_schema" has the errors of a group as a whole.
         where = path if name == "_schema" else f"{path}.{name}".lstrip(".")
         if isinstance(inner, Mapping):
             yield from flatten(inner, where)

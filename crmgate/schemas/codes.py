@@ -1,4 +1,4 @@
-"""What can be said about one field. Clients switch on these codes, so one is added but never renamed."""
+"""Error and warning codes for fields. Clients switch on them: new codes may be added, existing ones never change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class FieldCode(StrEnum):
-    """What is wrong with one field of a 422."""
+    """Error code of one field."""
 
     REQUIRED = "required"
     """The field is absent or blank."""
@@ -25,7 +25,7 @@ class FieldCode(StrEnum):
     INVALID_DATE = "invalid_date"
     INVALID_NUMBER = "invalid_number"
     INVALID_NEXT = "invalid_next"
-    """`_next` leads somewhere that is not an allowed origin."""
+    """The origin of the address in `_next` is not allowed."""
     UNKNOWN_FIELD = "unknown_field"
     """There is no such field here, or it cannot be changed."""
     FILE_REFUSED = "file_refused"
@@ -33,13 +33,13 @@ class FieldCode(StrEnum):
 
 
 class WarningCode(StrEnum):
-    """What was done with an accepted field that did not go where its name says. Nothing of it is lost."""
+    """Warning code for an accepted field that was changed or stored under another name. Its value is never lost."""
 
     UNKNOWN_FIELD = "unknown_field"
-    """crmgate does not know the field: kept in `custom`."""
+    """crmgate does not know the field; it is kept in `custom`."""
     CONFLICTING_VALUES = "conflicting_values"
-    """The field came twice with different values: one is used, the other kept in `custom`."""
+    """The field was sent twice with different values; one is used, the other is kept in `custom`."""
     UNUSABLE_VALUE = "unusable_value"
-    """The value cannot be used as what it is meant for: kept in `custom`, the default applies."""
+    """The value does not fit the field; it is kept in `custom`, and the field's default applies."""
     PARTLY_READ = "partly_read"
-    """Only a part could be used, such as a phone number without its extension: kept whole in `custom`."""
+    """Only a part was used, such as a phone number without its extension; the whole value is kept in `custom`."""

@@ -1,4 +1,4 @@
-"""An operator's edit of a submission, checked by the schema of the door that took it."""
+"""An operator's edit of a submission, validated with the schema for new submissions."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from crmgate.schemas.fields import Text
 from crmgate.schemas.parse import parse_application, parse_event
 
 SETTLED = frozenset({"session", "occurred_at"})
-"""Fields that an edit cannot change: the session decides the order of operations, and the time of a click is a fact."""
+"""Fields that an edit cannot change: `session` decides the order of operations, `occurred_at` is a fact."""
 
 Edited = tuple[dict[str, Any], tuple[FieldWarning, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Payload:
-    """One kind of payload: its fields, the one that takes others, and the payload's name of a submission's field."""
+    """One kind of payload: its fields, the field for unknown ones, and the payload's names by submission path."""
 
     fields: frozenset[str]
     rest: str
     names: Mapping[str, str]
 
     def unknown(self, name: str) -> FieldError | None:
-        """What is wrong with the name of a changed field."""
+        """The error for the name of a changed field; None if it may be changed."""
         if name in self.fields - SETTLED:
             return None
         if name in self.fields:
@@ -41,7 +41,7 @@ class _Payload:
         return FieldError(name[:64], FieldCode.UNKNOWN_FIELD, f"There is no such field; `{self.rest}` takes others.")
 
     def renamed(self, error: FieldError) -> FieldError:
-        """An error by the names that a payload has."""
+        """The error with the payload's name of its field."""
         for path, name in self.names.items():
             if f"{error.field}.".startswith(f"{path}."):
                 return replace(error, field=name + error.field.removeprefix(path))
@@ -49,13 +49,15 @@ class _Payload:
 
 
 def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: str, channels: Set[str]) -> Edited:
-    """Apply `patch` (RFC 7396) to the payload of an operation; returns the new payload and warnings for the editor.
+    """Apply `patch` (RFC 7396) to the payload of an operation; returns the new payload and the warnings.
 
-    Names are those of the payload, in the errors too. A click may name one of `channels`. Raises `InvalidFields` with
-    every fault.
+    `patch` and the errors use the payload's field names. `default_region` is the ISO 3166 country of phone numbers
+    without a country code, `channels` are the accepted channels of a click. Raises `InvalidFields` with every error.
     """
     if not operation.kind.known:
-        raise InvalidFields([FieldError("kind", FieldCode.INVALID_CHOICE, "A newer version of crmgate can edit it.")])
+        raise InvalidFields(
+            [FieldError("kind", FieldCode.INVALID_CHOICE, "Only a newer version of crmgate can edit this.")]
+        )
     payload = _merged(operation.payload, patch)
     match traits(operation.kind).editor:
         case Editor.APPLICATION:
@@ -67,7 +69,7 @@ def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: st
 
 
 def _checked(form: _Payload, patch: Mapping[str, Any], parse: Callable[[], Edited]) -> Edited:
-    """What `parse` returns, unless it or a name in `patch` is at fault."""
+    """The result of `parse`. Raises `InvalidFields` with its errors and those for the names in `patch`."""
     unknown = [fault for fault in map(form.unknown, patch) if fault]
     try:
         result = parse()
@@ -87,21 +89,21 @@ def _click(before: Activity, payload: Mapping[str, Any], channels: Set[str]) -> 
     raw = {name: value for name, value in payload.items() if name != "occurred_at"}
     if isinstance(raw.get("metadata"), Mapping):
         raw["metadata"], raw["custom"] = _as_sent(raw["metadata"])
-    # Its own channel may have left the configuration since: that is no reason to refuse another change.
+    # The click's own channel stays accepted after it was removed from the configuration.
     known = channels | ({before.channel} - {""})
     parsed = parse_event(raw, channels=known, occurred_at=before.occurred_at)
     return parsed.activity.to_dict(), parsed.warnings
 
 
 def _as_sent(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A click's metadata as its fields and the rest, each by the limits of the door, which keeps both in one place."""
+    """Split a click's metadata into known fields and the rest, because different limits apply to them."""
     known, rest = dict[str, Any](), dict[str, Any]()
     for name, value in metadata.items():
         declared = _METADATA.get(name)
         if declared is None:
             rest[name] = value
         elif isinstance(value, str) and not declared.lines:
-            # A second value of a field of one line stands below the first.
+            # A second value of a one-line field is kept below the first.
             known[name], _, rest[name] = value.partition("\n")
         else:
             known[name] = value
@@ -109,7 +111,7 @@ def _as_sent(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
 
 
 def _merged(target: Any, patch: Any) -> Any:
-    """A merge patch (RFC 7396): null takes a member away."""
+    """Apply a merge patch (RFC 7396): null removes a member."""
     if not isinstance(patch, Mapping):
         return patch
     result = dict(target) if isinstance(target, Mapping) else {}
@@ -122,7 +124,7 @@ def _merged(target: Any, patch: Any) -> Any:
 
 
 def _names() -> Iterator[tuple[str, str]]:
-    """The path of a field in a submission, with its name in a payload."""
+    """Yield the path of each grouped field in a submission with its name in the payload."""
     for group, declared in ApplicationSchema().fields.items():
         if isinstance(declared, marshmallow_fields.Nested) and group not in ("utm", "consent"):
             for leaf, inner in declared.schema.fields.items():

@@ -1,4 +1,4 @@
-"""What a click on a messenger link consists of."""
+"""The schema of a click on a messenger link."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from crmgate.schemas.coded import Coded, Group
 from crmgate.schemas.fields import Text, TextMap
 
 KnownChannels = Context[Set[str]]
-"""The channels that a click may name, while a schema loads."""
+"""Context with the accepted channels, for a schema that loads a click."""
 
 
 class ChannelName(Coded[str]):
-    """One of the known channels, in any case or under an alias."""
+    """One of the known channels or its alias, in upper or lower case."""
 
     expected = "a text"
     default_error_messages = {"invalid_choice": "Expected one of: {options}."}  # noqa: RUF012
@@ -35,7 +35,7 @@ class ChannelName(Coded[str]):
 
 
 class MetadataSchema(Group):
-    """Where on the site it was."""
+    """The place of the click on the site."""
 
     page = Text(CUSTOM_TEXT, example="/prices")
     section = Text(CUSTOM_TEXT, example="hero")
@@ -48,11 +48,11 @@ class MetadataSchema(Group):
 class MessengerEventSchema(Group):
     """A click on a messenger link in its canonical form."""
 
-    channel = ChannelName(required=True, example="telegram", about="In any case; `telegramBot` is `telegram`.")
+    channel = ChannelName(required=True, example="telegram", about="Upper or lower case; `telegramBot` is `telegram`.")
     referral_code = Text(
-        CUSTOM_TEXT, required=True, example="REF1", about=f"{REFERRAL} Not required where the visitor's cookie has one."
+        CUSTOM_TEXT, required=True, example="REF1", about=f"{REFERRAL} Not required if the visitor's cookie has one."
     )
     session = Text(CUSTOM_TEXT, example="s-4711", about=SESSION)
     utm = fields.Nested(UtmSchema)
     metadata = fields.Nested(MetadataSchema)
-    custom = TextMap(50, 64, CUSTOM_TEXT, about="Fields that are not known are kept in `metadata`.")
+    custom = TextMap(50, 64, CUSTOM_TEXT, about="Other fields; unknown fields are kept in `metadata`.")

@@ -1,4 +1,4 @@
-"""What is wrong with a submission, or with an edit of one."""
+"""Errors of a submission, or of an edit of one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crmgate.schemas.codes import FieldCode
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field at fault. `field` is a dotted path; `message` never repeats what was sent."""
+    """An error in one field. `field` is a dotted path; `message` never contains the sent value."""
 
     field: str
     code: FieldCode
@@ -19,8 +19,8 @@ class FieldError:
 
 
 class InvalidFields(CrmgateError):
-    """Some fields cannot be accepted, and so nothing is: `errors` names each of them."""
+    """The submission is refused because of the fields in `errors`."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
-        super().__init__(", ".join(error.code for error in self.errors))  # no names: the sender may have chosen them
+        super().__init__(", ".join(error.code for error in self.errors))  # no field names: they are the sender's input

@@ -1,4 +1,4 @@
-"""The kinds of field that an application has. No message ever repeats what was sent."""
+"""The field types of an application. No message contains the sent value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crmgate.schemas.coded import Coded
 from crmgate.schemas.phones import to_e164, without_format_characters
 
 PhoneRegion = Context[str]
-"""The country in which a phone number without a country code is read, while a schema loads."""
+"""Context with the ISO 3166 country of phone numbers without a country code, for a schema that loads."""
 
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
 _YES_NO = {
@@ -30,7 +30,7 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]
 class Text(Coded[str]):
     """A text of at most `limit` characters, on one line unless `lines`.
 
-    `numbers` takes JSON numbers too, as they were written; `booleans` takes true and false as yes and no.
+    `numbers` also accepts JSON numbers, in their original notation; `booleans` accepts true and false as yes and no.
     """
 
     def __init__(
@@ -38,10 +38,18 @@ class Text(Coded[str]):
     ) -> None:
         super().__init__(**options)
         self.limit, self.lines, self.numbers, self.booleans = limit, lines, numbers, booleans
-        self.expected = f"a text{' or a number' * numbers}{', true or false' * booleans}"
+        self.expected = "a text"
+        if numbers:
+            self.expected += " or a number"
+        if booleans:
+            self.expected += ", true or false"
 
     def json_schema(self) -> dict[str, Any]:
-        types = ["string", *["number"] * self.numbers, *["boolean"] * self.booleans]
+        types = ["string"]
+        if self.numbers:
+            types.append("number")
+        if self.booleans:
+            types.append("boolean")
         return {"type": types if len(types) > 1 else "string", "maxLength": self.limit}
 
     def read(self, value: Any) -> str:
@@ -55,7 +63,7 @@ class Text(Coded[str]):
 
 
 class TextList(Coded[tuple[str, ...]]):
-    """At most `entries` texts of `limit` characters; a single text is a list of one. Blank entries are skipped."""
+    """At most `entries` texts of `limit` characters each; a single text is a list of one. Skips blank entries."""
 
     expected = "a list of texts"
 
@@ -89,7 +97,7 @@ class TextList(Coded[tuple[str, ...]]):
 
 
 class Choice(Coded[str]):
-    """One of a few words, in any case."""
+    """One of `choices`, in upper or lower case."""
 
     expected = "a text"
     default_error_messages = {"invalid_choice": "Expected one of: {options}."}  # noqa: RUF012
@@ -109,7 +117,7 @@ class Choice(Coded[str]):
 
 
 class YesNo(Coded[bool]):
-    """A boolean, or a word that a form sends for one (a ticked checkbox says `on`)."""
+    """A boolean, or a form's word for one (a ticked checkbox sends `on`)."""
 
     expected = "yes, no, true or false"
     default_error_messages = {"invalid_choice": "Expected yes or no."}  # noqa: RUF012
@@ -127,7 +135,7 @@ class YesNo(Coded[bool]):
 
 
 class Email(Coded[str]):
-    """An ASCII email address, its local part as typed; an international domain in its ASCII form (RFC 5891)."""
+    """An ASCII email address. Keeps the local part as typed; converts an international domain to ASCII (RFC 5891)."""
 
     expected = "a text"
     default_error_messages = {"invalid_email": "Expected an email address {hint}."}  # noqa: RUF012
@@ -141,7 +149,7 @@ class Email(Coded[str]):
         if not local.isascii():
             raise self.make_error("invalid_email", hint="with only unaccented Latin letters before the @")
         try:
-            # `test_environment` lets .test domains through; it makes no request.
+            # `test_environment` allows .test domains; it sends no request.
             found = validate_email(address, check_deliverability=False, test_environment=True, allow_smtputf8=False)
         except EmailNotValidError:
             raise self.make_error("invalid_email", hint="such as name@example.com") from None
@@ -149,7 +157,7 @@ class Email(Coded[str]):
 
 
 class Phone(Coded[str]):
-    """A phone number that is possible, as E.164."""
+    """A possible phone number; converted to E.164."""
 
     expected = "a text"
     default_error_messages = {  # noqa: RUF012
@@ -178,20 +186,20 @@ class Year(Coded[int]):
     def read(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise self.wrong_type()
-        # By its text: int() of a number such as 1e300 would be long work for nothing.
+        # Checked as text first, because int() of a number such as 1e300 is slow.
         if not re.fullmatch(r"\d{4}", str(value)) or not 1900 <= int(str(value)) <= 2100:
             raise self.make_error("invalid_number")
         return int(str(value))
 
 
 class BirthDate(Coded[str]):
-    """A date in the past, as `2001-12-31` or `31.12.2001`; kept as the former (RFC 3339 full-date)."""
+    """A date in the past, as `2001-12-31` or `31.12.2001`; converted to the former (RFC 3339 full-date)."""
 
     expected = "a text"
     default_error_messages = {"invalid_date": "Expected a past date such as 2001-12-31 or 31.12.2001."}  # noqa: RUF012
 
     def json_schema(self) -> dict[str, Any]:
-        # Not `format: date`, which would leave out the other notation.
+        # Not `format: date`, which excludes the second notation.
         return {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2}|\d{1,2}\.\d{1,2}\.\d{4})$"}
 
     def read(self, value: Any) -> str:
@@ -211,7 +219,7 @@ def _as_date(parts: Mapping[str, str | None]) -> date:
 
 
 class Moment(Coded[str]):
-    """A point in time as in RFC 3339; kept in UTC."""
+    """A time in RFC 3339; converted to UTC."""
 
     expected = "a text"
     default_error_messages = {"invalid_date": "Expected a time such as 2026-11-23T10:00:00Z."}  # noqa: RUF012
@@ -230,10 +238,10 @@ class Moment(Coded[str]):
 
 
 class TextMap(Coded[dict[str, str]]):
-    """At most `entries` texts by name; names and texts are of limited length."""
+    """At most `entries` texts of `limit` characters by name; a name has at most `name_limit` characters."""
 
     default_error_messages = {  # noqa: RUF012
-        "too_many": "At most {limit:,} fields beyond the known ones are kept; this is the first one too many.",
+        "too_many": "At most {limit:,} unknown fields are kept; this one exceeds the limit.",
         "too_long": "{what} may have at most {limit:,} characters.",
     }
 
@@ -256,7 +264,7 @@ class TextMap(Coded[dict[str, str]]):
             if error is not None:
                 errors[name[: self.name_limit]] = error.messages
             if number == self.entries:
-                break  # one error says it; a body can hold thousands
+                break  # one error is enough; a body can contain thousands of fields
         if errors:
             raise ValidationError(errors)
         return texts
@@ -267,5 +275,5 @@ class TextMap(Coded[dict[str, str]]):
         if len(name) > self.name_limit:
             return self.make_error("too_long", what="The name of a field", limit=self.name_limit)
         if len(text) > self.limit:
-            return self.make_error("too_long", what="A field that is not known", limit=self.limit)
+            return self.make_error("too_long", what="An unknown field", limit=self.limit)
         return None

@@ -1,4 +1,4 @@
-"""From a raw body to a `Lead` or an `Activity`: canonical names, validation, and a place for all that was typed."""
+"""Parses a raw body into a `Lead` or an `Activity`: canonical names, validation; keeps every value that was typed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _APPLICATION, _EVENT = ApplicationSchema(), MessengerEventSchema()
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """An accepted submission and what its sender should know about it."""
+    """The lead of an accepted application, and warnings for its sender."""
 
     lead: Lead
     warnings: tuple[FieldWarning, ...] = ()
@@ -37,7 +37,7 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class ParsedEvent:
-    """An accepted click, and what its sender should know about it."""
+    """The activity of an accepted click, and warnings for its sender."""
 
     activity: Activity
     warnings: tuple[FieldWarning, ...] = ()
@@ -46,10 +46,10 @@ class ParsedEvent:
 def parse_application(
     raw: Mapping[str, Any], *, default_region: str, remembered: Mapping[str, str] | None = None
 ) -> Parsed:
-    """The lead in `raw`; raises `InvalidFields` with every error at once.
+    """Parse an application. Raises `InvalidFields` with every error at once.
 
-    `default_region` is the ISO 3166 country of phone numbers without a country code; `remembered` holds the session and
-    the referral code of the visitor's cookies, for a body that says none.
+    `default_region` is the ISO 3166 country of phone numbers without a country code. `remembered` has the session and
+    the referral code from the visitor's cookies, for a body without them.
     """
     canonical = canonicalise(raw)
     with PhoneRegion(default_region):
@@ -64,13 +64,14 @@ def parse_application(
 def parse_event(
     raw: Mapping[str, Any], *, channels: Set[str], occurred_at: str, remembered: Mapping[str, str] | None = None
 ) -> ParsedEvent:
-    """The click in `raw`, on one of `channels`; raises `InvalidFields` with every error at once.
+    """Parse a click on one of `channels`. Raises `InvalidFields` with every error at once.
 
-    When it happened (RFC 3339 UTC) is not the sender's to say. Fields that are not known stand in the metadata.
+    `occurred_at` (RFC 3339, UTC) comes from the gateway, not from the sender. Unknown fields are kept in the metadata.
+    `remembered` is as for `parse_application`.
     """
     canonical = canonicalise(raw, MESSENGER_EVENT)
     if remembered and "referral_code" in remembered:
-        canonical.fields.setdefault("referral_code", NO_REFERRAL)  # it is required, and the cookie says it
+        canonical.fields.setdefault("referral_code", NO_REFERRAL)  # satisfies the schema; the cookie's code applies
     with KnownChannels(channels):
         data = _load(canonical, _EVENT)
     data = _checked(canonical, data, remembered or {})
@@ -93,7 +94,7 @@ def _load(canonical: Canonical, schema: Schema) -> dict[str, Any]:
     return data
 
 
-# What the page fills in, not the visitor, must not cost the lead: the visitor could not correct it.
+# Invalid values that the page fills in are kept as text instead of refused, because the visitor cannot correct them.
 
 
 def _checked(canonical: Canonical, data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Turning whatever arrived into text that every later step can store, compare and send."""
+"""Cleans text and JSON values, so that every later step can store, compare and send them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ _GRAPHEME_JOINER = "\u034f"
 
 
 def clean(text: str) -> str:
-    """`text` trimmed, in Unicode NFC, without control characters; half an emoji becomes U+FFFD.
+    """`text` trimmed, in Unicode NFC and without control characters; a lone surrogate becomes U+FFFD.
 
-    A lone surrogate is what a browser sends after cutting a text in the middle of an emoji; it cannot be
-    encoded as UTF-8.
+    A browser sends a lone surrogate after truncating a text inside an emoji; it cannot be encoded as UTF-8.
     """
     text = _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
     return text.strip() if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text)).strip()
@@ -29,7 +28,7 @@ def clean(text: str) -> str:
 def _stream_safe(text: str) -> str:
     """`text` with a joiner after 30 combining marks in a row (UAX #15, 13: Stream-Safe Text Format).
 
-    No language needs as many; sorting them takes quadratic time, half a second for one body.
+    No language needs that many. Normalising them takes quadratic time: half a second for one body.
     """
     result, run = [], 0
     for char in text:
@@ -42,14 +41,14 @@ def _stream_safe(text: str) -> str:
 
 
 def tidy(value: Any) -> Any:
-    """`value` with its text cleaned; in a list each entry, keeping its place."""
+    """`value` with its text cleaned; of a list, each entry in its place."""
     if isinstance(value, str):
         return clean(value)
     return [tidy(entry) for entry in value] if isinstance(value, list) else value
 
 
 def is_blank(value: Any) -> bool:
-    """Whether a tidy value says nothing: null, an empty text, or a container of such."""
+    """Whether a tidy value is empty: null, an empty text or object, or a list of such values."""
     if isinstance(value, list):
         return all(is_blank(entry) for entry in value)
     return value is None or value in ("", {})

@@ -1,4 +1,4 @@
-"""The HTTP door: it reads requests, asks the gateway, and writes answers. It knows no CRM."""
+"""The HTTP interface: reads requests, calls the gateway and writes answers. Contains nothing specific to a CRM."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from crmgate.web import demo as demo_page
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
 
 SCRIPT_AGE = 3600
-"""Seconds for which a browser need not ask again for `/static/crmgate.js`; afterwards the answer is mostly a 304."""
+"""Seconds for which a browser may cache `/static/crmgate.js` without revalidation."""
 
 
 def init_app(app: Flask, *, demo: bool = False) -> None:
-    """Register every route, the answers to failures and the limits on bodies."""
+    """Register every route, the error handlers and the limits on request bodies; with `demo` also the demo page."""
     app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BYTES, MAX_FORM_PARTS=MAX_FORM_PARTS)
     app.config.update(SEND_FILE_MAX_AGE_DEFAULT=SCRIPT_AGE)
     request_log.init_app(app)
@@ -46,10 +46,10 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
 
 
 def trust_proxies(app: Flask, number: int) -> None:
-    """Believe the last `number` entries of X-Forwarded-For, which as many proxies have added, and X-Forwarded-Proto.
+    """Trust the last `number` entries of X-Forwarded-For, one for each proxy, and X-Forwarded-Proto. 0 trusts none.
 
-    The latter has one entry as a rule: proxies set it or pass it on. The host is left as the Host header says it, since
-    few proxies overwrite X-Forwarded-Host.
+    X-Forwarded-Proto usually has one entry, because proxies set it or pass it on. The host comes from the Host header,
+    because few proxies overwrite X-Forwarded-Host.
     """
     if number:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=1, x_host=0)  # type: ignore[method-assign]

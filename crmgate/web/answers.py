@@ -1,4 +1,4 @@
-"""What answers look like. These schemas describe; the answers are made where they belong, and tests compare the two."""
+"""Schemas of the answers, for the OpenAPI document. The views build the answers; tests compare both."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ _PAYLOAD = "Only with the scope `operate`."
 
 
 def _text(about: str = "", example: str | None = None, **options: Any) -> fields.String:
-    return fields.String(**{"required": True} | options, metadata=_told(about, example))
+    return fields.String(**{"required": True} | options, metadata=_metadata(about, example))
 
 
 def _time(about: str = "", **options: Any) -> fields.String:
-    told = _told(about, _TIME) | {"format": "date-time"}
-    return fields.String(**{"required": True} | options, metadata=told)
+    metadata = _metadata(about, _TIME) | {"format": "date-time"}
+    return fields.String(**{"required": True} | options, metadata=metadata)
 
 
 def _word(words: Any, about: str = "", example: str | None = None, **options: Any) -> fields.String:
     choices = [str(word) for word in words]
-    told = _told(about, example or choices[0])
-    return fields.String(**{"required": True} | options, validate=OneOf(choices), metadata=told)
+    metadata = _metadata(about, example or choices[0])
+    return fields.String(**{"required": True} | options, validate=OneOf(choices), metadata=metadata)
 
 
 def _flag(about: str, example: bool) -> fields.Boolean:
-    return fields.Boolean(required=True, metadata=_told(about, example))
+    return fields.Boolean(required=True, metadata=_metadata(about, example))
 
 
-def _told(about: str, example: Any) -> dict[str, Any]:
+def _metadata(about: str, example: Any) -> dict[str, Any]:
     return ({"description": about} if about else {}) | ({} if example is None else {"examples": [example]})
 
 
 class WarningSchema(Schema):
-    """What was done with a field that was accepted but did not go where its name says."""
+    """A field that was accepted but changed, or stored under another name."""
 
-    field = _text("Its name as it was sent.", "favourite_colour")
+    field = _text("The name of the field as it was sent.", "favourite_colour")
     code = _word(WarningCode)
     message = _text("For people.", "This field is not known; it was kept in `custom`.")
 
 
 class CrmRecordSchema(Schema):
-    """Where the CRM keeps it."""
+    """The record in the CRM."""
 
     provider = _text("The name of the plugin.", "espocrm")
     lead_id = _text("The lead's id in the CRM.", "6743f0e1a2b3c4d5e")
@@ -61,11 +61,11 @@ class CrmRecordSchema(Schema):
 
 
 class ReceiptSchema(Schema):
-    """What everybody who holds the id may know."""
+    """The part of an operation that everybody with its id may see."""
 
     id = _text("32 hexadecimal digits.", _ID)
-    status = _word(("delivered", "waiting", "failed", "discarded"), "`failed`: somebody looks at it.")
-    tracking_code = _text("For people: to be read out on the telephone.", "CG-H32R-ZT36")
+    status = _word(("delivered", "waiting", "failed", "discarded"), "`failed`: an operator has to look at it.")
+    tracking_code = _text("For people: easy to read out on the telephone.", "CG-H32R-ZT36")
     submitted_at = _time()
 
 
@@ -73,69 +73,71 @@ class SubmittedSchema(ReceiptSchema):
     """The receipt of a submission."""
 
     status = _word(("delivered", "waiting"), "`waiting`: it is recorded, and will reach the CRM.")
-    warnings = fields.List(fields.Nested(WarningSchema), metadata=_told("Absent when there are none.", None))
-    crm = fields.Nested(CrmRecordSchema, metadata=_told("Only once delivered, and with a valid token.", None))
+    warnings = fields.List(fields.Nested(WarningSchema), metadata=_metadata("Absent when there are none.", None))
+    crm = fields.Nested(CrmRecordSchema, metadata=_metadata("Only once delivered, and with a valid token.", None))
 
 
 class CountedSchema(Schema):
-    """A click that was counted and left no operation."""
+    """The answer to a click that was only counted: there is no operation."""
 
     status = _word(("counted",))
     warnings = fields.List(fields.Nested(WarningSchema))
 
 
 class AttemptSchema(Schema):
-    """One time that a request to the CRM went out."""
+    """One attempt to deliver the operation, or a change by an operator."""
 
     at = _time()
-    duration = fields.Float(required=True, metadata=_told("Seconds.", 0.41))
+    duration = fields.Float(required=True, metadata=_metadata("Seconds.", 0.41))
     provider = _text("", "espocrm")
     outcome = _text("`delivered`, or the kind of the failure.", "delivered")
     code = _word(("", *Code), "Empty where nothing failed.")
-    status = fields.Integer(required=True, allow_none=True, metadata=_told("The CRM's HTTP status.", 200))
+    status = fields.Integer(required=True, allow_none=True, metadata=_metadata("The CRM's HTTP status.", 200))
     vendor_code = _text("The CRM's own code.", "")
-    detail = _text("Cut, and without personal data.", "")
-    counted = _flag("Whether it used a retry up.", True)
+    detail = _text("Error message, shortened and without personal data.", "")
+    counted = _flag("Whether it counts towards the limit of attempts.", True)
 
 
 class DeliveredSchema(CrmRecordSchema):
-    """Where the CRM keeps it, and what it did not take as it was."""
+    """The record in the CRM, and the values that the CRM did not accept unchanged."""
 
-    adopted = _flag("It was found, rather than made by this attempt.", False)
-    dropped = fields.List(fields.String(), required=True, metadata=_told("CRM fields that were not kept.", []))
+    adopted = _flag("Whether an existing record was found instead of a new one created.", False)
+    dropped = fields.List(
+        fields.String(), required=True, metadata=_metadata("CRM fields whose value the CRM did not keep.", [])
+    )
     moved = fields.List(
         fields.String(), required=True,
-        metadata=_told("CRM fields whose value was refused (it is in the description) or that got a stand-in.", []),
+        metadata=_metadata("CRM fields whose value was refused (it is in the description) or that got a stand-in.", []),
     )  # fmt: skip
 
 
 class CauseSchema(Schema):
-    """Why nothing is sent to the CRM: null if something is."""
+    """The cause for which nothing is sent to the CRM; null while operations are sent."""
 
     cause = _word(Cause, "Why nothing is sent to the CRM.", allow_none=True)
-    what = _text("The cause in words.", _OUTAGE, allow_none=True)
-    remedy = _text("What to do about the cause.", _OUTAGE_REMEDY, allow_none=True)
-    detail = _text("Refusal of the CRM that the cause is about.", allow_none=True)
+    what = _text("The cause, for people.", _OUTAGE, allow_none=True)
+    remedy = _text("The remedy, for people.", _OUTAGE_REMEDY, allow_none=True)
+    detail = _text("The CRM's refusal that led to the cause.", allow_none=True)
 
 
 class WaitSchema(CauseSchema):
-    """What an operation waits for."""
+    """The reason why an operation waits."""
 
     reason = _word(
-        WaitsFor, "An earlier operation of its session, its CRM (nothing is sent there), a time, or its turn.",
+        WaitsFor, "An earlier operation of its session, its CRM (nothing is sent there), a time or a worker.",
         WaitsFor.CRM,
     )  # fmt: skip
     why = _text("For people.", f"nothing is sent to the CRM since {_TIME}, because {_OUTAGE}")
-    operation = _text("The id of the operation that goes first.", allow_none=True)
+    operation = _text("The id of the operation that has to end first.", allow_none=True)
     until = _time("The time of the next attempt, if one is set.", allow_none=True)
 
 
 class GateSchema(CauseSchema):
-    """Whether anything is sent to the CRM. Everything but `held` is null while it is."""
+    """Whether operations are sent to the CRM. While they are, all members except `held` are null."""
 
-    since = _time("When it began.", allow_none=True)
-    until = _time("When the CRM is tried next at the earliest.", allow_none=True)
-    held = fields.Integer(required=True, metadata=_told("Number of operations that wait for the CRM.", 12))
+    since = _time("Time since when nothing is sent.", allow_none=True)
+    until = _time("Earliest time of the next attempt.", allow_none=True)
+    held = fields.Integer(required=True, metadata=_metadata("Number of operations that wait for the CRM.", 12))
 
 
 class ProviderGateSchema(GateSchema):
@@ -145,16 +147,16 @@ class ProviderGateSchema(GateSchema):
 
 
 class OperationSchema(ReceiptSchema):
-    """How far a submission has come; everything from `kind` on only with a valid token."""
+    """The status of a submission; the members from `kind` on only with a valid token."""
 
     kind = _word(Kind, required=False)
     state = _word(State, "", "delivered", required=False)
-    due_at = _time("When it is tried next.", required=False, allow_none=True)
-    waits = fields.Nested(WaitSchema, allow_none=True, metadata=_told("Null if it does not wait.", None))
+    due_at = _time("Time of the next attempt.", required=False, allow_none=True)
+    waits = fields.Nested(WaitSchema, allow_none=True, metadata=_metadata("Null if it does not wait.", None))
     attempts = fields.List(fields.Nested(AttemptSchema))
-    crm = fields.Nested(DeliveredSchema, allow_none=True, metadata=_told("Null before the delivery.", None))
-    version = fields.Integer(metadata=_told("As in `ETag`.", 3))
-    payload = fields.Dict(metadata=_told(_PAYLOAD, {"first_name": "Ada", "phone": "+905321234567"}))
+    crm = fields.Nested(DeliveredSchema, allow_none=True, metadata=_metadata("Null before the delivery.", None))
+    version = fields.Integer(metadata=_metadata("As in `ETag`.", 3))
+    payload = fields.Dict(metadata=_metadata(_PAYLOAD, {"first_name": "Ada", "phone": "+905321234567"}))
 
 
 class SummarySchema(ReceiptSchema):
@@ -166,31 +168,33 @@ class SummarySchema(ReceiptSchema):
     dead_at = _time(allow_none=True)
     provider = _text("", "espocrm", allow_none=True)
     code = _word(("", *Code), "", Code.INVALID_VALUE, allow_none=True)
-    http_status = fields.Integer(required=True, allow_none=True, metadata=_told("", 400))
+    http_status = fields.Integer(required=True, allow_none=True, metadata=_metadata("", 400))
     detail = _text("", "emailAddress: valid", allow_none=True)
-    waits = fields.Nested(WaitSchema, required=True, allow_none=True, metadata=_told("Null if it does not wait.", None))
+    waits = fields.Nested(
+        WaitSchema, required=True, allow_none=True, metadata=_metadata("Null if it does not wait.", None)
+    )
 
 
 class ListedSchema(Schema):
     """A page of a list."""
 
     items = fields.List(fields.Nested(SummarySchema), required=True)
-    next = _text("The `cursor` of the page that follows; null if there is none.", allow_none=True)
+    next = _text("The `cursor` for the following page; null on the last page.", allow_none=True)
 
 
 class DeadLetterSchema(SummarySchema):
     """A dead letter, a suspect or a waiting operation with its history."""
 
-    due_at = _time("When it is tried next.", allow_none=True)
+    due_at = _time("Time of the next attempt.", allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
     crm = fields.Nested(DeliveredSchema, allow_none=True, required=True)
-    version = fields.Integer(required=True, metadata=_told("As in `ETag`.", 3))
-    payload = fields.Dict(metadata=_told(_PAYLOAD, {"first_name": "Ada", "phone": "+905321234567"}))
-    warnings = fields.List(fields.Nested(WarningSchema), metadata=_told("Of an edit.", None))
+    version = fields.Integer(required=True, metadata=_metadata("As in `ETag`.", 3))
+    payload = fields.Dict(metadata=_metadata(_PAYLOAD, {"first_name": "Ada", "phone": "+905321234567"}))
+    warnings = fields.List(fields.Nested(WarningSchema), metadata=_metadata("Warnings of an edit.", None))
 
 
 class SelectionSchema(Schema):
-    """A filter as it is told: null where everything passes."""
+    """A filter; a member that is null does not restrict the selection."""
 
     state = _text("", "dead", allow_none=True)
     kind = _text(allow_none=True)
@@ -202,10 +206,10 @@ class SelectionSchema(Schema):
 
 
 class PreviewSchema(Schema):
-    """What a job would retry. With its `filter` it takes these dead letters and none that die later."""
+    """The dead letters that a job would retry. Its `filter` selects exactly these, and none that come later."""
 
-    count = fields.Integer(required=True, metadata=_told("", 214))
-    exact = _flag("False where there are more than were looked at.", True)
+    count = fields.Integer(required=True, metadata=_metadata("", 214))
+    exact = _flag("False if not all were counted: there may be more.", True)
     filter = fields.Nested(SelectionSchema, required=True)
 
 
@@ -217,10 +221,10 @@ class JobSchema(Schema):
     filter = fields.Nested(SelectionSchema, required=True)
     who = _text("The name of the token.", "ops")
     started_at = _time()
-    total = fields.Integer(required=True, metadata=_told("The dead letters to look at.", 214))
-    seen = fields.Integer(required=True, metadata=_told("Those looked at.", 50))
-    released = fields.Integer(required=True, metadata=_told("Those put back.", 50))
-    moved_at = _time("When it did something last.", allow_none=True)
+    total = fields.Integer(required=True, metadata=_metadata("Number of dead letters to process.", 214))
+    seen = fields.Integer(required=True, metadata=_metadata("Number processed so far.", 50))
+    released = fields.Integer(required=True, metadata=_metadata("Number retried so far.", 50))
+    moved_at = _time("Time of its last progress.", allow_none=True)
     ended_at = _time(allow_none=True)
 
 
@@ -231,11 +235,11 @@ class LatestJobSchema(Schema):
 
 
 class CheckSchema(Schema):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name = _text("", "login")
     ok = _flag("", True)
-    detail = _text("What to do, where something is wrong.", "")
+    detail = _text("The remedy, if the check failed.", "")
 
 
 class ConnectionSchema(Schema):
@@ -243,11 +247,11 @@ class ConnectionSchema(Schema):
 
     provider = _text("", "espocrm")
     connected = _flag("", True)
-    latency_ms = fields.Float(required=True, metadata=_told("", 41.3))
+    latency_ms = fields.Float(required=True, metadata=_metadata("Milliseconds.", 41.3))
     checks = fields.List(fields.Nested(CheckSchema), required=True)
-    tested_at = _time("When the CRM was asked: a result is shared for some seconds.")
+    tested_at = _time("Time of the test: a result is shared for some seconds.")
     gate = fields.Nested(
-        GateSchema, required=True, allow_none=True, metadata=_told("Null while Redis does not answer.", None)
+        GateSchema, required=True, allow_none=True, metadata=_metadata("Null while Redis does not answer.", None)
     )
 
 
@@ -265,7 +269,7 @@ class ReadySchema(Schema):
 
 
 class FieldErrorSchema(Schema):
-    """One field at fault."""
+    """An error in one field."""
 
     field = _text("A dotted path.", "personal_info.phone")
     code = _word(FieldCode, "", FieldCode.INVALID_PHONE)
@@ -275,13 +279,11 @@ class FieldErrorSchema(Schema):
 class ProblemSchema(Schema):
     """A failure (RFC 9457)."""
 
-    type = _text("Which problem it is: a URI relative to the gateway. Switch on this.", "/problems/invalid-body")
-    title = _text("For people: always the same for a type.", "Some fields need attention")
-    status = fields.Integer(required=True, metadata=_told("The HTTP status.", 422))
-    detail = _text(
-        "For people: what happened, and what to do.", "Nothing was stored. Correct the fields and send again."
-    )
+    type = _text("The type of the problem: a URI relative to the gateway. Switch on this.", "/problems/invalid-body")
+    title = _text("For people; always the same for a type.", "Some fields need attention")
+    status = fields.Integer(required=True, metadata=_metadata("The HTTP status.", 422))
+    detail = _text("For people: the failure and its remedy.", "Nothing was stored. Correct the fields and send again.")
     request_id = _text("The same as in `X-Request-ID`.", "0f5c2a7be3d94c1b8a6f7e2d1c3b4a59")
     errors = fields.List(
-        fields.Nested(FieldErrorSchema), metadata=_told("Every field at fault, where fields are at fault.", None)
+        fields.Nested(FieldErrorSchema), metadata=_metadata("All errors in fields; absent for other problems.", None)
     )

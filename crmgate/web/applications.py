@@ -1,4 +1,4 @@
-"""`POST /api/v1/applications`: a submission of the website's form."""
+"""`POST /api/v1/applications`: accepts a submission of the website's form."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _EXAMPLES = (
 @blueprint.post("")
 @Describe(
     "Send an application", "Submissions", submissions.ANSWERS, problems=submissions.PROBLEMS,
-    parameters=submissions.PARAMETERS, body=Body(ApplicationSchema, _EXAMPLES, forms=True), told_more=True,
+    parameters=submissions.PARAMETERS, body=Body(ApplicationSchema, _EXAMPLES, forms=True), more_with_token=True,
 )  # fmt: skip
 def create() -> BaseResponse:
-    """Accept an application; the visitor's cookies say the session and the referral code where the body does not.
+    """Accept an application. Session and referral code come from the visitor's cookies if the body has none.
 
     - Nested, flat and camelCase names mean the same: `personal_info.first_name`, `personal_info[first_name]`,
       `first_name`, `firstName`. `ref` is `referral_code`.
     - Fields that are not known are kept in `custom` and named in `warnings`: at most 50.
-    - It is safe to send again with the same `Idempotency-Key`: for 24 hours the same key and content are the same
-      submission. Without a key that holds for 60 seconds.
+    - It is safe to repeat a request with the same `Idempotency-Key`: for 24 hours the same key and content are the same
+      submission. Without a key the same content from the same session is the same submission for 60 seconds.
     """
     parsed, form = submissions.read(_parse, lambda parsed: (parsed.lead.email, parsed.lead.phone))
     submission = submissions.Submission(

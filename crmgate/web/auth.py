@@ -1,7 +1,7 @@
-"""Who calls: `Authorization: Bearer` (RFC 6750) with an API token.
+"""Authentication: `Authorization: Bearer` (RFC 6750) with an API token.
 
-A route that is for operators says `require(Scope.READ)` or `require(Scope.OPERATE)` first. One that is for everybody
-and tells operators more asks `caller()`.
+A route for operators calls `require(Scope.READ)` or `require(Scope.OPERATE)` first. A public route that shows operators
+more calls `caller()`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
 CHALLENGE = 'Bearer realm="crmgate"'
-_HOW = "Send the header Authorization: Bearer with a token that `crmgate tokens new` made."
+_HOW = "Send the header Authorization: Bearer with a token from `crmgate tokens new`."
 
 
 def offered() -> str:
-    """The token in the request, whatever it is worth; empty without one."""
+    """The token in the request, not verified; empty without one."""
     given = request.authorization
     return (given.token or "") if given is not None and given.type == "bearer" else ""
 
@@ -27,7 +27,7 @@ def offered() -> str:
 def require(scope: Scope) -> Token:
     """The caller's token. Raises `Problem`: 401 without a valid one, 403 when it does not allow `scope`.
 
-    Raises `LedgerUnavailable` (503) when only Redis could tell.
+    Raises `LedgerUnavailable` (503) when the token can only be verified in Redis and Redis does not answer.
     """
     if not (text := offered()):
         raise Problem(ProblemCode.TOKEN_REQUIRED, _HOW, headers={"WWW-Authenticate": CHALLENGE})
@@ -36,14 +36,14 @@ def require(scope: Scope) -> Token:
         # RFC 6750, 3.1
         raise Problem(ProblemCode.INVALID_TOKEN, _HOW, headers=_challenge("invalid_token"))
     if not token.allows(scope):
-        detail = f"It takes one with the scope {scope}."
+        detail = f"This needs a token with the scope {scope}."
         headers = _challenge("insufficient_scope", f', scope="{scope}"')
         raise Problem(ProblemCode.INSUFFICIENT_SCOPE, detail, headers=headers)
     return token
 
 
 def caller() -> Token | None:
-    """The caller's token if it is valid. Never in the way: a bad one, or an absent Redis, is as good as none."""
+    """The caller's token if it is valid; None without one, for an invalid one, and while Redis does not answer."""
     try:
         return services().tokens.verify(text) if (text := offered()) else None
     except LedgerUnavailable:

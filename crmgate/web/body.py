@@ -1,9 +1,10 @@
-"""Reading a request body into one plain dictionary, whatever its form."""
+"""Reads a request body (JSON or form) into one plain dictionary."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from flask import request
@@ -25,11 +26,11 @@ READ_BODY = (
     ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.INCOMPLETE_BODY,
     ProblemCode.BODY_TOO_LARGE, ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
 )  # fmt: skip
-"""What every view that reads a body may answer."""
+"""Problems of every view that reads a body."""
 
 
 class WrittenFloat(float):
-    """A JSON number that remembers how it was written: to the person who typed 3.50, it is not 3.5."""
+    """A JSON number that keeps its notation: a person who typed 3.50 expects 3.50, not 3.5."""
 
     def __new__(cls, written: str) -> WrittenFloat:
         number = super().__new__(cls, written)
@@ -45,7 +46,7 @@ class WrittenFloat(float):
 
 
 def read_body() -> dict[str, Any]:
-    """The body of the current request; names and values are still as they were sent.
+    """The body of the current request, with names and values unchanged.
 
     Raises `Problem`: 400 (empty, malformed, too deep), 408 (cut off), 413 (too large), 415 (another media type),
     422 (a file).
@@ -86,21 +87,21 @@ def _too_deep() -> Problem:
 
 
 def _incomplete() -> Problem:
-    """The connection broke, or the server lost its patience with a slow sender."""
+    """The problem for a broken connection, or a sender that exceeded the server's timeout."""
     return Problem(ProblemCode.INCOMPLETE_BODY, "Nothing was stored. Please send it again.")
 
 
 def _whole() -> bytes:
-    """The body, refused where a part is missing: to a reader that looks like the end of a shorter one."""
+    """The complete body. Raises `Problem` for a truncated one, which looks like a shorter body to the reader."""
     try:
         data = request.get_data()
     except HTTPException:
         raise
-    except Exception:  # each server has its own for chunks that are malformed
+    except Exception:  # each server raises its own exception for malformed chunks
         raise _incomplete() from None
     if len(data) < (request.content_length or 0):
         raise _incomplete()
-    if request.content_length is None and len(data) >= MAX_BYTES:  # chunks: Werkzeug cuts them off there, in silence
+    if request.content_length is None and len(data) >= MAX_BYTES:  # Werkzeug truncates a chunked body without an error
         raise RequestEntityTooLarge
     return data
 
@@ -118,7 +119,7 @@ def _read_json(data: bytes) -> dict[str, Any]:
 
 
 def _decode(data: bytes) -> str:
-    # Not left to `json.loads`: it guesses UTF-16 and UTF-32 and lets encoded surrogates through.
+    # Not by `json.loads`, which guesses UTF-16 and UTF-32 and accepts encoded surrogates.
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -143,13 +144,21 @@ def _refuse_constant(_name: str) -> NoReturn:
 
 
 def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object; refused when a name stands twice, for one of the values would be lost in silence."""
+    """The object. Raises `Problem` for a duplicate name, because one of its values would be lost silently."""
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise _malformed(f'The name "{clean(twice)[:64]}" stands twice in one object.')
+        twice = _first_duplicate(name for name, _ in pairs)
+        raise _malformed(f'The name "{clean(twice)[:64]}" occurs twice in one object.')
     return result
+
+
+def _first_duplicate(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise LookupError
 
 
 def _deeper_than(value: Any, limit: int) -> bool:
@@ -164,12 +173,12 @@ def _children(node: Any) -> Any:
 
 
 def _read_form() -> dict[str, Any]:
-    _whole()  # from which the form is read then
+    _whole()  # refuses a truncated body; Flask parses the form from the cached data
     sent: dict[str, list[str]] = {}
     for name, values in request.form.lists():
-        sent.setdefault(name or "", []).extend(values)  # a part may come without a name
+        sent.setdefault(name or "", []).extend(values)  # a part may have no name
     fields = {name: values[0] if len(values) == 1 else values for name, values in sent.items()}
-    # A file input that was left empty arrives as a file without a name.
+    # An empty file input is sent as a file without a name.
     files = [name or "" for name, file in request.files.items(multi=True) if file.filename]
     if files:
         raise InvalidFields([_file_refused(name) for name in dict.fromkeys(files)])

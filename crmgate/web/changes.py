@@ -1,4 +1,4 @@
-"""What the routes of dead letters and of operations share: an operator edits, retries or discards one operation."""
+"""Shared by the routes for dead letters and operations: an operator edits, retries or discards one operation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from crmgate.web.receipts import answer, details, summary
 from crmgate.web.services import services
 
 REASON = 300
-"""Characters of the reason for which something is discarded."""
+"""Largest number of characters in the reason for a discard."""
 ID = {
     "name": "operation_id", "in": "path", "required": True, "example": "88c58fe866724682b5bfaf3062997351",
     "description": "The `id` of a receipt.", "schema": {"type": "string"},
@@ -34,7 +34,7 @@ ID = {
 UNCHANGEABLE = (ProblemCode.NOT_FOUND, ProblemCode.NOT_A_DEAD_LETTER, ProblemCode.UNDER_WAY)
 """Problems of an operation that an operator cannot change."""
 _VERSION = {
-    "name": "If-Match", "in": "header", "description": "The `ETag` that came with what you edited. Needed.",
+    "name": "If-Match", "in": "header", "description": "The `ETag` of the version that you edited. Required.",
     "schema": {"type": "string"}, "example": '"3"',
 }  # fmt: skip
 _EDITS = (
@@ -44,19 +44,19 @@ _EDITS = (
 
 
 class PatchSchema(Schema):
-    """Fields of the payload with their new values; null takes one away (RFC 7396)."""
+    """Fields of the payload with their new values; null removes a field (RFC 7396)."""
 
 
 class ReasonSchema(Group):
-    """Why something is discarded."""
+    """The reason for a discard."""
 
-    reason = Text(REASON, required=True, example="A test of ours.", about="Leave out whom it is about.")
+    reason = Text(REASON, required=True, example="A test of ours.", about="Kept with the receipt: no personal data.")
 
 
 def describe_edit(summary: str, tag: str) -> Describe:
     """The description of a route that edits one operation."""
     return Describe(
-        summary, tag, {200: ResponseDoc("It, as it is now.", DeadLetterSchema, ("ETag",))},
+        summary, tag, {200: ResponseDoc("The changed operation.", DeadLetterSchema, ("ETag",))},
         token=Scope.OPERATE, parameters=[ID, _VERSION], body=Body(PatchSchema, _EDITS),
         problems=[*UNCHANGEABLE, *READ_BODY, ProblemCode.CHANGED_MEANWHILE, ProblemCode.VERSION_REQUIRED],
     )  # fmt: skip
@@ -65,7 +65,7 @@ def describe_edit(summary: str, tag: str) -> Describe:
 def describe_retry(summary: str, tag: str) -> Describe:
     """The description of a route that retries one operation."""
     return Describe(
-        summary, tag, {202: ResponseDoc("It waits, and `waits` says for what.", SummarySchema, (), "waiting")},
+        summary, tag, {202: ResponseDoc("The operation waits; `waits` has the reason.", SummarySchema, (), "waiting")},
         token=Scope.OPERATE, parameters=[ID], problems=UNCHANGEABLE,
     )  # fmt: skip
 
@@ -73,14 +73,18 @@ def describe_retry(summary: str, tag: str) -> Describe:
 def describe_discard(summary: str, tag: str) -> Describe:
     """The description of a route that discards one operation."""
     return Describe(
-        summary, tag, {200: ResponseDoc("It has ended.", SummarySchema, (), "discarded")},
+        summary, tag, {200: ResponseDoc("The operation has ended.", SummarySchema, (), "discarded")},
         token=Scope.OPERATE, parameters=[ID], problems=[*UNCHANGEABLE, *READ_BODY],
         body=Body(ReasonSchema, (Example("A test", {"reason": "A test of ours."}, 200),)),
     )  # fmt: skip
 
 
 def edit(operation_id: str) -> Response:
-    """Change the payload of an operation as the body says (RFC 7396), if `If-Match` names its version."""
+    """Apply the merge patch in the body (RFC 7396) to an operation's payload, if `If-Match` names its version.
+
+    Raises `Problem` (412 for another version, 428 without one), `InvalidFields`, the errors in `UNCHANGEABLE`, and
+    `LedgerUnavailable`.
+    """
     token = require(Scope.OPERATE)
     body, desk = read_body(), services().desk
     operation = desk.get(operation_id)
@@ -95,7 +99,7 @@ def edit(operation_id: str) -> Response:
 
 
 def retry(operation_id: str) -> Response:
-    """Have an operation tried now: 202, because the CRM has not seen it yet."""
+    """Retry an operation now. Answers 202, because the CRM does not have it yet."""
     token = require(Scope.OPERATE)
     return answer(summary(services().desk.retry(operation_id, token.name)), 202)
 
@@ -107,7 +111,7 @@ def discard(operation_id: str) -> Response:
 
 
 def whole(operation: Operation, token: Token, warnings: tuple[FieldWarning, ...] = ()) -> Response:
-    """An operation with its history and version, and for the scope `operate` its payload. `ETag` is the version."""
+    """The answer with an operation, its history and, for the scope `operate`, its payload. `ETag` is the version."""
     body: dict[str, Any] = summary(operation) | details(operation) | payload_for(token, operation)
     if warnings:
         body["warnings"] = warnings
@@ -115,12 +119,12 @@ def whole(operation: Operation, token: Token, warnings: tuple[FieldWarning, ...]
 
 
 def payload_for(token: Token, operation: Operation) -> dict[str, Any]:
-    """The payload, which is personal data, if the token allows to change it."""
+    """The payload, which is personal data, if the token has the scope `operate`."""
     return {"payload": operation.payload} if token.allows(Scope.OPERATE) else {}
 
 
 def with_version(response: Response, operation: Operation) -> Response:
-    """The answer with the version of the operation as its `ETag`."""
+    """Set the version of the operation as the `ETag` of `response`, and return it."""
     response.set_etag(str(operation.version))
     return response
 
@@ -128,7 +132,7 @@ def with_version(response: Response, operation: Operation) -> Response:
 def _reason() -> str:
     reason = read_body().get("reason")
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidFields([FieldError("reason", FieldCode.REQUIRED, "Say why; leave out whom it is about.")])
+        raise InvalidFields([FieldError("reason", FieldCode.REQUIRED, "Give a reason, without personal data.")])
     if len(reason) > REASON:
         message = f"At most {REASON} characters are accepted."
         raise InvalidFields([FieldError("reason", FieldCode.TOO_LONG, message)])
@@ -136,10 +140,10 @@ def _reason() -> str:
 
 
 def _version() -> int:
-    """The version that the caller edited. Raises `Problem`: 428 without one (RFC 6585)."""
+    """The version in `If-Match`; -1 if it is not a version. Raises `Problem`: 428 without exactly one (RFC 6585)."""
     tags = request.if_match.as_set()
     if len(tags) != 1:
-        detail = "Nothing was changed. Send the ETag that came with it in the header If-Match."
+        detail = "Nothing was changed. Send the ETag of the version that you edited in the header If-Match."
         raise Problem(ProblemCode.VERSION_REQUIRED, detail)
     [tag] = tags
     return int(tag) if tag.isdecimal() and tag.isascii() and len(tag) < 10 else -1

@@ -1,8 +1,8 @@
-"""Recording clicks while the visitor is already on the way: a redirect waits neither for the CRM nor for Redis.
+"""Records clicks in the background: a redirect waits neither for the CRM nor for Redis.
 
-A background worker of the process records clicks, as a rule within a millisecond. While Redis does not answer, a click
-is tried again for `PATIENCE` seconds. Clicks that cannot be recorded are counted and logged, without personal data. An
-orderly stop records the waiting clicks first; SIGKILL loses them.
+A background worker of the process records clicks, usually within a millisecond. While Redis does not answer, it retries
+a click for `PATIENCE` seconds. Lost clicks are counted and logged, without personal data. A graceful stop records the
+waiting clicks first; SIGKILL loses them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from crmgate.services import Services
 
 PATIENCE = 5.0
-"""Seconds for which a click is tried again: long enough for a restart of Redis."""
+"""Seconds for which a click is retried: long enough for a restart of Redis."""
 PAUSE = 0.1
-"""Seconds between two tries."""
+"""Seconds between two tries to record a click."""
 DOUBLE_CLICK = 60.0
 
 NO_REDIS = "Redis did not answer"
@@ -30,7 +30,7 @@ TOO_MANY = "too many from one address"
 
 
 class Clicks:
-    """The clicks of a process that are to be recorded.
+    """The queue of clicks of one process.
 
     `record` and `report` (number of dropped clicks, by reason) may raise `LedgerUnavailable`.
     """
@@ -44,7 +44,7 @@ class Clicks:
         self._failing = False
 
     def offer(self, activity: Activity) -> None:
-        """Take a click. Never waits, never raises."""
+        """Put a click into the queue. Never waits, never raises."""
         self._background.offer(partial(self._settle, activity, time.monotonic() + self._patience))
 
     def drop(self) -> None:
@@ -52,7 +52,7 @@ class Clicks:
         self._background.drop(TOO_MANY)
 
     def lost(self) -> dict[str, int]:
-        """Number of clicks that this process lost and could not report yet, by reason."""
+        """Number of clicks that this process lost and has not reported yet, by reason."""
         return self._background.dropped()
 
     def stop(self, seconds: float = FAREWELL) -> None:
@@ -60,7 +60,7 @@ class Clicks:
         self._background.stop(seconds)
 
     def _settle(self, activity: Activity, until: float) -> None:
-        """Record a click, or lose it. One whose time is over is not tried while Redis is known to be away."""
+        """Record a click, or drop it. An expired click is not tried while Redis is known not to answer."""
         while not (self._failing and self._over(until)):
             try:
                 self._record(activity)
@@ -77,14 +77,17 @@ class Clicks:
 
 
 def for_services(services: Callable[[], Services]) -> Clicks:
-    """The clicks that the gateway of `services` records."""
+    """The queue of clicks for the gateway of `services`."""
     return Clicks(
         lambda activity: record(services(), activity), lambda reasons: services().ledger.count_lost_clicks(reasons)
     )
 
 
 def record(services: Services, activity: Activity) -> None:
-    """Record a click once: the same channel and referral code of a session within a minute is a double click."""
+    """Record a click once; the same channel and referral code of a session within a minute is a double click.
+
+    Raises `LedgerUnavailable`.
+    """
     if not services.settings.minimal_leads:
         count(services, activity)
         return
@@ -95,5 +98,5 @@ def record(services: Services, activity: Activity) -> None:
 
 
 def count(services: Services, activity: Activity) -> None:
-    """Keep a click as a number, where `MINIMAL_LEADS` is off."""
+    """Only count a click, because `MINIMAL_LEADS` is off. Raises `LedgerUnavailable`."""
     services.ledger.count(f"clicks:{activity.channel}")

@@ -1,4 +1,4 @@
-"""What a whole request can fail on. Clients switch on these codes, so one is added but never renamed."""
+"""Error codes for whole requests. Clients switch on them: new codes may be added, existing ones never change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ProblemCode(StrEnum):
-    """What a whole request failed on; `type` in the answer is `/problems/` and the code with hyphens."""
+    """Code of a failed request; `type` in the answer is `/problems/` and the code with hyphens."""
 
     status: int
     summary: str
@@ -26,16 +26,16 @@ class ProblemCode(StrEnum):
     INVALID_QUERY = "invalid_query", 400, "The query cannot be used"
     NOT_FOUND = "not_found", 404, "Not found"
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed"
-    INCOMPLETE_BODY = "incomplete_body", 408, "The body did not arrive as a whole"
+    INCOMPLETE_BODY = "incomplete_body", 408, "The body is incomplete"
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type"
     STILL_RUNNING = "still_running", 409, "The first request with this Idempotency-Key is still running"
     NOT_A_DEAD_LETTER = "not_a_dead_letter", 409, "The operation has ended"
     UNDER_WAY = "under_way", 409, "An attempt to deliver the operation is under way"
     JOB_RUNNING = "job_running", 409, "Another job retries dead letters"
-    CHANGED_MEANWHILE = "changed_meanwhile", 412, "Something happened to it since you looked"
-    VERSION_REQUIRED = "version_required", 428, "Say which version you edited"
-    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key came with another body before"
+    CHANGED_MEANWHILE = "changed_meanwhile", 412, "The operation has changed since you read it"
+    VERSION_REQUIRED = "version_required", 428, "The version that you edited is required"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused", 422, "The Idempotency-Key was used with another body"
     INVALID_BODY = "invalid_body", 422, "Some fields need attention"
     RATE_LIMITED = "rate_limited", 429, "Too many requests"
     INTERNAL_ERROR = "internal_error", 500, "Something went wrong here"

@@ -1,4 +1,4 @@
-"""The two cookies that tie a visitor's clicks and application together. The first touch wins: none is overwritten."""
+"""The two cookies that connect a visitor's clicks and application. The first touch wins: no cookie is overwritten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crmgate.schemas import REFERRAL_CODE, TOKEN
 
 SESSION, REFERRAL = "crmgate_session", "crmgate_ref"
 LIFETIME = 30 * 24 * 3600
-"""Seconds, counted from the first touch."""
+"""Lifetime of the cookies in seconds, from the first touch."""
 
 _COOKIES: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("session", SESSION, TOKEN),
@@ -20,13 +20,13 @@ _COOKIES: tuple[tuple[str, str, re.Pattern[str]], ...] = (
 
 
 def remembered() -> dict[str, str]:
-    """`session` and `referral_code` as the visitor's cookies have them; a value that crmgate never wrote is none."""
+    """`session` and `referral_code` from the visitor's cookies, without values that crmgate cannot have written."""
     found = ((field, request.cookies.get(name, ""), pattern) for field, name, pattern in _COOKIES)
     return {field: value for field, value, pattern in found if pattern.fullmatch(value)}
 
 
 def remember(response: BaseResponse, fields: dict[str, str]) -> None:
-    """Set the cookies of `session` and `referral_code` where the visitor has none."""
+    """Set the cookies for `session` and `referral_code` from `fields`, unless the visitor already has them."""
     known = remembered()
     for field, name, _ in _COOKIES:
         if field in fields and field not in known:

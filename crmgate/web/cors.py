@@ -1,7 +1,7 @@
-"""Which sites' scripts may send submissions and read the answers: those of ALLOWED_ORIGINS (Fetch, 3.2: CORS).
+"""CORS (Fetch, 3.2): scripts of the sites in ALLOWED_ORIGINS may send submissions and read the answers.
 
-No credentials: a script on another origin sends no cookies, and no site can act as somebody who is logged in. Own
-lines instead of flask-cors, which takes part of an origin (`[::1]`) for a regular expression.
+Credentials are not allowed: a script on another origin sends no cookies and cannot act as a visitor who is logged in.
+This module replaces flask-cors, which treats part of an origin (`[::1]`) as a regular expression.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from crmgate.web.services import services
 
 DOORS = ("applications", "messenger", "operations")
-"""The blueprints that are for visitors' scripts. What is for operators is not for scripts of other sites."""
+"""The blueprints for visitors' scripts. Scripts of other sites cannot use the routes for operators."""
 _ANSWER = {"Access-Control-Expose-Headers": "Location, Retry-After"}
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
@@ -21,7 +21,7 @@ _PREFLIGHT = {
 
 
 def init_app(app: Flask) -> None:
-    """Tell browsers whose scripts may read an answer. Preflights are answered by Flask itself."""
+    """Add the CORS headers to the answers of `app`. Flask itself answers preflight requests."""
     app.after_request(_allow)
 
 

@@ -1,4 +1,4 @@
-"""`/api/v1/crm`: the connection to the CRM, and whether anything is sent there."""
+"""`/api/v1/crm`: tests the connection to the CRM, pauses and resumes deliveries."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _TAG = "Operating"
 @Describe(
     "Test the connection to the CRM", _TAG, token=Scope.READ,
     answers={
-        200: ResponseDoc("The CRM is there, takes the credentials and has the fields.", ConnectionSchema),
-        503: ResponseDoc("It is not connected: `checks` says why.", ConnectionSchema),
+        200: ResponseDoc("The CRM answers, accepts the credentials and has the fields.", ConnectionSchema),
+        503: ResponseDoc("Not connected; `checks` has the reason.", ConnectionSchema),
     },
 )  # fmt: skip
 def test() -> Response:
-    """200 when connected, else 503; the result may be some seconds old (`tested_at`).
+    """Answers 200 when connected, else 503. The result may be some seconds old (`tested_at`).
 
-    `gate` says whether anything is sent to the CRM: a CRM that is connected may be paused, or refuse what is sent.
+    `gate` shows whether operations are sent to the CRM: a connected CRM may be paused, or refuse operations.
     """
     require(Scope.READ)
     at, connection = services().connection.result()
@@ -47,36 +47,36 @@ def test() -> Response:
 
 @blueprint.post("/pause")
 @Describe(
-    "Pause deliveries to the CRM", _TAG, {200: ResponseDoc("Nothing is sent any longer.", ProviderGateSchema)},
+    "Pause deliveries to the CRM", _TAG, {200: ResponseDoc("Deliveries are paused.", ProviderGateSchema)},
     token=Scope.OPERATE,
 )  # fmt: skip
 def pause() -> Response:
     """Send nothing to the CRM until `resume`. Submissions are accepted and wait; attempts under way end as usual."""
     token = require(Scope.OPERATE)
-    return _steered(services().desk.pause(token.name))
+    return _gate_answer(services().desk.pause(token.name))
 
 
 @blueprint.post("/resume")
 @Describe(
     "Resume deliveries to the CRM", _TAG,
-    {200: ResponseDoc("A pause has ended, or the CRM is tried now: `cause` says which.", ProviderGateSchema)},
+    {200: ResponseDoc("The pause has ended (`cause` is null), or the CRM is tried now.", ProviderGateSchema)},
     token=Scope.OPERATE,
 )  # fmt: skip
 def resume() -> Response:
-    """End a pause, or have the CRM tried now if nothing is sent for another cause.
+    """End a pause, or try the CRM now if nothing is sent for another cause.
 
-    `cause` in the answer is null after a pause; another cause stays until the CRM has been tried.
+    `cause` in the answer is null after a pause; another cause remains until the CRM has been tried.
     """
     token = require(Scope.OPERATE)
-    return _steered(services().desk.resume(token.name))
+    return _gate_answer(services().desk.resume(token.name))
 
 
-def _steered(gate: Gate) -> Response:
+def _gate_answer(gate: Gate) -> Response:
     return answer({"provider": services().delivery.recipient.provider} | gate_json(gate))
 
 
 def _gate() -> dict[str, Any] | None:
-    """The state of the gate; None while Redis does not answer, which does not prevent a connection test."""
+    """The state of the gate; None while Redis does not answer, because a connection test needs no Redis."""
     try:
         return gate_json(services().desk.waiting.gate())
     except LedgerUnavailable:

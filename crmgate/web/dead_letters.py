@@ -1,7 +1,7 @@
-"""`/api/v1/dead-letters`: operations that need a person, and what a person can do about them.
+"""`/api/v1/dead-letters`: lists, shows, edits, retries, discards and exports dead letters.
 
-Suspects are here, too (`state=suspect`). A token of the scope `read` sees no payload: that is personal data. The routes
-for one operation also take one that waits.
+`state=suspect` selects suspects instead. A token with the scope `read` gets no payload, which is personal data. The
+routes for one operation also accept a waiting operation.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _TAG = "Dead letters"
 
 @blueprint.get("")
 @Describe(
-    "List dead letters", _TAG, {200: ResponseDoc("A page of them, the latest first.", ListedSchema)},
+    "List dead letters", _TAG, {200: ResponseDoc("A page of dead letters, newest first.", ListedSchema)},
     token=Scope.READ, query=DeadLettersQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def index() -> Response:
-    """The dead letters (or with `state=suspect` the suspects), the newest first."""
+    """The dead letters, or with `state=suspect` the suspects, newest first."""
     require(Scope.READ)
     asked = read_list(request.args, KEPT_ASIDE, State.DEAD)
     page = services().inventory.page(asked.filter, asked.cursor, asked.limit)
@@ -45,11 +45,11 @@ def index() -> Response:
 
 @blueprint.get("/<operation_id>")
 @Describe(
-    "Look at one", _TAG, {200: ResponseDoc("It, with its history.", DeadLetterSchema, ("ETag",))},
+    "Show one", _TAG, {200: ResponseDoc("The operation with its history.", DeadLetterSchema, ("ETag",))},
     token=Scope.READ, parameters=[changes.ID], problems=changes.UNCHANGEABLE,
 )  # fmt: skip
 def show(operation_id: str) -> Response:
-    """One of them with its history; with the scope `operate` its payload, too. `ETag` is the version for an edit."""
+    """One operation with its history, and with the scope `operate` its payload. `ETag` is the version for an edit."""
     token = require(Scope.READ)
     return changes.whole(services().desk.get(operation_id), token)
 
@@ -57,9 +57,9 @@ def show(operation_id: str) -> Response:
 @blueprint.patch("/<operation_id>")
 @changes.describe_edit("Edit one", _TAG)
 def edit(operation_id: str) -> Response:
-    """Change fields of the payload of an application or a click (RFC 7396), checked like a new submission.
+    """Change fields of the payload of an application or a click (RFC 7396). Validated like a new submission.
 
-    `session`, and of a click `occurred_at`, stay as they are.
+    `session` cannot be changed, nor `occurred_at` of a click.
     """
     return changes.edit(operation_id)
 
@@ -67,25 +67,29 @@ def edit(operation_id: str) -> Response:
 @blueprint.post("/<operation_id>/retry")
 @changes.describe_retry("Retry one", _TAG)
 def retry(operation_id: str) -> Response:
-    """Try it again, with all its retries: 202, because the CRM has not seen it yet."""
+    """Retry the operation with its full number of attempts. Answers 202, because the CRM does not have it yet."""
     return changes.retry(operation_id)
 
 
 @blueprint.delete("/<operation_id>")
 @changes.describe_discard("Discard one", _TAG)
 def discard(operation_id: str) -> Response:
-    """End it without a delivery; the reason in the body is kept in its history."""
+    """End the operation without a delivery. Its history keeps the reason in the body."""
     return changes.discard(operation_id)
 
 
 @blueprint.get("/export")
 @Describe(
-    "Export all of them", _TAG,
-    {200: ResponseDoc("One a line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",))},
+    "Export dead letters", _TAG,
+    {
+        200: ResponseDoc(
+            "One operation per line.", headers=("Content-Disposition",), media="text/csv", also=("application/jsonl",)
+        )
+    },
     token=Scope.OPERATE, query=ExportQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def download() -> Response:
-    """All that pass the filter with their payloads, as `format=csv` or `jsonl`, sent while they are read."""
+    """Stream all operations that match the filter, with their payloads, as `format=csv` or `jsonl`."""
     token = require(Scope.OPERATE)
     query = request.args.to_dict()
     form = query.pop("format", "csv")

@@ -1,4 +1,4 @@
-"""Which operations a caller wants: the same names in a query and in a body."""
+"""Filters for operations, with the same names in a query and in a body."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ _TIMES = ("accepted_from", "accepted_to", "dead_before")
 
 
 class FilterSchema(Schema):
-    """Which operations: what is absent lets everything pass."""
+    """A filter for operations. An absent member does not restrict the selection."""
 
     json_schema = {"additionalProperties": False}  # noqa: RUF012
 
     state = Choice(*State)
     kind = Choice(*Kind)
-    provider = Text(64, about="Those of this CRM: it has them, or was tried last.")
-    code = Choice(*Code, about="Those whose last failure was this.")
-    accepted_from = Moment(about="Accepted since then.")
-    accepted_to = Moment(about="Accepted before then.")
-    dead_before = Moment(about="Leaves out what became a dead letter later.")
+    provider = Text(64, about="The CRM that operations were delivered to, or tried with last.")
+    code = Choice(*Code, about="The code of the last failure.")
+    accepted_from = Moment(about="Accepted at this time or later.")
+    accepted_to = Moment(about="Accepted before this time.")
+    dead_before = Moment(about="Became a dead letter before this time.")
 
 
 class LimitParameter(Coded[int]):
-    """How many to tell at once: read by `read_list`."""
+    """Number of items per page; `read_list` parses it."""
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "integer", "minimum": 1, "maximum": PAGE, "default": PAGE}
 
 
 class DeadLettersQuery(FilterSchema):
-    """What a list of dead letters or suspects takes in its query."""
+    """Query of the list of dead letters or suspects."""
 
     state = Choice(*KEPT_ASIDE)
     limit = LimitParameter()
-    cursor = Text(200, about="Those after a page: its `next`.")
+    cursor = Text(200, about="`next` of the previous page.")
 
 
 class OperationsQuery(DeadLettersQuery):
-    """What the list of all operations takes in its query."""
+    """Query of the list of all operations."""
 
     state = Choice(*State)
-    tracking_code = Text(64, about="Those with this code, as people type it; takes no other parameter.")
+    tracking_code = Text(64, about="Tracking code as people type it; excludes all other parameters.")
 
 
 class ExportQuery(FilterSchema):
-    """What the export takes in its query."""
+    """Query of the export."""
 
     state = Choice(*KEPT_ASIDE)
-    format = Choice(*export.TYPES, about="`csv` by default.")
+    format = Choice(*export.TYPES, about="Default: `csv`.")
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a caller wants to see of a list."""
+    """The filter and the page that a caller requests."""
 
     filter: Filter
     cursor: Cursor | None
@@ -77,14 +77,14 @@ class Asked:
 
 
 def read_list(query: Mapping[str, str], states: Iterable[State] = State, default: State | None = None) -> Asked:
-    """The list that a query asks for, of operations in one of `states`. Raises `Problem`: 400 with every fault."""
+    """Parse the query of a list of operations in one of `states`. Raises `Problem`: 400 with every error."""
     limit, cursor, errors = query.get("limit", str(PAGE)), None, list[FieldError]()
     if not (limit.isdecimal() and limit.isascii() and len(limit) < 4 and 1 <= int(limit) <= PAGE):
         errors.append(FieldError("limit", FieldCode.INVALID_NUMBER, f"Expected a number from 1 to {PAGE}."))
     try:
         cursor = Cursor.parse(query["cursor"]) if query.get("cursor") else None
     except ValueError:
-        errors.append(FieldError("cursor", FieldCode.INVALID_CHOICE, "Expected `next` of the page before."))
+        errors.append(FieldError("cursor", FieldCode.INVALID_CHOICE, "Expected `next` of the previous page."))
     rest = {name: value for name, value in query.items() if name not in ("limit", "cursor") and value}
     wanted, faults = _filter(rest, states)
     if errors := [*errors, *faults]:
@@ -93,7 +93,7 @@ def read_list(query: Mapping[str, str], states: Iterable[State] = State, default
 
 
 def read_filter(body: Mapping[str, Any], path: str) -> Filter:
-    """The filter in a body. Raises `InvalidFields` with every fault."""
+    """Parse the filter in a body; `path` is its name there. Raises `InvalidFields` with every error."""
     wanted, errors = _filter(body, (State.DEAD,))
     if errors:
         raise InvalidFields([FieldError(f"{path}.{error.field}", error.code, error.message) for error in errors])

@@ -1,4 +1,4 @@
-"""`GET /go/<channel>`: a messenger link. The visitor is sent on at once; recording the click waits for nobody."""
+"""`GET /go/<channel>`: a messenger link. Redirects the visitor at once; the click is recorded in the background."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ blueprint = Blueprint("go", __name__, url_prefix="/go")
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Robots-Tag": "noindex, nofollow",
-    "Referrer-Policy": "no-referrer",  # the messenger need not know which page it was
+    "Referrer-Policy": "no-referrer",  # hides the visitor's page from the messenger
 }
 _CODES = ("referral_code", "session")
 
 
 _CHANNEL = {
-    "name": "channel", "in": "path", "required": True, "description": "In any case; `telegramBot` is `telegram`.",
+    "name": "channel", "in": "path", "required": True, "description": "In either case; `telegramBot` is `telegram`.",
     "schema": {"type": "string"}, "example": "telegram",
 }  # fmt: skip
 
@@ -43,13 +43,13 @@ _CHANNEL = {
 @blueprint.get("/<channel>")
 @Describe(
     "Follow a messenger link", "Submissions",
-    {302: ResponseDoc("To the messenger, with the referral code.", headers=("Location", "Set-Cookie"))},
+    {302: ResponseDoc("Redirect to the messenger, with the referral code.", headers=("Location", "Set-Cookie"))},
     parameters=[_CHANNEL, *query_of(MessengerEventSchema, "channel")], problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def leave(channel: str) -> BaseResponse:
-    """Send the visitor to the channel's address, and nowhere else whatever the query says.
+    """Redirect the visitor to the configured address of the channel. The query cannot change that address.
 
-    The click is recorded afterwards: nobody waits. Fields that cannot be used are dropped; any other field is kept.
+    The click is recorded in the background. Invalid fields are dropped; unknown fields are kept in `metadata`.
     """
     target = services().settings.channels.get(canonical_name(channel))
     if target is None:
@@ -70,7 +70,7 @@ def leave(channel: str) -> BaseResponse:
 
 
 def _read(channel: str) -> Activity:
-    """The click as the query and the cookies tell it; codes that cannot be used, and a query too large, are dropped."""
+    """The click from the query and the cookies; drops invalid codes, and the other fields of a query too large."""
     remembered = {"session": secrets.token_urlsafe(16), "referral_code": NO_REFERRAL} | cookies.remembered()
     parse = partial(parse_event, channels={channel}, occurred_at=rfc3339(time.time()), remembered=remembered)
     query = request.args.to_dict()

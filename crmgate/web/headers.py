@@ -1,6 +1,6 @@
-"""What every answer tells browsers, whatever it is. A page that needs more says so itself.
+"""Security headers of every answer. A page that needs other values sets them itself.
 
-Strict-Transport-Security is not among it: whether a domain has TLS for good is for the proxy in front to know.
+Strict-Transport-Security is missing on purpose: only the proxy in front knows whether the domain always has TLS.
 """
 
 from __future__ import annotations

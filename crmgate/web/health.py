@@ -22,27 +22,27 @@ _START_WORKER = "start one with `huey_consumer crmgate.worker.huey`"
 
 
 @blueprint.get("/healthz")
-@Describe("Ask whether the process lives", "Operating", {200: ResponseDoc("It does.", AliveSchema)})
+@Describe("Check liveness", "Operating", {200: ResponseDoc("The process is alive.", AliveSchema)})
 def alive() -> Response:
-    """200 whenever the process answers: a reason to restart it must not be a broken neighbour."""
+    """Answers 200 whenever the process answers. Redis and the CRM have no effect: a restart would not help them."""
     return _uncached({"status": "ok"}, 200)
 
 
 @blueprint.get("/readyz")
 @Describe(
-    "Ask whether it can do its work", "Operating",
+    "Check readiness", "Operating",
     {
         200: ResponseDoc("Submissions are recorded and delivered.", ReadySchema),
-        503: ResponseDoc("They are not: `checks` says what to do.", ReadySchema),
+        503: ResponseDoc("They are not; `checks` has the remedy.", ReadySchema),
     },
 )  # fmt: skip
 def ready() -> Response:
-    """200 when submissions are recorded and delivered, else 503; each check says what to do.
+    """Answers 200 when submissions are recorded and delivered, else 503; each failed check has its remedy.
 
-    A Redis that could lose what it has recorded is told, but takes no traffic away: nowhere else would be safer.
+    A Redis that could lose data is reported, but the answer stays 200: no other instance would be safer.
     """
     redis, *dangers = services().ledger.health()
-    # One question to a silent Redis is enough: each would cost REDIS_TIMEOUT.
+    # A Redis that does not answer is asked only once: each query would take REDIS_TIMEOUT.
     needed = [redis, _provider(redis.ok), _worker(redis.ok), _clicks(redis.ok)]
     checks, well = [*needed, *dangers], all(check.ok for check in needed)
     body = {"ready": well, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]}
@@ -57,7 +57,7 @@ def _uncached(body: dict[str, object], status: int) -> Response:
 
 
 def _provider(redis: bool) -> Check:
-    """A CRM that is away, or refuses, does not make the gateway unready: submissions are accepted and wait."""
+    """Fails only if no CRM is configured: while the CRM is unavailable, submissions are accepted and wait."""
     if not services().settings.provider:
         remedy = "set CRM_PROVIDER to a name from `crmgate plugins list`"
         return Check("provider", False, f"No CRM is configured: {remedy}.")
@@ -79,25 +79,25 @@ def _worker(redis: bool) -> Check:
     except LedgerUnavailable:
         count = None
     if count is None:
-        return Check("worker", False, "Whether a worker runs cannot be told while Redis does not answer.")
+        return Check("worker", False, "Workers cannot be checked while Redis does not answer.")
     if count:
         return Check("worker", True, f"{count} seen within {silence}.")
     return Check("worker", False, f"No worker seen for {silence}: {_START_WORKER}.")
 
 
 def _clicks(redis: bool) -> Check:
-    """Clicks lost a while ago are told, but no reason to send no more visitors here."""
+    """Reports lost clicks, but fails only while clicks cannot be recorded."""
     lost = Counter(clicks().lost())
     try:
         shared = services().ledger.lost_clicks() if redis else None
     except LedgerUnavailable:
         shared = None
     if shared is None:
-        return Check("clicks", False, f"Clicks cannot be recorded while Redis does not answer.{_told(lost)}")
+        return Check("clicks", False, f"Clicks cannot be recorded while Redis does not answer.{_losses(lost)}")
     lost += Counter(shared)
-    return Check("clicks", True, f"Clicks are recorded.{_told(lost)}")
+    return Check("clicks", True, f"Clicks are recorded.{_losses(lost)}")
 
 
-def _told(lost: Counter[str]) -> str:
+def _losses(lost: Counter[str]) -> str:
     reasons = ", ".join(f"{number} ({reason})" for reason, number in sorted(lost.items()))
     return f" Lost in the last {LOST_CLICKS_SECONDS // 60} minutes: {reasons}." if lost else ""

@@ -1,7 +1,7 @@
-"""Who may ask how often: by network address, and by the email and phone of a submission.
+"""Rate limits by network address, and by the email and phone of a submission.
 
-Nothing that was accepted is lost by a limit: a refused request was not stored and has not used up its Idempotency-Key,
-and the replay of a submission that was stored counts for its address only.
+A limit loses nothing: a refused request is not stored and does not use its Idempotency-Key. The replay of a stored
+submission counts for its address only.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from crmgate.web.services import services
 log = logging.getLogger(__name__)
 
 IPV6_NETWORK = 64
-"""Bits of an IPv6 address that one customer shares (RFC 6177): whoever has one address of them has them all."""
+"""Prefix length that counts as one IPv6 address, because one customer gets at least a /64 (RFC 6177)."""
 _warned: set[str] = set()
 
 
 def admit(limit: Limit | None, people: tuple[str, ...] = (), known: str = "") -> None:
-    """Count a request by its address and by the `people` it is about. Raises `Problem` (429) if it is one too many.
+    """Count a request for its address (`limit`) and for each email and phone in `people`.
 
-    `known` is the ledger's key of a submission that may have come before. Whoever has an API token is not counted.
+    `known` is the ledger's idempotency key; a submission stored under it is a replay. Requests with a valid API token
+    are not counted. Raises `Problem` (429) if a limit is exceeded.
     """
     person = services().settings.limits.person
     uses = _by_address(limit)
@@ -38,7 +39,10 @@ def admit(limit: Limit | None, people: tuple[str, ...] = (), known: str = "") ->
 
 
 def admit_click() -> bool:
-    """Whether a click on a link still counts. The meters are this process's own: a redirect waits for nobody."""
+    """Count a click for its address; returns whether it is within the limit.
+
+    Counts in the memory of this process, so that a redirect does not wait for Redis.
+    """
     uses = _by_address(services().settings.limits.address)
     return not uses or not services().limiter.take_here(uses)
 
@@ -50,22 +54,22 @@ def _by_address(limit: Limit | None) -> list[Use]:
 
 def _refuse(wait: float) -> None:
     seconds = math.ceil(wait)
-    detail = f"Too many came in a short time. Nothing was stored; please try again in {_in_words(seconds)}."
+    detail = f"There were too many requests. Nothing was stored; please try again in {_in_words(seconds)}."
     raise Problem(ProblemCode.RATE_LIMITED, detail, headers={"Retry-After": str(seconds)})
 
 
 def _in_words(seconds: int) -> str:
     if seconds <= 90:
-        return f"{seconds} second{'s' * (seconds != 1)}"
+        return "1 second" if seconds == 1 else f"{seconds} seconds"
     minutes = math.ceil(seconds / 60)
     return f"{minutes} minutes" if minutes <= 90 else f"{math.ceil(minutes / 60)} hours"
 
 
 def _address() -> str:
-    """The sender's address, of IPv6 the network; empty where it is not known.
+    """The client's IPv4 address or IPv6 network; empty if it is unknown.
 
-    It is not known behind a proxy of one's own that is not in TRUSTED_PROXIES: all visitors would share the proxy's
-    address, and its limit.
+    It is unknown behind a proxy on a private address that TRUSTED_PROXIES does not count: all visitors would share the
+    proxy's address and its limit.
     """
     try:
         address = ipaddress.ip_address(request.remote_addr or "")
@@ -84,6 +88,6 @@ def _warn_of_proxy() -> None:
     if "proxy" not in _warned:
         _warned.add("proxy")
         log.warning(
-            "requests come through a proxy, but TRUSTED_PROXIES is 0: RATE_LIMIT_ADDRESS and RATE_LIMIT_LOOKUPS do not"
-            " hold without the visitors' addresses. Set TRUSTED_PROXIES to the number of your proxies"
+            "requests come through a proxy, but TRUSTED_PROXIES is 0: RATE_LIMIT_ADDRESS and RATE_LIMIT_LOOKUPS have no"
+            " effect without the visitors' addresses. Set TRUSTED_PROXIES to the number of your proxies"
         )

@@ -1,4 +1,4 @@
-"""`POST /api/v1/messenger-events`: a click on a messenger link, told by the website."""
+"""`POST /api/v1/messenger-events`: accepts a click on a messenger link that the website reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from crmgate.web.services import services
 blueprint = Blueprint("messenger", __name__, url_prefix="/api/v1/messenger-events")
 
 
-_ANSWERS = {200: ResponseDoc("It was counted: `MINIMAL_LEADS` is off.", CountedSchema), **submissions.ANSWERS}
+_ANSWERS = {
+    200: ResponseDoc("The click was only counted: `MINIMAL_LEADS` is off.", CountedSchema),
+    **submissions.ANSWERS,
+}
 _EXAMPLES = (
     Example("The least", {"channel": "telegram", "referral_code": "REF1"}),
     Example("All fields", sample(MessengerEventSchema)),
@@ -32,15 +35,15 @@ _EXAMPLES = (
 
 @blueprint.post("")
 @Describe(
-    "Tell of a click on a messenger link", "Submissions", _ANSWERS, problems=submissions.PROBLEMS, told_more=True,
+    "Report a click on a messenger link", "Submissions", _ANSWERS, problems=submissions.PROBLEMS, more_with_token=True,
     parameters=submissions.PARAMETERS, body=Body(MessengerEventSchema, _EXAMPLES, forms=True),
 )  # fmt: skip
 def create() -> BaseResponse:
-    """Accept a click; where `MINIMAL_LEADS` is off it is only counted, and there is no operation to ask for.
+    """Accept a click. If `MINIMAL_LEADS` is off, the click is only counted and there is no operation.
 
-    The first click of a session makes a minimal lead, further ones are logged on it, and an application of the same
-    session completes it. Names and sending again are as with an application; fields that are not known are kept in
-    `metadata`. Where a plain link will do, `GET /go/{channel}` needs no script.
+    The first click of a session creates a minimal lead, later clicks are logged on it, and an application of the same
+    session completes it. Field names and `Idempotency-Key` work as for an application; unknown fields are kept in
+    `metadata`. `GET /go/{channel}` does the same for a plain link, without a script.
     """
     parsed, form = submissions.read(_parse)
     if not services().settings.minimal_leads:
@@ -49,12 +52,12 @@ def create() -> BaseResponse:
         return (
             redirect(form.goal, 303)
             if form.goal
-            else jsonify({"status": "counted"} | submissions.told(parsed.warnings))
+            else jsonify({"status": "counted"} | submissions.warnings_member(parsed.warnings))
         )
     payload = parsed.activity.to_dict()
-    said = {name: value for name, value in payload.items() if name != "occurred_at"}
+    content = {name: value for name, value in payload.items() if name != "occurred_at"}
     submission = submissions.Submission(
-        Kind.CREATE_MINIMAL_LEAD, payload, parsed.warnings, "We look forward to your message.", said
+        Kind.CREATE_MINIMAL_LEAD, payload, parsed.warnings, "We look forward to your message.", content
     )
     return submissions.deliver(submission, form)
 

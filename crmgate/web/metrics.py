@@ -1,8 +1,8 @@
-"""`GET /metrics`: figures for Prometheus.
+"""`GET /metrics`: metrics for Prometheus.
 
-What is about operations comes from Redis at the moment of the scrape, so that every process tells the same and the
-worker needs no port. Requests are counted by the process that answers them, in files that all processes of one
-gunicorn share (`crmgate.gunicorn`): counting them in Redis would cost each request a round trip.
+Metrics of operations are read from Redis at each scrape, so that every process reports the same values and the worker
+needs no port. Each process counts its own requests, in files that all processes of one gunicorn share
+(`crmgate.gunicorn`), because counting them in Redis would add a round trip to each request.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.services import services
 
 GAUGES = {
-    "waiting": ("crmgate_operations_waiting", "Operations that are not delivered yet, dead letters aside"),
+    "waiting": ("crmgate_operations_waiting", "Operations that are not delivered yet, without dead letters"),
     "dead_letters": ("crmgate_dead_letters", "Operations that need a person"),
     "queued": ("crmgate_wakeups_queued", "Wake-ups that no worker has taken yet"),
 }
 _here = CollectorRegistry()
 _requests = Histogram(
-    "crmgate_http_request_duration_seconds", "Requests answered, and how long it took",
+    "crmgate_http_request_duration_seconds", "Duration of requests in seconds",
     ("method", "route", "status"), registry=_here,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
@@ -45,13 +45,13 @@ blueprint = Blueprint("metrics", __name__)
 
 @blueprint.get("/metrics")
 @Describe(
-    "Read the figures for Prometheus",
+    "Read the metrics for Prometheus",
     "Operating",
-    {200: ResponseDoc("The figures", media="text/plain")},
+    {200: ResponseDoc("The metrics.", media="text/plain")},
     token=Scope.READ,
 )
 def metrics() -> Response:
-    """Takes a token (`read`), unless METRICS_PUBLIC is on."""
+    """Needs a token with the scope `read`, unless METRICS_PUBLIC is on."""
     if not services().settings.metrics_public:
         require(Scope.READ)
     registry = CollectorRegistry()
@@ -63,15 +63,15 @@ def metrics() -> Response:
 
 
 def count(method: str, route: str, status: int, seconds: float) -> None:
-    """A request was answered. `route` is a route of the code, never a path: there are few of them."""
+    """Count an answered request that took `seconds`. `route` is the URL rule, not the path: it has few values."""
     _requests.labels(method, route, f"{status // 100}xx").observe(seconds)
 
 
 class OfRequests(Collector):
-    """Those of all processes of this gunicorn, or of this process where nothing is shared."""
+    """Metrics of requests: of all processes of this gunicorn, or of this process without PROMETHEUS_MULTIPROC_DIR."""
 
     def collect(self) -> Iterator[Metric]:
-        """Called for a scrape."""
+        """The metrics, for a scrape."""
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             yield from _here.collect()
             return
@@ -81,13 +81,13 @@ class OfRequests(Collector):
 
 
 class OfTheLedger(Collector):
-    """What stands in Redis; without Redis no more than that it is away."""
+    """Metrics of operations from Redis; while Redis does not answer, only `crmgate_ledger_up` and the version."""
 
     def __init__(self, parts: Services) -> None:
         self._parts = parts
 
     def collect(self) -> Iterator[Metric]:
-        """Called for a scrape."""
+        """The metrics, for a scrape."""
         yield _labelled("crmgate_build_info", "The version of crmgate", {(__version__,): 1}, ["version"])
         try:
             found, up = [*self._gauges(), *self._gate(), *self._attempts()], 1
@@ -100,32 +100,32 @@ class OfTheLedger(Collector):
         stats = self._parts.ledger.stats()
         for name, (metric, words) in GAUGES.items():
             yield GaugeMetricFamily(metric, words, value=stats.pop(name))
-        counter = CounterMetricFamily("crmgate_operations", "What became of operations", labels=["event"])
+        counter = CounterMetricFamily("crmgate_operations", "Operations by event", labels=["event"])
         for event, number in sorted({"accepted": 0, "delivered": 0, "dead": 0, **stats}.items()):
             counter.add_metric([event], number)
         yield counter
         oldest = self._parts.figures.oldest_waiting()
         age = max(time.time() - oldest, 0.0) if oldest else 0.0
-        yield GaugeMetricFamily("crmgate_oldest_waiting_seconds", "How long the oldest one has waited", value=age)
+        yield GaugeMetricFamily("crmgate_oldest_waiting_seconds", "Age of the oldest waiting operation", value=age)
         seen = self._parts.ledger.workers_seen(WORKER_SILENCE)
         yield GaugeMetricFamily("crmgate_workers", f"Workers seen within {WORKER_SILENCE:.0f} s", value=seen)
 
     def _gate(self) -> Iterator[Metric]:
         to = self._parts.delivery.recipient
         gate = self._parts.ledger.gate(to)
-        words = "Whether nothing is sent to the CRM, by the cause"
+        words = "1 while nothing is sent to the CRM for this cause, else 0"
         states: dict[tuple[str, ...], int] = {(to.provider, cause): int(gate.cause is cause) for cause in Cause}
         yield _labelled("crmgate_provider_paused", words, states, ["provider", "cause"])
 
     def _attempts(self) -> Iterator[Metric]:
         counts, durations = self._parts.figures.attempts()
         counter = CounterMetricFamily(
-            "crmgate_attempts", "Attempts at the CRM by what came out", labels=["provider", "kind", "outcome"]
+            "crmgate_attempts", "Delivery attempts by outcome", labels=["provider", "kind", "outcome"]
         )
         for labels, number in sorted(counts.items()):
             counter.add_metric(labels, number)
         histogram = HistogramMetricFamily(
-            "crmgate_attempt_duration_seconds", "How long attempts took", labels=["provider"]
+            "crmgate_attempt_duration_seconds", "Duration of delivery attempts in seconds", labels=["provider"]
         )
         for found in durations:
             histogram.add_metric([found.provider], list(found.buckets), found.seconds)
@@ -134,6 +134,6 @@ class OfTheLedger(Collector):
 
 def _labelled(name: str, words: str, values: Mapping[tuple[str, ...], int], labels: list[str]) -> GaugeMetricFamily:
     gauge = GaugeMetricFamily(name, words, labels=labels)
-    for told, value in values.items():
-        gauge.add_metric(told, value)
+    for label_values, value in values.items():
+        gauge.add_metric(label_values, value)
     return gauge

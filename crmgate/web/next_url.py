@@ -1,4 +1,4 @@
-"""Where a form post may send the visitor afterwards: `_next`, without becoming an open redirect."""
+"""`_next`: the page to which a form post redirects the visitor. Restricted to allowed origins: no open redirect."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Browsers read a backslash as a slash and drop tabs and line breaks, so that what they open would be another
-# address than the one checked here.
+# Browsers read a backslash as a slash and drop tabs and line breaks: they would open another address than the one that
+# was checked here.
 _AMBIGUOUS = re.compile(r"[\\\s\x00-\x1f\x7f]")
-# Two leading slashes would be another host.
+# Two leading slashes would lead to another host.
 _HTTP_OR_PATH = re.compile(r"https?://|/(?!/)", re.IGNORECASE)
 
 Origin = tuple[str, str, int]
 
 
 def next_url(raw: Mapping[str, Any], allowed_origins: Iterable[str]) -> tuple[str | None, list[FieldError]]:
-    """The address in `_next`, absolute, and the error if it leads to an origin that is not allowed.
+    """The absolute address in `_next`, None without one; and an error if its origin is not allowed.
 
-    Allowed are the listed origins and the one that the request was sent to.
+    Allowed origins are `allowed_origins` and the gateway's own.
     """
     value = raw.get("_next") or ""
     if value == "":
@@ -45,7 +45,7 @@ def _absolute(value: Any) -> str | None:
 
 
 def _origin(address: str) -> Origin | None:
-    """Scheme, host and port (RFC 6454); None for what has no such origin, or carries credentials."""
+    """Scheme, host and port (RFC 6454); None for an address without them, or with credentials."""
     try:
         parts = urlsplit(address)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme)

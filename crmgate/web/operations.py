@@ -26,11 +26,11 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @blueprint.get("")
 @Describe(
-    "List operations", _TAG, {200: ResponseDoc("A page of them, the newest first.", ListedSchema)},
+    "List operations", _TAG, {200: ResponseDoc("A page of operations, newest first.", ListedSchema)},
     token=Scope.READ, query=OperationsQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def index() -> Response:
-    """Every operation, the newest first, or those with a tracking code. No payload is in it."""
+    """All operations, newest first, or the operations with a tracking code. Contains no payloads."""
     require(Scope.READ)
     if "tracking_code" in request.args:
         return answer(listed(services().inventory.find(request.args["tracking_code"])))
@@ -41,17 +41,17 @@ def index() -> Response:
 
 @blueprint.get("/<operation_id>")
 @Describe(
-    "Ask how far a submission has come", "Submissions",
-    {200: ResponseDoc("How far it has come. `ETag` comes with a token only.", OperationSchema, ("ETag",))},
-    parameters=[changes.ID], told_more=True,
+    "Read the status of a submission", "Submissions",
+    {200: ResponseDoc("The status. `ETag` is present only with a token.", OperationSchema, ("ETag",))},
+    parameters=[changes.ID], more_with_token=True,
     problems=[
         ProblemCode.INVALID_TOKEN, ProblemCode.NOT_FOUND, ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE
     ],
 )  # fmt: skip
 def show(operation_id: str) -> Response:
-    """The status for the holder of the id: an id has 122 random bits, and only its sender gets it.
+    """The status for anybody with the id, which has 122 random bits and is known only to the sender.
 
-    A token gets more, and one of the scope `operate` also the payload. A token that is not valid is refused.
+    With a token the answer has more members; with the scope `operate` also the payload. An invalid token is refused.
     """
     token = require(Scope.READ) if offered() else None
     limits.admit(services().settings.limits.lookups)
@@ -65,9 +65,9 @@ def show(operation_id: str) -> Response:
 @blueprint.patch("/<operation_id>")
 @changes.describe_edit("Edit a waiting operation", _TAG)
 def edit(operation_id: str) -> Response:
-    """Change fields of the payload of an operation that waits (RFC 7396), checked like a new submission.
+    """Change fields of the payload of a waiting operation (RFC 7396). Validated like a new submission.
 
-    The next attempt sends it. `session`, and of a click `occurred_at`, stay as they are.
+    The next attempt sends the change. `session` cannot be changed, nor `occurred_at` of a click.
     """
     return changes.edit(operation_id)
 
@@ -75,9 +75,9 @@ def edit(operation_id: str) -> Response:
 @blueprint.post("/<operation_id>/retry")
 @changes.describe_retry("Retry a waiting operation now", _TAG)
 def retry(operation_id: str) -> Response:
-    """Try an operation that waits now, with all its retries: 202, because the CRM has not seen it yet.
+    """Retry a waiting operation now with its full number of attempts. Answers 202: the CRM does not have it yet.
 
-    While nothing is sent to the CRM it waits until that ends: `waits` has the cause.
+    While nothing is sent to the CRM, the operation continues to wait; `waits` has the cause.
     """
     return changes.retry(operation_id)
 
@@ -85,7 +85,7 @@ def retry(operation_id: str) -> Response:
 @blueprint.delete("/<operation_id>")
 @changes.describe_discard("Discard a waiting operation", _TAG)
 def discard(operation_id: str) -> Response:
-    """End an operation that waits without a delivery; the reason in the body is kept in its history."""
+    """End a waiting operation without a delivery. Its history keeps the reason in the body."""
     return changes.discard(operation_id)
 
 

@@ -1,4 +1,4 @@
-"""The few plain HTML pages for visitors whose browser posts a form straight to the gateway."""
+"""Plain HTML pages for visitors whose browser posts a form directly to the gateway."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _PAGE = Markup(
 
 
 def _digest(text: str) -> str:
-    """What a Content-Security-Policy calls an inline style by (CSP 3, 2.3.1)."""
+    """The hash of an inline style for a Content-Security-Policy (CSP 3, 2.3.1): base64 of its SHA-256."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 _HEADERS = {
-    # The page needs no script and no image: whatever slipped through the escaping could still load nothing.
+    # The page needs no script and no image. Markup that escaping missed could still load nothing.
     "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_digest(_STYLE)}'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -40,7 +40,7 @@ _HEADERS = {
 
 
 def wants_page() -> bool:
-    """Whether a person is looking: a form post whose `Accept` prefers HTML to JSON."""
+    """Whether the request is a browser's form post: its `Accept` prefers HTML to JSON."""
     accept = request.accept_mimetypes
     return request.mimetype in FORM_TYPES and accept["text/html"] > accept["application/json"]
 

@@ -31,14 +31,14 @@ from crmgate.web.request_id import request_id
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 10
 """Seconds to wait when Redis does not answer."""
-# These stand for more than one thing, or for something special: they are raised as a `Problem` that says which.
+# The excluded statuses have several codes, or need a specific one: they are raised as a `Problem` with its code.
 _BY_STATUS = {code.status: code for code in ProblemCode if code.status not in (400, 401, 403, 409, 422)}
 
 log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
-    """Ends the request with the problem `code`. `detail` must hold nothing that the visitor typed."""
+    """Ends the request with the problem `code`. `detail` must not contain the visitor's input."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Problem(Exception):
 
 
 def init_app(app: Flask) -> None:
-    """ResponseDoc every failure of `app` as a problem."""
+    """Answer every failure of `app` as a problem document."""
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(InvalidFields, _invalid_fields)
     app.register_error_handler(NotAccepted, _not_accepted)
@@ -78,15 +78,15 @@ def _invalid_fields(error: InvalidFields) -> Response:
 
 
 def _as_page(problem: Problem) -> Response:
-    items = (f"{_spoken(error.field)}: {error.message}" for error in problem.errors)
+    items = (f"{_label(error.field)}: {error.message}" for error in problem.errors)
     back = ["Your browser's Back button leads to the form, with what you typed."] if problem.errors else []
     response = page(problem.code.summary, [problem.detail, *back], items, status=problem.code.status)
     response.headers.extend(problem.headers)
     return response
 
 
-def _spoken(field: str) -> str:
-    """A field as a visitor knows it: `personal_info.first_name` is "First name", `universities.2` "Universities 3"."""
+def _label(field: str) -> str:
+    """The label of a field: "First name" for `personal_info.first_name`, "Universities 3" for `universities.2`."""
     parts = field.split(".")
     number = f" {int(parts.pop()) + 1}" if parts[-1].isdigit() else ""
     return parts[-1].replace("_", " ").strip().capitalize() + number
@@ -107,7 +107,7 @@ def _as_json(
 
 def _not_accepted(error: NotAccepted) -> Response:
     log.error("a submission could be neither recorded nor delivered (request %s)", request_id())
-    return _unavailable("Your submission was not taken. Please send it again in a moment.", error.retry_after)
+    return _unavailable("Your submission was not accepted. Please send it again in a moment.", error.retry_after)
 
 
 def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
@@ -120,13 +120,13 @@ def _to_operator(error: CrmgateError) -> Response:
 
 
 _OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
-    NoSuchOperation: (ProblemCode.NOT_FOUND, "There is none with this id, or it is no longer kept."),
-    OperationEnded: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: it has ended, in the state {}."),
+    NoSuchOperation: (ProblemCode.NOT_FOUND, "There is no operation or job with this id, or it is no longer kept."),
+    OperationEnded: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: the operation has ended in the state {}."),
     AttemptUnderWay: (ProblemCode.UNDER_WAY, "Nothing was changed. Try again when the attempt has ended."),
     ChangedMeanwhile: (ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version."),
     JobRunning: (ProblemCode.JOB_RUNNING, "Wait for the job {} to end, or cancel it."),
 }
-"""Problems of operators' requests."""
+"""Code and detail of the problem for each error of an operator's request."""
 
 
 def _unavailable(detail: str, retry_after: int) -> Response:
@@ -134,14 +134,14 @@ def _unavailable(detail: str, retry_after: int) -> Response:
 
 
 def _http_exception(error: HTTPException) -> BaseResponse:
-    """Werkzeug's own refusals, with their headers (`Allow`, `Retry-After`); redirects pass unchanged."""
+    """Werkzeug's own errors, with their headers (`Allow`, `Retry-After`); redirects pass unchanged."""
     if error.code is None or error.code < 400 or error.response is not None:
         return error.get_response()
     headers = {name: value for name, value in error.get_headers(request.environ) if name.lower() != "content-type"}
     detail = error.description or ""
     if error.code in _BY_STATUS:
         return _problem(Problem(_BY_STATUS[error.code], detail, headers=headers))
-    # RFC 9457, 4.2.1: a problem that says no more than its status.
+    # RFC 9457, 4.2.1: a problem without a type of its own.
     return _as_json(error.code, "about:blank", HTTPStatus(error.code).phrase, detail, (), headers)
 
 
@@ -150,4 +150,4 @@ def _unexpected(error: Exception) -> Response:
         "unexpected error in %s %s (request %s)\n%s",
         request.method, request.endpoint, request_id(), logs.stack(error),
     )  # fmt: skip
-    return _problem(Problem(ProblemCode.INTERNAL_ERROR, "The fault is ours and has been recorded."))
+    return _problem(Problem(ProblemCode.INTERNAL_ERROR, "This is an error of the gateway; it has been logged."))

@@ -1,4 +1,4 @@
-"""Operations as JSON: what the holder of an id may see, and what a caller with a token may see."""
+"""Operations as JSON: the public view for anybody with the id, and the view for callers with a token."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crmgate.web.services import services
 
 
 def status(operation: Operation) -> Literal["delivered", "failed", "discarded", "waiting"]:
-    """What a sender sees of the state. `failed`: a person has to look at it."""
+    """The public status of an operation. `failed`: an operator has to look at it."""
     if not operation.state.known:
         return "waiting"
     match operation.state:
@@ -32,7 +32,7 @@ def status(operation: Operation) -> Literal["delivered", "failed", "discarded", 
 
 
 def receipt(operation: Operation) -> dict[str, str]:
-    """The public view: no attempt, no CRM, no error."""
+    """The public view, without attempts, CRM and errors."""
     return {
         "id": operation.id,
         "status": status(operation),
@@ -42,7 +42,7 @@ def receipt(operation: Operation) -> dict[str, str]:
 
 
 def details(operation: Operation) -> dict[str, Any]:
-    """What an operator sees in addition. The payload is personal data and left out. Raises `LedgerUnavailable`."""
+    """The additional members for an operator, without the payload (personal data). Raises `LedgerUnavailable`."""
     [wait] = services().desk.waiting.of([operation])
     delivered = operation.delivered
     more = {"adopted": delivered.adopted, "dropped": delivered.dropped, "moved": delivered.moved} if delivered else {}
@@ -58,7 +58,7 @@ def details(operation: Operation) -> dict[str, Any]:
 
 
 def summary(operation: Operation) -> dict[str, Any]:
-    """An operation as in a list for operators. Raises `LedgerUnavailable`."""
+    """An operation as an item of a list for operators. Raises `LedgerUnavailable`."""
     [item] = _summaries([operation])
     return item
 
@@ -81,7 +81,7 @@ def _wait(wait: Wait | None) -> dict[str, Any] | None:
 
 
 def answer(body: dict[str, Any], status: int = 200) -> Response:
-    """JSON that no cache may keep."""
+    """A JSON answer that no cache may store."""
     response = jsonify(body)
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"
@@ -89,7 +89,7 @@ def answer(body: dict[str, Any], status: int = 200) -> Response:
 
 
 def crm_record(delivered: Delivered) -> dict[str, str]:
-    """Where the CRM keeps it."""
+    """The record in the CRM, for JSON."""
     return {"provider": delivered.provider, "lead_id": delivered.record_id, "url": delivered.url}
 
 

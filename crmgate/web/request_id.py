@@ -1,4 +1,4 @@
-"""One id per request, in every problem and in the `X-Request-ID` header of every answer."""
+"""The id of a request, in every problem and in the `X-Request-ID` header of every answer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def request_id() -> str:
-    """The id of the current request: the caller's own if it is harmless, else a new one."""
+    """The id of the current request: the caller's `X-Request-ID` if it is valid, else a new one."""
     if "request_id" not in g:
         given = request.headers.get(HEADER, "")
         g.request_id = given if _ACCEPTED.fullmatch(given) else secrets.token_hex(16)

@@ -1,7 +1,7 @@
-"""One line and one count a request: method, route, status, duration. Neither its path nor its query, nor who sent it.
+"""Logs and counts each request: method, route, status and duration, but no path, query or client address.
 
-The path of an operation holds its id, which is all it takes to see its status, and whatever a visitor typed may stand
-in a path that does not exist, or in a query. An address is personal data.
+The path of an operation contains its id, which is enough to read its status. Unknown paths and queries may contain a
+visitor's input. An address is personal data.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from crmgate.web import metrics
 from crmgate.web.request_id import request_id
 
 QUIET = {"health.alive", "health.ready", "metrics.metrics"}
-"""Endpoints that machines ask every few seconds: told with LOG_LEVEL=DEBUG only."""
+"""Endpoints that machines poll every few seconds: logged only with LOG_LEVEL=DEBUG."""
 METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
-    """Log and count every request of `app`; to be called before anything else looks at requests."""
+    """Log and count every request of `app`. Call it before other handlers are registered."""
     app.before_request(_begin)
     app.after_request(_end)
 
 
 def route() -> str:
-    """The route of the current request as it is written in the code; `-` where there is none."""
+    """The URL rule of the current request; `-` if no rule matches."""
     return request.url_rule.rule if request.url_rule else "-"
 
 
 def method() -> str:
-    """The method of the current request; `OTHER` for one that somebody made up."""
+    """The method of the current request; `OTHER` for an unknown method."""
     return request.method if request.method in METHODS else "OTHER"
 
 
@@ -46,8 +46,8 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     seconds = time.perf_counter() - g.begun
-    told: dict[str, Any] = {"method": method(), "route": route(), "status": response.status_code}
-    metrics.count(told["method"], told["route"], response.status_code, seconds)
+    facts: dict[str, Any] = {"method": method(), "route": route(), "status": response.status_code}
+    metrics.count(facts["method"], facts["route"], response.status_code, seconds)
     level = logging.DEBUG if request.endpoint in QUIET else logging.INFO
-    log.log(level, "%(method)s %(route)s %(status)s", told, extra=told | {"duration_ms": round(seconds * 1000, 1)})
+    log.log(level, "%(method)s %(route)s %(status)s", facts, extra=facts | {"duration_ms": round(seconds * 1000, 1)})
     return response

@@ -1,4 +1,4 @@
-"""`/api/v1/dead-letters/retries`: retrying many dead letters by a job that the workers carry out."""
+"""`/api/v1/dead-letters/retries`: retries many dead letters with a job that the workers run."""
 
 from __future__ import annotations
 
@@ -38,34 +38,34 @@ _JOB = {
 
 
 class RetriesSchema(Schema):
-    """Which dead letters to retry, and whether to begin."""
+    """The dead letters to retry, and whether to start the job."""
 
     json_schema = {"additionalProperties": False}  # noqa: RUF012
 
     filter = fields.Nested(FilterSchema)
-    start = fields.Boolean(metadata={"description": "Begin; without it the answer tells how many there are."})
+    start = fields.Boolean(metadata={"description": "Start the job; without it the answer is a preview."})
 
 
 @blueprint.post("")
 @Describe(
     "Retry many", _TAG,
     {
-        200: ResponseDoc("How many it would be: nothing was begun.", PreviewSchema),
-        202: ResponseDoc("The job has begun.", JobSchema, ("Location",)),
+        200: ResponseDoc("The preview; no job was started.", PreviewSchema),
+        202: ResponseDoc("The job was started.", JobSchema, ("Location",)),
     },
     token=Scope.OPERATE, problems=[*READ_BODY, ProblemCode.JOB_RUNNING],
     body=Body(RetriesSchema, (
-        Example("How many are there?", {"filter": {"code": "timeout"}}, 200),
-        Example("Begin", {"filter": {"code": "timeout"}, "start": True}, 202),
+        Example("Preview", {"filter": {"code": "timeout"}}, 200),
+        Example("Start", {"filter": {"code": "timeout"}, "start": True}, 202),
     )),
 )  # fmt: skip
 def create() -> Response:
-    """How many a job would retry, or with `start` the job. The filter that comes back holds the selection fast."""
+    """Preview a job, or with `start` start it. The filter in the answer fixes the selection for a later start."""
     token = require(Scope.OPERATE)
     wanted, start = _read(read_body())
     if not start:
         count, fixed = services().desk.retries.preview(wanted)
-        return answer({"count": count.number, "exact": count.exact, "filter": _told(asdict(fixed))})
+        return answer({"count": count.number, "exact": count.exact, "filter": _json(asdict(fixed))})
     job = services().desk.start_retries(wanted, token.name)
     response = answer(_job(job), 202)
     response.headers["Location"] = url_for("retries.show", job_id=job.id)
@@ -73,7 +73,7 @@ def create() -> Response:
 
 
 @blueprint.get("")
-@Describe("Look at the last job", _TAG, {200: ResponseDoc("It, or null.", LatestJobSchema)}, token=Scope.READ)
+@Describe("Show the last job", _TAG, {200: ResponseDoc("The job, or null.", LatestJobSchema)}, token=Scope.READ)
 def latest() -> Response:
     """The job that was started last."""
     require(Scope.READ)
@@ -83,11 +83,11 @@ def latest() -> Response:
 
 @blueprint.get("/<job_id>")
 @Describe(
-    "Look at a job", _TAG, {200: ResponseDoc("How far it has come.", JobSchema)}, token=Scope.READ, parameters=[_JOB],
-    problems=[ProblemCode.NOT_FOUND],
+    "Show a job", _TAG, {200: ResponseDoc("The job with its progress.", JobSchema)}, token=Scope.READ,
+    parameters=[_JOB], problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def show(job_id: str) -> Response:
-    """How far a job has come."""
+    """A job with its progress."""
     require(Scope.READ)
     job = services().desk.retries.get(job_id)
     if job is None:
@@ -97,11 +97,11 @@ def show(job_id: str) -> Response:
 
 @blueprint.delete("/<job_id>")
 @Describe(
-    "End a job", _TAG, {200: ResponseDoc("What it put back stays back.", JobSchema)}, token=Scope.OPERATE,
+    "Cancel a job", _TAG, {200: ResponseDoc("The cancelled job.", JobSchema)}, token=Scope.OPERATE,
     parameters=[_JOB], problems=[ProblemCode.NOT_FOUND],
 )  # fmt: skip
 def cancel(job_id: str) -> Response:
-    """End a job after the batch in hand; what it released stays released."""
+    """Cancel a job after its current batch. Dead letters that it already retried are not taken back."""
     token = require(Scope.OPERATE)
     return answer(_job(services().desk.cancel_retries(job_id, token.name)))
 
@@ -122,12 +122,12 @@ def _read(body: Mapping[str, Any]) -> tuple[Filter, bool]:
 
 
 def _job(job: Job) -> dict[str, Any]:
-    told = _told(asdict(job))
-    del told["cursor"]
-    return told | {"filter": _told(asdict(job.filter))}
+    members = _json(asdict(job))
+    del members["cursor"]
+    return members | {"filter": _json(asdict(job.filter))}
 
 
-def _told(record: Mapping[str, Any]) -> dict[str, Any]:
-    """With times as they are written, and null for what is not there."""
+def _json(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record for JSON: times in RFC 3339, null for empty values."""
     times = {name: rfc3339(record[name]) if record[name] else None for name in _TIMES if name in record}
     return {name: None if value == "" else value for name, value in record.items()} | times

@@ -1,7 +1,8 @@
-"""Who follows a link without being a visitor: crawlers, link previews, a browser that loads ahead.
+"""Recognises requests that no visitor made: crawlers, link previews and prefetching browsers.
 
-A short list instead of a library: those know thousands of agents and cost a visitor's lead with every mistake. A robot
-that does not name itself counts as a visitor, and so does a tool such as curl: whoever tries a link sees a lead.
+A short list instead of a library: libraries know thousands of agents, and each false match costs a lead. A robot that
+does not identify itself counts as a visitor. So does a tool such as curl, so that an operator who tries a link sees a
+lead.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 
 from werkzeug.wrappers import Request
 
-# "bot" ends the names of most: Googlebot, TelegramBot, Twitterbot, Slackbot-LinkExpanding, Discordbot. A Cubot is a
-# phone. WhatsApp and Signal fetch a preview as WhatsApp/2..., a visitor's browser never begins like that.
+# Most names end in "bot": Googlebot, TelegramBot, Twitterbot, Slackbot-LinkExpanding, Discordbot. A Cubot is a phone.
+# WhatsApp and Signal fetch a preview as WhatsApp/2...; a visitor's browser never begins like that.
 _ROBOT = re.compile(
     r"(?<!cu)bot(?![a-z])|crawl|spider|slurp|scrape|preview|^whatsapp/|^viber|facebookexternalhit|facebookcatalog"
     r"|^facebot|meta-external|embedly|iframely|vkshare|slack-imgproxy|mastodon/|pleroma|flipboardproxy|quora link"
@@ -23,11 +24,11 @@ _AHEAD = ("Purpose", "Sec-Purpose", "X-Purpose", "X-Moz")
 
 
 def is_robot(request: Request) -> bool:
-    """Whether nobody has clicked: a HEAD request, a page loaded ahead of a click, a known robot."""
+    """Whether no visitor clicked: a HEAD request, a prefetch or a known robot."""
     return request.method == "HEAD" or _loads_ahead(request) or bool(_ROBOT.search(request.user_agent.string))
 
 
 def _loads_ahead(request: Request) -> bool:
-    """`Sec-Purpose: prefetch;prerender` (Fetch, 3.6), and what browsers sent before that."""
+    """Whether it is a prefetch: `Sec-Purpose: prefetch;prerender` (Fetch, 3.6) or an older header."""
     words = " ".join(request.headers.get(name, "") for name in _AHEAD).lower()
     return any(word in words for word in ("prefetch", "prerender", "preview"))

@@ -1,4 +1,4 @@
-"""How a request finds the parts of the gateway."""
+"""Access to the services of the gateway during a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every submission has in common, an application or a click: reading it, handing it over, answering."""
+"""Shared by applications and clicks: read a submission, hand it to the gateway, answer."""
 
 from __future__ import annotations
 
@@ -29,18 +29,20 @@ from crmgate.web.receipts import crm_record, receipt
 from crmgate.web.services import services
 
 DOUBLE_CLICK = 60.0
-"""Seconds in which the same content from the same session, sent without a key, is the same submission."""
+"""Seconds during which the same content without an Idempotency-Key counts as the same submission."""
 MAX_KEY = 255
 KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}")
 
 T = TypeVar("T")
 
-# What every door for submissions says of itself in the description of the API.
+# The common part of the OpenAPI description of the routes for submissions.
 _HEADERS, _PAGE = ("Location", "Preference-Applied"), ("text/html",)
 ANSWERS = {
-    201: ResponseDoc("The CRM has it. A browser's form gets a page.", SubmittedSchema, _HEADERS, also=_PAGE),
-    202: ResponseDoc("It is recorded, and will reach the CRM.", SubmittedSchema, _HEADERS, "waiting", also=_PAGE),
-    303: ResponseDoc("A form's `_next`: it is recorded, and the browser is sent there.", headers=_HEADERS),
+    201: ResponseDoc(
+        "The CRM has the submission. A browser's form gets a page.", SubmittedSchema, _HEADERS, also=_PAGE
+    ),
+    202: ResponseDoc("The submission is recorded and waits.", SubmittedSchema, _HEADERS, "waiting", also=_PAGE),
+    303: ResponseDoc("The submission is recorded; the browser is redirected to `_next`.", headers=_HEADERS),
 }
 PROBLEMS = (
     *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
@@ -49,7 +51,7 @@ PROBLEMS = (
 PARAMETERS = (
     {
         "name": "Idempotency-Key", "in": "header", "example": "b0a3d0c4-6a3e-4c53-8f7e-3d0a4a9b8c11",
-        "description": "Makes it safe to send again: for 24 hours the same key and content are the same submission.",
+        "description": "Makes a repetition safe: for 24 hours the same key and content are the same submission.",
         "schema": {"type": "string", "pattern": f"^{KEY.pattern}$"},
     },
     {
@@ -61,7 +63,7 @@ PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a body came in: where its form wants to lead the visitor, and whether a robot seems to have filled it in."""
+    """Control fields of a form: `goal` is the address in `_next`, `suspect` whether a robot seems to be the sender."""
 
     goal: str | None = None
     suspect: bool = False
@@ -69,9 +71,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is handed over, and what its sender should know. `thanks` is the page for a browser.
+    """A submission for the gateway, with its warnings and `thanks`, the text of the page for a browser.
 
-    `content` makes two submissions the same, where the payload holds more than the sender said.
+    `content` identifies a repeated submission; None means the payload. A click sets it, because its payload also
+    contains the time.
     """
 
     kind: Kind
@@ -84,16 +87,17 @@ class Submission:
 def read(
     parse: Callable[[dict[str, Any]], T], people: Callable[[T], tuple[str, ...]] = lambda _parsed: ()
 ) -> tuple[T, Form]:
-    """The parsed body and how it came in, counted by its address and the `people` in it.
+    """Parse the body of the request, and count it for its address and the `people` (emails, phones) in it.
 
-    Raises `InvalidFields` with every error at once, and `Problem`, 429 among them.
+    Raises `InvalidFields` with every error at once, and `Problem`: those of `read_body`, 400 for an invalid
+    Idempotency-Key, and 429 when a limit is exceeded.
     """
     limit = services().settings.limits.address
     try:
         parsed, form = _read(parse)
         key = _idempotency_key()
     except (InvalidFields, Problem):
-        limits.admit(limit)  # what has a fault is work, too
+        limits.admit(limit)  # invalid requests count, too
         raise
     limits.admit(limit, people(parsed), known_by(key) if key else "")
     return parsed, form
@@ -113,7 +117,10 @@ def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
 
 
 def deliver(submission: Submission, form: Form) -> BaseResponse:
-    """Accept it: 201 when the CRM has it, 202 while it waits; a form with `_next` gets 303."""
+    """Hand a submission to the gateway. Answers 201 when the CRM has it, 202 while it waits, 303 with `_next`.
+
+    Raises `Problem` (409, 422) for a conflicting Idempotency-Key, and `NotAccepted` if it was not stored.
+    """
     asynchronous = _prefers_async()
     inline = not asynchronous and services().settings.delivery != "queued"
     operation = _submit(submission, inline and not form.suspect, form.suspect)
@@ -124,14 +131,14 @@ def deliver(submission: Submission, form: Form) -> BaseResponse:
 
 
 def _submit(submission: Submission, inline: bool, suspect: bool) -> Operation:
-    """Hand it over; the same `Idempotency-Key`, or a double click without one, gets the same operation."""
+    """Create the operation. The same `Idempotency-Key`, or a double click without one, returns the same operation."""
     try:
         return services().gateway.submit(
             submission.kind, submission.payload, inline=inline, key=_idempotency_key(), repeats=DOUBLE_CLICK,
             content=submission.content, suspect=suspect,
         )  # fmt: skip
     except KeyReused:
-        detail = "Nothing was stored. A key belongs to one submission: make a new one for another."
+        detail = "Nothing was stored. A key belongs to one submission: use a new key for another one."
         raise Problem(ProblemCode.IDEMPOTENCY_KEY_REUSED, detail) from None
     except StillRunning:
         detail = "Send it again in a moment to get its answer."
@@ -142,7 +149,7 @@ def _idempotency_key() -> str:
     """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if key and not KEY.fullmatch(key):
-        detail = f"It takes 1 to {MAX_KEY} printable ASCII characters, such as a UUID."
+        detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID."
         raise Problem(ProblemCode.INVALID_IDEMPOTENCY_KEY, detail)
     return key
 
@@ -164,15 +171,15 @@ def _answer(operation: Operation, submission: Submission) -> Response:
 
 
 def _receipt(operation: Operation, delivered: bool, warnings: Sequence[FieldWarning]) -> dict[str, object]:
-    # To its sender a submission that a person has to look at is simply not there yet.
+    # To its sender, a dead letter or suspect is still waiting.
     body: dict[str, object] = {**receipt(operation), "status": "delivered" if delivered else "waiting"}
     if operation.delivered and caller():
         body["crm"] = crm_record(operation.delivered)
-    return body | told(warnings)
+    return body | warnings_member(warnings)
 
 
-def told(warnings: Sequence[FieldWarning]) -> dict[str, object]:
-    """The warnings as a part of an answer; nothing where there are none."""
+def warnings_member(warnings: Sequence[FieldWarning]) -> dict[str, object]:
+    """The member `warnings` of an answer; absent if there are none."""
     return {"warnings": [asdict(warning) for warning in warnings]} if warnings else {}
 
 

@@ -1,4 +1,4 @@
-"""What gives a robot away that fills in forms: a field that no visitor sees, and a form sent too fast."""
+"""Detects robots that fill in forms: by a honeypot field that no visitor sees, and by a form sent too fast."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from crmgate.schemas.text import is_blank, tidy
 
 OPEN_FOR = "_t"
-"""The field in which a script says for how many milliseconds the form was open."""
+"""The field for which a script sends the milliseconds that the form was open."""
 
 
 def caught(raw: dict[str, Any], honeypot: str, least: float) -> bool:
-    """Whether the body looks like a robot's; both fields are taken out of it.
+    """Whether a robot seems to have sent `raw`. Removes both fields from it.
 
-    A form without a script has no `_t`, and that is no offence. `least` is in seconds; with 0 time does not matter.
+    `least` is the shortest plausible time in seconds; 0 disables that check. It is skipped for a form without `_t`.
     """
     filled, open_for = raw.pop(honeypot, None), raw.pop(OPEN_FOR, None)
     return not is_blank(tidy(filled)) or (least > 0 and not is_blank(tidy(open_for)) and _too_fast(open_for, least))
 
 
 def _too_fast(open_for: Any, least: float) -> bool:
-    """Text where the script writes a number was not written by the script."""
+    """Whether `open_for` (milliseconds) is below `least` (seconds), or not a number: the script only sends numbers."""
     try:
         seconds = float(str(open_for)) / 1000
     except ValueError:

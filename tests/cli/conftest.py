@@ -1,4 +1,4 @@
-"""The command line in a folder of its own, with settings of its own."""
+"""The command line in an empty folder with its own settings."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def run(folder: Path) -> Run:
 
 @pytest.fixture
 def mini(folder: Path) -> dict[str, str]:
-    """Settings that choose a small CRM in a plugins folder; its state is the file `crm.json`."""
+    """Settings that select a small CRM in a plugins folder; its state is in the file `crm.json`."""
     (folder / "plugins").mkdir()
     (folder / "plugins/mini.py").write_text(MINI.read_text())
     return {"CRM_PROVIDER": "mini", "MINI_TOKEN": "token-of-mini-4711"}
 
 
-def told(result: Result) -> Any:
-    """What a command printed with --json."""
+def output_of(result: Result) -> Any:
+    """The JSON that a command printed."""
     return json.loads(result.stdout)

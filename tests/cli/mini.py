@@ -1,4 +1,4 @@
-"""A CRM that lives in the file `crm.json`, for the tests of the command line; MINI_MODE says how it fails."""
+"""A CRM stored in the file `crm.json`, for the tests of the command line; MINI_MODE sets how it fails."""
 
 from __future__ import annotations
 

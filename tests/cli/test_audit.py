@@ -11,7 +11,7 @@ import redis
 
 from crmgate.store.audit import Audit, command_line
 from crmgate.store.ledger import Ledger
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.graves import bury
 from tests.processes import RedisProcess
 from tests.world import START
@@ -24,7 +24,7 @@ def settings(mini: dict[str, str], redis_process: RedisProcess, redis_client: re
 
 @pytest.fixture
 def trail(redis_client: redis.Redis) -> Audit:
-    """An audit trail whose clock goes on by a second with each entry."""
+    """An audit trail whose clock advances by a second with each entry."""
     seconds = itertools.count(START)
     return Audit(redis_client, lambda: next(seconds))
 
@@ -42,14 +42,14 @@ def test_without_a_configuration_nothing_is_tried(run: Run) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])
-def test_a_limit_that_is_none_is_refused(run: Run, settings: dict[str, str], limit: str) -> None:
+def test_an_invalid_limit_is_refused(run: Run, settings: dict[str, str], limit: str) -> None:
     result = run("audit", "--limit", limit, **settings)
     assert (result.exit_code, "--limit" in result.stderr) == (2, True)
 
 
 def test_an_empty_audit_log_is_reported(run: Run, settings: dict[str, str]) -> None:
-    assert run("audit", **settings).stdout == "There are none.\n"
-    assert told(run("audit", "--json", **settings)) == {"items": []}
+    assert run("audit", **settings).stdout == "There are no entries.\n"
+    assert output_of(run("audit", "--json", **settings)) == {"items": []}
 
 
 def test_entries_of_another_version_are_shown(
@@ -60,7 +60,7 @@ def test_entries_of_another_version_are_shown(
     entry: Any = {"at": "2027-01-15T09:00:00.000Z", "who": "eve", "what": "x.new", "on": "2", "where": "host"}
     redis_client.xadd(name, entry)
     del entry["where"]
-    newest = told(run("audit", "--limit", "1", "--json", **settings))
+    newest = output_of(run("audit", "--limit", "1", "--json", **settings))
     assert newest == {"items": [entry | {"detail": ""}]}
 
 
@@ -75,17 +75,17 @@ def test_the_newest_comes_first_for_people_and_for_scripts(run: Run, settings: d
         "2027-01-15T08:01:00.000Z", "[red]eve [2J", "dead_letters.edit", "op-60", "city, phone",
     ]  # fmt: skip
     assert "op-59" in lines[2]
-    items = told(run("audit", "--limit", "2", "--json", **settings))["items"]
+    items = output_of(run("audit", "--limit", "2", "--json", **settings))["items"]
     assert items[1] == {
         "at": "2027-01-15T08:00:59.000Z", "who": "bob", "what": "dead_letters.retry", "on": "op-59", "detail": "",
     }  # fmt: skip
     assert len(items) == 2
 
 
-def test_what_a_command_does_is_shown(run: Run, settings: dict[str, str], ledger: Ledger) -> None:
+def test_changes_by_a_command_are_shown(run: Run, settings: dict[str, str], ledger: Ledger) -> None:
     [dead] = bury(ledger, provider="mini")
     assert run("dlq", "discard", dead, "--reason", "Ada asked for it", **settings).exit_code == 0
     result = run("audit", "--json", **settings)
-    [item] = told(result)["items"]
+    [item] = output_of(result)["items"]
     assert (item["who"], item["what"], item["on"]) == (command_line(), "dead_letters.discard", dead)
     assert "Ada" not in result.stdout

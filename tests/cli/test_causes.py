@@ -1,4 +1,4 @@
-"""Every surface tells the same cause, in the same words: web, command line and metrics."""
+"""Web, command line and metrics show the same cause with the same texts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crmgate.operators.waiting import advice
 from crmgate.store.gate import Cause, Explanation, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
 from crmgate.store.tokens import Scope, digest, generate
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.graves import bury
 from tests.processes import ROOT, RedisProcess
 from tests.web.test_auth import bearer
@@ -34,7 +34,7 @@ CAUSES = [
 
 @dataclass
 class Site:
-    """A gateway with tokens, its command line, a dead letter and an operation that waits."""
+    """A gateway with tokens, its command line, a dead letter and a waiting operation."""
 
     run: Callable[..., Any]
     client: Any
@@ -46,7 +46,7 @@ class Site:
         return self.client.open(path, method=method, headers=bearer(self.tokens[token]) if token else {})
 
     def provider(self, token: str = "") -> str:
-        """What /readyz says of the CRM."""
+        """The check of the CRM in /readyz."""
         checks = {check["name"]: check["detail"] for check in self.get("/readyz", token).json["checks"]}
         return str(checks["provider"])
 
@@ -86,7 +86,7 @@ def test_each_cause_has_a_case() -> None:
     assert {cause for cause, _ in CAUSES} == {str(cause) for cause in Cause}
 
 
-def test_readyz_tells_the_cause_and_names_no_field_of_the_crm_to_the_public(site: Site, shut: Gate) -> None:
+def test_readyz_shows_the_cause_but_the_public_sees_no_field_of_the_crm(site: Site, shut: Gate) -> None:
     public = site.provider()
     assert public == advice(shut, detail=False)
     assert words(shut).what in public
@@ -97,13 +97,13 @@ def test_readyz_tells_the_cause_and_names_no_field_of_the_crm_to_the_public(site
     assert (FIELD in site.provider("read")) == (shut.cause is Cause.EPIDEMIC)
 
 
-def test_the_web_tells_the_cause(site: Site, shut: Gate) -> None:
+def test_the_web_shows_the_cause(site: Site, shut: Gate) -> None:
     expected = {
         "cause": str(shut.cause), "what": words(shut).what, "remedy": words(shut).remedy,
         "detail": words(shut).detail or None,
     }  # fmt: skip
     tested = site.get("/api/v1/crm/test", "read").json
-    assert tested["connected"], "the connection test passes: it says nothing about the gate"
+    assert tested["connected"], "the connection test passes: it does not depend on the gate"
     retried = site.get(f"/api/v1/operations/{site.waiting}/retry", "operate", "POST")
     released = site.get(f"/api/v1/dead-letters/{site.dead}/retry", "operate", "POST")
     assert (retried.status_code, released.status_code) == (202, 202)
@@ -118,11 +118,11 @@ def test_the_web_tells_the_cause(site: Site, shut: Gate) -> None:
     assert paused == [f'crmgate_provider_paused{{cause="{shut.cause}",provider="mini"}} 1.0']
 
 
-def test_the_command_line_tells_the_cause(site: Site, shut: Gate, ledger: Ledger) -> None:
+def test_the_command_line_shows_the_cause(site: Site, shut: Gate, ledger: Ledger) -> None:
     expected = (words(shut).what, words(shut).remedy)
-    tested = told(site.run("crm", "test", "--json"))["gate"]
+    tested = output_of(site.run("crm", "test", "--json"))["gate"]
     assert (tested["cause"], tested["what"], tested["remedy"]) == (shut.cause, *expected)
-    checked = {line["check"]: line for line in told(site.run("check", "--json"))["checks"]}["deliveries"]
+    checked = {line["check"]: line for line in output_of(site.run("check", "--json"))["checks"]}["deliveries"]
     hinted = site.run("dlq", "retry", site.dead, site.waiting)
     assert hinted.exit_code == 0
     assert hinted.stdout == f"{site.dead}: released\n{site.waiting}: released\n"
@@ -136,12 +136,12 @@ def test_the_command_line_tells_the_cause(site: Site, shut: Gate, ledger: Ledger
     assert {ledger.get(i).state for i in (site.dead, site.waiting)} <= {"waiting", "accepted"}  # type: ignore[union-attr]
 
 
-def test_with_an_open_gate_nothing_is_said_to_be_wrong(site: Site) -> None:
+def test_with_an_open_gate_no_problem_is_reported(site: Site) -> None:
     assert site.provider("read") == "A CRM is configured, and takes requests."
     assert site.get("/api/v1/crm/test", "read").json["gate"]["cause"] is None
     assert site.get(f"/api/v1/operations/{site.waiting}", "read").json["waits"]["cause"] is None
-    assert told(site.run("crm", "test", "--json"))["gate"]["cause"] is None
+    assert output_of(site.run("crm", "test", "--json"))["gate"]["cause"] is None
     assert "What to do" not in site.run("crm", "test").stdout
-    checked = {line["check"]: line for line in told(site.run("check", "--json"))["checks"]}["deliveries"]
+    checked = {line["check"]: line for line in output_of(site.run("check", "--json"))["checks"]}["deliveries"]
     assert checked["result"] == "ok"
     assert "Not sent yet" not in site.run("dlq", "retry", site.dead).stderr

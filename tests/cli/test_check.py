@@ -1,4 +1,4 @@
-"""`crmgate check` and `crmgate send`: what an operator runs first."""
+"""`crmgate check` and `crmgate send`, the first commands of an operator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from crmgate.store.ledger import Ledger
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.graves import bury
 from tests.processes import RedisProcess
 
@@ -29,10 +29,10 @@ def results(answer: Any) -> dict[str, str]:
     return {line["check"]: line["result"] for line in answer["checks"]}
 
 
-def test_all_is_well(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+def test_every_check_passes(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     ledger.beat("w", now=time.time())
     result = run("check", "--json", **configured)
-    answer = told(result)
+    answer = output_of(result)
     assert (result.exit_code, answer["ok"]) == (0, True)
     assert {"configuration", "redis", "worker", "operations", "crm", "plugins"} <= results(answer).keys()
     assert set(results(answer).values()) == {"ok"}
@@ -41,12 +41,12 @@ def test_all_is_well(run: Run, configured: dict[str, str], ledger: Ledger) -> No
     assert table.stdout.startswith("CHECK ")
 
 
-def test_what_should_be_done_is_a_warning(run: Run, configured: dict[str, str], ledger: Ledger, folder: Path) -> None:
+def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str], ledger: Ledger, folder: Path) -> None:
     ledger.beat("w", now=time.time())
     bury(ledger, 2, provider="mini", at=time.time() - 100)
     (folder / "plugins/broken.py").write_text("import nothing_of_that_name\n")
     result = run("check", "--json", **configured)
-    found = results(told(result))
+    found = results(output_of(result))
     assert result.exit_code == 0
     assert found["operations"] == "warn"
     [broken] = [name for name in found if "broken.py" in name]
@@ -56,14 +56,14 @@ def test_what_should_be_done_is_a_warning(run: Run, configured: dict[str, str], 
 
 def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[str, str]) -> None:
     result = run("check", "--json", **configured)
-    assert (result.exit_code, results(told(result))["worker"]) == (1, "fail")
+    assert (result.exit_code, results(output_of(result))["worker"]) == (1, "fail")
     assert "huey_consumer" in result.stdout
 
 
 def test_a_crm_that_refuses_is_a_failure(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     ledger.beat("w", now=time.time())
     result = run("check", "--json", **configured, MINI_MODE="refused")
-    found = results(told(result))
+    found = results(output_of(result))
     assert (result.exit_code, found["crm"], found["crm token"], found["crm address"]) == (1, "fail", "fail", "ok")
     assert "token-of-mini-4711" not in result.output
 
@@ -73,7 +73,7 @@ def test_a_configuration_that_cannot_work_hides_nothing_else(
 ) -> None:
     del mini["MINI_TOKEN"]
     result = run("check", "--json", **mini, REDIS_URL=redis_process.url, CRM_TIMEOUT="x", CRM_DELIVERY="y")
-    answer = told(result)
+    answer = output_of(result)
     assert result.exit_code == 2
     problems = [line["detail"] for line in answer["checks"] if line["check"] == "configuration"]
     assert {re.split("[:,]", problem)[0] for problem in problems} == {"CRM_TIMEOUT", "CRM_DELIVERY", "MINI_TOKEN"}
@@ -82,14 +82,14 @@ def test_a_configuration_that_cannot_work_hides_nothing_else(
 
 def test_an_absent_redis_is_one_line(run: Run, mini: dict[str, str]) -> None:
     result = run("check", "--json", **mini, REDIS_URL="redis://:secret-4711@127.0.0.1:1/0")
-    found = results(told(result))
+    found = results(output_of(result))
     assert (result.exit_code, found["redis"], found["crm"]) == (1, "fail", "ok")
     assert "worker" not in found
     assert "secret-4711" not in result.output
 
 
 class Door(BaseHTTPRequestHandler):
-    """A gateway that says `waiting` twice."""
+    """A gateway that answers `waiting` twice."""
 
     posted: ClassVar[list[tuple[str, str, Any]]] = []
     answers: ClassVar[list[tuple[int, dict[str, Any]]]] = []
@@ -134,14 +134,14 @@ def test_a_lead_is_followed_to_the_crm(run: Run, door: str) -> None:
     Door.answers = [(202, WAITING), (200, WAITING), (200, WAITING | {"status": "delivered"})] * 2  # type: ignore[misc]
     result = run("send", "lead", "--url", door, "--set", "city=Izmir")
     assert (result.exit_code, "The CRM has it" in result.stdout) == (0, True)
-    answer = told(run("send", "lead", "--url", door, "--json"))
+    answer = output_of(run("send", "lead", "--url", door, "--json"))
     assert (answer["status"], answer["id"]) == ("delivered", "1")
     (path, key, body), (_, other, _) = Door.posted
     assert (path, body["city"], body["email"]) == ("/api/v1/applications", "Izmir", "crmgate-test@example.com")
     assert key != other
 
 
-def test_what_becomes_of_it_otherwise_is_reported(run: Run, door: str) -> None:
+def test_a_submission_that_is_not_delivered_is_reported(run: Run, door: str) -> None:
     Door.answers = [(202, WAITING), (200, WAITING | {"status": "failed"}), (202, WAITING)]  # type: ignore[misc]
     failed = run("send", "lead", "--url", door)
     assert (failed.exit_code, "crmgate dlq show 1" in failed.stdout) == (1, True)
@@ -156,7 +156,7 @@ def test_a_refusal_names_the_fields(run: Run, door: str) -> None:
     result = run("send", "lead", "--url", door, "--phone", "12")
     assert result.exit_code == 1
     assert "- personal_info.phone: Expected a phone number." in result.stderr
-    assert "is no gateway (HTTP 502)" in run("send", "lead", "--url", door).stderr
+    assert "is not a gateway (HTTP 502)" in run("send", "lead", "--url", door).stderr
 
 
 def test_a_click_may_only_be_counted(run: Run, door: str) -> None:
@@ -167,7 +167,7 @@ def test_a_click_may_only_be_counted(run: Run, door: str) -> None:
     assert (path, body["channel"], body["referral_code"]) == ("/api/v1/messenger-events", "whatsapp", "TEST")
 
 
-def test_where_nobody_answers_the_remedy_is_reported(run: Run) -> None:
+def test_without_a_gateway_the_remedy_is_reported(run: Run) -> None:
     result = run("send", "lead", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 1
     assert "--url" in result.stderr

@@ -1,4 +1,4 @@
-"""`crmgate crm test`, `fields` and `setup`: what goes wrong first."""
+"""`crmgate crm test`, `fields` and `setup`, failures first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from crmgate.sandbox import create_app, running
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.processes import ROOT
 
 TOKEN = "token-of-mini-4711"
@@ -24,12 +24,12 @@ WITHOUT_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 
 @pytest.fixture
 def admin(mini: dict[str, str]) -> dict[str, str]:
-    """As an administrator."""
+    """Settings of an administrator."""
     return mini | {"MINI_ADMIN": ADMIN}
 
 
 def fields(folder: Path) -> list[str]:
-    """What the CRM has."""
+    """The state of the CRM."""
     state = folder / "crm.json"
     return list(json.loads(state.read_text())["fields"]) if state.exists() else []
 
@@ -44,7 +44,7 @@ def test_every_problem_of_the_configuration_is_reported_at_once(run: Run, mini: 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_without_a_provider_the_message_says_which_there_are(run: Run, mini: dict[str, str], command: str) -> None:
+def test_without_a_provider_the_message_lists_the_providers(run: Run, mini: dict[str, str], command: str) -> None:
     unset, unknown = run("crm", command), run("crm", command, CRM_PROVIDER="acme")
     assert unset.exit_code == unknown.exit_code == 2
     assert "CRM_PROVIDER: Missing" in unset.stderr
@@ -72,7 +72,7 @@ def test_a_failed_check_is_shown_whole_with_its_hint_and_without_secrets(run: Ru
 def test_a_connection_test_that_crashes_is_a_failed_check(run: Run, mini: dict[str, str]) -> None:
     result = run("crm", "test", "--json", **mini, MINI_MODE="crash")
     assert result.exit_code == 1
-    (check,) = told(result)["checks"]
+    (check,) = output_of(result)["checks"]
     assert check["ok"] is False
     assert "ZeroDivisionError in mini.py" in check["detail"]
     assert TOKEN not in result.output
@@ -90,7 +90,7 @@ def test_json_stays_json_when_a_plugin_prints(run: Run, mini: dict[str, str]) ->
     result = run("crm", "test", "--json", **mini, **WITHOUT_REDIS)
     checks = [{"name": name, "ok": True, "detail": ""} for name in ("address", "token")]
     names = {"provider": "mini", "label": "Mini CRM"}
-    assert told(result) == names | {"connected": True, "latency_ms": 12.3, "checks": checks, "gate": None}
+    assert output_of(result) == names | {"connected": True, "latency_ms": 12.3, "checks": checks, "gate": None}
     assert "a plugin that prints" in result.stderr
 
 
@@ -102,13 +102,13 @@ def test_a_crm_that_does_not_answer_uses_up_the_budget_and_no_more(
         crm.fail("hang")
         result = run("crm", "test", "--json", **real("espocrm"), ESPOCRM_URL=crm.url, ESPOCRM_API_KEY="key-of-espo")
     assert result.exit_code == 1
-    assert "timeout" in told(result)["checks"][0]["detail"]
+    assert "timeout" in output_of(result)["checks"][0]["detail"]
 
 
 def test_missing_fields_are_reported(run: Run, mini: dict[str, str]) -> None:
     result = run("crm", "fields", **mini)
     assert result.exit_code == 1
-    assert result.stdout.startswith("Mini CRM (mini): 2 of 2 fields need a look\n")
+    assert result.stdout.startswith("Mini CRM (mini): 2 of 2 fields have a problem\n")
     assert "there is no such field (***)" in result.stdout
     assert TOKEN not in result.output
 
@@ -118,12 +118,12 @@ def test_fields_of_a_crm_that_refuses_are_an_error(run: Run, mini: dict[str, str
     assert result.exit_code == as_json.exit_code == 1
     assert result.stdout == ""
     assert "mini: bad_credentials: the token *** is refused" in result.stderr
-    answer = told(as_json)
+    answer = output_of(as_json)
     assert (answer["complete"], answer["fields"]) == (False, [])
     assert "bad_credentials" in answer["error"]
 
 
-def test_fields_and_setup_of_a_plugin_that_has_none_say_so(run: Run, folder: Path, admin: dict[str, str]) -> None:
+def test_fields_and_setup_report_a_plugin_without_them(run: Run, folder: Path, admin: dict[str, str]) -> None:
     plugin = folder / "plugins/mini.py"
     text = plugin.read_text()
     for hook in ("describe_fields", "provision"):
@@ -139,9 +139,9 @@ def test_fields_that_are_there_are_shown_with_their_options(run: Run, folder: Pa
     (folder / "crm.json").write_text('{"fields": ["referral", "reference"]}')
     result = run("crm", "fields", **mini)
     assert result.exit_code == 0
-    assert "all 2 fields are there" in result.stdout
+    assert "all 2 fields exist" in result.stdout
     assert "option11 and 28 more" in result.stdout
-    answer = told(run("crm", "fields", "--json", **mini))
+    answer = output_of(run("crm", "fields", "--json", **mini))
     options = [f"option{number}" for number in range(40)]
     first = {"fact": "referral", "field": "referral_c", "type": "enum", "options": options, "problem": ""}
     assert answer["fields"][0] == first
@@ -167,7 +167,7 @@ def test_setup_that_is_not_confirmed_changes_nothing(
 
 def test_setup_as_json_asks_nothing_and_only_plans(run: Run, folder: Path, admin: dict[str, str]) -> None:
     result = run("crm", "setup", "--json", **admin)
-    answer = told(result)
+    answer = output_of(result)
     assert result.exit_code == 1
     assert (answer["done"], answer["applied"], answer["settings"], answer["error"]) == (False, False, {}, None)
     assert [step["done"] for step in answer["steps"]] == [False, False]
@@ -178,9 +178,9 @@ def test_setup_that_fails_half_way_says_so_and_can_be_run_again(run: Run, folder
     failed = run("crm", "setup", "--yes", **admin, MINI_MODE="half")
     assert failed.exit_code == 1
     assert "the CRM went away" in failed.stderr
-    assert "running it again does the rest" in failed.stderr
+    assert "run the command again to do the rest" in failed.stderr
     assert fields(folder) == ["referral"]
-    answer = told(run("crm", "setup", "--yes", "--json", **admin, MINI_MODE="half"))
+    answer = output_of(run("crm", "setup", "--yes", "--json", **admin, MINI_MODE="half"))
     assert (answer["done"], answer["applied"]) == (False, True)
     assert "the CRM went away" in answer["error"]
     assert answer["settings"] == {}
@@ -203,11 +203,9 @@ def test_setup_is_confirmed_done_and_done_once(run: Run, folder: Path, admin: di
     assert "MINI_KEY" not in again.output
 
 
-def test_setup_gives_the_lines_that_are_missing_although_nothing_is_to_do(
-    run: Run, folder: Path, admin: dict[str, str]
-) -> None:
+def test_setup_prints_missing_settings_even_if_nothing_is_to_do(run: Run, folder: Path, admin: dict[str, str]) -> None:
     (folder / "crm.json").write_text('{"fields": ["referral", "reference"]}')
-    answer = told(run("crm", "setup", "--json", **admin))
+    answer = output_of(run("crm", "setup", "--json", **admin))
     assert (answer["done"], answer["applied"], answer["settings"]) == (True, False, {"MINI_KEY": "it's a key"})
 
 
@@ -215,7 +213,7 @@ def test_setup_saves_keys_in_files_and_shows_them_nowhere(run: Run, folder: Path
     keys = folder / "run" / "keys"
     answer = run("crm", "setup", "--yes", "--save", str(keys), "--json", **admin)
     assert answer.exit_code == 0
-    assert (told(answer)["settings"], sorted(told(answer)["saved"])) == ({}, sorted(map(str, keys.iterdir())))
+    assert (output_of(answer)["settings"], sorted(output_of(answer)["saved"])) == ({}, sorted(map(str, keys.iterdir())))
     assert (keys / "MINI_KEY").read_text() == "it's a key\n"
     assert (keys / "MINI_KEY").stat().st_mode & 0o777 == 0o600
     (keys / "MINI_KEY").write_text("an old key")
@@ -243,14 +241,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(run: Run, folder: Path, adm
 
 
 def real(name: str) -> dict[str, str]:
-    """Settings that choose a plugin of the project."""
+    """Settings that select a plugin of the project."""
     return {"CRM_PROVIDER": name, "PLUGINS_DIR": str(ROOT / "plugins")}
 
 
 def is_good_and_then_refused(run: Run, settings: dict[str, str], wrong: dict[str, str]) -> None:
-    """A connection test with these settings passes, and fails with the `wrong` ones, which it does not show."""
+    """A connection test passes with these settings, fails with the `wrong` ones and does not show those."""
     good: Any = run("crm", "test", "--json", **settings)
-    assert (good.exit_code, told(good)["connected"]) == (0, True), good.output
+    assert (good.exit_code, output_of(good)["connected"]) == (0, True), good.output
     refused = run("crm", "test", **settings | wrong)
     assert refused.exit_code == 1
     assert "problem" in refused.stdout

@@ -25,7 +25,7 @@ from crmgate.store.audit import Audit
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
 from crmgate.tracking import code as tracking_code
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.graves import bury
 from tests.processes import RedisProcess
 
@@ -43,7 +43,7 @@ def dig(ledger: Ledger, count: int = 1, **options: Any) -> list[str]:
 
 @pytest.fixture
 def worker(ledger: Ledger, redis_client: redis.Redis) -> Iterator[None]:
-    """Carries out jobs, and takes what goes back away from those that wait, as a delivery does."""
+    """Runs jobs, and delivers released operations."""
     retries, stop = Retries(redis_client, ledger, Inventory(redis_client), Recipient("mini")), threading.Event()
 
     def work() -> None:
@@ -81,7 +81,7 @@ def test_without_a_configuration_nothing_is_tried(run: Run, command: tuple[str, 
     assert "CRM_PROVIDER" in result.stderr
 
 
-def test_what_a_newer_version_wrote_is_listed(
+def test_operations_of_a_newer_version_are_listed(
     run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
 ) -> None:  # fmt: skip
     [newer] = dig(ledger)
@@ -89,44 +89,46 @@ def test_what_a_newer_version_wrote_is_listed(
     [line] = [line for line in run("ops", "list", **configured).stdout.splitlines() if newer in line]
     assert "newer_kind" in line
     assert "newer_state" in line
-    [item] = told(run("ops", "list", "--json", **configured))["items"]
+    [item] = output_of(run("ops", "list", "--json", **configured))["items"]
     assert (item["id"], item["kind"], item["state"]) == (newer, "newer_kind", "newer_state")
     assert "newer_kind" in run("ops", "show", newer, **configured).stdout
 
 
 def test_lists_for_people_and_for_scripts(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
-    assert run("dlq", "list", **configured).stdout == "There are none.\n"
+    assert run("dlq", "list", **configured).stdout == "There are no dead letters.\n"
     [one] = dig(ledger, code="timeout", first_name="[red]Ay\u015fe\x1b[2J")
     [two] = dig(ledger, code="duplicate")
     text = run("dlq", "list", **configured).stdout
     assert text.startswith("2 of 2 dead letters\n")
     assert tracking_code(one) in text
     assert "Ay" not in text
-    answer = told(run("dlq", "list", "--code", "timeout", "--json", **configured))
+    answer = output_of(run("dlq", "list", "--code", "timeout", "--json", **configured))
     assert answer["dead_letters"] == 2
     assert [item["id"] for item in answer["items"]] == [one]
-    answer = told(run("ops", "list", "--state", "dead", "--limit", "1", "--json", **configured))
+    answer = output_of(run("ops", "list", "--state", "dead", "--limit", "1", "--json", **configured))
     assert len(answer["items"]) == 1
-    assert {item["id"] for item in told(run("ops", "list", "--since", "2h", "--json", **configured))["items"]} == {
+    assert {item["id"] for item in output_of(run("ops", "list", "--since", "2h", "--json", **configured))["items"]} == {
         one, two,
     }  # fmt: skip
-    assert told(run("ops", "list", "--since", "30m", "--json", **configured)) == {"items": []}
+    assert output_of(run("ops", "list", "--since", "30m", "--json", **configured)) == {"items": []}
     assert run("ops", "list", "--since", "yesterday", **configured).exit_code == 2
 
 
 def test_one_is_shown_by_id_and_by_tracking_code(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     [dead] = dig(ledger, first_name="[red]Ay\u015fe\x1b[2J", custom={"<b>": "x"})
-    by_id, by_code = (told(run("dlq", "show", name, "--json", **configured)) for name in (dead, tracking_code(dead)))
+    by_id, by_code = (
+        output_of(run("dlq", "show", name, "--json", **configured)) for name in (dead, tracking_code(dead))
+    )
     assert by_id == by_code
     assert (by_id["payload"]["email"], by_id["version"]) == ("test0@example.com", 1)
     text = run("dlq", "show", dead, **configured).stdout
     assert "[red]Ay\u015fe [2J" in text
     assert "\x1b" not in text
-    assert "payload" not in told(run("ops", "show", dead, "--json", **configured))
+    assert "payload" not in output_of(run("ops", "show", dead, "--json", **configured))
     assert "test0@example.com" in run("ops", "show", dead, "--payload", **configured).stdout
     for name in (new_id(), "CG-0000-0000", "nonsense"):
         result = run("ops", "show", name, **configured)
-        assert (result.exit_code, "there is none with this id" in result.stderr) == (1, True)
+        assert (result.exit_code, "no operation has this id" in result.stderr) == (1, True)
 
 
 def test_an_edit_is_checked_and_kept(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
@@ -145,7 +147,7 @@ def test_an_edit_is_checked_and_kept(run: Run, configured: dict[str, str], ledge
         "--unset",
         "custom.fax",
     )
-    answer = told(run("dlq", "edit", tracking_code(dead), *options, "--json", **configured))
+    answer = output_of(run("dlq", "edit", tracking_code(dead), *options, "--json", **configured))
     assert (answer["version"], answer["warnings"]) == (2, [])
     found = ledger.get(dead)
     assert found is not None
@@ -167,7 +169,7 @@ def test_an_edit_of_a_click_is_checked_and_kept(run: Run, configured: dict[str, 
     assert ledger.get(dead).payload == before  # type: ignore[union-attr]
     options = ("--set", "channel=line", "--set", "metadata.page=/b", "--unset", "metadata.colour")
     channels = {"MESSENGER_CHANNELS": "line=https://line.me/ti/{ref}"}
-    answer = told(run("dlq", "edit", tracking_code(dead), *options, "--json", **configured, **channels))
+    answer = output_of(run("dlq", "edit", tracking_code(dead), *options, "--json", **configured, **channels))
     assert (answer["version"], answer["warnings"]) == (2, [])
     assert answer["payload"] == {**before, "channel": "line", "metadata": {"page": "/b"}}
     assert ledger.get(dead).payload == answer["payload"]  # type: ignore[union-attr]
@@ -192,18 +194,18 @@ def test_an_edit_in_the_editor(
     assert (unchanged.exit_code, "nothing was changed" in unchanged.stderr) == (1, True)
 
 
-def test_each_is_retried_and_what_cannot_be_is_reported(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+def test_each_is_retried_and_failures_are_reported(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     one, two = dig(ledger, 2)
     result = run("dlq", "retry", one, new_id(), tracking_code(two), **configured)
     assert result.exit_code == 1
     assert f"{one}: released\n{two}: released\n" == result.stdout
-    assert "there is none with this id" in result.stderr
+    assert "no operation has this id" in result.stderr
     assert {ledger.get(i).state for i in (one, two)} == {"waiting"}  # type: ignore[union-attr]
-    again = told(run("dlq", "retry", one, "--json", **configured))
-    assert again["items"][0]["error"] is None, "one that waits is tried now"
+    again = output_of(run("dlq", "retry", one, "--json", **configured))
+    assert again["items"][0]["error"] is None, "a waiting operation is tried now"
     run("dlq", "discard", two, "--reason", "a test", **configured)
-    ended = told(run("dlq", "retry", two, "--json", **configured))
-    assert "it is discarded" in ended["items"][0]["error"]
+    ended = output_of(run("dlq", "retry", two, "--json", **configured))
+    assert "in the state discarded" in ended["items"][0]["error"]
 
 
 def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
@@ -219,8 +221,10 @@ def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger:
 def test_suspects(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     kept = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Bot"}, AGO)
     ledger.accept(kept, Recipient("mini"), alarm=AGO, suspect=True)
-    assert [item["id"] for item in told(run("dlq", "list", "--suspects", "--json", **configured))["items"]] == [kept.id]
-    assert run("dlq", "list", **configured).stdout == "There are none.\n"
+    assert [item["id"] for item in output_of(run("dlq", "list", "--suspects", "--json", **configured))["items"]] == [
+        kept.id
+    ]
+    assert run("dlq", "list", **configured).stdout == "There are no dead letters.\n"
     assert run("dlq", "export", "--suspects", "--format", "jsonl", **configured).stdout.count("\n") == 1
     assert run("dlq", "retry", kept.id, **configured).exit_code == 0
 
@@ -232,7 +236,7 @@ def test_all_of_them_are_retried_by_a_job(
     monkeypatch.setattr(bulk, "POLL", 0.01)
     dig(ledger, 70, code="timeout")
     dig(ledger, 3, code="duplicate")
-    assert told(run("dlq", "retry", "--all", "--code", "timeout", "--json", **configured)) == {
+    assert output_of(run("dlq", "retry", "--all", "--code", "timeout", "--json", **configured)) == {
         "count": 70,
         "exact": True,
     }
@@ -240,11 +244,11 @@ def test_all_of_them_are_retried_by_a_job(
     assert (refused.exit_code, ledger.stats()["dead_letters"]) == (1, 73)
     result = run("dlq", "retry", "--all", "--code", "timeout", **configured, stdin="y\n")
     assert result.exit_code == 0, result.stderr
-    assert "The job is done: 70 of 73 dead letters" in result.stdout
+    assert "The job is finished: 70 of 73 dead letters" in result.stdout
     assert ledger.stats()["dead_letters"] == 3
-    done = told(run("dlq", "retry", "--all", "--yes", "--json", **configured))
+    done = output_of(run("dlq", "retry", "--all", "--yes", "--json", **configured))
     assert (done["state"], done["released"], done["seen"]) == ("finished", 3, 3)
-    assert told(run("dlq", "retry", "--follow", "--json", **configured)) == done
+    assert output_of(run("dlq", "retry", "--follow", "--json", **configured)) == done
     assert "There is nothing to retry" in run("dlq", "retry", "--all", **configured).stdout
 
 
@@ -253,7 +257,7 @@ def test_a_job_can_be_left_followed_and_cancelled(
 ) -> None:
     assert "there is no job" in run("dlq", "retry", "--cancel", **configured).stderr
     dig(ledger, 3)
-    job = told(run("dlq", "retry", "--all", "--yes", "--detach", "--json", **configured))
+    job = output_of(run("dlq", "retry", "--all", "--yes", "--detach", "--json", **configured))
     assert job["state"] == "running"
     other = run("dlq", "retry", "--all", "--yes", **configured)
     assert (other.exit_code, job["id"] in other.stderr) == (1, True)
@@ -264,8 +268,8 @@ def test_a_job_can_be_left_followed_and_cancelled(
     monkeypatch.setattr("crmgate.cli.bulk.time.sleep", interrupt)
     left = run("dlq", "retry", "--follow", **configured)
     assert left.exit_code == 0
-    assert "The job goes on in the worker" in left.stderr
-    ended = told(run("dlq", "retry", "--cancel", "--json", **configured))
+    assert "The job continues in the worker" in left.stderr
+    ended = output_of(run("dlq", "retry", "--cancel", "--json", **configured))
     assert (ended["id"], ended["state"]) == (job["id"], "cancelled")
 
 
@@ -274,7 +278,7 @@ def test_a_job_can_be_left_followed_and_cancelled(
     [("none", "No worker was seen"), ("outage", "Mini CRM takes nothing now: the CRM does not answer"),
      ("busy", "Other operations wait")],
 )  # fmt: skip
-def test_why_a_job_does_not_get_on_is_reported_once(
+def test_the_reason_for_a_stalled_job_is_reported_once(
     run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch,
     trouble: str, words: str,
 ) -> None:  # fmt: skip
@@ -298,7 +302,7 @@ def test_why_a_job_does_not_get_on_is_reported_once(
 
 
 @pytest.mark.parametrize("words", [(), ("x", "--all"), ("--follow", "--cancel"), ("x", "--code", "timeout")])
-def test_what_is_not_clear_is_not_done(run: Run, configured: dict[str, str], words: tuple[str, ...]) -> None:
+def test_ambiguous_options_are_refused(run: Run, configured: dict[str, str], words: tuple[str, ...]) -> None:
     assert run("dlq", "retry", *words, **configured).exit_code == 2
 
 
@@ -307,7 +311,7 @@ def test_an_export_is_harmless_and_private(
 ) -> None:
     [dead] = dig(ledger, first_name='=HYPERLINK("http://evil")', phone="+905321234567", city="\u0130zmir")
     result = run("dlq", "export", "--output", "dead.csv", "--json", **configured)
-    assert told(result) == {"file": "dead.csv", "format": "csv", "exported": 1}
+    assert output_of(result) == {"file": "dead.csv", "format": "csv", "exported": 1}
     assert (folder / "dead.csv").stat().st_mode & 0o777 == 0o600
     [row] = csv.DictReader(io.StringIO((folder / "dead.csv").read_text("utf-8")))
     assert (row["first_name"], row["phone"], row["city"]) == (
@@ -336,7 +340,7 @@ def test_half_an_export_is_not_left_behind(
     assert not (folder / "dead.csv").exists()
 
 
-def test_the_tail_tells_each_change_once(ledger: Ledger, redis_client: redis.Redis) -> None:
+def test_the_tail_reports_each_change_once(ledger: Ledger, redis_client: redis.Redis) -> None:
     from crmgate.cli.tail import Tail
 
     inventory = Inventory(redis_client)

@@ -1,4 +1,4 @@
-"""`crmgate plugins new`: what it writes works before its author changes anything."""
+"""`crmgate plugins new`: the new plugin works before its author changes anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from crmgate.plugin_host.loader import discover
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 FILES = ["plugins/acme.py", "tests/plugins/test_acme.py", "docs/plugins/acme.md"]
@@ -21,7 +21,7 @@ FILES = ["plugins/acme.py", "tests/plugins/test_acme.py", "docs/plugins/acme.md"
 
 @pytest.fixture
 def acme(run: Run, folder: Path) -> Path:
-    """A folder with a new plugin, as it was written."""
+    """A folder with an unchanged new plugin."""
     assert run("plugins", "new", "acme").exit_code == 0
     return folder
 
@@ -58,13 +58,13 @@ def test_where_a_file_cannot_be_written_none_is(run: Run, folder: Path) -> None:
     assert not (folder / "plugins/acme.py").exists()
 
 
-def test_it_says_what_was_written_and_what_is_next(run: Run, folder: Path) -> None:
+def test_it_prints_the_written_files_and_the_next_steps(run: Run, folder: Path) -> None:
     result = run("plugins", "new", "acme", PLUGINS_DIR="crms")
     assert result.exit_code == 0
     assert "  crms/acme.py\n  tests/plugins/test_acme.py\n  docs/plugins/acme.md\n" in result.stdout
     assert "crmgate plugins check crms/acme.py" in result.stdout
     assert '.parents[2] / "crms/acme.py"' in (folder / "tests/plugins/test_acme.py").read_text()
-    answer = told(run("plugins", "new", "other", "--json"))
+    answer = output_of(run("plugins", "new", "other", "--json"))
     assert answer["files"] == [path.replace("acme", "other") for path in FILES]
     assert answer["settings"] == ["OTHER_URL", "OTHER_KEY"]
     assert len(answer["next"]) == 4
@@ -79,7 +79,7 @@ def test_the_plugins_folder_may_be_elsewhere(run: Run, folder: Path, tmp_path_fa
 
 @pytest.mark.parametrize("name", ["my_crm_2", "lead", "fake", "test", "x", "class", "provider"])
 def test_the_name_is_put_in_everywhere(run: Run, folder: Path, name: str) -> None:
-    files = told(run("plugins", "new", name, "--json"))["files"]
+    files = output_of(run("plugins", "new", name, "--json"))["files"]
     for file in files:
         text = (folder / file).read_text()
         assert "acme" not in text.lower()
@@ -97,8 +97,8 @@ def test_its_test_passes(acme: Path) -> None:
     assert " passed" in result.stdout
 
 
-def test_the_check_is_happy(acme: Path) -> None:
-    """As a process: it imports the test under its own name."""
+def test_the_check_passes(acme: Path) -> None:
+    """Runs as a process, because it imports the test under its own name."""
     command = [sys.executable, "-m", "crmgate", "plugins", "check", FILES[0]]
     result = subprocess.run(command, cwd=acme, capture_output=True, text=True, timeout=5 * DEADLINE)
     assert (result.returncode, result.stderr) == (0, "")

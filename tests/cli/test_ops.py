@@ -1,4 +1,4 @@
-"""`crmgate ops retry|edit|discard`, and the same of `crmgate dlq`, on operations that wait."""
+"""`crmgate ops retry|edit|discard` and `crmgate dlq retry|edit|discard` on waiting operations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crmgate.store.entries import Session
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
 from crmgate.tracking import code as tracking_code
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.processes import RedisProcess
 
 MINI = Recipient("mini")
@@ -35,34 +35,34 @@ COMMANDS = [("retry",), ("edit", "--set", "city=Izmir"), ("discard", "--reason",
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda words: words[0])
-def test_what_has_ended_or_is_under_way_is_not_changed(
+def test_an_ended_operation_or_one_under_way_is_not_changed(
     run: Run, configured: dict[str, str], ledger: Ledger, waiting: str, command: tuple[str, ...]
 ) -> None:
     missing = run("ops", *command, new_id(), **configured)
-    assert (missing.exit_code, "there is none with this id" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "no operation has this id" in missing.stderr) == (1, True)
     ledger.resume(MINI, now=time.time())
     ledger.claim(waiting, MINI, "L", now=time.time(), seconds=600)
     before = ledger.get(waiting)
     busy = run("ops", *command, waiting, **configured)
-    assert (busy.exit_code, "an attempt to deliver it is under way" in busy.stderr) == (1, True)
+    assert (busy.exit_code, "an attempt to deliver the operation is under way" in busy.stderr) == (1, True)
     assert ledger.get(waiting) == before
     other = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada"}, time.time())
     ledger.accept(other, MINI, alarm=time.time())
     ledger.discard(other.id, MINI, now=time.time(), reason="x")
     done = run("ops", *command, other.id, **configured)
-    assert (done.exit_code, "it has ended: it is discarded" in done.stderr) == (1, True)
+    assert (done.exit_code, "the operation has ended in the state discarded" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("group", ["ops", "dlq"])
-def test_one_that_waits_is_retried_edited_and_discarded(
+def test_a_waiting_operation_is_retried_edited_and_discarded(
     run: Run, configured: dict[str, str], ledger: Ledger, waiting: str, group: str
 ) -> None:
-    [item] = told(run(group, "retry", tracking_code(waiting), "--json", **configured))["items"]
+    [item] = output_of(run(group, "retry", tracking_code(waiting), "--json", **configured))["items"]
     assert (item["id"], item["error"], item["waits"]["cause"]) == (waiting, None, "paused")
     text = run(group, "edit", waiting, "--set", "city=\u0130zmir", **configured).stdout
     assert text.startswith("Changed. The next attempt sends it: nothing is sent to the CRM since ")
     assert "an operator paused deliveries" in text
-    answer = told(run(group, "edit", waiting, "--unset", "city", "--json", **configured))
+    answer = output_of(run(group, "edit", waiting, "--unset", "city", "--json", **configured))
     assert (answer["payload"].get("city"), answer["waits"]["cause"]) == (None, "paused")
     assert run(group, "discard", waiting, "--reason", " ", **configured).exit_code == 2
     assert run(group, "discard", waiting, "--reason", "a test", **configured).stdout == f"{waiting}: discarded\n"
@@ -71,7 +71,7 @@ def test_one_that_waits_is_retried_edited_and_discarded(
     assert (found.state, found.payload, found.events[-1].detail) == ("discarded", {}, "a test")
 
 
-def test_one_behind_another_says_which_goes_first(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
+def test_a_held_operation_names_the_one_it_waits_for(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     made = [Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada"}, time.time()) for _ in range(2)]
     for operation in made:
         ledger.accept(operation, MINI, alarm=time.time(), session=Session("s", ("w",), Kind.UPDATE_LEAD))

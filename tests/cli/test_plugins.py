@@ -1,4 +1,4 @@
-"""`crmgate plugins list` and `check`: files that cannot be used are told, with the reason and what to do."""
+"""`crmgate plugins list` and `check`: files that cannot be used are reported with reason and remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.processes import ROOT
 
 MISSPELT = "from crmgate import hookimpl\n\n@hookimpl\ndef operation_delivred(operation):\n    pass\n"
@@ -63,8 +63,8 @@ def test_broken_files_are_listed_with_reason_and_remedy(run: Run, folder: Path, 
     assert "plugins/misspelt.py there is no hook 'operation_delivred'. Did you mean operation_delivered?" in words
     assert "plugins/syntax.py line 1: invalid syntax. Correct the syntax." in words
     assert "plugins/twin.py the provider 'mini' is already defined by plugins/mini.py. Rename" in words
-    assert result.stderr == "", "each file is told once"
-    answer = told(run("plugins", "list", "--json", **mini))
+    assert result.stderr == "", "each file is reported once"
+    answer = output_of(run("plugins", "list", "--json", **mini))
     assert [Path(one["file"]).name for one in answer["quarantined"]] == ["misspelt.py", "syntax.py", "twin.py"]
     assert all(one["reason"] and one["remedy"] for one in answer["quarantined"])
 
@@ -76,7 +76,7 @@ def test_a_provider_that_is_not_there_is_reported(run: Run, mini: dict[str, str]
 
 
 def test_the_list_does_not_depend_on_the_other_settings(run: Run, mini: dict[str, str]) -> None:
-    """Whoever repairs a configuration needs it."""
+    """An operator who corrects a configuration needs the list."""
     assert run("plugins", "list", CRM_PROVIDER="mini", CRM_TIMEOUT="soon", REDIS_URL="nonsense").exit_code == 0
 
 
@@ -89,7 +89,7 @@ def test_a_folder_that_is_missing_and_a_file_that_is_left_out_are_reported(run: 
 
 def test_the_list_as_json(run: Run, folder: Path, mini: dict[str, str]) -> None:
     file = str(plugin(folder, "tell.py", LISTENER).relative_to(folder))
-    answer = told(run("plugins", "list", "--json", **mini))
+    answer = output_of(run("plugins", "list", "--json", **mini))
     capabilities = [
         "create_lead", "create_minimal_lead", "describe_fields", "find_lead", "provision", "test_connection"
     ]  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_file_that_does_not_load_is_a_problem(run: Run, folder: Path, name: st
     assert result.exit_code == 1
     assert told_of in result.stdout
     assert result.stdout.endswith("\n1 problem.\n")
-    (finding,) = told(run("plugins", "check", "--json", str(file)))["findings"]
+    (finding,) = output_of(run("plugins", "check", "--json", str(file)))["findings"]
     assert (finding["part"], finding["state"]) == ("load", "problem")
 
 
@@ -134,7 +134,7 @@ def test_a_folder_is_checked_as_a_file_is(run: Run, folder: Path, mini: dict[str
     assert text != CONTRACT
     test = folder / f"check_crm_{len(named)}.py"  # imported under its name, once in a process
     test.write_text(text)
-    answer = told(run("plugins", "check", named, "--test", str(test), "--json"))
+    answer = output_of(run("plugins", "check", named, "--test", str(test), "--json"))
     assert [(one["part"], one["state"]) for one in answer["findings"][:2]] == [("load", "ok"), ("name", "ok")]
     states = {one["name"]: one["state"] for one in answer["findings"] if one["part"] == "contract"}
     assert states["TestMini.test_minimal_lead_arrives"] == "problem"
@@ -159,7 +159,7 @@ def test_a_name_that_another_file_has_is_a_problem(run: Run, folder: Path, mini:
 
 
 def test_without_a_contract_test_the_check_says_that_it_was_left_out(run: Run, mini: dict[str, str]) -> None:
-    answer = told(run("plugins", "check", "--json", "plugins/mini.py"))
+    answer = output_of(run("plugins", "check", "--json", "plugins/mini.py"))
     assert answer["ok"] is True
     states = [(finding["part"], finding["state"]) for finding in answer["findings"]]
     assert states == [("load", "ok"), ("name", "ok"), ("contract", "skipped")]
@@ -167,7 +167,7 @@ def test_without_a_contract_test_the_check_says_that_it_was_left_out(run: Run, m
 
 
 def test_a_listener_needs_no_contract(run: Run, folder: Path) -> None:
-    answer = told(run("plugins", "check", "--json", str(plugin(folder, "tell.py", LISTENER))))
+    answer = output_of(run("plugins", "check", "--json", str(plugin(folder, "tell.py", LISTENER))))
     assert [(finding["part"], finding["detail"]) for finding in answer["findings"]] == [("load", "listener hooks")]
 
 
@@ -175,7 +175,7 @@ def test_breaches_of_the_contract_are_problems(run: Run, folder: Path, mini: dic
     (folder / "check_mini.py").write_text(CONTRACT)
     result = run("plugins", "check", "plugins/mini.py", "--test", "check_mini.py", "--json")
     assert result.exit_code == 1
-    found = {finding["name"]: finding for finding in told(result)["findings"]}
+    found = {finding["name"]: finding for finding in output_of(result)["findings"]}
     minimal = found["TestMini.test_minimal_lead_arrives"]
     assert minimal["state"] == "problem"
     assert "create_lead raised Unavailable" in minimal["detail"]
@@ -200,8 +200,8 @@ def test_a_contract_test_that_tests_nothing_is_a_problem(
 
 
 def test_the_project_s_own_plugins_are_listed_and_good(run: Run) -> None:
-    """They are there whatever the working directory is, and once where PLUGINS_DIR names their folder."""
-    elsewhere, there = (told(run("plugins", "list", "--json", PLUGINS_DIR=folder))
+    """They are listed in any working directory, and only once if PLUGINS_DIR names their folder."""
+    elsewhere, there = (output_of(run("plugins", "list", "--json", PLUGINS_DIR=folder))
                         for folder in ("elsewhere", str(ROOT / "plugins")))  # fmt: skip
     assert {one["name"] for one in elsewhere["providers"]} == {"bitrix", "espocrm", "sandbox"}
     assert elsewhere["providers"] == there["providers"]

@@ -1,4 +1,4 @@
-"""`crmgate crm pause` and `resume`: Redis is asked, the CRM is not."""
+"""`crmgate crm pause` and `resume` use Redis, and send no request to the CRM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import redis
 from crmgate.store.audit import Audit
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.processes import RedisProcess
 
 MINI = Recipient("mini")
@@ -31,17 +31,17 @@ def test_there_may_be_nothing_to_resume(run: Run, configured: dict[str, str]) ->
     result = run("crm", "resume", **configured)
     assert result.exit_code == 0
     assert "takes requests; there was nothing to resume" in result.stdout
-    assert told(run("crm", "resume", "--json", **configured))["cause"] is None
+    assert output_of(run("crm", "resume", "--json", **configured))["cause"] is None
 
 
 def test_a_pause_ends_with_the_resumption(
     run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
 ) -> None:
-    paused = told(run("crm", "pause", "--json", **configured))
+    paused = output_of(run("crm", "pause", "--json", **configured))
     assert (paused["provider"], paused["cause"], paused["what"]) == ("mini", "paused", "an operator paused deliveries")
     assert ledger.gate(MINI).cause == "paused"
     assert "is paused; 0 operations wait" in run("crm", "pause", **configured).stdout
-    resumed = told(run("crm", "resume", "--json", **configured))
+    resumed = output_of(run("crm", "resume", "--json", **configured))
     assert (resumed["cause"], resumed["before"]["cause"]) == (None, "paused")
     assert ledger.gate(MINI).cause is None
     assert [entry.what for entry in Audit(redis_client).recent()] == ["crm.resume", "crm.pause", "crm.pause"]
@@ -62,5 +62,5 @@ def test_another_cause_is_tried_at_once_and_not_claimed_to_have_ended(
     gate = ledger.gate(MINI)
     assert gate.cause == cause
     assert gate.until < later
-    answer = told(run("crm", "resume", "--json", **configured))
+    answer = output_of(run("crm", "resume", "--json", **configured))
     assert (answer["cause"], answer["since"]) == (cause, "2027-01-15T08:00:00.000Z")

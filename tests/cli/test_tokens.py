@@ -9,7 +9,7 @@ import redis
 
 from crmgate.store.audit import Audit, command_line
 from crmgate.store.tokens import FORM, configured, digest
-from tests.cli.conftest import Run, told
+from tests.cli.conftest import Run, output_of
 from tests.processes import RedisProcess
 
 
@@ -29,12 +29,12 @@ def test_a_token_is_shown_once_listed_and_revoked(
     listed = run("tokens", "list", **settings)
     assert text not in listed.output
     assert digest(text) not in listed.output
-    [line] = told(run("tokens", "list", "--json", **settings))["tokens"]
+    [line] = output_of(run("tokens", "list", "--json", **settings))["tokens"]
     assert (line["name"], line["scope"], line["kept_in"], line["last_used"]) == ("site", "read", "Redis", None)
     assert line["id"] in listed.stdout
 
-    assert told(run("tokens", "revoke", line["id"], "--json", **settings))["revoked"] is True
-    assert told(run("tokens", "list", "--json", **settings)) == {"tokens": []}
+    assert output_of(run("tokens", "revoke", line["id"], "--json", **settings))["revoked"] is True
+    assert output_of(run("tokens", "list", "--json", **settings)) == {"tokens": []}
     again = run("tokens", "revoke", line["id"], **settings)
     assert again.exit_code == 1
     assert "no token with this id" in again.stderr
@@ -45,15 +45,15 @@ def test_a_token_is_shown_once_listed_and_revoked(
 
 
 def test_a_token_for_the_environment_is_kept_nowhere(run: Run, folder: Path, redis_client: redis.Redis) -> None:
-    made = told(run("tokens", "new", "--name", "ops", "--scope", "operate", "--env", "--json"))
+    made = output_of(run("tokens", "new", "--name", "ops", "--scope", "operate", "--env", "--json"))
     token = configured(made["entry"])
     assert (token.name, token.scope, token.sha256) == ("ops", "operate", digest(made["token"]))
     assert redis_client.keys("*") == []
 
 
 def test_tokens_of_the_environment_are_listed(run: Run, settings: dict[str, str]) -> None:
-    entry = told(run("tokens", "new", "--name", "ops", "--scope", "read", "--env", "--json"))["entry"]
-    [line] = told(run("tokens", "list", "--json", **settings, API_TOKENS=entry))["tokens"]
+    entry = output_of(run("tokens", "new", "--name", "ops", "--scope", "read", "--env", "--json"))["entry"]
+    [line] = output_of(run("tokens", "list", "--json", **settings, API_TOKENS=entry))["tokens"]
     assert (line["id"], line["name"], line["kept_in"]) == (None, "ops", "API_TOKENS")
 
 

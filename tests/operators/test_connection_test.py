@@ -1,4 +1,4 @@
-"""The shared connection test: the CRM is not hammered, whoever asks."""
+"""The shared connection test: frequent calls do not load the CRM."""
 
 from __future__ import annotations
 

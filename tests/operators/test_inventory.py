@@ -43,7 +43,7 @@ def paged(inventory: Inventory, wanted: Filter, limit: int) -> list[str]:
         cursor = Cursor.parse(str(page.next))
 
 
-def test_an_absent_redis_is_told() -> None:
+def test_an_absent_redis_is_reported() -> None:
     with pytest.raises(LedgerUnavailable):
         Inventory(connect("redis://127.0.0.1:1/0")).page(Filter())
 
@@ -63,8 +63,8 @@ def test_an_accept_is_still_one_round_trip(world: World, redis_client: redis.Red
     world.apply()  # loads the script
 
     def commands() -> dict[str, int]:
-        told: dict[str, dict[str, int]] = redis_client.info("commandstats")  # type: ignore[assignment]
-        return {name: counted["calls"] for name, counted in told.items()}
+        info: dict[str, dict[str, int]] = redis_client.info("commandstats")  # type: ignore[assignment]
+        return {name: counted["calls"] for name, counted in info.items()}
 
     before = commands()
     world.apply(1)
@@ -78,7 +78,7 @@ def test_pages_together_are_the_whole_list(ledger: Ledger, inventory: Inventory,
     assert paged(inventory, Filter(), limit) == made[::-1]
 
 
-def test_what_was_accepted_at_the_same_time_is_listed_once(ledger: Ledger, inventory: Inventory) -> None:
+def test_operations_of_the_same_time_are_listed_once(ledger: Ledger, inventory: Inventory) -> None:
     made = bury(ledger, 230, step=0)
     assert sorted(paged(inventory, Filter(), 70)) == sorted(made)
     assert sorted(paged(inventory, DEAD, 100)) == sorted(made)
@@ -161,12 +161,12 @@ def test_a_tracking_code_leads_back_to_the_id() -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "", "AAAA", "ÿ", "YWJj", "bmFuIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE="])
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_an_invalid_cursor_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         Cursor.parse(text)
 
 
-def test_what_is_no_longer_kept_leaves_the_index(world: World, inventory: Inventory, redis_client: Any) -> None:
+def test_expired_operations_leave_the_index(world: World, inventory: Inventory, redis_client: Any) -> None:
     world.crm.trouble = lambda operation: Rejected("no") if operation and operation.lead.first_name == "Test1" else None
     kept, gone = world.apply(1), world.apply(2)
     world.work()

@@ -1,4 +1,4 @@
-"""Retrying many dead letters by a job: bounded, one at a time, through restarts, and never the same one twice."""
+"""Jobs that retry dead letters: bounded, one job at a time, continued after restarts, each dead letter only once."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_while_the_crm_is_away_no_more_go(world: World, desk: Desk) -> None:
     assert len(world.crm.records) == 130
 
 
-def test_what_was_tried_while_the_gate_was_shut_takes_room_too(world: World, desk: Desk) -> None:
+def test_operations_tried_at_a_shut_gate_take_room_too(world: World, desk: Desk) -> None:
     bury(world.ledger, 3)
     world.now += 500
     world.redis.zadd("{crmgate}:tried:acme", {f"{number}": world.now for number in range(BATCH)})
@@ -96,7 +96,7 @@ def test_what_was_tried_while_the_gate_was_shut_takes_room_too(world: World, des
     assert world.ledger.stats()["dead_letters"] == 3
 
 
-def test_only_what_passes_the_filter_goes(world: World, desk: Desk) -> None:
+def test_only_matching_dead_letters_are_retried(world: World, desk: Desk) -> None:
     kept = bury(world.ledger, 40, code="duplicate")
     made = bury(world.ledger, 70, code="timeout", at=world.now + 0.5)
     world.now += 500
@@ -111,7 +111,7 @@ def test_only_what_passes_the_filter_goes(world: World, desk: Desk) -> None:
     assert (done.total, done.seen, done.released) == (110, 110, 70)
 
 
-def test_what_dies_after_the_preview_is_left_alone_and_what_dies_again_too(world: World, desk: Desk) -> None:
+def test_a_job_ignores_operations_that_die_after_its_preview(world: World, desk: Desk) -> None:
     bury(world.ledger, 3)
     world.now += 500
     _, fixed = desk.retries.preview(Filter())
@@ -160,7 +160,7 @@ def test_a_cancelled_job_does_nothing_more(world: World, desk: Desk) -> None:
 
 
 def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
-    """Let something happen between the choice of a batch and its release."""
+    """Run an action between the selection of a batch and its release."""
     original, acted = world.ledger.release_batch, []
 
     def release_batch(*arguments: Any, **options: Any) -> Any:
@@ -183,7 +183,7 @@ def test_of_two_workers_one_goes_on(world: World, desk: Desk, monkeypatch: pytes
     assert (stands.state, stands.seen, stands.released) == ("running", BATCH, BATCH)
 
 
-def test_what_an_operator_discards_meanwhile_stays_discarded(
+def test_an_operation_discarded_meanwhile_stays_discarded(
     world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = bury(world.ledger, 5)

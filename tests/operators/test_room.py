@@ -1,4 +1,4 @@
-"""A job that retries dead letters leaves room for what waits for the CRM, also after it was tried once."""
+"""A job that retries dead letters leaves room for operations that wait for the CRM, also after they were tried."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_refused_field_is_named(url: str) -> None:
     crm = provider(url, on_rejected_field="dead")
     with pytest.raises(Rejected) as raised:
         create(crm)
-    assert raised.value.fields == {"email": "Told to refuse this value."}
+    assert raised.value.fields == {"email": "Set to refuse this value."}
     assert (raised.value.code, raised.value.status) == (Code.INVALID_VALUE, 422)
 
 

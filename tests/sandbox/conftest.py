@@ -18,7 +18,7 @@ KEY = "a key with ümlauts"
 
 @dataclass
 class Client:
-    """Talks to a sandbox's API with its key."""
+    """A client of a sandbox's API with its key."""
 
     url: str
     key: str = KEY

@@ -1,4 +1,4 @@
-"""The API as a CRM's client sees it."""
+"""The API of the sandbox, from the view of a CRM client."""
 
 from __future__ import annotations
 
@@ -128,13 +128,13 @@ def test_a_number_too_great_for_sqlite_is_no_lead(client: Client) -> None:
         (["a"], ""),
     ],
 )
-def test_what_cannot_be_stored_is_refused_by_name(client: Client, fields: Any, named: str) -> None:
+def test_values_that_cannot_be_stored_are_refused_by_name(client: Client, fields: Any, named: str) -> None:
     answer = client.send("POST", "/api/leads", fields)
     assert (answer.status_code, list(answer.json()["fields"])) == (422, [named])
     assert client.leads() == []
 
 
-def test_a_number_that_is_none_is_refused(client: Client) -> None:
+def test_an_invalid_number_is_refused(client: Client) -> None:
     headers = client.headers() | {"Content-Type": "application/json"}
     answer = requests.post(f"{client.url}/api/leads", data='{"gpa": NaN}', headers=headers, timeout=DEADLINE)
     assert (answer.status_code, list(answer.json()["fields"])) == (422, ["gpa"])

@@ -1,4 +1,4 @@
-"""Every way in which the sandbox can misbehave on request."""
+"""Every failure that the sandbox can simulate."""
 
 from __future__ import annotations
 

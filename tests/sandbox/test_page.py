@@ -1,4 +1,4 @@
-"""The page: what it shows, that it escapes, and who may press its buttons."""
+"""The page: its content, escaping, and protection of its buttons."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_leads_stand_newest_first_with_all_that_is_known(client: Client) -> None
     assert '<section id="empty" class="empty" hidden>' in html
 
 
-def test_what_a_visitor_typed_is_escaped_everywhere(client: Client) -> None:
+def test_visitors_input_is_escaped_everywhere(client: Client) -> None:
     markup = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
     names = ("first_name", "last_name", "email", "phone", "referral_code", "description", "anything")
     lead_id = client.create(operation_id=markup, **dict.fromkeys(names, markup), **{markup[:60]: "value"}).json()["id"]
@@ -74,7 +74,7 @@ def test_operation_ids_of_others_are_shown_cut(client: Client) -> None:
     assert ">made-by-some</code>" in page(client)
 
 
-def test_updates_bring_what_changed_and_the_numbers(client: Client) -> None:
+def test_updates_have_the_changed_leads_and_the_counts(client: Client) -> None:
     client.create(first_name="Ada")
     before = requests.get(f"{client.url}/updates", timeout=DEADLINE).json()
     lead_id = client.create(first_name="Eve").json()["id"]

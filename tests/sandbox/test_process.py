@@ -1,4 +1,4 @@
-"""The sandbox as a process: one line of output, a clean end, and leads that outlive it."""
+"""The sandbox as a process: one line of output, a clean end, and leads that survive a restart."""
 
 from __future__ import annotations
 

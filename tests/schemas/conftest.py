@@ -12,7 +12,7 @@ from crmgate.schemas import Parsed, parse_application
 
 @pytest.fixture
 def parse() -> Callable[..., Parsed]:
-    """`parse_application` of a valid submission with some fields added or replaced."""
+    """Call `parse_application` with a valid submission, with some fields added or replaced."""
 
     def parse(**fields: Any) -> Parsed:
         return parse_application({"first_name": "Ayşe", "phone": "0532 123 45 67"} | fields, default_region="TR")

@@ -1,4 +1,4 @@
-"""Names: nested, flat, camelCase, as forms write them, aliases, unknown ones."""
+"""Field names: nested, flat, camelCase, in form notation, aliases and unknown names."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_blank_nested_value_does_not_hide_the_flat_one(parse: Parse) -> None:
         ({"": "x"}, {"unnamed": "x"}),
     ],
 )
-def test_what_is_unknown_is_kept_and_named(parse: Parse, body: dict[str, Any], custom: dict[str, str]) -> None:
+def test_unknown_fields_are_kept_and_named(parse: Parse, body: dict[str, Any], custom: dict[str, str]) -> None:
     parsed = parse(**body)
     assert parsed.lead.custom == custom
     assert [w.code.value for w in parsed.warnings] == ["unknown_field"]

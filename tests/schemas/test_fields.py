@@ -1,4 +1,4 @@
-"""Every kind of field: what it refuses, what it makes of what it takes."""
+"""Every field type: refused values, and the conversion of accepted ones."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ def test_a_long_utm_value_does_not_cost_the_lead(parse: Parse) -> None:
         ("Tel: 0532 123 45 67", "+905321234567"),
     ],
 )
-def test_what_a_phone_field_holds_beyond_one_number_is_kept(parse: Parse, typed: str, phone: str) -> None:
+def test_text_beside_a_phone_number_is_kept(parse: Parse, typed: str, phone: str) -> None:
     parsed = parse(phone=typed)
     assert parsed.lead.phone == phone
     assert parsed.lead.custom == {"phone": typed}

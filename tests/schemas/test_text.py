@@ -1,4 +1,4 @@
-"""Text as it arrives, and as it is kept."""
+"""The cleaning of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web room with a stand-in for the gateway behind it."""
+"""The HTTP interface with a stand-in for the gateway."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StandInLedger:
 
 @dataclass
 class StandInGateway:
-    """Records what is submitted; `state` is what becomes of it, `error` what is raised instead."""
+    """Records submissions. `state` is the state of the resulting operation; `error` is raised if set."""
 
     ledger: StandInLedger = field(default_factory=StandInLedger)
     recipient: Recipient = field(default_factory=lambda: Recipient("sandbox"))

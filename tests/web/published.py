@@ -1,4 +1,4 @@
-"""What the published description of the API says of an answer: the tests' way to hold the gateway to it."""
+"""Checks answers of the gateway against the published OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crmgate.web import answers
 
 
 class Published:
-    """The OpenAPI document as a judge. Members of answers that it does not name are faults here."""
+    """Validates answers against the OpenAPI document. Unknown members of answers are errors."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
@@ -21,19 +21,19 @@ class Published:
                 schema["additionalProperties"] = False
 
     def operations(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Path, method and operation, of them all."""
+        """Path, method and operation of every route."""
         paths = self.document["paths"].items()
         return [(path, method, op) for path, ways in paths for method, op in ways.items() if method != "parameters"]
 
     def response(self, path: str, method: str, status: int) -> dict[str, Any]:
-        """What is said of a status; fails where nothing is."""
+        """The description of a status; fails if the document has none."""
         known = self.document["paths"][path][method.lower()]["responses"]
         assert str(status) in known, f"{method} {path} answered {status}, but only {', '.join(known)} are documented"
         found: dict[str, Any] = known[str(status)]
         return found
 
     def check(self, path: str, method: str, answer: Any) -> None:
-        """Status, media type, body and the headers that each answer of this status has to have."""
+        """Check the status, media type, body and required headers of an answer."""
         documented = self.response(path, method, answer.status_code)
         assert "X-Request-ID" in documented["headers"]
         assert answer.headers["X-Request-ID"]
@@ -45,6 +45,6 @@ class Published:
             self.valid(answer.json, documented["content"][answer.mimetype].get("schema", {}))
 
     def valid(self, value: Any, schema: dict[str, Any]) -> None:
-        """Whether `value` is as `schema` of the document says."""
+        """Check that `value` matches `schema` of the document."""
         whole = {**schema, "components": self._components}
         Draft202012Validator(whole, format_checker=FormatChecker()).validate(value)

@@ -1,4 +1,4 @@
-"""Attacks on the web room. docs/attacks.md has the whole table, with the tests of the others."""
+"""Attacks on the HTTP interface. docs/attacks.md has the whole table, with the tests of the other attacks."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def operator_routes(app: Flask) -> list[tuple[str, str]]:
 
 
 def test_no_cookie_is_a_credential(app: Flask, services: Any) -> None:
-    """A forged request counts on what a browser adds by itself: cookies and passwords."""
+    """A forged request relies on credentials that a browser adds by itself: cookies and passwords."""
     services.settings.metrics_public = False
     client = app.test_client()
     for name in ("session", "crmgate_session", "token", "Authorization", "crmgate_token", "api_token"):
@@ -151,7 +151,7 @@ LONG = 60_000
     ids=lambda fields: str(fields)[:24],
 )  # fmt: skip
 def test_no_text_takes_long_to_look_at(client: FlaskClient, fields: dict[str, Any]) -> None:
-    """Regular expressions that backtrack, quadratic joins: CPU is what a flood of these would cost."""
+    """Backtracking regular expressions and quadratic joins would let a few requests use much CPU."""
     body = json.dumps(BODY | fields)
     begun = time.process_time()
     answer = client.post(URL, data=body, content_type="application/json")

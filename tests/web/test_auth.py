@@ -1,4 +1,4 @@
-"""Bearer tokens at the HTTP door: who gets in, what the refusals say, and what a token shows."""
+"""Bearer tokens over HTTP: access, refusals, and the additional members of answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPERATIONS = "/api/v1/operations/"
 
 
 class StandInTokens:
-    """Knows `reader` and `operator`; everything else takes a Redis that is away if `down`."""
+    """Knows `reader` and `operator`; any other token needs Redis, which is unavailable if `down`."""
 
     down = False
 
@@ -73,7 +73,7 @@ def test_a_scope_that_is_not_enough_is_403(app: Any, tokens: Any) -> None:
     assert client.get("/operate", headers=bearer("operator")).text == "operator"
 
 
-def test_what_only_redis_could_tell_is_503(client: FlaskClient, tokens: Any) -> None:
+def test_a_token_that_cannot_be_verified_without_redis_is_503(client: FlaskClient, tokens: Any) -> None:
     tokens.down = True
     answer = client.get(TEST, headers=bearer("stored"))
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")

@@ -1,4 +1,4 @@
-"""Bodies of every form, the bad ones first."""
+"""Request bodies of every media type, invalid ones first."""
 
 from __future__ import annotations
 

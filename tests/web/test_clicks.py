@@ -1,4 +1,4 @@
-"""The queue of clicks: it never waits, tries again for a while, and tells what it lost."""
+"""The queue of clicks never blocks, retries for a while and reports lost clicks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def store() -> Iterator[Store]:
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+def logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
     monkeypatch.setattr(logging.getLogger("crmgate"), "propagate", True)
     return caplog
 
@@ -84,20 +84,20 @@ def test_a_short_outage_loses_nothing(store: Store) -> None:
     assert (clicks.lost(), store.reported) == ({}, {})
 
 
-def test_a_long_outage_is_reported_without_personal_data(store: Store, told: pytest.LogCaptureFixture) -> None:
+def test_a_long_outage_is_reported_without_personal_data(store: Store, logged: pytest.LogCaptureFixture) -> None:
     clicks = Clicks(store.record, store.report, patience=0.0)
     store.broken = LedgerUnavailable("ConnectionError")
     clicks.offer(CLICK)
     wait_until("it is lost", lambda: clicks.lost() == {"Redis did not answer": 1})
-    wait_until("it is logged", lambda: told.messages)
-    assert told.messages == ["clicks on messenger links: 1 dropped (Redis did not answer)"]
-    assert "secret" not in told.text.lower()
+    wait_until("it is logged", lambda: logged.messages)
+    assert logged.messages == ["clicks on messenger links: 1 dropped (Redis did not answer)"]
+    assert "secret" not in logged.text.lower()
     store.broken = None
     wait_until("the loss is reported without another click", lambda: store.reported == {"Redis did not answer": 1})
     clicks.stop()
 
 
-def test_an_unexpected_error_costs_one_click(store: Store, told: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_costs_one_click(store: Store, logged: pytest.LogCaptureFixture) -> None:
     clicks = Clicks(store.record, store.report)
     store.broken = ValueError("secret")
     clicks.offer(CLICK)
@@ -108,7 +108,7 @@ def test_an_unexpected_error_costs_one_click(store: Store, told: pytest.LogCaptu
     clicks.stop()
     [reason] = store.reported
     assert reason.startswith("an unexpected ValueError in test_clicks.py:")
-    assert "secret" not in told.text.lower()
+    assert "secret" not in logged.text.lower()
 
 
 def test_an_orderly_stop_records_what_is_in_hand(store: Store) -> None:
@@ -123,11 +123,11 @@ def test_an_orderly_stop_records_what_is_in_hand(store: Store) -> None:
     assert clicks.lost() == {"the process stopped": 1}
 
 
-def test_a_stop_does_not_wait_for_ever(store: Store, told: pytest.LogCaptureFixture) -> None:
+def test_a_stop_does_not_wait_for_ever(store: Store, logged: pytest.LogCaptureFixture) -> None:
     clicks = Clicks(store.record, store.report)
     store.awake.clear()
     for _ in range(5):
         clicks.offer(CLICK)
     clicks.stop(0.05)
     assert clicks.lost() == {"the process stopped": 5}
-    assert told.messages == ["clicks on messenger links: 5 dropped (the process stopped)"]
+    assert logged.messages == ["clicks on messenger links: 5 dropped (the process stopped)"]

@@ -127,7 +127,7 @@ def test_all_faults_of_a_query_are_reported_at_once(call: Call) -> None:
     assert {error["field"] for error in answer.json["errors"]} == {"state", "limit", "cursor", "kind", "x"}
 
 
-def test_what_a_newer_version_wrote_is_listed_beside_the_rest(call: Call, world: World) -> None:
+def test_operations_of_a_newer_version_are_listed_with_the_rest(call: Call, world: World) -> None:
     dead, newer, parked = (*bury(world.ledger, 2), world.apply(7).id)
     world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
     world.redis.hset(f"{{crmgate}}:op:{parked}", "state", "newer_state")
@@ -179,7 +179,7 @@ def test_the_cursor_leads_through_the_list(call: Call, ledger: Ledger, services:
     assert second["next"] is None
 
 
-def test_one_shows_its_payload_only_to_who_may_change_it(call: Call, ledger: Ledger) -> None:
+def test_the_payload_needs_the_scope_operate(call: Call, ledger: Ledger) -> None:
     [dead] = bury(ledger)
     answer = call("GET", f"{DEAD}/{dead}")
     assert answer.json["payload"] == {"first_name": "Test0", "email": "test0@example.com"}
@@ -193,7 +193,9 @@ def test_one_shows_its_payload_only_to_who_may_change_it(call: Call, ledger: Led
     ("method", "path", "body"),
     [("GET", "", None), ("PATCH", "", {}), ("POST", "/retry", None), ("DELETE", "", {"reason": "x"})],
 )
-def test_what_is_not_a_dead_letter_is_reported(call: Call, world: World, method: str, path: str, body: Any) -> None:
+def test_an_operation_that_is_no_dead_letter_is_reported(
+    call: Call, world: World, method: str, path: str, body: Any
+) -> None:
     headers = {"If-Match": '"1"'}
     answer = call(method, f"{DEAD}/{new_id()}{path}", json=body, headers=headers)
     assert (answer.status_code, answer.json["type"]) == (404, "/problems/not-found")
@@ -239,7 +241,7 @@ def test_an_edited_one_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, 
          {("utm", "invalid_type"), ("custom", "invalid_type"), ("consent.given", "invalid_choice")}),
     ],
 )  # fmt: skip
-def test_an_edit_is_checked_as_the_door_checks(call: Call, ledger: Ledger, patch: Any, faults: Any) -> None:
+def test_an_edit_is_validated_like_a_submission(call: Call, ledger: Ledger, patch: Any, faults: Any) -> None:
     [dead] = bury(ledger)
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 422
@@ -296,7 +298,7 @@ CLICK = {"channel": "telegram", "referral_code": "REF0", "occurred_at": "2027-01
         ({"channel": 1, "nonsense": 1}, {("channel", "invalid_type"), ("nonsense", "unknown_field")}),
     ],
 )  # fmt: skip
-def test_an_edit_of_a_click_is_checked_as_its_door_checks(
+def test_an_edit_of_a_click_is_validated_like_a_click(
     call: Call, ledger: Ledger, kind: Kind, patch: Any, faults: Any
 ) -> None:
     [dead] = bury(ledger, kind=kind)
@@ -391,7 +393,7 @@ def test_a_job_from_its_preview_to_its_end(call: Call, ledger: Ledger, world: Wo
     [({"filter": []}, None), ({"filter": "x"}, "filter"), ({"start": "yes"}, "start"), ({"all": True}, "all"),
      ({"filter": {"code": "x"}}, "filter.code"), ({"filter": {"state": "suspect"}}, "filter.state")],
 )  # fmt: skip
-def test_a_job_that_is_not_clear_is_refused(call: Call, body: Any, name: str | None) -> None:
+def test_an_ambiguous_job_is_refused(call: Call, body: Any, name: str | None) -> None:
     answer = call("POST", f"{DEAD}/retries", json=body)
     assert answer.status_code == (422 if name else 200)
     assert name is None or answer.json["errors"][0]["field"] == name

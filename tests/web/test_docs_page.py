@@ -1,4 +1,4 @@
-"""`GET /docs`: complete, without the internet, and nothing in it can be run that is not its own."""
+"""`GET /docs` is complete, needs no internet access and runs only its own script."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_nothing_comes_from_elsewhere(client: FlaskClient) -> None:
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
 
 
-def test_what_is_written_in_the_document_cannot_become_html() -> None:
+def test_html_in_the_document_is_escaped() -> None:
     assert "<script>" not in markdown("a <script>alert(1)</script>")
     assert "href" not in markdown("[x](javascript:alert(1))")
 

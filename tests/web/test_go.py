@@ -1,4 +1,4 @@
-"""`GET /go/<channel>`: who is sent where, what is remembered, what is recorded."""
+"""`GET /go/<channel>`: redirects, cookies and recorded clicks."""
 
 from __future__ import annotations
 
@@ -113,13 +113,13 @@ TARGETS = ["url", "to", "next", "_next", "target", "redirect", "channel", "start
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_query_does_not_say_where_to(client: FlaskClient, name: str) -> None:
+def test_the_query_cannot_change_the_target(client: FlaskClient, name: str) -> None:
     answer = client.get(f"/go/telegram?{name}=https://evil.example/&{name}=whatsapp", headers=BROWSER)
     assert answer.headers["Location"] == "https://t.me/example_bot"
 
 
 @pytest.mark.parametrize("header", ["Host", "X-Forwarded-Host", "Referer", "Origin"])
-def test_no_header_says_where_to(client: FlaskClient, header: str) -> None:
+def test_no_header_can_change_the_target(client: FlaskClient, header: str) -> None:
     answer = client.get("/go/telegram", headers=BROWSER | {header: "evil.example"})
     assert answer.headers["Location"] == "https://t.me/example_bot"
 

@@ -1,4 +1,4 @@
-"""What every answer tells a browser, and which sites' scripts may read which."""
+"""Security headers of every answer, and CORS."""
 
 from __future__ import annotations
 
@@ -86,6 +86,6 @@ def test_no_site_may_use_credentials(client: FlaskClient, body: dict[str, Any]) 
         assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-def test_what_is_for_operators_is_not_for_scripts_of_sites(client: FlaskClient) -> None:
+def test_scripts_of_sites_cannot_use_operators_routes(client: FlaskClient) -> None:
     for path in ("/api/v1/crm/test", "/metrics", "/readyz"):
         assert "Access-Control-Allow-Origin" not in client.get(path, headers={"Origin": OURS}).headers

@@ -30,7 +30,7 @@ def break_worker(services: Any) -> None:
         (break_worker, {"worker"}, "huey_consumer crmgate.worker.huey"),
     ],
 )
-def test_not_ready_says_what_to_do(
+def test_an_answer_that_is_not_ready_has_remedies(
     client: FlaskClient, services: Any, fault: Any, failing: set[str], remedy: str
 ) -> None:
     fault(services)
@@ -53,7 +53,7 @@ def test_not_ready_says_what_to_do(
         (Cause.read("closed"), "nothing is sent to the CRM: closed"),
     ],
 )
-def test_a_crm_that_takes_nothing_is_reported_and_submissions_are_still_welcome(
+def test_a_closed_gate_is_reported_and_submissions_are_still_accepted(
     client: FlaskClient, services: Any, cause: Cause, words: str
 ) -> None:
     gate = Gate(
@@ -82,7 +82,7 @@ def test_ready(client: FlaskClient) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_what_could_lose_data_is_reported_and_takes_no_traffic_away(client: FlaskClient, services: Any) -> None:
+def test_a_risk_of_losing_data_is_reported_but_stays_ready(client: FlaskClient, services: Any) -> None:
     services.gateway.ledger.keeps = False
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["ready"]) == (200, True)

@@ -1,4 +1,4 @@
-"""Rate limits at the doors: who counts as one, what a refused sender sees, and what is never refused."""
+"""Rate limits over HTTP: what counts as one sender, the refusal, and requests that are never refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ def test_one_address_too_often(client: FlaskClient, setup: Setup, gateway: Any) 
         ("", "", False),
     ],
 )
-def test_who_is_one_sender(client: FlaskClient, setup: Setup, first: str, second: str, same: bool) -> None:
+def test_addresses_that_count_as_one_sender(
+    client: FlaskClient, setup: Setup, first: str, second: str, same: bool
+) -> None:
     setup.limit(address=Limit(1, 60))
     assert post(client, 1, **at(first)).status_code == 201
     assert post(client, 2, **at(second)).status_code == (429 if same else 201)
@@ -103,7 +105,7 @@ def test_one_person_too_often_from_anywhere(client: FlaskClient, setup: Setup, o
     assert post(client, 7).status_code == 201
 
 
-def test_what_has_a_fault_counts_too(client: FlaskClient, setup: Setup) -> None:
+def test_invalid_requests_count_too(client: FlaskClient, setup: Setup) -> None:
     setup.limit(address=Limit(2, 60))
     assert client.post(URL, json={}).status_code == 422
     assert client.post(URL, data="{", content_type="application/json").status_code == 400
@@ -146,10 +148,8 @@ def test_a_browser_gets_a_page_that_says_when_to_try_again(client: FlaskClient, 
     assert 0 < int(answer.headers["Retry-After"]) <= 360
 
 
-def test_sending_again_what_was_stored_costs_the_person_nothing(
-    client: FlaskClient, setup: Setup, redis_client: redis.Redis
-) -> None:
-    """A visitor whose first answer got lost sends the same again, and must not get a refusal."""
+def test_a_replay_does_not_count_for_the_person(client: FlaskClient, setup: Setup, redis_client: redis.Redis) -> None:
+    """A visitor whose first answer was lost repeats the request, and must not be refused."""
     setup.limit(person=Limit(1, 3600))
     headers = {"Idempotency-Key": "k1"}
     assert post(client, headers=headers).status_code == 201
@@ -183,7 +183,7 @@ def test_a_proxy_that_is_not_trusted_does_not_make_all_visitors_one(
     forged = {
         "headers": {"X-Forwarded-For": "203.0.113.8"},
         **at("9.9.9.9"),
-    }  # whoever is outside may write anything there
+    }  # an outside client may send any value
     assert [post(client, number, **forged).status_code for number in range(3)] == [201, 429, 429]
 
 

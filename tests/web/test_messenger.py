@@ -1,4 +1,4 @@
-"""`POST /api/v1/messenger-events`: a click that the website tells."""
+"""`POST /api/v1/messenger-events`: a click that the website reports."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_every_form_of_a_click_is_the_same(client: FlaskClient, gateway: Any, fo
     assert "occurred_at" not in gateway.contents[0]
 
 
-def test_what_is_not_known_stands_in_the_metadata(client: FlaskClient, gateway: Any) -> None:
+def test_unknown_fields_are_kept_in_the_metadata(client: FlaskClient, gateway: Any) -> None:
     body = CLICK | {"occurred_at": "1999", "metadata": {"mood": "gut"}, "page": "/a", "custom": {"page": "/b"}}
     answer = client.post(URL, json=body | {"session": "a b", "utm_source": "x" * 256})
     assert {(w["field"], w["code"]) for w in answer.json["warnings"]} == {
@@ -82,7 +82,7 @@ def test_further_channels_come_from_the_configuration(client: FlaskClient) -> No
     assert client.post(URL, json=CLICK | {"channel": "instagram"}).status_code == 201
 
 
-def test_the_cookies_say_what_the_body_does_not(client: FlaskClient, gateway: Any) -> None:
+def test_cookies_complete_the_body(client: FlaskClient, gateway: Any) -> None:
     client.set_cookie("crmgate_ref", "FIRST")
     client.set_cookie("crmgate_session", "s-1")
     assert client.post(URL, json={"channel": "telegram"}).status_code == 201

@@ -1,4 +1,4 @@
-"""The description of the API: complete, valid, and true of a gateway with a real Redis and a CRM over HTTP."""
+"""The OpenAPI document is complete and valid, and matches a gateway with a real Redis and a CRM over HTTP."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.web.published import Published
 KEY = "KEY-OPENAPI"
 SUBMIT = ("/api/v1/applications", "/api/v1/messenger-events")
 GOOD: dict[str, Any] = {"channel": "telegram", "referral_code": "REF1", "first_name": "Ada", "email": "ada@example.com"}
-"""A body that both doors for submissions take."""
+"""A body that both routes for submissions accept."""
 
 
 class Gateway:
@@ -60,7 +60,7 @@ class Gateway:
         self.published = Published(self.client.get("/api/v1/openapi.json").json)
 
     def but(self, **more: str) -> Gateway:
-        """The same with other settings."""
+        """The same gateway with other settings."""
         return Gateway(**{**self._environ, **more})
 
     def token(self, scope: Scope) -> dict[str, str]:
@@ -83,7 +83,7 @@ class Gateway:
         return answer
 
     def dead(self, kind: Kind = Kind.CREATE_LEAD) -> str:
-        """Make a dead letter the one that `ask` is about; its `ETag`."""
+        """Create a dead letter for the following calls of `ask`. Returns its `ETag`."""
         [self.ids["operation_id"]] = bury(self.parts.ledger, provider="espocrm", kind=kind, at=time.time() - 60)
         shown = self.ask("/api/v1/dead-letters/{operation_id}", "get")
         assert shown.status_code == 200, shown.text
@@ -103,14 +103,14 @@ def running(redis_process: RedisProcess, crm: FakeEspoCRM) -> Iterator[Gateway]:
 
 @pytest.fixture
 def gateway(running: Gateway, redis_client: redis.Redis) -> Gateway:
-    """With an empty Redis."""
+    """A gateway with an empty Redis."""
     running.ids.clear()
     return running
 
 
 @pytest.fixture(scope="module")
 def down() -> Iterator[Gateway]:
-    """One whose Redis and CRM are away."""
+    """A gateway whose Redis and CRM are unavailable."""
     yield from stopped(Gateway(f"redis://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"))
 
 
@@ -205,7 +205,7 @@ def test_each_example_of_an_answer_is_as_its_schema_says(gateway: Gateway) -> No
 
 
 def test_a_body_in_the_document_is_judged_as_by_the_gateway(gateway: Gateway) -> None:
-    """What the document refuses, the gateway refuses: a form built from it asks for no more than needed."""
+    """The gateway refuses the bodies that the document refuses: a form built from it requires no needless field."""
     validator = gateway.published.valid
     schema = {"$ref": "#/components/schemas/Application"}
     person = {"first_name": "Ada", "email": "ada@example.com"}
@@ -265,7 +265,7 @@ def without_redis(_up: Gateway, down: Gateway, path: str, method: str) -> Any:
 
 
 def cut_off(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    """As gunicorn hands over what came: it marks the end of the input itself."""
+    """The environment of gunicorn, which marks the end of the input itself."""
     environ = {"CONTENT_LENGTH": "99", "wsgi.input_terminated": True}
     return up.ask(path, method, data="{", content_type="application/json", environ_overrides=environ)
 
@@ -292,7 +292,7 @@ def of_one_under_way(up: Gateway, _down: Gateway, path: str, method: str) -> Any
 
 
 def edit(body: dict[str, Any], version: str = "") -> Cause:
-    """An edit of a dead letter: of the right version unless `version` says another."""
+    """An edit of a dead letter, by default of its current version."""
 
     def cause(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
         right = up.dead() if "{operation_id}" in path else ""
@@ -334,7 +334,7 @@ CAUSES: dict[ProblemCode, Cause] = {
 
 
 def documented() -> list[Any]:
-    """Path, method and code, of every problem that can be brought about from outside."""
+    """Path, method and code of every problem that a client can cause."""
     app = Flask("crmgate")
     web.init_app(app)
     found = []
@@ -361,14 +361,12 @@ AT_THE_DOORS = (
 
 @pytest.mark.parametrize("code", AT_THE_DOORS)
 @pytest.mark.parametrize("path", SUBMIT)
-def test_what_can_happen_at_the_doors_is_documented(
-    gateway: Gateway, down: Gateway, path: str, code: ProblemCode
-) -> None:
+def test_problems_of_submissions_are_documented(gateway: Gateway, down: Gateway, path: str, code: ProblemCode) -> None:
     assert CAUSES[code](gateway, down, path, "post").status_code == code.status
 
 
 def test_no_problem_is_left_out() -> None:
-    """405 belongs to no operation: it says that there is none."""
+    """405 belongs to no operation, because it means that there is none."""
     described = {code for _, _, code in documented()}
     assert described == set(ProblemCode) - {ProblemCode.INTERNAL_ERROR, ProblemCode.METHOD_NOT_ALLOWED}
 
@@ -391,7 +389,7 @@ def test_the_document_says_which_routes_need_a_token(gateway: Gateway) -> None:
             assert gateway.ask(path, method, headers=read).status_code != 403, (path, method)
 
 
-def test_what_operators_are_answered(gateway: Gateway) -> None:
+def test_answers_to_operators_match_the_document(gateway: Gateway) -> None:
     one, many = "/api/v1/dead-letters/{operation_id}", "/api/v1/dead-letters/retries"
     etag = gateway.dead()
     assert gateway.ask("/api/v1/operations", "get").json["items"][0]["state"] == "dead"
@@ -415,7 +413,7 @@ def test_what_operators_are_answered(gateway: Gateway) -> None:
     assert gateway.ask(one, "delete", json={"reason": "A test."}).json["status"] == "discarded"
 
 
-def test_what_is_answered_when_all_is_well(gateway: Gateway) -> None:
+def test_successful_answers_match_the_document(gateway: Gateway) -> None:
     token = gateway.token(Scope.READ)
     accepted = gateway.ask(SUBMIT[0], "post", json={**GOOD, "shoe": "38"}, headers=token)
     assert accepted.json["crm"]["provider"] == "espocrm"

@@ -1,4 +1,4 @@
-"""`GET /api/v1/operations/{id}` for the holder of the id."""
+"""`GET /api/v1/operations/{id}` without a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failures as problem+json, without anything that does not belong in an answer or a log."""
+"""Failures as problem+json, without personal data and secrets in answers and logs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_silent_ledger_is_503_with_retry_after(client: FlaskClient, gateway: A
     assert "redis.internal" not in answer.text
 
 
-def test_an_unexpected_error_tells_the_log_where_but_not_what(
+def test_an_unexpected_error_is_logged_without_its_message(
     client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR):

@@ -1,4 +1,4 @@
-"""Random bodies: whatever comes in, the answer is a success or a problem of the sender's, never a 5xx."""
+"""Random bodies: the answer is always a success or a 4xx problem, never a 5xx."""
 
 from __future__ import annotations
 

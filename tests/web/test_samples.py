@@ -1,4 +1,4 @@
-"""Submissions as the site's forms send them: each is accepted, and all of it is found again."""
+"""Submissions of the site's forms: each is accepted, and every value is kept."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def digits(text: str) -> str:
 
 
 def flat(raw: dict[str, Any]) -> dict[str, Any]:
-    """The same submission as a form without nesting sends it."""
+    """The same submission with flat names."""
     form: dict[str, Any] = {}
     for name, value in raw.items():
         if isinstance(value, dict):

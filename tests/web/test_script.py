@@ -1,4 +1,4 @@
-"""What websites load from the gateway. How it behaves in a browser stands in `tests/browser`."""
+"""Files that websites load from the gateway. `tests/browser` tests them in a browser."""
 
 from __future__ import annotations
 

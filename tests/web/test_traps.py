@@ -1,4 +1,4 @@
-"""What robots fill in: kept aside, while they see a success like any other."""
+"""Submissions of robots are kept for review, and get the same answer as any other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators change operations that wait: over HTTP, on a real ledger with a clock that the test moves."""
+"""Operators change waiting operations over HTTP, on a real ledger with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ANY_VERSION = {"If-Match": '"1"'}
 
 @pytest.fixture(autouse=True)
 def built(services: Any) -> Any:
-    """The routes act on the world of the test."""
+    """A client of routes that use the test's world."""
     return services
 
 
 def held(world: World, count: int = 1) -> list[str]:
-    """Operations that wait because the CRM is away."""
+    """Operations that wait because the CRM is unavailable."""
     world.crm.trouble = away
     made = [world.apply(number) for number in range(10, 10 + max(count, 5))]
     world.pass_time(8)
@@ -36,7 +36,7 @@ def held(world: World, count: int = 1) -> list[str]:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CHANGES)
-def test_what_has_ended_or_is_under_way_stays_as_it_is(
+def test_an_ended_operation_or_one_under_way_is_unchanged(
     call: Call, world: World, services: Any, method: str, path: str, body: Any
 ) -> None:
     answer = call(method, f"{ONE}/{new_id()}{path}", json=body, headers=ANY_VERSION)
@@ -45,7 +45,7 @@ def test_what_has_ended_or_is_under_way_stays_as_it_is(
     world.work()
     answer = call(method, f"{ONE}/{done.id}{path}", json=body, headers=ANY_VERSION)
     assert (answer.status_code, answer.json["type"]) == (409, "/problems/not-a-dead-letter")
-    assert "it has ended, in the state delivered" in answer.json["detail"]
+    assert "the operation has ended in the state delivered" in answer.json["detail"]
     busy = world.apply(2)
     world.ledger.claim(busy.id, world.delivery.recipient, "L", now=world.now, seconds=20)
     before = world.stored(busy)
@@ -91,7 +91,7 @@ def test_one_that_is_about_to_become_a_dead_letter_is_retried(call: Call, world:
     made = world.apply()
     outcome = world.run(made)
     assert isinstance(outcome.verdict, Dead)
-    assert world.stored(made).state == "waiting", "it is buried in a second step"
+    assert world.stored(made).state == "waiting", "it becomes a dead letter in a second step"
     world.crm.trouble = well
     assert call("POST", f"{ONE}/{made.id}/retry").status_code == 202
     world.pass_time(20)
@@ -157,7 +157,7 @@ def test_the_routes_of_dead_letters_take_one_that_waits(
     assert world.stored(waiting).events[-1].outcome in ("edited", "released", "discarded")
 
 
-def test_the_list_says_why_each_waits_and_dead_letters_wait_for_nothing(call: Call, world: World) -> None:
+def test_the_list_has_the_reason_for_each_wait(call: Call, world: World) -> None:
     [waiting] = held(world)
     items = {item["id"]: item for item in call("GET", f"{ONE}?state=waiting").json["items"]}
     assert items[waiting]["waits"]["cause"] == "outage"

@@ -11,7 +11,7 @@ from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 
 
 class FakeAcme(FakeCRM):
-    """The part of Acme that the plugin uses. Make it answer as the vendor's reference says."""
+    """The part of Acme that the plugin uses. Make it answer like the vendor's reference."""
 
     key = "key-of-the-fake-acme"
 

@@ -1,4 +1,4 @@
-"""`GET /api/v1/openapi.json`, the description of the API for programs, and `GET /docs`, the same for people."""
+"""`GET /api/v1/openapi.json`: the OpenAPI document, for programs. `GET /docs`: the same as a page for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from crmgate.web.services import services
 
 _DOCUMENT = "crmgate.openapi"
 _PAGE = {
-    # The page comes complete, with one stylesheet and one script of its own.
+    # The page uses only its own stylesheet and its own script.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -31,11 +31,11 @@ blueprint = Blueprint("docs", __name__, template_folder="templates")
     "Read this description", "Operating",
     {
         200: ResponseDoc("The document, in OpenAPI 3.1.", media="application/json", headers=("ETag",)),
-        304: ResponseDoc("It is as you know it (`If-None-Match`).", headers=("ETag",)),
+        304: ResponseDoc("Not changed (`If-None-Match`).", headers=("ETag",)),
     },
 )  # fmt: skip
 def document() -> Response:
-    """For everybody, scripts of other sites included. `/docs` is the same for people."""
+    """Public, also for scripts of other sites. `/docs` shows the same as a page."""
     response = Response(json.dumps(_document(), ensure_ascii=False), mimetype="application/json")
     response.headers["Access-Control-Allow-Origin"] = "*"
     return _cached(response)
@@ -43,7 +43,7 @@ def document() -> Response:
 
 @blueprint.get("/docs")
 def show() -> Response:
-    """The page: complete without JavaScript and without the internet."""
+    """The page. Works without JavaScript and without access to the internet."""
     base = request.host_url.rstrip("/")
     html = render_template("docs.html", version=__version__, base=base, page=page(_document(), base))
     response = Response(html, mimetype="text/html", headers=_PAGE)
@@ -51,7 +51,7 @@ def show() -> Response:
 
 
 def _document() -> dict[str, Any]:
-    """Made once for each process: routes and settings stay as they are."""
+    """The OpenAPI document, built once for each process, because routes and settings do not change."""
     known = current_app.extensions
     if _DOCUMENT not in known:
         with KnownChannels(known_channels(services().settings.channels)):
@@ -61,7 +61,7 @@ def _document() -> dict[str, Any]:
 
 
 def _cached(response: Response) -> Response:
-    """To be kept by browsers and caches, and asked for each time: another version shows at once."""
+    """Let browsers and caches store the answer and revalidate it each time, so that a new version shows at once."""
     response.headers["Cache-Control"] = "public, no-cache"
     response.add_etag()
     response.make_conditional(request)

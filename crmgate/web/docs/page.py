@@ -1,4 +1,4 @@
-"""From the OpenAPI document to what the page shows: every reference resolved, every example as a command to copy."""
+"""Converts the OpenAPI document for the page: resolves every reference, turns each example into a curl command."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """One line of a table of fields. `flat` is its name outside its group, empty where it is the same."""
+    """One row of a table of fields. `flat` is the field's flat name, empty if it is the same."""
 
     name: str
     flat: str
@@ -37,7 +37,7 @@ class FieldRow:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Something to copy."""
+    """A command to copy."""
 
     title: str
     text: str
@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class ReplyRow:
-    """One status, with what may come."""
+    """One status of an answer, with its headers, media types and example."""
 
     status: str
     reason: str
@@ -73,7 +73,7 @@ class Route:
 
 
 def page(document: Mapping[str, Any], base: str) -> dict[str, list[Route]]:
-    """The routes by tag. `base` is where the gateway is, without a slash at the end."""
+    """The routes by tag. `base` is the address of the gateway without a trailing slash."""
     return _Reader(document, base).read()
 
 
@@ -114,7 +114,7 @@ class _Reader:
         return FieldRow(given["name"], "", given.get("required", False), takes, inline(given.get("description", "")))
 
     def _fields(self, schema: Mapping[str, Any], group: str = "") -> Iterator[FieldRow]:
-        """Those of a body; a group is followed by its own."""
+        """Yield the fields of a body; the fields of a group follow it."""
         whole = self._resolved(schema)
         if "anyOf" in whole and "properties" not in whole:  # the nested form stands first
             whole = self._resolved(whole["anyOf"][0])
@@ -147,8 +147,10 @@ class _Reader:
                 path = path.replace(f"{{{parameter['name']}}}", quote(str(parameter.get("example", "..."))))
         parts = [f"curl {shlex.quote(self._base + path)}"]
         implied = "POST" if body is not None else "GET"
-        parts += [f"-X {method}"] if method != implied else []
-        parts += ['-H "Authorization: Bearer $TOKEN"'] if _access(operation["security"]) in tuple(Scope) else []
+        if method != implied:
+            parts.append(f"-X {method}")
+        if _access(operation["security"]) in tuple(Scope):
+            parts.append('-H "Authorization: Bearer $TOKEN"')
         parts += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in (needed | sent).items()]
         if body is not None and media in FORM_TYPES:
             parts += [f"--data-urlencode {shlex.quote(f'{name}={value}')}" for name, value in body.items()]
@@ -159,11 +161,11 @@ class _Reader:
     def _reply(self, status: str, given: Mapping[str, Any]) -> ReplyRow:
         content = given.get("content", {})
         media = next(iter(content), "")
-        told = content.get(media, {})
-        examples = [example["value"] for example in told.get("examples", {}).values()]
-        # Of several problems one with fields at fault shows most; the others differ in their words alone.
+        shown = content.get(media, {})
+        examples = [example["value"] for example in shown.get("examples", {}).values()]
+        # Of several problems, one with field errors is the best example; the others differ only in their texts.
         examples.sort(key=lambda example: "errors" not in example)
-        example = told.get("example", next(iter(examples), None))
+        example = shown.get("example", next(iter(examples), None))
         headers = tuple(name for name in given["headers"] if name != "X-Request-ID")
         words = markdown(given["description"])
         reason = HTTPStatus(int(status)).phrase
@@ -178,17 +180,17 @@ def _markdown() -> MarkdownIt:
 
 
 def markdown(text: str) -> Markup:
-    """Text of the document as HTML; what is HTML in it is escaped."""
+    """Markdown as HTML; HTML in the text is escaped."""
     return Markup(_markdown().render(text))  # noqa: S704 - see above
 
 
 def inline(text: str) -> Markup:
-    """The same without paragraphs."""
+    """Markdown as HTML without paragraphs."""
     return Markup(_markdown().renderInline(text))  # noqa: S704
 
 
 def pretty(value: Any) -> str:
-    """JSON to read: what fits into a line stands on one."""
+    """JSON for people: a value that fits on one line is not broken."""
     return _pretty(value, "")
 
 
@@ -206,14 +208,14 @@ def _pretty(value: Any, indent: str) -> str:
 
 
 def _access(security: list[Mapping[str, list[str]]]) -> str:
-    """Who may ask: `read` or `operate` where a token is needed, `optional` where it tells more, else empty."""
+    """The required scope; `optional` if a token is optional and shows more; empty if the route takes none."""
     if not security:
         return ""
     return "optional" if {} in security else security[0]["token"][0]
 
 
 def _takes(schema: Mapping[str, Any]) -> str:
-    """The constraints of a schema in words."""
+    """The constraints of a schema as text."""
     kinds = schema.get("type", [])
     words = [" or ".join([kinds] if isinstance(kinds, str) else kinds)]
     if "enum" in schema:

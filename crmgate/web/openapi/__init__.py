@@ -1,4 +1,4 @@
-"""The description of the HTTP API in OpenAPI 3.1, made from the schemas that validate and the words at each view."""
+"""The OpenAPI 3.1 document of the HTTP API, built from the validating schemas and the descriptions of the views."""
 
 from crmgate.web.openapi.describe import Body, Describe, Example, ResponseDoc, description_of
 

@@ -1,4 +1,4 @@
-"""From marshmallow schemas to JSON Schema, to examples, and to the flat names that forms use."""
+"""Converts marshmallow schemas to JSON Schema, to examples, and to the flat names of forms."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from crmgate.schemas.coded import Coded
 _CONTROL = {
     "_next": {
         "type": "string",
-        "description": "HTML forms only: where the browser is sent afterwards. Its origin has to be an allowed one.",
+        "description": "HTML forms only: the address to which the browser is redirected. Its origin must be allowed.",
     },
     "_hp": {
         "type": "string",
         "maxLength": 0,
-        "description": "Stays empty, hidden from people: whoever fills it in is a robot (`HONEYPOT_FIELD` names it).",
+        "description": "Honeypot, hidden from people: a value marks a robot. `HONEYPOT_FIELD` sets its name.",
     },
     "_t": {
         "type": "number",
         "minimum": 0,
-        "description": "Milliseconds for which the form was open, from a script; below `MIN_FILL_SECONDS` is a robot.",
+        "description": "Milliseconds that the form was open, from a script. Below `MIN_FILL_SECONDS` it is a robot.",
     },
 }
 
 
 class Converter(OpenAPIConverter):
-    """With the fields that say themselves what they take, and docstrings as descriptions."""
+    """apispec's converter, with the JSON Schema of our own fields, and docstrings as descriptions."""
 
     def init_attribute_functions(self) -> None:
         """Called once by the base class."""
@@ -42,7 +42,7 @@ class Converter(OpenAPIConverter):
     def schema2jsonschema(self, schema: Any) -> dict[str, Any]:
         """The JSON Schema of a marshmallow schema."""
         found: dict[str, Any] = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]
-        # Nothing is refused for being unknown, unless a schema says so; and answers may get more members.
+        # Unknown members are accepted unless a schema forbids them, and answers may get more members later.
         found.pop("additionalProperties", None)
         kind = schema if isinstance(schema, type) else type(schema)
         words = inspect.getdoc(kind) or ""
@@ -60,7 +60,7 @@ class Plugin(MarshmallowPlugin):
 
 
 def flat_schema(schema: type[Schema], converter: Converter, words: str) -> dict[str, Any]:
-    """The JSON Schema of the same fields without groups: what an HTML form sends."""
+    """The JSON Schema of the same fields with flat names, as an HTML form sends them; `words` describes it."""
     properties, required, choices = dict[str, Any](), list[str](), list[Any]()
     for name, path, declared in flat_fields(schema):
         properties[name] = converter.field2property(declared) | _path(name, path, declared)
@@ -77,7 +77,7 @@ def flat_schema(schema: type[Schema], converter: Converter, words: str) -> dict[
 
 
 def flat_fields(schema: type[Schema]) -> Iterator[tuple[str, str, fields.Field[Any]]]:
-    """The flat name of each field with its path; without `custom`, which a flat body has no need of."""
+    """Yield the flat name, the path and the field of each field, except `custom`, which a flat body does not need."""
     for name, declared in schema().fields.items():
         if isinstance(declared, fields.Nested):
             for leaf, inner in declared.schema.fields.items():
@@ -87,11 +87,11 @@ def flat_fields(schema: type[Schema]) -> Iterator[tuple[str, str, fields.Field[A
 
 
 def query_of(schema: type[Schema], *without: str) -> list[dict[str, Any]]:
-    """The parameters of a link that says the same in its query. None is required, and none is refused."""
-    told = ((name, declared.metadata.get("description", "")) for name, _, declared in flat_fields(schema))
+    """The query parameters for the fields of `schema`, except `without`. None of them is required."""
+    described = ((name, declared.metadata.get("description", "")) for name, _, declared in flat_fields(schema))
     return [
         {"name": name, "in": "query", "schema": {"type": "string"}} | ({"description": words} if words else {})
-        for name, words in told if name not in without
+        for name, words in described if name not in without
     ]  # fmt: skip
 
 
@@ -101,7 +101,7 @@ def _path(name: str, path: str, declared: fields.Field[Any]) -> dict[str, str]:
 
 
 def sample(schema: type[Schema] | Schema) -> dict[str, Any]:
-    """An example made of those of the fields; fields without one are null, or left out."""
+    """An example built from the examples of the fields; a field without one is null or absent."""
     instance = schema() if isinstance(schema, type) else schema
     found = {name: (_sample(declared), declared) for name, declared in instance.fields.items()}
     return {

@@ -1,7 +1,7 @@
-"""`@Describe`: what the description of the API says about a view, beside the view itself.
+"""`@Describe`: the description of a view for the OpenAPI document.
 
     @blueprint.get("/<operation_id>")
-    @Describe("Look up a submission", "Submissions", {200: ResponseDoc("How far it is", OperationSchema)},
+    @Describe("Read a submission", "Submissions", {200: ResponseDoc("Its status.", OperationSchema)},
               problems=[ProblemCode.NOT_FOUND])
     def show(operation_id): ...
 
@@ -30,7 +30,7 @@ Parameter = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A request that works as it stands, and what is answered. `media` is how the body is sent."""
+    """A request body that works, and the status of the answer. `media` is the media type of the body."""
 
     title: str
     value: Any
@@ -41,23 +41,23 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ResponseDoc:
-    """An answer that is no problem. Its example is made from those of the fields of `schema`.
+    """A successful answer. Its example is built from the examples of the fields of `schema`.
 
-    `headers` are names of `crmgate.web.openapi.document.HEADERS`, `also` other media types that it may have.
+    `headers` are names of `crmgate.web.openapi.document.HEADERS`; `also` has the other media types of the answer.
     """
 
     about: str
     schema: type[Schema] | None = None
     headers: tuple[str, ...] = ()
     status: str = ""
-    """The `status` in the example, where it is another one."""
+    """The member `status` in the example, if it differs from the schema's example."""
     media: str = JSON
     also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a view reads: `schema` as JSON, and with `forms` under flat names and as an HTML form, too."""
+    """The request body of a view: `schema` as JSON, with `forms` also with flat names and as an HTML form."""
 
     schema: type[Schema]
     examples: tuple[Example, ...] = ()
@@ -66,10 +66,10 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Describe:
-    """What is known of a view, as its decorator.
+    """The description of a view, as its decorator.
 
-    `token` is the scope that it takes, `told_more` says that it tells more to one with a token. The docstring of the
-    view is its longer description unless `about` is given.
+    `token` is the required scope; `more_with_token` marks a public view that shows more with a token. `about` is the
+    longer description; by default the docstring of the view.
     """
 
     summary: str
@@ -78,20 +78,20 @@ class Describe:
     _: KW_ONLY
     problems: Sequence[ProblemCode] = ()
     token: Scope | None = None
-    told_more: bool = False
+    more_with_token: bool = False
     parameters: Sequence[Parameter] = ()
     query: type[Schema] | None = None
     body: Body | None = None
     about: str = ""
 
     def __call__(self, view: View) -> View:
-        """Note it at the view, which stays as it is."""
+        """Attach the description to `view`, and return `view` unchanged."""
         view.described = self  # type: ignore[attr-defined]
         return view
 
     @property
     def every_problem(self) -> tuple[ProblemCode, ...]:
-        """Those of the view, those of its token, and what can happen anywhere."""
+        """The problems of the view, those of its token, and `INTERNAL_ERROR`."""
         of_token = _OF_TOKENS if self.token else ()
         scarce = (ProblemCode.INSUFFICIENT_SCOPE,) if self.token == Scope.OPERATE else ()
         found = {*self.problems, *of_token, *scarce, ProblemCode.INTERNAL_ERROR}
@@ -99,6 +99,6 @@ class Describe:
 
 
 def description_of(view: Callable[..., Any]) -> Describe | None:
-    """What was said of a view; None where nothing was."""
+    """The description of a view; None if it has none."""
     found: Describe | None = getattr(view, "described", None)
     return replace(found, about=found.about or inspect.getdoc(view) or "") if found else None

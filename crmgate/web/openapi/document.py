@@ -1,4 +1,4 @@
-"""The whole document, from the routes of the application and what is said at each view."""
+"""Builds the OpenAPI document from the routes of the application and the descriptions of the views."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import MEDIA_TYPE
 
 PUBLISHED = re.compile(r"/(api|go|healthz|readyz|metrics)(/|$)")
-"""The routes that are for programs. Pages and files for people are not in the document."""
+"""The routes for programs. The document does not contain pages and files for people."""
 
 _ABOUT = """\
-crmgate takes what visitors of a website send and sees to it that each submission reaches the CRM, once.
+crmgate accepts submissions from the visitors of a website and delivers each of them to the CRM exactly once.
 
 JSON in, JSON out; names in snake_case; times in RFC 3339, UTC. Every failure is a problem document (RFC 9457): switch
 on its `type`.
 """
 HEADERS: dict[str, dict[str, Any]] = {
-    "X-Request-ID": {"description": "Names this request in the gateway's log: yours if you sent one, else a new one."},
+    "X-Request-ID": {
+        "description": "The id of this request in the gateway's log: yours if you sent one, else a new one."
+    },
     "Location": {
-        "description": "Where it is, or where to go.",
+        "description": "Address of the operation or job, or the target of the redirect.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
     "Retry-After": {
@@ -39,13 +41,13 @@ HEADERS: dict[str, dict[str, Any]] = {
     },
     "Preference-Applied": {"description": "`respond-async` if you preferred it."},
     "WWW-Authenticate": {"description": "What is missing (RFC 6750)."},
-    "Accept": {"description": "The media types that are read."},
+    "Accept": {"description": "The accepted media types."},
     "Content-Disposition": {"description": "The name of the file."},
-    "ETag": {"description": "The version of what is answered."},
-    "Set-Cookie": {"description": "The visitor's session and referral code, where it has none yet."},
+    "ETag": {"description": "The version of the answer's content."},
+    "Set-Cookie": {"description": "The visitor's session and referral code, unless the visitor has these cookies."},
 }
 _REQUEST_ID = {
-    "name": "X-Request-ID", "in": "header", "description": "Your own name for this request.",
+    "name": "X-Request-ID", "in": "header", "description": "Your own id for this request.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
 }  # fmt: skip
 _ALWAYS = ("X-Request-ID",)
@@ -55,7 +57,7 @@ _BY_STATUS = {
 }  # fmt: skip
 _SCHEME = {
     "type": "http", "scheme": "bearer",
-    "description": "An API token, made by `crmgate tokens new`. `read` looks; `operate` changes things and looks.",
+    "description": "An API token from `crmgate tokens new`. Scope `read`: read only; `operate`: read and change.",
 }  # fmt: skip
 
 
@@ -86,7 +88,7 @@ def build(app: Flask) -> dict[str, Any]:
 
 
 def template(rule: Rule) -> str:
-    """The path as OpenAPI writes it."""
+    """The path of a rule in the notation of OpenAPI."""
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
 
 
@@ -111,7 +113,7 @@ def _operation(rule: Rule, described: Describe, converter: Any, spec: APISpec) -
         "tags": [described.tag],
         "parameters": [*(dict(parameter) for parameter in described.parameters), *query],
         "responses": _responses(described),
-        "security": schemes if described.token else [{}, *schemes] if described.told_more else [],
+        "security": schemes if described.token else [{}, *schemes] if described.more_with_token else [],
     }
     if described.body:
         found["requestBody"] = {"required": True, "content": dict(_content(described.body, converter, spec))}
@@ -122,7 +124,7 @@ def _content(body: Body, converter: Any, spec: APISpec) -> Iterator[tuple[str, A
     name = body.schema.__name__.removesuffix("Schema") + "Flat"
     flat = {"$ref": f"#/components/schemas/{name}"}
     if body.forms:
-        words = "The same with flat names: what an HTML form sends."
+        words = "The same fields with flat names, as an HTML form sends them."
         spec.components.schema(name, flat_schema(body.schema, converter, words))
     for media in (JSON, *(FORM_TYPES if body.forms else ())):
         schema = flat if media in FORM_TYPES else {"anyOf": [body.schema, flat]} if body.forms else body.schema
@@ -131,7 +133,7 @@ def _content(body: Body, converter: Any, spec: APISpec) -> Iterator[tuple[str, A
 
 
 def _example(example: Example) -> dict[str, Any]:
-    """With what is to be sent and expected besides, which OpenAPI has no name for."""
+    """An example with its headers and expected status, for which OpenAPI has no standard members."""
     sent = {"x-headers": dict(example.headers)} if example.headers else {}
     return {"summary": example.title, "value": example.value, "x-status": example.status} | sent
 
@@ -183,7 +185,7 @@ def _sample_of(code: ProblemCode) -> dict[str, Any]:
     found = sample(ProblemSchema) | {"type": code.uri, "title": code.summary, "status": code.status}
     if code is not ProblemCode.INVALID_BODY:
         del found["errors"]
-        found["detail"] = "What happened here, and what to do about it."
+        found["detail"] = "The failure and its remedy."
     return found
 
 
