@@ -30,9 +30,11 @@ def crmgate(stack: Stack, *arguments: str, expect: int = 0) -> Any:
 def test_a_job_outlives_its_worker_and_delivers_each_once(own_stack: Stack) -> None:
     stack = own_stack
     stack.env |= {"CRM_MAX_CONCURRENCY": "8", "CRM_TIMEOUT": "3"}
-    stack.start()
+    stack.redis.start()
     before = time.time()
     made = bury(stack.ledger, COUNT, provider="espocrm", at=before - 10_000, step=0.01)
+    stack.start_web()
+    stack.start_worker()  # not earlier: its sweeper would deliver what is not a dead letter yet
     begun = time.monotonic()
     job = crmgate(stack, "dlq", "retry", "--all", "--yes", "--detach")
     assert job["total"] == COUNT
