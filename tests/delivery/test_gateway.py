@@ -274,3 +274,16 @@ def test_what_makes_two_submissions_the_same_can_be_less_than_the_payload(world:
     assert click("10:02", "telegram", key="k") == click("10:03", "telegram", key="k") != first
     with pytest.raises(KeyReused):
         click("10:04", "whatsapp", key="k")
+
+
+def test_a_released_dead_letter_of_a_refusal_is_searched_for_before_it_is_sent_again(world: World) -> None:
+    """The CRM may have stored the record before it reported the refusal."""
+    world.crm.answers = [Rejected("an option is missing", fields={"source": "valid"})]
+    operation = world.apply()
+    assert isinstance(world.run(operation).verdict, Dead)
+    world.delivery.bury(operation.id)
+    assert world.gateway.release(operation.id)
+    world.crm.found = Delivered("scripted", "stored-before-the-refusal", adopted=True)
+    assert isinstance(world.run(operation).verdict, Done)
+    assert [call for call, _ in world.crm.calls] == ["deliver", "find"]
+    assert world.stored(operation).delivered == world.crm.found
