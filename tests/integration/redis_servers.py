@@ -69,8 +69,17 @@ def documented_user(more: str = "") -> str:
 
 
 def low_port() -> int:
-    """A free port whose cluster bus, 10000 above, is a port too."""
-    return next(port for port in iter(free_port, 0) if port < 55000)
+    """A free port whose cluster bus, 10000 above, is a free port too."""
+    return next(port for port in iter(free_port, 0) if port < 55000 and _is_free(port + 10_000))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _answers(client: redis.Redis) -> bool:
