@@ -379,29 +379,6 @@ def with_plugins(folder: Path, troubled: Troubled, provider: str = "espocrm", **
 class TestPlugins:
     """A plugin cannot harm the rest."""
 
-    def test_one_that_exits_in_the_worker_costs_a_retry(self, tmp_path: Path, troubled: Troubled) -> None:
-        with with_plugins(tmp_path, troubled) as stack:
-            stack.start()
-            troubled.lay("exit")
-            first = stack.submit_queued(person(0))
-            wait_until("the plugin has exited", lambda: troubled.burnt("exit"))
-            second = stack.submit_queued(person(1))
-            all_delivered(stack, [first, second], 30)
-            begun = time.monotonic()
-            while time.monotonic() < begun + 5:
-                assert ready(stack).status_code == 200, ready(stack).text
-            assert stack.worker.running
-            assert "plugin_bug" in [event.code for event in stack.operation(first).events]
-
-    def test_one_that_exits_in_the_web_stops_nothing(self, tmp_path: Path, troubled: Troubled) -> None:
-        with with_plugins(tmp_path, troubled) as stack:
-            stack.start()
-            troubled.lay("exit")
-            first = stack.submit(person(0), 202)
-            second = stack.submit(person(1), 201)
-            all_delivered(stack, [first, second], 30)
-            assert stack.web.running
-
     @pytest.mark.parametrize("fault", [
         {"kind": "drop"}, {"kind": "answer", "status": 502, "body": "<h1>502 Bad Gateway</h1>"},
     ], ids=["drop", "502"])  # fmt: skip
@@ -431,18 +408,6 @@ class TestPlugins:
             assert sorted(emails(stack)) == [address(0), address(1), address(2)]
             assert [event for event in events(stack, [waiting]) if event.outcome == "failed" and event.counted] == []
             assert stack.ledger.gate(stack.recipient).failures == 0, "our own lack of time is no failure of the CRM"
-
-    def test_a_slow_listener_keeps_no_visitor_waiting(self, tmp_path: Path, troubled: Troubled) -> None:
-        listener = "import time\nfrom crmgate import hookimpl\n\n@hookimpl\ndef operation_accepted(operation):\n"
-        (troubled.plugins / "sluggard.py").write_text(f"{listener}    time.sleep(20)\n")
-        with with_plugins(tmp_path, troubled) as stack:
-            stack.start()
-            begun = time.monotonic()
-            delivered = stack.post(person(0))
-            assert time.monotonic() - begun < float(stack.env["CRM_INLINE_BUDGET"]) + 1
-            assert delivered.status_code == 201
-            wait_until("the log names it", lambda: "sluggard" in stack.web.output(), 30)
-            assert emails(stack) == [address(0)]
 
     @pytest.mark.parametrize("answer", ["other,77", "espocrm,"])
     def test_a_delivery_that_cannot_be_is_not_believed(

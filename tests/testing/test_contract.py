@@ -615,7 +615,7 @@ def test_each_broken_plugin_fails_its_own_checks_and_no_other(tmp_path: Path, pa
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=line", "-rfE"]
     environ = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=100)
+    run = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=450)
     failed: dict[str, set[str]] = {name: set() for name in names}
     for name, check in re.findall(r"^(?:FAILED|ERROR) \S+::Test(\w+)::(\w+)", run.stdout, re.MULTILINE):
         failed[name].add(check)
