@@ -31,7 +31,7 @@ from crmgate.store.ledger import Ledger
 from tests.processes import RedisProcess
 from tests.web.test_random_bodies import NAMES, TEXTS
 
-REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1000"))
+REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "400"))
 THOROUGH = REQUESTS > 1000
 UNREADY = {"/readyz"}
 """Paths that answer 503 correctly, because no worker runs in this test."""

@@ -35,7 +35,7 @@ def test_two_hours_of_outage_need_nobody(ledger: Ledger, redis_client: redis.Red
 
     world.crm.trouble = lambda _: None
     back = world.now
-    world.pass_time(len(everything) * 3 / 2 + 60)
+    world.pass_time(len(everything) * 3 / 2 + 60, step=1)
 
     assert world.states(everything) == {State.DELIVERED}
     assert ledger.stats()["dead_letters"] == 0
