@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import time
@@ -113,7 +114,9 @@ CANARIES = ("Ayşe", "Öztürk", "ayse@", "905321234567", "KVKK", "HYPERLINK", "
 """Parts of what FULL says."""
 
 
+@functools.cache
 def plugins() -> Plugins:
+    """The plugin as the gateway finds it, loaded once for all tests of a process."""
     return discover(FOLDER, ("bitrix",))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, assert_never
@@ -10,7 +11,7 @@ import requests_mock as mocking
 
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Connection, Consent, Delivered, Kind, Lead, Operation, Utm, new_id
-from crmgate.plugin_host.loader import discover
+from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.provider import CRMProvider
 from crmgate.testing.espocrm import GATEWAY_ROLE, FakeEspoCRM
 
@@ -49,12 +50,18 @@ PHONE = Lead(first_name="Ada", phone="+905321234567")
 AT = 1_767_322_800.0  # 2026-01-02 03:00:00 UTC
 
 
-def provider(url: str, policies: Mapping[str, str] | None = None, **settings: str) -> Any:
-    """The plugin as the gateway finds it. `Any`: its hooks are not those of the base class."""
+@functools.cache
+def plugins() -> Plugins:
+    """The plugin as the gateway finds it, loaded once for all tests of a process."""
     found = discover(ROOT / "plugins", ("espocrm",))
     assert not found.quarantined
+    return found
+
+
+def provider(url: str, policies: Mapping[str, str] | None = None, **settings: str) -> Any:
+    """A provider. `Any`: its hooks are not those of the base class."""
     environ = {"ESPOCRM_URL": url, "ESPOCRM_API_KEY": KEY} | settings
-    made: CRMProvider = found.providers["espocrm"](environ, timeout=5.0, **(policies or {}))
+    made: CRMProvider = plugins().providers["espocrm"](environ, timeout=5.0, **(policies or {}))
     return made
 
 
