@@ -188,8 +188,8 @@ def described(operation: Operation) -> dict[str, Any]:
         "dead_at",
         "version",
     )
-    told = {name: getattr(operation, name) for name in names if getattr(operation, name)}
-    return told | {"attempts": [f"{attempt.at:.0f} {attempt.outcome}" for attempt in operation.attempts]}
+    facts = {name: getattr(operation, name) for name in names if getattr(operation, name)}
+    return facts | {"attempts": [f"{attempt.at:.0f} {attempt.outcome}" for attempt in operation.attempts]}
 
 
 def payload(number: int, kind: Kind = Kind.CREATE_LEAD) -> dict[str, Any]:

@@ -167,7 +167,7 @@ class TestStandIn:
 
 class TestReported:
     @pytest.mark.parametrize(
-        ("kind", "options", "told"),
+        ("kind", "options", "words"),
         [
             ("string", {}, "'-' is sent instead"),
             ("date", {}, "the portal refuses such leads"),
@@ -175,12 +175,12 @@ class TestReported:
         ],
     )
     def test_a_field_without_a_fact(
-        self, portal: FakeBitrix24, crm: HookCaller, kind: str, options: dict[str, Any], told: str
+        self, portal: FakeBitrix24, crm: HookCaller, kind: str, options: dict[str, Any], words: str
     ) -> None:
         portal.add_user_field("UF_CRM_OFFICE", kind, mandatory=True, **options)
         line, connection = described(crm)["UF_CRM_OFFICE"], crm.test_connection(5.0)
         assert (line.fact, line.type) == ("", kind)
-        assert told in line.problem
+        assert words in line.problem
         assert "BITRIX_MAP_<FACT>=UF_CRM_OFFICE" in line.problem
         assert checks(crm)["field UF_CRM_OFFICE"] == (False, line.problem)
         assert (connection.connected, connection.refused) == (True, False)
