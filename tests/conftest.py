@@ -34,9 +34,17 @@ def _logs_as_before() -> Iterator[None]:
         yield
 
 
+SLOW = (
+    "testing/test_contract.py", "integration/", "chaos/", "soak/", "deploy/", "delivery/test_long_outage.py",
+    "cli/test_new.py", "test_tutorial.py", "plugins/test_alerts.py", "browser/",
+)  # fmt: skip
+"""Tests that mostly wait. They start first, so that no worker process waits for the last of them alone."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests of a module that share something costly in one process: it is set up once."""
+    """Start with the slow tests, and run the tests of a module that share something costly in one process."""
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(SLOW))
     for item in items:
         shared = getattr(item, "_fixtureinfo", None)
         made = shared.name2fixturedefs.items() if shared else ()

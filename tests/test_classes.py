@@ -6,6 +6,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Module:
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
+@cache
 def modules() -> dict[str, Module]:
     files = [path for folder in ("crmgate", "plugins") for path in sorted((ROOT / folder).rglob("*.py"))]
     return {dotted(path): parsed(path) for path in files}
@@ -55,31 +57,28 @@ def classes_in(tree: ast.AST, outer: str) -> Iterator[tuple[str, list[str]]]:
             yield from classes_in(node, f"{outer}{node.name}.")
 
 
-MODULES = modules()
-
-
 def origin(module: str, name: str) -> tuple[str, str] | None:
     """The module and the name of an own class that `module` calls `name`; None: it is somebody else's."""
-    if module not in MODULES:
+    if module not in modules():
         return None
-    if name in MODULES[module].classes:
+    if name in modules()[module].classes:
         return module, name
     first, _, rest = name.partition(".")
-    if first not in MODULES[module].imports:
+    if first not in modules()[module].imports:
         return None
-    source, found = MODULES[module].imports[first]
+    source, found = modules()[module].imports[first]
     inner = f"{source}.{found}"
-    return origin(inner, rest) if inner in MODULES else origin(source, f"{found}.{rest}" if rest else found)
+    return origin(inner, rest) if inner in modules() else origin(source, f"{found}.{rest}" if rest else found)
 
 
 def depth(module: str, name: str) -> int:
     """Length of the longest chain of own classes that ends with this one."""
-    bases = (origin(module, base) for base in MODULES[module].classes[name])
+    bases = (origin(module, base) for base in modules()[module].classes[name])
     return 1 + max((depth(*base) for base in bases if base), default=0)
 
 
 def depths() -> Mapping[str, int]:
-    return {f"{module}.{name}": depth(module, name) for module, found in MODULES.items() for name in found.classes}
+    return {f"{module}.{name}": depth(module, name) for module, found in modules().items() for name in found.classes}
 
 
 def test_the_walk_follows_imports_and_relative_imports() -> None:
@@ -98,7 +97,7 @@ def test_no_inheritance_chain_is_longer_than_three_classes() -> None:
 
 def test_no_two_public_classes_have_one_name() -> None:
     places = defaultdict[str, list[Path]](list)
-    for module in MODULES.values():
+    for module in modules().values():
         for name in module.classes:
             if not any(part.startswith("_") for part in name.split(".")):
                 places[name].append(module.path.relative_to(ROOT))

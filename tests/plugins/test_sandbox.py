@@ -25,6 +25,7 @@ from crmgate.model import Activity, Consent, Kind, Lead, Operation, Utm, new_id
 from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.sandbox import create_app, running
+from tests.processes import DEADLINE
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 KEY = "s3cret-key-ü"
@@ -150,18 +151,20 @@ def test_a_lead_whose_answer_was_forgotten_is_adopted(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "error", "code"),
+    ("mode", "budget", "error", "code"),
     [
-        ("fail", Unavailable, Code.MAINTENANCE),
-        ("unauthorized", AuthFailed, Code.BAD_CREDENTIALS),
-        ("hang", OutcomeUnknown, Code.TIMEOUT),
-        ("slow", OutcomeUnknown, Code.TIMEOUT),
-        ("forget", OutcomeUnknown, Code.CONNECTION_DROPPED),
+        ("fail", DEADLINE, Unavailable, Code.MAINTENANCE),
+        ("unauthorized", DEADLINE, AuthFailed, Code.BAD_CREDENTIALS),
+        ("hang", 0.4, OutcomeUnknown, Code.TIMEOUT),
+        ("slow", 0.4, OutcomeUnknown, Code.TIMEOUT),
+        ("forget", DEADLINE, OutcomeUnknown, Code.CONNECTION_DROPPED),
     ],
 )
-def test_each_misbehaviour_has_its_error(url: str, mode: str, error: type[ProviderError], code: Code) -> None:
+def test_each_misbehaviour_has_its_error(
+    url: str, mode: str, budget: float, error: type[ProviderError], code: Code
+) -> None:
     behave(url, mode)
-    with time_budget(0.4), pytest.raises(ProviderError) as raised:
+    with time_budget(budget), pytest.raises(ProviderError) as raised:
         create(provider(url))
     assert (type(raised.value), raised.value.code) == (error, code)
     behave(url, "work")
