@@ -12,7 +12,8 @@ from redis.exceptions import NoPermissionError
 
 from crmgate.model import Check
 from crmgate.store.client import ERRORS, code, server_of, unavailable
-from crmgate.store.keys import DUE, MARK_SECONDS
+from crmgate.store.keys import MARK_SECONDS
+from crmgate.store.scripts import standing_alone
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,7 @@ OLDEST = (6, 2)
 NEARLY_FULL = 0.8
 """Share of `maxmemory` in use from which an operator should act."""
 _UNKNOWN = "could not be checked: Redis does not allow INFO or CONFIG GET here."
-_TRIAL = "redis.call('set', KEYS[1], 1, 'ex', ARGV[1]) return redis.call('exists', ARGV[2])"
-"""A script that uses a key it does not declare, as the scripts of the ledger do."""
+_TRIAL = standing_alone("trial")
 _DENIED_INSIDE = re.compile("ACL failure in script|The user executing the script can't")
 """The words of Redis and of Valkey for a missing right within a script, which have no error code."""
 
@@ -37,7 +37,7 @@ def inspect(client: redis.Redis, probe: str) -> tuple[Check, ...]:
     except ERRORS as error:
         return (Check("redis", False, _not_usable(error)),)
     try:
-        client.register_script(_TRIAL)(keys=[probe], args=[MARK_SECONDS, DUE])
+        client.register_script(_TRIAL)(keys=[probe], args=[MARK_SECONDS])
     except ERRORS as error:
         return (Check("redis", False, _no_scripts(error)),)
     return (Check("redis", True, "Redis accepts writes and runs scripts."), *_dangers(client, probe))
