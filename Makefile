@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL = help
-.PHONY: help run test fuzz check format docs js bench soak chaos clean
+.PHONY: help run test test-redis fuzz check format docs js bench soak chaos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,15 @@ run: $(VENV)/.run ## Install everything and run the gateway with a private Redis
 test: $(VENV)/.test ## Install everything and run every test (ARGS="-k name" selects some)
 	@$(BIN)/python -m tests.needs
 	@$(BIN)/python -m pytest $(ARGS)
+
+# The parts of the suite in which the Redis server matters.
+REDIS_TESTS = tests/store tests/delivery tests/operators tests/test_watch.py tests/integration/test_redis_*.py \
+	tests/integration/test_upgrade.py tests/integration/test_limits.py tests/integration/test_tokens.py
+
+test-redis: $(VENV)/.test ## Run the tests of the ledger with another server (REDIS_SERVER=/path/of/valkey-server)
+	@test -x "$(REDIS_SERVER)" || { echo "Set REDIS_SERVER to the path of a redis-server or valkey-server."; exit 1; }
+	@mkdir -p $(VENV)/server && ln -sf "$(abspath $(REDIS_SERVER))" $(VENV)/server/redis-server
+	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/python -m pytest $(REDIS_TESTS) $(ARGS)
 
 fuzz: $(VENV)/.test ## Send 20,000 random requests, different ones each time (FUZZ_REQUESTS)
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py
@@ -62,7 +71,7 @@ $(BIN)/python:
 # One stamp for each set of packages, so that `make run` does not install the test tools.
 $(VENV)/.run: $(BIN)/python setup.cfg
 	@echo "Installing crmgate into $(VENV) ..."
-	@$(BIN)/pip install -q -e '.[dev]' && touch $@
+	@$(BIN)/pip install -q -e . && touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	@$(BIN)/pip install -q -e '.[test]'

@@ -140,6 +140,15 @@ def ledger_available(seconds: float) -> None:
 
 
 @hookspec
+def ledger_nearly_full(share: float, waiting: int) -> None:
+    """Redis uses 80 % of its `maxmemory` or more. When it is full, it accepts no submissions.
+
+    Called once, by one of the web processes, and again after the use was less than 70 %. `share`: the part in use, 1 is
+    full. `waiting`: number of operations that wait.
+    """
+
+
+@hookspec
 def waiting_too_long(seconds: float, waiting: int) -> None:
     """The oldest operation has waited for `seconds`, longer than `ALERT_WAITING_MINUTES`.
 

@@ -36,6 +36,7 @@ TEXTS = {
     "worker_back": "a worker runs again",
     "ledger_unavailable": "Redis accepts nothing ({explanation}), and submissions cannot be recorded",
     "ledger_available": "Redis works again, after {seconds:.0f} s",
+    "ledger_nearly_full": "Redis is nearly full ({percent:.0f} % of its maxmemory); a full one accepts no submissions",
     "waiting_too_long": "the oldest operation has waited for {minutes:.0f} min",
 }
 """Facts of each event, in words."""
@@ -44,6 +45,7 @@ REMEDIES = {
     "dead_letters": "see `crmgate dlq list`",
     "worker_missing": "start one with `huey_consumer crmgate.worker.huey`, and look at its log",
     "ledger_unavailable": "start Redis, or correct REDIS_URL; `crmgate check` shows whether it works",
+    "ledger_nearly_full": "raise maxmemory, or deliver what waits; `crmgate check` shows why it waits",
     "waiting_too_long": "`crmgate check` shows why",
 }
 """The command that helps. The remedy of a provider's incident comes with the event."""
@@ -54,7 +56,7 @@ class Alert:
     """One message. Those about dead letters add up.
 
     `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters. `waiting`: number of
-    operations that wait. `seconds`: length of the incident so far.
+    operations that wait. `seconds`: length of the incident so far. `share`: part of Redis's `maxmemory` in use.
     """
 
     event: str
@@ -64,6 +66,7 @@ class Alert:
     explanation: str = ""
     remedy: str = ""
     seconds: float = 0.0
+    share: float = 0.0
     waiting: int = 0
     count: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
@@ -83,6 +86,7 @@ class Alert:
         codes = ", ".join(f"{code} {count}" if count > 1 else code for code, count in self.codes.items())
         words = {
             **facts, "codes": codes, "codes_after": f" ({codes})" if codes else "", "minutes": self.seconds / 60,
+            "percent": self.share * 100,
             "operations": ", ".join(self.operations) + (", ..." if self.count > NAMED else ""),
         }  # fmt: skip
         sentences = [TEXTS[self.event].format(**words)]
@@ -171,6 +175,10 @@ class Alerts(Listener):
     @hookimpl
     def ledger_available(self, seconds: float) -> None:
         self._send(self._alert("ledger_available", seconds=seconds))
+
+    @hookimpl
+    def ledger_nearly_full(self, share: float, waiting: int) -> None:
+        self._send(self._alert("ledger_nearly_full", share=share, waiting=waiting))
 
     @hookimpl
     def waiting_too_long(self, seconds: float, waiting: int) -> None:

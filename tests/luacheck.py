@@ -19,12 +19,12 @@ from tests.processes import ROOT
 
 SHARED = ("gate", "common")
 """The files that stand before each script, in this order."""
-ALONE = "limit"
+ALONE = ("limit", "trial")
 
 
 def sources() -> dict[str, str]:
     """The text of every file in `lua/` by its name, in the order in which they are put together."""
-    return {name: scripts.read(name) for name in (*SHARED, *scripts.NAMES, ALONE)}
+    return {name: scripts.read(name) for name in (*SHARED, *scripts.NAMES, *ALONE)}
 
 
 def problems(executable: str, sources: Mapping[str, str]) -> list[str]:

@@ -191,6 +191,7 @@ def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCap
     listeners.notify("worker_back")
     listeners.notify("ledger_unavailable", reason="ConnectionError")
     listeners.notify("ledger_available", seconds=20.0)
+    listeners.notify("ledger_nearly_full", share=0.83, waiting=3)
     listeners.notify("waiting_too_long", seconds=900.0, waiting=3)
     stop_all()
     code = click.tracking_code
@@ -198,5 +199,6 @@ def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCap
         f"accepted {code}", f"{code} is the record 7 in acme", f"{code} is a dead letter",
         "acme is paused (refused): it refuses the credentials; 3 wait", "acme works again",
         "no worker for 61 s; 3 wait", "a worker runs again", "Redis is unavailable: ConnectionError",
-        "Redis is available again after 20 s", "the oldest of 3 operations has waited for 900 s",
+        "Redis is available again after 20 s", "Redis is 83 % full; 3 wait",
+        "the oldest of 3 operations has waited for 900 s",
     ]  # fmt: skip

@@ -131,6 +131,33 @@ def test_a_short_absence_of_redis_is_no_incident(watches: Watches, full: Callabl
     assert watches.reports == []
 
 
+def test_a_nearly_full_redis_is_reported_once_and_again_after_there_was_room(
+    watches: Watches, full: Callable[[bool], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    def use(share: float) -> None:
+        watches.client.config_set("maxmemory", int(watches.client.info("memory")["used_memory"] / share))
+        watches.pass_time(15)
+
+    watches.world.crm.trouble = away
+    watches.world.apply()
+    use(0.5)
+    assert watches.reports == []
+    use(0.9)
+    use(0.75)
+    use(0.9)
+    [(hook, arguments)] = watches.reports
+    assert hook == "ledger_nearly_full"
+    assert 0.8 <= arguments["share"] < 1.0
+    assert arguments["waiting"] == 1
+    assert "Redis is nearly full: " in caplog.text
+    use(0.5)
+    use(0.9)
+    assert watches.hooks == ["ledger_nearly_full"] * 2
+    full(False)  # without a limit it is never full
+    watches.pass_time(15)
+    assert watches.hooks == ["ledger_nearly_full"] * 2
+
+
 def test_a_long_wait_is_reported_once_and_again_after_it_was_over(watches: Watches) -> None:
     watches.world.crm.trouble = away
     first = watches.world.apply()

@@ -19,6 +19,7 @@ from crmgate.operators.waiting import advice
 from crmgate.plugin_host.loader import discover, shipped_folder
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
+from crmgate.store.checks import undetermined
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
@@ -104,7 +105,9 @@ def _redis(settings: Settings | None) -> Iterator[Line]:
     ledger = Ledger(connect(settings.redis), wake_message)
     first, *dangers = ledger.health()
     yield Line(first.name, Mark.OK if first.ok else Mark.FAIL, first.detail)
-    yield from (Line(danger.name, Mark.OK if danger.ok else Mark.WARN, danger.detail) for danger in dangers)
+    for danger in dangers:
+        well = danger.ok and not undetermined(danger)
+        yield Line(danger.name, Mark.OK if well else Mark.WARN, danger.detail)
     if first.ok:
         try:
             yield from _state(ledger)

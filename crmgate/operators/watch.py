@@ -1,4 +1,4 @@
-"""Reports incidents that a worker cannot report: no worker runs, Redis is unavailable, an operation waits for too long.
+"""Reports incidents that a worker cannot report: no worker, Redis unavailable or nearly full, a wait that is too long.
 
 Each web process has a thread that checks every `BEAT` seconds. One process at a time holds the watch, an entry in Redis
 that expires, and only that process reports. So several web processes send one message. While Redis is unavailable the
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 from crmgate.errors import LedgerUnavailable
+from crmgate.store.checks import NEARLY_FULL
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.watch import Watchbook
@@ -28,6 +29,8 @@ WORKER_MISSING = 60.0
 """Seconds without a heartbeat of any worker after which the worker is reported as missing."""
 LEDGER_AWAY = 15.0
 """Seconds without a successful write after which Redis is reported as unavailable. A restart takes less."""
+ROOM_AGAIN = 0.7
+"""Share of Redis's `maxmemory` below which a nearly full Redis is reported again the next time."""
 
 
 class Watch:
@@ -86,6 +89,7 @@ class Watch:
         if self._holds:
             self._look_for_workers(now)
             self._look_at_waiting(now)
+            self._look_at_memory(now)
 
     def _away(self, now: float, reason: str) -> None:
         if self._failed_at is None:
@@ -127,3 +131,13 @@ class Watch:
                 self._notify("waiting_too_long", seconds=waited, waiting=waiting)
         elif waited <= self._limit / 2:  # half the limit: the wait of a long queue varies around the limit
             self._book.withdraw("waiting_too_long")
+
+    def _look_at_memory(self, now: float) -> None:
+        share = self._figures.memory_share() or 0.0
+        if share >= NEARLY_FULL:
+            waiting = self._ledger.stats()["waiting"]
+            if self._book.announce("ledger_nearly_full", now):
+                log.error("Redis is nearly full: %.0f %% of its maxmemory is in use", share * 100)
+                self._notify("ledger_nearly_full", share=share, waiting=waiting)
+        elif share < ROOM_AGAIN:  # the share varies: no second report while it stays near the limit
+            self._book.withdraw("ledger_nearly_full")

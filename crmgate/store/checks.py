@@ -8,38 +8,57 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
+from redis.exceptions import NoPermissionError
 
 from crmgate.model import Check
 from crmgate.store.client import ERRORS, code, server_of, unavailable
 from crmgate.store.keys import MARK_SECONDS
+from crmgate.store.scripts import standing_alone
 
 log = logging.getLogger(__name__)
 
 OLDEST = (6, 2)
-NEARLY_FULL = 0.9
+NEARLY_FULL = 0.8
 """Share of `maxmemory` in use from which an operator should act."""
-_UNKNOWN = "could not be checked: this user of Redis may not run INFO or CONFIG GET."
+_UNKNOWN = "could not be checked: Redis does not allow INFO or CONFIG GET here."
+_TRIAL = standing_alone("trial")
+_DENIED_INSIDE = re.compile("ACL failure in script|The user executing the script can't")
+"""The words of Redis and of Valkey for a missing right within a script, which have no error code."""
 
 
 def inspect(client: redis.Redis, probe: str) -> tuple[Check, ...]:
-    """The checks of a Redis. The first, `redis`, says whether it takes a write: the key `probe` is written to see.
+    """The checks of a Redis. The first, `redis`, writes the key `probe` and runs a script.
 
-    The others find settings that could lose a record, and pass if the server does not show them. Never raises.
+    The others find settings that could lose a record, and pass if the server does not show them (`undetermined`).
+    Never raises.
     """
     try:
         client.set(probe, 1, ex=MARK_SECONDS)
     except ERRORS as error:
         return (Check("redis", False, _not_usable(error)),)
-    return (Check("redis", True, "Redis accepts writes."), *_dangers(client, probe))
+    try:
+        client.register_script(_TRIAL)(keys=[probe], args=[MARK_SECONDS])
+    except ERRORS as error:
+        return (Check("redis", False, _no_scripts(error)),)
+    return (Check("redis", True, "Redis accepts writes and runs scripts."), *_dangers(client, probe))
+
+
+def undetermined(check: Check) -> bool:
+    """Whether the check passed only because the server does not show the setting."""
+    return check.ok and check.detail.endswith(_UNKNOWN)
 
 
 def report(checks: tuple[Check, ...]) -> None:
-    """Log failed checks as warnings, and checks that could not be made."""
+    """Log failed checks and undetermined ones as warnings."""
     for check in checks:
-        if not check.ok:
+        if not check.ok or undetermined(check):
             log.warning("%s: %s", check.name, check.detail)
-        elif check.detail.endswith(_UNKNOWN):
-            log.info("%s: %s", check.name, check.detail)
+
+
+def share_of_memory(about: Mapping[str, Any]) -> float:
+    """Share of `maxmemory` in use, by the answer of INFO; 0 without a limit. 1 is full."""
+    used, limit = int(about.get("used_memory", 0)), int(about.get("maxmemory", 0))
+    return used / limit if limit else 0.0
 
 
 def _not_usable(error: Exception) -> str:
@@ -47,6 +66,19 @@ def _not_usable(error: Exception) -> str:
     if code(error):
         return f"Redis accepts no writes. {known}."
     return f"Redis does not answer ({known}): start it, or correct REDIS_URL."
+
+
+def _no_scripts(error: Exception) -> str:
+    if _DENIED_INSIDE.search(str(error)):
+        error = NoPermissionError()
+    if code(error):
+        return f"Redis accepts writes, but runs no scripts. {unavailable(error)}."
+    if not isinstance(error, redis.ResponseError):
+        return _not_usable(error)
+    servers = "docs/deployment.md lists servers and their settings"
+    if "undeclared" in str(error):
+        return f"Redis refuses scripts that use keys which they do not declare: allow them. {servers}."
+    return f"Redis refuses the scripts of crmgate: use a server that runs Lua scripts. {servers}."
 
 
 def _dangers(client: redis.Redis, probe: str) -> Iterator[Check]:
@@ -73,7 +105,8 @@ def _version(about: Mapping[str, Any]) -> Check:
     if not numbers:
         return Check("redis_version", True, _unknown("redis_version"))
     if (int(numbers[1]), int(numbers[2])) >= OLDEST:
-        return Check("redis_version", True, f"Redis {version}.")
+        valkey = f"Valkey {about['valkey_version']}, compatible with " if "valkey_version" in about else ""
+        return Check("redis_version", True, f"{valkey}Redis {version}.")
     return Check("redis_version", False, f"Redis {version} is too old: install 6.2 or newer.")
 
 
@@ -88,11 +121,13 @@ def _eviction(about: Mapping[str, Any]) -> Check:
 
 
 def _memory(about: Mapping[str, Any]) -> Check:
-    used, limit = int(about.get("used_memory", 0)), int(about.get("maxmemory", 0))
-    if not limit:
-        return Check("redis_memory", True, "Redis has no limit of its own (maxmemory).")
-    well = used < limit * NEARLY_FULL
-    return Check("redis_memory", well, f"{used / limit:.0%} of maxmemory is in use{'.' if well else ': raise it.'}")
+    share = share_of_memory(about)
+    if not share:
+        return Check("redis_memory", True, "Redis has no limit (maxmemory): set one that its machine can bear.")
+    in_use = f"{share:.0%} of maxmemory is in use"
+    if share < NEARLY_FULL:
+        return Check("redis_memory", True, f"{in_use}.")
+    return Check("redis_memory", False, f"{in_use}: raise it. A full Redis accepts no submissions.")
 
 
 def _persistence(about: Mapping[str, Any], server: redis.Redis) -> Check:

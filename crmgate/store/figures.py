@@ -13,6 +13,8 @@ import redis
 
 from crmgate.model import Event, Kind
 from crmgate.store import keys
+from crmgate.store.checks import share_of_memory
+from crmgate.store.client import server_of
 from crmgate.store.keys import translated
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -78,6 +80,18 @@ class Figures:
                 pipe.hget(keys.op(operation.decode()), "accepted_at")
             accepted = [float(time) for time in pipe.execute() if time]
         return min([*accepted, *(score for first in held for _, score in first)], default=None)
+
+    def memory_share(self) -> float | None:
+        """Share of `maxmemory` in use: 1 is full, 0 means that there is no limit. None if Redis does not show it.
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            server = server_of(self._redis, keys.PROBE)
+            try:
+                return share_of_memory(server.info("memory"))
+            except redis.ResponseError:  # this user may not run INFO, or the server does not have it
+                return None
 
 
 def _durations(provider: str, numbers: dict[tuple[str, ...], int]) -> Durations:

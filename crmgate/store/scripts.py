@@ -21,7 +21,7 @@ NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
     "pause",
 )  # fmt: skip
-"""The scripts that begin with `common.lua`. `limit` does not need it (`crmgate.store.limits`)."""
+"""The scripts that begin with `common.lua`. `limit` and `trial` do not need it (`crmgate.store.limits`, `.checks`)."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have

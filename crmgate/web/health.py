@@ -79,7 +79,7 @@ def _worker(redis: bool) -> Check:
     except LedgerUnavailable:
         count = None
     if count is None:
-        return Check("worker", False, "Workers cannot be checked while Redis does not answer.")
+        return Check("worker", False, "Workers cannot be checked while Redis is not usable.")
     if count:
         return Check("worker", True, f"{count} seen within {silence}.")
     return Check("worker", False, f"No worker seen for {silence}: {_START_WORKER}.")
@@ -93,7 +93,7 @@ def _clicks(redis: bool) -> Check:
     except LedgerUnavailable:
         shared = None
     if shared is None:
-        return Check("clicks", False, f"Clicks cannot be recorded while Redis does not answer.{_losses(lost)}")
+        return Check("clicks", False, f"Clicks cannot be recorded while Redis is not usable.{_losses(lost)}")
     lost += Counter(shared)
     return Check("clicks", True, f"Clicks are recorded.{_losses(lost)}")
 

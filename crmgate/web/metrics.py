@@ -110,6 +110,11 @@ class OfTheLedger(Collector):
         seen = self._parts.ledger.workers_seen(WORKER_SILENCE)
         yield GaugeMetricFamily("crmgate_workers", f"Workers seen within {WORKER_SILENCE:.0f} s", value=seen)
 
+        share = self._parts.figures.memory_share()
+        if share is not None:
+            words = "Share of Redis's maxmemory in use; 0 without a limit"
+            yield GaugeMetricFamily("crmgate_ledger_memory_ratio", words, value=share)
+
     def _gate(self) -> Iterator[Metric]:
         to = self._parts.delivery.recipient
         gate = self._parts.ledger.gate(to)

@@ -13,10 +13,13 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
+import redis
 
 from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
 from tests.cli.conftest import Run, output_of
 from tests.graves import bury
+from tests.integration.redis_servers import PASSWORD, Server, ended
 from tests.processes import RedisProcess
 
 
@@ -86,6 +89,40 @@ def test_an_absent_redis_is_one_line(run: Run, mini: dict[str, str]) -> None:
     assert (result.exit_code, found["redis"], found["crm"]) == (1, "fail", "ok")
     assert "worker" not in found
     assert "secret-4711" not in result.output
+
+
+def test_a_user_that_may_run_no_script_is_the_only_problem_named(
+    run: Run, mini: dict[str, str], redis_process: RedisProcess, redis_client: redis.Redis
+) -> None:
+    redis_client.execute_command("ACL SETUSER", "limited", "on", "nopass", "~*", "+@all", "-@scripting")
+    place = redis_process.url.rpartition("@")[2]
+    try:
+        result = run("check", "--json", **mini, REDIS_URL=f"redis://limited:x@{place}")
+    finally:
+        redis_client.acl_deluser("limited")
+    answer = output_of(result)
+    [failed] = [line for line in answer["checks"] if line["result"] != "ok"]
+    assert (result.exit_code, failed["check"], failed["result"]) == (1, "redis", "fail")
+    assert "runs no scripts. NOPERM: its user lacks rights: docs/configuration.md has the ACL line" in failed["detail"]
+
+
+def test_a_managed_redis_is_checked_as_far_as_it_allows(run: Run, mini: dict[str, str], tmp_path: Path) -> None:
+    """CONFIG does not exist there, the policy is volatile-lru, and there is no append-only file."""
+    lines = (f"requirepass {PASSWORD}", 'save ""', "maxmemory-policy volatile-lru", 'rename-command CONFIG ""')
+    server = Server(tmp_path / "managed", "redis", *lines)
+    with ended(server):
+        server.start()
+        with server.client() as client:
+            Ledger(client, wake_message).beat("w", now=time.time())
+        address = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port), "REDIS_PASSWORD": PASSWORD}
+        result = run("check", "--json", **mini, **address)
+    answer = output_of(result)
+    found = {line["check"]: line for line in answer["checks"]}
+    assert (result.exit_code, results(answer)["redis"], results(answer)["worker"]) == (0, "ok", "ok")
+    assert found["redis_eviction"]["result"] == "warn"
+    assert "set maxmemory-policy to noeviction, it is volatile-lru" in found["redis_eviction"]["detail"]
+    assert found["redis_persistence"]["result"] == "warn", "neither a success nor a failure"
+    assert "could not be checked" in found["redis_persistence"]["detail"]
 
 
 class Door(BaseHTTPRequestHandler):

@@ -162,6 +162,7 @@ def test_redis_takes_any_password_and_shows_none(tmp_path: Path) -> None:
     port, [shell, flag, script] = free_port(), services()["redis"]["command"]
     moved = script.replace("$$", "$").replace("/run/", f"{tmp_path}/").replace("/data", str(tmp_path))
     moved = moved.replace("exec redis-server", f"exec {executable()}").rstrip() + f" --bind 127.0.0.1 --port {port}\n"
+    moved = moved.replace("${REDIS_MAXMEMORY:-256mb}", "256mb")
     process = Process("redis", [shell, flag, moved], tmp_path, {"REDIS_PASSWORD": NASTY})
     process.start()
     try:
@@ -169,6 +170,7 @@ def test_redis_takes_any_password_and_shows_none(tmp_path: Path) -> None:
         wait_until("redis answers", lambda: _pings(client))
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.config_get("maxmemory") == {"maxmemory": str(256 * 1024**2)}
         with pytest.raises(redis.AuthenticationError):
             redis.Redis(port=port, retry=NEVER).ping()
         assert NASTY.encode() not in Path(f"/proc/{process.pid}/cmdline").read_bytes()

@@ -21,7 +21,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     replicas = [keeper(folder, name, *follow) for name in ("one", "two")]
     sentinel = Server(
         folder, "sentinel", "requirepass watch", f"sentinel monitor leads 127.0.0.1 {master.port} 1",
-        f"sentinel auth-pass leads {PASSWORD}", "sentinel down-after-milliseconds leads 500",
+        f"sentinel auth-pass leads {PASSWORD}", "sentinel down-after-milliseconds leads 2000",
         "sentinel failover-timeout leads 3000", flags=("--sentinel",),
     )  # fmt: skip
     with ended(sentinel, master, *replicas):

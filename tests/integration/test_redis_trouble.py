@@ -21,7 +21,7 @@ from crmgate.store.keys import WAKE_LIST
 from crmgate.store.wakeups import wake_message
 from tests.integration.redis_servers import somebody
 from tests.integration.stack import Stack
-from tests.processes import DEADLINE, wait_until
+from tests.processes import DEADLINE, Process, wait_until
 
 TIMEOUT = 2.0
 QUEUED = {"Prefer": "respond-async"}
@@ -32,6 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings = {
         "REDIS_TIMEOUT": str(TIMEOUT),
         "CRM_ON_DUPLICATE": "create",
+        "TELEGRAM_URL": "https://t.me/example_bot",
     }
     with Stack(tmp_path_factory.mktemp("stack"), "bitrix", web_workers=1, **settings) as stack:
         yield stack.start()
@@ -91,11 +92,17 @@ def full(server: redis.Redis) -> Iterator[None]:
 def stopped(stack: Stack) -> Iterator[None]:
     """Redis stands still; what it is sent meanwhile waits in its socket: connection and scripts are there already."""
     works(stack)
-    os.kill(stack.redis.pid, signal.SIGSTOP)
+    with suspended(stack.redis):
+        yield
+
+
+@contextmanager
+def suspended(process: Process) -> Iterator[None]:
+    os.kill(process.pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(stack.redis.pid, signal.SIGCONT)
+        os.kill(process.pid, signal.SIGCONT)
 
 
 def test_a_full_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
@@ -104,6 +111,71 @@ def test_a_full_redis_is_reported_and_nothing_is_promised(stack: Stack, server: 
         assert_honest(stack)
     assert "the ledger is unavailable (OOM: its memory is full: raise its maxmemory)" in stack.web.output()
     works(stack)
+
+
+@contextmanager
+def room_for(server: redis.Redis, size: int) -> Iterator[None]:
+    """Redis has room for `size` more bytes."""
+    server.config_set("maxmemory", server.info("memory")["used_memory"] + size)
+    try:
+        yield
+    finally:
+        server.config_set("maxmemory", 0)
+
+
+def test_submissions_that_fill_redis_are_refused_at_its_limit_and_none_is_lost(
+    stack: Stack, server: redis.Redis
+) -> None:
+    stack.bitrix.stop()
+    accepted: list[dict[str, Any]] = []
+    with room_for(server, 500_000), suspended(stack.worker):  # no failed attempts: nothing waits for the CRM later
+        for _ in range(100):
+            body = somebody() | {f"answer{number}": "x" * 1000 for number in range(20)}
+            answer = stack.post(body, headers=QUEUED)
+            if answer.status_code != 202:
+                break
+            accepted.append(answer.json() | {"title": title(body)})
+        assert answer.status_code == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        # There may still be room for the small write of the check.
+        assert {"redis", "redis_memory"} & readiness(stack).keys()
+        stack.bitrix.start()
+    assert len(accepted) > 3
+    for operation in accepted:
+        stack.wait_for(operation["id"], State.DELIVERED)
+    assert all(titles(stack).count(operation["title"]) == 1 for operation in accepted)
+
+
+def test_no_door_promises_anything_while_redis_is_full(stack: Stack, server: redis.Redis) -> None:
+    click = {"channel": "telegram", "referral_code": "REF"}
+    with full(server):
+        stack.bitrix.stop()
+        application, event, form, suspect = (
+            requests.post(f"{stack.url}/api/v1/{path}", timeout=DEADLINE, **body)
+            for path, body in (
+                ("applications", {"json": somebody()}),
+                ("messenger-events", {"json": click}),
+                ("applications", {"data": {"first_name": "Ada", "email": "ada@example.com"}}),
+                ("applications", {"json": somebody() | {"_hp": "a robot"}}),
+            )
+        )
+        for answer in (application, event, form, suspect):
+            assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True), answer.text
+        stack.bitrix.start()
+        before = stack.ledger.stats()["accepted"]
+        link = requests.get(f"{stack.url}/go/telegram?session=s1", allow_redirects=False, timeout=DEADLINE)
+        assert link.status_code == 302, "the visitor gets to the messenger"
+        assert "Clicks cannot be recorded" in readiness(stack)["clicks"]
+    wait_until("the click is recorded when there is room", lambda: stack.ledger.stats()["accepted"] == before + 1)
+
+
+def test_a_nearly_full_redis_is_reported_before_it_refuses_anything(stack: Stack, server: redis.Redis) -> None:
+    used = server.info("memory")["used_memory"]
+    wait_until("the worker is seen", lambda: not readiness(stack))
+    with room_for(server, used // 8):
+        wrong = readiness(stack)["redis_memory"]
+        assert wrong.endswith("% of maxmemory is in use: raise it. A full Redis accepts no submissions.")
+        works(stack)
 
 
 def test_a_full_redis_still_lets_go_of_what_it_holds(stack: Stack, server: redis.Redis) -> None:

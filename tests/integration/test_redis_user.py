@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from tests.integration.redis_servers import (
     PASSWORD,
@@ -18,6 +19,7 @@ from tests.integration.redis_servers import (
     somebody,
 )
 from tests.integration.stack import Stack
+from tests.processes import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,19 @@ def test_the_documented_rights_are_enough(stack: Stack, server: Server) -> None:
         # Redis may refuse the command CLIENT SETINFO, with which redis-py names itself when it connects.
         assert {entry["object"] for entry in client.acl_log()} <= {"client"}
     assert "Traceback" not in stack.web.output() + stack.worker.output()
+
+
+def test_without_the_right_to_run_scripts_the_gateway_is_not_ready(stack: Stack, server: Server) -> None:
+    with server.client() as client:
+        client.execute_command("ACL SETUSER", "crmgate", "-@scripting")
+        answer = requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
+        by_the_crm = stack.post(somebody())
+        client.execute_command("ACL SETUSER", "crmgate", "+@scripting")
+    details = {check["name"]: check["detail"] for check in answer.json()["checks"] if not check["ok"]}
+    assert (answer.status_code, by_the_crm.status_code) == (503, 201)
+    assert details["redis"].startswith("Redis accepts writes, but runs no scripts. NOPERM: its user lacks rights")
+    assert details.keys() == {"redis", "worker", "clicks"}
+    assert "is not usable" in details["worker"]
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(stack: Stack) -> None:

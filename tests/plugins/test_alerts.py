@@ -39,7 +39,7 @@ TOKEN = f"123456:{CANARY}-token"
 PERSON = Lead(first_name=CANARY, email=f"{CANARY}@example.com", phone="+905321234567")
 KEYS = {
     "text", "event", "instance", "provider", "cause", "explanation", "remedy", "seconds", "waiting", "count", "codes",
-    "operations", "since",
+    "operations", "since", "share",
 }  # fmt: skip
 
 
@@ -230,6 +230,11 @@ REPORTS = {
         " correct REDIS_URL; `crmgate check` shows whether it works.",
     ),
     "ledger_available": ({"seconds": 90.0}, "Redis works again, after 90 s."),
+    "ledger_nearly_full": (
+        {"share": 0.834, "waiting": 3},
+        "Redis is nearly full (83 % of its maxmemory); a full one accepts no submissions. Operations that wait: 3."
+        " What to do: raise maxmemory, or deliver what waits; `crmgate check` shows why it waits.",
+    ),
     "waiting_too_long": (
         {"seconds": 1200.0, "waiting": 3},
         "the oldest operation has waited for 20 min. Operations that wait: 3. What to do: `crmgate check` shows why.",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import redis
 
+from crmgate.errors import LedgerUnavailable
 from crmgate.model import Event
+from crmgate.store.client import connect
 from crmgate.store.figures import Figures, counted
 from crmgate.store.ledger import Ledger
 from tests.world import START, World
@@ -46,3 +49,20 @@ def test_the_oldest_is_found_wherever_it_waits(ledger: Ledger, redis_client: red
     assert figures.oldest_waiting() == START - 60
     redis_client.zadd("{crmgate}:tried:x", {"c": START - 90})
     assert figures.oldest_waiting() == START - 90
+
+
+def test_the_share_of_memory_is_that_of_maxmemory(redis_client: redis.Redis) -> None:
+    figures = Figures(redis_client)
+    assert figures.memory_share() == 0.0
+    redis_client.config_set("maxmemory", redis_client.info("memory")["used_memory"] * 4)
+    try:
+        assert figures.memory_share() == pytest.approx(0.25, abs=0.1)
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    redis_client.execute_command("ACL SETUSER", "default", "-info")
+    try:
+        assert figures.memory_share() is None, "not known is not none"
+    finally:
+        redis_client.execute_command("ACL SETUSER", "default", "+info")
+    with pytest.raises(LedgerUnavailable):
+        Figures(connect("redis://127.0.0.1:1/0", 0.2)).memory_share()

@@ -68,8 +68,11 @@ class Recording:
         self.parts: Names = defaultdict(set)
 
     def register_script(self, text: str) -> Callable[..., Any]:
-        [name] = [name for name in scripts.NAMES if text.endswith(scripts.read(name))]
-        script = self._client.register_script(text)
+        script: Callable[..., Any] = self._client.register_script(text)
+        names = [name for name in scripts.NAMES if text.endswith(scripts.read(name))]
+        if not names:
+            return script  # it stands alone
+        [name] = names
 
         def run(keys: list[str], args: list[str]) -> Any:
             arguments = json.loads(args[0])
