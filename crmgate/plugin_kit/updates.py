@@ -23,7 +23,7 @@ FIRST_STAYS = ("referral_code",)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-class Action(Enum):
+class UpdateAction(Enum):
     """What an update does with one value."""
 
     KEEP = auto()
@@ -67,22 +67,22 @@ def merged(
         )  # fmt: skip
         _apply(action, update, name, value)
         # Half of a stand-in name can be a person's real name.
-        half = name in stand_ins and action is Action.FILL and not named
-        if half or action is Action.OVERWRITE or (action is Action.ADD and overwrite):
+        half = name in stand_ins and action is UpdateAction.FILL and not named
+        if half or action is UpdateAction.OVERWRITE or (action is UpdateAction.ADD and overwrite):
             update.rest.append((label(fact), f"was: {_shown(known)}"))
     update.rest.extend(mapped.rest)
     return update
 
 
-def _apply(action: Action, update: Update, name: str, value: Any) -> None:
+def _apply(action: UpdateAction, update: Update, name: str, value: Any) -> None:
     match action:
-        case Action.KEEP:
+        case UpdateAction.KEEP:
             pass
-        case Action.FILL | Action.OVERWRITE:
+        case UpdateAction.FILL | UpdateAction.OVERWRITE:
             update.fields[name] = value
-        case Action.ADD:
+        case UpdateAction.ADD:
             update.rows[name] = value
-        case Action.DESCRIBE:
+        case UpdateAction.DESCRIBE:
             fact = update.facts.get(name, name)
             if name not in update.partial and fact not in SILENT:
                 update.rest.append((label(fact), text(value)))
@@ -92,20 +92,20 @@ def _apply(action: Action, update: Update, name: str, value: Any) -> None:
 
 def decide(
     fact: str, value: Any, known: Any, *, default: Any = None, has_rows: bool = False, overwrite: bool = False
-) -> Action:
+) -> UpdateAction:
     """What an update does with a value of `fact` if the CRM has `known`, for a field with rows a list of all values.
 
     A `default`, such as the source that every form sends, says nothing if the CRM has a value.
     """
     if _blank(value) or has_value(fact, value, known):
-        return Action.KEEP
+        return UpdateAction.KEEP
     if _empty(known):
-        return Action.FILL
+        return UpdateAction.FILL
     if value == default:
-        return Action.KEEP
+        return UpdateAction.KEEP
     if has_rows:
-        return Action.ADD
-    return Action.OVERWRITE if overwrite and fact not in FIRST_STAYS else Action.DESCRIBE
+        return UpdateAction.ADD
+    return UpdateAction.OVERWRITE if overwrite and fact not in FIRST_STAYS else UpdateAction.DESCRIBE
 
 
 def has_value(fact: str, value: Any, known: Any) -> bool:

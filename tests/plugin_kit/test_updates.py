@@ -10,12 +10,18 @@ import pytest
 
 from crmgate.model import Kind, Lead, Operation
 from crmgate.plugin_kit.mapping import Mapped
-from crmgate.plugin_kit.updates import Action, decide, has_value
+from crmgate.plugin_kit.updates import UpdateAction, decide, has_value
 from crmgate.provider import CRMProvider, Update
 
 ADA = Lead(first_name="Ada", last_name="Lovelace", email="ada@example.org", phone="+905321234567")
 OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.UPDATE_LEAD, ADA.to_dict(), 1_767_322_800.0)
-KEEP, FILL, ADD, DESCRIBE, OVERWRITE = Action.KEEP, Action.FILL, Action.ADD, Action.DESCRIBE, Action.OVERWRITE
+KEEP, FILL, ADD, DESCRIBE, OVERWRITE = (
+    UpdateAction.KEEP,
+    UpdateAction.FILL,
+    UpdateAction.ADD,
+    UpdateAction.DESCRIBE,
+    UpdateAction.OVERWRITE,
+)
 
 
 class TestDecision:
