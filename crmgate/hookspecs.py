@@ -33,7 +33,10 @@ def create_minimal_lead(activity: Activity, operation: Operation) -> Delivered:
 
 @hookspec(firstresult=True)
 def update_lead(lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-    """Update a lead with the values of `lead`. Fields for which `lead` has no value keep their values in the CRM."""
+    """Add the values of `lead` to a lead. Fill empty fields; describe or log a value that differs from the CRM's.
+
+    No value of the CRM is lost (see `CRMProvider.plan_update`). An update that is sent again adds nothing twice.
+    """
     raise NotImplementedError
 
 

@@ -12,6 +12,7 @@ import json as jsonlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -20,9 +21,10 @@ from marshmallow import fields, validate
 from crmgate.errors import AuthFailed, Code, ConfigError, Forbidden, NotFound, ProviderError, Rejected
 from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation, Rate
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
-from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, changed_fields, move, no_stand_ins
+from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, move, no_stand_ins
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
 from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left
+from crmgate.plugin_kit.updates import Update, merged, update_heading
 from crmgate.policy import SETTLE_SECONDS
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Mapped",
     "ProviderSettings",
     "Rate",
+    "Update",
     "fields",
     "lost",
     "redirected",
@@ -82,9 +85,9 @@ class CRMProvider:
 
     def __init__(
         self, environ: Mapping[str, str], *, timeout: float = 10.0, http_hosts: tuple[str, ...] = LOCAL_HOSTS,
-        on_duplicate: str = "note", on_rejected_field: str = "describe",
+        on_duplicate: str = "note", on_rejected_field: str = "describe", on_update: str = "describe",
     ) -> None:  # fmt: skip
-        self.on_duplicate, self.on_rejected_field = on_duplicate, on_rejected_field
+        self.on_duplicate, self.on_rejected_field, self.on_update = on_duplicate, on_rejected_field, on_update
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
         self.settings = load_settings(self.Settings(), trimmed, http_hosts, problems)
@@ -182,16 +185,29 @@ class CRMProvider:
             facts, free_text = activity_facts(submission, operation), ""
         return self.describe(FieldMap().apply(facts), operation, free_text)
 
-    def changed_fields(self, mapped: Mapped, current: Mapping[str, Any], operation: Operation) -> dict[str, Any]:
-        """Fields that an update writes. `current` is the lead as the CRM has it.
+    def plan_update(
+        self, lead: Lead, operation: Operation, current: Mapping[str, Any], *,
+        rows: Collection[str] = (), minimal: Mapping[str, str] = MappingProxyType({}),
+    ) -> Update:  # fmt: skip
+        """Compare a submission with the lead `current`, as the CRM has it, by names of fields.
 
-        A default, such as the source that every form sends, replaces no existing value. The operation id of the lead
-        never changes.
+        An empty field is filled. A value that differs from the CRM's is a line of `Update.rest`, which `describe` turns
+        into text. For a field in `rows`, of which `current` has a list of values, it is in `Update.rows`. With
+        `CRM_ON_UPDATE=overwrite` the new value is in `Update.fields`, and the previous one in `rest`. The operation id
+        and the first referral code stay. A default (source `website`, referral code `DIRECT`) replaces nothing.
+
+        `minimal` has the names of a lead without a person, which a person's name replaces. The missing half of that
+        name is then empty in `Update.fields`. A `-` counts as empty, too.
         """
         defaults = self.map_lead(Lead(), operation).fields
-        id_field = self.field_map.names.get("operation_id")
-        changed = changed_fields(mapped, current, defaults)
-        return {name: value for name, value in changed.items() if name != id_field}
+        overwrite = self.on_update == "overwrite"
+        return merged(
+            self.map_lead(lead, operation), current, defaults, rows=rows, minimal=minimal, overwrite=overwrite
+        )  # fmt: skip
+
+    def update_heading(self, operation: Operation) -> str:
+        """Heading of the text that an update adds to a description: `Update of <time> UTC:`."""
+        return update_heading(operation)
 
     def move(
         self, record: Mapping[str, Any], names: Collection[str], text_field: str = "description"

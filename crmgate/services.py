@@ -95,7 +95,8 @@ def _start_plugins(plugins: Plugins, settings: Settings) -> HookCaller:
 def _choose(plugins: Plugins, settings: Settings, name: str) -> HookCaller:
     return plugins.choose(
         name, settings.environ, settings.timeout, settings.http_hosts,
-        on_duplicate=settings.on_duplicate, on_rejected_field=settings.on_rejected_field,
+        on_duplicate=settings.on_duplicate, on_update=settings.on_update,
+        on_rejected_field=settings.on_rejected_field,
     )  # fmt: skip
 
 

@@ -20,6 +20,8 @@ FIELDS = (
     "university", "channel", "utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term",
 )  # fmt: skip
 """Facts with a field of the same name. The other facts go into the description."""
+MINIMAL = {"first_name": "Messenger", "last_name": "Lead"}
+"""Name of a lead without a person: only a click is known."""
 
 ERRORS: dict[int, tuple[type[ProviderError], Code]] = {
     400: (Rejected, Code.INVALID_REQUEST),
@@ -60,21 +62,23 @@ class Sandbox(CRMProvider):
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
         """Create a lead for a visitor without a name."""
         mapped = self.map_activity(activity, operation)
-        names = {"first_name": "Messenger", "last_name": "Lead"}
-        return self._create(names | mapped.fields, self.describe(mapped, operation), operation)
+        return self._create(MINIMAL | mapped.fields, self.describe(mapped, operation), operation)
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        """Write the changed fields, and append the facts without a field to the description once."""
-        current, mapped = self._lead(lead_id), self.map_lead(lead, operation)
-        description = str(current.get("description", ""))
-        if operation.tracking_code not in description:
-            added = self.describe(mapped, operation, lead.additional_info)
-            description = f"{description}\n\n{added}" if description else added
-        record = self.changed_fields(mapped, current, operation) | {"description": description}
+        """Fill empty fields, and append all other values to the description once."""
+        current = self._lead(lead_id)
+        before = str(current.get("description", ""))
+        if operation.tracking_code in before:
+            return self.delivered(lead_id, adopted=True)
+        plan = self.plan_update(lead, operation, current, minimal=MINIMAL)
+        record = plan.fields | {"description": self.describe(plan, operation, lead.additional_info)}
+        heading = self.update_heading(operation)
 
         def send(record: dict[str, Any]) -> Delivered:
-            return self._confirmed(self._send("PUT", f"/leads/{quote(lead_id, safe='')}", json=record))
+            whole = "\n\n".join(filter(None, (before, heading, record["description"])))
+            changed = record | {"description": whole}
+            return self._confirmed(self._send("PUT", f"/leads/{quote(lead_id, safe='')}", json=changed))
 
         return self.send_describing(send, record)
 

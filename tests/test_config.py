@@ -177,7 +177,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
     assert Settings.load(ENVIRON) == Settings(
         provider="espocrm", timeout=10.0, inline_budget=3.0, retry_delays=(1.0, 5.0, 25.0), max_concurrency=4,
         epidemic_after=5, delivery="inline",
-        on_duplicate="note", on_rejected_field="describe",
+        on_duplicate="note", on_update="describe", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
         default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
@@ -202,7 +202,8 @@ TOKEN = f"ops:read:{'0' * 64}"
 OTHER = {
     "CRM_PROVIDER": "bitrix", "CRM_TIMEOUT": "5", "CRM_INLINE_BUDGET": "5", "CRM_RETRY_DELAYS": "5",
     "CRM_MAX_CONCURRENCY": "5", "CRM_EPIDEMIC_AFTER": "7", "CRM_DELIVERY": "queued", "CRM_ON_DUPLICATE": "create",
-    "CRM_ON_REJECTED_FIELD": "dead", "CRM_HTTP_HOSTS": "x", "PLUGINS_DIR": "x", "PLUGINS_ALLOWED": "x",
+    "CRM_ON_UPDATE": "overwrite", "CRM_ON_REJECTED_FIELD": "dead", "CRM_HTTP_HOSTS": "x", "PLUGINS_DIR": "x",
+    "PLUGINS_ALLOWED": "x",
     "DEFAULT_PHONE_REGION": "DE", "ALLOWED_ORIGINS": "https://x", "TELEGRAM_URL": "https://x",
     "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
@@ -255,6 +256,7 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
         ("CRM_RETRY_DELAYS", "0.5, 2", "retry_delays", (0.5, 2.0)),
         ("CRM_DELIVERY", "Queued", "delivery", "queued"),
         ("CRM_ON_DUPLICATE", "UPDATE", "on_duplicate", "update"),
+        ("CRM_ON_UPDATE", "Overwrite", "on_update", "overwrite"),
         ("CRM_ON_REJECTED_FIELD", "Dead", "on_rejected_field", "dead"),
         ("METRICS_PUBLIC", "ON", "metrics_public", True),
         ("LOG_LEVEL", "info", "log_level", "INFO"),

@@ -103,6 +103,11 @@ class CoreSettings(marshmallow.Schema):
         "Action when the CRM has a lead with the email or phone of an application: add a note to that lead and change"
         " nothing else, update that lead, or create a second lead",
     )
+    CRM_ON_UPDATE = _choice(
+        ("describe", "overwrite"),
+        "Action when an update brings a value that differs from the CRM's: describe the new value and keep the CRM's,"
+        " or write the new value and describe the previous one. Empty fields are filled in both cases",
+    )
     CRM_ON_REJECTED_FIELD = _choice(
         ("describe", "dead"),
         "Action when the CRM refuses a value: move the value into the description, or make the operation a dead letter",

@@ -50,6 +50,7 @@ class Settings:
     epidemic_after: int
     delivery: str
     on_duplicate: str
+    on_update: str
     on_rejected_field: str
     http_hosts: tuple[str, ...]
     plugins_dir: Path

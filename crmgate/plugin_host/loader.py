@@ -67,7 +67,7 @@ class Plugins:
 
         Raises `ConfigError` if there is none, if two files define it, or if it cannot start.
 
-        `policies` are `on_duplicate` and `on_rejected_field` of `CRMProvider`.
+        `policies` are `on_duplicate`, `on_update` and `on_rejected_field` of `CRMProvider`.
         """
         if name not in self.providers:
             raise ConfigError([self._not_found(name)])

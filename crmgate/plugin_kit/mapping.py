@@ -60,10 +60,15 @@ CUSTOM_PREFIX = "custom_"
 
 @dataclass(frozen=True)
 class Mapped:
-    """A mapped submission: values by names of CRM `fields`, and the `rest` as (label, text) for the description."""
+    """A mapped submission: values by names of CRM `fields`, and the `rest` as (label, text) for the description.
+
+    `facts` names the fact of each field. The fields in `partial` have less than the fact: `rest` has all of it.
+    """
 
     fields: dict[str, Any]
     rest: list[tuple[str, str]]
+    facts: dict[str, str] = field(default_factory=dict)
+    partial: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -99,26 +104,31 @@ class FieldMap:
         """Split `facts` (see `lead_facts`) into CRM fields and the rest."""
         mapped = Mapped({}, [])
         for name, value in facts.items():
-            complete = self._send(name, value, mapped.fields) or name in SILENT
+            complete = self._send(name, value, mapped) or name in SILENT
             repeated = name == "university" and "universities" in facts  # it is the first of them
             if not complete and not repeated:
                 mapped.rest.append((label(name), text(value)))
         return mapped
 
-    def _send(self, name: str, value: Any, fields: dict[str, Any]) -> bool:
+    def _send(self, name: str, value: Any, mapped: Mapped) -> bool:
         """Put the value into its field. Returns whether the field has the complete value."""
         fact = setting_name(name)
         target = self.names.get(fact)
-        if not target or target in fields:
+        if not target or target in mapped.fields:
             return False
         table = self.values.get(fact)
         if table is None:
-            fields[target] = value if isinstance(value, str | int | float | bool) else text(value)
+            mapped.fields[target] = value if isinstance(value, str | int | float | bool) else text(value)
+            mapped.facts[target] = name
             return True
         words = text(value)
         if words in table:
-            fields[target] = table[words]
-        return table.get(words) == words
+            mapped.fields[target] = table[words]
+            mapped.facts[target] = name
+        if table.get(words) == words:
+            return True
+        mapped.partial.add(target)
+        return False
 
 
 def lead_facts(lead: Lead, operation: Operation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Records of a CRM: what an update writes, and which values move into the description. Sends nothing itself."""
+"""Records of a CRM: which values move into the description. Sends nothing itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from crmgate.errors import Rejected
 from crmgate.model import Delivered
-from crmgate.plugin_kit.mapping import FieldMap, Mapped, label, text
+from crmgate.plugin_kit.mapping import FieldMap, label, text
 
 MAX_MOVED = 5
 """Number of corrections of one record: refused values that move into the description, and stand-ins."""
@@ -24,12 +24,6 @@ class Known:
 
     lead_id: str
     own: bool = False
-
-
-def changed_fields(mapped: Mapped, current: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Mapped fields without default values (`defaults`) of fields that have a value in the lead `current`."""
-    kept = {name for name, value in defaults.items() if mapped.fields.get(name) == value and current.get(name)}
-    return {name: value for name, value in mapped.fields.items() if name not in kept}
 
 
 def move(record: Mapping[str, Any], names: Collection[str], text_field: str, field_map: FieldMap) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from .fields import BitrixFields
 from .leads import BitrixLeads
 from .lookup import BitrixLookup
 from .setup import BitrixSetup
-from .values import KEPT, MINIMAL, MULTIFIELDS, ORIGIN, Row, dropped, holds, title, unmarked
+from .values import KEPT, MINIMAL, MINIMAL_NAME, MULTIFIELDS, ORIGIN, Row, contacts, dropped, title, unmarked
 
 
 class Bitrix(CRMProvider):
@@ -85,13 +85,15 @@ class Bitrix(CRMProvider):
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        """Write the changed fields, and append the facts without a field to the comments once."""
+        """Fill empty fields, add phones and emails as rows, and append all other values to the comments once."""
         item = self._leads.get(lead_id)
-        before = str(item.get("comments") or "")
+        before, heading = str(item.get("comments") or ""), self.update_heading(operation)
+        if operation.tracking_code in before:
+            return self.delivered(lead_id, adopted=True)
 
         def send(record: dict[str, Any]) -> Delivered:
-            added = "" if operation.tracking_code in before else unmarked(record["comments"])
-            return self._write(record | {"comments": "\n\n".join(filter(None, (before, added)))}, lead_id)
+            comments = "\n\n".join(filter(None, (before, heading, unmarked(record["comments"]))))
+            return self._write(record | {"comments": comments}, lead_id)
 
         return self._send(send, self._update(item, lead, operation))
 
@@ -154,13 +156,13 @@ class Bitrix(CRMProvider):
         return self.send_describing(send, record, text_field="comments", keep=KEPT, stand_ins=stand_ins)
 
     def _update(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
-        """Record of an update, without values that the lead `item` has already."""
+        """Record of an update of the lead `item`. A phone or an email is a further row."""
         self.field_map = self._fields.usable_map()
-        mapped = self.map_lead(lead, operation)
-        changed = self.changed_fields(mapped, item, operation)
-        record: dict[str, Any] = {"title": title(lead)} if item.get("title") == MINIMAL["title"] else {}
-        record |= {n: value for n, value in changed.items() if n not in MULTIFIELDS or not holds(item, n, value)}
-        return record | {"comments": self.describe(mapped, operation, lead.additional_info)}
+        plan = self.plan_update(lead, operation, item | contacts(item), rows=MULTIFIELDS, minimal=MINIMAL_NAME)
+        named = item.get("title") == MINIMAL["title"] and MINIMAL_NAME.keys() & plan.fields.keys()
+        record: dict[str, Any] = {"title": title(lead)} if named else {}
+        record |= plan.fields | plan.rows
+        return record | {"comments": self.describe(plan, operation, lead.additional_info)}
 
     def _write(self, record: dict[str, Any], lead_id: str = "") -> Delivered:
         """Write a lead. Values that the portal silently ignored are added to the comments, if possible."""

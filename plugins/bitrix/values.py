@@ -14,7 +14,8 @@ from crmgate.provider import FieldMap
 Row = dict[str, Any]
 LEAD = {"entityTypeId": 1}
 ORIGIN = {"originatorId": "crmgate"}
-MINIMAL = {"title": "Lead - Messenger Lead", "name": "Messenger", "lastName": "Lead"}
+MINIMAL_NAME = {"name": "Messenger", "lastName": "Lead"}
+MINIMAL = {"title": "Lead - Messenger Lead", **MINIMAL_NAME}
 MULTIFIELDS = ("PHONE", "EMAIL")
 """Fields that are written as rows of `fm`."""
 KEPT = ("title", "originId", "originatorId")
@@ -38,7 +39,7 @@ def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]
 
     Bitrix24 can extend a value (a date by a time), rewrite the markup of the comments, and leave the rows out.
     """
-    for name, value in record.items():
+    for name, value in ((name, value) for name, value in record.items() if value != ""):
         echo = item.get(name)
         if name in MULTIFIELDS:
             if isinstance(item.get("fm"), list) and not holds(item, name, value):
@@ -49,9 +50,14 @@ def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]
 
 def holds(item: Mapping[str, Any], kind: str, value: str) -> bool:
     """Whether a lead has this phone or email. Case and punctuation do not count."""
+    return bare(value) in map(bare, contacts(item)[kind])
+
+
+def contacts(item: Mapping[str, Any]) -> dict[str, list[str]]:
+    """All phones and emails of a lead, by kind."""
     fm = item.get("fm") or ()
     rows = [row for row in (fm.values() if isinstance(fm, dict) else fm) if isinstance(row, dict)]
-    return bare(value) in [bare(row.get("value")) for row in rows if row.get("typeId") == kind]
+    return {kind: [str(row.get("value")) for row in rows if row.get("typeId") == kind] for kind in MULTIFIELDS}
 
 
 def bare(value: Any) -> str:

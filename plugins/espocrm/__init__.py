@@ -7,7 +7,7 @@ updates of an existing lead contain the tracking code, by which `find_lead` find
 `EspoCRM` (`provider`) has the hooks and writes leads. It has an `EspoApi` (`api`: requests; `answers`: errors), an
 `EspoLookup` (`lookup`: leads, calls and notes that exist), `EspoActivities` (`activities`: new calls and notes),
 `EspoChecks` (`checks`: the connection test) and an `EspoSetup` (`setup`). `fields` compares the mapping with EspoCRM's
-metadata, and `EspoRequired` (`required`) knows the required fields.
+metadata, `rows` adds further emails and phones, and `EspoRequired` (`required`) knows the required fields.
 """
 
 from __future__ import annotations

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar, assert_never
 
 from crmgate import hookimpl
 from crmgate.errors import Forbidden, NotFound, ProviderError, Rejected, Unsupported
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
-from crmgate.provider import Answer, CRMProvider, Known, lost
+from crmgate.provider import Answer, CRMProvider, Known, Update, lost
 
-from .activities import EspoActivities, espo_time
+from .activities import EspoActivities
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
 from .lookup import EspoLookup, by_age, same_person
 from .required import DASH, EspoRequired
+from .rows import ROWS, adding_rows, with_rows
 from .setup import EspoSetup
 
 DUPLICATES_SHOWN = 5
 """Maximum number of leads that a 409 lists as duplicates."""
 MINIMAL = {"firstName": "Messenger", "lastName": "Lead"}
 """Name of a lead without a person: only a click is known."""
+NOBODY = {"firstName": "", "lastName": DASH}
+"""What EspoCRM gets for a missing name."""
 
 
 class EspoCRM(CRMProvider):
@@ -94,18 +97,17 @@ class EspoCRM(CRMProvider):
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        """Write the changed fields, and append the other facts to the description once."""
-        current = self._api.read(lead_path(lead_id))
-        before = str(current.get("description") or "")
+        """Fill empty fields, add phones and emails as rows, and append all other values to the description once."""
+        known = self._api.read(lead_path(lead_id))
+        before = str(known.get("description") or "")
         if operation.tracking_code in before:
             return self.delivered(lead_id, adopted=True)
-        mapped = self.map_lead(lead, operation)
-        changed = self.changed_fields(mapped, current, operation)
-        names = _names_to_replace(changed, current)
-        when = f"Update of {espo_time(operation.accepted_at)} UTC"
-        description = f"{when}\n{self.describe(mapped, operation, lead.additional_info)}"
-        record = self._record(names, changed, description)
-        return self._send(lambda current: self._put(lead_id, current, before), record, names)
+        plan = self.plan_update(lead, operation, with_rows(known), rows=ROWS, minimal=MINIMAL)
+        names = _names_to_fill(plan, known)
+        text = self.describe(plan, operation, lead.additional_info)
+        record = self._record(names, plan.fields | plan.rows, text)
+        above = _joined(before, self.update_heading(operation))
+        return self._send(lambda record: self._put(known, record, plan.rows, above), record, names)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
@@ -188,13 +190,27 @@ class EspoCRM(CRMProvider):
                 return self._lost_race(answer, operation)
         raise error_for(answer, read=False)
 
-    def _put(self, lead_id: str, record: dict[str, Any], before: str) -> Delivered:
-        """Update a lead. The new description goes below `before`, the existing one."""
-        answer = self._api.send("PUT", lead_path(lead_id), json=_below(before, record))
+    def _put(
+        self, known: Mapping[str, Any], record: dict[str, Any], rows: Iterable[str], above: str
+    ) -> Delivered:  # fmt: skip
+        """Update the lead `known`. The values of `rows` become further rows; the description goes below `above`."""
+        changes = adding_rows(_below(above, record), rows, known, primary=self.on_update == "overwrite")
+        answer = self._api.send("PUT", lead_path(str(known["id"])), json=changes)
         match answer.status, (body := answer.parsed):
             case 200, {"id": str(changed)} if changed:
-                return self._stored(changed, record, body, before)
+                return self._stored(changed, record, body | self._stored_rows(changed, record, rows), above)
         raise error_for(answer, read=False)
+
+    def _stored_rows(self, lead_id: str, record: Mapping[str, Any], rows: Iterable[str]) -> dict[str, Any]:
+        """The values of `rows` that the lead has now. The answer to an update shows the rows before it."""
+        added = [name for name in rows if name in record]
+        if not added:
+            return {}
+        try:
+            found = with_rows(self._api.read(lead_path(lead_id)))
+        except ProviderError:  # then they are described
+            return {}
+        return {name: record[name] for name in added if _bare(record[name]) in map(_bare, found[name])}
 
     def _stored(self, lead_id: str, record: dict[str, Any], echo: Mapping[str, Any], before: str = "") -> Delivered:
         """Result for a written lead. Values of the visitor that EspoCRM dropped are added to the description."""
@@ -250,11 +266,10 @@ class EspoCRM(CRMProvider):
         raise error_for(answer, read=False)
 
 
-def _names_to_replace(changed: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, str]:
-    """Names that replace those of a lead without a person, if the update names one; else empty."""
-    minimal = all(current.get(name) == value for name, value in MINIMAL.items())
-    named = any(str(changed.get(name, "")).strip() for name in MINIMAL)
-    return {"firstName": "", "lastName": DASH} if minimal and named else {}
+def _names_to_fill(plan: Update, known: Mapping[str, Any]) -> dict[str, str]:
+    """Names without a value, for those that the update writes where the lead has none or that of a click."""
+    filled = [name for name in MINIMAL if name in plan.fields and known.get(name) in (None, "", DASH, MINIMAL[name])]
+    return {name: NOBODY[name] for name in filled}
 
 
 def _below(before: str, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -108,6 +108,16 @@ def test_the_application_of_the_session_updates_that_lead(visitor: Visitor) -> N
     assert "REF_TWO" in text_of(lead)
 
 
+def test_a_second_application_of_the_session_destroys_nothing(visitor: Visitor) -> None:
+    first = {"phone": "+905321234510", "field_of_study": "Law", "referral_code": "REF_OLD"}
+    second = {"phone": "+905321234511", "field_of_study": "Physics", "referral_code": "REF_NEW"}
+    for values in (first, second):
+        visitor.stack.wait_for(visitor.apply(10, session="twice", **values), "delivered")
+    visitor.settles_at(1, 0)
+    lead = text_of(visitor.leads()[-1])
+    assert [value for value in (*first.values(), *second.values()) if value not in lead] == []
+
+
 def test_a_click_after_the_application_is_logged_on_its_lead(visitor: Visitor) -> None:
     visitor.apply(2, session="form-2")
     visitor.click(session="form-2")

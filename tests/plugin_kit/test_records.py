@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -11,7 +10,6 @@ from requests.structures import CaseInsensitiveDict
 
 from crmgate.errors import AuthFailed, Code, NotFound, Rejected, Unavailable
 from crmgate.model import Activity, Check, Delivered, Kind, Lead, Operation
-from crmgate.plugin_kit.mapping import Mapped
 from crmgate.plugin_kit.records import DROPPED_SECONDS
 from crmgate.provider import Answer, CRMProvider, Known, Look, redirected
 
@@ -89,26 +87,6 @@ class TestTell:
 
     def test_a_click(self) -> None:
         assert "Channel: telegram" in Some({}).describe_all(Activity("telegram"), OPERATION).splitlines()
-
-
-class TestNews:
-    CURRENT: ClassVar[Mapping[str, str]] = {"firstName": "A.", "code": "REF7", "origin": "", "key": "other"}
-
-    def news(self, lead: Lead) -> dict[str, Any]:
-        crm = Some({})
-        return crm.changed_fields(crm.map_lead(lead, OPERATION), self.CURRENT, OPERATION)
-
-    def test_a_default_replaces_nothing_that_is_known(self) -> None:
-        assert self.news(ADA) == {"firstName": "Ada", "origin": "website"}
-
-    def test_what_was_said_replaces_it(self) -> None:
-        assert self.news(replace(ADA, referral_code="REF8"))["code"] == "REF8"
-
-    def test_what_is_blank_is_not_written(self) -> None:
-        assert "firstName" not in self.news(replace(ADA, first_name=""))
-
-    def test_without_a_mapping_there_are_none(self) -> None:
-        assert Some({}).changed_fields(Mapped({}, []), self.CURRENT, OPERATION) == {}
 
 
 class TestDropped:

@@ -48,13 +48,16 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 def provider(
-    url: str, key: str = KEY, timeout: float = 5.0, on_rejected_field: str = "describe", **settings: str
-) -> Any:
+    url: str, key: str = KEY, timeout: float = 5.0, on_rejected_field: str = "describe", on_update: str = "describe",
+    **settings: str,
+) -> Any:  # fmt: skip
     """The plugin as the gateway finds it. `Any`: its hooks are not those of the base class."""
     found = discover(PLUGINS, ("sandbox",))
     assert not found.quarantined
     environ = {"SANDBOX_URL": url, "SANDBOX_KEY": key} | settings
-    made: CRMProvider = found.providers["sandbox"](environ, timeout=timeout, on_rejected_field=on_rejected_field)
+    made: CRMProvider = found.providers["sandbox"](
+        environ, timeout=timeout, on_rejected_field=on_rejected_field, on_update=on_update
+    )  # fmt: skip
     return made
 
 
@@ -204,9 +207,23 @@ def test_an_update_adds_to_the_lead_and_only_once(url: str) -> None:
     for _ in range(2):
         assert crm.update_lead(lead_id=record, lead=change.lead, operation=change).record_id == record
     lead = ask(url, f"/leads/{record}")
-    assert (lead["first_name"], lead["last_name"], lead["email"]) == ("Ada", "Lead", "ada@example.com")
+    assert (lead["first_name"], lead["last_name"], lead["email"]) == ("Ada", "", "ada@example.com")
     assert lead["referral_code"] == "REF1", "a default replaces nothing that is known"
     assert lead["description"].count("City: London") == 1
+
+
+@pytest.mark.parametrize(("on_update", "language"), [("describe", "both"), ("overwrite", "english")])
+def test_an_update_destroys_nothing(url: str, on_update: str, language: str) -> None:
+    crm = provider(url, on_update=on_update)
+    record = create(crm).record_id
+    again = Lead(first_name="محمد", phone="+905321234568", language="english", referral_code="LATER")
+    change = operation(again, Kind.UPDATE_LEAD)
+    crm.update_lead(lead_id=record, lead=again, operation=change)
+    lead = ask(url, f"/leads/{record}")
+    assert (lead["language"], lead["referral_code"]) == (language, "INSTA-24")
+    shown = str(lead)
+    assert [one for one in (FULL.phone, again.phone, "both", "english", "LATER") if one not in shown] == []
+    assert "Update of 1970-01-01 00:00:00 UTC:" in lead["description"]
 
 
 def test_an_activity_is_logged_once(url: str) -> None:

@@ -101,9 +101,9 @@ class Acme(CRMProvider):
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        mapped = self.map_lead(lead, operation)
-        changed = {name: value for name, value in mapped.fields.items() if name != "operation"}
-        changed["update " + operation.id] = self.describe(mapped, operation, lead.additional_info)
+        known = self._rows("leads", id=lead_id)
+        plan = self.plan_update(lead, operation, known[0] if known else {}, minimal={"last": "Messenger"})
+        changed = plan.fields | {"update " + operation.id: self.describe(plan, operation, lead.additional_info)}
         self._id(self._send("PUT", f"leads/{lead_id}", json=changed), 200)
         return Delivered(self.name, lead_id)
 
@@ -508,6 +508,27 @@ class UpdateEmptiesFields(Acme):
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         super().update_lead(lead_id, lead, operation)
         self._send("PUT", f"leads/{lead_id}", json={"last": lead.last_name or "-", "email": lead.email})
+        return Delivered(self.name, lead_id)
+
+
+@fails("update_does_not_destroy")
+class UpdateOverwrites(Acme):
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        super().update_lead(lead_id, lead, operation)
+        self._send("PUT", f"leads/{lead_id}", json={"last": lead.last_name} if lead.last_name else {})
+        return Delivered(self.name, lead_id)
+
+
+@fails("update_does_not_destroy", alone=True)
+class UpdateForgetsWhatDiffers(Acme):
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        known = self._rows("leads", id=lead_id)
+        same = {name: getattr(lead, fact) for fact, name in self.lead_fields.items() if fact != "operation_id"}
+        plan = self.plan_update(lead, operation, (known[0] if known else {}) | same)
+        text = self.describe(plan, operation, lead.additional_info)
+        self._id(self._send("PUT", f"leads/{lead_id}", json={"update " + operation.id: text}), 200)
         return Delivered(self.name, lead_id)
 
 

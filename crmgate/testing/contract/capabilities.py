@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import unittest
 from dataclasses import replace
 
@@ -13,6 +14,10 @@ from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
 from crmgate.testing.contract.text import texts
 
 GONE = "The lead does not exist: raise NotFound, so that a person decides."
+KEEP = (
+    "Fill empty fields only (`self.plan_update`), and put a value that differs into the description, or log it as an "
+    "activity."
+)
 ONCE = (
     "Store the operation id with the activity, and let find_lead (`operation.kind` is log_activity) return the lead if "
     "the activity exists."
@@ -41,6 +46,20 @@ class CapabilityChecks(Contract):
         delivered(self.update(lead_id, Lead(first_name=full.first_name, email=full.email, city="Seydisfjordur")))
         lost = [value for value in kept if not self.stored(self.crm, value)]
         expect(not lost, f"update_lead removed {lost}, for which the lead has no value. Send only values of the lead.")
+
+    def test_update_does_not_destroy(self) -> None:
+        """A second submission of a person is sent whole, and each earlier value stays somewhere in the CRM."""
+        self.needs("update_lead")
+        full, again = self.full_lead(), self.adapted(copy.deepcopy(samples.AGAIN))
+        lead_id, old = self.created_id(full), [*texts(full.to_dict())]
+        known = [value for value in old if self.stored(self.crm, value)]
+        outcome = self.update(lead_id, again)
+        delivered(outcome)
+        lost = [value for value in known if not self.stored(self.crm, value)]
+        expect(not lost, f"update_lead replaced {lost}. {KEEP}")
+        sent = "\n".join(map(self.sent_text, outcome.requests))
+        missing = [value for value in texts(again.to_dict()) if value not in old and not self.arrived(value, sent)]
+        expect(not missing, f"update_lead does not send {missing}, because the CRM has other values. {KEEP}")
 
     def test_update_of_an_unknown_lead_is_not_found(self) -> None:
         """A person may have deleted it in the CRM."""

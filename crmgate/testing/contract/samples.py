@@ -25,6 +25,18 @@ FULL = Lead(
     additional_info='Second <thoughts> & "doubts"\nabout my marzipan allergy', custom={"how_heard": "from Xanthippe"},
 )  # fmt: skip
 """Every fact has a value, and all values differ: a value that does not arrive was lost."""
+AGAIN = Lead(
+    first_name="Mina", last_name="Flosser", email="wilhelmina.q@example.org", phone="+905337654321",
+    country="Norway", city="Seydisfjordur", birth_date="2001-03-02", education_level="master",
+    field_of_study="Glaciology", institution="Bergen Academy", graduation_year=2025, gpa="3.92",
+    universities=("Turku", "Aarhus"), programs=("PhD Limnology", "LLM"), budget="22,500 EUR", start_date="2027-02",
+    scholarship_needed="fully", language_preference="Danish", user_type="parent", language="english",
+    scholarship="no", university_chosen="yes", referral_code="PARTNER-9", source="partner",
+    source_description="autumn page", utm=Utm("bing", "display", "autumn-fair", "teaser3", "scholarships"),
+    session="s-7b2d88", consent=Consent(True, "You may write to me", "2026-05-06T07:08:09Z"),
+    additional_info="Third thoughts about my walnut allergy", custom={"how_heard": "from Zebedee"},
+)  # fmt: skip
+"""The same person as `FULL`, by the email. All other values differ."""
 NON_ASCII = Lead(
     first_name="Ayşe Gül", last_name="Çağlı-Öztürk", email="ayse@example.org", city="İzmir", country="Türkiye",
     field_of_study="Mühendislik", additional_info="Şimdilik bu kadar – 東京 ελληνικά", custom={"nasıl": "öğretmenim"},

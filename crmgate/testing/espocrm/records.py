@@ -197,8 +197,9 @@ class RecordService:
                 raise invalid(kind.name, name, "required")
             if definition["type"] == "linkParent" and not self._parent_type_known(definition, values, name):
                 raise invalid(kind.name, name, "valid")
-            if name in values and (rule := flaw(definition, values[name], international_phones=international)):
-                raise invalid(kind.name, name, rule)
+            for value in _checked(name, values):
+                if rule := flaw(definition, value, international_phones=international):
+                    raise invalid(kind.name, name, rule)
 
     @staticmethod
     def _missing(name: str, definition: FieldDef, values: Record, creating: bool) -> bool:
@@ -289,6 +290,13 @@ class RecordService:
 def _definition(definition: FieldDef, name: str, attribute: str) -> FieldDef:
     """Field definition by which an attribute is cleaned; ids, types and currencies beside a value stay unchanged."""
     return definition if attribute == name else {"type": "reference"}
+
+
+def _checked(name: str, values: Record) -> list[Any]:
+    """The values of a field that were sent, with each row of an email or a phone."""
+    rows = values.get(f"{name}Data") if name in ADDRESSES else ()
+    listed = [row.get(name) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return ([values[name]] if name in values else []) + listed
 
 
 def _is_sent(name: str, definition: FieldDef, values: Record) -> bool:

@@ -30,12 +30,12 @@ def connect(portal: FakeBitrix24, api: str) -> Connect:
     """The plugin, loaded and called as the gateway does; `settings` are further environment variables."""
 
     def configured(
-        on_duplicate: str = "note", on_rejected_field: str = "describe", timeout: float = 5.0, **settings: str
-    ) -> HookCaller:
+        on_duplicate: str = "note", on_rejected_field: str = "describe", on_update: str = "describe",
+        timeout: float = 5.0, **settings: str,
+    ) -> HookCaller:  # fmt: skip
+        policies = {"on_duplicate": on_duplicate, "on_rejected_field": on_rejected_field, "on_update": on_update}
         environ = {"BITRIX_WEBHOOK_URL": portal.webhook_url, "BITRIX_API": api} | settings
-        return plugins().choose(
-            "bitrix", environ, timeout, ("127.0.0.1",), on_duplicate=on_duplicate, on_rejected_field=on_rejected_field
-        )
+        return plugins().choose("bitrix", environ, timeout, ("127.0.0.1",), **policies)
 
     return configured
 

@@ -79,11 +79,12 @@ class TestUpdate:
         assert changed == {"name", "comments", "UF_CRM_1234567892"}
         assert after["title"] == "Theirs"
 
-    def test_other_facts_replace_what_was_there(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_other_facts_are_described(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, name="Ann", UF_CRM_REFERRAL_CODE="REF7")
         deliver(crm, update(lead, Lead(first_name="Anna", referral_code="REF8")))
         record = only_lead(portal)
-        assert (record["name"], record["UF_CRM_REFERRAL_CODE"]) == ("Anna", "REF8")
+        assert (record["name"], record["UF_CRM_REFERRAL_CODE"]) == ("Ann", "REF7")
+        assert {"First name: Anna", "Referral code: REF8"} <= set(record["comments"].splitlines())
 
     @pytest.mark.parametrize("lead", ["999", "5f8a", "", "-1"])
     def test_a_lead_that_is_not_there(self, crm: HookCaller, lead: str) -> None:

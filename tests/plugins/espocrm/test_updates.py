@@ -130,14 +130,14 @@ class TestUpdate:
         assert record.get(OPERATION_FIELD) is None
 
     def test_a_refused_value_stands_in_the_new_part_of_the_description(self, crm: FakeEspoCRM) -> None:
-        known = crm.add_lead(firstName="Ada", lastName="Byron", description="By hand")
+        known = crm.add_lead(firstName="Ada", lastName="-", description="By hand")
         lead = Lead(last_name="x > y", phone="05551112233")
         delivered = update(provider(crm.url), known["id"], lead)
         assert delivered.moved == ("lastName", "phoneNumber")
-        assert crm.leads[0]["lastName"] == "Byron"
-        lines = crm.leads[0]["description"].splitlines()
-        assert lines[0] == "By hand"
-        assert {"Last name: x > y", "Phone: 05551112233"} <= set(lines[1:])
+        assert crm.leads[0]["lastName"] == "-"
+        by_hand, _, added = crm.leads[0]["description"].partition("\n\nUpdate of")
+        assert by_hand == "By hand"
+        assert {"Last name: x > y", "Phone: 05551112233"} <= set(added.splitlines())
 
     def test_a_dropped_value_is_added_to_the_description(self, crm: FakeEspoCRM) -> None:
         known = crm.add_lead(lastName="Byron", description="By hand")

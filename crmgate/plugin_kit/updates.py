@@ -1,0 +1,163 @@
+"""What an update writes on a lead that has values already. Sends nothing itself.
+
+An update fills what is empty. A value that differs from the CRM's becomes a further row if the field has rows (phones,
+emails), else a line of the description. So neither an earlier submission nor a correction in the CRM is lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Any, assert_never
+
+from crmgate.model import Operation
+from crmgate.plugin_kit.mapping import SILENT, Mapped, label, text
+
+PLACEHOLDER = "-"
+"""Value of a field that only has to be filled, such as a missing last name. It counts as empty."""
+FIRST_STAYS = ("referral_code",)
+"""Facts whose first value stays, also with `CRM_ON_UPDATE=overwrite`."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+class UpdateAction(Enum):
+    """What an update does with one value."""
+
+    KEEP = auto()
+    """Nothing: the CRM has the value, or there is none."""
+    FILL = auto()
+    ADD = auto()
+    """Add it as a further row."""
+    DESCRIBE = auto()
+    OVERWRITE = auto()
+    """Write it, and describe the previous value."""
+
+
+@dataclass(frozen=True)
+class Update(Mapped):
+    """A submission compared with the lead that it updates.
+
+    `fields` are to be written, `rows` to be added as further rows of their fields. `rest` goes into the description.
+    """
+
+    rows: dict[str, Any] = field(default_factory=dict)
+
+
+def merged(
+    mapped: Mapped, current: Mapping[str, Any], defaults: Mapping[str, Any], *,
+    rows: Collection[str], minimal: Mapping[str, str], overwrite: bool,
+) -> Update:  # fmt: skip
+    """Compare a mapped submission with the lead `current`; see `CRMProvider.plan_update`.
+
+    `defaults` has the values of fields that a submission has without an answer of the visitor.
+    """
+    stand_ins = {name for name, value in minimal.items() if current.get(name) == value}
+    named = len(stand_ins) == len(minimal) and any(not _blank(mapped.fields.get(name)) for name in minimal)
+    update = Update(dict.fromkeys(minimal, "") if named else {}, [], mapped.facts, mapped.partial)
+    for name, value in mapped.fields.items():
+        fact, known = mapped.facts.get(name, name), current.get(name)
+        if fact == "operation_id":
+            continue
+        action = decide(
+            fact, value, None if name in stand_ins else known,
+            default=defaults.get(name), has_rows=name in rows, overwrite=overwrite,
+        )  # fmt: skip
+        _apply(action, update, name, value)
+        # Half of a stand-in name can be a person's real name.
+        half = name in stand_ins and action is UpdateAction.FILL and not named
+        if half or action is UpdateAction.OVERWRITE or (action is UpdateAction.ADD and overwrite):
+            update.rest.append((label(fact), f"was: {_shown(known)}"))
+    update.rest.extend(mapped.rest)
+    return update
+
+
+def _apply(action: UpdateAction, update: Update, name: str, value: Any) -> None:
+    match action:
+        case UpdateAction.KEEP:
+            pass
+        case UpdateAction.FILL | UpdateAction.OVERWRITE:
+            update.fields[name] = value
+        case UpdateAction.ADD:
+            update.rows[name] = value
+        case UpdateAction.DESCRIBE:
+            fact = update.facts.get(name, name)
+            if name not in update.partial and fact not in SILENT:
+                update.rest.append((label(fact), text(value)))
+        case _:
+            assert_never(action)
+
+
+def decide(
+    fact: str, value: Any, known: Any, *, default: Any = None, has_rows: bool = False, overwrite: bool = False
+) -> UpdateAction:
+    """What an update does with a value of `fact` if the CRM has `known`, for a field with rows a list of all values.
+
+    A `default`, such as the source that every form sends, says nothing if the CRM has a value.
+    """
+    if _blank(value) or has_value(fact, value, known):
+        return UpdateAction.KEEP
+    if _empty(known):
+        return UpdateAction.FILL
+    if value == default:
+        return UpdateAction.KEEP
+    if has_rows:
+        return UpdateAction.ADD
+    return UpdateAction.OVERWRITE if overwrite and fact not in FIRST_STAYS else UpdateAction.DESCRIBE
+
+
+def has_value(fact: str, value: Any, known: Any) -> bool:
+    """Whether the CRM has a value, or each value of a list.
+
+    The case of an email does not count, nor does the punctuation of a phone. The CRM may store a number for a text,
+    and add a time to a date.
+    """
+    return all(any(_same(fact, one, other) for other in _listed(known)) for one in _listed(value))
+
+
+def update_heading(operation: Operation) -> str:
+    """Heading of the description of an update: the time in UTC at which it was accepted."""
+    return f"Update of {datetime.fromtimestamp(operation.accepted_at, UTC):%Y-%m-%d %H:%M:%S} UTC:"
+
+
+def _same(fact: str, value: Any, known: Any) -> bool:
+    ours, theirs = text(value).strip(), _shown(known).strip()
+    match fact:
+        case "email":
+            return ours.casefold() == theirs.casefold()
+        case "phone":
+            return ours == theirs or (_digits(ours) == _digits(theirs) != "")
+    if ours == theirs or (_DATE.fullmatch(ours) and theirs.startswith(ours)):
+        return True
+    return isinstance(known, int | float) and not isinstance(known, bool) and _number(ours) == known
+
+
+def _digits(phone: str) -> str:
+    return re.sub(r"\D", "", phone).lstrip("0")
+
+
+def _number(ours: str) -> float | None:
+    try:
+        return float(ours)
+    except ValueError:
+        return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _shown(known: Any) -> str:
+    """A value of the CRM as text."""
+    return ", ".join("" if one is None else str(one) for one in _listed(known))
+
+
+def _blank(value: Any) -> bool:
+    return not isinstance(value, bool) and not _shown(value).strip()
+
+
+def _empty(known: Any) -> bool:
+    """Whether a field has no value. A field of a truth value has False before anybody answers."""
+    return known is False or _blank(known) or _shown(known).strip() == PLACEHOLDER
