@@ -9,13 +9,14 @@ from typing import Any, ClassVar, assert_never
 from crmgate import hookimpl
 from crmgate.errors import Forbidden, NotFound, ProviderError, Rejected, Unsupported
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
-from crmgate.provider import Answer, CRMProvider, Known, lost
+from crmgate.provider import Answer, CRMProvider, Known, Mapped, lost
 
 from .activities import EspoActivities, espo_time
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
-from .lookup import EspoLookup, by_age, same_person
+from .lookup import EspoLookup, by_age
+from .metadata import EspoMetadata
 from .required import DASH, EspoRequired
 from .setup import EspoSetup
 
@@ -60,10 +61,11 @@ class EspoCRM(CRMProvider):
         super().__init__(environ, **options)
         self._id_field = self.field_map.names.get("operation_id", "")
         self._api = EspoApi(self.settings, self.request)
+        self._metadata = EspoMetadata(self._api, self.field_map)
         self._lookup = EspoLookup(self._api, self._id_field)
         self._activities = EspoActivities(self._api)
         stands_in = self.on_rejected_field == "describe"
-        self._required = EspoRequired(self._api, self.field_map, sends_stand_ins=stands_in)
+        self._required = EspoRequired(self._api, self._metadata, self.field_map, sends_stand_ins=stands_in)
         self._checks = EspoChecks(self._api, self._required, self._id_field)
         self._setup = EspoSetup(self._api, self.field_map)
 
@@ -71,18 +73,32 @@ class EspoCRM(CRMProvider):
         """Address of a lead's page."""
         return self._api.lead_url(lead_id)
 
+    def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
+        """The lead by names of fields, in the form that each field takes. Reads the metadata if they are not cached."""
+        self.field_map = self._metadata.typed_map()
+        return super().map_lead(lead, operation)
+
+    def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
+        """A messenger click by names of fields, as `map_lead` maps a lead."""
+        self.field_map = self._metadata.typed_map()
+        return super().map_activity(activity, operation)
+
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
         """Create the lead, adopt the one that this operation created, or follow CRM_ON_DUPLICATE for a known person.
 
-        EspoCRM's own check ignores phones, so the plugin searches for the phone first.
+        EspoCRM's own check ignores phones and is slow with many leads, so the plugin searches for the person itself.
         """
         mapped = self.map_lead(lead, operation)
         description = self.describe(mapped, operation, lead.additional_info)
         record = self._record({"lastName": DASH}, mapped.fields, description) | self._assigned()
-        known = self._lookup.leads_like(lead) if lead.phone and self.merges_duplicates else []
-        found = self._resolve(known, lead, operation)
-        return found or self._create(record, operation, lead if self.merges_duplicates else None)
+        if not self.merges_duplicates:
+            return self._create(record, operation, None)
+        known = self._lookup.leads_like(lead)
+        found = self._resolve(known.leads, lead, operation)
+        # EspoCRM's check is left out if it could find nothing more, and if the unique index stops a second attempt.
+        unchecked = known.complete and self._metadata.recent().is_unique(self._id_field)
+        return found or self._create(record, operation, None if unchecked else lead)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
@@ -138,7 +154,7 @@ class EspoCRM(CRMProvider):
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Check address, key, rights, mapped and required fields, and whether an operation id can be searched for."""
+        """Check address, key, rights, assigned user, mapped and required fields, and the search for an operation id."""
         # Only the right to create leads is required: leads arrive without a field, and if the rights cannot be read.
         return self.test(*self._checks.looks(), needs=("create leads",))
 
@@ -174,7 +190,7 @@ class EspoCRM(CRMProvider):
             replaced = {name: value for name, value in names.items() if name in error.fields}
             return self._required.stand_ins(error) | replaced
 
-        return self.send_describing(send, record, stand_ins=stand_ins)
+        return self.send_describing(send, record, silent=("assignedUserId",), stand_ins=stand_ins)
 
     def _post(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         headers = {} if lead else {"X-Skip-Duplicate-Check": "true"}
@@ -220,13 +236,14 @@ class EspoCRM(CRMProvider):
         """Resolve a conflict: EspoCRM has leads with this email or name. None: they belong to other people."""
         leads = rows_with_id(shown)
         if not 0 < len(leads) < DUPLICATES_SHOWN:  # a full or an empty list may lack the lead that counts
-            leads += self._lookup.with_id(operation) + self._lookup.leads_like(lead)
+            leads += self._lookup.with_id(operation) + self._lookup.leads_like(lead).leads
         return self._resolve(leads, lead, operation)
 
     def _resolve(self, leads: list[dict[str, Any]], lead: Lead, operation: Operation) -> Delivered | None:
         """Adopt the lead of this operation, or add to the oldest lead of this person. None: create a new lead."""
-        rows = [(one, self._lookup.is_own(one, operation)) for one in by_age(leads)]
-        known = [Known(str(one["id"]), own) for one, own in rows if own or same_person(one, lead)]
+        known = [Known(str(one["id"]), own=True) for one in by_age(leads) if self._lookup.is_own(one, operation)]
+        if not known and (oldest := self._lookup.oldest_of(lead, leads)):
+            known = [Known(oldest)]
         refused = (Rejected, Forbidden, Unsupported, NotFound)
         return self.resolve_duplicate(
             known, lead, operation, update=self.update_lead, log=self._log_application, unless=refused
@@ -270,8 +287,12 @@ def _dropped(sent: Mapping[str, Any], echo: Mapping[str, Any]) -> tuple[str, ...
     """Fields whose value is not in the answer; blanks, case and punctuation do not count."""
     filled = {name: value for name, value in sent.items() if value != ""}
     return tuple(
-        name for name, value in filled.items() if echo.get(name) in (None, "") or _bare(value) != _bare(echo[name])
+        name for name, value in filled.items() if echo.get(name) in (None, "") or not _equal(value, echo[name])
     )
+
+
+def _equal(value: Any, echo: Any) -> bool:
+    return bool(value == echo) or _bare(value) == _bare(echo)
 
 
 def _bare(value: Any) -> str:

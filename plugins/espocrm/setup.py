@@ -32,7 +32,8 @@ NEW_FIELDS: dict[str, dict[str, Any]] = {
     "language": {"type": "varchar", "maxLength": 16},
     "operation_id": {"type": "varchar", "maxLength": 64},
 }
-"""Fields that the setup creates, by fact. Other facts get a text field of 150 characters."""
+"""Fields that the setup creates, by fact. Other facts get a text field of `TEXT_LENGTH` characters."""
+TEXT_LENGTH = 255
 ADMIN_SETTINGS = ("ESPOCRM_ADMIN_USERNAME", "ESPOCRM_ADMIN_PASSWORD")
 _NO_ADMIN = "EspoCRM refuses the administrator: check ESPOCRM_ADMIN_USERNAME and ESPOCRM_ADMIN_PASSWORD"
 _UNIQUE = "REST cannot create a unique index on it: the metadata in contrib/espocrm do"
@@ -117,7 +118,7 @@ class EspoSetup:
         return _Todo(what, False, (lambda: self._add_options(field, lacking)) if lacking else None)
 
     def _make_field(self, field: CrmField) -> None:
-        definition = NEW_FIELDS.get(field.fact, {"type": "varchar", "maxLength": 150})
+        definition = NEW_FIELDS.get(field.fact, {"type": "varchar", "maxLength": TEXT_LENGTH})
         label = field.fact.removeprefix("custom_").replace("_", " ").capitalize()
         made = {"name": field.name, "label": label, **definition}
         if made["type"] == "enum":
@@ -182,7 +183,7 @@ class EspoSetup:
             body = answer.parsed
             return body if isinstance(body, dict) else {}
         error = error_for(answer, read=method == "GET")
-        if isinstance(error, AuthFailed | Forbidden) and error.code is not Code.LOCKED_OUT:
+        if isinstance(error, AuthFailed | Forbidden):
             raise AuthFailed(_NO_ADMIN, code=error.code, status=error.status)
         raise error
 

@@ -159,7 +159,8 @@ def test_what_a_field_does_not_take_is_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(True, "yes"), (False, "no"), (5, "5"), (("a", "b"), "a, b"), ([], ""), (Consent(), "not given")]
+    ("value", "shown"),
+    [(True, "yes"), (False, "no"), (5, "5"), (("a", "b"), "a, b"), ([], ""), (Consent(), "not given")],
 )
 def test_text(value: Any, shown: str) -> None:
     assert text(value) == shown
