@@ -29,6 +29,12 @@ class LeadDefinitions:
     fields: Mapping[str, Any] = field(default_factory=dict)
     indexes: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> LeadDefinitions:
+        """The definitions in the metadata below `entityDefs.Lead`."""
+        fields, indexes = body.get("fields"), body.get("indexes")
+        return cls(fields if isinstance(fields, dict) else {}, indexes if isinstance(indexes, dict) else {})
+
     def field(self, name: str) -> dict[str, Any]:
         """Definition of a field; empty if there is no such field."""
         found = self.fields.get(name)
@@ -53,11 +59,7 @@ class EspoMetadata:
 
     def read(self) -> LeadDefinitions:
         """The definitions as they are now. Raises `ProviderError`."""
-        body = self._api.read("Metadata", key="entityDefs.Lead")
-        fields, indexes = body.get("fields"), body.get("indexes")
-        known = LeadDefinitions(
-            fields if isinstance(fields, dict) else {}, indexes if isinstance(indexes, dict) else {}
-        )
+        known = LeadDefinitions.of(self._api.read("Metadata", key="entityDefs.Lead"))
         self._known, self._read_at = known, time.monotonic()
         return known
 
