@@ -23,7 +23,7 @@ from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describ
 from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, changed_fields, move, no_stand_ins
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
 from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left
-from crmgate.plugin_kit.values import FieldType, Form
+from crmgate.plugin_kit.values import FieldType, ValueForm
 from crmgate.policy import SETTLE_SECONDS
 
 __all__ = [
@@ -32,12 +32,12 @@ __all__ = [
     "CRMProvider",
     "FieldMap",
     "FieldType",
-    "Form",
     "Known",
     "Look",
     "Mapped",
     "ProviderSettings",
     "Rate",
+    "ValueForm",
     "fields",
     "lost",
     "redirected",

@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,6}|,[0-9]{1,2})?", r
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
-class Form(Enum):
+class ValueForm(Enum):
     """Form of one value of a field."""
 
     TEXT = auto()
@@ -39,12 +39,12 @@ class Form(Enum):
     MOMENT = auto()
 
 
-SUITED: Mapping[Form, frozenset[str]] = {
-    Form.BOOLEAN: frozenset({"consent", "scholarship", "scholarship_needed", "university_chosen"}),
-    Form.INTEGER: frozenset({"graduation_year", "gpa", "budget"}),
-    Form.NUMBER: frozenset({"graduation_year", "gpa", "budget"}),
-    Form.DATE: frozenset({"birth_date", "start_date", "occurred_at"}),
-    Form.MOMENT: frozenset({"occurred_at"}),
+SUITED: Mapping[ValueForm, frozenset[str]] = {
+    ValueForm.BOOLEAN: frozenset({"consent", "scholarship", "scholarship_needed", "university_chosen"}),
+    ValueForm.INTEGER: frozenset({"graduation_year", "gpa", "budget"}),
+    ValueForm.NUMBER: frozenset({"graduation_year", "gpa", "budget"}),
+    ValueForm.DATE: frozenset({"birth_date", "start_date"}),
+    ValueForm.MOMENT: frozenset({"occurred_at"}),
 }
 """Facts whose values can have a form, besides custom facts. Every fact has a text."""
 
@@ -64,14 +64,14 @@ class FieldType:
     `moment_format` is the format of a moment for `strftime`; the moment is in UTC.
     """
 
-    form: Form = Form.TEXT
+    form: ValueForm = ValueForm.TEXT
     several: bool = False
     options: Mapping[str, str] | None = None
     moment_format: str = "%Y-%m-%dT%H:%M:%S+00:00"
 
     def suits(self, fact: str) -> bool:
         """Whether values of a fact can have this form."""
-        return self.form is Form.TEXT or fact.startswith(CUSTOM_PREFIX) or fact in SUITED[self.form]
+        return self.form is ValueForm.TEXT or fact.startswith(CUSTOM_PREFIX) or fact in SUITED[self.form]
 
     def convert(self, value: Any, table: Mapping[str, str] | None = None) -> Converted:
         """The value as the field takes it. `table` maps its text to the CRM's; a text outside the table is not sent.
@@ -100,11 +100,11 @@ class FieldType:
             words = text(value)
             return Converted(self.options[words], None) if words in self.options else Converted(None, value)
         match self.form:
-            case Form.TEXT:
+            case ValueForm.TEXT:
                 return Converted(value if isinstance(value, str | int | float | bool) else text(value), None)
-            case Form.MOMENT:
+            case ValueForm.MOMENT:
                 return _whole(self._moment(value), value)
-            case Form.BOOLEAN if isinstance(value, Consent):
+            case ValueForm.BOOLEAN if isinstance(value, Consent):
                 return Converted(value.given, value if value.text or value.at else None)
         return _whole(_FORMS[self.form](text(value)), value)
 
@@ -167,9 +167,9 @@ def _instant(words: str) -> datetime | None:
         return None
 
 
-_FORMS: Mapping[Form, Callable[[str], Any]] = {
-    Form.BOOLEAN: _boolean,
-    Form.INTEGER: _integer,
-    Form.NUMBER: _number,
-    Form.DATE: _date,
+_FORMS: Mapping[ValueForm, Callable[[str], Any]] = {
+    ValueForm.BOOLEAN: _boolean,
+    ValueForm.INTEGER: _integer,
+    ValueForm.NUMBER: _number,
+    ValueForm.DATE: _date,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from crmgate.errors import NotFound
 from crmgate.model import Lead, Operation
-from crmgate.provider import FieldMap, FieldType, Form
+from crmgate.provider import FieldMap, FieldType, ValueForm
 
 Row = dict[str, Any]
 LEAD = {"entityTypeId": 1}
@@ -23,9 +23,9 @@ KEPT = ("title", "originId", "originatorId")
 OLD_NAMES = {"stageId": "STATUS_ID", "stageSemanticId": "STATUS_SEMANTIC_ID"}
 """Names of fields in `crm.lead.*` that differ from those in `crm.item.*` by more than capitals."""
 FORMS = {
-    "string": Form.TEXT, "money": Form.TEXT, "url": Form.TEXT, "address": Form.TEXT, "enumeration": Form.TEXT,
-    "boolean": Form.BOOLEAN, "integer": Form.INTEGER, "double": Form.NUMBER, "date": Form.DATE,
-    "datetime": Form.MOMENT,
+    **dict.fromkeys(("string", "money", "url", "address", "enumeration"), ValueForm.TEXT),
+    "boolean": ValueForm.BOOLEAN, "integer": ValueForm.INTEGER, "double": ValueForm.NUMBER, "date": ValueForm.DATE,
+    "datetime": ValueForm.MOMENT,
 }  # fmt: skip
 """Types of user fields that take values of facts, and the form of the values."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crmgate.errors import Code, ProviderError, RateLimited, Unavailable
-from crmgate.provider import FieldMap, FieldType, Form
+from crmgate.provider import FieldMap, FieldType, ValueForm
 
 from .api import EspoApi
 
@@ -16,8 +16,12 @@ FRESH = 300.0
 """Seconds for which the definitions are cached."""
 LISTS = ("multiEnum", "checklist", "array")
 FORMS = {
-    "bool": Form.BOOLEAN, "int": Form.INTEGER, "float": Form.NUMBER, "date": Form.DATE, "datetime": Form.MOMENT,
-}  # fmt: skip
+    "bool": ValueForm.BOOLEAN,
+    "int": ValueForm.INTEGER,
+    "float": ValueForm.NUMBER,
+    "date": ValueForm.DATE,
+    "datetime": ValueForm.MOMENT,
+}
 """Forms of the values of fields that are no text, by the type of the field."""
 MOMENT_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -43,7 +47,7 @@ class LeadDefinitions:
     def is_unique(self, name: str) -> bool:
         """Whether a unique index contains this field alone."""
         listed = (index for index in self.indexes.values() if isinstance(index, dict))
-        # Before EspoCRM 7 an index was unique by a flag, which EspoCRM still reads.
+        # EspoCRM also reads an older notation, a flag.
         return any(
             index.get("columns") == [name] and (index.get("type") == "unique" or index.get("unique") is True)
             for index in listed
@@ -95,7 +99,7 @@ def field_type(definition: Mapping[str, Any]) -> FieldType:
     kind = str(definition.get("type"))
     if kind in LISTS:
         return FieldType(several=True, options=_options(definition))
-    return FieldType(FORMS.get(kind, Form.TEXT), moment_format=MOMENT_FORMAT)
+    return FieldType(FORMS.get(kind, ValueForm.TEXT), moment_format=MOMENT_FORMAT)
 
 
 def _options(definition: Mapping[str, Any]) -> dict[str, str] | None:

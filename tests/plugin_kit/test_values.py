@@ -8,15 +8,15 @@ import pytest
 
 from crmgate.model import Consent, Kind, Lead, Operation
 from crmgate.plugin_kit.mapping import FieldMap, lead_facts
-from crmgate.plugin_kit.values import FieldType, Form, text
+from crmgate.plugin_kit.values import FieldType, ValueForm, text
 
 LIST = FieldType(several=True, options={"MSc": "MSc", "PhD": "7"})
 TEXTS = FieldType(several=True)
-YEARS = FieldType(Form.INTEGER, several=True)
+YEARS = FieldType(ValueForm.INTEGER, several=True)
 TABLE = {"MSc": "MSc", "master": "PhD"}
 AGREED = Consent(True, "I agree", "2026-01-01T00:00:00Z")
 OPERATION = Operation(id="1", kind=Kind.CREATE_LEAD, payload={}, accepted_at=0.0)
-MOMENT = FieldType(Form.MOMENT, moment_format="%Y-%m-%d %H:%M:%S")
+MOMENT = FieldType(ValueForm.MOMENT, moment_format="%Y-%m-%d %H:%M:%S")
 
 
 @pytest.mark.parametrize(
@@ -70,47 +70,47 @@ def test_a_list_with_a_table_of_values(value: Any, sent: Any, rest: Any) -> None
     ],
 )
 def test_a_boolean(value: Any, sent: Any, rest: Any) -> None:
-    assert FieldType(Form.BOOLEAN).convert(value) == (sent, rest)
+    assert FieldType(ValueForm.BOOLEAN).convert(value) == (sent, rest)
 
 
 def test_a_boolean_with_a_table_of_values() -> None:
     table = {"full": "yes", "none": "no"}
-    assert FieldType(Form.BOOLEAN).convert("full", table) == (True, "full")
-    assert FieldType(Form.BOOLEAN).convert("half", table) == (None, "half")
+    assert FieldType(ValueForm.BOOLEAN).convert("full", table) == (True, "full")
+    assert FieldType(ValueForm.BOOLEAN).convert("half", table) == (None, "half")
 
 
 @pytest.mark.parametrize(
     ("form", "value", "sent"),
     [
-        (Form.INTEGER, 2024, 2024),
-        (Form.INTEGER, "2024", 2024),
-        (Form.INTEGER, "-3", -3),
-        (Form.INTEGER, "0", 0),
-        (Form.INTEGER, "3.5", None),
-        (Form.INTEGER, "2147483647", 2147483647),
-        (Form.INTEGER, "2147483648", None),
-        (Form.INTEGER, "05551234567", None),  # a phone number would lose its zero
-        (Form.INTEGER, "٣", None),
-        (Form.INTEGER, "1" * 5000, None),
-        (Form.NUMBER, "3.40", 3.4),
-        (Form.NUMBER, "3,4", 3.4),
-        (Form.NUMBER, "10,000", None),  # thousands, or a fraction?
-        (Form.NUMBER, "10000", 10000),
-        (Form.NUMBER, "3.0", 3),
-        (Form.NUMBER, 2.5, 2.5),
-        (Form.NUMBER, "10,000 EUR", None),
-        (Form.NUMBER, "1e9", None),
-        (Form.NUMBER, "nan", None),
-        (Form.NUMBER, "9" * 400, None),
-        (Form.DATE, "2026-09-01", "2026-09-01"),
-        (Form.DATE, "2026-02-30", None),
-        (Form.DATE, "2026-09", None),
-        (Form.DATE, "20260901", None),
-        (Form.DATE, "next autumn", None),
-        (Form.DATE, "2026-09-01T10:00:00Z", None),
+        (ValueForm.INTEGER, 2024, 2024),
+        (ValueForm.INTEGER, "2024", 2024),
+        (ValueForm.INTEGER, "-3", -3),
+        (ValueForm.INTEGER, "0", 0),
+        (ValueForm.INTEGER, "3.5", None),
+        (ValueForm.INTEGER, "2147483647", 2147483647),
+        (ValueForm.INTEGER, "2147483648", None),
+        (ValueForm.INTEGER, "05551234567", None),  # a phone number would lose its zero
+        (ValueForm.INTEGER, "٣", None),
+        (ValueForm.INTEGER, "1" * 5000, None),
+        (ValueForm.NUMBER, "3.40", 3.4),
+        (ValueForm.NUMBER, "3,4", 3.4),
+        (ValueForm.NUMBER, "10,000", None),  # thousands, or a fraction?
+        (ValueForm.NUMBER, "10000", 10000),
+        (ValueForm.NUMBER, "3.0", 3),
+        (ValueForm.NUMBER, 2.5, 2.5),
+        (ValueForm.NUMBER, "10,000 EUR", None),
+        (ValueForm.NUMBER, "1e9", None),
+        (ValueForm.NUMBER, "nan", None),
+        (ValueForm.NUMBER, "9" * 400, None),
+        (ValueForm.DATE, "2026-09-01", "2026-09-01"),
+        (ValueForm.DATE, "2026-02-30", None),
+        (ValueForm.DATE, "2026-09", None),
+        (ValueForm.DATE, "20260901", None),
+        (ValueForm.DATE, "next autumn", None),
+        (ValueForm.DATE, "2026-09-01T10:00:00Z", None),
     ],
 )
-def test_numbers_and_dates(form: Form, value: Any, sent: Any) -> None:
+def test_numbers_and_dates(form: ValueForm, value: Any, sent: Any) -> None:
     assert FieldType(form).convert(value) == (sent, value if sent is None else None)
 
 
@@ -132,25 +132,30 @@ def test_a_moment(value: str, sent: str | None) -> None:
 @pytest.mark.parametrize(
     ("fact", "form", "suits"),
     [
-        ("city", Form.TEXT, True),
-        ("city", Form.INTEGER, False),
-        ("custom_shoe", Form.INTEGER, True),
-        ("consent", Form.BOOLEAN, True),
-        ("phone", Form.BOOLEAN, False),
-        ("gpa", Form.NUMBER, True),
-        ("start_date", Form.DATE, True),
-        ("graduation_year", Form.DATE, False),
-        ("occurred_at", Form.MOMENT, True),
+        ("city", ValueForm.TEXT, True),
+        ("city", ValueForm.INTEGER, False),
+        ("custom_shoe", ValueForm.INTEGER, True),
+        ("consent", ValueForm.BOOLEAN, True),
+        ("phone", ValueForm.BOOLEAN, False),
+        ("gpa", ValueForm.NUMBER, True),
+        ("start_date", ValueForm.DATE, True),
+        ("graduation_year", ValueForm.DATE, False),
+        ("occurred_at", ValueForm.MOMENT, True),
     ],
 )
-def test_facts_that_can_have_a_form(fact: str, form: Form, suits: bool) -> None:
+def test_facts_that_can_have_a_form(fact: str, form: ValueForm, suits: bool) -> None:
     assert FieldType(form).suits(fact) == suits
 
 
 def test_what_a_field_does_not_take_is_described() -> None:
     lead = Lead(programs=("MSc", "MBA"), consent=AGREED, start_date="soon", gpa="3.4", source="", referral_code="")
     names = {"programs": "p", "consent": "c", "start_date": "d", "gpa": "g"}
-    types = {"p": LIST, "c": FieldType(Form.BOOLEAN), "d": FieldType(Form.DATE), "g": FieldType(Form.NUMBER)}
+    types = {
+        "p": LIST,
+        "c": FieldType(ValueForm.BOOLEAN),
+        "d": FieldType(ValueForm.DATE),
+        "g": FieldType(ValueForm.NUMBER),
+    }
     mapped = FieldMap(names, types=types).apply(lead_facts(lead, OPERATION))
     assert mapped.fields == {"p": ["MSc"], "c": True, "g": 3.4}
     assert mapped.rest == [
