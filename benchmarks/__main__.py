@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -29,7 +30,7 @@ CRM_LATENCY = 0.070
 
 
 def main() -> None:
-    for measure in (accept_latency, redirect_latency, throughput, round_trips, memory):
+    for measure in (accept_latency, many_leads, redirect_latency, throughput, round_trips, memory):
         with tempfile.TemporaryDirectory() as folder:
             for line in measure(Path(folder)):
                 print(line, flush=True)
@@ -57,6 +58,27 @@ def accept_latency(folder: Path, rate: int = 50, seconds: int = 10) -> Iterator[
         crm = CRM_LATENCY * 1000
         yield f"accept, inline, {rate}/s, CRM {crm:.0f} ms: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
         yield f"  of which beyond the CRM's own time: p50 {(p50 / CRM_LATENCY - 1):.0%}"
+
+
+def many_leads(folder: Path, submissions: int = 40) -> Iterator[str]:
+    """Requests to EspoCRM and time of a submission with email and phone, by the number of leads in EspoCRM.
+
+    The fake EspoCRM takes the times that `crmgate.testing.espocrm.cost` lists.
+    """
+    with Stack(folder).start() as stack:
+        send = sender(stack.url, reachable)
+        for number in range(5):
+            send(number)
+        for leads in (0, 5_000, 200_000):
+            stack.espocrm.virtual_leads = leads
+            stack.espocrm.requests.clear()
+            times = []
+            for number in range(submissions):
+                begun = time.perf_counter()
+                status = send(leads + 1000 + number)
+                times.append(time.perf_counter() - begun if status == 201 else float("inf"))
+            requests, p50 = len(stack.espocrm.requests) / submissions, percentile(times, 50) * 1000
+            yield f"submission, {leads:,} leads in EspoCRM: {requests:.1f} requests, p50 {p50:.0f} ms"
 
 
 def redirect_latency(folder: Path, requests: int = 1000) -> Iterator[str]:
@@ -140,7 +162,14 @@ def run(send: Callable[[int], int], requests: int, offset: int, threads: int = 1
     return requests / (time.monotonic() - start)
 
 
-def sender(url: str) -> Callable[[int], int]:
+def reachable(number: int) -> dict[str, Any]:
+    """The application of person N, who has an email and a phone."""
+    application = person(number)
+    application["personal_info"]["phone"] = f"+90532{number % 10_000_000:07}"
+    return application
+
+
+def sender(url: str, application: Callable[[int], dict[str, Any]] = person) -> Callable[[int], int]:
     """A function that posts the application of person N on a connection of its thread."""
     local = threading.local()
     host = url.removeprefix("http://")
@@ -148,7 +177,7 @@ def sender(url: str) -> Callable[[int], int]:
     def send(number: int) -> int:
         if not hasattr(local, "connection"):
             local.connection = http.client.HTTPConnection(host, timeout=30)
-        body = json.dumps(person(number))
+        body = json.dumps(application(number))
         local.connection.request("POST", "/api/v1/applications", body, {"Content-Type": "application/json"})
         response = local.connection.getresponse()
         response.read()

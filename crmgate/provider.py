@@ -25,6 +25,7 @@ from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, move, no_st
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
 from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left
 from crmgate.plugin_kit.updates import Update, merged, update_heading
+from crmgate.plugin_kit.values import FieldType, ValueForm
 from crmgate.policy import SETTLE_SECONDS
 
 __all__ = [
@@ -32,12 +33,14 @@ __all__ = [
     "Answer",
     "CRMProvider",
     "FieldMap",
+    "FieldType",
     "Known",
     "Look",
     "Mapped",
     "ProviderSettings",
     "Rate",
     "Update",
+    "ValueForm",
     "fields",
     "lost",
     "redirected",
@@ -217,18 +220,21 @@ class CRMProvider:
 
     def send_describing(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], *,
-        text_field: str = "description", keep: Collection[str] = (),
+        text_field: str = "description", keep: Collection[str] = (), silent: Collection[str] = (),
         stand_ins: Callable[[Rejected], Mapping[str, Any]] = no_stand_ins,
     ) -> Delivered:  # fmt: skip
         """Call `send` with a record. If the CRM refuses a value, move it into `text_field` and call `send` again.
 
-        `send` raises `Rejected` with `fields` by their names in `record`. Fields in `keep` never move. `stand_ins`
+        `send` raises `Rejected` with `fields` by their names in `record`. Fields in `keep` never move. Refused fields
+        in `silent` are left out without a line in the text, because they hold nothing of the visitor. `stand_ins`
         returns the values to send in fields of a refusal that the CRM requires and that have no value, or no longer
         have one; it may send requests that read. The refusal is raised after `MAX_MOVED` corrections, and at once with
         `CRM_ON_REJECTED_FIELD=dead`. The result names both kinds of fields in `Delivered.moved`. Fields that the CRM
         dropped recently (`remember_dropped`) move before the first call, and are named in `Delivered.dropped`.
         """
-        return self._mover.send(send, record, self.field_map, text_field=text_field, keep=keep, stand_ins=stand_ins)
+        return self._mover.send(
+            send, record, self.field_map, text_field=text_field, keep=keep, silent=silent, stand_ins=stand_ins
+        )
 
     def remember_dropped(self, names: Iterable[str]) -> None:
         """Move the fields `names`, which the CRM ignores silently, into the description for the next five minutes."""

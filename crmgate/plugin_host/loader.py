@@ -29,7 +29,8 @@ from crmgate.listener import Listener
 from crmgate.model import Kind, Rate
 from crmgate.plugin_host import ownership
 from crmgate.plugin_host.caller import HOOKS, HookCaller, ends_process, hook_manager, where
-from crmgate.plugin_kit.mapping import CUSTOM_PREFIX, mappable
+from crmgate.plugin_kit.mapping import mappable
+from crmgate.plugin_kit.values import CUSTOM_PREFIX
 from crmgate.provider import CRMProvider
 
 log = logging.getLogger(__name__)

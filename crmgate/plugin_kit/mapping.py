@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crmgate.model import Activity, Consent, Lead, Operation, Utm
+from crmgate.model import Activity, Lead, Operation, Utm
+from crmgate.plugin_kit.values import CUSTOM_PREFIX, FieldType, text
 
 LABELS: Mapping[str, str] = {
     "first_name": "First name",
@@ -55,7 +56,8 @@ LABELS: Mapping[str, str] = {
 SILENT = ("operation_id", "source_id")
 """Facts that can be mapped but are not in the description: the operation id, and the source for CRMs with a list."""
 
-CUSTOM_PREFIX = "custom_"
+TEXT = FieldType()
+"""Type of a field that a provider does not describe."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,12 @@ class FieldMap:
 
     A fact with a table of values is sent only if the table has its value: the CRM would refuse other values. If two
     facts have one field, the first is sent. Names of custom facts are compared in the form that an environment variable
-    can have.
+    can have. `types` has the types of fields that are no text, by the name of the field.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    types: Mapping[str, FieldType] = field(default_factory=dict)
 
     @classmethod
     def configured(
@@ -104,40 +107,36 @@ class FieldMap:
         """Split `facts` (see `lead_facts`) into CRM fields and the rest."""
         mapped = Mapped({}, [])
         for name, value in facts.items():
-            complete = self._send(name, value, mapped) or name in SILENT
-            repeated = name == "university" and "universities" in facts  # it is the first of them
-            if not complete and not repeated:
-                mapped.rest.append((label(name), text(value)))
+            rest = self._send(name, value, mapped)
+            if rest is not None and name not in SILENT and not self._repeated(name, facts):
+                mapped.rest.append((label(name), text(rest)))
         return mapped
 
-    def _send(self, name: str, value: Any, mapped: Mapped) -> bool:
-        """Put the value into its field. Returns whether the field has the complete value."""
+    def _send(self, name: str, value: Any, mapped: Mapped) -> Any:
+        """Put the value into its field. Returns the part that the field has not; None: it has the complete value."""
         fact = setting_name(name)
         target = self.names.get(fact)
         if not target or target in mapped.fields:
-            return False
-        table = self.values.get(fact)
-        if table is None:
-            mapped.fields[target] = value if isinstance(value, str | int | float | bool) else text(value)
+            return value
+        sent, rest = self.types.get(target, TEXT).convert(value, self.values.get(fact))
+        if sent is not None:
+            mapped.fields[target] = sent
             mapped.facts[target] = name
-            return True
-        words = text(value)
-        if words in table:
-            mapped.fields[target] = table[words]
-            mapped.facts[target] = name
-        if table.get(words) == words:
-            return True
-        mapped.partial.add(target)
-        return False
+        if rest == value:
+            mapped.partial.add(target)
+        return rest
+
+    def _repeated(self, name: str, facts: Mapping[str, Any]) -> bool:
+        """Whether another fact has the same value: `university` is the first of the `universities`."""
+        listed = len(facts.get("universities", ())) > 1 or bool(self.names.get("universities"))
+        return name == ("university" if listed else "universities")
 
 
 def lead_facts(lead: Lead, operation: Operation) -> dict[str, Any]:
-    """Facts of a lead that are not empty, by name; `university` is the first of several `universities`."""
+    """Facts of a lead that are not empty, by name; `university` is the first of the `universities`."""
     facts: dict[str, Any] = {name: getattr(lead, name) for name in LABELS if hasattr(lead, name)}
-    facts |= _utm(lead.utm) | {"consent": _consent(lead.consent)}
+    facts |= _utm(lead.utm) | {"consent": lead.consent}
     facts["university"] = lead.universities[0] if lead.universities else ""
-    if len(lead.universities) < 2:
-        del facts["universities"]
     return _known(facts) | {"operation_id": operation.id, "source_id": lead.source} | _custom(lead.custom)
 
 
@@ -158,11 +157,6 @@ def describe(rest: list[tuple[str, str]], operation: Operation, free_text: str =
 def label(name: str) -> str:
     """Label of a fact. The label of a custom fact is its key as the form sent it."""
     return LABELS.get(name) or name.removeprefix(CUSTOM_PREFIX)
-
-
-def text(value: Any) -> str:
-    """Value of a fact as text."""
-    return ", ".join(str(item) for item in value) if isinstance(value, tuple | list) else str(value)
 
 
 def mappable() -> Iterator[str]:
@@ -187,13 +181,6 @@ def _custom(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _utm(utm: Utm) -> dict[str, str]:
     return {f"utm_{name}": value for name, value in utm.to_dict().items()}
-
-
-def _consent(consent: Consent | None) -> str:
-    if consent is None:
-        return ""
-    answer = "given" if consent.given else "not given"
-    return answer + (f" at {consent.at}" if consent.at else "") + (f" ({consent.text})" if consent.text else "")
 
 
 def _overrides(prefix: str, environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from crmgate.errors import Rejected
 from crmgate.model import Delivered
-from crmgate.plugin_kit.mapping import FieldMap, label, text
+from crmgate.plugin_kit.mapping import FieldMap, label
+from crmgate.plugin_kit.values import text
 
 MAX_MOVED = 5
 """Number of corrections of one record: refused values that move into the description, and stand-ins."""
@@ -79,7 +80,7 @@ class FieldMover:
 
     def send(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], field_map: FieldMap, *,
-        text_field: str, keep: Collection[str],
+        text_field: str, keep: Collection[str], silent: Collection[str],
         stand_ins: Callable[[Rejected], Mapping[str, Any]],
     ) -> Delivered:  # fmt: skip
         """Send a record; see `CRMProvider.send_describing`."""
@@ -94,7 +95,9 @@ class FieldMover:
                 if not self._moves_refused:
                     raise
                 refused, added = corrections.after(error, current)
-                current = move(current, refused, text_field, field_map) | added
+                spoken = [name for name in refused if name not in silent]
+                rest = {name: value for name, value in current.items() if name not in silent or name not in refused}
+                current = move(rest, spoken, text_field, field_map) | added
             else:
                 return replace(delivered, moved=corrections.names, dropped=(*dropped, *delivered.dropped))
 

@@ -14,7 +14,8 @@ from enum import Enum, auto
 from typing import Any, assert_never
 
 from crmgate.model import Operation
-from crmgate.plugin_kit.mapping import SILENT, Mapped, label, text
+from crmgate.plugin_kit.mapping import SILENT, Mapped, label
+from crmgate.plugin_kit.values import text
 
 PLACEHOLDER = "-"
 """Value of a field that only has to be filled, such as a missing last name. It counts as empty."""
@@ -151,7 +152,7 @@ def _listed(value: Any) -> list[Any]:
 
 def _shown(known: Any) -> str:
     """A value of the CRM as text."""
-    return ", ".join("" if one is None else str(one) for one in _listed(known))
+    return ", ".join("" if one is None else text(one) for one in _listed(known))
 
 
 def _blank(value: Any) -> bool:

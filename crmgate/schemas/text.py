@@ -12,6 +12,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 # the zero-width non-joiner, emoji the joiner.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
+"""Characters without a shape of their own, besides spaces and format characters: fillers, variation selectors."""
 _LONGEST_RUN = 30
 _GRAPHEME_JOINER = "\u034f"
 
@@ -19,10 +21,17 @@ _GRAPHEME_JOINER = "\u034f"
 def clean(text: str) -> str:
     """`text` trimmed, in Unicode NFC and without control characters; a lone surrogate becomes U+FFFD.
 
-    A browser sends a lone surrogate after truncating a text inside an emoji; it cannot be encoded as UTF-8.
+    A browser sends a lone surrogate after truncating a text inside an emoji; it cannot be encoded as UTF-8. A text
+    without a visible character becomes empty.
     """
     text = _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
-    return text.strip() if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text)).strip()
+    if text.isascii():
+        return text.strip()
+    return unicodedata.normalize("NFC", _stream_safe(text)).strip() if any(map(_is_visible, text)) else ""
+
+
+def _is_visible(char: str) -> bool:
+    return unicodedata.category(char) not in ("Cf", "Zs", "Zl", "Zp") and not char.isspace() and char not in _INVISIBLE
 
 
 def _stream_safe(text: str) -> str:

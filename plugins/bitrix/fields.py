@@ -9,10 +9,10 @@ from typing import Any
 
 from crmgate.errors import Code, ProviderError, Rejected
 from crmgate.model import CrmField
-from crmgate.provider import MAX_MOVED, FieldMap, lost
+from crmgate.provider import MAX_MOVED, FieldMap, FieldType, lost
 
 from .api import BitrixApi
-from .values import MULTIFIELDS, Items, Row, items_of, stand_in, takes_text, targets
+from .values import MULTIFIELDS, Items, Row, field_type, items_of, stand_in, targets
 
 CHOICES = {"user_type": ("student", "parent"), "language": ("turkish", "english", "both")}
 """Values of facts for which crmgate accepts no other values."""
@@ -73,15 +73,18 @@ class BitrixFields:
         return {str(row.get("FIELD_NAME")): row for row in self._api.rows("crm.lead.userfield.list", {})}
 
     def _fitted(self, known: Mapping[str, Row]) -> FieldMap:
-        names, values = dict(self._wanted.names), dict(self._wanted.values)
+        names, values, types = dict(self._wanted.names), dict(self._wanted.values), dict[str, FieldType]()
         for fact, name in targets(self._wanted, "UF_"):
             row, table = known.get(name, {}), self._wanted.values.get(fact, {})
-            if not takes_text(row, table):
+            found = field_type(row, table)
+            if found is None:
                 names[fact] = ""
-            elif row["USER_TYPE_ID"] == "enumeration":
+                continue
+            types[name] = found
+            if row["USER_TYPE_ID"] == "enumeration" and not found.several:
                 ids = {str(item["ID"]) for item in items_of(row)}
                 values[fact] = {ours: item for ours, item in table.items() if item in ids} if table else Items(row)
-        return replace(self._wanted, names=names, values=values)
+        return replace(self._wanted, names=names, values=values, types=types)
 
     def stand_ins(self, error: Rejected) -> dict[str, str]:
         """Values for the user fields that a refusal demands, by field; none for a field that takes no stand-in.
@@ -161,10 +164,10 @@ class BitrixFields:
         change, table = f"change BITRIX_MAP_{fact.upper()}", self._wanted.values.get(fact, {})
         if not row:
             return f"not on the portal, so values go into the comments: create it, or {change}"
-        if not takes_text(row, table):
-            several = row.get("MULTIPLE") == "Y"
-            what = "takes several values: make it single" if several else f"of the type {row.get('USER_TYPE_ID')}"
-            return f"{what}, or {change}; until then values go into the comments"
+        form = field_type(row, table)
+        if form is None or not (table or form.suits(fact)):
+            what = f"its type {row.get('USER_TYPE_ID')} does not take this value"
+            return f"{what}: {change}; until then values go into the comments"
         if row.get("USER_TYPE_ID") != "enumeration":
             return ""
         ids, found = {str(item["ID"]): item.get("VALUE") for item in items_of(row)}, Items(row)

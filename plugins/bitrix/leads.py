@@ -46,7 +46,7 @@ class BitrixLeads:
 
     def _written(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters that write a lead."""
-        plain = {self._api.spelt(name): value for name, value in record.items() if name not in MULTIFIELDS}
+        plain = {self._api.spelt(name): _wire(value) for name, value in record.items() if name not in MULTIFIELDS}
         rows = {kind: record[kind] for kind in MULTIFIELDS if kind in record}
         if self._api.old:
             return {"fields": plain | {kind: [{"VALUE": one, "VALUE_TYPE": "WORK"}] for kind, one in rows.items()}}
@@ -101,3 +101,8 @@ class BitrixLeads:
         params = {"fields": {"ENTITY_ID": number(lead_id), "ENTITY_TYPE": "lead", "COMMENT": unmarked(text)}}
         if not str(self._api.call("crm.timeline.comment.add", params, safe=False)["result"]).isdecimal():
             raise lost(False, Code.INVALID_RESPONSE, "the answer names no comment")
+
+
+def _wire(value: Any) -> Any:
+    """A value as it is sent. A boolean user field takes 1 or 0: the text "N" would be true for it."""
+    return int(value) if isinstance(value, bool) else value

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from crmgate.errors import NotFound
 from crmgate.model import Lead, Operation
-from crmgate.provider import FieldMap
+from crmgate.provider import FieldMap, FieldType, ValueForm
 
 Row = dict[str, Any]
 LEAD = {"entityTypeId": 1}
@@ -22,8 +23,12 @@ KEPT = ("title", "originId", "originatorId")
 """Fields of a lead that never move into the comments."""
 OLD_NAMES = {"stageId": "STATUS_ID", "stageSemanticId": "STATUS_SEMANTIC_ID"}
 """Names of fields in `crm.lead.*` that differ from those in `crm.item.*` by more than capitals."""
-PLAIN_TYPES = ("string", "integer", "double", "date", "datetime", "money", "url", "address")
-"""Types of user fields that take any text."""
+FORMS = {
+    **dict.fromkeys(("string", "money", "url", "address", "enumeration"), ValueForm.TEXT),
+    "boolean": ValueForm.BOOLEAN, "integer": ValueForm.INTEGER, "double": ValueForm.NUMBER, "date": ValueForm.DATE,
+    "datetime": ValueForm.MOMENT,
+}  # fmt: skip
+"""Types of user fields that take values of facts, and the form of the values."""
 
 
 def unmarked(text: str) -> str:
@@ -44,8 +49,26 @@ def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]
         if name in MULTIFIELDS:
             if isinstance(item.get("fm"), list) and not holds(item, name, value):
                 yield name
-        elif echo in (None, "") or (name != "comments" and not str(echo).startswith(str(value))):
+        elif not _kept(value, echo) and (name != "comments" or echo in (None, "")):
             yield name
+
+
+def _kept(value: Any, echo: Any) -> bool:
+    """Whether the answer has a value. Bitrix24 can extend it, and writes a boolean as Y or N, 1 or 0."""
+    if isinstance(value, list):
+        return isinstance(echo, list) and all(any(_kept(one, other) for other in echo) for one in value)
+    if isinstance(value, bool):
+        return (str(echo).lower() in ("y", "1", "true")) is value
+    return echo not in (None, "") and (str(echo).startswith(str(value)) or _same_moment(value, echo))
+
+
+def _same_moment(value: Any, echo: Any) -> bool:
+    """Whether two texts are the same time, in any time zone."""
+    try:
+        one, other = datetime.fromisoformat(str(value)), datetime.fromisoformat(str(echo))
+    except ValueError:
+        return False
+    return bool(one.tzinfo and other.tzinfo) and one == other
 
 
 def holds(item: Mapping[str, Any], kind: str, value: str) -> bool:
@@ -109,9 +132,19 @@ def stand_in(field: Mapping[str, Any]) -> str:
     return str(listed[0]["ID"]) if listed else ""
 
 
-def takes_text(field: Mapping[str, Any], table: Mapping[str, str]) -> bool:
-    """Whether a user field takes the values of a fact, directly or by the table of values."""
-    return field.get("MULTIPLE") != "Y" and (bool(table) or field.get("USER_TYPE_ID") in (*PLAIN_TYPES, "enumeration"))
+def field_type(field: Mapping[str, Any], table: Mapping[str, str]) -> FieldType | None:
+    """Form of the values that a user field takes, directly or by the table of values; None: it takes none."""
+    kind, several = str(field.get("USER_TYPE_ID")), field.get("MULTIPLE") == "Y"
+    if kind not in FORMS:
+        return FieldType(several=several) if table else None
+    return FieldType(FORMS[kind], several=several, options=_options(field, table) if several else None)
+
+
+def _options(field: Mapping[str, Any], table: Mapping[str, str]) -> Mapping[str, str] | None:
+    """Ids of a list field's items by what is sent for them: the ids in the table of values, else their texts."""
+    if field.get("USER_TYPE_ID") != "enumeration":
+        return None
+    return {str(item["ID"]): str(item["ID"]) for item in items_of(field)} if table else Items(field)
 
 
 def number(lead_id: str) -> int:

@@ -6,8 +6,10 @@ updates of an existing lead contain the tracking code, by which `find_lead` find
 
 `EspoCRM` (`provider`) has the hooks and writes leads. It has an `EspoApi` (`api`: requests; `answers`: errors), an
 `EspoLookup` (`lookup`: leads, calls and notes that exist), `EspoActivities` (`activities`: new calls and notes),
-`EspoChecks` (`checks`: the connection test) and an `EspoSetup` (`setup`). `fields` compares the mapping with EspoCRM's
-metadata, `rows` adds further emails and phones, and `EspoRequired` (`required`) knows the required fields.
+`EspoChecks` (`checks`: the connection test) and an `EspoSetup` (`setup`, one at a time by a `SetupLock` in `lock`).
+`EspoMetadata` (`metadata`) reads the definitions of Lead, `fields` compares the mapping with them, `EspoRequired`
+(`required`) knows the required fields, `EspoRights` (`rights`) those of the API user, `rows` adds further emails
+and phones, and `texts` joins and compares texts.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from crmgate.provider import Answer, lost
 LOCKOUT_SECONDS = 60.0
 VALIDATION = re.compile(r"Field validation failure; entityType: \w+, field: (\w+), type: (\w+)\.", re.ASCII)
 LINK = re.compile(r"(?:Can't relate .* link: |No foreign record access .*\(Lead:)(\w+)", re.ASCII)
+_LOGS = "the files in data/logs on EspoCRM's server say more"
 _ASSIGNEE = "the user in ESPOCRM_ASSIGNED_USER_ID does not exist, or the role lacks assignmentPermission or User: read"
 # Each rule is matched against "STATUS MEDIA-TYPE empty|filled: REASON"; the first match applies. REASON is the header
 # X-Status-Reason ("none" without one). It can repeat what the visitor typed, so it only selects the rule: an error
@@ -44,9 +45,11 @@ RULES: tuple[tuple[str, type[ProviderError] | None, Code, str], ...] = (
     (r"403 .*(Assignment failure|assignedUser)", Rejected, Code.INVALID_VALUE, _ASSIGNEE),
     (r"403 .*(Can't relate|No foreign record access)", Rejected, Code.INVALID_VALUE,
      "the lead refers to a record that does not exist or that the role may not read"),
-    (r"403 text/html empty: none", AuthFailed, Code.LOCKED_OUT,
-     "too many refused logins from this address: EspoCRM locks every key out for a minute. Check ESPOCRM_API_KEY"),
-    (r"403 .*: (?!none\Z).", Forbidden, Code.FORBIDDEN, "EspoCRM, or a script in it, refuses this record"),
+    # A lockout says nothing about this key: another client at the same address may have used wrong ones.
+    (r"403 text/html empty: none", RateLimited, Code.LOCKED_OUT,
+     "EspoCRM refuses every login from this address for a minute, because too many failed. If this repeats, look for"
+     " the client with the wrong key"),
+    (r"403 .*: (?!none\Z).", Forbidden, Code.FORBIDDEN, f"EspoCRM, or a script in it, refuses this record; {_LOGS}"),
     (r"403 (application/json|.*: \Z)", AuthFailed, Code.NO_PERMISSION,
      "the role of the API user forbids it: it needs Lead with create: yes and read: all"),
     (r"403", Unavailable, Code.INVALID_RESPONSE, "something in front of EspoCRM refuses the request"),
@@ -54,14 +57,14 @@ RULES: tuple[tuple[str, type[ProviderError] | None, Code, str], ...] = (
     (r"404 .*: (?!none)", NotFound, Code.NOT_FOUND, "EspoCRM has no such record"),
     (r"(3..|404|405)", Unavailable, Code.INVALID_RESPONSE,
      "no EspoCRM answers at this address: check ESPOCRM_URL (redirects are not followed)"),
-    (r"409", Duplicate, Code.DUPLICATE, "EspoCRM reports a conflict with a lead that it does not show"),
+    (r"409", Duplicate, Code.DUPLICATE, "EspoCRM reports a conflict with a record that it does not show"),
     (r"429", RateLimited, Code.RATE_LIMITED, "too many requests for something in front of EspoCRM"),
-    (r"4..", Rejected, Code.INVALID_REQUEST, "EspoCRM refuses the request"),
+    (r"4..", Rejected, Code.INVALID_REQUEST, f"EspoCRM, or a script in it, refuses the request; {_LOGS}"),
     (r"503 .*maintenance mode", Unavailable, Code.MAINTENANCE, "EspoCRM is in maintenance mode"),
-    (r"500 application/json", None, Code.SERVER_ERROR, "EspoCRM failed at this request"),
-    (r"500 text/html empty", None, Code.SERVER_ERROR, "the database of EspoCRM is down, or PHP failed"),
+    (r"500 application/json", None, Code.SERVER_ERROR, f"EspoCRM, or a script in it, failed at this request; {_LOGS}"),
+    (r"500 text/html empty", None, Code.SERVER_ERROR, f"the database of EspoCRM is down, or PHP failed; {_LOGS}"),
     (r"502", None, Code.SERVER_ERROR, "PHP does not run behind the web server of EspoCRM, or failed"),
-    (r"5..", None, Code.SERVER_ERROR, "an error inside EspoCRM or in front of it"),
+    (r"5..", None, Code.SERVER_ERROR, f"an error inside EspoCRM or in front of it; {_LOGS}"),
     (r"", None, Code.INVALID_RESPONSE, "the answer is not EspoCRM's: check ESPOCRM_URL"),
 )  # fmt: skip
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from urllib.parse import quote
 
+from crmgate.errors import AuthFailed, Code, Forbidden, NotFound
 from crmgate.model import Check
 from crmgate.provider import Look
 
 from .answers import unsearchable
 from .api import EspoApi, rows_of
 from .required import EspoRequired
+from .rights import EspoRights
 
-CHECKED_RIGHTS = {
-    "create leads": ("Lead: create",),
-    "update leads": ("Lead: edit",),
-    "log activities": ("Call: create", "Lead: stream"),
-}
-"""Rights by the name of their check. One of the rights is enough."""
 _NO_LOOKUP = "an earlier attempt cannot be found: a lead whose answer was lost may be created twice"
+_UNASSIGNED = "new leads have no assigned user. See ESPOCRM_ASSIGNED_USER_ID"
 
 
 class EspoChecks:
@@ -28,10 +25,11 @@ class EspoChecks:
         self._api, self._required, self._id_field = api, required, id_field
 
     def looks(self) -> tuple[Look, ...]:
-        """Address and key, rights, mapped and required fields, and the search for an operation id."""
+        """Address and key, rights, the assigned user, mapped and required fields, the search for an operation id."""
         return (
             Look("connection", self._connection, "(ESPOCRM_URL)", gate=True),
             Look("rights", self._rights, "(ESPOCRM_URL)"),
+            Look("assigned user", self._assignee, "(ESPOCRM_URL)"),
             Look("fields", self._fields, "(ESPOCRM_URL)"),
             Look("operation id", self._lookup, "(ESPOCRM_URL)"),
         )
@@ -41,15 +39,29 @@ class EspoChecks:
         yield Check("connection", True)
 
     def _rights(self) -> Iterator[Check]:
-        """A right fails its check only if EspoCRM denies it: for an administrator's key it may list no rights."""
-        match self._api.read("App/user"):
-            case {"acl": {"table": dict(table)}}:
-                denied = {f"{scope}: {action}" for scope in ("Lead", "Call") for action in _denied(table.get(scope))}
-            case _:
-                denied = set()
-        for name, rights in CHECKED_RIGHTS.items():
-            lacks = denied.issuperset(rights)
-            yield Check(name, not lacks, f"the role of the API user lacks {' and '.join(rights)}" if lacks else "")
+        yield from EspoRights.read(self._api).checks()
+
+    def _assignee(self) -> Iterator[Check]:
+        if assignee := self._api.settings.get("ESPOCRM_ASSIGNED_USER_ID"):
+            problem = self._assignee_problem(assignee)
+            yield Check("assigned user", not problem, f"{problem}: {_UNASSIGNED}" if problem else "")
+
+    def _assignee_problem(self, assignee: str) -> str:
+        """Why leads cannot be assigned to a user; empty if they can."""
+        rights = EspoRights.listed(self._api)
+        if assignee == rights.own_id:
+            return ""
+        try:
+            self._api.read(f"User/{quote(assignee, safe='')}")
+        except NotFound:
+            return f"EspoCRM has no user {assignee}"
+        except (Forbidden, AuthFailed) as error:
+            if error.code is Code.BAD_CREDENTIALS:
+                raise
+            return f"the role of the API user lacks User: read: all, which user {assignee} requires"
+        if rights.assignment in ("", "all"):
+            return ""
+        return f"the role of the API user has assignmentPermission: {rights.assignment}, but crmgate needs all"
 
     def _fields(self) -> Iterator[Check]:
         for field in self._required.compared():
@@ -66,7 +78,3 @@ class EspoChecks:
         else:
             rows_of(answer)
         yield Check("operation id", not hint, hint)
-
-
-def _denied(rule: Any) -> list[str]:
-    return [action for action, level in rule.items() if level == "no"] if isinstance(rule, dict) else []

@@ -8,10 +8,12 @@ from typing import Any
 from crmgate.model import CrmField
 from crmgate.provider import FieldMap
 
+from .metadata import FORMS, LISTS, field_type
+
 LENGTHS = {"first_name": 100, "last_name": 100, "referral_code": 64, "operation_id": 32}
 """Characters that the field of a fact should take. Longer values move into the description."""
 TEXT_TYPES = ("varchar", "text", "wysiwyg", "enum")
-OWN_TYPES = {"email": "email", "phone": "phone", "graduation_year": "int", "birth_date": "date"}
+OWN_TYPES = {"email": "email", "phone": "phone"}
 """Field types that take the values of one fact only."""
 
 
@@ -35,7 +37,9 @@ def options_of(definition: Mapping[str, Any]) -> tuple[str, ...]:
 def _problem(fact: str, definition: Mapping[str, Any], values: Mapping[str, str]) -> str:
     """Why a field does not take a fact, and the remedy; empty if it does."""
     type_ = definition.get("type")
-    if not (type_ in TEXT_TYPES or OWN_TYPES.get(fact) == type_ or fact.startswith("custom_")):
+    if definition.get("readOnly"):
+        return f"it is read-only: its value goes into the description. See ESPOCRM_MAP_{fact.upper()}"
+    if not takes(fact, definition):
         return f"its type {type_} does not take this value. See ESPOCRM_MAP_{fact.upper()}"
     if lacking := lacking_options(str(type_), definition.get("options"), values):
         named = ", ".join(map(repr, lacking))
@@ -44,6 +48,14 @@ def _problem(fact: str, definition: Mapping[str, Any], values: Mapping[str, str]
     if isinstance(length, int) and 0 < length < needed:
         return f"it takes {length} characters, but needs {needed}: raise its maximum length"
     return ""
+
+
+def takes(fact: str, definition: Mapping[str, Any]) -> bool:
+    """Whether a field takes values of a fact, directly or in the form of its type. Nobody knows custom facts."""
+    type_ = str(definition.get("type"))
+    if type_ in TEXT_TYPES or OWN_TYPES.get(fact) == type_ or fact.startswith("custom_"):
+        return True
+    return (type_ in FORMS or type_ in LISTS) and field_type(definition).suits(fact)
 
 
 def _missing(fact: str, name: str, known: Mapping[str, Any]) -> str:
@@ -55,7 +67,7 @@ def _missing(fact: str, name: str, known: Mapping[str, Any]) -> str:
 
 
 def lacking_options(type_: str, options: Any, values: Mapping[str, str]) -> list[str]:
-    """Values that an enum does not offer; none for an enum without options of its own."""
-    if type_ != "enum" or not isinstance(options, list | tuple) or not options:
+    """Values that a list does not offer; none for a list without options of its own."""
+    if type_ not in ("enum", *LISTS) or not isinstance(options, list | tuple) or not options:
         return []
     return [value for value in dict.fromkeys(values.values()) if value not in options]

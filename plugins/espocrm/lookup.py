@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from crmgate.errors import AuthFailed, Code, Forbidden, NotFound, Unsupported
@@ -12,23 +13,52 @@ from .answers import rows_with_id, unsearchable
 from .api import EspoApi, equals, lead_path, rows_of
 
 
+@dataclass(frozen=True)
+class Namesakes:
+    """Leads that may be of one person. `complete`: EspoCRM has searched for the email and the phone."""
+
+    leads: list[dict[str, Any]]
+    complete: bool
+
+
 class EspoLookup:
     """Reads leads, calls and notes. `id_field` is the field of the operation id; empty: none."""
 
     def __init__(self, api: EspoApi, id_field: str) -> None:
         self._api, self._id_field = api, id_field
 
-    def leads_like(self, lead: Lead) -> list[dict[str, Any]]:
-        """Leads with this email or phone, oldest first; none if the role hides those fields."""
+    def leads_like(self, lead: Lead) -> Namesakes:
+        """Leads with this email or phone. Compare with `oldest_of`.
+
+        Sends one request for each: EspoCRM scans all leads for a filter that combines them with "or".
+        """
         wanted = {"emailAddress": lead.email.strip(), "phoneNumber": _e164(lead.phone)}
-        where = {"where[0][type]": "or"}
-        for number, (attribute, value) in enumerate((name, value) for name, value in wanted.items() if value):
-            where |= equals(f"where[0][value][{number}]", attribute, value)
-        if len(where) == 1:
-            return []
-        select = ",".join(filter(None, ("id", *wanted, self._id_field)))
+        searches = [self._equal(name, value, wanted) for name, value in wanted.items() if value]
+        leads = {str(row["id"]): row for found in searches for row in found or ()}
+        return Namesakes(list(leads.values()), complete=None not in searches)
+
+    def _equal(self, attribute: str, value: str, shown: Iterable[str]) -> list[dict[str, Any]] | None:
+        """Leads with a value in an attribute, oldest first; None if the role hides the attribute."""
+        where = equals("where[0]", attribute, value)
+        select = ",".join(filter(None, ("id", *shown, self._id_field)))
         answer = self._api.list_records("Lead", **where, select=select, maxSize="20", orderBy="createdAt", order="asc")
-        return [] if unsearchable(answer) else rows_with_id(rows_of(answer))
+        return None if unsearchable(answer) else rows_with_id(rows_of(answer))
+
+    def oldest_of(self, lead: Lead, rows: list[dict[str, Any]]) -> str:
+        """Id of the oldest lead of this person among the leads `rows`; empty: none.
+
+        A list has only the primary email and phone. Leads with others are read, because staff who merge leads make
+        them secondary.
+        """
+        same = (one for one in by_age(rows) if same_person(one, lead) or same_person(self._complete(one), lead))
+        return next((str(one["id"]) for one in same), "")
+
+    def _complete(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A lead with all its emails and phones; empty if it is gone, or may not be read."""
+        try:
+            return self._api.read(lead_path(str(row["id"])))
+        except (NotFound, Forbidden):
+            return {}
 
     def with_id(self, operation: Operation) -> list[dict[str, Any]]:
         """Leads found by the operation id; none if EspoCRM has no field for it. Compare with `is_own`."""
@@ -48,8 +78,7 @@ class EspoLookup:
 
     def written_on_known(self, operation: Operation) -> str:
         """Id of the same person's oldest lead, if the operation updated it or logged on it; else empty."""
-        lead = operation.lead
-        known = next((str(one["id"]) for one in by_age(self.leads_like(lead)) if same_person(one, lead)), "")
+        known = self.oldest_of(operation.lead, self.leads_like(operation.lead).leads)
         return known if known and (self.updated(known, operation) or self.logged(known, operation)) else ""
 
     def updated(self, lead_id: str, operation: Operation) -> bool:
@@ -73,7 +102,7 @@ class EspoLookup:
         try:
             return rows_with_id(rows_of(self._api.list_records(path, **params)))
         except (AuthFailed, Forbidden, NotFound, Unsupported) as error:
-            if error.code in (Code.BAD_CREDENTIALS, Code.LOCKED_OUT):
+            if error.code is Code.BAD_CREDENTIALS:
                 raise
             return []
 
@@ -84,10 +113,20 @@ def by_age(leads: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def same_person(known: Mapping[str, Any], lead: Lead) -> bool:
-    """Whether email or phone are equal. EspoCRM ignores accents, and equal names are no proof."""
-    emails = [str(email or "").strip().casefold() for email in (known.get("emailAddress"), lead.email)]
-    phones = [_e164(str(phone or "")) for phone in (known.get("phoneNumber"), lead.phone)]
-    return any(one and one == other for one, other in (emails, phones))
+    """Whether an email or a phone of a lead is equal. EspoCRM ignores accents, and equal names are no proof."""
+    email, phone = lead.email.strip().casefold(), _e164(lead.phone)
+    emails = {one.strip().casefold() for one in _values(known, "emailAddress")}
+    phones = {_e164(one) for one in _values(known, "phoneNumber")}
+    return (bool(email) and email in emails) or (bool(phone) and phone in phones)
+
+
+def _values(known: Mapping[str, Any], name: str) -> Iterator[str]:
+    """The primary email or phone of a lead, and those of its other rows, if it has any."""
+    yield str(known.get(name) or "")
+    rows = known.get(f"{name}Data")
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict):
+            yield str(row.get(name) or "")
 
 
 def _e164(phone: str) -> str:

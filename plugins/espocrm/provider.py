@@ -9,16 +9,18 @@ from typing import Any, ClassVar, assert_never
 from crmgate import hookimpl
 from crmgate.errors import Forbidden, NotFound, ProviderError, Rejected, Unsupported
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
-from crmgate.provider import Answer, CRMProvider, Known, Update, lost
+from crmgate.provider import Answer, CRMProvider, Known, Mapped, Update, lost
 
 from .activities import EspoActivities
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
-from .lookup import EspoLookup, by_age, same_person
+from .lookup import EspoLookup, by_age
+from .metadata import EspoMetadata
 from .required import DASH, EspoRequired
 from .rows import ROWS, adding_rows, with_rows
 from .setup import EspoSetup
+from .texts import bare, below, dropped, joined
 
 DUPLICATES_SHOWN = 5
 """Maximum number of leads that a 409 lists as duplicates."""
@@ -63,10 +65,11 @@ class EspoCRM(CRMProvider):
         super().__init__(environ, **options)
         self._id_field = self.field_map.names.get("operation_id", "")
         self._api = EspoApi(self.settings, self.request)
+        self._metadata = EspoMetadata(self._api, self.field_map)
         self._lookup = EspoLookup(self._api, self._id_field)
         self._activities = EspoActivities(self._api)
         stands_in = self.on_rejected_field == "describe"
-        self._required = EspoRequired(self._api, self.field_map, sends_stand_ins=stands_in)
+        self._required = EspoRequired(self._api, self._metadata, self.field_map, sends_stand_ins=stands_in)
         self._checks = EspoChecks(self._api, self._required, self._id_field)
         self._setup = EspoSetup(self._api, self.field_map)
 
@@ -74,18 +77,32 @@ class EspoCRM(CRMProvider):
         """Address of a lead's page."""
         return self._api.lead_url(lead_id)
 
+    def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
+        """The lead by names of fields, in the form that each field takes. Reads the metadata if they are not cached."""
+        self.field_map = self._metadata.typed_map()
+        return super().map_lead(lead, operation)
+
+    def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
+        """A messenger click by names of fields, as `map_lead` maps a lead."""
+        self.field_map = self._metadata.typed_map()
+        return super().map_activity(activity, operation)
+
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
         """Create the lead, adopt the one that this operation created, or follow CRM_ON_DUPLICATE for a known person.
 
-        EspoCRM's own check ignores phones, so the plugin searches for the phone first.
+        EspoCRM's own check ignores phones and is slow with many leads, so the plugin searches for the person itself.
         """
         mapped = self.map_lead(lead, operation)
         description = self.describe(mapped, operation, lead.additional_info)
         record = self._record({"lastName": DASH}, mapped.fields, description) | self._assigned()
-        known = self._lookup.leads_like(lead) if lead.phone and self.merges_duplicates else []
-        found = self._resolve(known, lead, operation)
-        return found or self._create(record, operation, lead if self.merges_duplicates else None)
+        if not self.merges_duplicates:
+            return self._create(record, operation, None)
+        known = self._lookup.leads_like(lead)
+        found = self._resolve(known.leads, lead, operation)
+        # EspoCRM's check is left out if it could find nothing more, and if the unique index stops a second attempt.
+        unchecked = known.complete and self._metadata.recent().is_unique(self._id_field)
+        return found or self._create(record, operation, None if unchecked else lead)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
@@ -106,7 +123,7 @@ class EspoCRM(CRMProvider):
         names = _names_to_fill(plan, known)
         text = self.describe(plan, operation, lead.additional_info)
         record = self._record(names, plan.fields | plan.rows, text)
-        above = _joined(before, self.update_heading(operation))
+        above = joined(before, self.update_heading(operation))
         return self._send(lambda record: self._put(known, record, plan.rows, above), record, names)
 
     @hookimpl
@@ -140,7 +157,7 @@ class EspoCRM(CRMProvider):
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Check address, key, rights, mapped and required fields, and whether an operation id can be searched for."""
+        """Check address, key, rights, assigned user, mapped and required fields, and the search for an operation id."""
         # Only the right to create leads is required: leads arrive without a field, and if the rights cannot be read.
         return self.test(*self._checks.looks(), needs=("create leads",))
 
@@ -157,7 +174,7 @@ class EspoCRM(CRMProvider):
     def _record(self, base: Mapping[str, str], mapped: Mapping[str, Any], description: str) -> dict[str, Any]:
         """Body of a create or an update. Blank values are left out, because EspoCRM accepts blank names silently."""
         record = {**base, **{name: value for name, value in mapped.items() if str(value).strip()}}
-        return record | {"description": _joined(record.get("description"), description)}
+        return record | {"description": joined(record.get("description"), description)}
 
     def _assigned(self) -> dict[str, str]:
         assignee = self.settings.get("ESPOCRM_ASSIGNED_USER_ID")
@@ -176,7 +193,7 @@ class EspoCRM(CRMProvider):
             replaced = {name: value for name, value in names.items() if name in error.fields}
             return self._required.stand_ins(error) | replaced
 
-        return self.send_describing(send, record, stand_ins=stand_ins)
+        return self.send_describing(send, record, silent=("assignedUserId",), stand_ins=stand_ins)
 
     def _post(self, record: dict[str, Any], operation: Operation, lead: Lead | None) -> Delivered:
         headers = {} if lead else {"X-Skip-Duplicate-Check": "true"}
@@ -194,7 +211,7 @@ class EspoCRM(CRMProvider):
         self, known: Mapping[str, Any], record: dict[str, Any], rows: Iterable[str], above: str
     ) -> Delivered:  # fmt: skip
         """Update the lead `known`. The values of `rows` become further rows; the description goes below `above`."""
-        changes = adding_rows(_below(above, record), rows, known, primary=self.on_update == "overwrite")
+        changes = adding_rows(below(above, record), rows, known, primary=self.on_update == "overwrite")
         answer = self._api.send("PUT", lead_path(str(known["id"])), json=changes)
         match answer.status, (body := answer.parsed):
             case 200, {"id": str(changed)} if changed:
@@ -210,22 +227,22 @@ class EspoCRM(CRMProvider):
             found = with_rows(self._api.read(lead_path(lead_id)))
         except ProviderError:  # then they are described
             return {}
-        return {name: record[name] for name in added if _bare(record[name]) in map(_bare, found[name])}
+        return {name: record[name] for name in added if bare(record[name]) in map(bare, found[name])}
 
     def _stored(self, lead_id: str, record: dict[str, Any], echo: Mapping[str, Any], before: str = "") -> Delivered:
         """Result for a written lead. Values of the visitor that EspoCRM dropped are added to the description."""
-        dropped = _dropped(_below(before, record), echo)
+        gone = dropped(below(before, record), echo)
         mapped = {*self.field_map.names.values()} - {self._id_field, "description"}
-        missing = [name for name in dropped if name in mapped and record[name] != DASH]
+        missing = [name for name in gone if name in mapped and record[name] != DASH]
         self.remember_dropped(name for name in missing if echo.get(name) in (None, ""))
-        if missing or "description" in dropped:
+        if missing or "description" in gone:
             supplemented = self.move(record, missing)
-            self._supplement(lead_id, supplemented, before, editable="description" not in dropped)
-        return self.delivered(lead_id, dropped=dropped)
+            self._supplement(lead_id, supplemented, before, editable="description" not in gone)
+        return self.delivered(lead_id, dropped=gone)
 
     def _supplement(self, lead_id: str, record: dict[str, Any], before: str, *, editable: bool) -> None:
         """Write the description of a lead, or a note if it is not editable. Errors are ignored: the lead is stored."""
-        text = {"description": _below(before, record)["description"]}
+        text = {"description": below(before, record)["description"]}
         with suppress(ProviderError):
             if editable and self._api.send("PUT", lead_path(lead_id), json=text).status == 200:
                 return
@@ -236,13 +253,14 @@ class EspoCRM(CRMProvider):
         """Resolve a conflict: EspoCRM has leads with this email or name. None: they belong to other people."""
         leads = rows_with_id(shown)
         if not 0 < len(leads) < DUPLICATES_SHOWN:  # a full or an empty list may lack the lead that counts
-            leads += self._lookup.with_id(operation) + self._lookup.leads_like(lead)
+            leads += self._lookup.with_id(operation) + self._lookup.leads_like(lead).leads
         return self._resolve(leads, lead, operation)
 
     def _resolve(self, leads: list[dict[str, Any]], lead: Lead, operation: Operation) -> Delivered | None:
         """Adopt the lead of this operation, or add to the oldest lead of this person. None: create a new lead."""
-        rows = [(one, self._lookup.is_own(one, operation)) for one in by_age(leads)]
-        known = [Known(str(one["id"]), own) for one, own in rows if own or same_person(one, lead)]
+        known = [Known(str(one["id"]), own=True) for one in by_age(leads) if self._lookup.is_own(one, operation)]
+        if not known and (oldest := self._lookup.oldest_of(lead, leads)):
+            known = [Known(oldest)]
         refused = (Rejected, Forbidden, Unsupported, NotFound)
         return self.resolve_duplicate(
             known, lead, operation, update=self.update_lead, log=self._log_application, unless=refused
@@ -270,24 +288,3 @@ def _names_to_fill(plan: Update, known: Mapping[str, Any]) -> dict[str, str]:
     """Names without a value, for those that the update writes where the lead has none or that of a click."""
     filled = [name for name in MINIMAL if name in plan.fields and known.get(name) in (None, "", DASH, MINIMAL[name])]
     return {name: NOBODY[name] for name in filled}
-
-
-def _below(before: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its description below `before`."""
-    return {**record, "description": _joined(before, record["description"])}
-
-
-def _joined(*parts: Any) -> str:
-    return "\n\n".join(str(part) for part in parts if part)
-
-
-def _dropped(sent: Mapping[str, Any], echo: Mapping[str, Any]) -> tuple[str, ...]:
-    """Fields whose value is not in the answer; blanks, case and punctuation do not count."""
-    filled = {name: value for name, value in sent.items() if value != ""}
-    return tuple(
-        name for name, value in filled.items() if echo.get(name) in (None, "") or _bare(value) != _bare(echo[name])
-    )
-
-
-def _bare(value: Any) -> str:
-    return "".join(character for character in str(value).casefold() if character.isalnum())

@@ -12,11 +12,18 @@ from crmgate.provider import FieldMap
 
 from .api import EspoApi
 from .fields import described, options_of
+from .metadata import EspoMetadata, LeadDefinitions
+from .rights import EspoRights
 
 DASH = "-"
 """Stand-in for a text, also for the last name of a person without one."""
 _ALWAYS = frozenset({"lastName", "description"})
 """Fields that have a value in every lead, with any mapping."""
+NO_INDEX = (
+    "it has no unique index: two attempts at one time can create the lead twice. REST cannot create the index: copy the"
+    " files in contrib/espocrm into EspoCRM and rebuild it (docs/espocrm-setup.md)"
+)
+"""Problem of the field for the operation id."""
 _ALWAYS_FACTS = ("first_name", "referral_code", "operation_id")
 """Facts that every lead has, in addition."""
 
@@ -24,8 +31,9 @@ _ALWAYS_FACTS = ("first_name", "referral_code", "operation_id")
 class EspoRequired:
     """The required fields of Lead. `sends_stand_ins` is false if `CRM_ON_REJECTED_FIELD` forbids corrections."""
 
-    def __init__(self, api: EspoApi, field_map: FieldMap, *, sends_stand_ins: bool) -> None:
-        self._api, self._field_map, self._sends_stand_ins = api, field_map, sends_stand_ins
+    def __init__(self, api: EspoApi, metadata: EspoMetadata, field_map: FieldMap, *, sends_stand_ins: bool) -> None:
+        self._api, self._metadata, self._field_map = api, metadata, field_map
+        self._sends_stand_ins = sends_stand_ins
 
     def stand_ins(self, error: Rejected) -> dict[str, str]:
         """Values for the fields that a refusal demands, by field; none for a field that takes no stand-in.
@@ -33,25 +41,26 @@ class EspoRequired:
         Reads the metadata, unless the refusal demands nothing. Raises `ProviderError` if EspoCRM is not reachable.
         """
         demanded = [name for name, flaw in error.fields.items() if flaw == "required"]
-        known = self._readable() if demanded else {}
-        values = {name: stand_in(_definition(known, name)) for name in demanded}
+        known = self._readable() if demanded else LeadDefinitions()
+        values = {name: stand_in(known.field(name)) for name in demanded}
         return {name: value for name, value in values.items() if value}
 
     def compared(self) -> Iterator[CrmField]:
         """Each mapped fact with its field, then the required fields without a fact. Raises `ProviderError`."""
-        known = self._known()
+        known, rights = self._metadata.read(), EspoRights.listed(self._api)
         unfilled = {line.name: line for line in self._unfilled(known)}
-        for line in described(known, self._field_map):
+        for line in described(known.fields, self._field_map):
             required = unfilled.pop(line.name, line)
-            yield line if line.problem else replace(line, problem=required.problem)
+            problem = line.problem or rights.field_problem(line.name) or _index_problem(line, known)
+            yield replace(line, problem=problem or required.problem)
         yield from unfilled.values()
 
-    def _unfilled(self, known: Mapping[str, Any]) -> Iterator[CrmField]:
+    def _unfilled(self, known: LeadDefinitions) -> Iterator[CrmField]:
         """Required fields that can be empty in a lead. A mapped field with a stand-in is none of them."""
         mapped = {name for name in self._field_map.names.values() if name}
         always = self._filled()
-        for name in (name for name in known if name not in always):
-            definition = _definition(known, name)
+        for name in (name for name in known.fields if name not in always):
+            definition = known.field(name)
             value = stand_in(definition) if self._sends_stand_ins else ""
             # A person's name is checked as a whole, and a lead always has a last name.
             if not definition.get("required") or definition.get("type") == "personName" or (value and name in mapped):
@@ -66,15 +75,12 @@ class EspoRequired:
         assigned = {"assignedUser"} if self._api.settings.get("ESPOCRM_ASSIGNED_USER_ID") else set[str]()
         return {*_ALWAYS, *facts, *assigned}
 
-    def _known(self) -> dict[str, Any]:
-        return self._api.read("Metadata", key="entityDefs.Lead.fields")
-
-    def _readable(self) -> dict[str, Any]:
-        """Field definitions by name; none if EspoCRM does not show them."""
+    def _readable(self) -> LeadDefinitions:
+        """The definitions of Lead; empty if EspoCRM does not show them."""
         try:
-            return self._known()
+            return self._metadata.read()
         except (Forbidden, NotFound, Rejected, Unsupported):
-            return {}
+            return LeadDefinitions()
 
 
 def stand_in(definition: Mapping[str, Any]) -> str:
@@ -89,9 +95,9 @@ def stand_in(definition: Mapping[str, Any]) -> str:
     return options[0] if default and options and default not in options else default
 
 
-def _definition(known: Mapping[str, Any], name: str) -> dict[str, Any]:
-    found = known.get(name)
-    return found if isinstance(found, dict) else {}
+def _index_problem(line: CrmField, known: LeadDefinitions) -> str:
+    """The effect of a field for the operation id without a unique index, and the remedy; empty for other fields."""
+    return NO_INDEX if line.fact == "operation_id" and not known.is_unique(line.name) else ""
 
 
 def _problem(name: str, value: str, *, mapped: bool) -> str:

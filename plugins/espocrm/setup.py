@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from crmgate.errors import AuthFailed, Code, ConfigError, Forbidden, Unavailable
+from crmgate.errors import AuthFailed, Code, ConfigError, Duplicate, Forbidden, Unavailable
 from crmgate.model import CrmField, Provision, Step
 from crmgate.provider import FieldMap
 
 from .answers import error_for, rows_with_id
 from .api import EspoApi, equals
 from .fields import described, lacking_options
+from .lock import SetupLock
+from .metadata import LeadDefinitions
+from .required import NO_INDEX
 
 GATEWAY = "crmgate"
 """Name of the role and of the API user that the setup creates."""
@@ -32,10 +35,11 @@ NEW_FIELDS: dict[str, dict[str, Any]] = {
     "language": {"type": "varchar", "maxLength": 16},
     "operation_id": {"type": "varchar", "maxLength": 64},
 }
-"""Fields that the setup creates, by fact. Other facts get a text field of 150 characters."""
+"""Fields that the setup creates, by fact. Other facts get a text field of `TEXT_LENGTH` characters."""
+TEXT_LENGTH = 255
 ADMIN_SETTINGS = ("ESPOCRM_ADMIN_USERNAME", "ESPOCRM_ADMIN_PASSWORD")
 _NO_ADMIN = "EspoCRM refuses the administrator: check ESPOCRM_ADMIN_USERNAME and ESPOCRM_ADMIN_PASSWORD"
-_UNIQUE = "REST cannot create a unique index on it: the metadata in contrib/espocrm do"
+_INTERRUPTED = "end of a setup that was interrupted, or that is under way"
 
 
 @dataclass(frozen=True)
@@ -71,44 +75,60 @@ class EspoSetup:
 
     def __init__(self, api: EspoApi, field_map: FieldMap) -> None:
         self._api, self._field_map = api, field_map
+        self._lock = SetupLock(self._admin)
+        self._own: str | None = None
 
     def provision(self, apply: bool) -> Provision:
         """List the steps of the setup; with `apply`, carry them out. Nothing is changed or removed that exists.
+
+        A setup at the same time is waited for. What an interrupted one left behind is repaired.
 
         Raises `ConfigError` without an administrator's settings, and `ProviderError`.
         """
         if missing := [name for name in ADMIN_SETTINGS if not self._api.settings.get(name)]:
             raise ConfigError([f"{name}: the setup of EspoCRM requires an administrator." for name in missing])
+        self._own = None
         plan = self._plan()
-        if apply and any(todo.do for todo in plan.todos):
-            self._carry_out(plan)
-            plan = self._plan()
-        return Provision(tuple(Step(todo.what, todo.done) for todo in plan.todos), plan.keys())
+        rest = [Step(_INTERRUPTED, False)] if self._lock.marks() else []
+        if apply and (rest or any(todo.do for todo in plan.todos)):
+            with self._lock.held():
+                self._carry_out(self._plan())
+            plan, rest = self._plan(), []
+        return Provision((*rest, *(Step(todo.what, todo.done) for todo in plan.todos)), plan.keys())
+
+    def _own_id(self) -> str:
+        """Id of the API user of the key; empty without a key, and with a wrong one, which is tried only once."""
+        if self._own is None:
+            self._own = ""
+            with suppress(AuthFailed):
+                self._own = self._api.own_user_id()
+        return self._own
 
     def _plan(self) -> _Plan:
-        known = self._admin("GET", "Metadata", key="entityDefs.Lead.fields")
-        if not known:
+        known = LeadDefinitions.of(self._admin("GET", "Metadata", key="entityDefs.Lead"))
+        if not known.fields:
             raise Unavailable("EspoCRM does not return its fields", code=Code.INVALID_RESPONSE)
-        fields = [self._field_todo(field) for field in described(known, self._field_map)]
+        fields = [self._field_todo(field, known) for field in described(known.fields, self._field_map)]
         user = self._gateway_user()
         return _Plan(fields, self._access_todos(user), user)
 
     def _carry_out(self, plan: _Plan) -> None:
         """Create fields under their literal names, then the role and the user."""
         if changes := [todo.do for todo in plan.fields if todo.do]:
-            with self._literal_names():
+            with self._lock.literal_names():
                 for change in changes:
+                    self._lock.step()
                     change()
             self._admin("POST", "Admin/rebuild", json={})
         for todo in plan.access:
             if todo.do:
                 todo.do()
 
-    def _field_todo(self, field: CrmField) -> _Todo:
+    def _field_todo(self, field: CrmField, known: LeadDefinitions) -> _Todo:
         """The step for one field. The setup creates missing fields, adds missing options, and changes nothing else."""
         what = f"field {field.name} of Lead" + (f": {field.problem}" if field.problem and field.type else "")
-        if field.fact == "operation_id":
-            what += f" ({_UNIQUE})"
+        if field.fact == "operation_id" and not known.is_unique(field.name):
+            what += f"; {NO_INDEX}"
         lacking = lacking_options(field.type, field.options, self._field_map.values.get(field.fact, {}))
         if not field.problem:
             return _Todo(what, True)
@@ -117,35 +137,21 @@ class EspoSetup:
         return _Todo(what, False, (lambda: self._add_options(field, lacking)) if lacking else None)
 
     def _make_field(self, field: CrmField) -> None:
-        definition = NEW_FIELDS.get(field.fact, {"type": "varchar", "maxLength": 150})
+        definition = NEW_FIELDS.get(field.fact, {"type": "varchar", "maxLength": TEXT_LENGTH})
         label = field.fact.removeprefix("custom_").replace("_", " ").capitalize()
         made = {"name": field.name, "label": label, **definition}
         if made["type"] == "enum":
             made["options"] = ["", *dict.fromkeys(self._field_map.values.get(field.fact, {}).values())]
-        self._admin("POST", "Admin/fieldManager/Lead", json=made)
+        with suppress(Duplicate):  # a person created it meanwhile: the next plan compares it
+            self._admin("POST", "Admin/fieldManager/Lead", json=made)
 
     def _add_options(self, field: CrmField, lacking: list[str]) -> None:
         changed = {"type": field.type, "options": [*field.options, *lacking]}
         self._admin("PUT", f"Admin/fieldManager/Lead/{field.name}", json=changed)
 
-    @contextmanager
-    def _literal_names(self) -> Iterator[None]:
-        """Let EspoCRM create fields without the prefix `c`; restore the setting afterwards."""
-        before = bool(self._admin("GET", "Settings").get("customPrefixDisabled"))
-        try:
-            if not before:
-                self._admin("PUT", "Settings", json={"customPrefixDisabled": True})
-            yield
-        finally:
-            if not before:
-                self._admin("PUT", "Settings", json={"customPrefixDisabled": False})
-
     def _gateway_user(self) -> dict[str, Any]:
         """The API user of the key, else the one that an earlier setup created; empty: none."""
-        found = ""
-        with suppress(AuthFailed):
-            found = self._api.own_user_id()
-        found = found or next((str(one["id"]) for one in self._named("User", "userName")), "")
+        found = self._own_id() or next((str(one["id"]) for one in self._named("User", "userName")), "")
         return self._admin("GET", f"User/{quote(found, safe='')}") if found else {}
 
     def _named(self, entity: str, attribute: str) -> list[dict[str, Any]]:
@@ -182,8 +188,10 @@ class EspoSetup:
             body = answer.parsed
             return body if isinstance(body, dict) else {}
         error = error_for(answer, read=method == "GET")
-        if isinstance(error, AuthFailed | Forbidden) and error.code is not Code.LOCKED_OUT:
+        if isinstance(error, AuthFailed | Forbidden):
             raise AuthFailed(_NO_ADMIN, code=error.code, status=error.status)
+        if isinstance(error, Duplicate):
+            raise Duplicate(f"EspoCRM already has a record or a field of this name: {path}", status=error.status)
         raise error
 
 

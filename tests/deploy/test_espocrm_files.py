@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crmgate.plugin_host.loader import discover
+from plugins.espocrm.setup import NEW_FIELDS, TEXT_LENGTH
 from tests.deploy.files import ROOT, services
 
 MODULE = ROOT / "contrib/espocrm/custom/Espo/Modules/Crmgate"
 RESOURCES = MODULE / "Resources"
+ROW = re.compile(r"\| `(\w+C)` \|[^|]*\| *(\d*) *\|.*")
 LANGUAGES = ("en_US", "tr_TR", "ru_RU")
 FIELDS = {"referralCodeC", "userTypeC", "languageC", "fieldOfStudyC", "universityC", "crmgateOperationIdC"}
 
@@ -73,3 +76,37 @@ def test_the_layouts_show_the_fields_and_are_the_ones_that_count() -> None:
 def test_it_is_mounted_where_the_image_copies_it_from() -> None:
     inside = f"/usr/src/espocrm/{MODULE.relative_to(ROOT / 'contrib/espocrm')}"
     assert f"./{MODULE.relative_to(ROOT)}:{inside}:ro" in services()["espocrm"]["volumes"]
+
+
+STOCK_LAYOUTS = {
+    "detail": {
+        *("name", "accountName", "emailAddress", "phoneNumber", "title", "doNotCall", "address", "website"),
+        *("description", "status", "source", "opportunityAmount", "campaign", "industry"),
+    },
+    "filters": {
+        *("assignedUser", "address", "campaign", "createdAt", "createdBy", "emailAddress", "status", "source"),
+        *("opportunityAmountConverted", "phoneNumber", "targetLists", "teams", "createdAccount"),
+        *("modifiedAt", "streamUpdatedAt", "accountName", "industry"),
+    },
+}
+"""Fields in the layouts of Lead of EspoCRM 9.2.7. A layout of a module replaces the stock one."""
+
+
+@pytest.mark.parametrize("layout", STOCK_LAYOUTS)
+def test_a_layout_hides_no_stock_field(layout: str) -> None:
+    shipped = read(f"layouts/Lead/{layout}.json")
+    shown = named(shipped) if layout == "detail" else set(shipped)
+    assert STOCK_LAYOUTS[layout] - shown == set()
+    assert shown - STOCK_LAYOUTS[layout] <= FIELDS
+
+
+def test_every_way_of_the_setup_creates_the_same_lengths() -> None:
+    """The files, `crmgate crm setup`, and the table of the setup page for people."""
+    lengths = {name: field.get("maxLength") for name, field in read("metadata/entityDefs/Lead.json")["fields"].items()}
+    page = (ROOT / "docs/espocrm-setup.md").read_text(encoding="utf-8")
+    rows = [row for row in map(ROW.fullmatch, page.splitlines()) if row]
+    assert {row[1]: int(row[2]) if row[2] else None for row in rows} == lengths
+    espocrm = discover(ROOT / "plugins", ("espocrm",)).providers["espocrm"]
+    for fact, name in espocrm.lead_fields.items():
+        if name in FIELDS:
+            assert NEW_FIELDS.get(fact, {"maxLength": TEXT_LENGTH}).get("maxLength") == lengths[name]

@@ -133,7 +133,10 @@ def test_unknown_fields_are_kept_and_named(parse: Parse, body: dict[str, Any], c
     assert [w.code.value for w in parsed.warnings] == ["unknown_field"]
 
 
-@pytest.mark.parametrize("blank", ["", " \t", None, [], {}, [None, " "]])
+INVISIBLE = "\u200b\u200d \u2060\ufeff\u00a0\u3164\u2800\ufe0f"
+
+
+@pytest.mark.parametrize("blank", ["", " \t", None, [], {}, [None, " "], INVISIBLE, [INVISIBLE]])
 def test_blanks_are_absent_everywhere(parse: Parse, blank: Any) -> None:
     parsed = parse(city=blank, hobby=blank, universities=blank, education=blank, custom={"k": blank}, consent=blank)
     assert parsed == parse()

@@ -190,6 +190,7 @@ def test_entries_of_a_list_are_named_by_their_place(parse: Parse) -> None:
         ({"first_name": "A", "phone": " ", "email": ""}, {("personal_info", "contact_required")}),
         ({"first_name": "A", "phone": "1"}, {("personal_info.phone", "invalid_phone")}),
         ({"email": "a@example.com"}, {("personal_info.first_name", "required")}),
+        ({"email": "a@example.com", "first_name": "\u200b\u200d \ufeff"}, {("personal_info.first_name", "required")}),
         (
             {"phone": "1", "gpa": True, "utm": {"term": 5}, "user_type": "x", "custom": 5},
             {

@@ -22,6 +22,10 @@ from crmgate.schemas.text import clean
         ("I\u0307stanbul", "İstanbul"),
         ("\u200fسلام\u200c", "\u200fسلام\u200c"),
         ("👨‍👩‍👧 🇹🇷", "👨‍👩‍👧 🇹🇷"),
+        ("\u200b\u200d\u2060\ufeff", ""),
+        ("\u3164 \u2800\u034f\ufe0f\u00ad", ""),
+        ("\u200bA\u200b", "\u200bA\u200b"),
+        ("\u0301", "\u0301"),
     ],
 )
 def test_clean(text: str, kept: str) -> None:

@@ -125,7 +125,8 @@ class Administration:
         shown = self.records.views.one(self.database.types["User"], caller.user, caller)
         user: Record = {name: value for name, value in shown.items() if name not in secret}
         table = {scope: rule for role in caller.roles for scope, rule in role["data"].items()}
-        acl = {"table": table, "fieldTable": caller.field_table()}
+        assignment = "all" if caller.may_assign() else "no"
+        acl = {"table": table, "fieldTable": caller.field_table(), "assignmentPermission": assignment}
         settings = {name: self.database.settings[name] for name in ("version", "maintenanceMode", "timeZone")}
         return success({"user": {**user, "ipAddress": client}, "acl": acl, "settings": settings})
 

@@ -31,8 +31,8 @@ CUSTOM_FIELDS: dict[str, dict[str, Any]] = {
     "referralCodeC": {"type": "varchar", "maxLength": 64},
     "userTypeC": {"type": "enum", "options": ["", "student", "parent"], "default": ""},
     "languageC": {"type": "varchar", "maxLength": 16},
-    "fieldOfStudyC": {"type": "varchar", "maxLength": 150},
-    "universityC": {"type": "varchar", "maxLength": 150},
+    "fieldOfStudyC": {"type": "varchar", "maxLength": 255},
+    "universityC": {"type": "varchar", "maxLength": 255},
     OPERATION_FIELD: {"type": "varchar", "maxLength": 64},
 }
 """Fields to which crmgate's plugin maps facts, as `crmgate crm setup` or a metadata file creates them."""

@@ -118,7 +118,7 @@ class TestConnectionTest:
 
     @pytest.mark.parametrize(
         ("kind", "options", "good"),
-        [("string", {}, True), ("double", {}, True), ("boolean", {}, False), ("string", {"multiple": True}, False)],
+        [("string", {}, True), ("double", {}, False), ("boolean", {}, False), ("string", {"multiple": True}, True)],
     )
     def test_types(self, portal: FakeBitrix24, crm: HookCaller, kind: str, options: dict[str, Any], good: bool) -> None:
         portal.add_user_field("UF_CRM_1234567893", kind, **options)

@@ -225,7 +225,8 @@ class TestDropped:
     def test_a_field_for_several_values(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.add_user_field("UF_CRM_1234567893", "string", multiple=True)
         deliver(crm, creation(FULL))
-        assert "User type: student" in only_lead(portal)["comments"]
+        assert only_lead(portal)["UF_CRM_1234567893"] == ["student"]
+        assert "User type" not in only_lead(portal)["comments"]
 
     def test_numbers_and_times_may_be_written_out(self, portal: FakeBitrix24, connect: Connect) -> None:
         portal.add_user_field("UF_CRM_YEAR", "double")

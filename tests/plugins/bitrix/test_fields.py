@@ -139,18 +139,22 @@ class TestRefusedFields:
         del portal.sources["PARTNER"]
         assert deliver(crm, creation(FULL)).moved == ("sourceId",)
 
-    def test_a_type_that_does_not_fit(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_type_that_changed_a_moment_ago(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        warm(crm, portal)
         portal.add_user_field("UF_CRM_1234567896", "integer")
         assert deliver(crm, creation(FULL)).moved == ("UF_CRM_1234567896",)
         assert "Field of study: Bilgisayar Mühendisliği" in only_lead(portal)["comments"]
 
     def test_a_field_called_by_its_label(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        warm(crm, portal)
         portal.name_fields_by_label = True
         portal.add_user_field("UF_CRM_1234567896", "integer", label="Alan 1")
         portal.add_user_field("UF_CRM_1234567897", "integer", label="Üniversite")
         assert {*deliver(crm, creation(FULL)).moved} == {"UF_CRM_1234567896", "UF_CRM_1234567897"}
 
     def test_a_label_that_nobody_knows(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.add_user_field("UF_CRM_1234567896", "url")
+        warm(crm, portal)
         portal.name_fields_by_label = True
         portal.add_user_field("UF_CRM_1234567896", "integer", label="Alan")
         portal.fail("answer", status=500, path="batch", body="<html>")
@@ -159,6 +163,7 @@ class TestRefusedFields:
         assert "Field of study: CS" in only_lead(portal)["comments"]
 
     def test_bbcode_in_a_value_that_moved_stays_text(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        warm(crm, portal)
         portal.add_user_field("UF_CRM_1234567896", "integer")
         deliver(crm, creation(Lead("Anna", field_of_study="[url=http://x]a[/url]")))
         assert not re.search(r"\[(/?\w|\*)", only_lead(portal)["comments"])
@@ -187,6 +192,7 @@ class TestRefusedFields:
         assert isinstance(failure(lambda: deliver(crm, creation(FULL))), Rejected)
 
     def test_an_update(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        warm(crm, portal)
         lead = existing(portal, comments="[b]Ours[/b]")
         portal.add_user_field("UF_CRM_1234567896", "integer")
         assert deliver(crm, update(lead, FULL)).moved == ("UF_CRM_1234567896",)

@@ -199,7 +199,7 @@ class TestReported:
         assert "not every lead has a value for it" in line.problem
         assert checks(crm)["field UF_CRM_START"] == (False, line.problem)
 
-    @pytest.mark.parametrize(("fact", "kind"), [("CITY", "string"), ("REFERRAL_CODE", "date")])
+    @pytest.mark.parametrize(("fact", "kind"), [("CITY", "string"), ("REFERRAL_CODE", "url")])
     def test_a_mapped_field_that_is_filled(self, portal: FakeBitrix24, connect: Connect, fact: str, kind: str) -> None:
         portal.add_user_field("UF_CRM_OFFICE", kind, mandatory=True)
         crm = connect(**{f"BITRIX_MAP_{fact}": "UF_CRM_OFFICE"})

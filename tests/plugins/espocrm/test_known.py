@@ -87,7 +87,7 @@ class TestDuplicatePolicies:
         assert not create(provider(crm.url, CREATE), lead).adopted
         assert len(crm.leads) == 2
         assert written(crm) == [("POST", "Lead")]
-        assert sent(crm, "GET") == 0
+        assert not [request for request in crm.requests if "where" in request.query]
 
     @pytest.mark.parametrize("policy", [{}, UPDATE])
     @pytest.mark.parametrize(("lead", "known"), list(OTHERS.values()), ids=list(OTHERS))
@@ -201,7 +201,7 @@ class TestRefusedAndDropped:
             ({"last_name": "x > y"}, ("lastName",)),
             ({"first_name": "<b>", "last_name": "=1+1"}, ("firstName", "lastName")),
             ({"email": "ünlü@örnek.com", "phone": "05551112233"}, ("emailAddress", "phoneNumber")),
-            ({"referral_code": "R" * 65, "universities": ["U" * 151]}, ("referralCodeC", "universityC")),
+            ({"referral_code": "R" * 65, "universities": ["U" * 256]}, ("referralCodeC", "universityC")),
         ],
     )
     def test_a_refused_value_costs_no_lead(
@@ -232,6 +232,7 @@ class TestRefusedAndDropped:
             assert set(delivered.dropped) == {"universityC", "languageC"}
             texts = "\n".join(str(value) for value in crm.leads[-1].values())
             assert [word for word in words(lead.to_dict()) if word not in texts] == []
+            assert "assignedUserId" not in crm.leads[-1]["description"]
             assert {"User type: student", "Language: both", "University: Koç"} <= set(texts.splitlines())
         assert len(crm.leads) == 10
         assert sent(crm, "PUT") == 1, "what was dropped once is described from then on"

@@ -23,7 +23,7 @@ class TestDuplicates:
         delivered = create(provider(crm.url))
         assert (len(crm.leads), delivered.adopted) == (2, False)
         assert delivered.record_id != other["id"]
-        assert (sent(crm, "POST"), sent(crm, "GET")) == (2, 0)
+        assert sent(crm, "POST") == 1
 
     def test_the_lead_of_this_operation_is_adopted_though_it_is_not_the_first(self, crm: FakeEspoCRM) -> None:
         wanted = operation(ADA)
@@ -44,6 +44,7 @@ class TestDuplicates:
     @pytest.mark.parametrize("body", ["", "[", "{}", "[]", '[null, "x"]', '[{"crmgateOperationIdC": "ID"}]'])
     def test_a_409_that_shows_nothing_costs_no_lead(self, crm: FakeEspoCRM, body: str) -> None:
         wanted = operation(ADA)
+        crm.unique_key(OPERATION_FIELD, on=False)
         crm.fail("answer", status=409, body=body.replace("ID", wanted.id), content_type=JSON, method="POST", times=1)
         create(provider(crm.url), wanted=wanted)
         assert [lead[OPERATION_FIELD] for lead in crm.leads] == [wanted.id]
@@ -52,7 +53,7 @@ class TestDuplicates:
         crm.fail("answer", status=409, body="[]", content_type=JSON, method="POST")
         with pytest.raises(Duplicate):
             create(provider(crm.url))
-        assert sent(crm, "POST") == 2
+        assert sent(crm, "POST") == 1
 
     def test_clicks_are_no_duplicates_of_each_other(self, crm: FakeEspoCRM) -> None:
         plugin = provider(crm.url)
@@ -181,7 +182,7 @@ class TestExactlyOnce:
 
     def test_an_empty_500_stays_unknown_when_the_look_up_fails(self, crm: FakeEspoCRM) -> None:
         crm.fail("answer", status=500, content_type=JSON, method="POST")
-        crm.fail("drop", method="GET")
+        crm.fail("drop", method="GET", path=f"={OPERATION_FIELD}&")
         with pytest.raises(OutcomeUnknown) as raised:
             create(provider(crm.url))
         assert (raised.value.code, raised.value.status) == (Code.CONNECTION_DROPPED, 500)

@@ -96,7 +96,7 @@ class TestNothingStandsIn:
         crm.add_field("officeC", "varchar", required=True)
         plugin = provider(crm.url, DEAD)
         assert [*refusal(plugin).fields] == ["officeC"]
-        assert sent(crm, "GET") == 0
+        assert sent(crm, "POST") == 1
         assert "EspoCRM refuses such leads" in described(plugin)["officeC"].problem
 
 

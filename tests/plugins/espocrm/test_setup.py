@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Unavailable
+from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, RateLimited, Unavailable
 from crmgate.model import Provision
 from crmgate.testing.espocrm import GATEWAY_ROLE, OPERATION_FIELD, FakeEspoCRM
 from tests.plugins.espocrm.rig import FULL, create, failing, operation, provider, written
@@ -53,6 +53,8 @@ class TestProvision:
         delivered = create(plugin, FULL, wanted)
         assert (delivered.dropped, delivered.moved) == ((), ())
         assert plugin.find_lead(operation=wanted).record_id == delivered.record_id
+        assert failing(plugin.test_connection()).keys() == {f"field {OPERATION_FIELD}"}, "only the files make an index"
+        stock.unique_key(OPERATION_FIELD)
         assert failing(plugin.test_connection()) == {}
         assert [one.problem for one in plugin.describe_fields()] == [""] * 11
 
@@ -101,12 +103,12 @@ class TestProvision:
         assert ("PUT", "Admin/fieldManager/Lead/source") in written(crm)
 
     def test_what_a_person_must_decide_is_a_step_that_stays_undone(self, crm: FakeEspoCRM) -> None:
-        crm.add_field("universityC", "multiEnum")
+        crm.add_field("universityC", "bool")
         crm.add_field(OPERATION_FIELD, "varchar", maxLength=16)
         left = undone(setup(provider(crm.url, **ADMIN, ESPOCRM_MAP_CITY="my_city")))
         assert written(crm) == []
         assert [text.split()[1].rstrip(":") for text in left] == ["universityC", OPERATION_FIELD, "my_city"]
-        assert "multiEnum" in left[0]
+        assert "type bool" in left[0]
         assert "needs 32" in left[1]
 
     def test_fields_that_are_configured_are_made(self, crm: FakeEspoCRM) -> None:
@@ -146,13 +148,15 @@ class TestProvision:
         made = next(user for user in stock.records()["User"] if user["userName"] == "crmgate")
         assert (made["rolesIds"], made["type"], len(stock.records()["Role"])) == ([role["id"]], "api", 2)
 
-    def test_a_wrong_key_costs_one_refused_login_a_look(self, stock: FakeEspoCRM) -> None:
+    def test_a_wrong_key_costs_one_refused_login(self, stock: FakeEspoCRM) -> None:
         setup(provider(stock.url, **ADMIN, ESPOCRM_API_KEY="old"))
-        assert sum(bool(one.header("X-Api-Key")) for one in stock.requests) == 2
+        assert sum(bool(one.header("X-Api-Key")) for one in stock.requests) == 1
 
-    def test_the_unique_index_is_left_to_the_metadata(self, crm: FakeEspoCRM) -> None:
+    @pytest.mark.parametrize("index", [True, False])
+    def test_the_unique_index_is_left_to_the_files(self, crm: FakeEspoCRM, index: bool) -> None:
+        crm.unique_key(OPERATION_FIELD, on=index)
         (shown,) = [step.what for step in setup(provider(crm.url, **ADMIN)).steps if OPERATION_FIELD in step.what]
-        assert "contrib/espocrm" in shown
+        assert ("contrib/espocrm" in shown) != index
 
     @pytest.mark.parametrize("given", [{}, {"ESPOCRM_ADMIN_USERNAME": "admin"}, {"ESPOCRM_ADMIN_PASSWORD": "x"}])
     def test_an_administrator_is_needed(self, crm: FakeEspoCRM, given: dict[str, str]) -> None:
@@ -178,7 +182,7 @@ class TestProvision:
 
     def test_the_lockout_keeps_its_name(self, crm: FakeEspoCRM) -> None:
         crm.lockout_limit = -1
-        with pytest.raises(AuthFailed) as raised:
+        with pytest.raises(RateLimited) as raised:
             setup(provider(crm.url, **ADMIN))
         assert raised.value.code is Code.LOCKED_OUT
 
@@ -229,7 +233,7 @@ class TestDescribeFields:
     @pytest.mark.parametrize(
         ("name", "definition", "words"),
         [
-            ("universityC", {"type": "multiEnum"}, ("multiEnum", "ESPOCRM_MAP_UNIVERSITY")),
+            ("universityC", {"type": "bool"}, ("type bool", "ESPOCRM_MAP_UNIVERSITY")),
             ("languageC", {"type": "int"}, ("int", "ESPOCRM_MAP_LANGUAGE")),
             ("referralCodeC", {"type": "email"}, ("email", "ESPOCRM_MAP_REFERRAL_CODE")),
             ("referralCodeC", {"type": "varchar", "maxLength": 20}, ("20", "64", "maximum length")),
@@ -273,7 +277,7 @@ class TestDescribeFields:
         [[], "x", {"type": ["enum"]}, {"type": "enum", "options": {}}, {"type": "varchar", "maxLength": "x"}],
     )
     def test_odd_metadata_are_no_bug(self, crm: FakeEspoCRM, definition: Any) -> None:
-        crm.fail("answer", status=200, body=json.dumps({"universityC": definition}), path="Metadata")
+        crm.fail("answer", status=200, body=json.dumps({"fields": {"universityC": definition}}), path="Metadata")
         assert len(provider(crm.url).describe_fields()) == 11
 
     def test_an_outage(self, crm: FakeEspoCRM) -> None:
