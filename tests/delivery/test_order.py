@@ -164,7 +164,10 @@ class TestADeadOne:
     def test_a_lead_that_it_had_made_after_all_is_adopted(self, world: World, letter: Operation) -> None:
         """A refusal may come after the record was stored. It is not logged on the other lead as well."""
         application = world.apply(1, session="s1", inline=True)
-        world.crm.records[letter.id] = "acme-of-the-click"
+        world.crm.records[letter.id], find = "acme-of-the-click", world.crm.find
+        world.crm.find = lambda operation, budget: (  # type: ignore[method-assign]
+            find(operation, budget) if operation.kind == Kind.CREATE_MINIMAL_LEAD else None
+        )
         world.gateway.release(letter.id)
         world.pass_time(3)
         assert world.stored(letter).delivered == Delivered("acme", "acme-of-the-click", adopted=True)
