@@ -264,9 +264,9 @@ class Operation(_Record):
     """A change to make in the CRM, with its payload and its history. Times are in seconds since the epoch.
 
     `due_at` is the time of the next attempt. `lead_id` is the record of an `update_lead` or a `log_activity`, and
-    `provider` is the CRM that has this record. Operations of one session form a chain: this one waits for `behind`, and
-    `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead letter; `dead_at` is the time
-    at which it became one. `version` increases with each change.
+    `provider` is the CRM that has this record. Operations about the same person are sent one after another: this one
+    waits for `behind`, and `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead
+    letter; `dead_at` is the time at which it became one. `version` increases with each change.
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})

@@ -10,7 +10,7 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
@@ -21,6 +21,7 @@ from crmgate.delivery.outcome import (
     looks_next,
     not_configured,
     out_of_time,
+    remakes,
     result,
     unsettled,
 )
@@ -176,8 +177,11 @@ class Delivery:
         return self._gates[name][1]
 
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
-        seconds = self.plan.worker_budget + LEASE_MARGIN
-        return self._ledger.claim(operation_id, to, new_lease(), now=self._clock(), seconds=seconds)
+        seconds, crm = self.plan.worker_budget + LEASE_MARGIN, self._gates[to.provider][0]
+        supported = [kind for kind in Kind if crm and crm.supports(kind)]
+        return self._ledger.claim(
+            operation_id, to, new_lease(), now=self._clock(), seconds=seconds, supported=supported
+        )  # fmt: skip
 
     def attempt_claimed(self, claim: Claim, to: Recipient, deadline: float, *, wake: bool) -> Outcome:
         """Send an operation that is leased, decide what follows and record it.
@@ -219,6 +223,9 @@ class Delivery:
                 verdict = Hold()
             case Written.DEAD:
                 verdict = Dead()
+            case Written.AGAIN:
+                log.warning("operation %s: its lead is gone from the CRM; it makes another one", operation.id)
+                verdict = Retry(self._clock(), left=len(self.plan.retry_delays))
             case _:
                 assert_never(recorded.written)
         if sent.delivered:
@@ -290,11 +297,13 @@ class Delivery:
         """The record of an earlier attempt, or None. Raises `Unsettled` while such a record may still appear."""
         if not claim.look_first:
             return None
-        found = crm.find(claim.operation, _left(deadline, crm.name))
+        for operation in _as_sent(claim):
+            if found := crm.find(operation, _left(deadline, crm.name)):
+                return found
         wait = claim.settles_at - self._clock()
-        if not found and wait > 0:
+        if wait > 0:
             raise unsettled(wait, crm.name)
-        return found
+        return None
 
     def _record(
         self, claim: Claim, to: Recipient, verdict: Verdict, written: Result, sent: Sent, wake: bool
@@ -309,9 +318,17 @@ class Delivery:
             case Hold():
                 return self._ledger.record_held(claim, to, written, look=look, wake=wake)
             case Dead():
-                return self._ledger.record_dead(claim, to, written, look=look, wake=wake)
+                remake = remakes(claim.operation, sent.error)
+                return self._ledger.record_dead(claim, to, written, look=look, wake=wake, remake=remake)
             case _:
                 assert_never(verdict)
+
+
+def _as_sent(claim: Claim) -> Iterator[Operation]:
+    """The operation in each kind in which an earlier attempt may have sent it."""
+    yield claim.operation
+    if claim.sent_as:
+        yield replace(claim.operation, kind=claim.sent_as)
 
 
 def _left(deadline: float, provider: str) -> float:

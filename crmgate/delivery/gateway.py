@@ -55,8 +55,8 @@ class Gateway:
         """Record an operation and, with `inline`, attempt its delivery at once within the inline budget.
 
         `kind` is `create_lead` (an application) or `create_minimal_lead` (a click). If the session in `payload` has a
-        lead already, the operation becomes an update of that lead or an activity on it, and earlier operations of the
-        session go first.
+        lead already, the operation becomes an update of that lead or an activity on it. Operations under way with the
+        same session, email or phone go first.
 
         Returns the operation: it is delivered, or waits for the worker. If the idempotency `key` was used before,
         returns the earlier operation; raises `KeyReused` if its content differs, `StillRunning` if it is under way.
@@ -154,7 +154,8 @@ class Gateway:
         session = identity.session(operation, follow if self._delivery.crm.supports(follow) else None)
         record = partial(
             self._ledger.accept, operation, self._delivery.recipient,
-            alarm=alarm, lease=lease, until=until, once=once, session=session, suspect=suspect,
+            alarm=alarm, lease=lease, until=until, once=once, session=session,
+            people=identity.people(operation.payload), suspect=suspect,
         )  # fmt: skip
         try:
             return record()

@@ -8,6 +8,8 @@ from typing import Literal
 from crmgate.errors import (
     AuthFailed,
     Code,
+    Forbidden,
+    NotFound,
     OutcomeUnknown,
     OutOfTime,
     ProviderError,
@@ -15,9 +17,10 @@ from crmgate.errors import (
     Unsettled,
     Unsupported,
 )
+from crmgate.kinds import traits
 from crmgate.model import Connection, Delivered, Event, EventType, Operation
 from crmgate.policy import MAX_RETRY_AFTER, Dead, Verdict, counts, is_outage, outcome_unknown, refusal
-from crmgate.store.entries import Claim, GateEvent, NoClaim, Result, Written
+from crmgate.store.entries import Claim, GateEvent, NoClaim, Remake, Result, Written
 
 Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
 """Why an attempt has no verdict: it was not made, or its outcome is not recorded."""
@@ -101,6 +104,21 @@ def _settles_at(claim: Claim, ended: float, sent: Sent, settle: float) -> float:
 def looks_next(claim: Claim, sent: Sent) -> bool:
     """Whether the CRM has to be searched before the operation is sent again."""
     return claim.look_first or isinstance(sent.error, OutcomeUnknown)
+
+
+def remakes(operation: Operation, error: ProviderError | None) -> Remake:
+    """Whether the operation makes another lead, because the one it is about is gone from the CRM.
+
+    A lead that the CRM refuses to touch is replaced once: it may refuse the next one for the same reason.
+    """
+    if not operation.kind.known or not traits(operation.kind).needs_lead:
+        return ""
+    match error:
+        case NotFound():
+            return "always"
+        case Forbidden():
+            return "once"
+    return ""
 
 
 def unsettled(wait: float, provider: str) -> Unsettled:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from crmgate.delivery import identity
 from crmgate.delivery.attempt import Delivery
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import AttemptUnderWay, ChangedMeanwhile, NoSuchOperation, OperationEnded
@@ -75,7 +76,7 @@ class Desk:
                                  if payload.get(name) != operation.payload.get(name)))  # fmt: skip
         event = Event(self._clock(), 0.0, "", EventType.EDITED, detail=names, counted=False)
         entry = self._entry(who, Action.EDIT, operation.id, names)
-        answer = self._ledger.amend(operation, payload, event, entry)
+        answer = self._ledger.amend(operation, payload, event, entry, people=identity.people(payload))
         if answer == "changed":
             raise ChangedMeanwhile
         if answer != "amended":

@@ -20,7 +20,7 @@ class WaitsFor(StrEnum):
     """Kinds of waits."""
 
     OPERATION = "operation"
-    """An earlier operation of its session."""
+    """An earlier operation about the same person: the same session, email or phone."""
     CRM = "crm"
     """Its CRM: nothing is sent there now."""
     TIME = "time"
@@ -72,7 +72,7 @@ class Waiting:
 
     def _wait(self, operation: Operation, gates: dict[str, Gate]) -> Wait:
         if operation.behind:
-            why = f"the operation {operation.behind} of the same session goes first"
+            why = f"the operation {operation.behind} about the same person goes first"
             return Wait(WaitsFor.OPERATION, why, operation=operation.behind)
         until = operation.due_at if operation.due_at > self._clock() else 0.0
         gate = gates[operation.provider or self._active.provider]

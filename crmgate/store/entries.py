@@ -20,7 +20,7 @@ class Acceptance(StrEnum):
     HELD = "held"
     """Recorded; nothing is sent to its provider now."""
     BEHIND = "behind"
-    """Recorded; it waits for an earlier operation of its session."""
+    """Recorded; it waits for an earlier operation about the same person."""
     SUSPECT = "suspect"
     """Recorded as a suspected-bot submission; a person has to release it."""
     EXISTS = "exists"
@@ -43,7 +43,7 @@ class NoClaim(StrEnum):
     HELD = "held"
     """Nothing is sent to its provider now."""
     BEHIND = "behind"
-    """It waits for an earlier operation of its session."""
+    """It waits for an earlier operation about the same person."""
     ELSEWHERE = "elsewhere"
     """Another CRM holds its record."""
     EXHAUSTED = "exhausted"
@@ -66,10 +66,16 @@ class Written(StrEnum):
     """It waits for the gate of its provider."""
     DEAD = "dead"
     """No retry follows; `Ledger.bury` makes a dead letter of it."""
+    AGAIN = "again"
+    """Its lead is gone from the CRM: it makes another one, and is tried again at once."""
     LOST = "lost"
     """Not recorded: another caller has the lease by now."""
     ENDED = "ended"
     """Not recorded: the operation has ended already."""
+
+
+Remake = Literal["", "once", "always"]
+"""Whether an operation on a session's lead makes another lead after a refusal (`remake` in `lua/record.lua`)."""
 
 
 class Announcement(StrEnum):
@@ -102,13 +108,12 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The session of a submission: a digest of it, and digests of the email and phone of the submission (`who`).
+    """The session of a submission: a digest of it (`key`).
 
     `follow` is the kind of an operation on the session's lead, empty if the CRM has no such kind.
     """
 
     key: str
-    who: tuple[str, ...] = ()
     follow: Kind | Literal[""] = ""
 
 
@@ -126,7 +131,8 @@ class Accepted:
 class Claim:
     """The lease on an operation. `look_first` says that an earlier attempt may have reached the CRM.
 
-    `counted` is the number of retries that are used up. Until `settles_at` (seconds since the epoch) the CRM may still
+    `counted` is the number of retries that are used up. `sent_as` is another kind in which an earlier attempt may have
+    sent it, None if there is no other one. Until `settles_at` (seconds since the epoch) the CRM may still
     be processing an earlier request: a record that is not found may yet appear.
     """
 
@@ -135,6 +141,7 @@ class Claim:
     look_first: bool
     counted: int
     settles_at: float = 0.0
+    sent_as: Kind | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ touch any of them. No other file spells a name: Python imports it from here, and
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ SUSPECT = _key("suspect", "zset", "Suspected-bot submissions kept for review, by
 session = _family(
     "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS
 )
+line = _family("line:<digest>", "zset", "Operations under way with one session, email or phone, in their order.")
 gate = _family("gate:<provider>", "hash", "Whether a provider takes requests, and how many (crmgate.store.gate).")
 slots = _family("slots:<provider>", "zset", "Leases of the attempts under way, by the time of their end.")
 PROVIDERS = _key("providers", "set", "Providers for which operations were held.")
@@ -116,10 +118,16 @@ def for_scripts() -> dict[str, str]:
     """Names of the keys for the Lua scripts; for a family its prefix, to which a script appends the rest."""
     return {
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
-        "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "gate": gate(""), "slots": slots(""),
-        "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""), "ops": OPS, "ids": IDS,
+        "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "line": line(""), "gate": gate(""),
+        "slots": slots(""), "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""),
+        "ops": OPS, "ids": IDS,
         "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
     }  # fmt: skip
+
+
+def digest(text: str) -> str:
+    """Digest for the name of a key, which must contain no personal data. `text` begins with what it is about."""
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @contextmanager

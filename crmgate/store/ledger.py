@@ -8,7 +8,7 @@ since the epoch and come from the caller's clock.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,6 +28,7 @@ from crmgate.store.entries import (
     NotClaimed,
     Once,
     Recorded,
+    Remake,
     Result,
     Session,
     Swept,
@@ -64,19 +65,23 @@ class Ledger:
 
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
-        once: Once | None = None, session: Session | None = None, suspect: bool = False,
+        once: Once | None = None, session: Session | None = None, people: Sequence[str] = (), suspect: bool = False,
     ) -> Accepted:  # fmt: skip
-        """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker."""
+        """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
+
+        `people` are digests of its email and phone. It waits for operations under way that have one of them, or its
+        session.
+        """
         arguments: dict[str, Any] = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
             "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
-            "settle": to.settle,
+            "settle": to.settle, "people": list(people),
         }  # fmt: skip
         if once:
             arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
         if session:
             arguments["session"] = {
-                "key": session.key, "who": session.who, "follow": session.follow, "seconds": keys.SESSION_SECONDS,
+                "key": session.key, "follow": session.follow, "seconds": keys.SESSION_SECONDS,
             }  # fmt: skip
         answer = self._scripts.run(
             "accept", arguments, to=to, text=compact(operation.payload), operation=operation.id
@@ -85,18 +90,25 @@ class Ledger:
         kind, lead_id = of_it or (operation.kind, "")
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id)
 
-    def claim(self, operation_id: str, to: Recipient, lease: str, *, now: float, seconds: float) -> Claim | NotClaimed:
-        """Take the lease on an operation for `seconds`, if it may be attempted now."""
+    def claim(
+        self, operation_id: str, to: Recipient, lease: str, *,
+        now: float, seconds: float, supported: Iterable[Kind] = (),
+    ) -> Claim | NotClaimed:  # fmt: skip
+        """Take the lease on an operation for `seconds`, if it may be attempted now.
+
+        `supported` are the kinds of operations that the CRM supports.
+        """
         arguments = {
             "now": now, "lease": lease, "lease_until": now + seconds, "patience": PATIENCE, "settle": to.settle,
+            "supported": dict.fromkeys(supported, True),
         }  # fmt: skip
         answer = self._scripts.run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
         _, look, settles_at, *fields = answer
-        operation, used_up = from_pairs(operation_id, fields)
-        return Claim(operation, lease, look == b"1", used_up, float(settles_at))
+        operation, used_up, sent_as = from_pairs(operation_id, fields)
+        return Claim(operation, lease, look == b"1", used_up, float(settles_at), sent_as)
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
         """Record that the CRM confirmed the operation. Only its receipt stays."""
@@ -117,12 +129,14 @@ class Ledger:
         """Record that the operation waits for the gate of its provider, or is dead if only this record is refused."""
         return self._record(claim, to, Written.HELD, result, {"look": _flag(look), "wake": wake})
 
-    def record_dead(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
-        """Record that no retry follows, unless the gate of its provider is shut.
+    def record_dead(
+        self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False, remake: Remake = ""
+    ) -> Recorded:  # fmt: skip
+        """Record that no retry follows, unless the gate of its provider is shut or another lead is made (`remake`).
 
         `bury` then makes the operation a dead letter; until then its alarm is set. With `wake` a worker is woken.
         """
-        return self._record(claim, to, Written.DEAD, result, {"look": _flag(look), "wake": wake})
+        return self._record(claim, to, Written.DEAD, result, {"look": _flag(look), "wake": wake, "remake": remake})
 
     def _record(
         self, claim: Claim, to: Recipient, outcome: Written, result: Result, following: Mapping[str, Any]
@@ -132,7 +146,7 @@ class Ledger:
             "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
             "used": result.used, "outage": result.outage, "floor": result.floor,
             "settles_at": result.settles_at, "figures": counted(claim.operation.kind, attempt),
-            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, **following,
+            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", **following,
         }  # fmt: skip
         if result.event:
             arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
@@ -177,14 +191,17 @@ class Ledger:
             bool(self._scripts.run("discard", arguments, to=to, text=event, operation=operation_id)), audit
         )
 
-    def amend(self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry) -> str:
+    def amend(
+        self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry, *, people: Sequence[str]
+    ) -> str:  # fmt: skip
         """Replace the payload of a dead letter, a suspect or a waiting operation; `audit` is written in the same step.
 
-        Returns `amended`; `changed` if the operation changed since it was read; else its state, empty if it does not
-        exist.
+        If its `people` (digests of its email and phone) change, it goes behind the operations about them. Returns
+        `amended`; `changed` if the operation changed since it was read; else its state, empty if it does not exist.
         """
         arguments = {
-            "now": event.at, "version": operation.version, "event": compact(event.to_dict()), **for_scripts(audit),
+            "now": event.at, "version": operation.version, "event": compact(event.to_dict()),
+            "people": list(people), **for_scripts(audit),
         }  # fmt: skip
         answer: bytes = self._scripts.run("amend", arguments, text=compact(payload), operation=operation.id)
         _reported(answer == b"amended", audit)

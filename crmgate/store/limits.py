@@ -8,7 +8,6 @@ answer no command is sent to Redis for `REST` seconds.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -62,8 +61,7 @@ class Use:
     @property
     def key(self) -> str:
         """The meter's key in Redis. It holds a digest, so that Redis holds no address and no email."""
-        digest = hashlib.sha256(f"{self.what} {self.who}".encode()).hexdigest()[:32]
-        return keys.limit(self.what, digest)
+        return keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
 
     @property
     def interval(self) -> float:

@@ -17,10 +17,15 @@ def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation 
     return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}) if fields else None
 
 
-def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int]:
-    """The operation in a list of field, value, field, value ...; and the number of its retries that are used up."""
+def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int, Kind | None]:
+    """The operation in a list of field, value, field, value ...
+
+    Also the number of its retries that are used up, and another kind in which it may have been sent.
+    """
     fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-    return from_fields(operation_id, fields), int(fields.get("counted", 0))
+    sent_as = _text(fields, "sent_as")
+    used_up = int(fields.get("counted", 0))
+    return from_fields(operation_id, fields), used_up, Kind.read(sent_as) if sent_as else None
 
 
 def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:

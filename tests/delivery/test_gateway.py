@@ -204,7 +204,7 @@ def test_a_wakeup_for_something_delivered_ends_at_once(world: World) -> None:
 
 
 def test_refused_credentials_hold_all_operations_and_use_no_retry(world: World) -> None:
-    operations = [world.apply() for _ in range(20)]
+    operations = [world.apply(number) for number in range(20)]
     world.crm.answers = [AuthFailed("401")]
     world.crm.connected, world.crm.refused = False, True
     outcomes = [world.delivery.attempt(operation.id) for operation in operations]
@@ -234,7 +234,7 @@ def test_a_submission_during_a_refusal_waits_for_the_worker(world: World) -> Non
 
 def test_an_outage_at_the_first_contact_delays_nobody(world: World) -> None:
     world.crm.answers = [down()]
-    first, second = world.apply(), world.apply()
+    first, second = world.apply(1), world.apply(2)
     assert isinstance(world.delivery.attempt(first.id).verdict, Retry)
     assert isinstance(world.delivery.attempt(second.id).verdict, Done)
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from crmgate.model import Kind, Operation, State
+from crmgate.model import Delivered, Kind, Operation, State
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
@@ -123,59 +123,91 @@ def test_two_clicks_at_the_same_moment_make_one_lead(world: World, redis_process
 
 
 class TestADeadOne:
-    """The first of a session is a dead letter: what follows waits for it."""
+    """The first of a session is a dead letter: it holds nobody back, and the next one makes the lead."""
 
     @pytest.fixture
     def letter(self, world: World) -> Operation:
         world.apply(99, inline=True)
-        world.crm.trouble = lambda _: Rejected("no such option")
-        return world.click("s1", inline=True)
-
-    @pytest.fixture
-    def followers(self, world: World, letter: Operation) -> list[Operation]:
+        world.crm.trouble = lambda operation: Rejected("no such option") if operation else None
+        letter = world.click("s1", inline=True)
         world.pass_time(3)
         assert world.stored(letter).state == State.DEAD
         world.crm.trouble = well
-        waiting = [world.apply(1, session="s1", inline=True), world.click("s1", inline=True)]
-        world.pass_time(150)  # no multiple of the 60 s after which they look again by themselves
-        return waiting
+        return letter
 
-    def test_holds_its_followers_and_says_so(self, world: World, letter: Operation, followers: list[Operation]) -> None:
-        first, second = (world.stored(follower) for follower in followers)
-        assert (first.state, first.behind, first.events) == (State.WAITING, letter.id, ())
-        assert (second.state, second.behind, second.events) == (State.WAITING, first.id, ())
-        assert world.stored(letter).ahead_of == first.id
+    def test_a_later_one_makes_the_lead_at_once(self, world: World, letter: Operation) -> None:
+        application = world.apply(1, session="s1", inline=True)
+        click = world.click("s1", inline=True)
+        assert [(one.kind, one.state) for one in (application, click)] == [
+            (Kind.CREATE_LEAD, State.DELIVERED), (Kind.LOG_ACTIVITY, State.DELIVERED),
+        ]  # fmt: skip
+        assert world.crm.records[click.id] == world.crm.records[application.id]
 
-    def test_releasing_it_releases_them(self, world: World, letter: Operation, followers: list[Operation]) -> None:
+    def test_those_that_waited_for_it_go_on(self, world: World) -> None:
+        world.apply(99, inline=True)
+        first, click, application = world.click("s1"), world.click("s1", page="b"), world.apply(1, session="s1")
+        world.crm.trouble = lambda operation: Rejected("no") if operation and operation.id == first.id else None
+        world.pass_time(1)
+        assert world.states([first, click, application]) == {State.DEAD, State.DELIVERED}
+        assert delivered(world)[1:] == [Kind.CREATE_MINIMAL_LEAD, Kind.UPDATE_LEAD]
+        assert world.crm.records[click.id] == world.crm.records[application.id]
+
+    @pytest.mark.parametrize("later", ["click", "application"])
+    def test_a_retry_finds_the_lead_that_was_made_meanwhile(self, world: World, letter: Operation, later: str) -> None:
+        second = world.click("s1", page="b") if later == "click" else world.apply(1, session="s1")
+        world.pass_time(1)
         world.gateway.release(letter.id)
         world.pass_time(3)
-        assert delivered(world)[1:] == [Kind.CREATE_MINIMAL_LEAD, Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY]
-        assert [world.stored(follower).behind for follower in followers] == ["", ""]
+        assert (world.stored(letter).kind, world.stored(letter).state) == (Kind.LOG_ACTIVITY, State.DELIVERED)
+        assert world.crm.records[letter.id] == world.crm.records[second.id]
 
-    def test_discarding_it_leaves_the_lead_to_the_next(
-        self, world: World, letter: Operation, followers: list[Operation]
-    ) -> None:
-        world.gateway.discard(letter.id, "spam")
+    def test_a_lead_that_it_had_made_after_all_is_adopted(self, world: World, letter: Operation) -> None:
+        """A refusal may come after the record was stored. It is not logged on the other lead as well."""
+        application = world.apply(1, session="s1", inline=True)
+        world.crm.records[letter.id], find = "acme-of-the-click", world.crm.find
+        world.crm.find = lambda operation, budget: (  # type: ignore[method-assign]
+            find(operation, budget) if operation.kind == Kind.CREATE_MINIMAL_LEAD else None
+        )
+        world.gateway.release(letter.id)
         world.pass_time(3)
-        assert delivered(world)[1:] == [Kind.CREATE_LEAD, Kind.LOG_ACTIVITY]
-        assert len({*world.crm.records.values()}) == 2
+        assert world.stored(letter).delivered == Delivered("acme", "acme-of-the-click", adopted=True)
+        assert world.click("s1", inline=True).delivered.record_id == world.crm.records[application.id]  # type: ignore[union-attr]
 
-    def test_discarding_it_lets_a_later_click_make_the_lead(self, world: World) -> None:
-        """Also in a CRM that logs no activities, where later clicks are the first one's repetitions."""
-        world.crm.kinds.remove(Kind.LOG_ACTIVITY)
+    def test_somebody_elses_lead_stays_theirs(self, world: World) -> None:
+        """Two people applied from one browser, and the first application is a dead letter for a while."""
         world.apply(99, inline=True)
         world.crm.trouble = lambda _: Rejected("no such option")
-        letter = world.click("s1")
+        letter = world.apply(1, session="s1")
         world.pass_time(3)
         world.crm.trouble = well
-        assert world.click("s1").id == letter.id
-        world.gateway.discard(letter.id, "spam")
-        later = world.click("s1")
-        world.pass_time(1)
-        assert world.stored(later).state == State.DELIVERED
+        sister = world.apply(2, session="s1", inline=True)
+        world.gateway.release(letter.id)
+        world.pass_time(3)
+        assert world.stored(letter).kind == Kind.CREATE_LEAD
+        assert world.crm.records[letter.id] != world.crm.records[sister.id]
 
-    def test_other_sessions_go_on(self, world: World, letter: Operation, followers: list[Operation]) -> None:
-        assert world.click("s2", inline=True).state == State.DELIVERED
+    def test_discarding_it_changes_nothing_for_the_others(self, world: World, letter: Operation) -> None:
+        application = world.apply(1, session="s1", inline=True)
+        world.gateway.discard(letter.id, "spam")
+        assert world.click("s1", inline=True).delivered.record_id == world.crm.records[application.id]  # type: ignore[union-attr]
+
+    def test_a_crm_that_logs_no_activities_gets_a_lead_by_the_next_click(self, world: World, letter: Operation) -> None:
+        """There later clicks are the first one's repetitions, once it has made the lead."""
+        world.crm.kinds.remove(Kind.LOG_ACTIVITY)
+        later = world.click("s1", inline=True)
+        assert (later.kind, later.state) == (Kind.CREATE_MINIMAL_LEAD, State.DELIVERED)
+        assert world.click("s1", page="b").id == later.id
+
+
+def test_discarding_one_that_waits_lets_those_after_it_wait_for_those_before(world: World) -> None:
+    world.crm.trouble = away
+    first = world.click("s1", inline=True)
+    second, third = world.click("s1", page="b"), world.apply(1, session="s1")
+    world.gateway.discard(second.id, "a test")
+    assert world.stored(third).behind == first.id
+    world.crm.trouble = well
+    world.pass_time(30)
+    assert delivered(world) == [Kind.CREATE_MINIMAL_LEAD, Kind.UPDATE_LEAD]
 
 
 def test_a_follower_whose_wakeup_was_lost_is_found(world: World) -> None:

@@ -103,9 +103,9 @@ def test_every_record_reads_as_before(world: World) -> None:
 
 
 def test_all_that_waits_is_delivered_once_and_in_order(world: World) -> None:
-    """Waiting, held, behind another one, in a dead worker's hands, and the dead letter of the outage."""
+    """Waiting, held, behind another one or a dead one, in a dead worker's hands, and the dead letter of the outage."""
     before = list(world.crm.records)
-    waiting = ids("waiting", "chains", "leased", "held", "behind_a_held_one", "outage")
+    waiting = ids("waiting", "chains", "leased", "held", "behind_a_held_one", "outage") + ABOUT["behind_a_dead_one"][1:]
     world.pass_time(180)
     assert world.states(waiting) == {"delivered"}  # type: ignore[arg-type]
     sent = list(world.crm.records)[len(before) :]
@@ -226,6 +226,17 @@ def test_an_old_process_keeps_the_order_of_what_this_version_accepted(world: Wor
     first = world.apply(91, session="order")
     second = world.click("order")
     assert client.hget(f"{{crmgate}}:op:{second.id}", "after") == first.id.encode()
+
+
+def test_what_this_version_accepts_waits_for_what_the_older_one_accepted(world: World) -> None:
+    """The older version recorded no lines: the last operation of a session, and those before it, come into one."""
+    payload = PAYLOADS["key-of-a-waiting-one"][1]
+    third = world.gateway.submit(Kind.CREATE_MINIMAL_LEAD, payload | {"referral_code": "REF99"}, inline=True)
+    assert world.stored(third).behind == ABOUT["chains"][3]
+    world.pass_time(180)
+    sent = [operation for operation in world.crm.records if operation in (*ABOUT["chains"][2:], third.id)]
+    assert sent == [*ABOUT["chains"][2:], third.id]
+    assert [*world.redis.scan_iter("{crmgate}:line:*")] == []
 
 
 def note_as_before(client: redis.Redis, record: str, time: int, outcome: str) -> None:

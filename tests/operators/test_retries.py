@@ -9,6 +9,7 @@ import pytest
 import redis
 
 from crmgate.errors import JobRunning, NoSuchOperation, Rejected, Unavailable
+from crmgate.model import State
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import BATCH, Retries
@@ -207,17 +208,18 @@ def test_another_process_goes_on_with_it(world: World, desk: Desk, redis_client:
     assert list(world.crm.records) == made
 
 
-def test_a_session_keeps_its_order(world: World, desk: Desk) -> None:
-    world.crm.trouble = lambda operation: Rejected("no") if operation and operation.kind == "create_lead" else None
-    first = world.apply(1, session="s1")
-    second = world.click("s1")
+def test_those_of_one_person_are_sent_one_after_another(world: World, desk: Desk) -> None:
+    world.crm.trouble = lambda _operation: Rejected("no")
+    letters = [world.apply(1, session=session) for session in ("", "s1", "s2")]
     world.work()
-    assert [world.stored(first).state, world.stored(second).state] == ["dead", "waiting"]
+    assert world.states(letters) == {State.DEAD}
     world.crm.trouble = lambda _operation: None
     world.now += 1
     desk.start_retries(Filter(), "ada")
+    assert desk.retries.step() == 3
+    assert [world.stored(letter).behind for letter in letters] == ["", letters[0].id, letters[1].id]
     finish(world, desk)
-    assert list(world.crm.records) == [first.id, second.id]
+    assert list(world.crm.records) == [letter.id for letter in letters]
 
 
 def test_every_change_is_in_the_audit_log(world: World, desk: Desk, redis_client: redis.Redis) -> None:

@@ -130,7 +130,7 @@ def test_luacheck_finds_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "mistake", "code"),
     [
-        ("accept", "local free = 1", "W431"),
+        ("accept", "local join = 1", "W431"),
         ("claim", "nowhere()", "W113"),
         ("gate", "local function nobody_calls_this() end", "W211"),
         ("common", "local function nobody_calls_this() end", "W211"),

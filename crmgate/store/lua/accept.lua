@@ -11,16 +11,16 @@
 --   seconds      seconds for which both are kept
 --   session      session of the submission, absent: none
 --   session.key      digest of the session
---   session.who      digests of the email and phone of the submission
 --   session.follow   kind of the operation if the session has a lead already, '' if the CRM does not support it
 --   session.seconds  seconds for which the session is kept
+--   people       digests of the email and phone of the submission
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
 --   suspect      true: kept aside until a person releases it
 --   to           provider
 -- ARGV[2]: payload
 -- Answers {result, id, kind, lead id}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its provider now), 'behind'
--- (recorded; waits for an earlier operation of its session), 'suspect' or 'exists'. For an idempotency key that was used
+-- (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an idempotency key that was used
 -- before: 'replay', 'running' or 'conflict'.
 local seen = a.digest ~= '' and redis.call('GET', key.idem .. a.key)
 if seen then
@@ -39,40 +39,36 @@ end
 -- Indexes for operators: by time, and by the beginning of the id (crmgate.operators.inventory).
 redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
+local people = table.concat(a.people, ' ')
+local lines = a.session and a.session.key .. ' ' .. people or people
 if a.suspect then
-  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect')
+  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', people)
   redis.call('ZADD', key.suspect, a.now, a.id)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
   return {'suspect', a.id, a.kind, ''}
 end
-local kind, lead, behind = a.kind, '', false
+local kind, lead = a.kind, ''
 local makes_lead, minimal = not kinds[kind].needs_lead, kinds[kind].minimal
 if a.session then
   local S = session(a.session.key)
   local first, provider, record, stand_in, who, tail =
     unpack(redis.call('HMGET', S, 'first', 'provider', 'record', 'minimal', 'who', 'tail'))
-  -- The session's lead is used unless another CRM has it, or another person applies from the same browser.
-  local known = first and (not provider or provider == to.provider)
+  bring_in(tail, a.session.key)
+  -- The session's lead is used unless another CRM has it, or another person applies from the same browser. If it was not
+  -- made, and no operation is under way that could make it, this one does.
+  local known = first and (not provider or provider == to.provider) and (record or one_before(a.session.key))
   local application = makes_lead and not minimal
-  if known and application and stand_in ~= '1' then
-    known = false
-    for _, digest in ipairs(a.session.who) do known = known or string.find(who or '', digest, 1, true) end
-  end
+  if known and application and stand_in ~= '1' then known = is_of(who, people) end
   if known and minimal and a.session.follow == '' then return {'replay', first} end
   if application then
-    redis.call('HSET', S, 'minimal', '0', 'who', table.concat(a.session.who, ' '))
+    redis.call('HSET', S, 'minimal', '0', 'who', people)
   end
   if known and a.session.follow ~= '' then
     kind, lead = a.session.follow, record or ''
   else
-    redis.call('HDEL', S, 'provider', 'record')
-    redis.call('HSET', S, 'first', a.id, 'minimal', minimal and '1' or '0')
+    make_lead_of(a.session.key, a.id, kind)
   end
-  if tail and not ended(redis.call('HGET', op(tail), 'state')) then
-    behind = tail
-    redis.call('HSET', op(tail), 'ahead_of', a.id)
-  end
-  redis.call('HSET', S, 'tail', a.id)
+  redis.call('HSET', S, 'tail', a.id)  -- for processes of the previous version (see bring_in)
   redis.call('EXPIRE', S, a.session.seconds)
   redis.call('HSET', KEYS[1], 'session', a.session.key)
 end
@@ -81,9 +77,9 @@ if a.digest ~= '' then redis.call('SET', key.idem .. a.key, a.id .. ' ' .. a.dig
 redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now)
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', key.stats, 'accepted', 1)
-if behind then
-  -- `after` is for the previous version of crmgate: its workers must keep the order, too, during an upgrade (see renew).
-  redis.call('HSET', KEYS[1], 'state', 'waiting', 'behind', behind, 'after', behind)
+redis.call('HSET', KEYS[1], 'lines', lines)
+if join(a.id) then
+  redis.call('HSET', KEYS[1], 'state', 'waiting')
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
   return {'behind', a.id, kind, lead}
 end

@@ -4,6 +4,7 @@
 --   now      time of the caller
 --   version  version that its editor saw
 --   event    event that is added to its history
+--   people   digests of the email and phone in the payload
 --   audit    audit entry
 -- ARGV[2]: payload
 -- Answers 'amended', 'changed' (the operation changed since), or its state, '' if it does not exist.
@@ -16,5 +17,14 @@ if state ~= 'dead' and state ~= 'suspect' and not is_waiting(a.id) then return s
 if tonumber(version) ~= a.version then return 'changed' end
 redis.call('HSET', KEYS[1], 'payload', ARGV[2])
 note(a.id, a.event)
+-- With another email or phone it is about another person: it goes to the ends of its lines.
+local visit, before_it, had = unpack(redis.call('HMGET', KEYS[1], 'session', 'behind', 'lines'))
+local lines = (visit and visit .. ' ' or '') .. table.concat(a.people, ' ')
+if had and had ~= lines then
+  local waits = is_waiting(a.id)
+  if waits then leave(a.id) end
+  redis.call('HSET', KEYS[1], 'lines', lines)
+  if waits and not join(a.id) and before_it then rouse(a.id) end
+end
 audit()
 return 'amended'

@@ -1,4 +1,4 @@
--- Make an operation a dead letter if record.lua has given it the verdict 'dead'.
+-- Make an operation a dead letter if record.lua has given it the verdict 'dead', and wake those that wait for it.
 -- Arguments:
 --   id   operation
 --   now  time of death
@@ -10,5 +10,6 @@ redis.call('ZADD', key.dead, a.now, a.id)
 redis.call('HSET', KEYS[1], 'state', 'dead', 'dead_at', a.now)
 redis.call('ZREM', key.due, a.id)
 redis.call('HINCRBY', key.stats, 'dead', 1)
+leave(a.id)
 if cause == 'outage' or cause == 'epidemic' then let_return(a.id) end
 return 1

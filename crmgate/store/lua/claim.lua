@@ -6,13 +6,14 @@
 --   lease_until  end of that lease
 --   patience     seconds until an operation that waits for an earlier one is checked again
 --   settle       seconds for which the CRM may be processing a request
+--   supported    kinds of operations that the CRM supports: true, by name
 --   to           provider
 -- Answers {'claimed', 1 if the CRM has to be searched first, time until which it may be processing an earlier request,
 -- field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation that it waits for.
 despite_full()
 renew(a.id)
-local state, lease, till, due, verdict, behind, kind, visit =
-  unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'behind', 'kind', 'session'))
+local state, lease, till, due, verdict, kind, visit, lines =
+  unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'kind', 'session', 'lines'))
 if ended(state) or state == 'dead' or state == 'suspect' then
   for _, set in ipairs({key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
   return {state or 'unknown'}
@@ -24,19 +25,30 @@ if due and tonumber(due) > a.now then
   redis.call('ZADD', key.due, due + GRACE, a.id)
   return {'early'}
 end
-if behind and not ended(redis.call('HGET', op(behind), 'state')) then
+local behind = look_ahead(a.id)
+if behind then
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
+  pump_all()
   return {'behind', behind}
 end
 local traits = kinds[kind] or {}  -- a kind that only a newer version knows: Python decides about it
 if traits.needs_lead then
   local provider, record = unpack(redis.call('HMGET', KEYS[1], 'provider', 'lead_id'))
   if visit then provider, record = unpack(redis.call('HMGET', session(visit), 'provider', 'record')) end
-  if not record then  -- the operation that should have made the lead was discarded: this one makes it
+  if not record then  -- the operation that should have made the lead is dead or discarded: this one makes it
     redis.call('HSET', KEYS[1], 'kind', traits.without_lead)
-    if visit then redis.call('HSET', session(visit), 'first', a.id) end
+    if visit and redis.call('EXISTS', session(visit)) == 1 then make_lead_of(visit, a.id, traits.without_lead) end
   elseif provider ~= to.provider then return {'elsewhere', provider}
   else redis.call('HSET', KEYS[1], 'provider', provider, 'lead_id', record) end
+elseif visit then
+  -- A dead letter that returns, when a later operation of its session has made the lead. An earlier attempt may have made
+  -- one, too: it is looked for as `sent_as`.
+  local first, provider, record, stand_in, who =
+    unpack(redis.call('HMGET', session(visit), 'first', 'provider', 'record', 'minimal', 'who'))
+  local known = record and first ~= a.id and provider == to.provider and a.supported[traits.with_lead]
+  if known and (traits.minimal or stand_in == '1' or is_of(who, lines or '')) then
+    redis.call('HSET', KEYS[1], 'kind', traits.with_lead, 'sent_as', kind, 'provider', provider, 'lead_id', record)
+  end
 end
 if not mine then
   if shut() or room() < 1 then

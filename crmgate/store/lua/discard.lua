@@ -1,4 +1,4 @@
--- End a dead letter, a suspect or a waiting operation without a delivery, and wake the operation that waits for it.
+-- End a dead letter, a suspect or a waiting operation without a delivery, and wake those that wait for it.
 -- Arguments:
 --   id       operation
 --   now      time of the caller
@@ -19,6 +19,6 @@ redis.call('HINCRBY', key.stats, 'discarded', 1)
 if visit and redis.call('HGET', session(visit), 'first') == a.id then
   redis.call('HDEL', session(visit), 'first', 'record', 'provider')
 end
-free(a.id)
+leave(a.id)
 audit()
 return 1

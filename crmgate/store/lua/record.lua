@@ -9,6 +9,9 @@
 --   due_at           waiting: time of the next attempt
 --   look             not delivered: '1' if the CRM has to be searched before the next attempt, else '0'
 --   wake             true: this script schedules the next attempt, else the caller does
+--   remake           dead: what to do if the operation is about a lead of a session: 'always' makes another lead, because the
+--                    CRM does not have it; 'once' makes one unless the lead was made so itself, because the CRM refuses it;
+--                    '' makes none
 --   receipt          delivered: what the CRM confirmed, as JSON
 --   record           delivered: id of the record in the CRM
 --   receipt_seconds  seconds for which a receipt is kept
@@ -21,7 +24,8 @@
 --   to               provider
 -- ARGV[2]: event that is added to its history
 -- Answers {outcome, announcement, cause}. The outcome is as recorded: a gate that is shut turns 'dead' and 'waiting' into
--- 'held', a refusal of one record turns 'held' into 'dead'. Or it is 'lost' (another one has the lease) or 'ended' (the
+-- 'held', a refusal of one record turns 'held' into 'dead', and `remake` turns 'dead' into 'again' (the next attempt follows
+-- at once). Or it is 'lost' (another one has the lease) or 'ended' (the
 -- operation had ended before). The announcement is 'paused', 'recovered' or ''. The cause is that of the gate, or ''.
 despite_full()
 redis.call('ZREM', SLOTS, a.lease)
@@ -34,7 +38,23 @@ if a.outcome ~= 'delivered' and holder ~= a.lease then return {'lost', '', ''} e
 note(a.id, ARGV[2])
 if a.counted then redis.call('HINCRBY', KEYS[1], 'counted', 1) end
 for name, number in pairs(a.figures) do redis.call('HINCRBY', key.attempts, name, number) end
+-- The lead of the operation is gone: let the operation make another one. Answers whether it is to be tried again.
+local function remake()
+  local kind, lead, its_session = unpack(redis.call('HMGET', KEYS[1], 'kind', 'lead_id', 'session'))
+  local first, record
+  if its_session then first, record = unpack(redis.call('HMGET', session(its_session), 'first', 'record')) end
+  if record and record ~= lead then return true end  -- the session has another one by now
+  if a.remake == 'once' and first and redis.call('HEXISTS', op(first), 'remade') == 1 then return false end
+  local makes = kinds[kind].without_lead
+  redis.call('HSET', KEYS[1], 'kind', makes, 'remade', '1')
+  redis.call('HDEL', KEYS[1], 'provider', 'lead_id', 'counted', 'sent_as')
+  if record then make_lead_of(its_session, a.id, makes) end
+  return true
+end
+
+local again = a.outcome == 'dead' and a.remake ~= '' and remake()
 local effect = {}
+if again and a.event then a.event.refusal = '' end  -- nothing that others could share
 if a.event then
   a.event.id, a.event.refused_at = a.id, tonumber(refused_at or nil)
   effect = judge(a.event)
@@ -47,7 +67,7 @@ end
 if a.outcome == 'delivered' then
   redis.call('HSET', KEYS[1], 'state', 'delivered', 'delivered', a.receipt)
   redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at',
-    'settles_at', 'refused_at')
+    'settles_at', 'refused_at', 'sent_as')
   redis.call('EXPIRE', KEYS[1], a.receipt_seconds)
   for _, set in ipairs({key.due, HELD, TRIED, LATER, key.dead, key.returning}) do redis.call('ZREM', set, a.id) end
   redis.call('HINCRBY', key.stats, 'delivered', 1)
@@ -58,7 +78,7 @@ if a.outcome == 'delivered' then
       redis.call('EXPIRE', session(visit), a.session_seconds)
     end
   end
-  free(a.id)
+  leave(a.id)
   hurry()
   pump_all()
   return answer('delivered')
@@ -69,6 +89,7 @@ redis.call('HSET', KEYS[1], 'look', a.look, 'state', 'waiting', 'settles_at', a.
 local outcome = a.outcome
 if effect.dead then outcome = 'dead' end
 if effect.hold and not (outcome == 'waiting' and a.floor) then outcome = 'held' end
+if again then outcome = 'again' end
 
 -- The other operations of the same epidemic, which died before it was known to be one.
 for _, id in ipairs(effect.returning or {}) do
@@ -83,6 +104,10 @@ if outcome == 'held' then
     redis.call('HSET', GATE, 'tokens', math.min(tokens(), 0), 'tokens_at', a.now)
   end
   hold(a.id, TRIED)
+elseif outcome == 'again' then
+  redis.call('HDEL', KEYS[1], 'due_at')
+  redis.call('ZADD', key.due, a.now + GRACE, a.id)
+  if a.wake then wake(a.id) end
 elseif outcome == 'dead' then
   redis.call('HSET', KEYS[1], 'verdict', 'dead', 'cause', a.outage and 'outage' or '')
   redis.call('ZADD', key.due, a.now + GRACE, a.id)
