@@ -30,7 +30,7 @@ def results(answer: Any) -> dict[str, str]:
 
 
 def test_every_check_passes(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
     result = run("check", "--json", **configured)
     answer = output_of(result)
     assert (result.exit_code, answer["ok"]) == (0, True)
@@ -42,7 +42,7 @@ def test_every_check_passes(run: Run, configured: dict[str, str], ledger: Ledger
 
 
 def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str], ledger: Ledger, folder: Path) -> None:
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
     bury(ledger, 2, provider="mini", at=time.time() - 100)
     (folder / "plugins/broken.py").write_text("import nothing_of_that_name\n")
     result = run("check", "--json", **configured)
@@ -61,7 +61,7 @@ def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[st
 
 
 def test_a_crm_that_refuses_is_a_failure(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
     result = run("check", "--json", **configured, MINI_MODE="refused")
     found = results(output_of(result))
     assert (result.exit_code, found["crm"], found["crm token"], found["crm address"]) == (1, "fail", "fail", "ok")

@@ -176,12 +176,12 @@ def test_an_open_gate_keeps_nothing_of_what_shut_it(redis_client: redis.Redis) -
 @pytest.mark.parametrize(
     ("gate", "event", "until"),
     [
-        pytest.param(OPEN, {"retry_at": NOW + 75}, NOW + 75, id="until the CRM's own time"),
-        pytest.param(OPEN, {"retry_at": NOW + 7200}, NOW + 900, id="15 minutes at most"),
+        pytest.param(OPEN, {"wait": 75}, NOW + 75, id="until the CRM's own time"),
+        pytest.param(OPEN, {"wait": 7200}, NOW + 900, id="15 minutes at most"),
         pytest.param(OPEN, {}, NOW + 1, id="a second at first"),
         pytest.param(LIMITED, {}, NOW + 30, id="after 100 s another 30 s"),
         pytest.param(LIMITED | {"limited_since": "-9000"}, {}, NOW + 900, id="after hours 15 minutes"),
-        pytest.param(EPIDEMIC, {"retry_at": NOW + 75}, NOW + 75, id="holds back the probes of an epidemic"),
+        pytest.param(EPIDEMIC, {"wait": 75}, NOW + 75, id="holds back the probes of an epidemic"),
     ],
 )
 def test_how_long_a_rate_limit_holds(
