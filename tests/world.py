@@ -177,6 +177,11 @@ class World:
             self.now = min(self.now + step, until)
             self.work()
 
+    def set_back(self, seconds: float) -> None:
+        """Set the clock of Redis back. The worker goes on with its next sweep."""
+        self.now -= seconds
+        self._sweep_at = self.now
+
     def _message(self) -> bytes | None:
         due = self.redis.zrangebyscore(WAKE_SCHEDULE, "-inf", self.now, start=0, num=1)
         if due:

@@ -49,8 +49,9 @@ end
 local look, settles = unpack(redis.call('HMGET', KEYS[1], 'look', 'settles_at'))
 if lease then look = '1' end  -- an earlier holder never recorded its outcome
 look = look or '0'
+settles = math.min(tonumber(settles or 0), a.now + a.settle)  -- later only if Redis's clock was set back
 if not mine then redis.call('HSET', KEYS[1], 'settles_at', a.now + a.settle) end
 redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', ends, 'look', look)
 redis.call('ZADD', key.due, ends, a.id)
 for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
-return {'claimed', string.format('%.17g', a.now), look, settles or '0', unpack(redis.call('HGETALL', KEYS[1]))}
+return {'claimed', string.format('%.17g', a.now), look, string.format('%.17g', settles), unpack(redis.call('HGETALL', KEYS[1]))}

@@ -21,12 +21,13 @@ local function cap(set, longest)
   for _, member in ipairs(overlong(set, longest)) do redis.call('ZADD', set, a.now + longest, member) end
 end
 for _, id in ipairs(overlong(key.due, a.wait)) do
-  for field, longest in pairs({due_at = a.wait, lease_until = a.lease, settles_at = a.wait}) do
+  local longest_alarm = redis.call('HGET', op(id), 'state') == 'delivering' and a.lease or a.wait
+  redis.call('ZADD', key.due, a.now + longest_alarm, id)
+  for field, longest in pairs({due_at = a.wait, lease_until = a.lease}) do
     local at = tonumber(redis.call('HGET', op(id), field) or 0)
     if at > a.now + longest then redis.call('HSET', op(id), field, a.now + longest) end
   end
 end
-cap(key.due, a.wait)
 cap(key.wake_schedule, a.wait)
 cap(key.returning, RETURN_WAITS[#RETURN_WAITS])
 cap(SLOTS, a.lease)
