@@ -13,7 +13,9 @@ from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
+import redis
 
+from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, output_of
 from tests.graves import bury
@@ -52,6 +54,17 @@ def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str],
     [broken] = [name for name in found if "broken.py" in name]
     assert found[broken] == "warn"
     assert "crmgate dlq list" in result.stdout
+
+
+def test_a_clock_that_differs_is_a_warning_with_its_host(
+    run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
+) -> None:
+    ledger.beat("w")
+    Clocks(redis_client, lambda: time.time() + 600, "worker-2").note()
+    result = run("check", "--json", **configured)
+    found = results(output_of(result))
+    assert (result.exit_code, found["clocks"], found["worker"]) == (0, "warn", "ok")
+    assert "worker-2 is 600.0 s ahead." in result.stdout
 
 
 def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[str, str]) -> None:
