@@ -85,13 +85,11 @@ class Gateway:
         self._away = None
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
-        operation = replace(
-            operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at,
-            state=_state(accepted.what),
-        )  # fmt: skip
+        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at)
         if suspect:
             self._forget_old_suspects()
-            return operation
+            return replace(operation, state=State.SUSPECT)
+        operation = replace(operation, state=_state(accepted.what))
         self._notify("operation_accepted", operation=operation)
         if accepted.what is not Acceptance.LEASED:
             return operation
