@@ -1,4 +1,4 @@
-"""What to do after an attempt. Pure: the clock and the random numbers are arguments."""
+"""What to do after an attempt. Pure: it reads no clock, and the random numbers are an argument."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try again at `at` (seconds since the epoch); `left` more retries follow after that one."""
+    """Try again in `delay` seconds; `left` more retries follow after that one."""
 
-    at: float
+    delay: float
     left: int
 
 
@@ -64,7 +64,7 @@ Verdict = Done | Retry | Dead | Hold
 
 
 def decide(
-    error: ProviderError | None, attempts: int, delays: Sequence[float], now: float, rng: random.Random, *, asked: bool
+    error: ProviderError | None, attempts: int, delays: Sequence[float], rng: random.Random, *, asked: bool
 ) -> Verdict:
     """The verdict on an attempt that ended with `error` (None: delivered).
 
@@ -77,15 +77,15 @@ def decide(
         case None:
             return Done()
         case Unsettled():
-            return Retry(now + (error.retry_after or 0.0), left=same_again)
+            return Retry(error.retry_after or 0.0, left=same_again)
         case OutOfTime() if not asked:
-            return Retry(now + OUT_OF_TIME_DELAY, left=same_again)
+            return Retry(OUT_OF_TIME_DELAY, left=same_again)
         case AuthFailed() | RateLimited():
             return Hold()
         case Unavailable() | OutcomeUnknown() | OutOfTime() if attempts <= len(delays):
             delay = delays[attempts - 1] * rng.uniform(1 - JITTER, 1 + JITTER)
             floor = min(error.retry_after or 0.0, MAX_RETRY_AFTER)
-            return Retry(now + max(delay, floor), left=len(delays) - attempts)
+            return Retry(max(delay, floor), left=len(delays) - attempts)
     return Dead()
 
 

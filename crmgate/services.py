@@ -20,6 +20,7 @@ from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.store.audit import Audit
 from crmgate.store.client import connect
+from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
@@ -49,6 +50,7 @@ class Services:
     desk: Desk
     limiter: Limiter
     watch: Watch
+    clocks: Clocks
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -120,10 +122,11 @@ def build(settings: Settings) -> Services:
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
-    watch = Watch(Watchbook(client), ledger, figures, notify, settings.alert_waiting_minutes * 60)
+    clocks = Clocks(client)
+    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch,
+        watch, clocks,
     )  # fmt: skip
 
 

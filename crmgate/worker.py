@@ -30,6 +30,7 @@ from crmgate.policy import Dead, Done, Hold, Retry
 from crmgate.services import Services, start
 from crmgate.store.checks import report
 from crmgate.store.client import RedisAddress, connect
+from crmgate.store.clock import redis_time
 from crmgate.store.entries import NoClaim
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.wakeups import JsonSerializer
@@ -59,8 +60,8 @@ class WakeupStorage(RedisStorage):  # type: ignore[misc]
         self.queue_key, self.schedule_key = WAKE_LIST, WAKE_SCHEDULE
 
     def convert_ts(self, ts: datetime) -> float:
-        """Convert Huey's naive UTC time to seconds since the epoch, independently of the host's time zone."""
-        return ts.replace(tzinfo=UTC).timestamp()
+        """Convert Huey's naive UTC time, by this host's clock, to seconds since the epoch by Redis's clock."""
+        return ts.replace(tzinfo=UTC).timestamp() - time.time() + redis_time(self.conn)
 
     def peek_data(self, key: str) -> Any:  # noqa: ARG002
         return EmptyData
@@ -85,6 +86,10 @@ class WakeupHuey(RedisHuey):  # type: ignore[misc]
         consumer._set_signal_handlers()
         self._consumer = consumer
         return consumer
+
+    def ready_to_run(self, task: Any, timestamp: Any = None) -> bool:  # noqa: ARG002
+        """True: a wake-up leaves the schedule when it is due by Redis's clock. Huey would ask this host's clock."""
+        return True
 
     @property
     def stopping(self) -> bool:
@@ -127,8 +132,8 @@ def deliver(operation_id: str, task: Any = None) -> None:
     with logs.bound(operation=operation_id):
         outcome = delivery.attempt(operation_id)
     match outcome.verdict:
-        case Retry(at, left):
-            task.retries, task.retry_delay = left + 1, max(at - time.time(), 0.001)
+        case Retry(delay, left):
+            task.retries, task.retry_delay = left + 1, max(delay, 0.001)
             raise DeliveryFailed
         case Dead():
             task.retries = 0
@@ -185,8 +190,9 @@ class Pulse:
     def _beat(self) -> None:
         """Sweep and record the heartbeat of the worker. Raises `LedgerUnavailable`."""
         swept, doubtful = delivery.tend()
-        ledger.beat(self.name, now=time.time())  # last: a full Redis refuses it
-        services.inventory.trim(time.time())
+        ledger.beat(self.name)  # a full Redis refuses it, so it comes after the sweep
+        services.clocks.note()
+        services.inventory.trim(ledger.now())
         self._begin_job()
         if swept.woken:
             log.info("woke %d operations that were due", swept.woken)

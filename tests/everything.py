@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store import keys
 from crmgate.store.audit import Audit
+from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.tokens import Scope, Tokens
@@ -39,8 +39,8 @@ def _pattern(row: keys.Key) -> re.Pattern[str]:
 def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:
     """Use every part of the store; `look` is called after each step, and while an attempt is under way."""
     world = World(ledger, client)
-    retries = Retries(client, ledger, Inventory(client), world.delivery.recipient, clock=lambda: world.now)
-    desk = Desk(ledger, world.gateway, world.delivery, retries, lambda: world.now)
+    retries = Retries(client, ledger, Inventory(client), world.delivery.recipient)
+    desk = Desk(ledger, world.gateway, world.delivery, retries)
     for step in (_deliver, _fail, _break_down, _refuse):
         step(world, look)
     for change in (_pause, _change, _retry_many):
@@ -67,7 +67,7 @@ def _deliver(world: World, look: Look) -> None:
     for number in (2, 3):
         world.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{number}"}, inline=False, suspect=True)
     look()
-    world.ledger.drop_suspects(1, world.delivery.recipient, now=world.now)
+    world.ledger.drop_suspects(1, world.delivery.recipient)
 
 
 def _fail(world: World, look: Look) -> None:
@@ -146,7 +146,8 @@ def _keep_the_rest(world: World, look: Look) -> None:
     Limiter(client).take([Use("applications", "192.0.2.7", Limit.parse("1/day"))])
     ConnectionTest(client, crm, 1.0).result()
     ledger.count_lost_clicks({"full": 1})
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
+    Clocks(client).note()
     book = Watchbook(client)
     book.hold("p")
     book.announce("worker_missing", world.now)

@@ -9,6 +9,7 @@ from crmgate.model import Activity, Event, EventType, Kind, Operation, new_id
 from crmgate.store.entries import Claim, Result
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
+from tests import world
 from tests.world import START
 
 
@@ -32,9 +33,10 @@ def _sent(kind: Kind, number: int) -> dict[str, Any]:
 def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, number: int, more: dict[str, Any]) -> str:
     to = Recipient(provider)
     operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
-    ledger.accept(operation, to, alarm=at, lease="L", until=at + 10)
     attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.")
-    claim = Claim(operation, "L", look_first=False, counted=0)
-    ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
-    ledger.bury(operation.id, now=at)  # a worker that sweeps may have been quicker
+    with world.at(ledger, at):
+        ledger.accept(operation, to, alarm=0, lease="L", seconds=10)
+        claim = Claim(operation, "L", look_first=False, counted=0, at=at)
+        ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
+        ledger.bury(operation.id)  # a worker that sweeps may have been quicker
     return operation.id

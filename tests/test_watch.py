@@ -13,6 +13,7 @@ import redis
 from crmgate.operators import watch
 from crmgate.operators.watch import Watch
 from crmgate.store import keys
+from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.watch import Watchbook
@@ -34,7 +35,8 @@ class Watches:
             self.reports.append((hook, arguments))
 
         book, figures = Watchbook(self.client), Figures(self.client)
-        return Watch(book, self.world.ledger, figures, notify, self.limit, clock=lambda: self.world.now)
+        clocks = Clocks(self.client, self.world.clock)
+        return Watch(book, self.world.ledger, figures, clocks, notify, self.limit, clock=self.world.clock)
 
     def pass_time(self, seconds: float, *, worker: bool = True) -> None:
         """Let time pass in steps of 5 s, with or without a worker that beats."""
@@ -42,7 +44,7 @@ class Watches:
         while self.world.now < until:
             self.world.now += watch.BEAT
             if worker:
-                self.world.ledger.beat("w", now=self.world.now)
+                self.world.ledger.beat("w")
             for each in self.all:
                 each.look()
 

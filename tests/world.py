@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -21,6 +22,14 @@ from crmgate.store.wakeups import wake_message
 
 START = 1_800_000_000.0
 PLAN = Plan(inline_budget=2, worker_budget=5, retry_delays=(1, 5, 25))
+
+
+@contextmanager
+def at(ledger: Ledger, moment: float) -> Iterator[None]:
+    """Let the clock of the ledger stand at `moment` (seconds since the epoch)."""
+    before, ledger.clock = ledger.clock, lambda: moment
+    yield
+    ledger.clock = before
 
 
 class Crm:
@@ -96,6 +105,7 @@ class World:
     def __init__(self, ledger: Ledger, client: redis.Redis, crm: Any = None, **options: Any) -> None:
         """With `crm` as the active provider, by default a `Crm` with these options."""
         self.now, self.redis, self.ledger = START, client, ledger
+        ledger.clock = self.clock
         self.crm = crm or Crm(self, **options)
         self.other: dict[str, Crm] = {}
         self.hooks_called: list[str] = []
@@ -109,11 +119,13 @@ class World:
         """Make `crm` the active provider: a restart with another configuration."""
         self.crm = crm
         plan = Plan(PLAN.inline_budget, PLAN.worker_budget, PLAN.retry_delays, most)
-        notify, clock = self._hear, (lambda: self.now)
         self.delivery = Delivery(
-            self.ledger, crm, plan, others=self.other.get, clock=clock, rng=random.Random(7), notify=notify
+            self.ledger, crm, plan, others=self.other.get, rng=random.Random(7), notify=self._hear
         )  # fmt: skip
-        self.gateway = Gateway(self.ledger, self.delivery, notify=notify, clock=clock)
+        self.gateway = Gateway(self.ledger, self.delivery, notify=self._hear, clock=self.clock)
+
+    def clock(self) -> float:
+        return self.now
 
     def _hear(self, hook: str, **arguments: Any) -> None:
         self.hooks_called.append(hook)
@@ -143,7 +155,7 @@ class World:
             outcome = self.delivery.attempt(operation.id)
             if not isinstance(outcome.verdict, Retry):
                 return outcome
-            self.now = outcome.verdict.at
+            self.now += outcome.verdict.delay
 
     def work(self) -> None:
         """Do what a worker does now: attempt all operations with a wake-up, and sweep every 2 s."""
@@ -165,6 +177,11 @@ class World:
             self.now = min(self.now + step, until)
             self.work()
 
+    def set_back(self, seconds: float) -> None:
+        """Set the clock of Redis back. The worker goes on with its next sweep."""
+        self.now -= seconds
+        self._sweep_at = self.now
+
     def _message(self) -> bytes | None:
         due = self.redis.zrangebyscore(WAKE_SCHEDULE, "-inf", self.now, start=0, num=1)
         if due:
@@ -175,9 +192,9 @@ class World:
     def _deliver(self, operation_id: str) -> Outcome:
         outcome = self.delivery.attempt(operation_id)
         match outcome.verdict:
-            case Retry(at):
+            case Retry(delay):
                 message = wake_message(operation_id)
-                self.redis.zadd(WAKE_SCHEDULE, {message: at})
+                self.redis.zadd(WAKE_SCHEDULE, {message: self.now + delay})
             case Dead():
                 self.delivery.bury(operation_id)
         if outcome.reason == "exhausted":

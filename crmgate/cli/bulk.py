@@ -76,7 +76,7 @@ def follow(parts: Services, job: Job) -> Job:
     try:
         with progress("Retrying dead letters", job.total) as done:
             while job.state == JobState.RUNNING:
-                if time.time() - max(job.started_at, job.moved_at) > STALL and (why := _why(parts)) != shown:
+                if parts.ledger.now() - max(job.started_at, job.moved_at) > STALL and (why := _why(parts)) != shown:
                     shown = why
                     sys.stderr.write(f"{why}\n")
                 time.sleep(POLL)

@@ -19,8 +19,10 @@ from crmgate.operators.waiting import advice
 from crmgate.plugin_host.loader import discover, shipped_folder
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
+from crmgate.store import clock
 from crmgate.store.checks import undetermined
 from crmgate.store.client import connect
+from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 
@@ -102,7 +104,8 @@ def _settings(environ: Mapping[str, str], prefix: str) -> Settings | None:
 def _redis(settings: Settings | None) -> Iterator[Line]:
     if settings is None:
         return  # the line "configuration" says why
-    ledger = Ledger(connect(settings.redis), wake_message)
+    client = connect(settings.redis)
+    ledger = Ledger(client, wake_message)
     first, *dangers = ledger.health()
     yield Line(first.name, Mark.OK if first.ok else Mark.FAIL, first.detail)
     for danger in dangers:
@@ -111,6 +114,7 @@ def _redis(settings: Settings | None) -> Iterator[Line]:
     if first.ok:
         try:
             yield from _state(ledger)
+            yield _clocks(Clocks(client))
         except LedgerUnavailable as error:
             yield Line("worker", Mark.FAIL, f"Redis stopped answering ({error}).")
 
@@ -127,6 +131,13 @@ def _state(ledger: Ledger) -> Iterator[Line]:
     if dead:
         detail += f" {dead} dead letters need a person: `crmgate dlq list` shows them."
     yield Line("operations", Mark.WARN if dead else Mark.OK, detail)
+
+
+def _clocks(clocks: Clocks) -> Line:
+    """The clocks of all hosts that run crmgate, and of this one."""
+    here, known = clocks.measure(), clocks.offsets()
+    found = clock.check(known if here is None else {**known, clocks.host: here})
+    return Line(found.name, Mark.OK if found.ok else Mark.WARN, found.detail)
 
 
 def _crm(parts: Services) -> Iterator[Line]:

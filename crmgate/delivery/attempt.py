@@ -27,11 +27,12 @@ from crmgate.delivery.outcome import (
 )
 from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
-from crmgate.policy import Dead, Done, Hold, Retry, Verdict, decide
+from crmgate.policy import JITTER, MAX_RETRY_AFTER, Dead, Done, Hold, Retry, Verdict, decide
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Written
 from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
+from crmgate.store.scripts import ALARM_GRACE
 
 log = logging.getLogger(__name__)
 
@@ -72,22 +73,32 @@ class Plan:
     most: int = 0
     epidemic_after: int = EPIDEMIC_AFTER
 
+    @property
+    def longest_lease(self) -> float:
+        """The longest duration of a lease, in seconds."""
+        return max(self.inline_budget, self.worker_budget) + LEASE_MARGIN
+
+    @property
+    def longest_wait(self) -> float:
+        """The longest time that an operation may have to wait for its next attempt, in seconds."""
+        delays = (delay * (1 + JITTER) for delay in self.retry_delays)
+        return max(self.longest_lease, MAX_RETRY_AFTER, *delays) + ALARM_GRACE
+
 
 class Delivery:
     """Attempts operations at the active CRM, or at another CRM that holds the record which an operation changes.
 
-    `others` finds another CRM by its name; `notify` calls a listener hook by its name; `clock` gives seconds since the
-    epoch.
+    `others` finds another CRM by its name; `notify` calls a listener hook by its name.
     """
 
     def __init__(
         self, ledger: Ledger, crm: Crm, plan: Plan, *,
         others: Callable[[str], Crm | None] = lambda _name: None,
         notify: Callable[..., None] = lambda *_, **__: None,
-        clock: Callable[[], float] = time.time, rng: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:  # fmt: skip
         self._ledger, self.crm, self.plan = ledger, crm, plan
-        self._others, self._notify, self._clock = others, notify, clock
+        self._others, self._notify = others, notify
         self._rng = rng or random.Random()  # noqa: S311
         self._reported: set[tuple[str, str]] = set()
         self.recipient = Recipient(
@@ -116,10 +127,10 @@ class Delivery:
         if crm is None:
             return False
         crm.used()
-        began = self._clock()
+        began = self._ledger.now()
         found = crm.test_connection(self.plan.worker_budget)
         recorded = self._ledger.record_probe(
-            to, began=began, now=self._clock(), ok=found.connected, refused=found.refused, used=crm.used()
+            to, began=began, ok=found.connected, refused=found.refused, used=crm.used()
         )
         log.info("connection test of provider %s: %s", name, "passed" if found.connected else "failed")
         # A failed test has an error with a code only for refused credentials; other failures are text.
@@ -131,11 +142,12 @@ class Delivery:
 
         Returns the numbers of both, and the names of the providers to `probe`. Raises `LedgerUnavailable`.
         """
-        now = self._clock()
         woken = returned = 0
         doubtful: list[str] = []
         for name, (_, to) in list(self._gates.items()):
-            swept = self._ledger.sweep(to, now=now, again=now + SWEEP_AGAIN)
+            swept = self._ledger.sweep(
+                to, again=SWEEP_AGAIN, lease=self.plan.longest_lease, wait=self.plan.longest_wait
+            )
             woken, returned = woken + swept.woken, returned + swept.returned
             if swept.probe:
                 doubtful.append(name)
@@ -147,7 +159,7 @@ class Delivery:
 
     def bury(self, operation_id: str) -> bool:
         """Make an operation without a retry left a dead letter; False if it is one already."""
-        if not self._ledger.bury(operation_id, now=self._clock()):
+        if not self._ledger.bury(operation_id):
             return False
         operation = self._ledger.get(operation_id)
         if operation:
@@ -157,14 +169,14 @@ class Delivery:
 
     def pause(self, audit: Entry | None = None) -> Cause | None:
         """Send nothing to the provider until `resume`. Raises `LedgerUnavailable`."""
-        return self._ledger.pause(self.recipient, now=self._clock(), audit=audit)
+        return self._ledger.pause(self.recipient, audit=audit)
 
     def resume(self, audit: Entry | None = None) -> Cause | None:
         """End a pause, or try the provider at once. Returns the cause for which its gate was shut, None if it was open.
 
         Raises `LedgerUnavailable`.
         """
-        return self._ledger.resume(self.recipient, now=self._clock(), audit=audit)
+        return self._ledger.resume(self.recipient, audit=audit)
 
     def _gate(self, name: str) -> Recipient:
         """A CRM that need not be the active one, because it holds records that waiting operations change."""
@@ -179,9 +191,7 @@ class Delivery:
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
         seconds, crm = self.plan.worker_budget + LEASE_MARGIN, self._gates[to.provider][0]
         supported = [kind for kind in Kind if crm and crm.supports(kind)]
-        return self._ledger.claim(
-            operation_id, to, new_lease(), now=self._clock(), seconds=seconds, supported=supported
-        )  # fmt: skip
+        return self._ledger.claim(operation_id, to, new_lease(), seconds=seconds, supported=supported)
 
     def attempt_claimed(self, claim: Claim, to: Recipient, deadline: float, *, wake: bool) -> Outcome:
         """Send an operation that is leased, decide what follows and record it.
@@ -189,15 +199,13 @@ class Delivery:
         Nothing is sent after `deadline`, a time of `time.monotonic`: the lease ends soon after it, and another process
         may then send the operation. With `wake` this process schedules the next attempt.
         """
-        at, begun = self._clock(), time.monotonic()
+        begun = time.monotonic()
         sent = self._send(claim, self._gates[to.provider][0], deadline)
         if isinstance(sent.error, OutOfTime) and not sent.used:  # the CRM has used none of the time
             sent = replace(sent, asked=False)
         duration = time.monotonic() - begun
-        verdict = decide(
-            sent.error, claim.counted + 1, self.plan.retry_delays, self._clock(), self._rng, asked=sent.asked
-        )  # fmt: skip
-        written = result(claim, to.provider, at, duration, sent, verdict, to.settle)
+        verdict = decide(sent.error, claim.counted + 1, self.plan.retry_delays, self._rng, asked=sent.asked)
+        written = result(claim, to.provider, duration, sent, verdict, to.settle)
         try:
             recorded = self._record(claim, to, verdict, written, sent, wake)
         except LedgerUnavailable as failure:
@@ -225,7 +233,7 @@ class Delivery:
                 verdict = Dead()
             case Written.AGAIN:
                 log.warning("operation %s: its lead is gone from the CRM; it makes another one", operation.id)
-                verdict = Retry(self._clock(), left=len(self.plan.retry_delays))
+                verdict = Retry(0.0, left=len(self.plan.retry_delays))
             case _:
                 assert_never(recorded.written)
         if sent.delivered:
@@ -300,7 +308,7 @@ class Delivery:
         for operation in _as_sent(claim):
             if found := crm.find(operation, _left(deadline, crm.name)):
                 return found
-        wait = claim.settles_at - self._clock()
+        wait = claim.settles_at - claim.at  # at the time of the look-up it was at most that
         if wait > 0:
             raise unsettled(wait, crm.name)
         return None
@@ -313,8 +321,8 @@ class Delivery:
             case Done():
                 assert sent.delivered is not None
                 return self._ledger.record_delivered(claim, to, written, sent.delivered)
-            case Retry(at):
-                return self._ledger.record_waiting(claim, to, written, due=at, look=look, wake=wake)
+            case Retry(delay):
+                return self._ledger.record_waiting(claim, to, written, delay=delay, look=look, wake=wake)
             case Hold():
                 return self._ledger.record_held(claim, to, written, look=look, wake=wake)
             case Dead():

@@ -40,13 +40,13 @@ class Gateway:
 
     def __init__(
         self, ledger: Ledger, delivery: Delivery, *,
-        notify: Callable[..., None] = lambda *_, **__: None, clock: Callable[[], float] = time.time,
+        notify: Callable[..., None] = lambda *_, **__: None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        """`notify` calls a listener hook by its name; `clock` gives seconds since the epoch."""
+        """`notify` calls a listener hook by its name; `clock` measures how long Redis is away, in seconds."""
         self._ledger, self._delivery = ledger, delivery
         self._notify, self._clock = notify, clock
         self._away: tuple[float, float] | None = None
-        """Times of the first and the latest failure of the ledger since it last worked, in seconds since the epoch."""
+        """Times of the first and the latest failure of the ledger since it last worked, by `clock`."""
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
@@ -71,15 +71,11 @@ class Gateway:
         A `suspect` is kept until a person releases it, and no listener is called. The last `SUSPECTS_KEPT` are kept.
         """
         started = time.monotonic()
-        operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=self._clock())
+        operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=time.time())  # until Redis dates it
         logs.bind(operation=operation.id)
-        lease, until = (
-            (new_lease(), operation.accepted_at + self._delivery.plan.inline_budget + LEASE_MARGIN)
-            if inline
-            else ("", 0.0)
-        )
+        lease = new_lease() if inline else ""
         try:
-            accepted = self._accept(operation, lease, until, identity.once(operation, content, key, repeats), suspect)
+            accepted = self._accept(operation, lease, identity.once(operation, content, key, repeats), suspect)
         except LedgerUnavailable as error:
             if suspect:
                 raise NotAccepted("The submission could not be stored.") from None
@@ -89,16 +85,15 @@ class Gateway:
         self._away = None
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
+        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at)
         if suspect:
             self._forget_old_suspects()
             return replace(operation, state=State.SUSPECT)
-        operation = replace(
-            operation, kind=accepted.kind, lead_id=accepted.lead_id, state=_state(accepted.what)
-        )  # fmt: skip
+        operation = replace(operation, state=_state(accepted.what))
         self._notify("operation_accepted", operation=operation)
         if accepted.what is not Acceptance.LEASED:
             return operation
-        claim = Claim(operation, lease, look_first=False, counted=0)
+        claim = Claim(operation, lease, look_first=False, counted=0, at=accepted.at)
         outcome = self._delivery.attempt_claimed(
             claim, self._delivery.recipient, started + self._delivery.plan.inline_budget, wake=True
         )
@@ -109,21 +104,19 @@ class Gateway:
 
         `audit` is written in the same step. Raises `LedgerUnavailable`.
         """
-        return self._ledger.release(operation_id, self._delivery.recipient, now=self._clock(), audit=audit)
+        return self._ledger.release(operation_id, self._delivery.recipient, audit=audit)
 
     def discard(self, operation_id: str, reason: str, audit: Entry | None = None) -> bool:
         """End a dead letter, a suspect or a waiting operation without a delivery; False if it is none, or under way.
 
         `audit` is written in the same step. Raises `LedgerUnavailable`.
         """
-        return self._ledger.discard(
-            operation_id, self._delivery.recipient, now=self._clock(), reason=reason, audit=audit
-        )
+        return self._ledger.discard(operation_id, self._delivery.recipient, reason=reason, audit=audit)
 
     def _forget_old_suspects(self) -> None:
         """Keep only the last `SUSPECTS_KEPT` suspects: a flood must fill neither Redis nor the operator's list."""
         try:
-            dropped = self._ledger.drop_suspects(SUSPECTS_KEPT, self._delivery.recipient, now=self._clock())
+            dropped = self._ledger.drop_suspects(SUSPECTS_KEPT, self._delivery.recipient)
         except LedgerUnavailable as error:  # the next one does it
             log.warning("old suspects could not be dropped (%s)", error)
         else:
@@ -143,18 +136,19 @@ class Gateway:
         # The receipt of the lead on which this CRM could log no activity may have expired.
         return self._ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
-    def _accept(self, operation: Operation, lease: str, until: float, once: Once | None, suspect: bool) -> Accepted:
+    def _accept(self, operation: Operation, lease: str, once: Once | None, suspect: bool) -> Accepted:
         """Record the operation. With a lease its alarm is set to the end of the lease; else a worker is woken at once.
 
         If it is unknown whether Redis recorded the operation, it is recorded once more. With a lease it is not: no
         worker attempts the operation during the lease, and the time is better spent on the CRM.
         """
-        alarm = until if lease else operation.accepted_at + LEASE_MARGIN
+        seconds = self._delivery.plan.inline_budget + LEASE_MARGIN
+        alarm = seconds if lease else LEASE_MARGIN
         follow = traits(operation.kind).with_lead
         session = identity.session(operation, follow if self._delivery.crm.supports(follow) else None)
         record = partial(
             self._ledger.accept, operation, self._delivery.recipient,
-            alarm=alarm, lease=lease, until=until, once=once, session=session,
+            alarm=alarm, lease=lease, seconds=seconds, once=once, session=session,
             people=identity.people(operation.payload), suspect=suspect,
         )  # fmt: skip
         try:

@@ -49,23 +49,24 @@ class Sent:
     asked: bool = True
 
 
-def result(
-    claim: Claim, provider: str, at: float, duration: float, sent: Sent, verdict: Verdict, settle: float
-) -> Result:
-    """The outcome of an attempt, for the ledger. Times are in seconds, `at` since the epoch."""
-    error, ended = sent.error, at + duration
+def result(claim: Claim, provider: str, duration: float, sent: Sent, verdict: Verdict, settle: float) -> Result:
+    """The outcome of an attempt that took `duration` seconds, for the ledger.
+
+    `settle`: seconds for which the CRM may be processing a request of unknown outcome.
+    """
+    error = sent.error
     return Result(
-        _event(provider, at, duration, sent),
+        _event(provider, claim.at, duration, sent),
         sent.used,
-        event=gate_event(sent, verdict, ended),
+        event=gate_event(sent, verdict),
         outage=is_outage(error),
         floor=error is not None and error.retry_after is not None,
-        settles_at=_settles_at(claim, ended, sent, settle),
+        settle=settle if outcome_unknown(error, asked=sent.asked) else 0.0,
     )
 
 
-def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
-    """The event of the provider's gate after an attempt; None for no event. `now`: seconds since the epoch."""
+def gate_event(sent: Sent, verdict: Verdict) -> GateEvent | None:
+    """The event of the provider's gate after an attempt; None for no event."""
     error = sent.error
     if error is None:
         return GateEvent("delivered")
@@ -73,7 +74,7 @@ def gate_event(sent: Sent, verdict: Verdict, now: float) -> GateEvent | None:
         return GateEvent("login_refused", refusal(error, asked=sent.asked), answered=False)
     if isinstance(error, RateLimited):
         wait = error.retry_after
-        return GateEvent("limited", retry_at=None if wait is None else now + min(wait, MAX_RETRY_AFTER))
+        return GateEvent("limited", wait=None if wait is None else min(wait, MAX_RETRY_AFTER))
     if is_outage(error):
         return GateEvent("unavailable")
     if not isinstance(verdict, Dead):
@@ -90,15 +91,6 @@ def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
         at, round(duration, 3), provider, EventType.FAILED,
         error.code, error.status, error.vendor_code, error.detail, counts(error, asked=sent.asked),
     )  # fmt: skip
-
-
-def _settles_at(claim: Claim, ended: float, sent: Sent, settle: float) -> float:
-    """Time until which the CRM may store, or begin to show, a record of this attempt or of an earlier one."""
-    if isinstance(sent.error, Unsettled):
-        return claim.settles_at
-    if outcome_unknown(sent.error, asked=sent.asked):
-        return ended + settle
-    return claim.settles_at if claim.look_first else 0.0
 
 
 def looks_next(claim: Claim, sent: Sent) -> bool:

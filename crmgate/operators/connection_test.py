@@ -18,6 +18,7 @@ from crmgate.model import Connection
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.policy import REFUSED_PROBE
 from crmgate.store import keys
+from crmgate.store.clock import redis_time
 from crmgate.store.keys import translated
 
 KEPT = 5.0
@@ -27,14 +28,14 @@ KEPT_FAILED = REFUSED_PROBE
 
 
 class ConnectionTest:
-    """Tests the connection to `crm`. `budget` is the time for one test, in seconds."""
+    """Tests the connection to `crm`. `budget` is the time for one test, in seconds; `clock` measures durations."""
 
     def __init__(
-        self, client: redis.Redis, crm: HookCaller, budget: float, clock: Callable[[], float] = time.time
+        self, client: redis.Redis, crm: HookCaller, budget: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._redis, self._crm, self._budget, self._clock = client, crm, budget, clock
         self._lock = threading.Lock()
-        self._last: tuple[float, Connection] | None = None
+        self._last: tuple[float, tuple[float, Connection]] | None = None  # when this process tested, and the result
 
     def result(self) -> tuple[float, Connection]:
         """The time of the last test (seconds since the epoch) and its result. Runs a test if the last one is too old.
@@ -42,20 +43,27 @@ class ConnectionTest:
         Works without Redis.
         """
         with self._lock:
-            found = self._fresh(self._last) or self._fresh(self._shared())
-            if found is None:
-                connection = self._crm.test_connection(self._budget)
-                found = (self._clock(), connection)
-                self._share(*found)
-            self._last = found
-            return found
+            return self._own() or self._shared() or self._tested()
 
-    def _fresh(self, found: tuple[float, Connection] | None) -> tuple[float, Connection] | None:
-        if found is None:
+    def _own(self) -> tuple[float, Connection] | None:
+        """The last result of this process, if it is fresh."""
+        if self._last is None:
             return None
-        at, connection = found
-        kept = KEPT if connection.connected else KEPT_FAILED
-        return found if 0 <= self._clock() - at < kept else None
+        begun, found = self._last
+        return found if self._clock() - begun < _kept(found[1]) else None
+
+    def _tested(self) -> tuple[float, Connection]:
+        begun, connection = self._clock(), self._crm.test_connection(self._budget)
+        found = self._time(), connection
+        self._last = begun, found
+        self._share(*found)
+        return found
+
+    def _time(self) -> float:
+        try:
+            return redis_time(self._redis)
+        except LedgerUnavailable:
+            return time.time()
 
     @property
     def _key(self) -> str:
@@ -77,6 +85,11 @@ class ConnectionTest:
         try:
             with translated():
                 record = json.dumps({"at": at, "connection": connection.to_dict()})
-                self._redis.set(self._key, record, ex=round(KEPT_FAILED))
+                self._redis.set(self._key, record, ex=round(_kept(connection)))
         except LedgerUnavailable:
             pass
+
+
+def _kept(connection: Connection) -> float:
+    """Seconds for which a result is reused."""
+    return KEPT if connection.connected else KEPT_FAILED

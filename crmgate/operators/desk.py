@@ -6,8 +6,7 @@ audit entry are one atomic step. Every method raises `LedgerUnavailable`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from crmgate.delivery import identity
@@ -36,13 +35,10 @@ class Desk:
     (`AttemptUnderWay`).
     """
 
-    def __init__(
-        self, ledger: Ledger, gateway: Gateway, delivery: Delivery, retries: Retries,
-        clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
+    def __init__(self, ledger: Ledger, gateway: Gateway, delivery: Delivery, retries: Retries) -> None:
         self._ledger, self._gateway, self._delivery = ledger, gateway, delivery
-        self.retries, self._clock = retries, clock
-        self.waiting = Waiting(ledger, delivery.recipient, clock)
+        self.retries = retries
+        self.waiting = Waiting(ledger, delivery.recipient)
 
     def get(self, operation_id: str) -> Operation:
         """An operation that an operator may change. Raises `NoSuchOperation`, `OperationEnded`, `AttemptUnderWay`."""
@@ -74,7 +70,7 @@ class Desk:
         """
         names = ", ".join(sorted(name for name in {*payload, *operation.payload}
                                  if payload.get(name) != operation.payload.get(name)))  # fmt: skip
-        event = Event(self._clock(), 0.0, "", EventType.EDITED, detail=names, counted=False)
+        event = Event(self._ledger.now(), 0.0, "", EventType.EDITED, detail=names, counted=False)
         entry = self._entry(who, Action.EDIT, operation.id, names)
         answer = self._ledger.amend(operation, payload, event, entry, people=identity.people(payload))
         if answer == "changed":
@@ -105,7 +101,7 @@ class Desk:
         return self.waiting.gate()
 
     def _entry(self, who: str, what: Action, on: str, detail: str = "") -> Entry:
-        return made(self._clock(), who, what, on, detail)
+        return made(self._ledger.now(), who, what, on, detail)
 
     def _known(self, operation_id: str) -> Operation:
         operation = self._ledger.get(operation_id)

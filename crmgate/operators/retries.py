@@ -9,8 +9,6 @@ if it becomes a dead letter again.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 import redis
@@ -59,11 +57,8 @@ class Job:
 class Retries:
     """The job that retries dead letters. Every method raises `LedgerUnavailable`."""
 
-    def __init__(
-        self, client: redis.Redis, ledger: Ledger, inventory: Inventory, to: Recipient, *,
-        clock: Callable[[], float] = time.time,
-    ) -> None:  # fmt: skip
-        self._redis, self._ledger, self._inventory, self._to, self._clock = client, ledger, inventory, to, clock
+    def __init__(self, client: redis.Redis, ledger: Ledger, inventory: Inventory, to: Recipient) -> None:
+        self._redis, self._ledger, self._inventory, self._to = client, ledger, inventory, to
 
     def preview(self, wanted: Filter) -> tuple[Count, Filter]:
         """The number of dead letters that a job would retry, and the filter that selects exactly these."""
@@ -72,11 +67,11 @@ class Retries:
 
     def start(self, wanted: Filter, who: str) -> Job:
         """Start a job for the operator `who`, with its audit entry. Raises `JobRunning` if one runs already."""
-        fixed, job, now = self._fixed(wanted), new_id(), self._clock()
+        fixed, job, now = self._fixed(wanted), new_id(), self._ledger.now()
         total = self._inventory.count_dead(Filter(dead_before=fixed.dead_before)).number
         chosen = {name: value for name, value in asdict(fixed).items() if value not in ("", None)}
         entry = audit.made(now, who, audit.Action.RETRIES_START, job, f"{total} dead letters")
-        running = self._ledger.start_job(job, chosen, total, now=now, audit=entry)
+        running = self._ledger.start_job(job, chosen, total, audit=entry)
         if running != job:
             raise JobRunning(running)
         started = self.get(job)
@@ -88,9 +83,8 @@ class Retries:
 
         Does nothing, and writes no entry, if the job has ended.
         """
-        now = self._clock()
-        entry = audit.made(now, who, audit.Action.RETRIES_CANCEL, job)
-        return self.get(job) if self._ledger.cancel_job(job, now=now, audit=entry) else None
+        entry = audit.made(self._ledger.now(), who, audit.Action.RETRIES_CANCEL, job)
+        return self.get(job) if self._ledger.cancel_job(job, audit=entry) else None
 
     def get(self, job: str) -> Job | None:
         """A job; None if no job has this id, or it ended more than 7 days ago."""
@@ -127,7 +121,7 @@ class Retries:
     def _release(self, job: Job, rows: list[Cursor], ids: list[str], *, last: bool) -> bool:
         upto = str(rows[-1]) if rows else job.cursor
         batch = Batch(job.id, job.cursor, upto, len(rows), tuple(ids), last)
-        return self._ledger.release_batch(batch, self._to, now=self._clock())
+        return self._ledger.release_batch(batch, self._to)
 
     def _room(self) -> int:
         with translated():
@@ -140,7 +134,7 @@ class Retries:
 
     def _fixed(self, wanted: Filter) -> Filter:
         """The filter with `dead_before` at most now: otherwise a job would retry operations that die again for ever."""
-        now = int(self._clock() * 1000) / 1000  # milliseconds, as in the HTTP answer
+        now = int(self._ledger.now() * 1000) / 1000  # milliseconds, as in the HTTP answer
         return replace(wanted, state=State.DEAD, dead_before=min(wanted.dead_before or now, now))
 
 

@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -56,8 +55,8 @@ class Wait:
 class Waiting:
     """Explains why operations wait. Every method raises `LedgerUnavailable`."""
 
-    def __init__(self, ledger: Ledger, active: Recipient, clock: Callable[[], float] = time.time) -> None:
-        self._ledger, self._active, self._clock = ledger, active, clock
+    def __init__(self, ledger: Ledger, active: Recipient) -> None:
+        self._ledger, self._active = ledger, active
 
     def gate(self) -> Gate:
         """The gate of the active CRM."""
@@ -68,13 +67,14 @@ class Waiting:
         waiting = [operation for operation in operations if _waits(operation)]
         names = {operation.provider or self._active.provider for operation in waiting}
         gates = {name: self._ledger.gate(replace(self._active, provider=name)) for name in names}
-        return [self._wait(operation, gates) if _waits(operation) else None for operation in operations]
+        now = self._ledger.now() if any(operation.due_at for operation in waiting) else 0.0
+        return [self._wait(operation, gates, now) if _waits(operation) else None for operation in operations]
 
-    def _wait(self, operation: Operation, gates: dict[str, Gate]) -> Wait:
+    def _wait(self, operation: Operation, gates: dict[str, Gate], now: float) -> Wait:
         if operation.behind:
             why = f"the operation {operation.behind} about the same person goes first"
             return Wait(WaitsFor.OPERATION, why, operation=operation.behind)
-        until = operation.due_at if operation.due_at > self._clock() else 0.0
+        until = operation.due_at if operation.due_at > now else 0.0
         gate = gates[operation.provider or self._active.provider]
         if reason := stopped(gate):
             return Wait(WaitsFor.CRM, reason, until=until, gate=gate)

@@ -2,7 +2,7 @@
 
 Each web process has a thread that checks every `BEAT` seconds. One process at a time holds the watch, an entry in Redis
 that expires, and only that process reports. So several web processes send one message. While Redis is unavailable the
-last holder reports that.
+last holder reports that. The thread also measures the clock of its host.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from crmgate.errors import LedgerUnavailable
 from crmgate.store.checks import NEARLY_FULL
+from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.watch import Watchbook
@@ -36,16 +37,17 @@ ROOM_AGAIN = 0.7
 class Watch:
     """The watch of one process. `notify` calls a listener hook with the name and arguments of an incident.
 
-    `limit` is the longest wait of an operation in seconds that is not reported; 0 reports none.
+    `limit` is the longest wait of an operation in seconds that is not reported; 0 reports none. `clock` measures
+    durations in this process, in seconds.
 
     A process that starts while Redis is unavailable acts as the holder of the watch.
     """
 
     def __init__(
-        self, book: Watchbook, ledger: Ledger, figures: Figures, notify: Callable[..., None], limit: float,
-        *, clock: Callable[[], float] = time.time,
+        self, book: Watchbook, ledger: Ledger, figures: Figures, clocks: Clocks, notify: Callable[..., None],
+        limit: float, *, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._book, self._ledger, self._figures = book, ledger, figures
+        self._book, self._ledger, self._figures, self._clocks = book, ledger, figures, clocks
         self._notify, self._limit, self._clock = notify, limit, clock
         self._process, self._stop = 0, threading.Event()
         self._holds = True
@@ -82,14 +84,16 @@ class Watch:
     def _look(self, now: float) -> None:
         name = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"  # after a fork the child has another name
         held, self._holds = self._holds, self._book.hold(name)
+        self._clocks.note()
         if self._failed_at is not None:
             self._back(now)
         elif not held:
             self._since = now
         if self._holds:
-            self._look_for_workers(now)
-            self._look_at_waiting(now)
-            self._look_at_memory(now)
+            at = self._ledger.now()
+            self._look_for_workers(at, now - self._since)
+            self._look_at_waiting(at)
+            self._look_at_memory(at)
 
     def _away(self, now: float, reason: str) -> None:
         if self._failed_at is None:
@@ -108,10 +112,12 @@ class Watch:
             log.warning("Redis is available again after %.0f s", seconds)
             self._notify("ledger_available", seconds=seconds)
 
-    def _look_for_workers(self, now: float) -> None:
-        # A worker that stops gracefully removes its heartbeat: this process remembers the last one.
-        self._heartbeat = max(self._heartbeat, self._book.last_heartbeat())
-        silent = now - max(self._heartbeat, self._since)
+    def _look_for_workers(self, now: float, watched: float) -> None:
+        """Report that no worker runs, or that one runs again. `watched`: seconds for which this process watches."""
+        # A worker that stops gracefully removes its heartbeat: this process remembers the last one. After Redis's clock
+        # was set back, the heartbeat of a dead worker is in the future.
+        self._heartbeat = min(max(self._heartbeat, self._book.last_heartbeat()), now)
+        silent = min(now - self._heartbeat, watched)
         if silent >= WORKER_MISSING:
             waiting = self._ledger.stats()["waiting"]
             if self._book.announce("worker_missing", now):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import redis
@@ -21,6 +21,7 @@ from redis.client import Pipeline
 
 from crmgate.model import rfc3339
 from crmgate.store import keys
+from crmgate.store.clock import redis_time
 from crmgate.store.keys import translated
 
 KEPT = 10_000
@@ -64,8 +65,9 @@ class Entry:
 class Audit:
     """The audit trail in Redis. Every method raises `LedgerUnavailable`."""
 
-    def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
-        self._redis, self._clock = client, clock
+    def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
+        """`clock` dates the entries; None: Redis's clock."""
+        self._redis, self._clock = client, clock or partial(redis_time, client)
 
     @contextmanager
     def change(self, who: str, what: Action, on: str, detail: str = "") -> Iterator[Pipeline]:

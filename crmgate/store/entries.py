@@ -119,27 +119,32 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The result of `Ledger.accept`, and the operation that represents the submission."""
+    """The result of `Ledger.accept`, and the operation that represents the submission.
+
+    `at`: time of acceptance of a new operation, in seconds since the epoch.
+    """
 
     what: Acceptance
     id: str
     kind: Kind
     lead_id: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The lease on an operation. `look_first` says that an earlier attempt may have reached the CRM.
+    """The lease on an operation, taken at the time `at`. `look_first`: an earlier attempt may have reached the CRM.
 
     `counted` is the number of retries that are used up. `sent_as` is another kind in which an earlier attempt may have
-    sent it, None if there is no other one. Until `settles_at` (seconds since the epoch) the CRM may still
-    be processing an earlier request: a record that is not found may yet appear.
+    sent it, None if there is no other one. Until `settles_at` the CRM may still be processing an earlier request: a
+    record that is not found may yet appear. Times are seconds since the epoch, by the clock of the ledger.
     """
 
     operation: Operation
     lease: str
     look_first: bool
     counted: int
+    at: float
     settles_at: float = 0.0
     sent_as: Kind | None = None
 
@@ -173,14 +178,14 @@ class GateEvent:
     """An event of the provider's gate after an attempt. `what`: its name in `lua/gate.lua`.
 
     `refusal`: code and field of a refusal, equal for operations that are refused for the same reason; empty for a
-    refusal that can only concern one record. `answered`: a response came from the CRM. `retry_at`: when a rate limit
-    ends.
+    refusal that can only concern one record. `answered`: a response came from the CRM. `wait`: seconds until a rate
+    limit ends, None if the CRM did not say.
     """
 
     what: Literal["delivered", "unavailable", "refusal", "login_refused", "limited"]
     refusal: str = ""
     answered: bool = False
-    retry_at: float | None = None
+    wait: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +194,7 @@ class Result:
 
     `used`: number of requests sent. `event`: what the attempt says about the provider, None for nothing. `outage`: the
     failure says that the CRM is away. `floor`: the next attempt is not made before its time, even if an outage ends.
-    `settles_at`: see `Claim`, 0 if nothing is under way.
+    `settle`: seconds for which the CRM may be processing the request, 0 if it is not.
     """
 
     attempt: Event
@@ -197,7 +202,7 @@ class Result:
     event: GateEvent | None = None
     outage: bool = False
     floor: bool = False
-    settles_at: float = 0.0
+    settle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 All names carry the hash tag `{crmgate}`, so that every key is on the same node of a Redis Cluster and a Lua script may
 touch any of them. No other file spells a name: Python imports it from here, and the scripts get the names of
-`for_scripts` in their table `key`. Times in Redis are seconds since the epoch, from the clock of the caller.
+`for_scripts` in their table `key`. Times in Redis are seconds since the epoch, by Redis's clock.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ limit = _family(
     "limit:<what>:<digest>", "string", "Time at which a meter is empty (crmgate.store.limits).", _METER_SECONDS
 )
 WORKERS = _key("workers", "zset", "Workers by the time of their last heartbeat.")
+CLOCKS = _key("clocks", "hash", "Offset of the clock of each host in seconds, and the time of its measurement.")
 WATCH = _key("watch", "string", "Web process that has the watch (crmgate.store.watch).", WATCH_SECONDS)
 ANNOUNCED = _key("announced", "hash", "Time at which an incident was announced, by its name (crmgate.store.watch).")
 STATS = _key("stats", "hash", "Counters of the ledger.")

@@ -2,12 +2,11 @@
 
 An operation that has not ended is in `due`, in `held:<provider>`, a dead letter or a suspect (`crmgate.store.keys`).
 Only `delivered` and `discarded` end one; no key of one that has not ended carries an expiry. All times are seconds
-since the epoch and come from the caller's clock.
+since the epoch, by Redis's clock: the scripts read it, so that the clocks of the hosts may differ.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +17,7 @@ from crmgate.model import Check, Delivered, Event, EventType, Kind, Operation
 from crmgate.store import keys
 from crmgate.store.audit import Entry, for_scripts, report
 from crmgate.store.checks import inspect
+from crmgate.store.clock import redis_time
 from crmgate.store.entries import (
     Acceptance,
     Accepted,
@@ -55,6 +55,9 @@ class Ledger:
     operation.
     """
 
+    clock: Callable[[], float] | None = None
+    """None: Redis's clock. A test that moves time sets its own, in seconds since the epoch."""
+
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5):
         """A failover keeps accepted operations and leases: `replicas` replicas have them within `patience` seconds.
 
@@ -63,19 +66,26 @@ class Ledger:
         self._redis = client
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
 
+    def now(self) -> float:
+        """The time by the clock of the ledger, in seconds since the epoch. Compare its times with no other clock."""
+        return self.clock() if self.clock else redis_time(self._redis)
+
+    def _run(self, script: str, arguments: Mapping[str, Any], **options: Any) -> Any:
+        moved = {"now": self.clock()} if self.clock else {}
+        return self._scripts.run(script, {**arguments, **moved}, **options)
+
     def accept(
-        self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", until: float = 0.0,
+        self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
         once: Once | None = None, session: Session | None = None, people: Sequence[str] = (), suspect: bool = False,
     ) -> Accepted:  # fmt: skip
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
 
-        `people` are digests of its email and phone. It waits for operations under way that have one of them, or its
-        session.
+        A sweep looks at it `alarm` seconds from now; the lease lasts for `seconds`. `people` are digests of its email
+        and phone. It waits for operations under way that have one of them, or its session.
         """
         arguments: dict[str, Any] = {
-            "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
-            "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
-            "settle": to.settle, "people": list(people),
+            "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "digest": "",
+            "seconds": 0, "patience": PATIENCE, "suspect": suspect, "settle": to.settle, "people": list(people),
         }  # fmt: skip
         if once:
             arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
@@ -83,32 +93,31 @@ class Ledger:
             arguments["session"] = {
                 "key": session.key, "follow": session.follow, "seconds": keys.SESSION_SECONDS,
             }  # fmt: skip
-        answer = self._scripts.run(
+        answer = self._run(
             "accept", arguments, to=to, text=compact(operation.payload), operation=operation.id
         )  # fmt: skip
         what, identifier, *of_it = (part.decode() for part in answer)
-        kind, lead_id = of_it or (operation.kind, "")
-        return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id)
+        kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
+        return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
 
     def claim(
-        self, operation_id: str, to: Recipient, lease: str, *,
-        now: float, seconds: float, supported: Iterable[Kind] = (),
-    ) -> Claim | NotClaimed:  # fmt: skip
+        self, operation_id: str, to: Recipient, lease: str, *, seconds: float, supported: Iterable[Kind] = ()
+    ) -> Claim | NotClaimed:
         """Take the lease on an operation for `seconds`, if it may be attempted now.
 
         `supported` are the kinds of operations that the CRM supports.
         """
         arguments = {
-            "now": now, "lease": lease, "lease_until": now + seconds, "patience": PATIENCE, "settle": to.settle,
+            "lease": lease, "lease_seconds": seconds, "patience": PATIENCE, "settle": to.settle,
             "supported": dict.fromkeys(supported, True),
         }  # fmt: skip
-        answer = self._scripts.run("claim", arguments, to=to, operation=operation_id)
+        answer = self._run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
-        _, look, settles_at, *fields = answer
+        _, at, look, settles_at, *fields = answer
         operation, used_up, sent_as = from_pairs(operation_id, fields)
-        return Claim(operation, lease, look == b"1", used_up, float(settles_at), sent_as)
+        return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
         """Record that the CRM confirmed the operation. Only its receipt stays."""
@@ -116,13 +125,13 @@ class Ledger:
         return self._record(claim, to, Written.DELIVERED, result, receipt)
 
     def record_waiting(
-        self, claim: Claim, to: Recipient, result: Result, *, due: float, look: bool, wake: bool = False
+        self, claim: Claim, to: Recipient, result: Result, *, delay: float, look: bool, wake: bool = False
     ) -> Recorded:
-        """Record that the operation is tried again at `due`, or when the gate of its provider opens if it is shut.
+        """Record that the operation is tried again in `delay` seconds, or when the gate of its provider opens.
 
         With `look` the CRM is searched before the next attempt; with `wake` a worker is scheduled.
         """
-        following = {"due_at": due, "look": _flag(look), "wake": wake}
+        following = {"delay": delay, "look": _flag(look), "wake": wake}
         return self._record(claim, to, Written.WAITING, result, following)
 
     def record_held(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
@@ -143,31 +152,32 @@ class Ledger:
     ) -> Recorded:
         attempt = result.attempt
         arguments = {
-            "now": attempt.at + attempt.duration, "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
-            "used": result.used, "outage": result.outage, "floor": result.floor,
-            "settles_at": result.settles_at, "figures": counted(claim.operation.kind, attempt),
+            "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
+            "used": result.used, "outage": result.outage, "floor": result.floor, "settle": result.settle,
+            "settles_at": claim.settles_at if claim.look_first else 0,
+            "figures": counted(claim.operation.kind, attempt),
             "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", **following,
         }  # fmt: skip
         if result.event:
             arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
         text = compact(attempt.to_dict())
-        answer = self._scripts.run("record", arguments, to=to, text=text, operation=claim.operation.id)
+        answer = self._run("record", arguments, to=to, text=text, operation=claim.operation.id)
         written, announcement, cause = (part.decode() for part in answer)
         return Recorded(_announcement(announcement), _cause(cause), Written(written))
 
-    def bury(self, operation_id: str, *, now: float) -> bool:
+    def bury(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
-        return bool(self._scripts.run("bury", {"now": now}, operation=operation_id))
+        return bool(self._run("bury", {}, operation=operation_id))
 
-    def release(self, operation_id: str, to: Recipient, *, now: float, audit: Entry | None = None) -> bool:
+    def release(self, operation_id: str, to: Recipient, *, audit: Entry | None = None) -> bool:
         """Let a dead letter, or a suspect, wait for its provider again, with all its retries.
 
         An operation that waits is tried now. False if it has ended, or an attempt is under way. `audit` is written in
         the same step.
         """
-        event = compact(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
-        arguments = {"now": now, **for_scripts(audit)}
-        done = bool(self._scripts.run("release", arguments, to=to, text=event, operation=operation_id))
+        event = compact(Event(self.now(), 0.0, "", EventType.RELEASED, counted=False).to_dict())
+        arguments = for_scripts(audit)
+        done = bool(self._run("release", arguments, to=to, text=event, operation=operation_id))
         return _reported(done, audit)
 
     def discard(
@@ -175,7 +185,6 @@ class Ledger:
         operation_id: str,
         to: Recipient,
         *,
-        now: float,
         reason: str,
         seconds: int = RECEIPT_SECONDS,
         audit: Entry | None = None,
@@ -185,11 +194,9 @@ class Ledger:
         False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
         same step.
         """
-        event = compact(Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
-        arguments = {"now": now, "seconds": seconds, **for_scripts(audit)}
-        return _reported(
-            bool(self._scripts.run("discard", arguments, to=to, text=event, operation=operation_id)), audit
-        )
+        event = compact(Event(self.now(), 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
+        arguments = {"seconds": seconds, **for_scripts(audit)}
+        return _reported(bool(self._run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
 
     def amend(
         self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry, *, people: Sequence[str]
@@ -200,43 +207,41 @@ class Ledger:
         `amended`; `changed` if the operation changed since it was read; else its state, empty if it does not exist.
         """
         arguments = {
-            "now": event.at, "version": operation.version, "event": compact(event.to_dict()),
-            "people": list(people), **for_scripts(audit),
+            "version": operation.version, "event": compact(event.to_dict()), "people": list(people),
+            **for_scripts(audit),
         }  # fmt: skip
-        answer: bytes = self._scripts.run("amend", arguments, text=compact(payload), operation=operation.id)
+        answer: bytes = self._run("amend", arguments, text=compact(payload), operation=operation.id)
         _reported(answer == b"amended", audit)
         return answer.decode()
 
-    def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, now: float, audit: Entry) -> str:
+    def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.
 
         Returns the id of the job that runs now: another one if a job ran already. `audit` is written in the same step.
         """
         arguments = {"filter": compact(wanted), "who": audit.who, "total": total}
-        running = self._job("start", job, arguments, now, audit)
+        running = self._job("start", job, arguments, audit)
         _reported(running == job, audit)
         return running
 
-    def cancel_job(self, job: str, *, now: float, audit: Entry) -> str:
+    def cancel_job(self, job: str, *, audit: Entry) -> str:
         """Cancel a running job and write `audit` in the same step. Returns its state before, empty if none exists."""
-        state = self._job("cancel", job, {"seconds": RECEIPT_SECONDS}, now, audit)
+        state = self._job("cancel", job, {"seconds": RECEIPT_SECONDS}, audit)
         _reported(state == "running", audit)
         return state
 
-    def _job(self, what: str, job: str, arguments: Mapping[str, Any], now: float, audit: Entry) -> str:
-        answer: bytes = self._scripts.run(
-            "job", {"what": what, "job": job, "now": now, **arguments, **for_scripts(audit)}
-        )
+    def _job(self, what: str, job: str, arguments: Mapping[str, Any], audit: Entry) -> str:
+        answer: bytes = self._run("job", {"what": what, "job": job, **arguments, **for_scripts(audit)})
         return answer.decode()
 
-    def release_batch(self, batch: Batch, to: Recipient, *, now: float) -> bool:
+    def release_batch(self, batch: Batch, to: Recipient) -> bool:
         """Release the dead letters of a batch and advance its job; False if the job is no longer at `batch.start`."""
-        event = compact(Event(now, 0.0, "", EventType.RELEASED, counted=False).to_dict())
-        arguments = {**asdict(batch), "now": now, "seconds": RECEIPT_SECONDS}
-        released: int = self._scripts.run("retries", arguments, to=to, text=event)
+        event = compact(Event(self.now(), 0.0, "", EventType.RELEASED, counted=False).to_dict())
+        arguments = {**asdict(batch), "seconds": RECEIPT_SECONDS}
+        released: int = self._run("retries", arguments, to=to, text=event)
         return released >= 0
 
-    def drop_suspects(self, keep: int, to: Recipient, *, now: float) -> int:
+    def drop_suspects(self, keep: int, to: Recipient) -> int:
         """Discard the oldest suspects beyond `keep`, 100 at most. Returns their number, and counts them in `stats`."""
         with translated():
             number: int = self._redis.zcard(keys.SUSPECT)
@@ -244,39 +249,44 @@ class Ledger:
             if number > keep:
                 over = self._redis.zrange(keys.SUSPECT, 0, min(number - keep, 100) - 1)  # type: ignore[assignment]
         reason, seconds = "more suspects came than are kept", keys.DROPPED_SECONDS
-        dropped = [self.discard(each.decode(), to, now=now, reason=reason, seconds=seconds) for each in over].count(
-            True
-        )
+        dropped = [self.discard(each.decode(), to, reason=reason, seconds=seconds) for each in over].count(True)
         if dropped:
             self.count("suspects_dropped", dropped)
         return dropped
 
-    def sweep(self, to: Recipient, *, now: float, again: float, limit: int = SWEEP_LIMIT) -> Swept:
+    def sweep(
+        self, to: Recipient, *, again: float, lease: float, wait: float, limit: int = SWEEP_LIMIT
+    ) -> Swept:  # fmt: skip
         """Wake operations that are due or may be sent, until `limit` wake-ups wait; return dead letters of an outage.
 
-        An operation that was due is woken again at the time `again` if it still waits then.
+        An operation that was due is woken again in `again` seconds if it still waits then. `lease` and `wait` are the
+        longest lease and the longest wait of an operation, in seconds: if Redis's clock was set back, times further
+        ahead are shortened to them.
         """
-        arguments = {"now": now, "again": again, "limit": limit, "batch": RETURN_BATCH}
-        event = compact(Event(now, 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
-        woken, returned, probe, announcement = self._scripts.run("sweep", arguments, to=to, text=event)
+        arguments = {"again": again, "lease": lease, "wait": wait, "limit": limit, "batch": RETURN_BATCH}
+        event = compact(Event(self.now(), 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
+        woken, returned, probe, announcement = self._run("sweep", arguments, to=to, text=event)
         return Swept(woken, returned, bool(probe), recovered=bool(announcement))
 
-    def record_probe(self, to: Recipient, *, began: float, now: float, ok: bool, refused: bool, used: int) -> Recorded:
-        """Record the result of a connection test of the provider; `used` is the number of requests sent."""
-        arguments = {"began": began, "now": now, "ok": ok, "refused": refused, "used": used}
-        announcement, cause = (part.decode() for part in self._scripts.run("probed", arguments, to=to))
+    def record_probe(self, to: Recipient, *, began: float, ok: bool, refused: bool, used: int) -> Recorded:
+        """Record the result of a connection test of the provider that began at the time `began` of this ledger.
+
+        `used` is the number of requests sent.
+        """
+        arguments = {"began": began, "ok": ok, "refused": refused, "used": used}
+        announcement, cause = (part.decode() for part in self._run("probed", arguments, to=to))
         return Recorded(_announcement(announcement), _cause(cause))
 
-    def pause(self, to: Recipient, *, now: float, audit: Entry | None = None) -> Cause | None:
+    def pause(self, to: Recipient, *, audit: Entry | None = None) -> Cause | None:
         """Send nothing to a provider until `resume`. Returns the cause for which its gate was shut before, or None."""
-        return self._steer("pause", to, now, audit)
+        return self._steer("pause", to, audit)
 
-    def resume(self, to: Recipient, *, now: float, audit: Entry | None = None) -> Cause | None:
+    def resume(self, to: Recipient, *, audit: Entry | None = None) -> Cause | None:
         """End a pause, or try the provider again at once. Returns the cause for which its gate was shut, or None."""
-        return self._steer("resume", to, now, audit)
+        return self._steer("resume", to, audit)
 
-    def _steer(self, script: str, to: Recipient, now: float, audit: Entry | None) -> Cause | None:
-        answer: bytes = self._scripts.run(script, {"now": now, **for_scripts(audit)}, to=to)
+    def _steer(self, script: str, to: Recipient, audit: Entry | None) -> Cause | None:
+        answer: bytes = self._run(script, for_scripts(audit), to=to)
         _reported(True, audit)
         return _cause(answer.decode())
 
@@ -336,8 +346,9 @@ class Ledger:
             counts: dict[bytes, bytes] = self._redis.hgetall(keys.CLICKS_LOST)  # type: ignore[assignment]
         return {reason.decode(): int(number) for reason, number in counts.items()}
 
-    def beat(self, worker: str, *, now: float) -> None:
+    def beat(self, worker: str) -> None:
         """Record that `worker` is alive."""
+        now = self.now()
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.zadd(keys.WORKERS, {worker: now})
@@ -349,11 +360,11 @@ class Ledger:
         with translated():
             self._redis.zrem(keys.WORKERS, worker)
 
-    def workers_seen(self, within: float, *, now: float | None = None) -> int:
-        """Number of workers that were alive in the last `within` seconds before `now` (default: the current time)."""
-        since = (time.time() if now is None else now) - within
-        with translated():
-            return int(self._redis.zcount(keys.WORKERS, since, "+inf"))
+    def workers_seen(self, within: float) -> int:
+        """Number of workers that were alive in the last `within` seconds."""
+        now = self.now()
+        with translated():  # a heartbeat from the future is left from before Redis's clock was set back
+            return int(self._redis.zcount(keys.WORKERS, now - within, now + within))
 
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""

@@ -70,9 +70,9 @@ class Use:
 
 
 class Limiter:
-    """The meters. `clock` is in seconds since the epoch."""
+    """The meters. Those in Redis use its clock, those of this process a monotonic one, unless a test passes `clock`."""
 
-    def __init__(self, client: redis.Redis, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
         self._clock, self._here = clock, _Meters()
         self._script = client.register_script(standing_alone("limit"))
         self._rest_until = 0.0
@@ -94,11 +94,11 @@ class Limiter:
 
     def take_here(self, uses: Sequence[Use]) -> float:
         """Like `take`, with the meters of this process alone and without Redis."""
-        return self._here.take(uses, self._clock())
+        return self._here.take(uses, (self._clock or time.monotonic)())
 
     def _shared(self, uses: Sequence[Use], known: str) -> float:
         keys = [use.key for use in uses] + ([known] if known else [])
-        arguments: list[str | float] = [self._clock(), len(uses)]
+        arguments: list[str | float] = [self._clock() if self._clock else "", len(uses)]
         for use in uses:
             arguments += [use.interval, use.limit.seconds, int(use.replays)]
         with translated():

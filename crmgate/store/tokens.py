@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 
 import redis
 
 from crmgate.errors import LedgerUnavailable
 from crmgate.store import keys
 from crmgate.store.audit import Action, Audit
+from crmgate.store.clock import redis_time
 from crmgate.store.keys import translated
 
 FORM = re.compile(r"cg_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
@@ -91,9 +93,11 @@ class Tokens:
     """Verifies tokens and keeps those that the command line creates. Methods raise `LedgerUnavailable`."""
 
     def __init__(
-        self, client: redis.Redis, fixed: tuple[Token, ...], audit: Audit, clock: Callable[[], float] = time.time
+        self, client: redis.Redis, fixed: tuple[Token, ...], audit: Audit, clock: Callable[[], float] | None = None
     ) -> None:
-        self._redis, self._fixed, self._audit, self._clock = client, fixed, audit, clock
+        """`clock` dates tokens and their use; None: Redis's clock."""
+        self._redis, self._fixed, self._audit = client, fixed, audit
+        self._clock = clock or partial(redis_time, client)
         self._lock = threading.Lock()
         self._known: Mapping[str, Token] = {}
         self._read_at = self._failed_at = float("-inf")
@@ -174,11 +178,12 @@ class Tokens:
 
     def _note(self, token: Token) -> None:
         """Record the last use of a token, so that an operator sees which tokens are unused."""
-        now = self._clock()
-        if now - self._noted.get(token.id, 0.0) > NOTED:
+        now = time.monotonic()
+        if now - self._noted.get(token.id, float("-inf")) > NOTED:
             self._noted[token.id] = now
             try:
+                at = str(round(self._clock(), 3))
                 with translated():
-                    self._redis.hset(keys.TOKENS_USED, token.id, str(round(now, 3)))
+                    self._redis.hset(keys.TOKENS_USED, token.id, at)
             except LedgerUnavailable:
                 pass  # nothing depends on it

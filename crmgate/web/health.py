@@ -10,6 +10,7 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check
 from crmgate.operators.waiting import advice
 from crmgate.policy import WORKER_SILENCE
+from crmgate.store import clock
 from crmgate.store.keys import LOST_CLICKS_SECONDS
 from crmgate.web.answers import AliveSchema, ReadySchema
 from crmgate.web.auth import caller
@@ -39,12 +40,13 @@ def alive() -> Response:
 def ready() -> Response:
     """Answers 200 when submissions are recorded and delivered, else 503; each failed check has its remedy.
 
-    A Redis that could lose data is reported, but the answer stays 200: no other instance would be safer.
+    A Redis that could lose data, and a host whose clock is wrong, are reported, but the answer stays 200: no other
+    instance would be safer, and deliveries use Redis's clock.
     """
     redis, *dangers = services().ledger.health()
     # A Redis that does not answer is asked only once: each query would take REDIS_TIMEOUT.
     needed = [redis, _provider(redis.ok), _worker(redis.ok), _clicks(redis.ok)]
-    checks, well = [*needed, *dangers], all(check.ok for check in needed)
+    checks, well = [*needed, *_clocks(redis.ok), *dangers], all(check.ok for check in needed)
     body = {"ready": well, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]}
     return _uncached(body, 200 if well else 503)
 
@@ -83,6 +85,15 @@ def _worker(redis: bool) -> Check:
     if count:
         return Check("worker", True, f"{count} seen within {silence}.")
     return Check("worker", False, f"No worker seen for {silence}: {_START_WORKER}.")
+
+
+def _clocks(redis: bool) -> tuple[Check, ...]:
+    """Reports hosts whose clocks are wrong, by name to callers with a token; nothing while they are unknown."""
+    try:
+        offsets = services().clocks.offsets() if redis else None
+    except LedgerUnavailable:
+        offsets = None
+    return () if offsets is None else (clock.check(offsets, names=caller() is not None),)
 
 
 def _clicks(redis: bool) -> Check:

@@ -8,7 +8,6 @@ needs no port. Each process counts its own requests, in files that all processes
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Response
@@ -105,10 +104,13 @@ class OfTheLedger(Collector):
             counter.add_metric([event], number)
         yield counter
         oldest = self._parts.figures.oldest_waiting()
-        age = max(time.time() - oldest, 0.0) if oldest else 0.0
+        age = max(self._parts.ledger.now() - oldest, 0.0) if oldest else 0.0
         yield GaugeMetricFamily("crmgate_oldest_waiting_seconds", "Age of the oldest waiting operation", value=age)
         seen = self._parts.ledger.workers_seen(WORKER_SILENCE)
         yield GaugeMetricFamily("crmgate_workers", f"Workers seen within {WORKER_SILENCE:.0f} s", value=seen)
+        offsets: dict[tuple[str, ...], float] = {(host,): off for host, off in self._parts.clocks.offsets().items()}
+        words = "Seconds by which the clock of a host is ahead of Redis's"
+        yield _labelled("crmgate_clock_offset_seconds", words, offsets, ["host"])
 
         share = self._parts.figures.memory_share()
         if share is not None:
@@ -137,7 +139,7 @@ class OfTheLedger(Collector):
         yield from (counter, histogram)
 
 
-def _labelled(name: str, words: str, values: Mapping[tuple[str, ...], int], labels: list[str]) -> GaugeMetricFamily:
+def _labelled(name: str, words: str, values: Mapping[tuple[str, ...], float], labels: list[str]) -> GaugeMetricFamily:
     gauge = GaugeMetricFamily(name, words, labels=labels)
     for label_values, value in values.items():
         gauge.add_metric(label_values, value)

@@ -27,6 +27,10 @@ WRONG: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "bitrix": ({"secret": "another"}, {"secret": PORTAL_SECRET}),
 }
 """The key that the CRM takes: another than the gateway has, and then the gateway's."""
+STEP = 60.0
+"""Seconds by which a clock steps back."""
+WRONG_CLOCKS = (45.0, -45.0, 600.0, 0.0)
+"""Seconds by which a clock that is set may be ahead."""
 SEARCH_LAG = 5.0
 CREATES = {"espocrm": "/Lead", "bitrix": r"crm\.item\.add"}
 """Paths of requests that create a lead: a fault there may lose or duplicate it."""
@@ -85,6 +89,15 @@ def _freeze_web_process(site: Site, target: str, seconds: float, dice: int) -> N
 def _restart(site: Site, target: str, seconds: float, dice: int) -> None:
     site.terminate(target)
     site.up(target)
+
+
+def _step_back(site: Site, target: str, seconds: float, dice: int) -> None:
+    host = site.hosts[target]
+    host.set(host.ahead - STEP)
+
+
+def _set_wrong(site: Site, target: str, seconds: float, dice: int) -> None:
+    site.hosts[target].set(WRONG_CLOCKS[dice % len(WRONG_CLOCKS)])
 
 
 def _forget(site: Site, target: str, seconds: float, dice: int) -> None:
@@ -150,16 +163,22 @@ def _lock_out(site: Site, target: str, seconds: float, dice: int) -> None:
 
 
 _WHILE, _EVERYTHING = (1.0, 4.0), {"method": None, "path": None}
+_CLOCK = (
+    Fault("clock of the host steps back by 60 s", _step_back, 1),
+    Fault("clock of the host is set wrong", _set_wrong, 1),
+)
 _WEB = (
     Fault("kill -9 of a web process", _kill_web_process, 5, kill=True),
     Fault("kill -9 of gunicorn", _kill, 3, kill=True),
     Fault("web process frozen (SIGSTOP)", _freeze_web_process, 1, (1, 6)),
     Fault("deploy: SIGTERM of gunicorn", _restart, 1),
+    *_CLOCK,
 )
 _WORKER = (
     Fault("kill -9 of a worker", _kill, 8, kill=True),
     Fault("worker frozen (SIGSTOP)", _freeze, 1, (1, 6)),
     Fault("deploy: SIGTERM of a worker", _restart, 1),
+    *_CLOCK,
 )
 _REDIS = (
     Fault("kill -9 of Redis", _kill, 7, kill=True),
@@ -189,7 +208,7 @@ CREDENTIALS = (
     Fault("CRM locks the address out", _lock_out, 1, _WHILE),
     Fault("CRM takes another key", _change_key, 1, _WHILE),
 )
-ALL = _WEB + _WORKER + _REDIS + _CRM + CREDENTIALS
+ALL = tuple(dict.fromkeys(_WEB + _WORKER + _REDIS + _CRM + CREDENTIALS))
 
 
 BY_TARGET = {"web": _WEB, **dict.fromkeys(WORKERS, _WORKER), "redis": _REDIS, "crm": _CRM + CREDENTIALS}

@@ -19,6 +19,7 @@ import requests
 from crmgate.cli.redis_server import free_port
 from tests.chaos.auditor import read_letters, read_operations
 from tests.processes import ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.skewed import SkewedHost
 from tests.troubled import Troubled
 
 SETTINGS = {
@@ -31,6 +32,8 @@ PORTAL_SECRET = "fakesecret123456"
 STARTS_WITHIN = 60.0
 """Seconds for a process to be at work again; on a busy machine the start of Python alone takes a few."""
 WORKERS = ("worker 1", "worker 2")
+AHEAD = {"web": 0.0, "worker 1": 45.0, "worker 2": -45.0}
+"""Seconds by which the clock of each host is ahead at first; some faults change that."""
 
 
 class Site:
@@ -51,9 +54,14 @@ class Site:
             "BITRIX_WEBHOOK_URL": f"{self.crm_url}/rest/1/{PORTAL_SECRET}/",
         }  # fmt: skip
         crm = [sys.executable, "-m", "tests.chaos.crm", provider, str(self.database), "--port", str(port)]
+        self.hosts = {name: SkewedHost(folder, name.replace(" ", "-"), ahead) for name, ahead in AHEAD.items()}
+        """The host of the web processes and of each worker. Redis, the CRM and the clients have the true time."""
         self.processes: dict[str, Process] = {
-            "redis": self.redis, "crm": Process("crm", crm, folder), "web": gunicorn(folder, env),
-        } | {name: huey_worker(folder, env, name.replace(" ", "-")) for name in WORKERS}  # fmt: skip
+            "redis": self.redis, "crm": Process("crm", crm, folder),
+            "web": gunicorn(folder, env | self.hosts["web"].env),
+        } | {
+            name: huey_worker(folder, env | self.hosts[name].env, name.replace(" ", "-")) for name in WORKERS
+        }  # fmt: skip
         self._ready: dict[str, Callable[[], bool]] = {
             "redis": self._redis_answers, "crm": lambda: _listens(port), "web": self._web_answers,
         }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import pytest
 import redis
 
+from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from tests.cli.conftest import Run, output_of
@@ -33,7 +34,7 @@ def results(answer: Any) -> dict[str, str]:
 
 
 def test_every_check_passes(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
     result = run("check", "--json", **configured)
     answer = output_of(result)
     assert (result.exit_code, answer["ok"]) == (0, True)
@@ -45,7 +46,7 @@ def test_every_check_passes(run: Run, configured: dict[str, str], ledger: Ledger
 
 
 def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str], ledger: Ledger, folder: Path) -> None:
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
     bury(ledger, 2, provider="mini", at=time.time() - 100)
     (folder / "plugins/broken.py").write_text("import nothing_of_that_name\n")
     result = run("check", "--json", **configured)
@@ -57,6 +58,17 @@ def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str],
     assert "crmgate dlq list" in result.stdout
 
 
+def test_a_clock_that_differs_is_a_warning_with_its_host(
+    run: Run, configured: dict[str, str], ledger: Ledger, redis_client: redis.Redis
+) -> None:
+    ledger.beat("w")
+    Clocks(redis_client, lambda: time.time() + 600, "worker-2").note()
+    result = run("check", "--json", **configured)
+    found = results(output_of(result))
+    assert (result.exit_code, found["clocks"], found["worker"]) == (0, "warn", "ok")
+    assert "worker-2 is 600.0 s ahead." in result.stdout
+
+
 def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[str, str]) -> None:
     result = run("check", "--json", **configured)
     assert (result.exit_code, results(output_of(result))["worker"]) == (1, "fail")
@@ -64,7 +76,7 @@ def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[st
 
 
 def test_a_crm_that_refuses_is_a_failure(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
-    ledger.beat("w", now=time.time())
+    ledger.beat("w")
     result = run("check", "--json", **configured, MINI_MODE="refused")
     found = results(output_of(result))
     assert (result.exit_code, found["crm"], found["crm token"], found["crm address"]) == (1, "fail", "fail", "ok")

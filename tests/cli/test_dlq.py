@@ -28,6 +28,7 @@ from crmgate.tracking import code as tracking_code
 from tests.cli.conftest import Run, output_of
 from tests.graves import bury
 from tests.processes import RedisProcess
+from tests.world import at
 
 AGO = time.time() - 3600
 
@@ -220,7 +221,7 @@ def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger:
 
 def test_suspects(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     kept = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Bot"}, AGO)
-    ledger.accept(kept, Recipient("mini"), alarm=AGO, suspect=True)
+    ledger.accept(kept, Recipient("mini"), alarm=0, suspect=True)
     assert [item["id"] for item in output_of(run("dlq", "list", "--suspects", "--json", **configured))["items"]] == [
         kept.id
     ]
@@ -284,7 +285,7 @@ def test_the_reason_for_a_stalled_job_is_reported_once(
 ) -> None:  # fmt: skip
     dig(ledger, 3)
     if trouble != "none":
-        ledger.beat("w", now=time.time())
+        ledger.beat("w")
     if trouble == "outage":
         redis_client.hset("{crmgate}:gate:mini", mapping={"cause": "outage", "since": 1, "until": time.time() + 60})
     looks: list[float] = []
@@ -351,11 +352,12 @@ def test_the_tail_reports_each_change_once(ledger: Ledger, redis_client: redis.R
     [new] = bury(ledger, provider="mini", at=AGO + 60)
     assert [operation.id for operation in tail.changes()] == [new]
     late = Operation(new_id(), Kind.CREATE_LEAD, {}, AGO + 59)  # recorded after one that was accepted later
-    ledger.accept(late, Recipient("mini"), alarm=AGO)
-    ledger.discard(old[0], Recipient("mini"), now=AGO, reason="x")
+    with at(ledger, AGO + 59):
+        ledger.accept(late, Recipient("mini"), alarm=0)
+    ledger.discard(old[0], Recipient("mini"), reason="x")
     assert sorted(operation.id for operation in tail.changes()) == sorted([old[0], late.id])
     assert list(tail.changes()) == []
-    ledger.discard(new, Recipient("mini"), now=AGO, reason="x")
+    ledger.discard(new, Recipient("mini"), reason="x")
     assert [(o.id, o.state) for o in tail.changes()] == [(new, "discarded")]
     assert list(tail.changes()) == []
     assert inventory.page(Filter()).items

@@ -25,9 +25,9 @@ def configured(mini: dict[str, str], redis_process: RedisProcess, ledger: Ledger
 @pytest.fixture
 def waiting(ledger: Ledger) -> str:
     """An operation that waits because deliveries are paused."""
-    ledger.pause(MINI, now=time.time())
+    ledger.pause(MINI)
     operation = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada", "email": "a@example.com"}, time.time())
-    ledger.accept(operation, MINI, alarm=time.time())
+    ledger.accept(operation, MINI, alarm=2)
     return operation.id
 
 
@@ -40,15 +40,15 @@ def test_an_ended_operation_or_one_under_way_is_not_changed(
 ) -> None:
     missing = run("ops", *command, new_id(), **configured)
     assert (missing.exit_code, "no operation has this id" in missing.stderr) == (1, True)
-    ledger.resume(MINI, now=time.time())
-    ledger.claim(waiting, MINI, "L", now=time.time(), seconds=600)
+    ledger.resume(MINI)
+    ledger.claim(waiting, MINI, "L", seconds=600)
     before = ledger.get(waiting)
     busy = run("ops", *command, waiting, **configured)
     assert (busy.exit_code, "an attempt to deliver the operation is under way" in busy.stderr) == (1, True)
     assert ledger.get(waiting) == before
     other = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada"}, time.time())
-    ledger.accept(other, MINI, alarm=time.time())
-    ledger.discard(other.id, MINI, now=time.time(), reason="x")
+    ledger.accept(other, MINI, alarm=2)
+    ledger.discard(other.id, MINI, reason="x")
     done = run("ops", *command, other.id, **configured)
     assert (done.exit_code, "the operation has ended in the state discarded" in done.stderr) == (1, True)
 
@@ -74,7 +74,7 @@ def test_a_waiting_operation_is_retried_edited_and_discarded(
 def test_a_held_operation_names_the_one_it_waits_for(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     made = [Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada"}, time.time()) for _ in range(2)]
     for operation in made:
-        ledger.accept(operation, MINI, alarm=time.time(), session=Session("s", Kind.UPDATE_LEAD))
+        ledger.accept(operation, MINI, alarm=2, session=Session("s", Kind.UPDATE_LEAD))
     first, second = (operation.id for operation in made)
     result = run("ops", "retry", second, **configured)
     assert result.stdout == f"{second}: released\n"

@@ -96,11 +96,11 @@ class TestCircuitBreaker:
         world.pass_time(14)
         world.crm.trouble = well
         assert world.delivery.probe("acme")
-        to, now = world.delivery.recipient, world.now
+        to = world.delivery.recipient
         ids = [member.decode() for member in world.redis.zrange("{crmgate}:held:acme", 0, -1)]  # type: ignore[union-attr]
 
         def claims() -> list[Claim]:
-            found = (world.ledger.claim(one, to, one, now=now, seconds=9) for one in ids)
+            found = (world.ledger.claim(one, to, one, seconds=9) for one in ids)
             return [claim for claim in found if isinstance(claim, Claim)]
 
         [first] = claims()

@@ -100,7 +100,7 @@ def test_an_ambiguous_outcome_is_looked_up_before_it_is_sent_again(world: World)
     operation = world.apply()
     first = world.delivery.attempt(operation.id)
     assert isinstance(first.verdict, Retry)
-    world.now = first.verdict.at
+    world.now += first.verdict.delay
     world.crm.found = Delivered("scripted", "made-by-the-first-attempt", adopted=True)
     assert isinstance(world.delivery.attempt(operation.id).verdict, Done)
     assert world.crm.calls == [("deliver", operation.id), ("find", operation.id)]
@@ -120,13 +120,13 @@ def test_after_a_timeout_the_crm_gets_the_time_to_finish(world: World) -> None:
     operation = world.apply()
     first = world.delivery.attempt(operation.id)
     assert isinstance(first.verdict, Retry)
-    world.now = first.verdict.at
+    world.now += first.verdict.delay
     second = world.delivery.attempt(operation.id)
     assert isinstance(second.verdict, Retry)
-    assert second.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
+    assert world.now + second.verdict.delay == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
     assert second.verdict.left == first.verdict.left, "a look uses no retry up"
     assert [call for call, _ in world.crm.calls] == ["deliver", "find"]
-    world.now = second.verdict.at - 0.1
+    world.now += second.verdict.delay - 0.1
     assert world.delivery.attempt(operation.id) == Outcome(None, "early")
     world.crm.found = Delivered("scripted", "stored late", adopted=True)
     world.now += 0.2
@@ -151,7 +151,7 @@ def test_a_web_process_killed_in_mid_delivery_leaves_the_crm_the_time_to_finish(
     world.now = START + PLAN.inline_budget + 2.1
     outcome = world.delivery.attempt(alarm)
     assert isinstance(outcome.verdict, Retry)
-    assert outcome.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
+    assert world.now + outcome.verdict.delay == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
 
 
 def test_a_worker_killed_in_mid_delivery_leaves_the_crm_the_time_to_finish(world: World) -> None:
@@ -164,7 +164,7 @@ def test_a_worker_killed_in_mid_delivery_leaves_the_crm_the_time_to_finish(world
     world.now = START + PLAN.worker_budget + 2.1
     outcome = world.delivery.attempt(operation.id)
     assert isinstance(outcome.verdict, Retry)
-    assert outcome.verdict.at == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
+    assert world.now + outcome.verdict.delay == pytest.approx(START + SETTLE_SECONDS, abs=0.1)
 
 
 def test_the_doubt_outlives_a_failure_that_is_certain(world: World) -> None:

@@ -63,11 +63,8 @@ def world(client: redis.Redis) -> World:
 
 @pytest.fixture
 def desk(world: World, client: redis.Redis) -> Desk:
-    def clock() -> float:
-        return world.now
-
-    retries = Retries(client, world.ledger, Inventory(client), world.delivery.recipient, clock=clock)
-    return Desk(world.ledger, world.gateway, world.delivery, retries, clock)
+    retries = Retries(client, world.ledger, Inventory(client), world.delivery.recipient)
+    return Desk(world.ledger, world.gateway, world.delivery, retries)
 
 
 def ids(*names: str) -> list[str]:
@@ -206,7 +203,7 @@ def test_what_an_old_process_writes_meanwhile_is_understood(world: World, client
     for number, outcome in enumerate(("failed", "released"), 1):
         note_as_before(client, record, number, outcome)
     assert history(world.stored(first)) == ["1 failed", "2 released"]
-    world.ledger.claim(first.id, world.delivery.recipient, "L", now=world.now, seconds=1)
+    world.ledger.claim(first.id, world.delivery.recipient, "L", seconds=1)
     assert (history(world.stored(first)), world.stored(first).version) == (["1 failed", "2 released"], 2)
     note_as_before(client, record, 3, "failed")
     assert client.hget(record, "tries") == b"1", "the older version counts from the start"

@@ -26,7 +26,7 @@ class CountingCrm:
 
 class Processes:
     def __init__(self, client: redis.Redis, connected: bool = True) -> None:
-        self.client, self.now, self.crm = client, 1_800_000_000.0, CountingCrm(connected)
+        self.client, self.now, self.crm = client, 0.0, CountingCrm(connected)
 
     def process(self) -> ConnectionTest:
         return ConnectionTest(self.client, self.crm, 4.0, lambda: self.now)  # type: ignore[arg-type]
@@ -41,6 +41,9 @@ def test_processes_share_a_result_for_a_while(redis_client: redis.Redis, connect
     processes.now += kept - 0.1
     assert (other.result(), processes.crm.tests) == (first, 1)
     processes.now += 0.2
+    [shared] = redis_client.keys()  # type: ignore[misc]
+    assert 0 < redis_client.pttl(shared) <= kept * 1000
+    redis_client.delete(shared)  # as when it expires
     assert one.result() != first
     assert processes.crm.tests == 2
 

@@ -20,11 +20,8 @@ from tests.world import World
 
 @pytest.fixture
 def desk(world: World, redis_client: redis.Redis) -> Desk:
-    def clock() -> float:
-        return world.now
-
-    retries = Retries(redis_client, world.ledger, Inventory(redis_client), world.delivery.recipient, clock=clock)
-    return Desk(world.ledger, world.gateway, world.delivery, retries, clock)
+    retries = Retries(redis_client, world.ledger, Inventory(redis_client), world.delivery.recipient)
+    return Desk(world.ledger, world.gateway, world.delivery, retries)
 
 
 def finish(world: World, desk: Desk, seconds: float = 120) -> None:

@@ -35,15 +35,12 @@ class Office:
 
     def __init__(self, world: World) -> None:
         self.world, self.client = world, world.redis
-        retries = Retries(self.client, world.ledger, Inventory(self.client), world.delivery.recipient, clock=self.clock)
-        self.desk = Desk(world.ledger, world.gateway, world.delivery, retries, self.clock)
+        retries = Retries(self.client, world.ledger, Inventory(self.client), world.delivery.recipient)
+        self.desk = Desk(world.ledger, world.gateway, world.delivery, retries)
         [self.dead] = bury(world.ledger)
         self.operation = self.desk.get(self.dead)
         self.tokens = Tokens(self.client, (), Audit(self.client))
         self.token = self.tokens.new("site", Scope.READ, "ada")[0].id
-
-    def clock(self) -> float:
-        return self.world.now
 
     def job(self) -> str:
         job = self.desk.retries.current()
@@ -146,9 +143,7 @@ def test_what_changes_nothing_has_no_entry(office: Office) -> None:
 
 def test_what_the_gateway_does_by_itself_has_no_entry(office: Office) -> None:
     entries = Audit(office.client).recent()
-    assert office.world.ledger.discard(
-        office.dead, office.world.delivery.recipient, now=office.world.now, reason="room for others"
-    )
+    assert office.world.ledger.discard(office.dead, office.world.delivery.recipient, reason="room for others")
     assert Audit(office.client).recent() == entries
 
 

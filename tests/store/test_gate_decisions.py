@@ -37,6 +37,11 @@ def is_shut(client: redis.Redis, gate: dict[str, Any], credentials: str = "key")
     return bool(answer)
 
 
+def cap_times(client: redis.Redis, gate: dict[str, Any]) -> dict[str, Any]:
+    [after] = run(client, "cap_times(a[1], a[2], a[3])", gate, NOW, RULES)
+    return dict(after)
+
+
 def next_probe(client: redis.Redis, gate: dict[str, Any], doubtful: bool = False) -> list[Any]:
     # cjson leaves nil out of an array, so that "nothing to do" is an empty answer
     found = run(client, "next_probe(a[1], a[2], a[3], a[4], a[5])", gate, NOW, "key", doubtful, RULES)
@@ -176,12 +181,12 @@ def test_an_open_gate_keeps_nothing_of_what_shut_it(redis_client: redis.Redis) -
 @pytest.mark.parametrize(
     ("gate", "event", "until"),
     [
-        pytest.param(OPEN, {"retry_at": NOW + 75}, NOW + 75, id="until the CRM's own time"),
-        pytest.param(OPEN, {"retry_at": NOW + 7200}, NOW + 900, id="15 minutes at most"),
+        pytest.param(OPEN, {"wait": 75}, NOW + 75, id="until the CRM's own time"),
+        pytest.param(OPEN, {"wait": 7200}, NOW + 900, id="15 minutes at most"),
         pytest.param(OPEN, {}, NOW + 1, id="a second at first"),
         pytest.param(LIMITED, {}, NOW + 30, id="after 100 s another 30 s"),
         pytest.param(LIMITED | {"limited_since": "-9000"}, {}, NOW + 900, id="after hours 15 minutes"),
-        pytest.param(EPIDEMIC, {"retry_at": NOW + 75}, NOW + 75, id="holds back the probes of an epidemic"),
+        pytest.param(EPIDEMIC, {"wait": 75}, NOW + 75, id="holds back the probes of an epidemic"),
     ],
 )
 def test_how_long_a_rate_limit_holds(
@@ -259,3 +264,23 @@ def test_what_a_sweep_does(
     redis_client: redis.Redis, gate: dict[str, Any], doubtful: bool, expected: list[Any]
 ) -> None:
     assert next_probe(redis_client, gate, doubtful) == expected
+
+
+FUTURE = str(NOW + 3600)
+PAST = ("since", "failed_at", "limited_since", "vouched_at", "healthy_at", "opened_at", "tokens_at")
+
+
+@pytest.mark.parametrize(
+    ("cause", "longest"), [("outage", 30), ("refused", 30), ("limited", 900), ("epidemic", 900)]
+)  # fmt: skip
+def test_times_ahead_of_a_clock_that_was_set_back_are_shortened(
+    redis_client: redis.Redis, cause: str, longest: int
+) -> None:
+    gate = {"cause": cause, "until": FUTURE, "probe_at": FUTURE, "failures": "7", **dict.fromkeys(PAST, FUTURE)}
+    capped = {"until": NOW + longest, "probe_at": NOW + 15, **dict.fromkeys(PAST, NOW)}
+    assert cap_times(redis_client, gate) == gate | capped
+
+
+def test_times_that_can_be_right_stay(redis_client: redis.Redis) -> None:
+    gate = {"cause": "limited", "until": str(NOW + 900), "since": "900", "limited_since": "900", "tokens": "-3.5"}
+    assert cap_times(redis_client, gate) == gate

@@ -55,6 +55,22 @@ def test_as_many_as_the_limit_says_at_once_and_then_one_at_a_time(limiter: Limit
     assert [take([by("a")]) > 0 for _ in range(4)] == [False, False, False, True], "idle time is not saved up"
 
 
+def test_a_clock_that_is_set_back_delays_nobody_by_more_than_the_limit(limiter: Limiter, clock: Clock) -> None:
+    assert [limiter.take([by("a")]) for _ in range(3)] == [0, 0, 0]
+    clock.now -= 3600
+    assert limiter.take([by("a")]) == pytest.approx(20, abs=0.01)
+
+
+def test_the_time_is_that_of_redis(
+    redis_client: redis.Redis, redis_process: RedisProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true, limiter = time.time, Limiter(connect(redis_process.url))
+    for hosts_clock in (0, 600, -60):
+        monkeypatch.setattr(time, "time", lambda ahead=hosts_clock: true() + ahead)
+        assert limiter.take([by("a", Limit(3, 3600))]) == 0
+    assert limiter.take([by("a", Limit(3, 3600))]) > 0
+
+
 @pytest.mark.parametrize("where", ["take", "take_here"])
 def test_several_meters_count_together_or_not_at_all(limiter: Limiter, where: str) -> None:
     take = getattr(limiter, where)

@@ -67,6 +67,14 @@ class StandInLedger:
 
 
 @dataclass
+class StandInClocks:
+    differ: dict[str, float] = field(default_factory=dict)
+
+    def offsets(self) -> dict[str, float]:
+        return {"web-1": 0.01} | self.differ
+
+
+@dataclass
 class StandInGateway:
     """Records submissions. `state` is the state of the resulting operation; `error` is raised if set."""
 
@@ -119,6 +127,7 @@ class StandInDesk:
 class StandInServices:
     settings: StandInSettings = field(default_factory=StandInSettings)
     gateway: StandInGateway = field(default_factory=StandInGateway)
+    clocks: StandInClocks = field(default_factory=StandInClocks)
 
     @property
     def ledger(self) -> StandInLedger:

@@ -54,12 +54,9 @@ class Built:
 def services(world: World, redis_client: redis.Redis) -> Any:
     world.now = START + 1000
 
-    def clock() -> float:
-        return world.now
-
-    inventory, audit = Inventory(redis_client), Audit(redis_client, clock)
-    retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient, clock=clock)
-    desk = Desk(world.ledger, world.gateway, world.delivery, retries, clock)
+    inventory, audit = Inventory(redis_client), Audit(redis_client, world.clock)
+    retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient)
+    desk = Desk(world.ledger, world.gateway, world.delivery, retries)
     return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery)
 
 

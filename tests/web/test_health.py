@@ -77,9 +77,20 @@ def test_ready(client: FlaskClient) -> None:
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json["ready"]) == (200, True)
     names = [check["name"] for check in answer.json["checks"]]
-    assert names == ["redis", "provider", "worker", "clicks", "redis_eviction"]
+    assert names == ["redis", "provider", "worker", "clicks", "clocks", "redis_eviction"]
     assert "sandbox" not in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_a_clock_that_differs_is_reported_but_stays_ready(client: FlaskClient, services: Any) -> None:
+    services.clocks.differ = {"worker-2": -45.04, "worker-3": 1.9}
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json["ready"]) == (200, True)
+    [check] = [check for check in answer.json["checks"] if not check["ok"]]
+    assert check["name"] == "clocks"
+    assert "a host is 45.0 s behind." in check["detail"]
+    assert "NTP" in check["detail"]
+    assert "worker-" not in answer.text, "names of hosts are for operators"
 
 
 def test_a_risk_of_losing_data_is_reported_but_stays_ready(client: FlaskClient, services: Any) -> None:

@@ -47,7 +47,7 @@ def test_an_ended_operation_or_one_under_way_is_unchanged(
     assert (answer.status_code, answer.json["type"]) == (409, "/problems/not-a-dead-letter")
     assert "the operation has ended in the state delivered" in answer.json["detail"]
     busy = world.apply(2)
-    world.ledger.claim(busy.id, world.delivery.recipient, "L", now=world.now, seconds=20)
+    world.ledger.claim(busy.id, world.delivery.recipient, "L", seconds=20)
     before = world.stored(busy)
     answer = call(method, f"{ONE}/{busy.id}{path}", json=body, headers={"If-Match": f'"{before.version}"'})
     assert (answer.status_code, answer.json["type"]) == (409, "/problems/under-way")

@@ -1,10 +1,9 @@
 -- Record a new operation, and lease it to the caller or wake a worker, in one step.
 -- Arguments:
 --   id           operation
---   now          time at which it was accepted
---   alarm        time at which a sweep looks at it
+--   alarm        seconds until a sweep looks at it
 --   lease        lease for the caller, '': a worker is woken instead
---   lease_until  end of that lease
+--   lease_seconds  duration of that lease
 --   kind         kind of the operation
 --   digest       digest of the submission, '': it has no idempotency key
 --   key          digest of the idempotency key
@@ -19,21 +18,22 @@
 --   suspect      true: kept aside until a person releases it
 --   to           provider
 -- ARGV[2]: payload
--- Answers {result, id, kind, lead id}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its provider now), 'behind'
--- (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an idempotency key that was used
--- before: 'replay', 'running' or 'conflict'.
+-- Answers {result, id, kind, lead id, time of acceptance}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its
+-- provider now), 'behind' (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an
+-- idempotency key that was used before: 'replay', 'running' or 'conflict'.
+local at, till = string.format('%.17g', a.now), a.now + a.lease_seconds
 local seen = a.digest ~= '' and redis.call('GET', key.idem .. a.key)
 if seen then
   local id, digest = string.match(seen, '^(%S+) (%S+)$')
   if id ~= a.id and redis.call('EXISTS', op(id)) == 1 then
     if digest ~= a.digest then return {'conflict', id} end
-    local lease, inline, till = unpack(redis.call('HMGET', op(id), 'lease', 'inline', 'lease_until'))
-    return {lease and lease == inline and tonumber(till) > a.now and 'running' or 'replay', id}
+    local lease, inline, ends = unpack(redis.call('HMGET', op(id), 'lease', 'inline', 'lease_until'))
+    return {lease and lease == inline and tonumber(ends) > a.now and 'running' or 'replay', id}
   end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then  -- sent again, because the answer was lost
-  local lease, kind, lead = unpack(redis.call('HMGET', KEYS[1], 'lease', 'kind', 'lead_id'))
-  return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or ''}
+  local lease, kind, lead, before = unpack(redis.call('HMGET', KEYS[1], 'lease', 'kind', 'lead_id', 'accepted_at'))
+  return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or '', before}
 end
 
 -- Indexes for operators: by time, and by the beginning of the id (crmgate.operators.inventory).
@@ -45,7 +45,7 @@ if a.suspect then
   redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', people)
   redis.call('ZADD', key.suspect, a.now, a.id)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
-  return {'suspect', a.id, a.kind, ''}
+  return {'suspect', a.id, a.kind, '', at}
 end
 local kind, lead = a.kind, ''
 local makes_lead, minimal = not kinds[kind].needs_lead, kinds[kind].minimal
@@ -81,22 +81,22 @@ redis.call('HSET', KEYS[1], 'lines', lines)
 if join(a.id) then
   redis.call('HSET', KEYS[1], 'state', 'waiting')
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
-  return {'behind', a.id, kind, lead}
+  return {'behind', a.id, kind, lead, at}
 end
 -- A visitor's request is never used as a probe: while the gate is shut, or lets one operation through, it waits.
 local slots = redis.call('HGET', GATE, 'cause') and 0 or room()
 if a.lease == '' then slots = slots - redis.call('LLEN', key.wake_list) end
 if slots < 1 then
   hold(a.id)
-  return {'held', a.id, kind, lead}
+  return {'held', a.id, kind, lead, at}
 end
-redis.call('ZADD', key.due, a.alarm, a.id)
+redis.call('ZADD', key.due, a.now + a.alarm, a.id)
 if a.lease ~= '' then
-  begin(a.lease, a.lease_until)
-  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'inline', a.lease,
+  begin(a.lease, till)
+  redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', till, 'inline', a.lease,
     'settles_at', a.now + a.settle)
-  return {'leased', a.id, kind, lead}
+  return {'leased', a.id, kind, lead, at}
 end
 redis.call('HSET', KEYS[1], 'state', 'accepted')
 wake(a.id)
-return {'accepted', a.id, kind, lead}
+return {'accepted', a.id, kind, lead, at}

@@ -1,7 +1,6 @@
 -- Change the payload of a dead letter, a suspect or a waiting operation.
 -- Arguments:
 --   id       operation
---   now      time of the caller
 --   version  version that its editor saw
 --   event    event that is added to its history
 --   people   digests of the email and phone in the payload

@@ -1,7 +1,6 @@
 -- Make an operation a dead letter if record.lua has given it the verdict 'dead', and wake those that wait for it.
 -- Arguments:
 --   id   operation
---   now  time of death
 -- Answers 1, or 0 if it has no such verdict or is a dead letter already.
 despite_full()
 local verdict, state, cause = unpack(redis.call('HMGET', KEYS[1], 'verdict', 'state', 'cause'))

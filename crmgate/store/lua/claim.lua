@@ -1,17 +1,18 @@
 -- Take the lease on an operation that may be attempted now.
 -- Arguments:
 --   id           operation
---   now          time of the caller
 --   lease        lease that the caller takes
---   lease_until  end of that lease
+--   lease_seconds  duration of that lease
 --   patience     seconds until an operation that waits for an earlier one is checked again
 --   settle       seconds for which the CRM may be processing a request
 --   supported    kinds of operations that the CRM supports: true, by name
 --   to           provider
--- Answers {'claimed', 1 if the CRM has to be searched first, time until which it may be processing an earlier request,
--- field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation that it waits for.
+-- Answers {'claimed', time of the claim, 1 if the CRM has to be searched first, time until which it may be processing an
+-- earlier request, field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation
+-- that it waits for.
 despite_full()
 renew(a.id)
+local ends = a.now + a.lease_seconds
 local state, lease, till, due, verdict, kind, visit, lines =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'kind', 'session', 'lines'))
 if ended(state) or state == 'dead' or state == 'suspect' then
@@ -55,13 +56,14 @@ if not mine then
     hold(a.id)
     return {'held'}
   end
-  begin(a.lease, a.lease_until)
+  begin(a.lease, ends)
 end
 local look, settles = unpack(redis.call('HMGET', KEYS[1], 'look', 'settles_at'))
 if lease then look = '1' end  -- an earlier holder never recorded its outcome
 look = look or '0'
+settles = math.min(tonumber(settles or 0), a.now + a.settle)  -- later only if Redis's clock was set back
 if not mine then redis.call('HSET', KEYS[1], 'settles_at', a.now + a.settle) end
-redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', a.lease_until, 'look', look)
-redis.call('ZADD', key.due, a.lease_until, a.id)
+redis.call('HSET', KEYS[1], 'state', 'delivering', 'lease', a.lease, 'lease_until', ends, 'look', look)
+redis.call('ZADD', key.due, ends, a.id)
 for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
-return {'claimed', look, settles or '0', unpack(redis.call('HGETALL', KEYS[1]))}
+return {'claimed', string.format('%.17g', a.now), look, string.format('%.17g', settles), unpack(redis.call('HGETALL', KEYS[1]))}

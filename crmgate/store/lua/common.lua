@@ -23,8 +23,13 @@
 --   audit.on        id of the thing that changed
 --   audit.detail    detail without secrets and personal data
 --   audit.kept      number of entries that Redis keeps
+-- a.now is the time in seconds since the epoch, by Redis's clock: the clocks of the hosts may differ. Only a test passes its own.
 local a = cjson.decode(ARGV[1])
 local to = a.to
+if not a.now then
+  local seconds, microseconds = unpack(redis.call('TIME'))
+  a.now = seconds + microseconds / 1000000
+end
 local GATE = to and key.gate .. to.provider
 local HELD = to and key.held .. to.provider
 local LATER = to and key.later .. to.provider

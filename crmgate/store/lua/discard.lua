@@ -1,7 +1,6 @@
 -- End a dead letter, a suspect or a waiting operation without a delivery, and wake those that wait for it.
 -- Arguments:
 --   id       operation
---   now      time of the caller
 --   seconds  seconds for which its receipt is kept
 --   audit    audit entry, absent: no operator discards it
 --   to       provider

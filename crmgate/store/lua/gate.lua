@@ -125,12 +125,12 @@ local function on_login_refused(gate, event, rules, effect)
   effect.confirm = true
 end
 
--- Too many requests. event.retry_at: when the CRM may be asked again, nil if it did not say.
+-- Too many requests. event.wait: seconds until the CRM may be asked again, nil if it did not say.
 local function on_limited(gate, event, rules, effect)
   effect.hold = true
   gate.limited_since = tonumber(gate.limited_since or event.now)
   local grown = rules.limit_growth * (event.now - gate.limited_since)
-  local wait = (event.retry_at or event.now + math.max(grown, rules.limit_first)) - event.now
+  local wait = event.wait or math.max(grown, rules.limit_first)
   local till = event.now + math.min(wait, rules.limit_most)
   if not gate.cause or gate.cause == 'limited' then
     shut_gate(gate, effect, 'limited', event.now, till)
@@ -197,6 +197,21 @@ local function decide(before, event, rules)
   HANDLERS[event.what](gate, event, rules, effect)
   if effect.opened then gate.opened_at = event.now end
   return gate, effect
+end
+
+-- The gate without times that are further ahead than they can be: Redis's clock was set back after they were written.
+local function cap_times(before, now, rules)
+  local probed_by_operation = before.cause == 'limited' or before.cause == 'epidemic'
+  local longest = {
+    ['until'] = probed_by_operation and rules.limit_most or rules.refused_probe, probe_at = rules.probe,
+    since = 0, failed_at = 0, limited_since = 0, vouched_at = 0, healthy_at = 0, opened_at = 0, tokens_at = 0,
+  }
+  local gate = {}
+  for name, value in pairs(before) do
+    local most = longest[name] and now + longest[name]
+    gate[name] = most and tonumber(value) > most and most or value
+  end
+  return gate
 end
 
 -- Whether an operation may not be sent now. Credentials other than those that were refused may be tried.

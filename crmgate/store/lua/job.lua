@@ -2,7 +2,6 @@
 -- Arguments:
 --   what     'start' or 'cancel'
 --   job      id of the job
---   now      time of the caller
 --   filter   start: which dead letters it retries, as JSON
 --   who      start: operator who starts it
 --   total    start: number of dead letters that it looks at

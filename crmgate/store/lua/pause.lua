@@ -1,6 +1,5 @@
 -- Send nothing to a provider until an operator resumes it. Attempts under way end as usual.
 -- Arguments:
---   now    time of the caller
 --   audit  entry for the audit trail
 --   to     provider
 -- Answers the cause for which the gate was shut before, '' if it was open.

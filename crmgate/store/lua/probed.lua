@@ -1,6 +1,5 @@
 -- Record the result of a connection test of the provider.
 -- Arguments:
---   now      time at which the test ended
 --   began    time at which the test began
 --   ok       true: the test passed
 --   refused  true: the CRM refused the credentials, or a right that every delivery needs

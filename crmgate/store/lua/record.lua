@@ -1,12 +1,11 @@
 -- Record the outcome of an attempt and all its consequences in one step.
 -- Arguments:
 --   id               operation
---   now              time at which the attempt ended
 --   lease            lease of the attempt
 --   outcome          'delivered', 'waiting', 'dead' or 'held' (waits for the gate of its provider)
 --   event            event of the gate (gate.lua), absent: the attempt says nothing about the provider
 --   counted          true: the attempt uses up a retry
---   due_at           waiting: time of the next attempt
+--   delay            waiting: seconds until the next attempt
 --   look             not delivered: '1' if the CRM has to be searched before the next attempt, else '0'
 --   wake             true: this script schedules the next attempt, else the caller does
 --   remake           dead: what to do if the operation is about a lead of a session: 'always' makes another lead, because the
@@ -18,8 +17,9 @@
 --   session_seconds  seconds for which a session is kept
 --   used             number of requests that were sent
 --   outage           true: the failure says that the CRM is away
---   floor            true: the next attempt is not made before due_at, even if an outage ends
---   settles_at       time until which the CRM may be processing the request, 0: it is not
+--   floor            true: the next attempt is not made before its time, even if an outage ends
+--   settle           seconds for which the CRM may be processing the request, 0: it is not
+--   settles_at       settle is 0: time until which it may be processing an earlier one, 0: it is not
 --   figures          counters of crmgate.store.figures: number to add, by name
 --   to               provider
 -- ARGV[2]: event that is added to its history
@@ -85,7 +85,8 @@ if a.outcome == 'delivered' then
 end
 
 redis.call('HDEL', KEYS[1], 'lease', 'lease_until')
-redis.call('HSET', KEYS[1], 'look', a.look, 'state', 'waiting', 'settles_at', a.settles_at)
+redis.call('HSET', KEYS[1], 'look', a.look, 'state', 'waiting',
+  'settles_at', a.settle > 0 and a.now + a.settle or a.settles_at)
 local outcome = a.outcome
 if effect.dead then outcome = 'dead' end
 if effect.hold and not (outcome == 'waiting' and a.floor) then outcome = 'held' end
@@ -113,12 +114,13 @@ elseif outcome == 'dead' then
   redis.call('ZADD', key.due, a.now + GRACE, a.id)
   if a.wake then wake(a.id) end
 else
-  redis.call('HSET', KEYS[1], 'due_at', a.due_at)
-  redis.call('ZADD', key.due, a.due_at + GRACE, a.id)
+  local due = a.now + a.delay
+  redis.call('HSET', KEYS[1], 'due_at', due)
+  redis.call('ZADD', key.due, due + GRACE, a.id)
   if a.outage and not a.floor and to.active then
     redis.call('ZADD', LATER, redis.call('HGET', KEYS[1], 'accepted_at'), a.id)
   end
-  if a.wake then redis.call('ZADD', key.wake_schedule, a.due_at, wake_message(a.id)) end
+  if a.wake then redis.call('ZADD', key.wake_schedule, due, wake_message(a.id)) end
 end
 pump_all()
 return answer(outcome)

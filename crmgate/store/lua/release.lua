@@ -1,7 +1,6 @@
 -- Let a dead letter, or a suspect, wait for its provider again, with all its retries. An operation that waits is tried now.
 -- Arguments:
 --   id     operation
---   now    time of the caller
 --   to     provider
 --   audit  audit entry, absent: no operator releases it
 -- ARGV[2]: event that is added to its history

@@ -1,6 +1,5 @@
 -- End an operator's pause, or have a provider that is shut for another cause tried at once.
 -- Arguments:
---   now    time of the caller
 --   audit  entry for the audit trail
 --   to     provider
 -- Answers the cause for which the gate was shut, '' if it was open.

@@ -6,7 +6,6 @@
 --   seen     number of dead letters that were looked at
 --   ids      operations that were chosen
 --   last     true: no dead letter is left after this batch
---   now      time of the caller
 --   seconds  seconds for which the job is kept after its end
 --   to       provider
 -- ARGV[2]: event that is added to the history of each

@@ -1,15 +1,38 @@
 -- Do everything that time alone triggers: replace lost wake-ups, wake operations that may be sent, end an outage.
 -- Arguments:
---   now    time of the caller
---   again  time of the next alarm of an operation that is woken
+--   again  seconds until the next alarm of an operation that is woken
 --   limit  number of waiting wake-ups from which no more are added
 --   batch  number of dead letters that return at once
+--   lease  longest duration of a lease, in seconds
+--   wait   longest time that an operation may have to wait for its next attempt, in seconds
 --   to     provider
 -- ARGV[2]: event that is added to the history of an operation that returns
 -- Answers {number of operations woken, number of dead letters returned, 1 if the caller is to test the connection,
 -- 'recovered' if listeners have to be notified of it, else ''}.
 despite_full()
 local returned, probe = 0, 0
+
+-- Redis's clock may be set back. What then waits for a time further ahead than its longest legal wait waits that long from now;
+-- not less, because an attempt may be under way. A second more keeps the next sweep from finding the same ones again.
+local function overlong(set, longest)
+  return redis.call('ZRANGEBYSCORE', set, a.now + longest + 1, '+inf', 'LIMIT', 0, a.limit)
+end
+local function cap(set, longest)
+  for _, member in ipairs(overlong(set, longest)) do redis.call('ZADD', set, a.now + longest, member) end
+end
+for _, id in ipairs(overlong(key.due, a.wait)) do
+  local longest_alarm = redis.call('HGET', op(id), 'state') == 'delivering' and a.lease or a.wait
+  redis.call('ZADD', key.due, a.now + longest_alarm, id)
+  for field, longest in pairs({due_at = a.wait, lease_until = a.lease}) do
+    local at = tonumber(redis.call('HGET', op(id), field) or 0)
+    if at > a.now + longest then redis.call('HSET', op(id), field, a.now + longest) end
+  end
+end
+cap(key.wake_schedule, a.wait)
+cap(key.returning, RETURN_WAITS[#RETURN_WAITS])
+cap(SLOTS, a.lease)
+local as_it_was = read_gate()
+write_gate(as_it_was, cap_times(as_it_was, a.now, RULES))
 
 -- If another CRM was the active one before, operations that wait for it are attempted now: this CRM gets them, or they fail.
 for _, provider in ipairs(to.active and redis.call('SMEMBERS', key.providers) or {}) do
@@ -55,7 +78,7 @@ local effect = judge({what = 'quiet'})
 local space = a.limit - redis.call('LLEN', key.wake_list)
 local overdue = space > 0 and redis.call('ZRANGEBYSCORE', key.due, '-inf', a.now, 'LIMIT', 0, space) or {}
 for _, id in ipairs(overdue) do
-  redis.call('ZADD', key.due, a.again, id)
+  redis.call('ZADD', key.due, a.now + a.again, id)
   wake(id)
 end
 return {#overdue, returned, probe, effect.announce or ''}
