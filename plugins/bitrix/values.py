@@ -1,15 +1,18 @@
-"""Formats of Bitrix24: names of fields, rows, list items, markup."""
+"""Formats of Bitrix24: names of fields, rows, list items."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from html import unescape
 from typing import Any
 
 from crmgate.errors import NotFound
 from crmgate.model import Lead, Operation
 from crmgate.provider import FieldMap
+
+from .text import WIDE
 
 Row = dict[str, Any]
 LEAD = {"entityTypeId": 1}
@@ -25,26 +28,25 @@ PLAIN_TYPES = ("string", "integer", "double", "date", "datetime", "money", "url"
 """Types of user fields that take any text."""
 
 
-def unmarked(text: str) -> str:
-    """`text` for the comments, with BBCode disabled: a visitor's link, image or mention stays plain text.
-
-    Inserts a word joiner (invisible) behind the bracket of each possible tag, and changes nothing else.
-    """
-    return re.sub(r"\[(?=/?\w|\*)", "[\u2060", text)
-
-
 def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]:
     """Fields whose value is not in the answer: Bitrix24 silently ignores fields that it does not know.
 
-    Bitrix24 can extend a value (a date by a time), rewrite the markup of the comments, and leave the rows out.
+    Bitrix24 can extend a value (a date by a time), show a text with entities, rewrite the markup of the comments, cut a
+    text at a character above U+FFFF (see `text`), and leave the rows out.
     """
     for name, value in record.items():
         echo = item.get(name)
         if name in MULTIFIELDS:
             if isinstance(item.get("fm"), list) and not holds(item, name, value):
                 yield name
-        elif echo in (None, "") or (name != "comments" and not str(echo).startswith(str(value))):
+        elif not (_same(echo, str(value)) if name != "comments" else echo):
             yield name
+
+
+def _same(echo: Any, value: str) -> bool:
+    uncut, *cut = WIDE.split(value, 1)
+    shown = "" if echo is None else str(echo)
+    return (shown.startswith(uncut) or unescape(shown).startswith(uncut)) and bool(shown or cut)
 
 
 def holds(item: Mapping[str, Any], kind: str, value: str) -> bool:
