@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from crmgate.model import Activity, Lead, Operation, Utm
@@ -148,10 +149,14 @@ def activity_facts(activity: Activity, operation: Operation) -> dict[str, Any]:
 
 
 def describe(rest: list[tuple[str, str]], operation: Operation, free_text: str = "") -> str:
-    """A description: the visitor's free text, a labelled line for each fact, and the tracking code."""
+    """A description: the visitor's free text, a labelled line for each fact, the time and the tracking code.
+
+    The time is that of the submission (UTC): after an outage, the record in the CRM is much younger.
+    """
     lines = [f"{name}: {value}" for name, value in rest]
-    parts = [free_text, "\n".join(lines), f"Tracking code: {operation.tracking_code}"]
-    return "\n\n".join(part for part in parts if part)
+    submitted = datetime.fromtimestamp(operation.accepted_at, UTC)
+    end = f"Submitted: {submitted:%Y-%m-%d %H:%M} UTC\nTracking code: {operation.tracking_code}"
+    return "\n\n".join(filter(None, (free_text, "\n".join(lines), end)))
 
 
 def label(name: str) -> str:

@@ -28,11 +28,14 @@ class Known:
 
 
 def move(record: Mapping[str, Any], names: Collection[str], text_field: str, field_map: FieldMap) -> dict[str, Any]:
-    """The record without the fields `names`. Their values become labelled lines above the text of `text_field`."""
+    """The record without the fields `names`. Their values become labelled lines above the text of `text_field`.
+
+    A blank line separates them from the text, which can be the words of the visitor.
+    """
     facts = {name: fact for fact, name in field_map.names.items()}
     lines = [f"{label(facts.get(name, name))}: {text(record[name])}" for name in names]
     kept = {name: value for name, value in record.items() if name not in names}
-    return kept | {text_field: "\n".join(filter(None, (*lines, str(record.get(text_field, "")))))}
+    return kept | {text_field: "\n\n".join(filter(None, ("\n".join(lines), str(record.get(text_field, "")))))}
 
 
 class _Corrections:
@@ -86,18 +89,19 @@ class FieldMover:
         """Send a record; see `CRMProvider.send_describing`."""
         now = time.monotonic()
         dropped = tuple(name for name in record if self._dropped_until.get(name, now) > now)
-        current = move(record, dropped, text_field, field_map) if dropped else dict(record)
+        moved, added = list(dropped), dict[str, Any]()
         corrections = _Corrections({text_field, *keep}, stand_ins)
         while True:
+            current = (move(record, moved, text_field, field_map) if moved else dict(record)) | added
             try:
                 delivered = send(current)
             except Rejected as error:
                 if not self._moves_refused:
                     raise
-                refused, added = corrections.after(error, current)
-                spoken = [name for name in refused if name not in silent]
-                rest = {name: value for name, value in current.items() if name not in silent or name not in refused}
-                current = move(rest, spoken, text_field, field_map) | added
+                refused, filled = corrections.after(error, current)
+                moved += [name for name in refused if name not in silent]
+                record = {name: value for name, value in record.items() if name not in silent or name not in refused}
+                added |= filled
             else:
                 return replace(delivered, moved=corrections.names, dropped=(*dropped, *delivered.dropped))
 

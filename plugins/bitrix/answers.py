@@ -37,6 +37,11 @@ LOCKED = (Forbidden, Code.FORBIDDEN, "the user of the webhook may not read or ch
 OF_ONE_LEAD = re.compile(r"crm\.(?:timeline\.comment\.(?:add|list)|(?:item|lead)\.(?:get|update))")
 """Methods about one lead: access denied by them concerns this lead, not the webhook."""
 BROKEN = (OutcomeUnknown, Code.SERVER_ERROR, "the portal failed while it processed the request")
+NO_CODE = (
+    "the portal refuses the request without a code: if this happens to every lead, see whether its disk quota is used"
+    " up and its plan includes leads"
+)
+REFUSES = "the portal refuses the request"
 Meaning = tuple[type[ProviderError], Code, str]
 ERRORS: Mapping[str, Meaning] = {
     "query_limit_exceeded": (RateLimited, Code.RATE_LIMITED, "too many requests"),
@@ -98,6 +103,7 @@ def failure_in(body: Mapping[str, Any], status: int, *, read: bool, method: str 
     text = description(body).strip(" .\n").lower()
     doubtful = status < 500 and status != 429 and _is_fault(code.lower(), text, method)
     kind, ours, words = BROKEN if doubtful else _meaning(code.lower(), text, status, method)
+    words = NO_CODE if doubtful and not code else words
     if read and kind is OutcomeUnknown:
         kind = Unavailable
     # An unlisted code can be any text, also one that the visitor typed.
@@ -128,16 +134,16 @@ def _meaning(code: str, text: str, status: int, method: str) -> Meaning:
         return LOCKED
     if key == "error_core":  # of a method that adds a user field
         return unlisted(400)
-    return ERRORS.get(key) or unlisted(status)
+    return ERRORS.get(key) or unlisted(status, NO_CODE if not code else REFUSES)
 
 
-def unlisted(status: int) -> Meaning:
-    """The meaning of an error without a listed code, by the status of the answer."""
+def unlisted(status: int, refusal: str = REFUSES) -> Meaning:
+    """The meaning of an error without a listed code, by the status of the answer; `refusal` describes a refusal."""
     if status >= 500:
         return BROKEN
     if status in (401, 403):
         return AuthFailed, Code.NO_PERMISSION, RIGHTS
-    return Rejected, Code.INVALID_REQUEST, "the portal refuses the request"
+    return Rejected, Code.INVALID_REQUEST, refusal
 
 
 def description(body: Mapping[str, Any]) -> str:

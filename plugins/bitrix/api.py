@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -176,7 +176,7 @@ class BitrixApi:
     ) -> ProviderError:  # fmt: skip
         found = failure_in(body, status, read=safe, method=method)
         named = self._named(body, params) if found.kind is Rejected or found.doubtful else []
-        if found.doubtful and named:
+        if named and (found.doubtful or not found.vendor_code):
             return self._refusal(named, "the portal refuses a value", Code.INVALID_VALUE, found.vendor_code, status)
         if found.kind is Rejected:
             return self._refusal(named, found.words, found.code, found.vendor_code, status)
@@ -199,18 +199,32 @@ class BitrixApi:
         return [*MULTIFIELDS] if "fm" in named else named
 
     def _labelled(self) -> dict[str, str]:
-        """Names of the user fields by their labels in every language; read once."""
+        """Names of fields by their labels, read once: user fields in every language, PHONE and EMAIL in one."""
         if self._labels is None:
-            commands = {language: ("crm.lead.userfield.list", {"filter": {"LANG": language}}) for language in LANGUAGES}
-            results, _ = self.batch(commands)
-            rows = [row for page in results.values() if isinstance(page, list) for row in page if isinstance(row, dict)]
-            names = ("EDIT_FORM_LABEL", "LIST_COLUMN_LABEL", "LIST_FILTER_LABEL")
-            self._labels = {
-                str(row[name]): str(row.get("FIELD_NAME")) for row in rows for name in names if row.get(name)
+            commands: dict[str, tuple[str, Any]] = {
+                language: ("crm.lead.userfield.list", {"filter": {"LANG": language}}) for language in LANGUAGES
             }
+            results, _ = self.batch(commands | {"standard": ("crm.lead.fields", {})})
+            self._labels = dict([*_titles(results.pop("standard", None)), *_user_labels(results.values())])
         return self._labels
 
     def _field_hint(self, field: str) -> str:
         """A field with the names of the settings that map it."""
         facts = (fact.upper() for fact, name in targets(self._wanted) if self.spelt(name) == field)
         return field + "".join(f" (BITRIX_MAP_{fact}, BITRIX_VALUES_{fact})" for fact in facts)
+
+
+def _titles(standard: Any) -> Iterator[tuple[str, str]]:
+    """Labels and names of PHONE and EMAIL, from the standard fields of a lead."""
+    for kind in MULTIFIELDS:
+        field = standard.get(kind) if isinstance(standard, dict) else None
+        if isinstance(field, dict):
+            yield str(field.get("title")), kind
+
+
+def _user_labels(pages: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """Labels and names of user fields, from their lists."""
+    for row in (row for page in pages if isinstance(page, list) for row in page if isinstance(row, dict)):
+        for name in ("EDIT_FORM_LABEL", "LIST_COLUMN_LABEL", "LIST_FILTER_LABEL"):
+            if row.get(name):
+                yield str(row[name]), str(row.get("FIELD_NAME"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from crmgate.errors import AuthFailed, Code
 from crmgate.model import Check
 from crmgate.provider import Look
 
@@ -12,20 +13,30 @@ from .api import BitrixApi
 from .fields import BitrixFields
 from .lookup import BitrixLookup
 
+NARROW = (
+    "the user of the webhook is no administrator: its role must let it read and change the leads of everybody, or a"
+    " person whose lead it cannot read gets a second one"
+)
+UNREADABLE = "not checked: the webhook lacks the permission Users (user_brief)"
+
 
 class BitrixChecks:
-    """Steps of the connection test. Only the webhook and its permission are required."""
+    """Steps of the connection test. Only the webhook and its permission are required.
 
-    def __init__(self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup) -> None:
-        self._api, self._fields, self._lookup = api, fields, lookup
+    `assignee` is the id of the user to whom leads are assigned; None: the user of the webhook.
+    """
+
+    def __init__(self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup, *, assignee: int | None) -> None:
+        self._api, self._fields, self._lookup, self._assignee = api, fields, lookup, assignee
 
     def looks(self) -> tuple[Look, ...]:
-        """Webhook, permission, mode of the CRM, search, mapped and mandatory fields."""
+        """Webhook, permission, mode of the CRM, search, assigned user, sources, mapped and mandatory fields."""
         return (
             Look("webhook", self._webhook, RENEW, gate=True),
             Look("scope", self._scope, RIGHTS, gate=True),
             Look("crm mode", self._mode, RIGHTS),
             Look("lookup", self._search, f"leads could be created twice: {RIGHTS}"),
+            Look("assigned user", self._assigned_user, "see BITRIX_ASSIGNED_BY_ID"),
             Look("sources", self._sources, "see BITRIX_VALUES_SOURCE_ID"),
             Look("standard fields", self._standard_fields, "see BITRIX_MAP_<FACT>"),
             Look("fields", self._user_fields, "see BITRIX_MAP_<FACT>"),
@@ -33,9 +44,11 @@ class BitrixChecks:
 
     def _webhook(self) -> Iterator[Check]:
         self._api.moved_to = ""
-        self._api.call("profile", {}, safe=True)
+        profile = self._api.call("profile", {}, safe=True)["result"]
         moved = self._api.moved_to
         yield Check("webhook", True, moved and f"it answers at {moved} now: correct BITRIX_WEBHOOK_URL")
+        if isinstance(profile, dict) and profile.get("ADMIN") is False:
+            yield Check("rights", True, NARROW)
 
     def _scope(self) -> Iterator[Check]:
         scopes = self._api.call("scope", {}, safe=True)["result"]
@@ -52,6 +65,20 @@ class BitrixChecks:
         nobody = {"entity_type": "LEAD", "type": "EMAIL", "values": ["crmgate-connection-test@example.invalid"]}
         self._api.call("crm.duplicate.findbycomm", nobody, safe=True)
         yield Check("lookup", True)
+
+    def _assigned_user(self) -> Iterator[Check]:
+        if self._assignee is None:
+            return
+        try:
+            rows = list(self._api.rows("user.get", {"filter": {"ID": self._assignee}}))
+        except AuthFailed as error:
+            if error.code is not Code.NO_PERMISSION:
+                raise
+            yield Check("assigned user", True, UNREADABLE)
+            return
+        ok = any(str(row.get("ID")) == str(self._assignee) and row.get("ACTIVE") is True for row in rows)
+        hint = f"the portal has no active user {self._assignee}: change BITRIX_ASSIGNED_BY_ID, or nobody gets the leads"
+        yield Check("assigned user", ok, "" if ok else hint)
 
     def _sources(self) -> Iterator[Check]:
         problem = "; ".join(filter(None, (line.problem for line in self._fields.source_lines())))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +22,21 @@ ALWAYS = ("first_name", "referral_code", "operation_id")
 REQUIRED = "crm_field_error_required"
 """Vendor code of a refusal that demands a value, in lower case."""
 FRESH = 300.0
-"""Seconds for which the user fields of the portal are cached."""
+"""Seconds for which the user fields and the sources of the portal are cached."""
+
+
+@contextmanager
+def _unless_away() -> Iterator[None]:
+    """Ignore a `ProviderError` of the body if the portal answered."""
+    try:
+        yield
+    except ProviderError as error:
+        if error.status is None:
+            raise
 
 
 class BitrixFields:
-    """The user fields of the portal, cached for `FRESH` seconds. `wanted` is the configured mapping.
+    """The user fields and the sources of the portal, cached for `FRESH` seconds. `wanted` is the configured mapping.
 
     `sends_stand_ins` is false if `CRM_ON_REJECTED_FIELD` forbids corrections.
     """
@@ -33,6 +44,7 @@ class BitrixFields:
     def __init__(self, api: BitrixApi, wanted: FieldMap, *, sends_stand_ins: bool) -> None:
         self._api, self._wanted, self._sends_stand_ins = api, wanted, sends_stand_ins
         self._read_at = float("-inf")
+        self._sources: list[str] | None = None
         self.known: dict[str, Row] | None = None
         """The cached user fields by name; None: unknown."""
 
@@ -51,22 +63,37 @@ class BitrixFields:
         self._read_at, self.known = float("-inf"), None
 
     def usable_map(self) -> FieldMap:
-        """The mapping without fields that the portal lacks; facts without a field go into the comments.
+        """The mapping without fields and sources that the portal lacks; facts without a field go into the comments.
 
-        Raises `ProviderError` if the portal is not reachable: nothing was sent yet. A refused list stops no lead.
+        The portal would store an unknown source and show it as blank. Raises `ProviderError` if the portal is not
+        reachable: nothing was sent yet. A refused list stops no lead.
         """
         if time.monotonic() - self._read_at > FRESH:
             self._refresh()
-        return self._fitted(self.known) if self.known is not None else self._wanted
+        fitted = self._fitted(self.known) if self.known is not None else self._wanted
+        return self._with_sources(fitted, self._sources) if self._sources is not None else fitted
 
     def _refresh(self) -> None:
         """Fill the cache; a refused list leaves it as it is. Raises `ProviderError` without an answer."""
-        try:
+        with _unless_away():
             self.known = self.read()
-        except ProviderError as error:
-            if error.status is None:
-                raise
+        with _unless_away():
+            self._sources = self._read_sources()
         self._read_at = time.monotonic()
+
+    def _read_sources(self) -> list[str]:
+        """Sources of the portal; not read if no fact is mapped to the source. Raises `ProviderError`."""
+        if "sourceId" not in self._wanted.names.values():
+            return []
+        rows = self._api.rows("crm.status.list", {"filter": {"ENTITY_ID": "SOURCE"}})
+        return [str(row.get("STATUS_ID")) for row in rows]
+
+    def _with_sources(self, fitted: FieldMap, sources: Sequence[str]) -> FieldMap:
+        values = dict(fitted.values)
+        for fact in (fact for fact, name in targets(fitted) if name == "sourceId"):
+            table = fitted.values.get(fact) or {source: source for source in sources}
+            values[fact] = {ours: source for ours, source in table.items() if source in sources}
+        return replace(fitted, values=values)
 
     def read(self) -> dict[str, Row]:
         """User fields of the portal by name. Raises `ProviderError`."""
@@ -138,11 +165,13 @@ class BitrixFields:
     def source_lines(self) -> Iterator[CrmField]:
         """Facts that are mapped to the source. Raises `ProviderError`."""
         facts = [fact for fact, name in targets(self._wanted) if name == "sourceId"]
-        rows = self._api.rows("crm.status.list", {"filter": {"ENTITY_ID": "SOURCE"}}) if facts else ()
-        present = [str(row.get("STATUS_ID")) for row in rows]
+        present = self._read_sources()
         for fact in facts:
             missing = ", ".join(sorted({*self._wanted.values.get(fact, {}).values()}.difference(present)))
-            hint = f"the portal has no source {missing}: add it there, or change BITRIX_VALUES_{fact.upper()}"
+            hint = (
+                f"the portal has no source {missing}, so the lead gets its default source: add it there,"
+                f" or change BITRIX_VALUES_{fact.upper()}"
+            )
             yield CrmField(fact, "sourceId", "crm_status", tuple(present), hint if missing else "")
 
     def standard_lines(self) -> Iterator[CrmField]:

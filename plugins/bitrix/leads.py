@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from crmgate.errors import Code, Rejected
+from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected
 from crmgate.provider import FieldMap, lost
 
 from .api import BitrixApi
 from .fields import BitrixFields
-from .values import LEAD, MULTIFIELDS, ORIGIN, Row, number, targets, unmarked
+from .text import described, unmarked, wide
+from .values import LEAD, MULTIFIELDS, ORIGIN, Row, number, targets
+
+
+@contextmanager
+def after_write() -> Iterator[None]:
+    """Raise each `ProviderError` of the body as `OutcomeUnknown`: a record was written, and must be looked for."""
+    try:
+        yield
+    except ProviderError as error:
+        words = f"written, but not completed: {error.detail}"
+        raise OutcomeUnknown(words, code=error.code, vendor_code=error.vendor_code, status=error.status) from error
 
 
 class BitrixLeads:
@@ -74,7 +86,8 @@ class BitrixLeads:
                 return item
             case dict(row) if self._api.old:
                 always = ("id", "title", "comments", "assignedById", *ORIGIN, "originId")
-                names = (*always, *dict(targets(self._wanted)).values())
+                own = (name for name in row if name.startswith("UF_"))
+                names = (*always, *dict(targets(self._wanted)).values(), *own)
                 sent = ((kind, one) for kind in MULTIFIELDS for one in row.get(kind) or ())
                 fm = [{"typeId": kind, "value": one.get("VALUE")} for kind, one in sent]
                 return {name: row.get(self._api.spelt(name)) for name in names} | {"fm": fm}
@@ -97,10 +110,24 @@ class BitrixLeads:
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no list of leads")
 
     def comment(self, lead_id: str, text: str) -> None:
-        """Add a comment to the timeline of a lead. Raises `ProviderError`."""
+        """Add a comment to the timeline of a lead. Raises `ProviderError`.
+
+        If the database of the portal cuts the text at a character above U+FFFF, adds it again with these described.
+        """
+        made = self._add_comment(lead_id, text)
+        if not wide(text):
+            return
+        with after_write():
+            stored = self._api.call("crm.timeline.comment.get", {"id": made}, safe=True)["result"]
+            if not wide(text) <= wide(str(stored["COMMENT"] if isinstance(stored, dict) else "")):
+                self._add_comment(lead_id, described(text))
+
+    def _add_comment(self, lead_id: str, text: str) -> int:
         params = {"fields": {"ENTITY_ID": number(lead_id), "ENTITY_TYPE": "lead", "COMMENT": unmarked(text)}}
-        if not str(self._api.call("crm.timeline.comment.add", params, safe=False)["result"]).isdecimal():
+        made = str(self._api.call("crm.timeline.comment.add", params, safe=False)["result"])
+        if not made.isdecimal():
             raise lost(False, Code.INVALID_RESPONSE, "the answer names no comment")
+        return int(made)
 
 
 def _wire(value: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
-from crmgate.errors import Forbidden, NotFound, RateLimited, Unavailable, Unsupported
+from crmgate.errors import Forbidden, NotFound, ProviderError, RateLimited, Unavailable, Unsupported
 from crmgate.model import Lead, Operation
 from crmgate.provider import Known
 
@@ -14,6 +14,8 @@ from .values import ORIGIN, Row, closed, own
 
 CANDIDATES = 50
 """Maximum number of leads with the same phone or email that are compared: a page of the list, a batch."""
+MOST_FOUND = 20
+"""Number of leads, the oldest ones, that the search for duplicates shows for a phone or an email."""
 
 
 class BitrixLookup:
@@ -56,14 +58,27 @@ class BitrixLookup:
         if not self._merges_duplicates or not commands:
             return []
         results, refused = self._api.batch(commands)
-        for error in refused.values():
-            if isinstance(error, Unavailable | RateLimited):
-                raise error
-        found = (one for result in results.values() if isinstance(result, dict) for one in result.get("LEAD") or ())
-        ids, half = sorted({int(one) for one in found if str(one).isdecimal()}), CANDIDATES // 2
+        _raise_outage(refused.values())
+        ids, half = sorted({*_ids(results), *self._newest(commands, results)}), CANDIDATES // 2
         ids = ids if len(ids) <= CANDIDATES else [*ids[:half], *ids[-half:]]
         names = ("id", "stageId", "stageSemanticId", "originatorId", "originId", "comments")
         return self._leads.list_leads(names, {"@id": ids}) if ids else []
+
+    def _newest(self, commands: Mapping[str, tuple[str, Row]], results: Row) -> list[int]:
+        """Ids of the newest leads with this phone or email, if the search for duplicates showed as many as it can.
+
+        It shows the oldest ones only. The list compares numbers as they are stored. Raises `ProviderError`.
+        """
+        full = [kind for kind in results if len(list(_ids({kind: results[kind]}))) >= MOST_FOUND]
+        options = {"select": ["ID"], "order": {"ID": "DESC"}, "start": -1}
+        lists = {
+            f"{kind}{n}": ("crm.lead.list", {"filter": {kind: value}, **options})
+            for kind in full for n, value in enumerate(commands[kind][1]["values"])
+        }  # fmt: skip
+        found, refused = self._api.batch(lists) if lists else ({}, {})
+        _raise_outage(refused.values())
+        rows = [row for page in found.values() if isinstance(page, list) for row in page if isinstance(row, dict)]
+        return [int(str(row["ID"])) for row in rows if str(row.get("ID")).isdecimal()]
 
     def commented(self, ids: Iterable[str], operation: Operation) -> str | None:
         """Id of the first lead with the operation's comment among its 50 newest. Raises `ProviderError`."""
@@ -79,9 +94,27 @@ class BitrixLookup:
         return next((key[2:] for key, rows in results.items() if operation.tracking_code in str(rows)), None)
 
     def updated(self, operation: Operation) -> str | None:
-        """Id of the operation's lead, if its comments contain the tracking code. Raises `ProviderError`."""
+        """Id of the operation's lead, if its comments or its timeline contain the tracking code.
+
+        Raises `ProviderError`.
+        """
         try:
             item = self._leads.get(operation.lead_id)
         except (NotFound, Forbidden):
             return None
-        return operation.lead_id if operation.tracking_code in str(item.get("comments")) else None
+        if operation.tracking_code in str(item.get("comments")):
+            return operation.lead_id
+        return self.commented([operation.lead_id], operation)
+
+
+def _ids(results: Row) -> Iterator[int]:
+    """Ids of the leads in the answers of the search for duplicates."""
+    found = (one for result in results.values() if isinstance(result, dict) for one in result.get("LEAD") or ())
+    return (int(one) for one in found if str(one).isdecimal())
+
+
+def _raise_outage(refused: Iterable[ProviderError]) -> None:
+    """Raise an error that a later attempt may not meet. A refused search finds nobody."""
+    for error in refused:
+        if isinstance(error, Unavailable | RateLimited):
+            raise error

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, assert_never
 
 from crmgate import hookimpl
-from crmgate.errors import ProviderError
+from crmgate.errors import Forbidden, NotFound, ProviderError
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
 from crmgate.provider import CRMProvider, Rate
 
 from .api import BitrixApi, BitrixSettings
 from .checks import BitrixChecks
 from .fields import BitrixFields
-from .leads import BitrixLeads
+from .leads import BitrixLeads, after_write
 from .lookup import BitrixLookup
 from .setup import BitrixSetup
-from .values import KEPT, MINIMAL, MINIMAL_NAME, MULTIFIELDS, ORIGIN, Row, contacts, dropped, title, unmarked
+from .text import described, plain, repeated, wide
+from .values import KEPT, MINIMAL, MINIMAL_NAME, MULTIFIELDS, ORIGIN, Row, contacts, dropped, title
 
 
 class Bitrix(CRMProvider):
@@ -51,7 +53,8 @@ class Bitrix(CRMProvider):
         self._fields = BitrixFields(self._api, wanted, sends_stand_ins=moves_refused)
         self._leads = BitrixLeads(self._api, self._fields, wanted, moves_refused=moves_refused)
         self._lookup = BitrixLookup(self._api, self._leads, merges_duplicates=self.merges_duplicates)
-        self._checks = BitrixChecks(self._api, self._fields, self._lookup)
+        assignee = self.settings["BITRIX_ASSIGNED_BY_ID"]
+        self._checks = BitrixChecks(self._api, self._fields, self._lookup, assignee=assignee)
         self._setup = BitrixSetup(self._api, self._fields, wanted)
 
     @property
@@ -92,8 +95,8 @@ class Bitrix(CRMProvider):
             return self.delivered(lead_id, adopted=True)
 
         def send(record: dict[str, Any]) -> Delivered:
-            comments = "\n\n".join(filter(None, (before, heading, unmarked(record["comments"]))))
-            return self._write(record | {"comments": comments}, lead_id)
+            comments = "\n\n".join(filter(None, (repeated(before), heading, plain(record["comments"]))))
+            return self._write(record | {"comments": comments}, operation, lead_id)
 
         return self._send(send, self._update(item, lead, operation))
 
@@ -106,7 +109,10 @@ class Bitrix(CRMProvider):
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
-        """The oldest lead with the operation id, in any stage, or a lead with the operation's tracking code."""
+        """The oldest lead with the operation id, in any stage, or a lead with the operation's tracking code.
+
+        If the earlier attempt could not complete its text, completes it.
+        """
         match operation.kind:
             case Kind.UPDATE_LEAD:
                 found = self._lookup.updated(operation)
@@ -119,7 +125,11 @@ class Bitrix(CRMProvider):
                 found = next(iter(self._lookup.created(operation.id)), None)
             case _:
                 assert_never(operation.kind)
-        return self.delivered(found, adopted=True) if found else None
+        if not found:
+            return None
+        if operation.kind is not Kind.LOG_ACTIVITY and (item := self._readable(found)):
+            self._complete(found, item, operation)
+        return self.delivered(found, adopted=True)
 
     @hookimpl
     def test_connection(self) -> Connection:
@@ -146,7 +156,7 @@ class Bitrix(CRMProvider):
             record["assignedById"] = assignee
 
         def send(record: dict[str, Any]) -> Delivered:
-            return self._write(record | {"comments": unmarked(record["comments"])})
+            return self._write(record | {"comments": plain(record["comments"])}, operation)
 
         return self._send(send, record)
 
@@ -164,18 +174,43 @@ class Bitrix(CRMProvider):
         record |= plan.fields | plan.rows
         return record | {"comments": self.describe(plan, operation, lead.additional_info)}
 
-    def _write(self, record: dict[str, Any], lead_id: str = "") -> Delivered:
+    def _write(self, record: dict[str, Any], operation: Operation, lead_id: str = "") -> Delivered:
         """Write a lead. Values that the portal silently ignored are added to the comments, if possible."""
-        made, stored = self._leads.save(record, lead_id)
-        if stored is None and self._fields.known is None:
-            with suppress(ProviderError):
-                stored = self._leads.get(made)
-        gone = tuple(dropped(record, stored)) if stored is not None else ()
+        made, echo = self._leads.save(record, lead_id)
+        stored = echo
+        with after_write():
+            if echo is None or wide(str(record)):  # the answer shows a text as it was before the database cut it
+                stored = self._readable(made) or echo
+            if stored:
+                self._complete(made, stored, operation)
+        shown = echo or stored
+        gone = tuple(dropped(record, shown)) if shown else ()
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
             lines = self.move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
             with suppress(ProviderError):
-                self._leads.save({"comments": f"{record['comments']}\n\n{unmarked(lines)}"}, made)
+                self._leads.save({"comments": f"{record['comments']}\n\n{plain(lines)}"}, made)
         return self.delivered(made, dropped=gone)
+
+    def _readable(self, lead_id: str) -> Row | None:
+        """A lead by its id; None if it is gone, or the user of the webhook may not read it. Raises `ProviderError`."""
+        try:
+            return self._leads.get(lead_id)
+        except (NotFound, Forbidden):
+            return None
+
+    def _complete(self, lead_id: str, item: Row, operation: Operation) -> None:
+        """Add the whole submission to the timeline if the lead `item` has lost a part of it, once.
+
+        The tracking code is the end of the comments. A cut character above U+FFFF is nowhere in the lead. Raises
+        `ProviderError`.
+        """
+        submission = operation.activity if operation.kind is Kind.CREATE_MINIMAL_LEAD else operation.lead
+        text = self.describe_all(submission, operation)
+        uncut = wide(text) <= wide(json.dumps(item, ensure_ascii=False))
+        if uncut and operation.tracking_code in str(item.get("comments")):
+            return
+        if not self._lookup.commented([lead_id], operation):
+            self._leads.comment(lead_id, f"The whole submission\n\n{described(text)}")
 
     def _comment_submission(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         self._leads.comment(lead_id, f"New submission\n\n{self.describe_all(lead, operation)}")

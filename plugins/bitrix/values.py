@@ -1,4 +1,4 @@
-"""Formats of Bitrix24: names of fields, rows, list items, markup."""
+"""Formats of Bitrix24: names of fields, rows, list items."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from html import unescape
 from typing import Any
 
 from crmgate.errors import NotFound
 from crmgate.model import Lead, Operation
 from crmgate.provider import FieldMap, FieldType, ValueForm
+
+from .text import WIDE
 
 Row = dict[str, Any]
 LEAD = {"entityTypeId": 1}
@@ -31,25 +34,18 @@ FORMS = {
 """Types of user fields that take values of facts, and the form of the values."""
 
 
-def unmarked(text: str) -> str:
-    """`text` for the comments, with BBCode disabled: a visitor's link, image or mention stays plain text.
-
-    Inserts a word joiner (invisible) behind the bracket of each possible tag, and changes nothing else.
-    """
-    return re.sub(r"\[(?=/?\w|\*)", "[\u2060", text)
-
-
 def dropped(record: Mapping[str, Any], item: Mapping[str, Any]) -> Iterator[str]:
     """Fields whose value is not in the answer: Bitrix24 silently ignores fields that it does not know.
 
-    Bitrix24 can extend a value (a date by a time), rewrite the markup of the comments, and leave the rows out.
+    Bitrix24 can extend a value (a date by a time), show a text with entities, rewrite the markup of the comments, cut a
+    text at a character above U+FFFF (see `text`), and leave the rows out.
     """
     for name, value in ((name, value) for name, value in record.items() if value != ""):
         echo = item.get(name)
         if name in MULTIFIELDS:
             if isinstance(item.get("fm"), list) and not holds(item, name, value):
                 yield name
-        elif not _kept(value, echo) and (name != "comments" or echo in (None, "")):
+        elif not (_kept(value, echo) if name != "comments" else echo):
             yield name
 
 
@@ -59,7 +55,13 @@ def _kept(value: Any, echo: Any) -> bool:
         return isinstance(echo, list) and all(any(_kept(one, other) for other in echo) for one in value)
     if isinstance(value, bool):
         return (str(echo).lower() in ("y", "1", "true")) is value
-    return echo not in (None, "") and (str(echo).startswith(str(value)) or _same_moment(value, echo))
+    return _same_text(str(value), echo) or _same_moment(value, echo)
+
+
+def _same_text(value: str, echo: Any) -> bool:
+    uncut, *cut = WIDE.split(value, 1)
+    shown = "" if echo is None else str(echo)
+    return (shown.startswith(uncut) or unescape(shown).startswith(uncut)) and bool(shown or cut)
 
 
 def _same_moment(value: Any, echo: Any) -> bool:

@@ -110,7 +110,7 @@ class Bitrix24(_Paced, FakeBitrix24):
         for comment in comments:
             number, lead_id = int(comment["ID"]), int(comment["ENTITY_ID"])
             self.comments[number] = comment
-            self._comments_of.setdefault(lead_id, []).append(number)
+            self._comments_of.setdefault((comment["ENTITY_TYPE"], lead_id), []).append(number)
         rows = [row["id"] for lead in leads for row in lead["fm"]]
         for kind, used in {"lead": self.leads, "comment": self.comments, "fm": rows}.items():
             self._ids[kind] = itertools.count(max(used, default=0) + 1)

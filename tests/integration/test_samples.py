@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.integration.stack import Stack
+from tests.plugins.bitrix.rig import shown
 
 SAMPLES = [
     json.loads(line) for line in (Path(__file__).parent.parent / "data/applications.jsonl").read_text().splitlines()
@@ -59,7 +60,7 @@ def typed(value: Any) -> Iterator[str]:
 def found(value: str, lead: Mapping[str, Any]) -> bool:
     """Whether a typed value stands in a lead; a phone number by its digits, since the CRM keeps E.164."""
     text = "\n".join(typed(lead))
-    if value in text:
+    if shown(value) in shown(text):
         return True
     digits = "".join(filter(str.isdigit, value)).lstrip("0")
     return len(digits) >= 7 and digits in "".join(c for c in text if c.isdigit() or c == "\n")

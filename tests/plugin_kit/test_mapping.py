@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_a_full_lead_reads_like_this() -> None:
         "UTM medium: cpc\nUTM campaign: may\nUTM content: b3\nUTM term: abroad\n"
         "Consent: given at 2026-01-01T00:00:00Z (I agree to be called)\nSession: s-123\n"
         "visaType: F-1\nWie gefunden?: Freunde\n\n"
-        "Tracking code: CG-HCE0-YKHD"
+        "Submitted: 1970-01-01 00:00 UTC\nTracking code: CG-HCE0-YKHD"
     )
 
 
@@ -264,7 +265,7 @@ def test_lists_instead_of_tuples_do_no_harm() -> None:
 def test_an_empty_custom_value_says_nothing() -> None:
     assert (
         mapped_and_described(Lead(custom={"empty": ""}, source="", referral_code=""), FieldMap())[1]
-        == "Tracking code: CG-HCE0-YKHD"
+        == "Submitted: 1970-01-01 00:00 UTC\nTracking code: CG-HCE0-YKHD"
     )
 
 
@@ -288,3 +289,8 @@ def test_every_field_of_a_lead_and_a_click_is_a_fact() -> None:
 def test_labels(name: str, shown: str) -> None:
     assert label(name) == shown
     assert setting_name(name) == (name.lower() if name.startswith("custom_") else name)
+
+
+def test_the_time_of_the_submission_is_there_however_late_the_lead_arrives() -> None:
+    operation = replace(OPERATION, accepted_at=datetime(2026, 11, 28, 23, 59, 30, tzinfo=UTC).timestamp())
+    assert "Submitted: 2026-11-28 23:59 UTC" in describe([], operation, "words").splitlines()

@@ -105,7 +105,7 @@ class TestDropped:
         assert crm.send_describing(send, record).dropped == ("firstName", "town")
         now[0] += DROPPED_SECONDS
         crm.send_describing(send, record)
-        assert sent == [record, {"town": "x", "description": "First name: Ada\nHello"}, record]
+        assert sent == [record, {"town": "x", "description": "First name: Ada\n\nHello"}, record]
 
 
 class TestConnection:
@@ -215,6 +215,18 @@ class TestStandIns:
         self.delivered = crm.send_describing(send, self.RECORD, stand_ins=lambda _error: stand_ins)
         return self.bodies
 
+    def test_values_that_move_one_after_the_other_stand_together_above_the_words(self) -> None:
+        crm, refusals = Some({}), iter(("b", "a"))
+
+        def send(record: dict[str, Any]) -> Delivered:
+            for name in refusals:
+                raise Rejected("refused", fields={name: "bad"})
+            return Delivered("some", record["description"])
+
+        delivered = crm.send_describing(send, {"a": "1", "b": "2", "description": "My own words"})
+        assert delivered.record_id == "b: 2\na: 1\n\nMy own words"
+        assert delivered.moved == ("b", "a")
+
     @pytest.mark.parametrize(
         ("refusals", "stand_ins", "count"),
         [
@@ -244,7 +256,7 @@ class TestStandIns:
 
     def test_a_refused_value_moves_first(self) -> None:
         *_, last = self.sent([{"firstName": "too long"}], {"firstName": "-"})
-        assert last == {"firstName": "-", "description": "First name: Ada\nHello"}
+        assert last == {"firstName": "-", "description": "First name: Ada\n\nHello"}
         assert self.delivered.moved == ("firstName",)
 
     def test_a_field_that_has_a_value_keeps_it(self) -> None:

@@ -767,7 +767,7 @@ class TestTimeline:
     @pytest.mark.parametrize(
         ("fields", "code"),
         [
-            ({"ENTITY_ID": 99}, "OWNER_NOT_FOUND"),
+            ({"ENTITY_ID": 0}, "OWNER_NOT_FOUND"),
             ({"ENTITY_ID": "x"}, "OWNER_NOT_FOUND"),
             ({"ENTITY_TYPE": "nonsense"}, "OWNER_NOT_FOUND"),
             ({"COMMENT": ""}, "INVALID_ARG_VALUE"),
@@ -784,6 +784,14 @@ class TestTimeline:
         assert error(call("crm.timeline.comment.add", fields={"ENTITY_ID": 1})) == (400, "100")
         assert error(call("crm.timeline.comment.list", filter={"ENTITY_ID": 1})) == (400, "100")
         assert error(call("crm.timeline.comment.get", id=99)) == (400, "NOT_FOUND")
+
+    @pytest.mark.parametrize("admin", [True, False])
+    def test_a_deleted_lead(self, crm: FakeBitrix24, comment: Any, admin: bool) -> None:
+        """The portal checks only the rights, which an administrator always has."""
+        crm.admin = admin
+        response = comment(ENTITY_ID=99)
+        assert response.ok is admin
+        assert admin or error(response) == (400, "ACCESS_DENIED")
 
     def test_access_denied(self, crm: FakeBitrix24, comment: Any) -> None:
         crm.access_denied = True

@@ -143,7 +143,7 @@ class FakeBitrix24(Portal, FakeCRM):
                 return Reply(list(self.scopes))
         if method not in METHODS:
             raise VendorError.system("ERROR_METHOD_NOT_FOUND")
-        if method.startswith("crm.") and "crm" not in self.scopes:
+        if not _allowed(method, self.scopes):
             raise VendorError.system("insufficient_scope")
         if self.time_limits.get(method, 0) > time.time():
             raise VendorError.system("OPERATION_TIME_LIMIT")
@@ -178,6 +178,11 @@ class FakeBitrix24(Portal, FakeCRM):
         if method == "batch":
             raise VendorError.system("ERROR_BATCH_METHOD_NOT_ALLOWED")
         return self._call(method, resolve(parse_query(arguments), results))
+
+
+def _allowed(method: str, scopes: list[str]) -> bool:
+    needed = {"crm": {"crm"}, "user": {"user", "user_brief", "user_basic"}}.get(method.partition(".")[0])
+    return not needed or bool(needed & set(scopes))
 
 
 def _commands(cmd: Any) -> list[tuple[str, Any]]:

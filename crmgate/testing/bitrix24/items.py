@@ -36,7 +36,7 @@ def _update(portal: Portal, shelf: Shelf, params: Params) -> Reply:
 def _saved(portal: Portal, shelf: Shelf, fields: Params, names: Mapping[str, str], number: int = 0) -> Reply:
     known = {names[name]: value for name, value in fields.items() if name in names}
     written = {n: v for n, v in known.items() if n not in shelf.fields or not shelf.fields[n].read_only}
-    record = shelf.save(written, rows_of(fields.get("fm"), portal.row_ids_by_position), portal.rules(shelf), number)
+    record = shelf.save(written, rows_of(fields.get("fm")), portal.rules(shelf), number)
     return Reply({"item": _item(record, names, shelf)})
 
 

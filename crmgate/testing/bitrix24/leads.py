@@ -11,7 +11,7 @@ from typing import Any
 
 from crmgate.testing.bitrix24 import query
 from crmgate.testing.bitrix24.fields import BY_OLD_NAME, FM_FIELD, STANDARD, describe_standard, describe_user_field
-from crmgate.testing.bitrix24.multifields import MULTIFIELDS, Row, rows_of
+from crmgate.testing.bitrix24.multifields import MULTIFIELD_LABELS, MULTIFIELDS, Row, rows_of
 from crmgate.testing.bitrix24.portal import Lead, Method, Methods, Portal
 from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, required, yes
 
@@ -65,7 +65,7 @@ def item_add(portal: Portal, params: Params) -> Reply:
     _leads_only(params)
     fields, names = required(params, "fields"), _item_names(portal, params)
     portal.must_write("ADD")
-    lead = portal.save_lead(_written(fields, names), rows_of(fields.get("fm"), portal.row_ids_by_position))
+    lead = portal.save_lead(_written(fields, names), rows_of(fields.get("fm")))
     return Reply({"item": _item(lead, names)})
 
 
@@ -75,7 +75,7 @@ def item_update(portal: Portal, params: Params) -> Reply:
     fields, names = required(params, "fields"), _item_names(portal, params)
     lead_id = _existing(portal, params)
     portal.must_write("UPDATE")
-    lead = portal.save_lead(_written(fields, names), rows_of(fields.get("fm"), portal.row_ids_by_position), lead_id)
+    lead = portal.save_lead(_written(fields, names), rows_of(fields.get("fm")), lead_id)
     return Reply({"item": _item(lead, names)})
 
 
@@ -227,4 +227,5 @@ def _old_chosen(lead: Lead, names: Mapping[str, str], wanted: list[Any]) -> Para
 
 @METHODS.named("crm.lead.fields")
 def lead_fields(portal: Portal, params: Params) -> Reply:
-    return Reply(_described(portal, _old_names(portal)) | dict.fromkeys(MULTIFIELDS, FM_FIELD))
+    multifields = {kind: FM_FIELD | {"title": MULTIFIELD_LABELS.get(kind, kind)} for kind in MULTIFIELDS}
+    return Reply(_described(portal, _old_names(portal)) | multifields)

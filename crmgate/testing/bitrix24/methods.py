@@ -31,6 +31,12 @@ def profile(portal: Portal, params: Params) -> Reply:
     return Reply({"ID": str(portal.user_id), "ADMIN": portal.admin, "NAME": "Anna", "LAST_NAME": "Portal"})
 
 
+@METHODS.named("user.get")
+def users(portal: Portal, params: Params) -> Reply:
+    rows: list[Params] = [{"ID": str(number), "ACTIVE": active} for number, active in portal.users.items()]
+    return query.page(_chosen(rows, params), params, dict)
+
+
 @METHODS.named("crm.settings.mode.get")
 def mode(portal: Portal, params: Params) -> Reply:
     return Reply(2 if portal.simple_mode else 1)
@@ -187,8 +193,6 @@ def comment_add(portal: Portal, params: Params) -> Reply:
 
 def _comment_on_nothing(portal: Portal) -> None:
     """Comment on a deleted record: the portal checks only rights, so an administrator's comment succeeds."""
-    if not portal.outliving_timelines:
-        raise VendorError("OWNER_NOT_FOUND", "Owner was not found")
     if not portal.admin:
         raise VendorError("ACCESS_DENIED", "Access denied.")
 

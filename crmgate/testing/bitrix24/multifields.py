@@ -11,18 +11,17 @@ from crmgate.testing.bitrix24.wire import VendorError, integer, text
 Row = dict[str, Any]
 MULTIFIELDS = ("PHONE", "EMAIL", "WEB", "IM", "LINK")
 INDEXED = ("PHONE", "EMAIL")
+MULTIFIELD_LABELS = {"PHONE": "Phone", "EMAIL": "E-mail"}
 BAD_EMAIL = 'Field "E-mail" is filled in incorrectly.'
 """Bitrix24 names the field by its label; the text itself is not documented."""
 
 
-def rows_of(fm: Any, by_position: bool) -> list[Row]:
+def rows_of(fm: Any) -> list[Row]:
     """The rows of `fm`, given as a list or as an object. A string is ignored, as is an unknown type.
 
-    The key of a row is its id, unless it is no number ("n0"). PHP gives the rows of a list their positions for keys:
-    `by_position` takes those for ids, too.
+    The key of a row is its id, unless it is no number ("n0"). PHP gives the rows of a list their positions for keys.
     """
-    prefix = "" if by_position else "n"
-    keyed = {f"{prefix}{position}": row for position, row in enumerate(fm)} if isinstance(fm, list) else fm
+    keyed = {str(position): row for position, row in enumerate(fm)} if isinstance(fm, list) else fm
     rows = keyed.items() if isinstance(keyed, dict) else ()
     return [{"id": key} | row for key, row in rows if isinstance(row, dict) and row.get("typeId") in MULTIFIELDS]
 

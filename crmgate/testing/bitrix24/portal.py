@@ -30,9 +30,8 @@ __all__ = ["INDEXED", "MULTIFIELDS", "Comment", "Lead", "Method", "Methods", "Po
 Lead = dict[str, Any]
 Comment = dict[str, Any]
 _COUNTED = ("lead", "deal", "contact", "comment", "fm", "field", "option")
-CUT = ("title", "name", "comments")
-"""Fields that a database with utf8mb3 cuts at the first character of 4 bytes."""
 _ABOVE_BMP = re.compile("[\U00010000-\U0010ffff].*", re.DOTALL)
+"""What a database with utf8mb3 cuts: the first character of 4 bytes, and the rest of the text."""
 
 
 class Portal(Switches):
@@ -52,6 +51,8 @@ class Portal(Switches):
         self.user_fields: dict[str, UserField] = {}
         self.sources: dict[str, str] = dict(SOURCES)
         self.user_id = 1
+        self.users: dict[int, bool] = {1: True, 7: True, 8: False}
+        """The users by id, each with whether it is active."""
         self.admin = True
         """Whether the webhook's user is a CRM administrator, who alone may add user fields."""
         self.access_denied = False
@@ -153,9 +154,11 @@ class Portal(Switches):
     def _kept(self, lead: Lead) -> Lead:
         """The lead as the database stores it: some texts are cut. The answer still shows the complete texts."""
         answered = dict(lead)
-        if self.utf8mb3:
-            lead.update({name: _ABOVE_BMP.sub("", lead[name]) for name in CUT if lead.get(name)})
+        lead.update({name: self._cut(value) for name, value in lead.items() if isinstance(value, str)})
         return answered
+
+    def _cut(self, value: str) -> str:
+        return _ABOVE_BMP.sub("", value) if self.utf8mb3 else value
 
     def delete_lead(self, lead_id: int) -> None:
         """Delete a lead with its comments, as a person at the portal does."""
@@ -200,7 +203,7 @@ class Portal(Switches):
         }
 
     def _stored(self, name: str, value: Any) -> Any:
-        if name == "comments" and self.normalise_comments:
+        if name == "comments":
             return normalised(text(value)) or None
         item = self.user_fields.get(name)
         kind = item.type if item else STANDARD[name].type
@@ -259,7 +262,6 @@ class Portal(Switches):
         own = self.fields_of(shelf)
         return Rules(
             user_id=self.user_id,
-            normalise_comments=self.normalise_comments,
             user_fields=own,
             categories=self.categories,
             check=self._checks(own),
@@ -280,7 +282,7 @@ class Portal(Switches):
             "ENTITY_ID": str(lead_id),
             "ENTITY_TYPE": entity,
             "CREATED": iso(time.time()),
-            "COMMENT": comment,
+            "COMMENT": self._cut(comment),
             "AUTHOR_ID": str(self.user_id),
         }
         self._comments_of.setdefault((entity, lead_id), []).append(number)

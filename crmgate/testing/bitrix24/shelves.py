@@ -69,7 +69,6 @@ class Rules:
     """Rules for a write, from the portal's switches."""
 
     user_id: int
-    normalise_comments: bool
     user_fields: Mapping[str, UserField]
     categories: Mapping[int, str]
     check: Values
@@ -118,7 +117,7 @@ class Shelf:
         return made | ({"title": f"Deal #{number}", "isNew": "Y"} if self.type_id == DEAL else {})
 
     def _stored(self, name: str, value: Any, rules: Rules) -> Any:
-        if name == "comments" and rules.normalise_comments:
+        if name == "comments":
             return normalised(text(value)) or None
         item = rules.user_fields.get(name)
         kind = item.type if item else self.fields[name].type

@@ -52,6 +52,9 @@ def contains(sent: str, value: str) -> bool:
 
 
 def normalised(text: str) -> str:
-    """A text in Unicode NFC, without HTML escapes and invisible characters, and with single blanks."""
+    """A text in Unicode NFC, without HTML escapes, invisible characters and blanks around `<`, and with single blanks.
+
+    A plugin may put blanks there to disable markup.
+    """
     plain = unicodedata.normalize("NFC", html.unescape(text)).translate(INVISIBLE)
-    return " ".join(plain.split())
+    return re.sub(r" ?< ?", "<", " ".join(plain.split()))

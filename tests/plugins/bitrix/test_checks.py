@@ -68,6 +68,30 @@ class TestConnectionTest:
         assert [check.name for check in result.checks if not check.ok] == ["lookup"]
         assert (result.connected, result.refused) == (True, False)
 
+    def test_a_user_who_is_no_administrator(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.admin = False
+        ok, detail = checks(crm)["rights"]
+        assert ok, "the role of this user may be wide enough; no method tells"
+        assert "leads of everybody" in detail
+
+    @pytest.mark.parametrize(("user", "ok"), [("7", True), ("8", False), ("99", False)])
+    def test_the_assigned_user(self, portal: FakeBitrix24, connect: Connect, user: str, ok: bool) -> None:
+        portal.scopes = ["crm", "user_brief"]
+        result = connect(BITRIX_ASSIGNED_BY_ID=user).test_connection(5.0)
+        (check,) = (one for one in result.checks if one.name == "assigned user")
+        assert check.ok is ok
+        assert ok or ("BITRIX_ASSIGNED_BY_ID" in check.detail and user in check.detail)
+        assert result.connected
+
+    def test_an_assigned_user_who_cannot_be_looked_up(self, portal: FakeBitrix24, connect: Connect) -> None:
+        ok, detail = checks(connect(BITRIX_ASSIGNED_BY_ID="99"))["assigned user"]
+        assert ok
+        assert "user_brief" in detail
+
+    def test_no_assigned_user_is_looked_up(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        assert "assigned user" not in checks(crm)
+        assert calls(portal, "user.get") == []
+
     def test_simple_mode_is_reported(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
         ok, detail = checks(crm)["crm mode"]

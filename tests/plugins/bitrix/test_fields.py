@@ -135,9 +135,32 @@ class TestRefusedFields:
         assert_has_every_fact(FULL, everything(only_lead(portal)))
 
     def test_a_removed_source(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        """The portal would store it and show it as blank."""
+        del portal.sources["PARTNER"]
+        assert deliver(crm, creation(FULL)).moved == ()
+        assert only_lead(portal)["sourceId"] == next(iter(portal.sources))
+        assert only_lead(portal)["UF_CRM_1234567892"] == "referral"
+
+    @pytest.mark.parametrize(("source", "sent"), [("SHOP", "SHOP"), ("NONE", None)])
+    def test_sources_without_a_table(
+        self, portal: FakeBitrix24, connect: Connect, source: str, sent: str | None
+    ) -> None:  # fmt: skip
+        portal.sources["SHOP"] = "Our shop"
+        portal.remove_user_field("UF_CRM_1234567892")
+        deliver(connect(BITRIX_VALUES_SOURCE_ID=""), creation(Lead("Anna", source=source)))
+        assert only_lead(portal)["sourceId"] == (sent or next(iter(portal.sources)))
+        assert f"Source: {source}" in only_lead(portal)["comments"].splitlines()
+
+    def test_a_source_removed_a_moment_ago(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        warm(crm, portal)
         portal.check_sources = True
         del portal.sources["PARTNER"]
         assert deliver(crm, creation(FULL)).moved == ("sourceId",)
+
+    def test_sources_that_are_not_shown(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        portal.fail_with("ACCESS_DENIED", path="status")
+        deliver(crm, creation(FULL))
+        assert only_lead(portal)["sourceId"] == "PARTNER"
 
     def test_a_type_that_changed_a_moment_ago(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         warm(crm, portal)
@@ -178,9 +201,11 @@ class TestRefusedFields:
         assert_has_every_fact(ANNA, everything(only_lead(portal)))
 
     def test_dead_when_so_configured(self, portal: FakeBitrix24, connect: Connect) -> None:
+        crm = connect(on_rejected_field="dead")
+        warm(crm, portal)
         portal.check_sources = True
         del portal.sources["PARTNER"]
-        error = failure(lambda: deliver(connect(on_rejected_field="dead"), creation(FULL)))
+        error = failure(lambda: deliver(crm, creation(FULL)))
         assert isinstance(error, Rejected)
         assert [*error.fields] == ["sourceId"]
         assert "BITRIX_VALUES_SOURCE_ID" in error.detail

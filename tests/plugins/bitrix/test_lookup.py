@@ -168,6 +168,34 @@ class TestDuplicates:
         deliver(crm, creation(ANNA))
         assert not deliver(crm, creation(ANNA)).adopted
 
+    @pytest.mark.parametrize("known", [{"phone": ANNA.phone}, {"phone": ANNA.phone[1:]}, {"email": ANNA.email}])
+    def test_the_search_shows_only_the_20_oldest(
+        self, portal: FakeBitrix24, crm: HookCaller, known: dict[str, str]
+    ) -> None:  # fmt: skip
+        for _ in range(20):
+            existing(portal, stageId="CONVERTED", **known)
+        wanted = existing(portal, **known)
+        assert deliver(crm, creation(ANNA)).record_id == str(wanted)
+
+    def test_a_note_on_the_21st_is_found_again(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        for _ in range(20):
+            existing(portal, phone=ANNA.phone, stageId="CONVERTED")
+        existing(portal, phone=ANNA.phone)
+        portal.fail("drop", when="after", path=COMMENT, times=1)
+        bring(crm, creation(ANNA))
+        assert (len(portal.leads), len(portal.comments)) == (21, 1)
+
+    @pytest.mark.parametrize("code", ["", "ACCESS_DENIED"])
+    def test_a_refused_list_of_newer_ones_costs_no_lead(
+        self, portal: FakeBitrix24, crm: HookCaller, code: str
+    ) -> None:  # fmt: skip
+        for _ in range(20):
+            existing(portal, phone=ANNA.phone, stageId="CONVERTED")
+        denied = {"error": code, "error_description": "Access denied."}
+        body = {"result": {"result": [], "result_error": dict.fromkeys(("PHONE0", "PHONE1"), denied)}}
+        portal.fail("answer", status=200, body=json.dumps(body), path="batch", every=2, times=1)
+        assert not deliver(crm, creation(ANNA)).adopted
+
     def test_many_namesakes(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         first, *_ = [existing(portal, email=ANNA.email) for _ in range(70)]
         portal.fail("drop", when="after", path=COMMENT, times=1)

@@ -10,7 +10,6 @@ import pytest
 from crmgate.model import Lead
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
-from crmgate.testing.bitrix24.switches import REAL
 from tests.plugins.bitrix.rig import (
     ANNA,
     BOTH_APIS,
@@ -44,7 +43,6 @@ ROWS = [("PHONE", ANNA.phone), ("EMAIL", ANNA.email), ("PHONE", SECOND.phone), (
 @pytest.fixture
 def portal() -> Iterator[FakeBitrix24]:
     with FakeBitrix24() as fake:
-        fake.configure(REAL)
         yield fake
 
 
@@ -68,7 +66,8 @@ class TestSecondApplication:
         operation = update(made, replace(FIRST, field_of_study="Physics"))
         deliver(crm, operation)
         block = only_lead(portal)["comments"].partition("\n\nUpdate of 1970-01-01 00:00:00 UTC:\n\n")[2]
-        assert block == f"Field of study: Physics\n\nTracking code: {operation.tracking_code}"
+        code = f"Submitted: 1970-01-01 00:00 UTC\nTracking code: {operation.tracking_code}"
+        assert block == f"Field of study: Physics\n\n{code}"
 
     def test_phone_and_email_become_further_rows_once(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         made = deliver(crm, creation(FIRST)).record_id
