@@ -26,11 +26,8 @@ EMAIL, PHONE = "ada@example.com", "+905321234567"
 
 @pytest.fixture
 def desk(world: World, redis_client: redis.Redis) -> Desk:
-    def clock() -> float:
-        return world.now
-
-    retries = Retries(redis_client, world.ledger, Inventory(redis_client), world.delivery.recipient, clock=clock)
-    return Desk(world.ledger, world.gateway, world.delivery, retries, clock)
+    retries = Retries(redis_client, world.ledger, Inventory(redis_client), world.delivery.recipient)
+    return Desk(world.ledger, world.gateway, world.delivery, retries)
 
 
 def edit(desk: Desk, operation: Operation, **changes: str) -> None:

@@ -72,8 +72,8 @@ class TestQuota:
         errors = [failure(lambda: deliver(crm, creation(ANNA))) for _ in range(2)]
         assert all("disk quota" in error.detail and "plan" in error.detail for error in errors)
         assert "doldu" not in str(errors[0])
-        verdict = decide(errors[0], 1, (1, 5), 0.0, random.Random(1), asked=True)
-        event = gate_event(Sent(None, errors[0]), verdict, 0.0)
+        verdict = decide(errors[0], 1, (1, 5), random.Random(1), asked=True)
+        event = gate_event(Sent(None, errors[0]), verdict)
         assert event
         if api == "item":  # a fault after the lead was saved looks the same
             assert (type(errors[0]), event.what) == (OutcomeUnknown, "unavailable")

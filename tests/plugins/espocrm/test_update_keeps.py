@@ -61,7 +61,8 @@ class TestSecondApplication:
         wanted = about(made, replace(FIRST, field_of_study="Physics"), Kind.UPDATE_LEAD)
         update(plugin, made, wanted.lead, wanted)
         block = only(crm)["description"].partition("\n\nUpdate of 2026-01-02 03:00:00 UTC:\n\n")[2]
-        assert block == f"Field of study: Physics\nSource: partner\n\nTracking code: {wanted.tracking_code}"
+        code = f"Submitted: 2026-01-02 03:00 UTC\nTracking code: {wanted.tracking_code}"
+        assert block == f"Field of study: Physics\nSource: partner\n\n{code}"
 
     def test_phone_and_email_become_further_rows(self, crm: FakeEspoCRM) -> None:
         plugin = provider(crm.url)
