@@ -23,7 +23,7 @@ from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operatio
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
 from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, move, no_stand_ins
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
-from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left
+from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left, wait
 from crmgate.plugin_kit.updates import Update, merged, update_heading
 from crmgate.plugin_kit.values import FieldType, ValueForm
 from crmgate.policy import SETTLE_SECONDS
@@ -48,6 +48,7 @@ __all__ = [
     "time_budget",
     "time_left",
     "validate",
+    "wait",
     "web_address",
 ]
 

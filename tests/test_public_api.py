@@ -65,10 +65,6 @@ def test_the_package_names_these_modules() -> None:
     assert re.findall(r"`(crmgate[\w.]*)`", crmgate.__doc__ or "") == FOR_TESTS
 
 
-MAY_SLEEP = {"plugins/espocrm/lock.py"}
-"""Files with no part in a delivery: an operator's setup waits for another one."""
-
-
 @pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_plugins_use_only_public_names(path: Path) -> None:
     assert forbidden(path.read_text(), FOR_PLUGINS) == [], "not in __all__ of a public module"
@@ -78,7 +74,7 @@ def test_plugins_use_only_public_names(path: Path) -> None:
 def test_plugins_import_no_other_package_and_never_sleep(path: Path) -> None:
     roots = {module.partition(".")[0] for module, _ in imports(path.read_text())}
     assert roots <= PACKAGES
-    assert path.relative_to(ROOT).as_posix() in MAY_SLEEP or not re.search(r"\bsleep\b", path.read_text())
+    assert not re.search(r"\bsleep\b", path.read_text())
 
 
 def test_the_test_in_the_template_uses_only_public_names() -> None:

@@ -60,6 +60,16 @@ def time_left() -> float:
     return max(_deadline.get() - time.monotonic(), 0.0)
 
 
+def wait(seconds: float) -> None:
+    """Wait in a hook that an operator runs, such as `provision`. The hooks that deliver never wait.
+
+    Raises `OutOfTime` if the hook has not so much time.
+    """
+    if time_left() <= seconds:
+        raise OutOfTime("the time of the hook ends before what it waits for")
+    time.sleep(seconds)
+
+
 @dataclass(frozen=True)
 class Answer:
     """Complete answer of a CRM. `body` has at most `MAX_BODY` bytes."""

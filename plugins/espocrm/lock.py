@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
+from crmgate.errors import OutOfTime, Unavailable
+from crmgate.provider import wait
+
 from .answers import rows_with_id
 
 MARK = "crmgate setup under way"
@@ -20,6 +23,7 @@ RESTORES = "restores customPrefixDisabled"
 PATIENCE = 20.0
 POLL = 0.5
 """Seconds between two looks at the setups that are earlier."""
+_OTHER = "another setup of EspoCRM is under way: run this one again when it has ended"
 Mark = tuple[str, str]
 """Id and name."""
 
@@ -78,7 +82,13 @@ class SetupLock:
             if time.monotonic() - since >= self.patience:
                 self._repair(earlier)
             else:
-                time.sleep(POLL)
+                self._let_pass()
+
+    def _let_pass(self) -> None:
+        try:
+            wait(POLL)
+        except OutOfTime:
+            raise Unavailable(_OTHER) from None
 
     def _earlier(self) -> list[Mark]:
         marks = self.marks()

@@ -67,7 +67,7 @@ def test_a_consent(portal: FakeBitrix24, connect: Connect, given: bool) -> None:
     assert "You may call" in lead["comments"]
     body = next(request.body for request in portal.requests if b"You may call" in request.body)
     assert b'"N"' not in body
-    assert json.loads(body)["fields"][FIELD] == int(given)
+    assert json.dumps(json.loads(body)["fields"][FIELD]) == ("1" if given else "0")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from crmgate.errors import Duplicate
+from crmgate.errors import Duplicate, Unavailable
+from crmgate.provider import time_budget
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.plugins.espocrm.rig import provider, written
 from tests.plugins.espocrm.test_setup import ADMIN, NO_KEY, lead_fields, setup, undone
@@ -129,3 +131,16 @@ def test_a_conflict_names_what_exists(stock: FakeEspoCRM) -> None:
     stock.fail("answer", status=409, path="v1/User", method="POST", headers={"X-Status-Reason": "userNameExists"})
     with pytest.raises(Duplicate, match=r"already has a record or a field of this name: User\Z"):
         setup(impatient(stock))
+
+
+def test_a_setup_that_finds_another_one_says_so_when_its_time_is_over(
+    stock: FakeEspoCRM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock.add_record("Role", name="crmgate setup under way, step 3", data={})
+    plugin = provider(stock.url, **ADMIN | NO_KEY | FEW)
+    monkeypatch.setattr(sys.modules[type(plugin._setup._lock).__module__], "POLL", 60.0)
+    with time_budget(30), pytest.raises(Unavailable, match="another setup"):
+        setup(plugin)
+    assert [role["name"] for role in stock.records()["Role"] if not role["deleted"]][1:] == [
+        "crmgate setup under way, step 3"
+    ]
