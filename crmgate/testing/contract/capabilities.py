@@ -12,7 +12,7 @@ from crmgate.testing.contract.base import CallResult, Contract, delivered, expec
 from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
 from crmgate.testing.contract.text import texts
 
-GONE = "The lead does not exist: raise NotFound, so that a person decides."
+GONE = "The lead does not exist: raise NotFound, so that crmgate creates another one."
 ONCE = (
     "Store the operation id with the activity, and let find_lead (`operation.kind` is log_activity) return the lead if "
     "the activity exists."
