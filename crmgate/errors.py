@@ -6,6 +6,7 @@
 | `OutcomeUnknown` | search in the CRM first, then retry |
 | `OutOfTime` | retry soon: the time of the attempt was over before the request was sent |
 | `Rejected`, `Forbidden`, `NotFound`, `Unsupported`, `Duplicate` | dead letter: a person decides about this record |
+| `NotFound`, `Forbidden` of an update or an activity | create another lead: this one is gone, or may not be changed |
 | `AuthFailed`, `RateLimited` | pause the provider: every other request would fail too |
 """
 
@@ -216,13 +217,16 @@ class Rejected(ProviderError):
 
 
 class Forbidden(ProviderError):
-    """The CRM refuses to touch this one record. The credentials, and the rights for other records, are fine."""
+    """The CRM refuses to touch this one record. The credentials, and the rights for other records, are fine.
+
+    After an update or an activity crmgate creates another lead; for activities once in a row.
+    """
 
     default_code = Code.FORBIDDEN
 
 
 class NotFound(ProviderError):
-    """The record to change does not exist."""
+    """The record to change does not exist. After an update or an activity crmgate creates another lead."""
 
     default_code = Code.NOT_FOUND
 

@@ -99,18 +99,16 @@ def looks_next(claim: Claim, sent: Sent) -> bool:
 
 
 def remakes(operation: Operation, error: ProviderError | None) -> Remake:
-    """Whether the operation makes another lead, because the one it is about is gone from the CRM.
+    """Whether the operation makes another lead, because its own is gone from the CRM, or may not be changed.
 
-    A lead that the CRM refuses to touch is replaced once: it may refuse the next one for the same reason.
+    Activities on refused leads do so once in a row: a CRM that refuses every activity would get a lead for each click.
+    The lead of an application is subject to the search for duplicates.
     """
     if not operation.kind.known or not traits(operation.kind).needs_lead:
         return ""
-    match error:
-        case NotFound():
-            return "always"
-        case Forbidden():
-            return "once"
-    return ""
+    if isinstance(error, Forbidden):
+        return "once" if traits(traits(operation.kind).without_lead).minimal else "always"
+    return "always" if isinstance(error, NotFound) else ""
 
 
 def unsettled(wait: float, provider: str) -> Unsettled:

@@ -112,7 +112,7 @@ class TestARefusedLead:
         world.pass_time(0)
         assert (world.stored(application).kind, world.stored(application).state) == (Kind.CREATE_LEAD, State.DELIVERED)
 
-    def test_is_replaced_once(self, world: World, leads: Leads) -> None:
+    def test_is_replaced_once_for_clicks(self, world: World, leads: Leads) -> None:
         """A CRM that refuses every activity would get a lead for each click."""
         leads.refused.add(leads.of(world.click("s1", inline=True)))
         second = world.click("s1", page="b")
@@ -122,6 +122,15 @@ class TestARefusedLead:
         world.pass_time(0)
         assert (world.stored(third).kind, world.stored(third).state) == (Kind.LOG_ACTIVITY, State.DEAD)
         assert world.apply(1, session="s2", inline=True).state == State.DELIVERED
+
+    def test_is_replaced_for_each_application(self, world: World, leads: Leads) -> None:
+        """The lead of an application is subject to the search for duplicates."""
+        for city in ("Ankara", "Bursa", "Van"):
+            application = world.apply(1, session="s1", city=city)
+            world.pass_time(0)
+            assert world.stored(application).state == State.DELIVERED
+            leads.refused.add(leads.of(application))
+        assert world.stored(application).kind == Kind.CREATE_LEAD
 
     def test_is_no_epidemic(self, world: World, leads: Leads) -> None:
         clicks = [world.click(f"s{number}", inline=True) for number in range(6)]

@@ -8,9 +8,8 @@
 --   delay            waiting: seconds until the next attempt
 --   look             not delivered: '1' if the CRM has to be searched before the next attempt, else '0'
 --   wake             true: this script schedules the next attempt, else the caller does
---   remake           dead: what to do if the operation is about a lead of a session: 'always' makes another lead, because the
---                    CRM does not have it; 'once' makes one unless the lead was made so itself, because the CRM refuses it;
---                    '' makes none
+--   remake           dead: whether the operation makes another lead, because its lead is gone: 'always', '' (no), or 'once'
+--                    (not if its lead was made so itself)
 --   receipt          delivered: what the CRM confirmed, as JSON
 --   record           delivered: id of the record in the CRM
 --   receipt_seconds  seconds for which a receipt is kept

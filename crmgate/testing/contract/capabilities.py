@@ -13,7 +13,7 @@ from crmgate.testing.contract.base import CallResult, Contract, delivered, expec
 from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
 from crmgate.testing.contract.text import texts
 
-GONE = "The lead does not exist: raise NotFound, so that a person decides."
+GONE = "The lead does not exist: raise NotFound, so that crmgate creates another one."
 KEEP = (
     "Fill empty fields only (`self.plan_update`), and put a value that differs into the description, or log it as an "
     "activity."
