@@ -34,7 +34,7 @@ class SetupLock:
     def __init__(self, admin: Callable[..., dict[str, Any]]) -> None:
         self._admin = admin
         self._id, self._step, self._restores = "", 0, False
-        self.patience = PATIENCE
+        self.patience, self.poll = PATIENCE, POLL
 
     def marks(self) -> list[Mark]:
         """Marks of setups that are under way, or were interrupted, the oldest first. Raises `ProviderError`."""
@@ -86,7 +86,7 @@ class SetupLock:
 
     def _let_pass(self) -> None:
         try:
-            wait(POLL)
+            wait(self.poll)
         except OutOfTime:
             raise Unavailable(_OTHER) from None
 

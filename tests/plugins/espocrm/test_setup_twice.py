@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -133,12 +132,10 @@ def test_a_conflict_names_what_exists(stock: FakeEspoCRM) -> None:
         setup(impatient(stock))
 
 
-def test_a_setup_that_finds_another_one_says_so_when_its_time_is_over(
-    stock: FakeEspoCRM, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setup_that_finds_another_one_says_so_when_its_time_is_over(stock: FakeEspoCRM) -> None:
     stock.add_record("Role", name="crmgate setup under way, step 3", data={})
     plugin = provider(stock.url, **ADMIN | NO_KEY | FEW)
-    monkeypatch.setattr(sys.modules[type(plugin._setup._lock).__module__], "POLL", 60.0)
+    plugin._setup._lock.poll = 60.0
     with time_budget(30), pytest.raises(Unavailable, match="another setup"):
         setup(plugin)
     assert [role["name"] for role in stock.records()["Role"] if not role["deleted"]][1:] == [
