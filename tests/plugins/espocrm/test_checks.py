@@ -26,9 +26,9 @@ def test_a_required_field_that_nothing_fills(crm: FakeEspoCRM, name: str) -> Non
 
 def test_a_missing_unique_index() -> None:
     with FakeEspoCRM(unique_operation_id=False) as crm:
-        told = problems(crm)
-    assert OPERATION_FIELD in told
-    assert "index" in told
+        found = problems(crm)
+    assert OPERATION_FIELD in found
+    assert "index" in found
 
 
 def test_an_assigned_user_that_does_not_exist(crm: FakeEspoCRM) -> None:
@@ -44,9 +44,9 @@ def test_a_field_that_the_role_limits(crm: FakeEspoCRM, read: str) -> None:
 @pytest.mark.parametrize("rights", [{"read": "own"}, {"edit": "own"}, {"read": "team"}, {"edit": "team"}])
 def test_rights_that_are_too_narrow(crm: FakeEspoCRM, rights: dict[str, Any]) -> None:
     crm.set_role({**GATEWAY_ROLE, "Lead": {**GATEWAY_ROLE["Lead"], **rights}})
-    (action, level), told = next(iter(rights.items())), problems(crm)
-    assert action in told
-    assert level in told
+    (action, level), found = next(iter(rights.items())), problems(crm)
+    assert action in found
+    assert level in found
 
 
 def test_an_option_that_a_list_lacks(crm: FakeEspoCRM) -> None:
