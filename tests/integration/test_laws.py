@@ -130,7 +130,7 @@ class TestOneRecord:
             assert emails(stack).count(address(0)) == 2
             assert cause(stack) == ""
 
-    def test_a_click_on_a_closed_timeline_is_buried_and_holds_nobody_up(self, tmp_path: Path) -> None:
+    def test_a_click_on_a_closed_timeline_gets_a_lead_beside_it_and_holds_nobody_up(self, tmp_path: Path) -> None:
         with Stack(tmp_path, "bitrix") as stack:
             stack.start()
             session = {"session": "a" * 32}
@@ -142,8 +142,9 @@ class TestOneRecord:
             )  # fmt: skip
             assert clicked.status_code == 202, clicked.text
             others = [stack.submit_queued(person(number)) for number in range(1, 21)]
-            all_delivered(stack, others, 15)
-            assert stack.wait_for(clicked.json()["id"], "dead").events[-1].vendor_code == "ACCESS_DENIED"
+            all_delivered(stack, [*others, clicked.json()["id"]], 15)
+            click = stack.operation(clicked.json()["id"])
+            assert (click.kind, click.events[0].vendor_code) == ("create_minimal_lead", "ACCESS_DENIED")
             assert cause(stack) == ""
 
 
