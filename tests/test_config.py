@@ -179,7 +179,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         epidemic_after=5, delivery="inline",
         on_duplicate="note", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
-        default_phone_region="TR", allowed_origins=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
+        default_phone_region="TR", allowed_origins=(), allowed_hosts=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
         limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60)), honeypot_field="_hp", min_fill_seconds=2.0,
@@ -272,6 +272,10 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
             "allowed_origins",
             ("https://www.example.com", "http://localhost:8000", "https://[::1]:8443"),
         ),
+        ("ALLOWED_HOSTS", "CRM.example.com, [::1]", "allowed_hosts", ("crm.example.com", "[::1]")),
+        ("APP_DOMAIN", "App.example.com", "allowed_hosts", ("app.example.com",)),
+        ("APP_DOMAIN", "https://a.example.com:8443, b.example.com", "allowed_hosts", ("a.example.com", "b.example.com")),
+        ("APP_DOMAIN", "*.example.com", "allowed_hosts", ()),
     ],
 )
 def test_values_are_turned_into_what_they_mean(name: str, value: str, attribute: str, expected: object) -> None:

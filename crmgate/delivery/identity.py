@@ -11,13 +11,18 @@ from crmgate.store.entries import Once, Session
 from crmgate.store.keys import IDEMPOTENCY_SECONDS, idem
 
 
-def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
-    """The identity of a submission: its idempotency key for a day, else its content for `repeats` seconds."""
+def once(operation: Operation, said: Any, key: str, repeats: float, scope: str = "") -> Once | None:
+    """The identity of a submission: its idempotency key for a day, else its content for `repeats` seconds.
+
+    The same `key` in another `scope` is another key.
+    """
     said = operation.payload if said is None else said
     content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     digest = _digest(content)
     if key:
-        return Once(_key_digest(key), digest, IDEMPOTENCY_SECONDS)
+        # The previous version had no scopes, and its processes may still run during an upgrade.
+        former = _key_digest(key, "") if scope else ""
+        return Once(_key_digest(key, scope), digest, IDEMPOTENCY_SECONDS, keyed=True, former=former)
     return Once(_digest(f"content {content}"), digest, round(repeats)) if repeats else None
 
 
@@ -26,17 +31,19 @@ def session(operation: Operation, follow: Kind | None) -> Session | None:
     name = operation.payload.get("session")
     if not name:
         return None
-    who = (str(operation.payload.get(fact) or "").lower() for fact in ("email", "phone"))
-    return Session(_digest(f"session {name}"), tuple(_digest(f"who {word}") for word in who if word), follow or "")
+    words = (str(operation.payload.get(fact) or "").lower() for fact in ("email", "phone"))
+    who = tuple(_digest(f"who {word}") for word in words if word)
+    own = _digest(" ".join((f"session {name} of", *who[:1])))
+    return Session(_digest(f"session {name}"), who, follow or "", own)
 
 
-def known_by(key: str) -> str:
-    """Name of the Redis key for an idempotency key."""
-    return idem(_key_digest(key))
+def known_by(key: str, scope: str = "") -> str:
+    """Name of the Redis key for an idempotency key of a scope."""
+    return idem(_key_digest(key, scope))
 
 
-def _key_digest(key: str) -> str:
-    return _digest(f"key {key}")
+def _key_digest(key: str, scope: str) -> str:
+    return _digest(f"key {scope} {key}" if scope else f"key {key}")
 
 
 def _digest(text: str) -> str:

@@ -69,15 +69,13 @@ class Ledger:
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker."""
         arguments: dict[str, Any] = {
             "now": operation.accepted_at, "alarm": alarm, "lease": lease, "lease_until": until, "kind": operation.kind,
-            "key": "", "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect,
-            "settle": to.settle,
+            "key": "", "former": "", "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE,
+            "suspect": suspect, "settle": to.settle,
         }  # fmt: skip
         if once:
-            arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
+            arguments |= asdict(once)
         if session:
-            arguments["session"] = {
-                "key": session.key, "who": session.who, "follow": session.follow, "seconds": keys.SESSION_SECONDS,
-            }  # fmt: skip
+            arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
         answer = self._scripts.run(
             "accept", arguments, to=to, text=compact(operation.payload), operation=operation.id
         )  # fmt: skip
