@@ -203,7 +203,7 @@ OTHER = {
     "CRM_PROVIDER": "bitrix", "CRM_TIMEOUT": "5", "CRM_INLINE_BUDGET": "5", "CRM_RETRY_DELAYS": "5",
     "CRM_MAX_CONCURRENCY": "5", "CRM_EPIDEMIC_AFTER": "7", "CRM_DELIVERY": "queued", "CRM_ON_DUPLICATE": "create",
     "CRM_ON_REJECTED_FIELD": "dead", "CRM_HTTP_HOSTS": "x", "PLUGINS_DIR": "x", "PLUGINS_ALLOWED": "x",
-    "DEFAULT_PHONE_REGION": "DE", "ALLOWED_ORIGINS": "https://x", "TELEGRAM_URL": "https://x",
+    "DEFAULT_PHONE_REGION": "DE", "ALLOWED_ORIGINS": "https://x", "ALLOWED_HOSTS": "x", "TELEGRAM_URL": "https://x",
     "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
     "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
@@ -274,7 +274,12 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
         ),
         ("ALLOWED_HOSTS", "CRM.example.com, [::1]", "allowed_hosts", ("crm.example.com", "[::1]")),
         ("APP_DOMAIN", "App.example.com", "allowed_hosts", ("app.example.com",)),
-        ("APP_DOMAIN", "https://a.example.com:8443, b.example.com", "allowed_hosts", ("a.example.com", "b.example.com")),
+        (
+            "APP_DOMAIN",
+            "https://a.example.com:8443, b.example.com",
+            "allowed_hosts",
+            ("a.example.com", "b.example.com"),
+        ),
         ("APP_DOMAIN", "*.example.com", "allowed_hosts", ()),
     ],
 )
