@@ -116,7 +116,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _linger(self, conn: Any) -> None:
         """Close a connection when the client has closed its end (RFC 9112, 9.6). gunicorn waits for that in this
         thread, up to two seconds for each connection, while no other request begins."""
-        conn.timeout = time.monotonic() + LINGER_SECONDS
+        conn.timeout, conn.drained = time.monotonic() + LINGER_SECONDS, 0
         try:
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
@@ -134,10 +134,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
 
     def _has_ended(self, conn: Any) -> bool:
+        """Whether the client has closed its end, or goes on sending without end."""
         try:
-            return not conn.sock.recv(PIECE_BYTES)
+            received = len(conn.sock.recv(PIECE_BYTES))
         except ConnectionError:
             return True
+        conn.drained += received
+        return not received or conn.drained > DISCARD_BYTES
 
     def _close(self, conn: Any) -> None:
         self.nr_conns -= 1
