@@ -19,14 +19,15 @@ HEADERS = ROUTE + b"Host: app.localhost\r\nX-Slow: "
 SILENT_CLOSE = b"GET /healthz HTTP/1.1\r\nHost: app.localhost\r\nConnection: close\r\n\r\n"
 """A request whose sender never closes the connection."""
 
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_TLS.check_hostname, _TLS.verify_mode = False, ssl.CERT_NONE
+
 Wrap = Callable[[socket.socket], socket.socket]
 
 
 def with_tls(connection: socket.socket) -> socket.socket:
     """Speak TLS to Caddy, whatever its certificate."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(connection, server_hostname="app.localhost")
+    return _TLS.wrap_socket(connection, server_hostname="app.localhost")
 
 
 @contextmanager
@@ -47,8 +48,9 @@ def slow_senders(port: int, begin: bytes, number: int, wrap: Wrap = lambda plain
                     sender.send(b" ")
                 except OSError:
                     sender.close()
-                    with contextlib.suppress(OSError):
-                        senders[place] = connect()
+                    if not ended.is_set():
+                        with contextlib.suppress(OSError):
+                            senders[place] = connect()
 
     with ExitStack() as held:
         senders = [connect() for _ in range(number)]
