@@ -43,7 +43,7 @@ def known_by(key: str, scope: str = "") -> str:
 
 
 def _key_digest(key: str, scope: str) -> str:
-    return _digest(f"key {scope} {key}" if scope else f"key {key}")
+    return _digest(f"scope {json.dumps([scope, key])}" if scope else f"key {key}")
 
 
 def _digest(text: str) -> str:
