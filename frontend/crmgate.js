@@ -8,6 +8,7 @@
   const PREFIX = "crmgate:";
   const PENDING = PREFIX + "pending:";
   const FORM = "form[data-crmgate]";
+  const LINK = 'a[href*="/go/"]';
   const DESCRIBED = "aria-describedby";
 
   const page = document;
@@ -54,14 +55,34 @@
   const ref = keep("ref", /^[\w-]{1,64}$/.exec(query.get("ref") || "")?.[0]);
   const session = keep("session", (forgetful && /crmgate_session=([\w-]+)/.exec(page.cookie)?.[1]) || newId());
   if (forgetful) page.cookie = `crmgate_session=${session};path=/;max-age=${MONTH / 1e3};samesite=lax`;
-  const visitor = { session, ref, ...keep("utm", utm[0] && Object.fromEntries(utm)) };
+  const campaign = { ref, ...keep("utm", utm[0] && Object.fromEntries(utm)) };
+  const visitor = { session, ...campaign };
 
-  // Adds it to a form's fields or a link's query. Their own values win, and one utm_ stands for all of them: the
+  // Adds facts to a form's fields or a link's query. Their own values win, and one utm_ stands for all of them: the
   // source of one campaign and the medium of another would make a third.
-  const identify = (fields) => {
+  const identify = (fields, facts) => {
     const group = (name) => /^(ref($|erral)|utm|session)/.exec(name)?.[0].slice(0, 3);
     const own = [...fields].map(([name, value]) => value && group(name));
-    for (const name in visitor) if (visitor[name] && !own.includes(group(name))) fields.set(name, visitor[name]);
+    for (const name in facts) if (facts[name] && !own.includes(group(name))) fields.set(name, facts[name]);
+  };
+
+  // Adds facts to a link to the gateway; answers the address that the link had before.
+  const extend = (link, facts) => {
+    const { href } = link;
+    if (href.startsWith?.(gateway + "go/")) {
+      const url = new URL(href);
+      identify(url.searchParams, facts);
+      link.href = url;
+    }
+    return href;
+  };
+
+  // A link has the session only while it is clicked: a visitor who copies the link passes no session on. The right
+  // button opens the menu with which links are copied.
+  const leave = ({ target, button }) => {
+    const link = button < 2 && target.closest?.(LINK);
+    const href = link && extend(link, visitor);
+    if (href) setTimeout(() => (link.href = href));
   };
 
   // --- Sending
@@ -253,7 +274,7 @@
       const next = goal || fields.get("_next");
       fields.delete("_next");
       fields.delete("_t");
-      identify(fields);
+      identify(fields, visitor);
       lock(true);
       say("sending", "");
       const item = remember(url, "" + new URLSearchParams(fields));
@@ -267,17 +288,13 @@
   };
 
   const dress = (root) => {
-    for (const node of root.querySelectorAll(`${FORM},a[href*="/go/"]`)) {
-      if (node.matches(FORM)) forms.has(node) || prepare(node);
-      else if (node.href.startsWith?.(gateway + "go/")) {
-        const url = new URL(node.href);
-        identify(url.searchParams);
-        node.href = url;
-      }
-    }
+    root.querySelectorAll(LINK).forEach((link) => extend(link, campaign));
+    root.querySelectorAll(FORM).forEach((form) => forms.has(form) || prepare(form));
   };
 
   page.addEventListener("submit", (event) => forms.get(event.target)?.(event));
+  addEventListener("click", leave, true);
+  addEventListener("auxclick", leave, true); // the middle button
   addEventListener("online", resend);
   addEventListener("pagehide", resend);
   new MutationObserver((changes) => changes.forEach(({ target }) => dress(target)))

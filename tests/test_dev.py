@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from crmgate.cli.dev import close_to_others
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
@@ -85,6 +86,34 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
         requests.get(f"{gateway}/healthz", timeout=DEADLINE)
     with pytest.raises(requests.ConnectionError):
         requests.get(page[1], timeout=DEADLINE)
+
+
+def open_to_others(home: Path) -> list[Path]:
+    return [path for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
+
+
+def test_its_files_are_for_its_user_only(dev: Process) -> None:
+    home = Path(dev.env["CRMGATE_HOME"])
+    for path in (home / "redis" / "appendonlydir", home / "metrics"):
+        path.mkdir(parents=True)
+    for path in (home / "sandbox.sqlite3", home / "redis" / "redis.log", home / "mine.txt"):
+        path.write_bytes(b"")
+        path.chmod(0o644)
+    text = announced(dev)
+    assert f"Other users could read 6 files and folders of {home}: they no longer can." in text
+    body = {"first_name": "Ada", "email": "ada@example.com"}
+    assert requests.post(f"http://127.0.0.1:{dev.env['PORT']}/api/v1/applications", json=body, timeout=DEADLINE).ok
+    assert {path.name for path in home.iterdir()} >= {"redis", "metrics", "sandbox.sqlite3", "run.lock"}
+    assert list((home / "redis").rglob("*aof*"))
+    assert open_to_others(home) == [home / "mine.txt"], "what it did not make stays as it is"
+
+
+def test_a_shared_folder_stays_open(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "redis").mkdir(mode=0o755)
+    close_to_others(tmp_path)
+    assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+    assert (tmp_path / "redis").stat().st_mode & 0o777 == 0o700
 
 
 def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:

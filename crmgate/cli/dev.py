@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
+import stat
 import sys
 import threading
 import time
@@ -24,6 +26,8 @@ MESSENGERS = {
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
 """Targets of the demo's messenger links; they are not real accounts."""
+KEPT = ("redis", "metrics", "sandbox.sqlite3*", "run.lock")
+"""What `crmgate dev` keeps in CRMGATE_HOME."""
 
 
 @click.command()
@@ -34,12 +38,34 @@ def dev() -> None:
     private redis-server with its data in CRMGATE_HOME (.crmgate). PORT is the port of the web server (8000).
     """
     environ = environment()
+    os.umask(0o077)  # submissions, leads and passwords are for this user only
     home = Path(environ.get("CRMGATE_HOME") or ".crmgate").resolve()
     home.mkdir(parents=True, exist_ok=True)
+    close_to_others(home)
     commands = _commands(environ, home)
     _check(environ)
     threading.Thread(target=_announce_when_ready, args=(environ,), daemon=True).start()
     sys.exit(_supervise(commands, environ, home))
+
+
+def close_to_others(home: Path) -> None:
+    """Take the rights of other users from `home` and from what `crmgate dev` keeps in it.
+
+    An earlier version left it readable for everybody. A folder in which others may write too, such as /tmp, stays as
+    it is. Raises `click.ClickException` if the files belong to another user.
+    """
+    shared = home.stat().st_mode & stat.S_ISVTX
+    own = [] if shared else [home]
+    own += [path for name in KEPT for top in home.glob(name) for path in (top, *top.rglob("*"))]
+    open_ones = [path for path in own if not path.is_symlink() and path.stat().st_mode & 0o077]
+    try:
+        for path in open_ones:
+            path.chmod(path.stat().st_mode & 0o700)
+    except OSError as error:
+        problem = f"{error.filename} cannot be closed to other users ({type(error).__name__})"
+        raise click.ClickException(f"{problem}. Use another folder: CRMGATE_HOME.") from None
+    if open_ones:
+        click.echo(f"Other users could read {len(open_ones)} files and folders of {home}: they no longer can.")
 
 
 def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from crmgate.config.kinds import (
     ApiTokens,
     Delays,
     Folder,
+    Hosts,
     Nodes,
     OneOfWords,
     Origins,
@@ -134,6 +135,11 @@ class CoreSettings(marshmallow.Schema):
         Origins, (), "origins such as https://www.example.com, separated by commas",
         "Sites that may send submissions from a script (CORS) and that forms may redirect back to",
     )  # fmt: skip
+    ALLOWED_HOSTS = _setting(
+        Hosts, (), "host names such as crm.example.com, separated by commas, without ports",
+        "Names under which visitors reach this gateway; requests for another host are refused. Empty: APP_DOMAIN, and"
+        " without it every name. `localhost`, `/healthz`, `/readyz` and `/metrics` are not restricted",
+    )  # fmt: skip
     TELEGRAM_URL = _link("telegram", "the address of your bot", "https://t.me/example_bot")
     WHATSAPP_URL = _link("whatsapp", "the address of your number", "https://wa.me/905321234567")
     INSTAGRAM_URL = _link("instagram", "the address of your page", "https://ig.me/m/example?ref={ref}")
@@ -147,10 +153,14 @@ class CoreSettings(marshmallow.Schema):
     )
     RATE_LIMIT_ADDRESS = _rate(
         "60/minute",
-        "Limit of submissions from one network address (IPv6: one /64). Recorded clicks on links have a limit of the"
-        " same size",
+        "Limit of submissions from one network address. Of IPv6 it is the limit of a /64; a /48 has ten times that"
+        " limit. Recorded clicks on links have a limit of the same size",
     )
-    RATE_LIMIT_PERSON = _rate("10/hour", "Limit of applications with one email address or one phone number")
+    RATE_LIMIT_PERSON = _rate(
+        "10/hour",
+        "Limit of applications with one email address or one phone number, and of clicks in one session. Submissions"
+        " above it are accepted, and kept until an operator releases them",
+    )
     RATE_LIMIT_LOOKUPS = _rate("300/minute", "Limit of status requests for submissions from one network address")
     HONEYPOT_FIELD = _setting(
         fields.String, "_hp", "a field name of at most 64 characters",

@@ -42,6 +42,27 @@ def _is_origin(word: str) -> bool:
     return parts is not None and 0 < int(parts["port"] or 443) < 65536
 
 
+_HOST = r"[a-z0-9._-]+|\[[0-9a-f:.]+\]"
+
+
+class Hosts(Words):
+    """Comma-separated host names, in lower case."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> tuple[str, ...]:
+        hosts = tuple(word.lower().rstrip(".") for word in super()._deserialize(value, *args, **options))
+        if wrong := [host for host in hosts if not re.fullmatch(_HOST, host)]:
+            raise marshmallow.ValidationError(f"Not a host name: {', '.join(wrong)}.")
+        return hosts
+
+
+def site_hosts(addresses: str) -> tuple[str, ...]:
+    """The host names in the addresses of a site of Caddy, such as `https://example.com:8443, www.example.com`."""
+    found = (
+        re.fullmatch(rf"(?:https?://)?({_HOST})(?::\d+)?", word.lower()) for word in re.split(r"[\s,]+", addresses)
+    )
+    return tuple(match[1] for match in found if match)
+
+
 class Delays(fields.Field[tuple[float, ...]]):
     """Comma-separated seconds."""
 

@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 
 from crmgate.channels import WELL_KNOWN, Channel
 from crmgate.config.declared import CoreSettings
-from crmgate.config.kinds import Switch
+from crmgate.config.kinds import Switch, site_hosts
 from crmgate.config.redis_server import redis_url
 from crmgate.errors import ConfigError
 from crmgate.plugin_kit.settings import given, setting_problems
@@ -57,6 +57,7 @@ class Settings:
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
     allowed_origins: tuple[str, ...]
+    allowed_hosts: tuple[str, ...]
     channels: Mapping[str, Channel]
     minimal_leads: bool
     trusted_proxies: int
@@ -82,6 +83,7 @@ class Settings:
         written = given(schema, source, problems)
         try:
             values = _meant(schema, schema.load({name: value for name, value in written.items() if value}))
+            values["ALLOWED_HOSTS"] = values["ALLOWED_HOSTS"] or site_hosts(source.get("APP_DOMAIN", ""))
         except marshmallow.ValidationError as error:
             problems += setting_problems(schema, error, written)
         if problems:

@@ -50,7 +50,7 @@ class Gateway:
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
-        content: Any = None, suspect: bool = False, last_resort: bool = True,
+        scope: str = "", content: Any = None, suspect: bool = False, last_resort: bool = True,
     ) -> Operation:  # fmt: skip
         """Record an operation and, with `inline`, attempt its delivery at once within the inline budget.
 
@@ -60,8 +60,9 @@ class Gateway:
 
         Returns the operation: it is delivered, or waits for the worker. If the idempotency `key` was used before,
         returns the earlier operation; raises `KeyReused` if its content differs, `StillRunning` if it is under way.
-        Without a key, the same payload within `repeats` seconds is the same submission (a double click). `content` is
-        compared instead of a payload that holds more than the sender sent.
+        The same key in another `scope` is another key. Without a key, the same payload within `repeats` seconds is the
+        same submission (a double click). `content` is compared instead of a payload that holds more than the sender
+        sent.
 
         Raises `NotAccepted` if the operation is recorded nowhere and the CRM did not confirm it. Raises
         `LedgerUnavailable` if the operation, or an earlier request with its key, may be recorded: a worker may send it,
@@ -74,8 +75,9 @@ class Gateway:
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=time.time())  # until Redis dates it
         logs.bind(operation=operation.id)
         lease = new_lease() if inline else ""
+        once = identity.once(operation, content, key, repeats, scope)
         try:
-            accepted = self._accept(operation, lease, identity.once(operation, content, key, repeats), suspect)
+            accepted = self._accept(operation, lease, once, suspect)
         except LedgerUnavailable as error:
             if suspect:
                 raise NotAccepted("The submission could not be stored.") from None

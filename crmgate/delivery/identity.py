@@ -11,19 +11,27 @@ from crmgate.store.entries import Once, Session
 from crmgate.store.keys import IDEMPOTENCY_SECONDS, digest, idem
 
 
-def once(operation: Operation, said: Any, key: str, repeats: float) -> Once | None:
-    """The identity of a submission: its idempotency key for a day, else its content for `repeats` seconds."""
+def once(operation: Operation, said: Any, key: str, repeats: float, scope: str = "") -> Once | None:
+    """The identity of a submission: its idempotency key for a day, else its content for `repeats` seconds.
+
+    The same `key` in another `scope` is another key.
+    """
     said = operation.payload if said is None else said
     content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
     if key:
-        return Once(_key_digest(key), digest(content), IDEMPOTENCY_SECONDS)
+        # The previous version had no scopes, and its processes may still run during an upgrade.
+        former = _key_digest(key, "") if scope else ""
+        return Once(_key_digest(key, scope), digest(content), IDEMPOTENCY_SECONDS, keyed=True, former=former)
     return Once(digest(f"content {content}"), digest(content), round(repeats)) if repeats else None
 
 
 def session(operation: Operation, follow: Kind | None) -> Session | None:
     """The session of a submission. `follow`: kind of the operation if the session has a lead, None if unsupported."""
     name = operation.payload.get("session")
-    return Session(digest(f"session {name}"), follow or "") if name else None
+    if not name:
+        return None
+    own = digest(" ".join((f"session {name} of", *people(operation.payload)[:1])))
+    return Session(digest(f"session {name}"), follow or "", own)
 
 
 def people(payload: Mapping[str, Any]) -> tuple[str, ...]:
@@ -32,10 +40,10 @@ def people(payload: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(digest(f"who {word}") for word in words if word)
 
 
-def known_by(key: str) -> str:
-    """Name of the Redis key for an idempotency key."""
-    return idem(_key_digest(key))
+def known_by(key: str, scope: str = "") -> str:
+    """Name of the Redis key for an idempotency key of a scope."""
+    return idem(_key_digest(key, scope))
 
 
-def _key_digest(key: str) -> str:
-    return digest(f"key {key}")
+def _key_digest(key: str, scope: str) -> str:
+    return digest(f"scope {json.dumps([scope, key])}" if scope else f"key {key}")

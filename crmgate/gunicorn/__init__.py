@@ -18,13 +18,19 @@ from crmgate import logs
 from crmgate.config import environment
 from crmgate.errors import ConfigError
 
-__all__ = ["graceful_timeout", "logger_class", "on_exit", "post_worker_init", "threads", "worker_class", "workers"]
+__all__ = [
+    "forwarded_allow_ips", "forwarder_headers", "graceful_timeout", "logger_class", "on_exit", "post_worker_init",
+    "threads", "worker_class", "workers",
+]  # fmt: skip
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
 threads = 64
 """Threads of each process: the number of slow senders that do not block it (`crmgate.gunicorn.worker`)."""
 worker_class = "crmgate.gunicorn.worker.Worker"
 graceful_timeout = 30
+# gunicorn itself believes no header of a proxy, such as SCRIPT_NAME; `crmgate.web.proxies` reads those that count.
+forwarder_headers = ""
+forwarded_allow_ips = ""
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

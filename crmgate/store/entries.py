@@ -99,22 +99,30 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """Digests of an idempotency key and of the submission that came with it, kept for `seconds`."""
+    """Digests of an idempotency key and of the submission that came with it, kept for `seconds`.
+
+    Without an idempotency key (`keyed`) the content of the submission takes its place. `former` is the digest of the
+    key as the previous version computed it, empty if it is the same.
+    """
 
     key: str
     digest: str
     seconds: int
+    keyed: bool = False
+    former: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     """The session of a submission: a digest of it (`key`).
 
-    `follow` is the kind of an operation on the session's lead, empty if the CRM has no such kind.
+    `follow` is the kind of an operation on the session's lead, empty if the CRM has no such kind. If the lead of the
+    session is another person's, `own` is the session of the submission.
     """
 
     key: str
     follow: Kind | Literal[""] = ""
+    own: str = ""
 
 
 @dataclass(frozen=True, slots=True)

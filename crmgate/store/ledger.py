@@ -84,15 +84,14 @@ class Ledger:
         and phone. It waits for operations under way that have one of them, or its session.
         """
         arguments: dict[str, Any] = {
-            "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "digest": "",
-            "seconds": 0, "patience": PATIENCE, "suspect": suspect, "settle": to.settle, "people": list(people),
+            "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
+            "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect, "settle": to.settle,
+            "people": list(people),
         }  # fmt: skip
         if once:
-            arguments |= {"key": once.key, "digest": once.digest, "seconds": once.seconds}
+            arguments |= asdict(once)
         if session:
-            arguments["session"] = {
-                "key": session.key, "follow": session.follow, "seconds": keys.SESSION_SECONDS,
-            }  # fmt: skip
+            arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
         answer = self._run(
             "accept", arguments, to=to, text=compact(operation.payload), operation=operation.id
         )  # fmt: skip

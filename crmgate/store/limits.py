@@ -8,6 +8,7 @@ answer no command is sent to Redis for `REST` seconds.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 import time
@@ -28,6 +29,12 @@ REST = 5.0
 """Seconds without a request to Redis after one that it did not answer."""
 CAPACITY = 10_000
 """Number of meters that a process keeps in its memory."""
+IPV6_NETWORK = 64
+"""Prefix length that counts as one IPv6 address, because one customer gets at least a /64 (RFC 6177)."""
+IPV6_SITE = 48
+"""Prefix length of the largest usual assignment to one customer: 65,536 networks."""
+SITE_FACTOR = 10
+"""The limit of an IPv6 site is this multiple of the limit of an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,10 @@ class Limit:
         if not number.isdecimal() or not 0 < int(number) <= 1_000_000 or unit not in UNITS:
             raise ValueError(text)
         return cls(int(number), UNITS[unit])
+
+    def times(self, factor: int) -> Limit:
+        """A limit that allows `factor` times as many uses."""
+        return Limit(self.most * factor, self.seconds)
 
     def __str__(self) -> str:
         return f"{self.most}/{next(unit for unit, seconds in UNITS.items() if seconds == self.seconds)}"
@@ -69,6 +80,31 @@ class Use:
         return self.limit.seconds / self.limit.most
 
 
+def network(address: str, bits: int = IPV6_NETWORK) -> str:
+    """The IPv4 address, or the IPv6 network of `bits` bits; empty for a text that is no address.
+
+    A Unix socket has no address.
+    """
+    try:
+        known = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    if isinstance(known, ipaddress.IPv6Address):
+        known = known.ipv4_mapped or known
+    if known.version == 4:
+        return str(known)
+    return str(ipaddress.ip_network((known, bits), strict=False))
+
+
+def by_address(what: str, address: str, limit: Limit) -> list[Use]:
+    """The uses of `what` by a network address: with IPv6 also by its site. None without an address."""
+    who, site = network(address), network(address, IPV6_SITE)
+    if not who:
+        return []
+    uses = [Use(what, who, limit)]
+    return uses if site == who else [*uses, Use(what, site, limit.times(SITE_FACTOR))]
+
+
 class Limiter:
     """The meters. Those in Redis use its clock, those of this process a monotonic one, unless a test passes `clock`."""
 
@@ -77,24 +113,37 @@ class Limiter:
         self._script = client.register_script(standing_alone("limit"))
         self._rest_until = 0.0
 
-    def take(self, uses: Sequence[Use], known: str = "") -> float:
+    def take(self, uses: Sequence[Use]) -> float:
         """Count all uses in one round trip and return 0, or count none and return the seconds to wait.
+
+        While Redis does not answer, the meters of this process count.
+        """
+        wait = self._ask(uses, "")
+        return self.take_here(uses) if wait is None else wait
+
+    def take_shared(self, uses: Sequence[Use], known: str = "") -> float:
+        """Like `take`, but returns 0 while Redis does not answer.
 
         If the key `known` exists in Redis, uses that do not count `replays` are left out.
         """
-        if not uses:
-            return 0.0
-        if time.monotonic() >= self._rest_until:
-            try:
-                return self._shared(uses, known)
-            except LedgerUnavailable as error:
-                self._rest_until = time.monotonic() + REST
-                log.warning("rate limits are counted by each process for itself: %s", error)
-        return self.take_here(uses)
+        return self._ask(uses, known) or 0.0
 
     def take_here(self, uses: Sequence[Use]) -> float:
         """Like `take`, with the meters of this process alone and without Redis."""
-        return self._here.take(uses, (self._clock or time.monotonic)())
+        return self._here.take(uses, (self._clock or time.monotonic)()) if uses else 0.0
+
+    def _ask(self, uses: Sequence[Use], known: str) -> float | None:
+        """The answer of Redis; None if it gives none."""
+        if not uses:
+            return 0.0
+        if time.monotonic() < self._rest_until:
+            return None
+        try:
+            return self._shared(uses, known)
+        except LedgerUnavailable as error:
+            self._rest_until = time.monotonic() + REST
+            log.warning("rate limits are counted by each process for itself: %s", error)
+            return None
 
     def _shared(self, uses: Sequence[Use], known: str) -> float:
         keys = [use.key for use in uses] + ([known] if known else [])

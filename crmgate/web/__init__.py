@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from flask import Flask
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from crmgate.web import (
     applications,
@@ -18,6 +17,7 @@ from crmgate.web import (
     metrics,
     operations,
     problems,
+    proxies,
     request_id,
     request_log,
     retries,
@@ -25,6 +25,9 @@ from crmgate.web import (
 )
 from crmgate.web import demo as demo_page
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
+from crmgate.web.proxies import trust_proxies
+
+__all__ = ["init_app", "trust_proxies"]
 
 SCRIPT_AGE = 3600
 """Seconds for which a browser may cache `/static/crmgate.js` without revalidation."""
@@ -38,18 +41,9 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     request_id.init_app(app)
     problems.init_app(app)
     services.init_app(app)
+    proxies.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
     rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
-
-
-def trust_proxies(app: Flask, number: int) -> None:
-    """Trust the last `number` entries of X-Forwarded-For, one for each proxy, and X-Forwarded-Proto. 0 trusts none.
-
-    X-Forwarded-Proto usually has one entry, because proxies set it or pass it on. The host comes from the Host header,
-    because few proxies overwrite X-Forwarded-Host.
-    """
-    if number:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=1, x_host=0)  # type: ignore[method-assign]

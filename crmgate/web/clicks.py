@@ -8,13 +8,14 @@ waiting clicks first; SIGKILL loses them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from crmgate.background import CAPACITY, FAREWELL, Background, Report
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Activity, Kind
+from crmgate.store.limits import Use
 
 if TYPE_CHECKING:
     from crmgate.services import Services
@@ -32,20 +33,21 @@ TOO_MANY = "too many from one address"
 class Clicks:
     """The queue of clicks of one process.
 
-    `record` and `report` (number of dropped clicks, by reason) may raise `LedgerUnavailable`.
+    `record` returns False for a click above the limit of its address. `record` and `report` (number of dropped clicks,
+    by reason) may raise `LedgerUnavailable`.
     """
 
     def __init__(
-        self, record: Callable[[Activity], None], report: Report, *,
+        self, record: Callable[[Activity, Sequence[Use]], bool], report: Report, *,
         capacity: int = CAPACITY, patience: float = PATIENCE,
     ) -> None:  # fmt: skip
         self._record, self._patience = record, patience
         self._background = Background("clicks on messenger links", capacity=capacity, report=report)
         self._failing = False
 
-    def offer(self, activity: Activity) -> None:
-        """Put a click into the queue. Never waits, never raises."""
-        self._background.offer(partial(self._settle, activity, time.monotonic() + self._patience))
+    def offer(self, activity: Activity, uses: Sequence[Use] = ()) -> None:
+        """Put a click into the queue, with its `uses` of rate limits. Never waits, never raises."""
+        self._background.offer(partial(self._settle, activity, uses, time.monotonic() + self._patience))
 
     def drop(self) -> None:
         """Count a click that exceeds the limit of its address as lost. Never waits, never raises."""
@@ -59,16 +61,18 @@ class Clicks:
         """Record the waiting clicks within `seconds`; the rest is lost."""
         self._background.stop(seconds)
 
-    def _settle(self, activity: Activity, until: float) -> None:
+    def _settle(self, activity: Activity, uses: Sequence[Use], until: float) -> None:
         """Record a click, or drop it. An expired click is not tried while Redis is known not to answer."""
         while not (self._failing and self._over(until)):
             try:
-                self._record(activity)
+                recorded = self._record(activity, uses)
             except LedgerUnavailable:
                 self._failing = True
                 self._background.stopping.wait(PAUSE)
             else:
                 self._failing = False
+                if not recorded:
+                    self.drop()
                 return
         self._background.drop(NO_REDIS)
 
@@ -79,22 +83,37 @@ class Clicks:
 def for_services(services: Callable[[], Services]) -> Clicks:
     """The queue of clicks for the gateway of `services`."""
     return Clicks(
-        lambda activity: record(services(), activity), lambda reasons: services().ledger.count_lost_clicks(reasons)
+        lambda activity, uses: record(services(), activity, uses),
+        lambda reasons: services().ledger.count_lost_clicks(reasons),
     )
 
 
-def record(services: Services, activity: Activity) -> None:
+def record(services: Services, activity: Activity, uses: Sequence[Use] = ()) -> bool:
     """Record a click once; the same channel and referral code of a session within a minute is a double click.
 
-    Raises `LedgerUnavailable`.
+    Returns False, and records nothing, if one of the `uses` of rate limits exceeds its limit. Too many clicks of one
+    session are suspects. Raises `LedgerUnavailable`.
     """
+    if uses and services.limiter.take_shared(uses):
+        return False
     if not services.settings.minimal_leads:
         count(services, activity)
-        return
+        return True
+    suspect = exceeds_limit(services, activity.session)
     services.gateway.submit(
-        Kind.CREATE_MINIMAL_LEAD, activity.to_dict(), inline=False, repeats=DOUBLE_CLICK,
+        Kind.CREATE_MINIMAL_LEAD, activity.to_dict(), inline=False, repeats=DOUBLE_CLICK, suspect=suspect,
         content=[activity.session, activity.channel, activity.referral_code], last_resort=False,
     )  # fmt: skip
+    return True
+
+
+def exceeds_limit(services: Services, session: str) -> bool:
+    """Count a click for its session, which others may know; returns whether its limit is exceeded.
+
+    It is the limit of a person. While Redis does not answer, nothing is counted.
+    """
+    limit = services.settings.limits.person
+    return limit is not None and services.limiter.take_shared([Use("session", session, limit)]) > 0
 
 
 def count(services: Services, activity: Activity) -> None:

@@ -28,6 +28,7 @@ class ProblemCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed", 405, "Method not allowed"
     INCOMPLETE_BODY = "incomplete_body", 408, "The body is incomplete"
     BODY_TOO_LARGE = "body_too_large", 413, "The body is too large"
+    UNKNOWN_HOST = "unknown_host", 421, "Unknown host"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type", 415, "Unsupported media type"
     STILL_RUNNING = "still_running", 409, "The first request with this Idempotency-Key is still running"
     NOT_A_DEAD_LETTER = "not_a_dead_letter", 409, "The operation has ended"

@@ -20,6 +20,7 @@ from crmgate.web import cookies, limits
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.openapi.convert import query_of
+from crmgate.web.origins import from_own_site
 from crmgate.web.problems import Problem
 from crmgate.web.robots import is_robot
 from crmgate.web.services import clicks, services
@@ -55,18 +56,41 @@ def leave(channel: str) -> BaseResponse:
     if target is None:
         raise Problem(ProblemCode.NOT_FOUND, "There is no such channel.")
     click = _read(target.name)
-    known = {"session": click.session, "referral_code": click.referral_code}
-    if click.referral_code == NO_REFERRAL:
-        del known["referral_code"]
-    response = redirect(target.link(known.get("referral_code", "")))
+    code = "" if click.referral_code == NO_REFERRAL else click.referral_code
+    response = redirect(target.link(code))
     response.headers.update(_HEADERS)
     if not is_robot(request):
-        cookies.remember(response, known)
-        if limits.admit_click():
-            clicks().offer(click)
-        else:
-            clicks().drop()
+        _remember(response, click.session, code)
+        _record(click)
     return response
+
+
+def _remember(response: BaseResponse, session: str, code: str) -> None:
+    """Set the cookies. A session in the query becomes a cookie only if the link stands on an own site.
+
+    Otherwise a person who passes on a link would pass on the session: two persons would become one lead.
+    """
+    known = {"session": session, "referral_code": code}
+    if not code:
+        del known["referral_code"]
+    if _names_session() and not from_own_site():
+        del known["session"]
+    cookies.remember(response, known)
+
+
+def _names_session() -> bool:
+    return any(_canonical(name) == "session" for name in request.args)
+
+
+def _record(click: Activity) -> None:
+    if (uses := limits.admit_click()) is None:
+        clicks().drop()
+    else:
+        clicks().offer(click, uses)
+
+
+def _canonical(name: str) -> str | None:
+    return MESSENGER_EVENT.targets.get(snake(name))
 
 
 def _read(channel: str) -> Activity:
@@ -77,7 +101,7 @@ def _read(channel: str) -> Activity:
     try:
         event = parse(query | {"channel": channel})
     except InvalidFields:
-        codes = {name: text for name, text in query.items() if MESSENGER_EVENT.targets.get(snake(name)) in _CODES}
+        codes = {name: text for name, text in query.items() if _canonical(name) in _CODES}
         event = parse({name: text for name, text in codes.items() if len(text) <= 64} | {"channel": channel})
     metadata = {name: text for name, text in event.activity.metadata.items() if name not in _CODES}
     return replace(event.activity, metadata=metadata)

@@ -1,7 +1,8 @@
 """Rate limits by network address, and by the email and phone of a submission.
 
-A limit loses nothing: a refused request is not stored and does not use its Idempotency-Key. The replay of a stored
-submission counts for its address only.
+Only the limit of an address refuses a request. It loses nothing: a refused request is not stored and does not use its
+Idempotency-Key. The limit of a person never refuses, because anyone can send submissions about anybody: submissions
+above it are kept for review.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import math
 
 from flask import request
 
-from crmgate.store.limits import Limit, Use
+from crmgate.store.limits import Limit, Use, by_address
+from crmgate.store.tokens import Scope
 from crmgate.web.auth import caller
 from crmgate.web.codes import ProblemCode
 from crmgate.web.problems import Problem
@@ -20,36 +22,49 @@ from crmgate.web.services import services
 
 log = logging.getLogger(__name__)
 
-IPV6_NETWORK = 64
-"""Prefix length that counts as one IPv6 address, because one customer gets at least a /64 (RFC 6177)."""
 _warned: set[str] = set()
 
 
-def admit(limit: Limit | None, people: tuple[str, ...] = (), known: str = "") -> None:
-    """Count a request for its address (`limit`) and for each email and phone in `people`.
+def admit(limit: Limit | None, unlimited: Scope) -> None:
+    """Count a request for its address. Call it before the body is read: a slow sender must not occupy a thread.
 
-    `known` is the ledger's idempotency key; a submission stored under it is a replay. Requests with a valid API token
-    are not counted. Raises `Problem` (429) if a limit is exceeded.
+    Requests with a valid API token of the scope `unlimited` are not counted. Raises `Problem` (429) if the limit is
+    exceeded.
     """
-    person = services().settings.limits.person
-    uses = _by_address(limit)
-    uses += [Use("person", who.lower(), person, replays=False) for who in people if who and person]
-    if uses and not caller() and (wait := services().limiter.take(uses, known)):
+    uses = _uses(limit)
+    if uses and not lifted(unlimited) and (wait := services().limiter.take(uses)):
         _refuse(wait)
 
 
-def admit_click() -> bool:
-    """Count a click for its address; returns whether it is within the limit.
+def exceeds_person(people: tuple[str, ...], known: str) -> bool:
+    """Count a submission for each email and phone in `people`; returns whether the limit of one is exceeded.
 
-    Counts in the memory of this process, so that a redirect does not wait for Redis.
+    `known` is the ledger's idempotency key; a submission stored under it is a replay, which is not counted. While Redis
+    does not answer, nothing is counted.
     """
-    uses = _by_address(services().settings.limits.address)
-    return not uses or not services().limiter.take_here(uses)
+    limit = services().settings.limits.person
+    uses = [Use("person", who.lower(), limit, replays=False) for who in people if who and limit]
+    return bool(uses) and not lifted(Scope.OPERATE) and services().limiter.take_shared(uses, known) > 0
 
 
-def _by_address(limit: Limit | None) -> list[Use]:
-    who = _address()
-    return [Use(request.blueprint or "-", who, limit)] if limit and who else []
+def admit_click() -> list[Use] | None:
+    """Count a click in the memory of this process, so that a redirect does not wait for Redis; None above the limit.
+
+    Returns the uses that the background thread counts in Redis.
+    """
+    uses = _uses(services().settings.limits.address)
+    return None if uses and services().limiter.take_here(uses) else uses
+
+
+def _uses(limit: Limit | None) -> list[Use]:
+    _warn_of_proxy()
+    return by_address(request.blueprint or "-", request.remote_addr or "", limit) if limit else []
+
+
+def lifted(scope: Scope) -> bool:
+    """Whether the request has a valid API token of this scope, to which limits do not apply."""
+    token = caller()
+    return token is not None and token.allows(scope)
 
 
 def _refuse(wait: float) -> None:
@@ -65,29 +80,20 @@ def _in_words(seconds: int) -> str:
     return f"{minutes} minutes" if minutes <= 90 else f"{math.ceil(minutes / 60)} hours"
 
 
-def _address() -> str:
-    """The client's IPv4 address or IPv6 network; empty if it is unknown.
-
-    It is unknown behind a proxy on a private address that TRUSTED_PROXIES does not count: all visitors would share the
-    proxy's address and its limit.
-    """
-    try:
-        address = ipaddress.ip_address(request.remote_addr or "")
-    except ValueError:  # a Unix socket has none
-        return ""
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address
-    if address.is_private and "werkzeug.proxy_fix.orig" not in request.environ and "X-Forwarded-For" in request.headers:
-        _warn_of_proxy()
-        return ""
-    bits = IPV6_NETWORK if address.version == 6 else 32
-    return str(ipaddress.ip_network((address, bits), strict=False).network_address)
-
-
 def _warn_of_proxy() -> None:
-    if "proxy" not in _warned:
+    """Warn once if requests seem to come through a proxy that TRUSTED_PROXIES does not count."""
+    if "proxy" not in _warned and "X-Forwarded-For" in request.headers and _is_own_proxy():
         _warned.add("proxy")
         log.warning(
-            "requests come through a proxy, but TRUSTED_PROXIES is 0: RATE_LIMIT_ADDRESS and RATE_LIMIT_LOOKUPS have no"
-            " effect without the visitors' addresses. Set TRUSTED_PROXIES to the number of your proxies"
+            "requests come through a proxy, but TRUSTED_PROXIES is 0: all visitors share the limits of the proxy's"
+            " address. Set TRUSTED_PROXIES to the number of your proxies"
         )
+
+
+def _is_own_proxy() -> bool:
+    """Whether the other end of the connection has a private address and no proxy is trusted."""
+    try:
+        peer = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return False
+    return peer.is_private and "werkzeug.proxy_fix.orig" not in request.environ

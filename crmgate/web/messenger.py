@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, jsonify, redirect
@@ -12,7 +13,8 @@ from crmgate.channels import known_channels
 from crmgate.model import Kind, rfc3339
 from crmgate.schemas import ParsedEvent, parse_event
 from crmgate.schemas.event import MessengerEventSchema
-from crmgate.web import clicks, cookies, submissions
+from crmgate.store.tokens import Scope
+from crmgate.web import clicks, cookies, limits, submissions
 from crmgate.web.answers import CountedSchema
 from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.openapi.convert import sample
@@ -54,12 +56,19 @@ def create() -> BaseResponse:
             if form.goal
             else jsonify({"status": "counted"} | submissions.warnings_member(parsed.warnings))
         )
+    if not form.suspect and _too_many(parsed.activity.session):
+        form = replace(form, suspect=True)
     payload = parsed.activity.to_dict()
     content = {name: value for name, value in payload.items() if name != "occurred_at"}
     submission = submissions.Submission(
         Kind.CREATE_MINIMAL_LEAD, payload, parsed.warnings, "We look forward to your message.", content
     )
     return submissions.deliver(submission, form)
+
+
+def _too_many(session: str) -> bool:
+    """Whether too many clicks come in with a session: everyone who knows it can write on its lead."""
+    return bool(session) and not limits.lifted(Scope.OPERATE) and clicks.exceeds_limit(services(), session)
 
 
 def _parse(raw: dict[str, Any]) -> ParsedEvent:

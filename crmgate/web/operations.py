@@ -54,7 +54,7 @@ def show(operation_id: str) -> Response:
     With a token the answer has more members; with the scope `operate` also the payload. An invalid token is refused.
     """
     token = require(Scope.READ) if offered() else None
-    limits.admit(services().settings.limits.lookups)
+    limits.admit(services().settings.limits.lookups, Scope.READ)
     operation = _find(operation_id)
     if token is None:
         return answer(receipt(operation))

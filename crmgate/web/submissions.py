@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from flask import Response, jsonify, redirect, request, url_for
@@ -16,9 +16,10 @@ from crmgate.errors import KeyReused, StillRunning
 from crmgate.model import Kind, Operation, State
 from crmgate.schemas import FieldWarning
 from crmgate.schemas.faults import InvalidFields
+from crmgate.store.tokens import Scope
 from crmgate.web import limits, traps
 from crmgate.web.answers import SubmittedSchema
-from crmgate.web.auth import caller
+from crmgate.web.auth import caller, offered
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
 from crmgate.web.next_url import next_url
@@ -51,7 +52,8 @@ PROBLEMS = (
 PARAMETERS = (
     {
         "name": "Idempotency-Key", "in": "header", "example": "b0a3d0c4-6a3e-4c53-8f7e-3d0a4a9b8c11",
-        "description": "Makes a repetition safe: for 24 hours the same key and content are the same submission.",
+        "description": "Makes a repetition safe: for 24 hours the same key and content are the same submission. It"
+        " must be unguessable, such as a random UUID. Each site (`Origin`) and each API token has its own keys.",
         "schema": {"type": "string", "pattern": f"^{KEY.pattern}$"},
     },
     {
@@ -63,7 +65,7 @@ PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Control fields of a form: `goal` is the address in `_next`, `suspect` whether a robot seems to be the sender."""
+    """What to do with a submission: `goal` is the address in `_next`; a `suspect` is kept for an operator."""
 
     goal: str | None = None
     suspect: bool = False
@@ -87,26 +89,23 @@ class Submission:
 def read(
     parse: Callable[[dict[str, Any]], T], people: Callable[[T], tuple[str, ...]] = lambda _parsed: ()
 ) -> tuple[T, Form]:
-    """Parse the body of the request, and count it for its address and the `people` (emails, phones) in it.
+    """Count the request for its address, parse its body, and count it for the `people` (emails, phones) in it.
 
-    Raises `InvalidFields` with every error at once, and `Problem`: those of `read_body`, 400 for an invalid
-    Idempotency-Key, and 429 when a limit is exceeded.
+    What exceeds the limit of a person is a suspect. Raises `InvalidFields` with every error at once, and `Problem`:
+    those of `read_body`, 400 for an invalid Idempotency-Key, and 429 if the address exceeds its limit.
     """
-    limit = services().settings.limits.address
-    try:
-        parsed, form = _read(parse)
-        key = _idempotency_key()
-    except (InvalidFields, Problem):
-        limits.admit(limit)  # invalid requests count, too
-        raise
-    limits.admit(limit, people(parsed), known_by(key) if key else "")
+    limits.admit(services().settings.limits.address, Scope.OPERATE)
+    parsed, form = _read(parse)
+    key = _idempotency_key()
+    if not form.suspect and limits.exceeds_person(people(parsed), known_by(key, _scope()) if key else ""):
+        form = replace(form, suspect=True)
     return parsed, form
 
 
 def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
     settings, raw = services().settings, read_body()
     suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
-    goal, errors = next_url(raw, settings.allowed_origins) if request.mimetype in FORM_TYPES else (None, [])
+    goal, errors = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
     try:
         parsed = parse(raw)
     except InvalidFields as invalid:
@@ -135,7 +134,7 @@ def _submit(submission: Submission, inline: bool, suspect: bool) -> Operation:
     try:
         return services().gateway.submit(
             submission.kind, submission.payload, inline=inline, key=_idempotency_key(), repeats=DOUBLE_CLICK,
-            content=submission.content, suspect=suspect,
+            scope=_scope(), content=submission.content, suspect=suspect,
         )  # fmt: skip
     except KeyReused:
         detail = "Nothing was stored. A key belongs to one submission: use a new key for another one."
@@ -152,6 +151,14 @@ def _idempotency_key() -> str:
         detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID."
         raise Problem(ProblemCode.INVALID_IDEMPOTENCY_KEY, detail)
     return key
+
+
+def _scope() -> str:
+    """Whose the Idempotency-Key is: that of the API token, else of the site whose script or form sent the request.
+
+    The token is not verified: no other sender knows it, and the scope must not change while Redis does not answer.
+    """
+    return f"token {offered()}" if offered() else request.headers.get("Origin", "")
 
 
 def _prefers_async() -> bool:

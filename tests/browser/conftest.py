@@ -30,6 +30,7 @@ def browser() -> Iterator[Browser]:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Door, Website]]:
     with Stack(tmp_path_factory.mktemp("stack")) as stack, Door(stack.url) as door, Website(door) as website:
         door.website = stack.env["ALLOWED_ORIGINS"] = website.url
+        stack.env |= {"TELEGRAM_URL": "https://t.me/example_bot", "WHATSAPP_URL": "https://wa.me/905321234567"}
         stack.start()
         door.gateway = stack.url
         yield stack, door, website

@@ -38,7 +38,9 @@ class Door(Server):
             request.method, f"{self.gateway}{request.path}?{request.query}", data=request.body, headers=headers,
             allow_redirects=False, timeout=DEADLINE,
         )  # fmt: skip
-        passed = {name: value for name, value in answer.headers.items() if name in ("Location", "Retry-After")}
+        passed = {
+            name: value for name, value in answer.headers.items() if name in ("Location", "Retry-After", "Set-Cookie")
+        }
         cors = {name: value for name, value in answer.headers.items() if name.startswith("Access-Control-")}
         return Response(
             answer.status_code, answer.content, passed | (cors or self.cors()), answer.headers.get("Content-Type", "")
@@ -60,6 +62,12 @@ class Door(Server):
             "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key, Prefer",
             "Access-Control-Expose-Headers": "Retry-After",
         }
+
+    @property
+    def clicks(self) -> list[Request]:
+        """Requests for messenger links."""
+        with self.lock:
+            return [request for request in self.requests if request.path.startswith("/go/")]
 
     @property
     def posts(self) -> list[Request]:

@@ -106,11 +106,11 @@ def test_the_first_touch_wins_and_links_carry_it(visitor: Visitor, website: Webs
     page = visitor.come("/later?ref=OTHER&utm_source=ads&utm_campaign=late")
     session = json.loads(page.evaluate("localStorage['crmgate:session']"))["value"]
     first, foreign = page.locator("a").evaluate_all("links => links.map(link => link.href)")
-    assert first == f"{door.url}/go/telegram?ref=OWN&session={session}&utm_source=poster&utm_medium=print"
+    assert first == f"{door.url}/go/telegram?ref=OWN&utm_source=poster&utm_medium=print"
     assert foreign == f"{website.url}/go/telegram"
     page.evaluate(f"""document.body.insertAdjacentHTML("beforeend", '<p><a href="{door.url}/go/whatsapp">w</a></p>')""")
     expect(page.get_by_text("w", exact=True)).to_have_attribute(
-        "href", f"{door.url}/go/whatsapp?session={session}&ref=FRIEND1&utm_source=poster&utm_medium=print"
+        "href", f"{door.url}/go/whatsapp?ref=FRIEND1&utm_source=poster&utm_medium=print"
     )
     visitor.fill("Eve", "touch@example.com")
     visitor.send()

@@ -7,8 +7,10 @@ import threading
 
 import pytest
 
+from crmgate.delivery import identity
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from crmgate.model import Delivered, Kind, Operation, State
+from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
@@ -60,7 +62,46 @@ def test_somebody_else_at_the_same_computer_gets_a_lead_of_their_own(world: Worl
     sister = world.apply(2, session="s1", inline=True)
     assert sister.kind == Kind.CREATE_LEAD
     again = world.click("s1", inline=True)
-    assert (again.kind, world.crm.records[again.id]) == (Kind.LOG_ACTIVITY, world.crm.records[sister.id])
+    assert (again.kind, world.crm.records[again.id]) == (Kind.LOG_ACTIVITY, "acme-1"), "the session stays the first's"
+    for _ in range(2):
+        later = world.apply(2, session="s1", inline=True)
+        assert (later.kind, world.crm.records[later.id]) == (Kind.UPDATE_LEAD, world.crm.records[sister.id])
+    first = world.apply(1, session="s1", inline=True)
+    assert (first.kind, world.crm.records[first.id]) == (Kind.UPDATE_LEAD, "acme-1")
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["delivered", "waiting"])
+def test_an_application_needs_an_email_or_phone_of_the_sessions_person(world: World, inline: bool) -> None:
+    world.apply(99, inline=True)
+    world.apply(1, session="s1", phone="+905321234567", inline=inline)
+    same = [{"phone": "+905321234567"}, {"email": "TEST1@example.com"}, {"phone": "+905321234567", "email": "n@x.org"}]
+    for more in same:
+        assert world.apply(5, session="s1", inline=inline, **more).kind == Kind.UPDATE_LEAD
+    assert world.apply(6, session="s1", inline=inline, email="n@x.org").kind == Kind.UPDATE_LEAD, "known by now"
+    assert world.apply(7, session="s1", inline=inline).kind == Kind.CREATE_LEAD
+
+
+def test_nobody_pushes_a_person_out_of_the_own_session(world: World) -> None:
+    """Somebody who knows session and phone adds addresses without end: the first ones stay."""
+    world.apply(1, session="s1", phone="+905321234567", inline=True)
+    for number in range(20, 40):
+        assert world.apply(number, session="s1", phone="+905321234567", inline=True).kind == Kind.UPDATE_LEAD
+    own = world.apply(1, session="s1", inline=True)
+    assert (own.kind, world.crm.records[own.id]) == (Kind.UPDATE_LEAD, "acme-1")
+    assert len(world.redis.hget(keys.session(identity._digest("session s1")), "who")) < 400  # type: ignore[arg-type]
+
+
+def test_a_lead_that_was_discarded_leaves_nobody_in_the_session(world: World) -> None:
+    world.apply(99, inline=True)
+    world.crm.trouble = lambda _: Rejected("no such option")
+    letter = world.apply(1, session="s1")
+    world.pass_time(3)
+    world.crm.trouble = well
+    world.gateway.discard(letter.id, "spam")
+    other = world.apply(2, session="s1", inline=True)
+    assert other.kind == Kind.CREATE_LEAD
+    first = world.apply(1, session="s1", inline=True)
+    assert (first.kind, world.crm.records[first.id]) == (Kind.CREATE_LEAD, "acme-3")
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(range(4))], ids=str)

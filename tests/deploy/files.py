@@ -37,3 +37,9 @@ def used_in_compose() -> set[str]:
 
 def used_in_caddyfile() -> set[str]:
     return set(re.findall(r"\{\$([A-Z_]+)", CADDYFILE.read_text()))
+
+
+def drop_in() -> dict[str, str]:
+    """The environment of Debian's Caddy, as systemd reads it: C escapes in quotes (systemd.exec(5))."""
+    found = re.findall(r'^Environment=("?)([A-Z_]+)=(.*?)\1$', DROP_IN.read_text(), re.MULTILINE)
+    return {name: value.encode().decode("unicode_escape") if quote else value for quote, name, value in found}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +14,13 @@ import pytest
 import urllib3
 
 from crmgate.web.headers import SAFE
-from tests.deploy.files import CADDYFILE
+from tests.deploy.files import CADDYFILE, drop_in
+from tests.integration import flood
 from tests.integration.stack import API_KEY, Stack, person
 from tests.needs import need
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
+OPERATION = "88c58fe866724682b5bfaf3062997351"
 APP, CRM = "app.localhost", "crm.localhost"
 OPERATORS_PAGES = [
     "/metrics", "/readyz", "/ops", "/ops/letters", "/api/v1/operations", "/api/v1/dead-letters",
@@ -25,6 +29,13 @@ OPERATORS_PAGES = [
 HEADERS = ("Authorization", "Cookie", "Referer", "User-Agent", "X-Api-Key")
 """What a request tells that no log may know."""
 Response = urllib3.BaseHTTPResponse
+
+
+def request_buffers() -> str:
+    """The directive with which the installed Caddy reads a request before it forwards it: 2.7 renamed it."""
+    answer = subprocess.run([need("caddy"), "version"], capture_output=True, text=True, check=True).stdout
+    old = re.match(r"v?2\.[0-6]\.", answer)
+    return drop_in()["REQUEST_BUFFERS"] if old else "request_buffers 100KB"
 
 
 class Caddy(Process):
@@ -37,6 +48,7 @@ class Caddy(Process):
             "APP_DOMAIN": APP, "WEB_UPSTREAM": stack.url.removeprefix("http://"),
             "CRM_DOMAIN": CRM, "CRM_UPSTREAM": stack.espocrm.url.removeprefix("http://"),
             "HTTP_PORT": str(self.http), "HTTPS_PORT": str(self.https), "OPERATOR_NETWORKS": "127.0.0.1 192.0.2.0/24",
+            "REQUEST_BUFFERS": request_buffers(),
             "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home),
         }  # fmt: skip
         super().__init__(
@@ -56,8 +68,10 @@ class Caddy(Process):
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack")).start() as running:
-        yield running
+    """A gateway that cuts off no slow sender."""
+    with Stack(tmp_path_factory.mktemp("stack"), TELEGRAM_URL="https://t.me/example_bot") as running:
+        running.env["GUNICORN_CMD_ARGS"] = "--worker-class tests.integration.patient.Worker"
+        yield running.start()
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +138,13 @@ def test_the_operators_pages_are_for_the_operators_networks(caddy: Caddy, path: 
 
 
 def test_an_operation_is_not_an_operators_page(caddy: Caddy) -> None:
-    path = "/api/v1/operations/88c58fe866724682b5bfaf3062997351"
+    path = f"/api/v1/operations/{OPERATION}"
     assert caddy.ask(APP, "GET", path, source="127.0.0.2").status == 404
 
 
 @pytest.mark.parametrize(("method", "more"), [("PATCH", ""), ("DELETE", ""), ("POST", "/retry")])
 def test_only_the_operators_networks_change_an_operation(caddy: Caddy, method: str, more: str) -> None:
-    path = f"/api/v1/operations/88c58fe866724682b5bfaf3062997351{more}"
+    path = f"/api/v1/operations/{OPERATION}{more}"
     refused = caddy.ask(APP, method, path, source="127.0.0.2")
     assert refused.status == 403
     assert "OPERATOR_NETWORKS" in refused.json()["detail"]
@@ -180,6 +194,51 @@ def test_plain_http_is_redirected(caddy: Caddy) -> None:
     assert (response.status, response.headers["Location"]) == (308, f"https://{APP}/go/telegram?ref=A1")
 
 
+def test_300_slow_senders_of_one_address_delay_nobody_else(caddy: Caddy) -> None:
+    """Caddy keeps them: one that reached the gateway would occupy a thread for ever."""
+    with flood.slow_senders(caddy.https, flood.BODY, 300, flood.with_tls):
+        for number in range(800, 810):
+            answer = caddy.ask(APP, "POST", "/api/v1/applications", json=person(number), source="127.0.0.2")
+            assert answer.status in (201, 202)
+
+
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO"])
+@pytest.mark.parametrize("path", ["/x/readyz", "/x/metrics", "/x/api/v1/operations"])
+def test_no_header_walks_around_the_rules(caddy: Caddy, name: str, path: str) -> None:
+    value = "/x" if name == "SCRIPT_NAME" else path.removeprefix("/x")
+    answer = caddy.ask(APP, "GET", path, source="127.0.0.2", headers={name: value})
+    assert answer.status == 404
+
+
+def test_the_gateway_never_gets_headers_that_some_servers_read_as_the_path() -> None:
+    text = CADDYFILE.read_text()
+    assert "header_up -SCRIPT_NAME" in text
+    assert "header_up -PATH_INFO" in text
+
+
+CHUNKED = flood.ROUTE + b"Host: app.localhost\r\nContent-Type: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+FORM = CHUNKED % b"application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CHUNKED % b"application/json" + b"zz\r\n{}\r\n0\r\n\r\n",
+        FORM + b"25\r\nfirst_name=Ada&email=half@example.com\r\nzz\r\n",
+        FORM + b"-1\r\n\r\n",
+    ],
+    ids=["no number", "no number later", "negative"],
+)
+def test_malformed_chunks_are_refused_and_store_nothing(caddy: Caddy, stack: Stack, data: bytes) -> None:
+    with flood.with_tls(socket.create_connection(("127.0.0.1", caddy.https), DEADLINE)) as sender:
+        sender.sendall(data)
+        answer = sender.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"application/problem+json" in answer
+    assert b"Retry-After" not in answer
+    assert "half@example.com" not in stack.emails
+
+
 def test_a_gateway_that_is_down_is_a_502_problem_that_may_be_retried(caddy: Caddy, stack: Stack) -> None:
     stack.web.stop()
     try:
@@ -200,6 +259,11 @@ def test_the_log_holds_no_personal_data(caddy: Caddy) -> None:
         APP, "GET", "/healthz?email=ada@example.com", source="127.0.0.3", headers=dict.fromkeys(HEADERS, "c4n4ry")
     )
     wait_until("the request is logged", lambda: '"/healthz"' in caddy.output())
-    assert not [word for word in ("ada@", "c4n4ry", "127.0.0.3", "6.6.6.6") if word in caddy.output()]
+    caddy.ask(APP, "GET", f"/api/v1/operations/{OPERATION}?a=b")
+    caddy.ask(APP, "PATCH", f"/api/v1/dead-letters/{OPERATION}/retry")
+    wait_until("they are logged", lambda: '"/api/v1/dead-letters//retry"' in caddy.output())
+    assert '"/api/v1/operations/"' in caddy.output()
+    words = ("ada@", "c4n4ry", "127.0.0.3", "6.6.6.6", OPERATION)
+    assert not [word for word in words if word in caddy.output()]
     requests = [json.loads(line)["request"] for line in caddy.output().splitlines() if '"handled request"' in line]
     assert {request["remote_ip"] for request in requests} == {"127.0.0.0"}

@@ -43,7 +43,9 @@ def test_every_variable_of_the_caddyfile_is_known_and_handed_over() -> None:
     given = set(services()["caddy"]["environment"])
     assert given <= used_in_caddyfile()
     # The rest is for a Caddy that is no container: ports, and where the others are.
-    assert used_in_caddyfile() - given == {"HTTP_PORT", "HTTPS_PORT", "WEB_UPSTREAM", "CRM_UPSTREAM"}
+    assert used_in_caddyfile() - given == {
+        "HTTP_PORT", "HTTPS_PORT", "WEB_UPSTREAM", "CRM_UPSTREAM", "REQUEST_BUFFERS",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("unit", [*UNITS, DROP_IN], ids=lambda unit: unit.name)

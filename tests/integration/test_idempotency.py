@@ -40,6 +40,16 @@ def test_the_same_key_with_another_body_is_refused_and_nothing_stored(stack: Sta
     assert leads_of(stack, 4) == 0
 
 
+def test_another_site_with_the_same_key_is_another_sender(stack: Stack) -> None:
+    """A key that can be guessed, and that somebody else used first, costs nobody a submission."""
+    assert send(stack, person(31), "order-1").status_code == 201
+    senders = ({"Origin": "https://a.example"}, {"Origin": "https://b.example"}, {"Authorization": "Bearer cg_1_x"})
+    for number, own in enumerate(senders, 32):
+        assert stack.post(person(number), headers={"Idempotency-Key": "order-1"} | own).status_code == 201
+        assert stack.post(person(number), headers={"Idempotency-Key": "order-1"} | own).status_code == 201
+        assert leads_of(stack, number) == 1
+
+
 @pytest.mark.parametrize("key", ["x" * 256, "schlüssel".encode().decode("latin-1"), "tab\tbed"])
 def test_a_key_that_cannot_be_used_is_refused(stack: Stack, key: str) -> None:
     response = send(stack, person(5), key)

@@ -83,12 +83,12 @@ def test_several_meters_count_together_or_not_at_all(limiter: Limiter, where: st
 
 def test_a_known_submission_counts_only_where_replays_do(limiter: Limiter, redis_client: redis.Redis) -> None:
     address, person = by("address"), by("person", Limit(1, 3600), replays=False)
-    assert limiter.take([address, person], known="{crmgate}:idem:k") == 0
-    assert limiter.take([address, person], known="{crmgate}:idem:k") > 0, "the key is not known"
+    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") == 0
+    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") > 0, "the key is not known"
     redis_client.set("{crmgate}:idem:k", "op digest")
-    assert limiter.take([address, person], known="{crmgate}:idem:k") == 0
-    assert limiter.take([address, person], known="{crmgate}:idem:k") == 0
-    assert limiter.take([address, person], known="{crmgate}:idem:k") > 0, "the address's own limit"
+    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") == 0
+    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") == 0
+    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") > 0, "the address's own limit"
 
 
 def test_redis_holds_digests_that_vanish_by_themselves(limiter: Limiter, redis_client: redis.Redis) -> None:
@@ -111,7 +111,7 @@ def test_a_refusal_is_counted(limiter: Limiter, redis_client: redis.Redis) -> No
 def test_limits_take_one_round_trip(limiter: Limiter, redis_client: redis.Redis) -> None:
     limiter.take([by("warm")])
     before = redis_client.info("commandstats")
-    limiter.take([by("a"), by("b"), by("c")], known="{crmgate}:idem:x")
+    limiter.take_shared([by("a"), by("b"), by("c")], known="{crmgate}:idem:x")
     after = redis_client.info("commandstats")
     calls = {name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after}
     scripts = {"cmdstat_evalsha", "cmdstat_get", "cmdstat_set", "cmdstat_exists", "cmdstat_info"}
@@ -129,6 +129,7 @@ def test_without_redis_each_process_counts_for_itself_and_waits_once(tmp_path: P
         limiter.take([by("b")])  # finds out
         begun = time.monotonic()
         answers = [limiter.take([by("a")]) > 0 for _ in range(4)]
+        assert [limiter.take_shared([by("a")]) for _ in range(4)] == [0, 0, 0, 0], "nobody counts these"
         assert time.monotonic() - begun < 2.0 < REST, "a silent Redis is asked once"
         assert answers == [False, False, False, True], "nothing is refused that need not be, and a flood still is"
     finally:

@@ -87,7 +87,7 @@ class StandInGateway:
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
-        content: Any = None, last_resort: bool = True, suspect: bool = False,
+        scope: str = "", content: Any = None, last_resort: bool = True, suspect: bool = False,
     ) -> Operation:  # fmt: skip
         if self.error is not None:
             raise self.error
@@ -104,6 +104,7 @@ class StandInSettings:
     default_phone_region: str = "TR"
     delivery: str = "inline"
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
+    allowed_hosts: tuple[str, ...] = ()
     provider: str = "sandbox"
     minimal_leads: bool = True
     limits: Limits = field(default_factory=Limits)

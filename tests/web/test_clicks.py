@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Activity
+from crmgate.store.limits import Use
 from crmgate.web.clicks import Clicks
 from tests.processes import DEADLINE, wait_until
 
@@ -28,12 +29,14 @@ class Store:
         self.awake.set()
         self.tried = 0
 
-    def record(self, activity: Activity) -> None:
+    def record(self, activity: Activity, uses: Sequence[Use]) -> bool:
+        assert not uses
         self.tried += 1
         assert self.awake.wait(DEADLINE)
         if self.broken:
             raise self.broken
         self.clicks.append(activity)
+        return True
 
     def report(self, reasons: Mapping[str, int]) -> None:
         if self.broken:

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from crmgate import web
 from crmgate.model import Kind
 
+OWN_SITE = {"Referer": "https://www.example.org/prices"}
 BROWSER = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 Safari/604.1"}
 ROBOTS = [
     "TelegramBot (like TwitterBot)", "WhatsApp/2.23.20.0 A", "facebookexternalhit/1.1", "Slackbot-LinkExpanding 1.0",
@@ -56,13 +57,40 @@ def test_a_click_is_sent_on_and_recorded(app: Flask, client: FlaskClient, gatewa
 
 @pytest.mark.parametrize("base", ["http://gate.test", "https://gate.test"])
 def test_the_cookies_last_thirty_days_and_are_kept_from_scripts(client: FlaskClient, base: str) -> None:
-    found = cookies(client.get("/go/whatsapp?ref=A&session=s-1", base_url=base, headers=BROWSER))
+    found = cookies(client.get("/go/whatsapp?ref=A&session=s-1", base_url=base, headers=BROWSER | OWN_SITE))
     assert found.keys() == {"crmgate_session", "crmgate_ref"}
     for line, value in ((found["crmgate_session"], "s-1"), (found["crmgate_ref"], "A")):
         parts = line.split("; ")
         assert parts[0].endswith(f"={value}")
         assert {"Max-Age=2592000", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(parts)
         assert ("Secure" in parts) is base.startswith("https")
+
+
+ELSEWHERE = [
+    {}, {"Referer": "https://evil.example/"}, {"Referer": "https://www.example.org.evil.example/"},
+    {"Referer": "https://www.example.org@evil.example/"}, {"Referer": "http://www.example.org/"},
+    {"Referer": "about:client"}, {"Origin": "null"}, {"Origin": "https://evil.example"}, {"Referer": "https://[::1"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
+@pytest.mark.parametrize("name", ["session", "sessionId", "session_id", "Session"])
+def test_a_session_of_a_link_that_was_passed_on_belongs_to_that_click_only(
+    app: Flask, client: FlaskClient, gateway: Any, body: Any, name: str, headers: dict[str, str]
+) -> None:
+    answer = client.get(f"/go/telegram?ref=FRIEND&{name}=s-anna", headers=BROWSER | headers)
+    assert cookies(answer).keys() == {"crmgate_ref"}
+    assert [payload["session"] for payload in settled(app, gateway)] == ["s-anna"]
+    client.post("/api/v1/applications", json=body)
+    assert "session" not in gateway.submitted[1][1]
+
+
+@pytest.mark.parametrize(
+    "headers", [OWN_SITE, {"Origin": "http://localhost:3000"}, {"Referer": "http://localhost/demo"}], ids=str
+)
+def test_a_session_of_a_link_on_the_own_site_becomes_the_visitors(client: FlaskClient, headers: dict[str, str]) -> None:
+    answer = client.get("/go/telegram?session=s-1", headers=BROWSER | headers)
+    assert cookies(answer)["crmgate_session"].startswith("crmgate_session=s-1;")
 
 
 def test_the_first_touch_wins(app: Flask, client: FlaskClient, gateway: Any) -> None:
@@ -212,7 +240,7 @@ def test_a_trusted_proxy_says_that_there_is_tls(app: Flask, number: int, secure:
 def test_the_application_of_the_visitor_carries_session_and_code(
     app: Flask, client: FlaskClient, gateway: Any, body: Any
 ) -> None:
-    client.get("/go/telegram?ref=FIRST&session=s-1", headers=BROWSER)
+    client.get("/go/telegram?ref=FIRST&session=s-1", headers=BROWSER | OWN_SITE)
     settled(app, gateway)
     client.post("/api/v1/applications", json=body)
     client.post("/api/v1/applications", json=body | {"referral_code": "DIRECT"})

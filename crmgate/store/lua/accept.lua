@@ -7,9 +7,12 @@
 --   kind         kind of the operation
 --   digest       digest of the submission, '': it has no idempotency key
 --   key          digest of the idempotency key
+--   former       digest of that key as the previous version of crmgate computed it, '': the same
 --   seconds      seconds for which both are kept
+--   keyed        false: it has no idempotency key, and `key` is a digest of its content
 --   session      session of the submission, absent: none
 --   session.key      digest of the session
+--   session.own      digest of the session that it gets if the lead of its session is another person's
 --   session.follow   kind of the operation if the session has a lead already, '' if the CRM does not support it
 --   session.seconds  seconds for which the session is kept
 --   people       digests of the email and phone of the submission
@@ -22,7 +25,38 @@
 -- provider now), 'behind' (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an
 -- idempotency key that was used before: 'replay', 'running' or 'conflict'.
 local at, till = string.format('%.17g', a.now), a.now + a.lease_seconds
-local seen = a.digest ~= '' and redis.call('GET', key.idem .. a.key)
+local people = table.concat(a.people, ' ')
+
+local function submission(digest) return digest ~= '' and redis.call('GET', key.idem .. digest) end
+
+local function seen_as()
+  if a.digest == '' then return nil end
+  -- A key without a scope of the previous version: another sender may have used the same one with other content.
+  local former = submission(a.former)
+  if former and string.sub(former, -#a.digest) ~= a.digest then former = nil end
+  return submission(a.key) or former
+end
+
+local function remember()
+  if a.digest ~= '' then redis.call('SET', key.idem .. a.key, a.id .. ' ' .. a.digest, 'EX', a.seconds) end
+end
+
+-- The session of an application: one of its own if the lead of its session is another person's.
+local function visit_of_application()
+  local first, minimal, who = unpack(redis.call('HMGET', session(a.session.key), 'first', 'minimal', 'who'))
+  if not first or minimal == '1' or is_of(who, people) then return a.session.key end
+  return a.session.own
+end
+
+-- The digests of a session's person with those of another submission. The first ones stay, so that nobody pushes them out.
+local function joined(who)
+  for _, digest in ipairs(a.people) do
+    if #who < 8 * #digest and not is_of(who, digest) then who = who == '' and digest or who .. ' ' .. digest end
+  end
+  return who
+end
+
+local seen = seen_as()
 if seen then
   local id, digest = string.match(seen, '^(%S+) (%S+)$')
   if id ~= a.id and redis.call('EXISTS', op(id)) == 1 then
@@ -39,41 +73,41 @@ end
 -- Indexes for operators: by time, and by the beginning of the id (crmgate.operators.inventory).
 redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
-local people = table.concat(a.people, ' ')
-local lines = a.session and a.session.key .. ' ' .. people or people
 if a.suspect then
+  if a.keyed then remember() end  -- the content of a suspect is not remembered: a robot could block the same of a person
   redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', people)
   redis.call('ZADD', key.suspect, a.now, a.id)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
   return {'suspect', a.id, a.kind, '', at}
 end
-local kind, lead = a.kind, ''
+local kind, lead, lines = a.kind, '', people
 local makes_lead, minimal = not kinds[kind].needs_lead, kinds[kind].minimal
 if a.session then
-  local S = session(a.session.key)
+  local application = makes_lead and not minimal
+  local visit = application and visit_of_application() or a.session.key
+  local S = session(visit)
   local first, provider, record, stand_in, who, tail =
     unpack(redis.call('HMGET', S, 'first', 'provider', 'record', 'minimal', 'who', 'tail'))
-  bring_in(tail, a.session.key)
-  -- The session's lead is used unless another CRM has it, or another person applies from the same browser. If it was not
-  -- made, and no operation is under way that could make it, this one does.
-  local known = first and (not provider or provider == to.provider) and (record or one_before(a.session.key))
-  local application = makes_lead and not minimal
-  if known and application and stand_in ~= '1' then known = is_of(who, people) end
+  bring_in(tail, visit)
+  -- The session's lead is used unless another CRM has it. If it was not made, and no operation is under way that could make
+  -- it, this one does.
+  local known = first and (not provider or provider == to.provider) and (record or one_before(visit))
   if known and minimal and a.session.follow == '' then return {'replay', first} end
   if application then
-    redis.call('HSET', S, 'minimal', '0', 'who', people)
+    redis.call('HSET', S, 'minimal', '0', 'who', joined(first and stand_in == '0' and who or ''))
   end
   if known and a.session.follow ~= '' then
     kind, lead = a.session.follow, record or ''
   else
-    make_lead_of(a.session.key, a.id, kind)
+    make_lead_of(visit, a.id, kind)
   end
   redis.call('HSET', S, 'tail', a.id)  -- for processes of the previous version (see bring_in)
   redis.call('EXPIRE', S, a.session.seconds)
-  redis.call('HSET', KEYS[1], 'session', a.session.key)
+  redis.call('HSET', KEYS[1], 'session', visit)
+  lines = visit .. ' ' .. people
 end
 
-if a.digest ~= '' then redis.call('SET', key.idem .. a.key, a.id .. ' ' .. a.digest, 'EX', a.seconds) end
+remember()
 redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now)
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', key.stats, 'accepted', 1)

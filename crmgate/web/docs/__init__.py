@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 from flask import Blueprint, Response, current_app, render_template, request
 
@@ -15,7 +16,10 @@ from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.openapi.document import build
 from crmgate.web.services import services
 
-_DOCUMENT = "crmgate.openapi"
+T = TypeVar("T")
+
+_DOCUMENT, _JSON, _HTML = "crmgate.openapi", "crmgate.openapi.json", "crmgate.docs"
+_BASE = "https://gateway.invalid"  # takes the place of the address of the gateway in the page
 _PAGE = {
     # The page uses only its own stylesheet and its own script.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -36,33 +40,51 @@ blueprint = Blueprint("docs", __name__, template_folder="templates")
 )  # fmt: skip
 def document() -> Response:
     """Public, also for scripts of other sites. `/docs` shows the same as a page."""
-    response = Response(json.dumps(_document(), ensure_ascii=False), mimetype="application/json")
+    text = _once(_JSON, lambda: json.dumps(_document(), ensure_ascii=False))
+    response = Response(text, mimetype="application/json")
     response.headers["Access-Control-Allow-Origin"] = "*"
-    return _cached(response)
+    return _cached(response, "public")
 
 
 @blueprint.get("/docs")
 def show() -> Response:
     """The page. Works without JavaScript and without access to the internet."""
-    base = request.host_url.rstrip("/")
-    html = render_template("docs.html", version=__version__, base=base, page=page(_document(), base))
-    response = Response(html, mimetype="text/html", headers=_PAGE)
-    return _cached(response)
+    html = _once(_HTML, _render)
+    # It contains the host of the request, so no shared cache may store it for others.
+    response = Response(html.replace(_BASE, request.host_url.rstrip("/")), mimetype="text/html", headers=_PAGE)
+    response.vary.add("Host")
+    return _cached(response, "private")
+
+
+def _render() -> str:
+    return render_template("docs.html", version=__version__, base=_BASE, page=page(_document(), _BASE))
 
 
 def _document() -> dict[str, Any]:
-    """The OpenAPI document, built once for each process, because routes and settings do not change."""
+    """The OpenAPI document."""
+    return _once(_DOCUMENT, _build)
+
+
+def _build() -> dict[str, Any]:
+    with KnownChannels(known_channels(services().settings.channels)):
+        return build(current_app._get_current_object())  # type: ignore[attr-defined]
+
+
+def _once(name: str, make: Callable[[], T]) -> T:
+    """The result of `make`, which is called once in each process, because routes and settings do not change."""
     known = current_app.extensions
-    if _DOCUMENT not in known:
-        with KnownChannels(known_channels(services().settings.channels)):
-            known[_DOCUMENT] = build(current_app._get_current_object())  # type: ignore[attr-defined]
-    found: dict[str, Any] = known[_DOCUMENT]
+    if name not in known:
+        known[name] = make()
+    found: T = known[name]
     return found
 
 
-def _cached(response: Response) -> Response:
-    """Let browsers and caches store the answer and revalidate it each time, so that a new version shows at once."""
-    response.headers["Cache-Control"] = "public, no-cache"
+def _cached(response: Response, who: Literal["public", "private"]) -> Response:
+    """Let browsers, and with `public` also caches, store the answer and revalidate it each time.
+
+    A new version shows at once.
+    """
+    response.headers["Cache-Control"] = f"{who}, no-cache"
     response.add_etag()
     response.make_conditional(request)
     return response
