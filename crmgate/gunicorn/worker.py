@@ -1,4 +1,5 @@
-"""gunicorn's threaded worker with two additions: a time limit for requests, and bodies are read before the answer.
+"""gunicorn's threaded worker with three additions: a time limit for requests, bodies are read before the answer, and a
+stop resets no connection.
 
 gunicorn's `timeout` applies to workers, not to requests: a sender that sends a byte a second occupies a thread without
 limit, and one such sender per thread stops the service.
@@ -6,6 +7,10 @@ limit, and one such sender per thread stops the service.
 An application may answer before it has read the body (too large, too many requests, not found). gunicorn then sends
 "Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that is still sending the body, or sends
 the next request on that connection, gets no answer and returns a 502.
+
+At a stop gunicorn accepts no further connections but keeps its listening socket until the last request is answered. The
+system still completes connections on that socket, and resets them when it is closed: a proxy that has sent a request on
+one returns a 502, because it may not send a POST again. A refused connection can be tried again.
 """
 
 from __future__ import annotations
@@ -48,6 +53,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Called once, at the start of the process."""
         super().load_wsgi()
         self.wsgi = read_to_the_end(self.wsgi)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Called by the main thread when it begins or stops to accept connections."""
+        super().set_accept_enabled(enabled)
+        if not (enabled or self.alive):
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        """Accept the connections that wait, then close the listening sockets of this process.
+
+        During a reload the first process keeps them open for the next worker process. During a stop it has closed its
+        own, so further connections are refused.
+        """
+        for listener in self.sockets:
+            accepted = -1
+            while accepted != self.nr_conns:
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+        self.sockets = []
 
     def handle(self, conn: Any) -> Any:
         """Handle one request, in a thread."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import urllib3
 from crmgate.web.headers import SAFE
 from tests.deploy.files import CADDYFILE
 from tests.integration.stack import API_KEY, Stack, person
-from tests.needs import need
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
 APP, CRM = "app.localhost", "crm.localhost"
@@ -24,14 +25,18 @@ OPERATORS_PAGES = [
 ]  # fmt: skip
 HEADERS = ("Authorization", "Cookie", "Referer", "User-Agent", "X-Api-Key")
 """What a request tells that no log may know."""
+CADDY = str(Path(sys.executable).with_name("caddy"))
+PATIENCE = "lb_try_duration 20s"
 Response = urllib3.BaseHTTPResponse
 
 
 class Caddy(Process):
-    """Caddy as the compose file runs it, but for its ports and where the others are."""
+    """Caddy as the compose file runs it, but for its ports, where the others are, and how long it tries to reach them."""
 
-    def __init__(self, folder: Path, stack: Stack) -> None:
+    def __init__(self, folder: Path, stack: Stack, patience: float = 1) -> None:
         self.http, self.https, home = free_port(), free_port(), folder / "home"
+        assert (text := CADDYFILE.read_text()).count(PATIENCE) == 1
+        (folder / "Caddyfile").write_text(text.replace(PATIENCE, f"lb_try_duration {patience:.0f}s"))
         self.root = home / "caddy/pki/authorities/local/root.crt"
         env = {
             "APP_DOMAIN": APP, "WEB_UPSTREAM": stack.url.removeprefix("http://"),
@@ -40,17 +45,20 @@ class Caddy(Process):
             "HOME": str(home), "XDG_DATA_HOME": str(home), "XDG_CONFIG_HOME": str(home),
         }  # fmt: skip
         super().__init__(
-            "caddy", [need("caddy"), "run", "--config", str(CADDYFILE), "--adapter", "caddyfile"], folder, env
+            "caddy", [CADDY, "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"], folder, env
         )
 
-    def ask(self, domain: str, method: str, path: str, *, source: str = "127.0.0.1", **options: Any) -> Response:
-        """Send a request over TLS; the certificate has to be the domain's."""
-        pool = urllib3.HTTPSConnectionPool(
+    def pool(self, domain: str, **options: Any) -> urllib3.HTTPSConnectionPool:
+        """Connections over TLS; the certificate has to be the domain's."""
+        return urllib3.HTTPSConnectionPool(
             "127.0.0.1", self.https, ca_certs=str(self.root), server_hostname=domain, assert_hostname=domain,
-            source_address=(source, 0), retries=False, timeout=DEADLINE,
+            headers={"Host": domain}, retries=False, timeout=DEADLINE, **options,
         )  # fmt: skip
+
+    def ask(self, domain: str, method: str, path: str, *, source: str = "127.0.0.1", **options: Any) -> Response:
+        """Send a request over a new connection from the address `source`."""
         headers = {"Host": domain} | options.pop("headers", {})
-        with pool:
+        with self.pool(domain, source_address=(source, 0)) as pool:
             return pool.request(method, path, headers=headers, **options)
 
 
@@ -62,11 +70,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def caddy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
-    process = Caddy(tmp_path_factory.mktemp("caddy"), stack)
-    process.start()
-    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM))
-    yield process
-    process.stop()
+    with started(Caddy(tmp_path_factory.mktemp("caddy"), stack)) as process:
+        yield process
+
+
+@contextmanager
+def started(caddy: Caddy) -> Iterator[Caddy]:
+    """A Caddy that answers for both names."""
+    caddy.start()
+    wait_until("Caddy answers for both names", lambda: _answers(caddy, APP) and _answers(caddy, CRM))
+    try:
+        yield caddy
+    finally:
+        caddy.stop()
 
 
 def _answers(caddy: Caddy, domain: str) -> bool:
@@ -78,7 +94,7 @@ def _answers(caddy: Caddy, domain: str) -> bool:
 
 
 def test_it_is_valid_and_in_its_one_form() -> None:
-    formatted = subprocess.run([need("caddy"), "fmt", str(CADDYFILE)], capture_output=True, text=True, check=False)
+    formatted = subprocess.run([CADDY, "fmt", str(CADDYFILE)], capture_output=True, text=True, check=False)
     assert formatted.stdout == CADDYFILE.read_text()
 
 
