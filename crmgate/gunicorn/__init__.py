@@ -10,6 +10,7 @@ PROMETHEUS_MULTIPROC_DIR, else a temporary folder that is removed when gunicorn 
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import sys
@@ -20,8 +21,8 @@ from typing import Any
 from gunicorn import glogging  # type: ignore[import-untyped]
 
 __all__ = [
-    "graceful_timeout", "keepalive", "logger_class", "on_exit", "on_starting", "post_worker_init", "pre_fork",
-    "threads", "worker_class", "workers",
+    "graceful_timeout", "keepalive", "logger_class", "on_exit", "on_starting", "post_fork",
+    "post_worker_init", "pre_fork", "threads", "worker_class", "workers",
 ]  # fmt: skip
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -30,7 +31,7 @@ threads = 64
 worker_class = "crmgate.gunicorn.worker.Worker"
 graceful_timeout = 30
 keepalive = 2
-"""Seconds after which an idle connection is closed. The Caddyfile closes it earlier, so none is closed during its use."""
+"""Seconds after which an idle connection is closed. Caddy closes it earlier, so that none is closed during its use."""
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 KEPT = sys.stdlib_module_names | {"__config__", "__main__", "gunicorn"}
@@ -66,14 +67,20 @@ def on_starting(server: Any) -> None:
         os.environ[FOLDER] = server.temporary_folder = tempfile.mkdtemp(prefix="crmgate-metrics-")
 
 
-def pre_fork(server: Any, worker: Any) -> None:
-    """Remove the modules of crmgate and of its libraries from the first process, so that `worker` imports them itself.
+def pre_fork(_server: Any, _worker: Any) -> None:
+    """Remove the modules of crmgate and of its libraries from the first process, so that a worker process imports them itself.
 
-    Called in the first process before each worker process starts. What still refers to such a module keeps it.
+    Called in the first process before each worker process starts. Objects of such a module stay usable.
     """
     for name in list(sys.modules):
         if name.partition(".")[0] not in KEPT:
             del sys.modules[name]
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Change the class of `worker` to the one that its own process imports. Called in that process."""
+    old = type(worker)
+    worker.__class__ = getattr(importlib.import_module(old.__module__), old.__name__)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -31,11 +31,12 @@ Response = urllib3.BaseHTTPResponse
 
 
 class Caddy(Process):
-    """Caddy as the compose file runs it, but for its ports, where the others are, and how long it tries to reach them."""
+    """Caddy as the compose file runs it, but for its ports, the addresses of the others, and `patience` in seconds."""
 
     def __init__(self, folder: Path, stack: Stack, patience: float = 1) -> None:
         self.http, self.https, home = free_port(), free_port(), folder / "home"
-        assert (text := CADDYFILE.read_text()).count(PATIENCE) == 1
+        text = CADDYFILE.read_text()
+        assert text.count(PATIENCE) == 1
         (folder / "Caddyfile").write_text(text.replace(PATIENCE, f"lb_try_duration {patience:.0f}s"))
         self.root = home / "caddy/pki/authorities/local/root.crt"
         env = {
