@@ -68,7 +68,7 @@ def on_starting(server: Any) -> None:
 
 
 def pre_fork(_server: Any, _worker: Any) -> None:
-    """Remove the modules of crmgate and of its libraries from the first process, so that a worker process imports them itself.
+    """Remove the modules of crmgate and of its libraries, so that a worker process inherits none of them.
 
     Called in the first process before each worker process starts. Objects of such a module stay usable.
     """

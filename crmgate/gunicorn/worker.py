@@ -43,6 +43,7 @@ App = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Handles `threads` requests at a time and cuts off a request that has not arrived within `READ_SECONDS`."""
 
+    sockets: list[Any]
     wsgi: App
 
     def __init__(self, *args: Any, **options: Any) -> None:

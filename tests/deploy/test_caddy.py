@@ -105,7 +105,8 @@ def test_it_is_valid_and_in_its_one_form() -> None:
         ("/api/v1/applications", 1, 413),
         ("/api/v1/applications", 1024, 413),
         ("/api/v1/applications", 30_000, 413),
-        ("/api/v1/applications", 1024 * 1024, 413),
+        # Caddy may end the connection of a sender of more, before that reads the answer.
+        ("/api/v1/applications", 256 * 1024, 413),
         ("/nowhere", 30_000, 404),
     ],
 )
