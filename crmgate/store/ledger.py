@@ -338,6 +338,13 @@ class Ledger:
         with translated():
             return int(self._redis.zcount(keys.WORKERS, since, "+inf"))
 
+    def worker_seen_on(self, host: str, within: float) -> bool:
+        """Whether a worker on the host with this name was alive in the last `within` seconds."""
+        since = time.time() - within
+        with translated():
+            names: list[bytes] = self._redis.zrangebyscore(keys.WORKERS, since, "+inf")  # type: ignore[assignment]
+        return any(name.decode().rpartition(":")[0] == host for name in names)
+
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +53,39 @@ def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str],
     [broken] = [name for name in found if "broken.py" in name]
     assert found[broken] == "warn"
     assert "crmgate dlq list" in result.stdout
+
+
+HERE = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("beats", "status", "result"),
+    [
+        ({f"{HERE}:7": 0}, 0, "ok"),
+        ({f"{HERE}:6": -100, f"{HERE}:7": -5}, 0, "ok"),
+        ({}, 1, "fail"),
+        ({f"{HERE}:7": -100}, 1, "fail"),
+        ({f"x{HERE}:7": 0, f"{HERE}0:7": 0, "7": 0}, 1, "fail"),
+    ],
+)
+def test_the_worker_of_this_host(
+    run: Run, configured: dict[str, str], ledger: Ledger, beats: dict[str, float], status: int, result: str
+) -> None:
+    """Workers of other hosts do not count: the check restarts the container of this one."""
+    for name, ago in beats.items():
+        ledger.beat(name, now=time.time() + ago)
+    done = run("check", "--worker", "--json", **configured)
+    assert (done.exit_code, results(output_of(done))) == (status, {"worker": result})
+
+
+def test_without_redis_the_worker_is_not_restarted(run: Run, mini: dict[str, str]) -> None:
+    done = run("check", "--worker", "--json", **mini | {"REDIS_URL": "redis://127.0.0.1:1"})
+    assert (done.exit_code, results(output_of(done))) == (0, {"worker": "warn"})
+
+
+def test_a_wrong_configuration_fails_the_check_of_the_worker(run: Run, mini: dict[str, str]) -> None:
+    done = run("check", "--worker", "--json", **mini | {"REDIS_URL": "http://127.0.0.1:1"})
+    assert (done.exit_code, results(output_of(done))) == (2, {"configuration": "fail"})
 
 
 def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[str, str]) -> None:
