@@ -18,7 +18,7 @@ from tests.deploy.files import (
 )
 from tests.test_docs import container_names
 
-GATEWAY = ("web", "worker", "espocrm-setup")
+GATEWAY = ("web", "web2", "worker", "espocrm-setup")
 PYTHON = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
 COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
 SCRIPT = ROOT / "contrib/sql/init/03-espocrm.sh"
