@@ -14,6 +14,7 @@ import pytest
 import requests
 from packaging.requirements import Requirement
 
+from crmgate import __version__
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.deploy.files import ROOT
 from tests.distributions import needed_by
@@ -44,6 +45,13 @@ def test_what_it_copies_is_there_and_is_let_in() -> None:
         for source in line.split()[:-1]:
             assert (ROOT / source).exists()
             assert any(source == path or source.startswith(f"{path}/") for path in let_in), source
+
+
+def test_its_labels_name_the_version_of_the_code_and_the_base() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="(.*?)"', DOCKERFILE))
+    assert labels.keys() >= {"title", "description", "licenses"}
+    assert labels["version"] == __version__
+    assert labels["base.name"].endswith("/python:${PYTHON}")
 
 
 def test_it_is_no_root_and_says_whether_it_lives() -> None:
