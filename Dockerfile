@@ -6,11 +6,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 # Dependencies first: a change of the code does not install them again.
 COPY contrib/docker/constraints.txt ./
-RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --require-virtualenv -r constraints.txt
+RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --require-virtualenv --require-hashes -r constraints.txt
 COPY setup.py setup.cfg pyproject.toml README.md LICENSE ./
 COPY crmgate crmgate
 COPY plugins plugins
-RUN /opt/crmgate/bin/pip install --require-virtualenv -c constraints.txt . && /opt/crmgate/bin/pip check
+RUN /opt/crmgate/bin/pip install --require-virtualenv --no-deps . && /opt/crmgate/bin/pip check
 
 FROM python:${PYTHON}
 ARG PYTHON

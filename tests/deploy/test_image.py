@@ -28,8 +28,8 @@ STARTERS = ["Procfile", "docker-compose.yml", "contrib/systemd/crmgate-worker.se
 
 
 def test_every_package_is_pinned() -> None:
-    lines = (ROOT / "contrib/docker/constraints.txt").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    text = (ROOT / "contrib/docker/constraints.txt").read_text()
+    pins = [Requirement(line) for line in re.findall(r"^(\S+==[^\\\n]+) \\$", text, re.MULTILINE)]
     versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     assert needed_by(distribution("crmgate").requires or ()) - versions.keys() == set(), (
         "pin them in contrib/docker/constraints.txt"
@@ -37,6 +37,14 @@ def test_every_package_is_pinned() -> None:
     for requirement in map(Requirement, distribution("crmgate").requires or ()):
         version = versions.get(requirement.name)
         assert version is None or version in requirement.specifier
+
+
+def test_every_pin_has_the_hashes_of_its_packages() -> None:
+    """pip needs them for all, or for none. `contrib/docker/hashes.py` writes them."""
+    text = (ROOT / "contrib/docker/constraints.txt").read_text()
+    pins = re.split(r"(?<!\\)\n", text.strip())
+    assert all(re.fullmatch(r"\S+==[^\\\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+", pin) for pin in pins)
+    assert "--require-hashes -r constraints.txt" in DOCKERFILE
 
 
 def test_what_it_copies_is_there_and_is_let_in() -> None:
