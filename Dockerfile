@@ -6,16 +6,19 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 # Dependencies first: a change of the code does not install them again.
 COPY contrib/docker/constraints.txt ./
-RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --require-virtualenv -r constraints.txt
+RUN python -m venv /opt/crmgate && /opt/crmgate/bin/pip install --require-virtualenv --require-hashes -r constraints.txt
 COPY setup.py setup.cfg pyproject.toml README.md LICENSE ./
 COPY crmgate crmgate
 COPY plugins plugins
-RUN /opt/crmgate/bin/pip install --require-virtualenv -c constraints.txt . && /opt/crmgate/bin/pip check
+RUN /opt/crmgate/bin/pip install --require-virtualenv --no-deps . && /opt/crmgate/bin/pip check
 
 FROM python:${PYTHON}
+ARG PYTHON
 LABEL org.opencontainers.image.title="crmgate" \
       org.opencontainers.image.description="A self-hosted gateway between a website and its CRM that loses no lead" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.base.name="docker.io/library/python:${PYTHON}"
 # The setup of a CRM writes its key into /run/crmgate; a new volume there gets this owner.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin crmgate \
     && install -d -o crmgate -g crmgate -m 0700 /run/crmgate

@@ -1,3 +1,3 @@
-"""gunicorn reads this file in its working directory."""
+"""gunicorn reads this file in its working directory, at its start and at each reload (SIGHUP)."""
 
 from crmgate.gunicorn import *  # noqa: F403

@@ -17,7 +17,6 @@ import pytest
 
 TOOLS = {
     # name: (executable, Debian packages)
-    "caddy": ("caddy", "caddy"),
     "chromium": ("chromium", "chromium"),
     "mariadb": ("mariadbd", "mariadb-server-core mariadb-client-core"),
     "docker-compose": ("docker-compose", "docker-compose"),

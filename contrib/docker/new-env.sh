@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes a .env for `docker compose up -d`, with passwords that nobody knows yet.
+# Writes a .env for `docker compose up -d --wait`, with passwords that nobody knows yet.
 #
 #   sh contrib/docker/new-env.sh app.example.com crm.example.com     with an EspoCRM of its own
 #   sh contrib/docker/new-env.sh app.example.com                     with Bitrix24
@@ -37,4 +37,4 @@ umask 077
     echo "# Which of the services run besides the gateway's own"
     echo "COMPOSE_PROFILES=\${CRM_PROVIDER}"
 } > .env
-echo "Wrote .env. $([ $# = 2 ] || echo "Put the webhook of Bitrix24 into BITRIX_WEBHOOK_URL. ")Next: docker compose up -d"
+echo "Wrote .env. $([ $# = 2 ] || echo "Put the webhook of Bitrix24 into BITRIX_WEBHOOK_URL. ")Next: docker compose up -d --wait"

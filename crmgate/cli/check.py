@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from crmgate.store.wakeups import wake_message
 
 BUDGET = 30.0
 """Seconds for the connection test."""
+START_WORKER = "start one with `huey_consumer crmgate.worker.huey`"
 
 
 class Mark(StrEnum):
@@ -53,17 +55,22 @@ class Line:
 
 
 @click.command()
+@click.option(
+    "--worker", is_flag=True, help="Check only whether a worker runs on this host, as a container's health check."
+)
 @as_json
-def check(as_json: bool) -> None:
+def check(worker: bool, as_json: bool) -> None:
     """Check the configuration, Redis, the worker, the CRM and the plugins. Changes nothing.
 
     Runs as many checks as the configuration allows, even if parts of it are wrong. Logs in to the CRM once.
+
+    With --worker a Redis that does not accept writes is a warning: a restart of the worker would not help.
 
     Exit status: 0 no check failed (there may be warnings), 1 a check failed, 2 the configuration cannot work.
     """
     logging.getLogger("crmgate").addHandler(logging.NullHandler())  # this command reports broken plugins itself
     with working("Checking ..."):
-        lines = list(_lines())
+        lines = list(_of_this_host() if worker else _lines())
     failed = {line.check for line in lines if line.result == Mark.FAIL}
     if as_json:
         print_json({"ok": not failed, "checks": [asdict(line) for line in lines]})
@@ -92,13 +99,37 @@ def _lines() -> Iterator[Line]:
     yield from _plugins(_settings(environ, "PLUGINS_"))
 
 
+def _of_this_host() -> Iterator[Line]:
+    """Whether a worker runs on this host: its heartbeats in Redis have the name of the host."""
+    try:
+        settings = Settings.load({"CRM_PROVIDER": "none"} | _chosen(environment(), "REDIS_"))
+    except ConfigError as error:
+        yield from (Line("configuration", Mark.FAIL, problem) for problem in error.problems)
+        return
+    ledger, host = Ledger(connect(settings.redis), wake_message), socket.gethostname()
+    try:
+        redis, seen = ledger.health()[0], ledger.worker_seen_on(host, WORKER_SILENCE)
+    except LedgerUnavailable as error:
+        yield Line("worker", Mark.WARN, f"Cannot be checked: Redis does not answer ({error}).")
+        return
+    if seen:
+        yield Line("worker", Mark.OK, f"Seen on {host} within {WORKER_SILENCE:.0f} s.")
+    elif redis.ok:
+        yield Line("worker", Mark.FAIL, f"None seen on {host} for {WORKER_SILENCE:.0f} s: {START_WORKER}.")
+    else:
+        yield Line("worker", Mark.WARN, f"Cannot be checked: {redis.detail}")
+
+
 def _settings(environ: Mapping[str, str], prefix: str) -> Settings | None:
     """The settings with this prefix, and defaults for the others; None if one of these settings is wrong."""
-    chosen = {name: value for name, value in environ.items() if name.startswith(prefix)}
     try:
-        return Settings.load({"CRM_PROVIDER": "none"} | chosen)
+        return Settings.load({"CRM_PROVIDER": "none"} | _chosen(environ, prefix))
     except ConfigError:
         return None
+
+
+def _chosen(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(prefix)}
 
 
 def _redis(settings: Settings | None) -> Iterator[Line]:
@@ -124,8 +155,7 @@ def _state(ledger: Ledger) -> Iterator[Line]:
     if workers:
         yield Line("worker", Mark.OK, f"{workers} seen within {WORKER_SILENCE:.0f} s.")
     else:
-        remedy = "start one with `huey_consumer crmgate.worker.huey`"
-        yield Line("worker", Mark.FAIL, f"None seen for {WORKER_SILENCE:.0f} s: {remedy}.")
+        yield Line("worker", Mark.FAIL, f"None seen for {WORKER_SILENCE:.0f} s: {START_WORKER}.")
     dead = stats["dead_letters"]
     detail = f"{stats['waiting']} operations wait."
     if dead:

@@ -1,26 +1,28 @@
 """gunicorn's settings for crmgate, for `gunicorn.conf.py` and for `--config python:crmgate.gunicorn`.
 
+The first process of gunicorn reads this module, starts the worker processes and lives until gunicorn is restarted. A
+reload (SIGHUP) reads this module again and replaces the worker processes. The first process removes every module that a
+worker process could inherit from it (`pre_fork`), so after a reload everything but gunicorn itself is the new code.
+
 The processes of one gunicorn share a folder with their request counts (`crmgate.web.metrics`):
 PROMETHEUS_MULTIPROC_DIR, else a temporary folder that is removed when gunicorn ends.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from gunicorn import glogging  # type: ignore[import-untyped]
 
-from crmgate import logs
-from crmgate.config import environment
-from crmgate.errors import ConfigError
-
 __all__ = [
-    "forwarded_allow_ips", "forwarder_headers", "graceful_timeout", "logger_class", "on_exit", "post_worker_init",
-    "threads", "worker_class", "workers",
+    "forwarded_allow_ips", "forwarder_headers", "graceful_timeout", "keepalive", "logger_class", "on_exit",
+    "on_starting", "post_fork", "post_worker_init", "pre_fork", "threads", "worker_class", "workers",
 ]  # fmt: skip
 
 workers = int(os.environ.get("WEB_CONCURRENCY") or 2)
@@ -31,8 +33,12 @@ graceful_timeout = 30
 # gunicorn itself believes no header of a proxy, such as SCRIPT_NAME; `crmgate.web.proxies` reads those that count.
 forwarder_headers = ""
 forwarded_allow_ips = ""
+keepalive = 2
+"""Seconds after which an idle connection is closed. Caddy closes it earlier, so that none is closed during its use."""
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+KEPT = sys.stdlib_module_names | {"__config__", "__main__", "gunicorn"}
+"""Packages whose modules a worker process inherits from the first process."""
 
 
 class Logger(glogging.Logger):  # type: ignore[misc]
@@ -41,42 +47,64 @@ class Logger(glogging.Logger):  # type: ignore[misc]
     def setup(self, cfg: Any) -> None:
         """Called at the start and when gunicorn reads its configuration again."""
         super().setup(cfg)
+        self.format_lines()
+
+    def format_lines(self) -> None:
+        """Use the formatter of the `crmgate.logs` that this process has."""
+        from crmgate import logs
+
         for handler in self.error_log.handlers:
             handler.setFormatter(logs.formatter(_format()))
 
 
-def post_worker_init(worker: Any) -> None:
-    """Start the watch of a web process. Called in the process itself, so that no fork loses its thread."""
-    worker.app.wsgi().extensions["crmgate"].watch.start()
+logger_class = Logger
 
 
-def on_exit(server: Any) -> None:
-    """Remove the folder, unless another gunicorn took over (SIGUSR2)."""
-    if _own and not server.reexec_pid:
-        shutil.rmtree(_own, ignore_errors=True)
-
-
-def _format() -> str:
-    """`LOG_FORMAT`, even if the configuration is wrong: the application reports that."""
-    try:
-        return environment().get("LOG_FORMAT", "").strip().lower()
-    except ConfigError:
-        return ""
-
-
-def _share_counters() -> str:
-    """Prepare the shared folder and return it if it is a temporary one, else an empty text.
-
-    Runs before a process imports prometheus-client, which reads the variable at import.
-    """
+def on_starting(server: Any) -> None:
+    """Prepare the shared folder. Called once, before the first worker process starts."""
     if given := os.environ.get(FOLDER):
         Path(given).mkdir(parents=True, exist_ok=True)
         for left_over in Path(given).glob("*.db"):  # files of ended processes: their ids can be reused
             left_over.unlink(missing_ok=True)
+    else:
+        os.environ[FOLDER] = server.temporary_folder = tempfile.mkdtemp(prefix="crmgate-metrics-")
+
+
+def pre_fork(_server: Any, _worker: Any) -> None:
+    """Remove the modules of crmgate and of its libraries, so that a worker process inherits none of them.
+
+    Called in the first process before each worker process starts. Objects of such a module stay usable.
+    """
+    for name in list(sys.modules):
+        if name.partition(".")[0] not in KEPT:
+            del sys.modules[name]
+
+
+def post_fork(_server: Any, worker: Any) -> None:
+    """Change the class of `worker` to the one that its own process imports. Called in that process."""
+    old = type(worker)
+    worker.__class__ = getattr(importlib.import_module(old.__module__), old.__name__)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start the watch of a web process. Called in the process itself, so that no fork loses its thread."""
+    worker.log.format_lines()
+    worker.app.wsgi().extensions["crmgate"].watch.start()
+
+
+def on_exit(server: Any) -> None:
+    """Remove the folder if it is a temporary one, unless another gunicorn took over (SIGUSR2)."""
+    folder = getattr(server, "temporary_folder", None)
+    if folder and not server.reexec_pid:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _format() -> str:
+    """`LOG_FORMAT`, even if the configuration is wrong: the application reports that."""
+    from crmgate.config import environment
+    from crmgate.errors import ConfigError
+
+    try:
+        return environment().get("LOG_FORMAT", "").strip().lower()
+    except ConfigError:
         return ""
-    os.environ[FOLDER] = tempfile.mkdtemp(prefix="crmgate-metrics-")
-    return os.environ[FOLDER]
-
-
-logger_class = Logger
-_own = _share_counters()

@@ -1,4 +1,5 @@
-"""gunicorn's threaded worker, protected against senders that are slow to send, to read or to close.
+"""gunicorn's threaded worker, protected against senders that are slow to send, to read or to close, and against resets
+at a stop.
 
 gunicorn's `timeout` applies to workers, not to requests. Without these additions one address can stop the service:
 
@@ -10,6 +11,10 @@ An application may answer before it has read the body (too large, too many reque
 "Connection: keep-alive", reads 64 KB more and closes the connection. A proxy that is still sending the body, or sends
 the next request on that connection, gets no answer and returns a 502. Therefore the rest of the body is read first,
 for at most `DISCARD_SECONDS`.
+
+At a stop gunicorn accepts no further connections but keeps its listening socket until the last request is answered. The
+system still completes connections on that socket, and resets them when it is closed: a proxy that has sent a request on
+one returns a 502, because it may not send a POST again. A refused connection can be tried again.
 """
 
 from __future__ import annotations
@@ -64,6 +69,7 @@ class _Here(threading.local):
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Handles `threads` requests at a time. All methods run in the main thread, except `handle` and what it calls."""
 
+    sockets: list[Any]
     wsgi: App
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -153,6 +159,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             conn = self._lingering.popleft()
             self.poller.unregister(conn.sock)
             self._close(conn)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Called by the main thread when it begins or stops to accept connections."""
+        super().set_accept_enabled(enabled)
+        if not (enabled or self.alive):
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        """Accept the connections that wait, then close the listening sockets of this process.
+
+        During a reload the first process keeps them open for the next worker process. During a stop it has closed its
+        own, so further connections are refused.
+        """
+        for listener in self.sockets:
+            accepted = -1
+            while accepted != self.nr_conns:
+                accepted = self.nr_conns
+                self.accept(listener)
+            listener.close()
+        self.sockets = []
 
     def handle(self, conn: Any) -> Any:
         """Handle one request, in a thread."""

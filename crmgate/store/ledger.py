@@ -365,6 +365,13 @@ class Ledger:
         with translated():  # a heartbeat from the future is left from before Redis's clock was set back
             return int(self._redis.zcount(keys.WORKERS, now - within, now + within))
 
+    def worker_seen_on(self, host: str, within: float) -> bool:
+        """Whether a worker on the host with this name was alive in the last `within` seconds."""
+        since = self.now() - within
+        with translated():
+            names: list[bytes] = self._redis.zrangebyscore(keys.WORKERS, since, "+inf")  # type: ignore[assignment]
+        return any(name.decode().rpartition(":")[0] == host for name in names)
+
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)

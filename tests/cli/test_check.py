@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import socket
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from tests.cli.conftest import Run, output_of
 from tests.graves import bury
 from tests.integration.redis_servers import PASSWORD, Server, ended
 from tests.processes import RedisProcess
+from tests.world import at
 
 
 @pytest.fixture
@@ -67,6 +69,40 @@ def test_a_clock_that_differs_is_a_warning_with_its_host(
     found = results(output_of(result))
     assert (result.exit_code, found["clocks"], found["worker"]) == (0, "warn", "ok")
     assert "worker-2 is 600.0 s ahead." in result.stdout
+
+
+HERE = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    ("beats", "status", "result"),
+    [
+        ({f"{HERE}:7": 0}, 0, "ok"),
+        ({f"{HERE}:6": -100, f"{HERE}:7": -5}, 0, "ok"),
+        ({}, 1, "fail"),
+        ({f"{HERE}:7": -100}, 1, "fail"),
+        ({f"x{HERE}:7": 0, f"{HERE}0:7": 0, "7": 0}, 1, "fail"),
+    ],
+)
+def test_the_worker_of_this_host(
+    run: Run, configured: dict[str, str], ledger: Ledger, beats: dict[str, float], status: int, result: str
+) -> None:
+    """Workers of other hosts do not count: the check restarts the container of this one."""
+    for name, ago in beats.items():
+        with at(ledger, time.time() + ago):
+            ledger.beat(name)
+    done = run("check", "--worker", "--json", **configured)
+    assert (done.exit_code, results(output_of(done))) == (status, {"worker": result})
+
+
+def test_without_redis_the_worker_is_not_restarted(run: Run, mini: dict[str, str]) -> None:
+    done = run("check", "--worker", "--json", **mini | {"REDIS_URL": "redis://127.0.0.1:1"})
+    assert (done.exit_code, results(output_of(done))) == (0, {"worker": "warn"})
+
+
+def test_a_wrong_configuration_fails_the_check_of_the_worker(run: Run, mini: dict[str, str]) -> None:
+    done = run("check", "--worker", "--json", **mini | {"REDIS_URL": "http://127.0.0.1:1"})
+    assert (done.exit_code, results(output_of(done))) == (2, {"configuration": "fail"})
 
 
 def test_without_a_worker_nothing_would_be_retried(run: Run, configured: dict[str, str]) -> None:

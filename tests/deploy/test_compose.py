@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from ruamel.yaml import YAML
 
+from crmgate import __version__
 from crmgate.cli.redis_server import executable, free_port
 from crmgate.config import Settings
-from tests.deploy.files import COMPOSE, NEW_ENV, ROOT, services
+from tests.deploy.files import CADDYFILE, COMPOSE, NEW_ENV, ROOT, services
 from tests.needs import need
-from tests.processes import Process, wait_until
+from tests.processes import DEADLINE, Process, wait_until
 
 NASTY = r"""a"b'c\d $e`f #g"""
 NEVER = Retry(NoBackoff(), 0)
 ESPOCRM_NEEDS = ("ESPOCRM_ADMIN_USERNAME", "ESPOCRM_ADMIN_PASSWORD", "ESPOCRM_DATABASE_PASSWORD")
+WEB = ("web", "web2")
 PROFILED = {"mysql", "espocrm", "espocrm-daemon", "espocrm-setup"}
 
 
@@ -70,7 +74,7 @@ def test_the_settings_of_web_and_worker_are_good_and_hold_no_secret_of_a_neighbo
     new_env(folder, "app.example.com", "crm.example.com")
     (folder / "key").write_text("KEY\n")
     configuration = configured(folder)
-    for service in ("web", "worker"):
+    for service in (*WEB, "worker"):
         given = configuration[service]["environment"]
         held = [name for name, value in given.items() if value and ("PASSWORD" in name or "ADMIN" in name)]
         assert held == ["REDIS_PASSWORD"]
@@ -138,23 +142,130 @@ def test_only_caddy_publishes_ports() -> None:
 
 def test_every_image_is_pinned_to_a_version() -> None:
     images = [service["image"] for service in services().values() if "build" not in service]
-    assert all(image.partition(":")[2] not in ("", "latest") for image in images)
+    assert all(re.fullmatch(r"[a-z/]+:(\$\{[A-Z_]+:-)?[0-9]+\.[0-9.]+(-alpine)?\}?", image) for image in images), images
 
 
-def test_the_containers_of_the_gateway_can_do_little() -> None:
-    for name in ("web", "worker", "espocrm-setup"):
-        service = services()[name]
+def test_the_image_has_the_version_of_the_code() -> None:
+    built = {service["image"] for service in services().values() if "build" in service}
+    assert built == {f"crmgate:{__version__}"}
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_container_can_do_little(name: str) -> None:
+    service = services()[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    if "build" in service:
         assert service["read_only"] is True
-        assert service["cap_drop"] == ["ALL"]
-        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "cap_add" not in service
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_container_has_a_limit_of_memory_processors_and_processes(name: str) -> None:
+    assert {"mem_limit", "cpus", "pids_limit"} <= services()[name].keys()
+
+
+@pytest.mark.parametrize("name", services())
+def test_a_container_is_checked(name: str) -> None:
+    check = services()[name]["healthcheck"]
+    assert "disable" not in check
+    assert check.keys() >= {"test", "interval", "timeout", "retries"} or name in WEB, "the check of the image"
+
+
+@pytest.mark.parametrize("name", [*WEB, "worker"])
+def test_a_first_start_is_no_failed_start(name: str) -> None:
+    """They wait for the key until EspoCRM has installed itself, and the setup has written it."""
+    waiting = [services()[other]["healthcheck"]["start_period"] for other in ("espocrm", "espocrm-setup")]
+    assert seconds(services()[name]["healthcheck"]["start_period"]) >= sum(map(seconds, waiting))
+
+
+def seconds(text: str) -> int:
+    return int(text.removesuffix("s"))
+
+
+def test_espocrm_reaches_no_web_server() -> None:
+    """They are in one network, so that the gateway reaches EspoCRM; there no web server listens."""
+    of_espocrm = {network for name in PROFILED for network in services()[name]["networks"]}
+    for name in WEB:
+        networks, words = services()[name]["networks"], services()[name]["command"]
+        hosts = {words[at + 1].partition(":")[0] for at, word in enumerate(words) if word == "--bind"}
+        [(network, [alias])] = [(network, of["aliases"]) for network, of in networks.items() if of]
+        assert hosts == {alias, "127.0.0.1"}
+        assert network not in of_espocrm
+        assert f"{alias}:8000" in CADDYFILE.read_text()
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Iterator[Process]:
+    """The command of the container that sets EspoCRM up, run here with a stand-in for the command `crmgate`."""
+    [shell, flag, script] = services()["espocrm-setup"]["command"]
+    process = Process("setup", [shell, flag, script.replace("/run/crmgate", str(tmp_path))], tmp_path)
+    process.env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    yield process
+    process.kill()
+
+
+def checked(folder: Path) -> int:
+    """The status of the container's health check."""
+    [kind, *command] = services()["espocrm-setup"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    moved = [word.replace("/run/crmgate", str(folder)) for word in command]
+    return subprocess.run(moved, check=False).returncode
+
+
+def stand_in(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+def test_the_setup_stays_when_it_is_done(setup: Process, tmp_path: Path) -> None:
+    stand_in(tmp_path, "crmgate", f'echo "$*"; echo KEY > {tmp_path}/ESPOCRM_API_KEY')
+    assert checked(tmp_path) == 1
+    setup.start()
+    wait_until("it is healthy", lambda: checked(tmp_path) == 0)
+    assert setup.output() == f"crm setup --yes --save {tmp_path}\n"
+    wait_until("it waits", lambda: b"infinity" in Path(f"/proc/{setup.pid}/cmdline").read_bytes())
+
+
+def test_a_setup_that_fails_ends_and_is_tried_again(setup: Process, tmp_path: Path) -> None:
+    stand_in(tmp_path, "crmgate", "exit 1")
+    setup.start()
+    assert setup.popen is not None
+    assert setup.popen.wait(DEADLINE) == 1
+    assert services()["espocrm-setup"]["restart"].startswith("on-failure")
+
+
+DEPLOY = str(ROOT / "contrib/docker/deploy.sh")
+REPLACE = "compose up -d --no-build --no-deps --wait {}"
+
+
+def deployed(folder: Path, *options: str, failing: str = "none") -> tuple[int, list[str]]:
+    """The status of the script, and what it asked of a stand-in for Docker that fails at `failing`."""
+    stand_in(folder, "docker", f'echo "$*"\ncase "$*" in *"--wait {failing}" | "{failing}") exit 1 ;; esac')
+    environ = {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", DEPLOY, *options], env=environ, capture_output=True, text=True, check=False)
+    assert ("not healthy" in done.stderr) == ("--wait" in done.stdout and done.returncode == 1)
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_a_deploy_replaces_one_service_after_the_other(tmp_path: Path) -> None:
+    one_by_one = [REPLACE.format(name) for name in (*WEB, "worker")]
+    assert deployed(tmp_path) == (0, ["compose build web", *one_by_one])
+    assert deployed(tmp_path, "--no-build") == (0, one_by_one)
+    assert deployed(tmp_path, "--unknown") == (2, [])
+
+
+def test_a_deploy_ends_at_the_first_service_that_is_not_healthy(tmp_path: Path) -> None:
+    assert deployed(tmp_path, failing="web2")[1][-1] == REPLACE.format("web2")
+    assert deployed(tmp_path, failing="compose build web") == (1, ["compose build web"])
 
 
 def test_the_gateway_gets_more_time_to_stop_than_it_takes() -> None:
     command = services()["worker"]["command"]
     shutdown = int(command[command.index("--shutdown-timeout") + 1])
-    graces = [int(services()[name]["stop_grace_period"].removesuffix("s")) for name in ("web", "worker")]
+    graces = [seconds(services()[name]["stop_grace_period"]) for name in (*WEB, "worker")]
     assert min(graces) >= shutdown + 10
-    assert all(services()[name]["init"] is True for name in ("web", "worker")), "signals reach the process"
+    assert all(services()[name]["init"] is True for name in (*WEB, "worker")), "signals reach the process"
 
 
 def test_redis_takes_any_password_and_shows_none(tmp_path: Path) -> None:

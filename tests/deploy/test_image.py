@@ -14,6 +14,7 @@ import pytest
 import requests
 from packaging.requirements import Requirement
 
+from crmgate import __version__
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.deploy.files import ROOT
 from tests.distributions import needed_by
@@ -27,8 +28,8 @@ STARTERS = ["Procfile", "docker-compose.yml", "contrib/systemd/crmgate-worker.se
 
 
 def test_every_package_is_pinned() -> None:
-    lines = (ROOT / "contrib/docker/constraints.txt").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    text = (ROOT / "contrib/docker/constraints.txt").read_text()
+    pins = [Requirement(line) for line in re.findall(r"^(\S+==[^\\\n]+) \\$", text, re.MULTILINE)]
     versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     assert needed_by(distribution("crmgate").requires or ()) - versions.keys() == set(), (
         "pin them in contrib/docker/constraints.txt"
@@ -38,12 +39,27 @@ def test_every_package_is_pinned() -> None:
         assert version is None or version in requirement.specifier
 
 
+def test_every_pin_has_the_hashes_of_its_packages() -> None:
+    """pip needs them for all, or for none. `contrib/docker/hashes.py` writes them."""
+    text = (ROOT / "contrib/docker/constraints.txt").read_text()
+    pins = re.split(r"(?<!\\)\n", text.strip())
+    assert all(re.fullmatch(r"\S+==[^\\\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+", pin) for pin in pins)
+    assert "--require-hashes -r constraints.txt" in DOCKERFILE
+
+
 def test_what_it_copies_is_there_and_is_let_in() -> None:
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for line in re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists()
             assert any(source == path or source.startswith(f"{path}/") for path in let_in), source
+
+
+def test_its_labels_name_the_version_of_the_code_and_the_base() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="(.*?)"', DOCKERFILE))
+    assert labels.keys() >= {"title", "description", "licenses"}
+    assert labels["version"] == __version__
+    assert labels["base.name"].endswith("/python:${PYTHON}")
 
 
 def test_it_is_no_root_and_says_whether_it_lives() -> None:

@@ -18,7 +18,7 @@ from tests.deploy.files import (
 )
 from tests.test_docs import container_names
 
-GATEWAY = ("web", "worker", "espocrm-setup")
+GATEWAY = ("web", "web2", "worker", "espocrm-setup")
 PYTHON = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
 COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
 SCRIPT = ROOT / "contrib/sql/init/03-espocrm.sh"
@@ -44,7 +44,7 @@ def test_every_variable_of_the_caddyfile_is_known_and_handed_over() -> None:
     assert given <= used_in_caddyfile()
     # The rest is for a Caddy that is no container: ports, and where the others are.
     assert used_in_caddyfile() - given == {
-        "HTTP_PORT", "HTTPS_PORT", "WEB_UPSTREAM", "CRM_UPSTREAM", "REQUEST_BUFFERS",
+        "HTTP_PORT", "HTTPS_PORT", "WEB_UPSTREAM", "CRM_UPSTREAM",
     }  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from crmgate import gunicorn
 from tests.deploy.files import UNITS
 from tests.needs import need
 
@@ -44,3 +46,18 @@ def test_it_gets_more_time_to_stop_than_it_takes(unit: Path) -> None:
     option = "--shutdown-timeout" if "--shutdown-timeout" in words else "--graceful-timeout"
     assert int(lines["TimeoutStopSec"]) >= int(words[words.index(option) + 1]) + 10
     assert lines["KillMode"] == "mixed"
+
+
+def test_a_reload_is_checked_before_the_signal() -> None:
+    """`tests/deploy/test_deploys.py` runs both."""
+    [unit] = [unit.read_text() for unit in UNITS if "web" in unit.name]
+    check, signal = re.findall(r"^ExecReload=(.+)$", unit, re.MULTILINE)
+    assert check == f"{INSTALLED}/gunicorn --check-config wsgi:app"
+    assert signal == "/bin/kill -HUP $MAINPID"
+
+
+def test_the_threads_of_two_generations_of_processes_fit() -> None:
+    """Four web processes and their successors during a reload, each with some threads that handle no requests."""
+    for unit in UNITS:
+        threads = 8 * (gunicorn.threads + 16) if "web" in unit.name else 8 + 16
+        assert int(re.findall(r"^TasksMax=(\d+)$", unit.read_text(), re.MULTILINE)[0]) >= threads
