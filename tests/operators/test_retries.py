@@ -210,8 +210,10 @@ def test_another_process_goes_on_with_it(world: World, desk: Desk, redis_client:
 
 def test_those_of_one_person_are_sent_one_after_another(world: World, desk: Desk) -> None:
     world.crm.trouble = lambda _operation: Rejected("no")
-    letters = [world.apply(1, session=session) for session in ("", "s1", "s2")]
-    world.work()
+    letters = []
+    for session in ("", "s1", "s2"):
+        letters.append(world.apply(1, session=session))
+        world.pass_time(1)  # they are retried in the order in which they died
     assert world.states(letters) == {State.DEAD}
     world.crm.trouble = lambda _operation: None
     world.now += 1
