@@ -210,8 +210,7 @@ def test_those_of_one_person_are_sent_one_after_another(world: World, desk: Desk
     letters = []
     for session in ("", "s1", "s2"):
         letters.append(world.apply(1, session=session))
-        world.work()
-        world.now += 1
+        world.pass_time(1)  # they are retried in the order in which they died
     assert world.states(letters) == {State.DEAD}
     world.crm.trouble = lambda _operation: None
     desk.start_retries(Filter(), "ada")
