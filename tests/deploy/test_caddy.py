@@ -65,6 +65,14 @@ class Caddy(Process):
         with pool:
             return pool.request(method, path, headers=headers, **options)
 
+    def answers(self, domain: str) -> bool:
+        """Whether it answers for a name."""
+        assert self.running, self.output()
+        try:
+            return self.root.exists() and self.ask(domain, "GET", "/healthz").status in (200, 404)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return False
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -78,17 +86,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def caddy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caddy]:
     process = Caddy(tmp_path_factory.mktemp("caddy"), stack)
     process.start()
-    wait_until("Caddy answers for both names", lambda: _answers(process, APP) and _answers(process, CRM))
+    wait_until("Caddy answers for both names", lambda: process.answers(APP) and process.answers(CRM))
     yield process
     process.stop()
-
-
-def _answers(caddy: Caddy, domain: str) -> bool:
-    assert caddy.running, caddy.output()
-    try:
-        return caddy.root.exists() and caddy.ask(domain, "GET", "/healthz").status in (200, 404)
-    except (urllib3.exceptions.HTTPError, OSError):
-        return False
 
 
 def test_it_is_valid_and_in_its_one_form() -> None:
@@ -245,7 +245,7 @@ def test_a_gateway_that_is_down_is_a_502_problem_that_may_be_retried(caddy: Cadd
         response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(2))
     finally:
         stack.web.start()
-        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy))
+        wait_until("the gateway is back", lambda: caddy.answers(APP) and _up(caddy))
     assert (response.status, response.headers["Content-Type"]) == (502, "application/problem+json")
     assert (response.headers["Retry-After"], response.headers["Cache-Control"]) == ("10", "no-store")
 
