@@ -22,6 +22,8 @@ from typing import Any
 
 import redis
 
+from tests.deploy.test_caddy import APP, Caddy
+from tests.integration import flood
 from tests.integration.stack import Stack, person
 from tests.processes import Process, free_port, wait_until
 
@@ -30,7 +32,7 @@ CRM_LATENCY = 0.070
 
 
 def main() -> None:
-    for measure in (accept_latency, many_leads, redirect_latency, throughput, round_trips, memory):
+    for measure in (accept_latency, many_leads, redirect_latency, slow_senders, throughput, round_trips, memory):
         with tempfile.TemporaryDirectory() as folder:
             for line in measure(Path(folder)):
                 print(line, flush=True)
@@ -92,6 +94,52 @@ def redirect_latency(folder: Path, requests: int = 1000) -> Iterator[str]:
                 f"p{p} {percentile(link, p) * 1000:.1f} ms (healthz {percentile(bare, p) * 1000:.1f})" for p in (50, 99)
             )
             yield f"redirect, CRM hangs, Redis {redis_is}: {latencies}"
+
+
+def slow_senders(folder: Path, number: int = 300, requests: int = 300) -> Iterator[str]:
+    """Latency of honest submissions while one address holds `number` slow connections, directly and through Caddy."""
+    with Stack(folder / "direct", web_workers=2, CRM_DELIVERY="queued", RATE_LIMIT_ADDRESS="60/minute") as stack:
+        stack.redis.start()
+        stack.start_web()
+        port = int(stack.web.env["PORT"])
+        for name, begin in (("bodies", flood.BODY), ("unread bodies", flood.ELSEWHERE), ("headers", flood.HEADERS),
+                            ("connections never closed", flood.SILENT_CLOSE)):  # fmt: skip
+            with flood.slow_senders(port, begin, number):
+                yield f"{number} slow {name}, direct: {_percentiles(lambda i: _apart(port, i), requests)}"
+    settings = {"CRM_DELIVERY": "queued", "RATE_LIMIT_ADDRESS": "60/minute", "TRUSTED_PROXIES": "1"}
+    with Stack(folder / "proxied", web_workers=2, **settings).start() as stack:
+        caddy = Caddy(folder, stack)
+        caddy.start()
+        wait_until("Caddy answers", lambda: caddy.answers(APP))
+        with flood.slow_senders(caddy.https, flood.BODY, number, flood.with_tls):
+            yield f"{number} slow bodies, Caddy: {_percentiles(lambda i: _proxied(caddy, i), requests)}"
+        caddy.stop()
+
+
+def _percentiles(post: Callable[[int], None], requests: int) -> str:
+    taken = []
+    for number in range(requests):
+        begun = time.perf_counter()
+        post(time.monotonic_ns() + number)
+        taken.append(time.perf_counter() - begun)
+    return ", ".join(f"p{p} {percentile(taken, p) * 1000:.0f} ms" for p in (50, 99))
+
+
+def _apart(port: int, number: int) -> None:
+    """Send an application from an address of its own, over a connection of its own."""
+    source = (f"127.0.1.{number % 250 + 1}", 0)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60, source_address=source)
+    body = json.dumps(person(number))
+    connection.request("POST", "/api/v1/applications", body, {"Content-Type": "application/json"})
+    if connection.getresponse().status != 202:
+        raise RuntimeError("an honest submission was refused")
+    connection.close()
+
+
+def _proxied(caddy: Caddy, number: int) -> None:
+    source = f"127.0.1.{number % 250 + 1}"
+    if caddy.ask(APP, "POST", "/api/v1/applications", json=person(number), source=source).status != 202:
+        raise RuntimeError("an honest submission was refused")
 
 
 def timed(url: str, path: str, requests: int) -> list[float]:

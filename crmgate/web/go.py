@@ -55,31 +55,23 @@ def leave(channel: str) -> BaseResponse:
     target = services().settings.channels.get(canonical_name(channel))
     if target is None:
         raise Problem(ProblemCode.NOT_FOUND, "There is no such channel.")
-    click = _read(target.name)
+    own_session = cookies.remembered().get("session") or secrets.token_urlsafe(16)
+    click = _read(target.name, own_session)
     code = "" if click.referral_code == NO_REFERRAL else click.referral_code
     response = redirect(target.link(code))
     response.headers.update(_HEADERS)
     if not is_robot(request):
-        _remember(response, click.session, code)
+        # A person who passes a link on must not pass the session on: the two would become one lead.
+        is_theirs = click.session == own_session or from_own_site()
+        _remember(response, click.session if is_theirs else "", code)
         _record(click)
     return response
 
 
 def _remember(response: BaseResponse, session: str, code: str) -> None:
-    """Set the cookies. A session in the query becomes a cookie only if the link stands on an own site.
-
-    Otherwise a person who passes on a link would pass on the session: two persons would become one lead.
-    """
+    """Set the cookies for what is not empty."""
     known = {"session": session, "referral_code": code}
-    if not code:
-        del known["referral_code"]
-    if _names_session() and not from_own_site():
-        del known["session"]
-    cookies.remember(response, known)
-
-
-def _names_session() -> bool:
-    return any(_canonical(name) == "session" for name in request.args)
+    cookies.remember(response, {name: text for name, text in known.items() if text})
 
 
 def _record(click: Activity) -> None:
@@ -89,19 +81,15 @@ def _record(click: Activity) -> None:
         clicks().offer(click, uses)
 
 
-def _canonical(name: str) -> str | None:
-    return MESSENGER_EVENT.targets.get(snake(name))
-
-
-def _read(channel: str) -> Activity:
+def _read(channel: str, own_session: str) -> Activity:
     """The click from the query and the cookies; drops invalid codes, and the other fields of a query too large."""
-    remembered = {"session": secrets.token_urlsafe(16), "referral_code": NO_REFERRAL} | cookies.remembered()
+    remembered = {"referral_code": NO_REFERRAL} | cookies.remembered() | {"session": own_session}
     parse = partial(parse_event, channels={channel}, occurred_at=rfc3339(time.time()), remembered=remembered)
     query = request.args.to_dict()
     try:
         event = parse(query | {"channel": channel})
     except InvalidFields:
-        codes = {name: text for name, text in query.items() if _canonical(name) in _CODES}
+        codes = {name: text for name, text in query.items() if MESSENGER_EVENT.targets.get(snake(name)) in _CODES}
         event = parse({name: text for name, text in codes.items() if len(text) <= 64} | {"channel": channel})
     metadata = {name: text for name, text in event.activity.metadata.items() if name not in _CODES}
     return replace(event.activity, metadata=metadata)

@@ -65,6 +65,14 @@ class Caddy(Process):
         with self.pool(domain, source_address=(source, 0)) as pool:
             return pool.request(method, path, headers=headers, **options)
 
+    def answers(self, domain: str) -> bool:
+        """Whether it answers for a name."""
+        assert self.running, self.output()
+        try:
+            return self.root.exists() and self.ask(domain, "GET", "/healthz").status in (200, 404)
+        except (urllib3.exceptions.HTTPError, OSError):
+            return False
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
@@ -84,19 +92,11 @@ def caddy(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
 def started(caddy: Caddy) -> Iterator[Caddy]:
     """A Caddy that answers for both names."""
     caddy.start()
-    wait_until("Caddy answers for both names", lambda: _answers(caddy, APP) and _answers(caddy, CRM))
+    wait_until("Caddy answers for both names", lambda: caddy.answers(APP) and caddy.answers(CRM))
     try:
         yield caddy
     finally:
         caddy.stop()
-
-
-def _answers(caddy: Caddy, domain: str) -> bool:
-    assert caddy.running, caddy.output()
-    try:
-        return caddy.root.exists() and caddy.ask(domain, "GET", "/healthz").status in (200, 404)
-    except (urllib3.exceptions.HTTPError, OSError):
-        return False
 
 
 def test_it_is_valid_and_in_its_one_form() -> None:
@@ -254,7 +254,7 @@ def test_a_gateway_that_is_down_is_a_502_problem_that_may_be_retried(caddy: Cadd
         response = caddy.ask(APP, "POST", "/api/v1/applications", json=person(2))
     finally:
         stack.web.start()
-        wait_until("the gateway is back", lambda: _answers(caddy, APP) and _up(caddy))
+        wait_until("the gateway is back", lambda: caddy.answers(APP) and _up(caddy))
     assert (response.status, response.headers["Content-Type"]) == (502, "application/problem+json")
     assert (response.headers["Retry-After"], response.headers["Cache-Control"]) == ("10", "no-store")
 
