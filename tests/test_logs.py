@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,6 +89,7 @@ def app(_loggers: None) -> Flask:
 
     app = Flask("crmgate")
     app.add_url_rule("/things/<thing>", view_func=lambda thing: thing)
+    app.extensions["crmgate"] = SimpleNamespace(settings=SimpleNamespace(allowed_hosts=()))
     web.init_app(app)
     return app
 
