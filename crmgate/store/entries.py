@@ -121,8 +121,8 @@ class Session:
     """
 
     key: str
-    follow: Kind | Literal[""] = ""
-    own: str = ""
+    follow: Kind | Literal[""]
+    own: str
 
 
 @dataclass(frozen=True, slots=True)

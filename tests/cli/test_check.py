@@ -161,7 +161,7 @@ def test_a_managed_redis_is_checked_as_far_as_it_allows(run: Run, mini: dict[str
     with ended(server):
         server.start()
         with server.client() as client:
-            Ledger(client, wake_message).beat("w", now=time.time())
+            Ledger(client, wake_message).beat("w")
         address = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(server.port), "REDIS_PASSWORD": PASSWORD}
         result = run("check", "--json", **mini, **address)
     answer = output_of(result)

@@ -74,7 +74,7 @@ def test_a_waiting_operation_is_retried_edited_and_discarded(
 def test_a_held_operation_names_the_one_it_waits_for(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     made = [Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada"}, time.time()) for _ in range(2)]
     for operation in made:
-        ledger.accept(operation, MINI, alarm=2, session=Session("s", Kind.UPDATE_LEAD))
+        ledger.accept(operation, MINI, alarm=2, session=Session("s", Kind.UPDATE_LEAD, "own"), people=["ada"])
     first, second = (operation.id for operation in made)
     result = run("ops", "retry", second, **configured)
     assert result.stdout == f"{second}: released\n"

@@ -7,7 +7,6 @@ import threading
 
 import pytest
 
-from crmgate.delivery import identity
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
 from crmgate.model import Delivered, Kind, Operation, State
 from crmgate.store import keys
@@ -88,7 +87,7 @@ def test_nobody_pushes_a_person_out_of_the_own_session(world: World) -> None:
         assert world.apply(number, session="s1", phone="+905321234567", inline=True).kind == Kind.UPDATE_LEAD
     own = world.apply(1, session="s1", inline=True)
     assert (own.kind, world.crm.records[own.id]) == (Kind.UPDATE_LEAD, "acme-1")
-    assert len(world.redis.hget(keys.session(identity._digest("session s1")), "who")) < 400  # type: ignore[arg-type]
+    assert len(world.redis.hget(keys.session(keys.digest("session s1")), "who")) < 400  # type: ignore[arg-type]
 
 
 def test_a_lead_that_was_discarded_leaves_nobody_in_the_session(world: World) -> None:

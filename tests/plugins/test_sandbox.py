@@ -16,6 +16,7 @@ from crmgate.errors import (
     ConfigError,
     Duplicate,
     OutcomeUnknown,
+    OutOfTime,
     ProviderError,
     RateLimited,
     Rejected,
@@ -176,7 +177,8 @@ def test_each_misbehaviour_has_its_error(
 @pytest.mark.parametrize("mode", ["fail", "hang", "slow"])
 def test_a_look_up_that_fails_is_no_unknown_outcome(url: str, mode: str) -> None:
     behave(url, mode)
-    with time_budget(0.4), pytest.raises(Unavailable):
+    # A busy machine can use up the time before the request: that is as harmless.
+    with time_budget(0.4), pytest.raises((Unavailable, OutOfTime)):
         provider(url).find_lead(operation=operation(FULL))
     behave(url, "work")
 

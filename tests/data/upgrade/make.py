@@ -117,7 +117,7 @@ class Maker:
         self.about["token"] = {"id": token.id, "text": text}
         Limiter(self.client).take([Use("applications", "192.0.2.7", Limit(60, 86400))])
         self.world.ledger.count_lost_clicks({"full": 2})
-        self.world.ledger.beat("worker:1", now=self.world.now)
+        self.world.ledger.beat("worker:1")
 
     def waiting(self) -> None:
         """Of every kind, in `due`: a time to wait for, an attempt whose outcome is not known, a chain."""
