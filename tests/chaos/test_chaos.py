@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.run import run
 from tests.chaos.trials import ONE_RECORD
 
-KILLS = 15
+KILLS = 8
 RECOVERY = 40.0
 """Seconds; twice as many as `make chaos` allows, since other tests run at the same time."""
 
@@ -25,4 +25,4 @@ def test_nothing_is_lost_and_nothing_doubled(provider: str, tmp_path: Path) -> N
     result = run(tmp_path, provider, kills=KILLS, seed=seed, pause=1.0, limit=RECOVERY, trials=[short])
     assert not result.failures(), result.story()
     assert result.kills == KILLS
-    assert result.accepted > 10, result.story()
+    assert result.accepted > 5, result.story()
