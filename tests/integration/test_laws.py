@@ -24,7 +24,7 @@ from tests.processes import ROOT, Process, wait_until
 from tests.troubled import Troubled
 
 FULL = bool(os.environ.get("LAWS_FULL"))
-RATE_LIMIT, EPIDEMIC, FLAPPING = (75.0, 60.0, 60.0) if FULL else (8.0, 12.0, 20.0)
+RATE_LIMIT, EPIDEMIC, FLAPPING = (75.0, 60.0, 60.0) if FULL else (8.0, 12.0, 11.0)
 """Seconds that a trouble of everybody lasts."""
 DELAYS = {"CRM_RETRY_DELAYS": "1,5,25" if FULL else "0.3,0.6,1.2"}
 """The waits between attempts: shorter than the trouble, so that one that used attempts would run out of them."""
