@@ -219,7 +219,7 @@ class Rejected(ProviderError):
 class Forbidden(ProviderError):
     """The CRM refuses to touch this one record. The credentials, and the rights for other records, are fine.
 
-    After an update or an activity crmgate creates another lead; for activities once in a row.
+    After a refused update or activity crmgate creates another lead; after activities only once in a row.
     """
 
     default_code = Code.FORBIDDEN

@@ -226,7 +226,7 @@ def _guard(name: str, work: Callable[..., object], *arguments: object) -> None:
     except LedgerUnavailable as error:
         log.warning("the ledger is unavailable (%s)", error)
     except BaseException:
-        log.exception("%s: an unexpected error; it goes on", name)
+        log.exception("%s: an unexpected error; the thread continues", name)
 
 
 pulse = Pulse()

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Replaces the web servers and the worker one after the other, each when the one before is healthy: no submission is refused.
-# For an upgrade and for a roll-back, in a checkout of the version that is to run.
+# Replaces the web servers and the worker one after the other, each when the one before is healthy, so that no submission is refused.
+# Run it for an upgrade or a roll-back, in a checkout of the version that shall run.
 #
 #   sh contrib/docker/deploy.sh                 builds the image of this version first
-#   sh contrib/docker/deploy.sh --no-build      takes the image that is still there from an earlier deploy
+#   sh contrib/docker/deploy.sh --no-build      uses the image of an earlier deploy
 set -eu
 case ${1-} in
     "") docker compose build web ;;

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes a .env for `docker compose up -d --wait`, with passwords that nobody knows yet.
+# Writes a .env for `docker compose up -d --wait`, with new random passwords.
 #
 #   sh contrib/docker/new-env.sh app.example.com crm.example.com     with an EspoCRM of its own
 #   sh contrib/docker/new-env.sh app.example.com                     with Bitrix24

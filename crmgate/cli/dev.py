@@ -62,7 +62,7 @@ def close_to_others(home: Path) -> None:
         for path in open_ones:
             path.chmod(path.stat().st_mode & 0o700)
     except OSError as error:
-        problem = f"{error.filename} cannot be closed to other users ({type(error).__name__})"
+        problem = f"{error.filename} stays readable for other users ({type(error).__name__})"
         raise click.ClickException(f"{problem}. Use another folder: CRMGATE_HOME.") from None
     if open_ones:
         click.echo(f"Other users could read {len(open_ones)} files and folders of {home}: they no longer can.")

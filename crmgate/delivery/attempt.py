@@ -232,7 +232,10 @@ class Delivery:
             case Written.DEAD:
                 verdict = Dead()
             case Written.AGAIN:
-                log.warning("operation %s: its lead is gone from the CRM; it makes another one", operation.id)
+                log.warning(
+                    "operation %s: the CRM no longer has its lead, or refuses to change it; it creates another lead",
+                    operation.id,
+                )
                 verdict = Retry(0.0, left=len(self.plan.retry_delays))
             case _:
                 assert_never(recorded.written)
@@ -308,7 +311,7 @@ class Delivery:
         for operation in _as_sent(claim):
             if found := crm.find(operation, _left(deadline, crm.name)):
                 return found
-        wait = claim.settles_at - claim.at  # at the time of the look-up it was at most that
+        wait = claim.settles_at - claim.at  # an upper limit: the search took a part of it
         if wait > 0:
             raise unsettled(wait, crm.name)
         return None

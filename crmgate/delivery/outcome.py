@@ -99,9 +99,9 @@ def looks_next(claim: Claim, sent: Sent) -> bool:
 
 
 def remakes(operation: Operation, error: ProviderError | None) -> Remake:
-    """Whether the operation makes another lead, because its own is gone from the CRM, or may not be changed.
+    """Whether the operation creates another lead, because the CRM no longer has its lead or refuses to change it.
 
-    Activities on refused leads do so once in a row: a CRM that refuses every activity would get a lead for each click.
+    Refused activities do so only once in a row: otherwise a CRM that refuses all of them gets a lead for each click.
     The lead of an application is subject to the search for duplicates.
     """
     if not operation.kind.known or not traits(operation.kind).needs_lead:

@@ -30,11 +30,11 @@ threads = 64
 """Threads of each process: the number of slow senders that do not block it (`crmgate.gunicorn.worker`)."""
 worker_class = "crmgate.gunicorn.worker.Worker"
 graceful_timeout = 30
-# gunicorn itself believes no header of a proxy, such as SCRIPT_NAME; `crmgate.web.proxies` reads those that count.
+# gunicorn itself trusts no header of a proxy, such as SCRIPT_NAME; `crmgate.web.proxies` reads the trusted ones.
 forwarder_headers = ""
 forwarded_allow_ips = ""
 keepalive = 2
-"""Seconds after which an idle connection is closed. Caddy closes it earlier, so that none is closed during its use."""
+"""Seconds after which an idle connection is closed. Caddy closes it earlier: no request meets a closing connection."""
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 KEPT = sys.stdlib_module_names | {"__config__", "__main__", "gunicorn"}

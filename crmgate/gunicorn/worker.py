@@ -140,7 +140,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
 
     def _has_ended(self, conn: Any) -> bool:
-        """Whether the client has closed its end, or goes on sending without end."""
+        """Whether the client has closed its end, or sends without end."""
         try:
             received = len(conn.sock.recv(PIECE_BYTES))
         except ConnectionError:
@@ -182,7 +182,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle(self, conn: Any) -> Any:
         """Handle one request, in a thread."""
-        logs.begin()  # what gunicorn logs about this request has not the ids of an earlier one
+        logs.begin()  # without it, gunicorn's lines about this request have the ids of an earlier one
         self._here.conn = conn
         self._until[conn] = time.monotonic() + READ_SECONDS
         try:

@@ -114,7 +114,7 @@ class FieldMap:
         return mapped
 
     def _send(self, name: str, value: Any, mapped: Mapped) -> Any:
-        """Put the value into its field. Returns the part that the field has not; None: it has the complete value."""
+        """Put the value into its field. Returns the part that is missing there; None: nothing is missing."""
         fact = setting_name(name)
         target = self.names.get(fact)
         if not target or target in mapped.fields:

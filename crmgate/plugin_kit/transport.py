@@ -63,7 +63,7 @@ def time_left() -> float:
 def wait(seconds: float) -> None:
     """Wait in a hook that an operator runs, such as `provision`. The hooks that deliver never wait.
 
-    Raises `OutOfTime` if the hook has not so much time.
+    Raises `OutOfTime` if the hook has less time left.
     """
     if time_left() <= seconds:
         raise OutOfTime("the time of the hook ends before what it waits for")

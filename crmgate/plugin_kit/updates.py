@@ -160,5 +160,5 @@ def _blank(value: Any) -> bool:
 
 
 def _empty(known: Any) -> bool:
-    """Whether a field has no value. A field of a truth value has False before anybody answers."""
+    """Whether a field has no value. A boolean field is False before the visitor answers."""
     return known is False or _blank(known) or _shown(known).strip() == PLACEHOLDER

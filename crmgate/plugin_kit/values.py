@@ -126,7 +126,7 @@ def text(value: Any) -> str:
 
 
 def _whole(sent: Any, value: Any) -> Converted:
-    """The complete value is sent or described. None: it has not the form of the field."""
+    """The complete value is sent or described. None: it does not have the form of the field."""
     return Converted(sent, value if sent is None else None)
 
 

@@ -123,11 +123,13 @@ def _eviction(about: Mapping[str, Any]) -> Check:
 def _memory(about: Mapping[str, Any]) -> Check:
     share = share_of_memory(about)
     if not share:
-        return Check("redis_memory", True, "Redis has no limit (maxmemory): set one that its machine can bear.")
+        return Check(
+            "redis_memory", True, "Redis has no limit (maxmemory): set one that fits into the memory of its machine."
+        )
     in_use = f"{share:.0%} of maxmemory is in use"
     if share < NEARLY_FULL:
         return Check("redis_memory", True, f"{in_use}.")
-    return Check("redis_memory", False, f"{in_use}: raise it. A full Redis accepts no submissions.")
+    return Check("redis_memory", False, f"{in_use}: raise maxmemory. A full Redis accepts no submissions.")
 
 
 def _persistence(about: Mapping[str, Any], server: redis.Redis) -> Check:

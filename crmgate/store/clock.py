@@ -86,7 +86,7 @@ def check(offsets: Mapping[str, float], *, names: bool = True) -> Check:
     if not wrong:
         return Check("clocks", True, f"The clocks of the hosts agree with Redis's within {TOLERANCE:g} s.")
     which = ", ".join(f"{host if names else 'a host'} {_differs(offset)}" for host, offset in wrong.items())
-    remedy = "synchronise them with NTP. Deliveries use Redis's clock and go on"
+    remedy = "synchronise them with NTP. Deliveries use Redis's clock and continue"
     return Check("clocks", False, f"Clocks that differ from Redis's: {which}. What to do: {remedy}.")
 
 

@@ -67,7 +67,7 @@ class Written(StrEnum):
     DEAD = "dead"
     """No retry follows; `Ledger.bury` makes a dead letter of it."""
     AGAIN = "again"
-    """Its lead is gone from the CRM: it makes another one, and is tried again at once."""
+    """The CRM no longer has its lead, or refuses to change it: it creates another lead and is tried again at once."""
     LOST = "lost"
     """Not recorded: another caller has the lease by now."""
     ENDED = "ended"
@@ -75,7 +75,7 @@ class Written(StrEnum):
 
 
 Remake = Literal["", "once", "always"]
-"""Whether an operation on a session's lead makes another lead after a refusal (`remake` in `lua/record.lua`)."""
+"""Whether an operation on a session's lead creates another lead after a refusal (`remake` in `lua/record.lua`)."""
 
 
 class Announcement(StrEnum):

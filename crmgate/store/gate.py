@@ -136,7 +136,7 @@ def explain(gate: Gate, failure: Code | None = None) -> Explanation | None:
         case Cause.OUTAGE:
             return Explanation(
                 _outage(failure),
-                "nothing if the CRM is being repaired: deliveries go on by themselves; else see `crmgate crm test`",
+                "nothing if the CRM is being repaired: deliveries continue automatically; else see `crmgate crm test`",
             )
         case Cause.REFUSED if gate.confirmed:
             return Explanation(
@@ -153,13 +153,13 @@ def explain(gate: Gate, failure: Code | None = None) -> Explanation | None:
             until = f" until {rfc3339(gate.until)}" if gate.until else ""
             return Explanation(
                 f"the CRM accepts no more requests for now{until}",
-                "nothing: deliveries go on by themselves when the limit ends",
+                "nothing: deliveries continue automatically when the limit ends",
             )
         case Cause.EPIDEMIC:
             return Explanation(
                 "the CRM refuses different operations for the same reason",
                 "repair that field, or setting, in the CRM or in the mapping (`crmgate crm fields`); one operation is"
-                f" tried every {RULES['epidemic_probe']:g} s, and all go on after the first that is delivered",
+                f" tried every {RULES['epidemic_probe']:g} s, and deliveries continue after the first success",
                 gate.reason,
             )
         case Cause.PAUSED:

@@ -17,7 +17,7 @@ from crmgate.store.gate import Cause
 _TIME = "2026-11-23T04:59:07.567Z"
 _ID = "88c58fe866724682b5bfaf3062997351"
 _OUTAGE = "the CRM does not answer, or answers with errors"
-_OUTAGE_REMEDY = "nothing if the CRM is being repaired: deliveries go on by themselves; else see `crmgate crm test`"
+_OUTAGE_REMEDY = "nothing if the CRM is being repaired: deliveries continue automatically; else see `crmgate crm test`"
 _PAYLOAD = "Only with the scope `operate`."
 
 

@@ -21,7 +21,7 @@ def is_own(address: str) -> bool:
 def from_own_site() -> bool:
     """Whether a page of an own site sent the request, by its headers Origin and Referer.
 
-    Browsers set both. A program can forge them, but not in the browser of somebody else.
+    Browsers set both. A program can forge them, but not in the browser of another person.
     """
     return any(is_own(request.headers.get(name, "")) for name in ("Origin", "Referer"))
 

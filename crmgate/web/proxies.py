@@ -1,4 +1,4 @@
-"""What is believed of a request's headers: forwarded addresses and schemes of own proxies, and known hosts."""
+"""Which headers of a request are trusted: addresses and schemes from own proxies, and known hosts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def init_app(app: Flask) -> None:
 def _check_host() -> None:
     """Raise `Problem` (421) for a host that is not in ALLOWED_HOSTS: redirects and pages contain the host."""
     if request.endpoint not in ANY_HOST and not _is_known(request.headers.get("Host", "")):
-        detail = "This gateway has another name. Its operator can add this one to ALLOWED_HOSTS."
+        detail = "This gateway does not serve this host. Its operator can add the host to ALLOWED_HOSTS."
         raise Problem(ProblemCode.UNKNOWN_HOST, detail)
 
 

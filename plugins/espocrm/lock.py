@@ -1,6 +1,6 @@
 """One setup of EspoCRM at a time, and the repair of what an interrupted one left behind.
 
-EspoCRM has no locks. A role that no user has marks a setup that is under way; the oldest of several goes on, and the
+EspoCRM has no locks. A role that no user has marks a setup that is under way; the oldest of several continues, and the
 others wait. Its name changes with each step: a setup whose mark does not change for `PATIENCE` seconds was killed.
 """
 
@@ -69,7 +69,7 @@ class SetupLock:
             self._restores = False
 
     def step(self) -> None:
-        """Show other setups that this one goes on. Raises `ProviderError`."""
+        """Show other setups that this one is still running. Raises `ProviderError`."""
         self._step += 1
         name = f"{MARK}, step {self._step}" + (f", {RESTORES}" if self._restores else "")
         self._admin("PUT", f"Role/{quote(self._id)}", json={"name": name})

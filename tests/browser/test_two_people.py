@@ -91,7 +91,9 @@ def test_the_right_button_adds_nothing(anna: Visitor) -> None:
     assert "session" not in "".join(anna.page.evaluate("window.seen"))
 
 
-def test_whoever_opens_a_copied_link_is_another_person(anna: Visitor, ben: Visitor, stack: Stack, door: Door) -> None:
+def test_a_person_who_opens_a_copied_link_is_another_person(
+    anna: Visitor, ben: Visitor, stack: Stack, door: Door
+) -> None:
     copied = str(anna.page.get_by_text("Telegram", exact=True).get_attribute("href"))
     click(anna, door, "Telegram")
     apply(anna, "anna@example.com")

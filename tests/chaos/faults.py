@@ -69,7 +69,7 @@ def _kill_web_process(site: Site, target: str, seconds: float, dice: int) -> Non
 
 
 def _kill_after_storing(site: Site, target: str, seconds: float, dice: int) -> None:
-    """Wait until a lead is stored whose creator has not heard of it."""
+    """Wait until a lead is stored before its creator gets the answer."""
     _answer(site, kind="latency", when="after", seconds=3.0)
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline and not any(fault["seen"] for fault in site.control("GET", "faults")):

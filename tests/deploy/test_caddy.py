@@ -27,7 +27,7 @@ OPERATORS_PAGES = [
     "/api/v1/dead-letters/1/retry", "/api/v1/crm/test",
 ]  # fmt: skip
 HEADERS = ("Authorization", "Cookie", "Referer", "User-Agent", "X-Api-Key")
-"""What a request tells that no log may know."""
+"""Parts of a request that no log may contain."""
 CADDY = str(Path(sys.executable).with_name("caddy"))
 PATIENCE = "lb_try_duration 20s"
 Response = urllib3.BaseHTTPResponse
@@ -203,7 +203,7 @@ def test_plain_http_is_redirected(caddy: Caddy) -> None:
     assert (response.status, response.headers["Location"]) == (308, f"https://{APP}/go/telegram?ref=A1")
 
 
-def test_300_slow_senders_of_one_address_delay_nobody_else(caddy: Caddy) -> None:
+def test_300_slow_senders_from_one_address_delay_no_other_address(caddy: Caddy) -> None:
     """Caddy keeps them: one that reached the gateway would occupy a thread for ever."""
     with flood.slow_senders(caddy.https, flood.BODY, 300, flood.with_tls):
         for number in range(800, 810):
@@ -213,7 +213,7 @@ def test_300_slow_senders_of_one_address_delay_nobody_else(caddy: Caddy) -> None
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO"])
 @pytest.mark.parametrize("path", ["/x/readyz", "/x/metrics", "/x/api/v1/operations"])
-def test_no_header_walks_around_the_rules(caddy: Caddy, name: str, path: str) -> None:
+def test_no_header_bypasses_the_rules(caddy: Caddy, name: str, path: str) -> None:
     value = "/x" if name == "SCRIPT_NAME" else path.removeprefix("/x")
     answer = caddy.ask(APP, "GET", path, source="127.0.0.2", headers={name: value})
     assert answer.status == 404

@@ -107,7 +107,7 @@ def most_at_once(asked: list[Request]) -> float:
     return worst
 
 
-def test_clocks_that_differ_and_jump_double_nothing_and_exceed_no_limit(hosts: Hosts) -> None:
+def test_wrong_clocks_cause_no_second_lead_and_exceed_no_limit(hosts: Hosts) -> None:
     stack, fake = hosts.stack, hosts.stack.bitrix
     hosts.submit(range(10))
     wait_until("the first are delivered", lambda: hosts.delivered(10))

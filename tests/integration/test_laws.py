@@ -136,7 +136,7 @@ class TestOneRecord:
             assert emails(stack).count(address(0)) == 2
             assert cause(stack) == ""
 
-    def test_a_click_on_a_closed_timeline_gets_a_lead_beside_it_and_holds_nobody_up(self, tmp_path: Path) -> None:
+    def test_a_click_on_a_closed_timeline_gets_another_lead_and_delays_no_operation(self, tmp_path: Path) -> None:
         with Stack(tmp_path, "bitrix") as stack:
             stack.start()
             session = {"session": "a" * 32}

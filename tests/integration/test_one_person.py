@@ -108,7 +108,7 @@ def test_the_application_of_the_session_updates_that_lead(visitor: Visitor) -> N
     assert "REF_TWO" in text_of(lead)
 
 
-def test_a_second_application_of_the_session_destroys_nothing(visitor: Visitor) -> None:
+def test_a_second_application_of_the_session_loses_no_value(visitor: Visitor) -> None:
     first = {"phone": "+905321234510", "field_of_study": "Law", "referral_code": "REF_OLD"}
     second = {"phone": "+905321234511", "field_of_study": "Physics", "referral_code": "REF_NEW"}
     for values in (first, second):

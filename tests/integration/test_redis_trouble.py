@@ -174,7 +174,7 @@ def test_a_nearly_full_redis_is_reported_before_it_refuses_anything(stack: Stack
     wait_until("the worker is seen", lambda: not readiness(stack))
     with room_for(server, used // 8):
         wrong = readiness(stack)["redis_memory"]
-        assert wrong.endswith("% of maxmemory is in use: raise it. A full Redis accepts no submissions.")
+        assert wrong.endswith("% of maxmemory is in use: raise maxmemory. A full Redis accepts no submissions.")
         works(stack)
 
 

@@ -49,7 +49,7 @@ def post(stack: Stack, number: int) -> int:
     [flood.BODY, flood.ELSEWHERE, flood.HEADERS, flood.SILENT_CLOSE],
     ids=["bodies", "bodies that nobody reads", "headers", "connections that are never closed"],
 )
-def test_300_slow_senders_of_one_address_delay_nobody_else(stack: Stack, begin: bytes) -> None:
+def test_300_slow_senders_from_one_address_delay_no_other_address(stack: Stack, begin: bytes) -> None:
     first = time.monotonic_ns()
     with flood.slow_senders(port(stack), begin, 300):
         assert {post(stack, first + number) for number in range(20)} == {202}
@@ -85,7 +85,7 @@ def test_no_header_changes_the_path(stack: Stack, name: str, path: str, value: s
     assert ask({name: value}) == ask({})
 
 
-def test_a_log_line_has_not_the_id_of_an_earlier_request(own_stack: Stack) -> None:
+def test_a_log_line_contains_no_id_of_an_earlier_request(own_stack: Stack) -> None:
     """The same thread handled both requests."""
     own_stack.redis.start()
     own_stack.start_web(GUNICORN_CMD_ARGS="--threads 1")

@@ -215,7 +215,7 @@ def test_an_update_adds_to_the_lead_and_only_once(url: str) -> None:
 
 
 @pytest.mark.parametrize(("on_update", "language"), [("describe", "both"), ("overwrite", "english")])
-def test_an_update_destroys_nothing(url: str, on_update: str, language: str) -> None:
+def test_an_update_loses_no_value(url: str, on_update: str, language: str) -> None:
     crm = provider(url, on_update=on_update)
     record = create(crm).record_id
     again = Lead(first_name="محمد", phone="+905321234568", language="english", referral_code="LATER")

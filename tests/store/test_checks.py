@@ -90,7 +90,7 @@ def test_from_80_percent_of_its_memory_on_a_redis_is_nearly_full(
     finally:
         redis_client.config_set("maxmemory", 0)
     assert check.ok is well
-    assert ("raise it. A full Redis accepts no submissions." in check.detail) is not well
+    assert ("raise maxmemory. A full Redis accepts no submissions." in check.detail) is not well
     assert ("no limit" in check.detail) is (share == 0)
 
 

@@ -42,7 +42,7 @@ def test_a_host_that_is_gone_is_forgotten(redis_client: redis.Redis) -> None:
     assert redis_client.hkeys(keys.CLOCKS) == [b"here"]
 
 
-def test_a_redis_that_answers_slowly_tells_nothing(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_redis_gives_no_measurement(redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 1.5])
     monkeypatch.setattr("crmgate.store.clock.time.monotonic", lambda: next(ticks, 2.0))
     slow = clocks(redis_client, "slow", 0.0)

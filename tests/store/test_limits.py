@@ -55,7 +55,7 @@ def test_as_many_as_the_limit_says_at_once_and_then_one_at_a_time(limiter: Limit
     assert [take([by("a")]) > 0 for _ in range(4)] == [False, False, False, True], "idle time is not saved up"
 
 
-def test_a_clock_that_is_set_back_delays_nobody_by_more_than_the_limit(limiter: Limiter, clock: Clock) -> None:
+def test_a_clock_that_is_set_back_delays_no_request_by_more_than_the_limit(limiter: Limiter, clock: Clock) -> None:
     assert [limiter.take([by("a")]) for _ in range(3)] == [0, 0, 0]
     clock.now -= 3600
     assert limiter.take([by("a")]) == pytest.approx(20, abs=0.01)

@@ -95,7 +95,7 @@ def test_addresses_that_count_as_one_sender(
         {"email": "Ada@EXAMPLE.com"},
     ],
 )
-def test_too_much_about_one_person_is_kept_for_an_operator_and_not_refused(
+def test_submissions_above_the_limit_of_a_person_are_kept_and_not_refused(
     client: FlaskClient, setup: Setup, gateway: Any, other: dict[str, str]
 ) -> None:
     """From any address: otherwise anyone could block anybody else."""
@@ -108,7 +108,7 @@ def test_too_much_about_one_person_is_kept_for_an_operator_and_not_refused(
     assert post(client, 7).status_code == 201
 
 
-def test_a_robot_blocks_nobody(client: FlaskClient, setup: Setup) -> None:
+def test_a_robot_blocks_no_person(client: FlaskClient, setup: Setup) -> None:
     """What fills in the honeypot uses no limit of a person."""
     setup.limit(person=Limit(2, 3600))
     robot = {"first_name": "R", "email": "ada0@example.com", "_hp": "x"}
@@ -134,7 +134,9 @@ def test_too_many_clicks_of_one_session_are_kept_for_an_operator(
     assert client.post(EVENTS, json=event, headers=headers).status_code == 201
 
 
-def test_without_redis_nobody_is_kept_aside(client: FlaskClient, setup: Setup, redis_process: RedisProcess) -> None:
+def test_without_redis_no_submission_is_kept_for_review(
+    client: FlaskClient, setup: Setup, redis_process: RedisProcess
+) -> None:
     setup.limit(person=Limit(1, 3600))
     setup.services.limiter = Limiter(connect("redis://127.0.0.1:1/0", timeout=0.1))
     assert [post(client).status_code for _ in range(3)] == [201] * 3

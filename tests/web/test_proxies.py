@@ -98,7 +98,7 @@ def test_only_http_and_https_are_schemes(app: Flask, given: str, meant: str) -> 
     assert redirect.headers.get("Location", f"{meant}://").startswith(f"{meant}://")
 
 
-def test_no_proxy_no_scheme(app: Flask) -> None:
+def test_without_a_proxy_a_forwarded_scheme_is_ignored(app: Flask) -> None:
     web.trust_proxies(app, 0)
     answer = app.test_client().post(URL, data=FORM, headers={"X-Forwarded-Proto": "https"})
     assert answer.headers["Location"] == "http://localhost/thanks"

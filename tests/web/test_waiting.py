@@ -62,7 +62,7 @@ def test_a_retry_while_the_crm_is_away_names_the_cause_and_claims_no_delivery(ca
     waits = answer.json["waits"]
     assert (waits["reason"], waits["cause"]) == ("crm", "outage")
     assert waits["what"] in waits["why"]
-    assert "deliveries go on by themselves" in waits["remedy"]
+    assert "deliveries continue automatically" in waits["remedy"]
     sent = len(world.crm.sent) - len(world.crm.probes)
     world.pass_time(10)
     assert len(world.crm.sent) - len(world.crm.probes) == sent, "the gate is shut: nothing but probes"

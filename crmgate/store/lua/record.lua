@@ -53,7 +53,7 @@ end
 
 local again = a.outcome == 'dead' and a.remake ~= '' and remake()
 local effect = {}
-if again and a.event then a.event.refusal = '' end  -- nothing that others could share
+if again and a.event then a.event.refusal = '' end  -- no refusal that other operations could share
 if a.event then
   a.event.id, a.event.refused_at = a.id, tonumber(refused_at or nil)
   effect = judge(a.event)

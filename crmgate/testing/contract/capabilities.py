@@ -47,8 +47,8 @@ class CapabilityChecks(Contract):
         lost = [value for value in kept if not self.stored(self.crm, value)]
         expect(not lost, f"update_lead removed {lost}, for which the lead has no value. Send only values of the lead.")
 
-    def test_update_does_not_destroy(self) -> None:
-        """A second submission of a person is sent whole, and each earlier value stays somewhere in the CRM."""
+    def test_update_loses_no_value(self) -> None:
+        """A second submission is sent completely, and each earlier value stays in a field or a text of the CRM."""
         self.needs("update_lead")
         full, again = self.full_lead(), self.adapted(copy.deepcopy(samples.AGAIN))
         lead_id, old = self.created_id(full), [*texts(full.to_dict())]

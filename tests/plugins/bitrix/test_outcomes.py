@@ -67,7 +67,9 @@ def test_an_email_that_the_portal_refuses_moves(portal: FakeBitrix24, crm: HookC
 class TestQuota:
     """A used-up disk quota, or a plan without leads: each lead is refused with a text in the portal's language."""
 
-    def test_it_stops_the_deliveries_and_buries_no_lead(self, portal: FakeBitrix24, crm: HookCaller, api: str) -> None:
+    def test_it_stops_deliveries_and_makes_no_dead_letter(
+        self, portal: FakeBitrix24, crm: HookCaller, api: str
+    ) -> None:
         portal.quota_refusal = "Disk alanı doldu."
         errors = [failure(lambda: deliver(crm, creation(ANNA))) for _ in range(2)]
         assert all("disk quota" in error.detail and "plan" in error.detail for error in errors)

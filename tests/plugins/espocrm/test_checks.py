@@ -1,4 +1,4 @@
-"""What `crm test` names before it hurts."""
+"""Problems that `crm test` reports before they affect a lead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.plugins.espocrm.rig import failing, provider
 
 
 def problems(crm: FakeEspoCRM, **settings: str) -> str:
-    """All that the connection test complains of."""
+    """All problems that the connection test reports."""
     return " ".join(
         f"{name} {detail}" for name, detail in failing(provider(crm.url, **settings).test_connection()).items()
     )

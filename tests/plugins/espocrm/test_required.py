@@ -164,7 +164,7 @@ class TestReported:
         assert [check.name for check in connection.checks].count(f"field {name}") == 1
 
     @pytest.mark.parametrize(
-        ("kind", "options", "told"),
+        ("kind", "options", "stated"),
         [
             ("varchar", {}, "'-' is sent instead"),
             ("enum", {"options": ["A", "B"], "default": "B"}, "'B' is sent instead"),
@@ -172,12 +172,12 @@ class TestReported:
             ("date", {}, "EspoCRM refuses such leads"),
         ],
     )
-    def test_what_is_sent_instead(self, crm: FakeEspoCRM, kind: str, options: dict[str, Any], told: str) -> None:
+    def test_what_is_sent_instead(self, crm: FakeEspoCRM, kind: str, options: dict[str, Any], stated: str) -> None:
         crm.add_field("officeC", kind, required=True, **options)
         plugin = provider(crm.url)
         line = described(plugin)["officeC"]
         assert (line.fact, line.type, line.options) == ("", kind, tuple(options.get("options", ())))
-        assert told in line.problem
+        assert stated in line.problem
         assert "ESPOCRM_MAP_<FACT>=officeC" in line.problem
         assert failing(plugin.test_connection())["field officeC"] == line.problem
 

@@ -1,4 +1,4 @@
-"""The EspoCRM plugin: an update destroys neither an earlier submission nor a correction in EspoCRM."""
+"""The EspoCRM plugin: an update loses neither an earlier submission nor a correction in EspoCRM."""
 
 from __future__ import annotations
 
