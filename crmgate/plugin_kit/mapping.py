@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from crmgate.model import Activity, Lead, Operation, Utm
-from crmgate.plugin_kit.values import CUSTOM_PREFIX, FieldType, text
+from crmgate.plugin_kit.values import CUSTOM_PREFIX, FieldType, listed, text
 
 LABELS: Mapping[str, str] = {
     "first_name": "First name",
@@ -65,13 +65,14 @@ TEXT = FieldType()
 class Mapped:
     """A mapped submission: values by names of CRM `fields`, and the `rest` as (label, text) for the description.
 
-    `facts` names the fact of each field. The fields in `partial` have less than the fact: `rest` has all of it.
+    `facts` names the fact of each field. `undescribed` has the part of the fact that `rest` has not, in the words of
+    the visitor.
     """
 
     fields: dict[str, Any]
     rest: list[tuple[str, str]]
     facts: dict[str, str] = field(default_factory=dict)
-    partial: set[str] = field(default_factory=set)
+    undescribed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ class FieldMap:
         if sent is not None:
             mapped.fields[target] = sent
             mapped.facts[target] = name
-        if rest == value:
-            mapped.partial.add(target)
+            mapped.undescribed[target] = _without(value, rest)
         return rest
 
     def _repeated(self, name: str, facts: Mapping[str, Any]) -> bool:
@@ -186,6 +186,12 @@ def _custom(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _utm(utm: Utm) -> dict[str, str]:
     return {f"utm_{name}": value for name, value in utm.to_dict().items()}
+
+
+def _without(value: Any, rest: Any) -> str:
+    """Text of the entries of a value that are not in its `rest`."""
+    described = listed(rest)
+    return text([entry for entry in listed(value) if entry not in described])
 
 
 def _overrides(prefix: str, environ: Mapping[str, str], problems: list[str]) -> dict[str, str]:

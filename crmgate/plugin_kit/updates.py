@@ -15,7 +15,7 @@ from typing import Any, assert_never
 
 from crmgate.model import Operation
 from crmgate.plugin_kit.mapping import SILENT, Mapped, label
-from crmgate.plugin_kit.values import text
+from crmgate.plugin_kit.values import listed, text
 
 PLACEHOLDER = "-"
 """Value of a field that only has to be filled, such as a missing last name. It counts as empty."""
@@ -57,7 +57,7 @@ def merged(
     """
     stand_ins = {name for name, value in minimal.items() if current.get(name) == value}
     named = len(stand_ins) == len(minimal) and any(not _blank(mapped.fields.get(name)) for name in minimal)
-    update = Update(dict.fromkeys(minimal, "") if named else {}, [], mapped.facts, mapped.partial)
+    update = Update(dict.fromkeys(minimal, "") if named else {}, [], mapped.facts, mapped.undescribed)
     for name, value in mapped.fields.items():
         fact, known = mapped.facts.get(name, name), current.get(name)
         if fact == "operation_id":
@@ -85,8 +85,9 @@ def _apply(action: UpdateAction, update: Update, name: str, value: Any) -> None:
             update.rows[name] = value
         case UpdateAction.DESCRIBE:
             fact = update.facts.get(name, name)
-            if name not in update.partial and fact not in SILENT:
-                update.rest.append((label(fact), text(value)))
+            words = update.undescribed.get(name, text(value))
+            if words and fact not in SILENT:
+                update.rest.append((label(fact), words))
         case _:
             assert_never(action)
 
@@ -112,10 +113,10 @@ def decide(
 def has_value(fact: str, value: Any, known: Any) -> bool:
     """Whether the CRM has a value, or each value of a list.
 
-    The case of an email does not count, nor does the punctuation of a phone. The CRM may store a number for a text,
-    and add a time to a date.
+    The case of an email does not count, nor does the punctuation of a phone. The CRM may store a number for a text or
+    a text for a number, add a time to a date, and show a moment in another time zone.
     """
-    return all(any(_same(fact, one, other) for other in _listed(known)) for one in _listed(value))
+    return all(any(_same(fact, one, other) for other in listed(known)) for one in listed(value))
 
 
 def update_heading(operation: Operation) -> str:
@@ -132,27 +133,38 @@ def _same(fact: str, value: Any, known: Any) -> bool:
             return ours == theirs or (_digits(ours) == _digits(theirs) != "")
     if ours == theirs or (_DATE.fullmatch(ours) and theirs.startswith(ours)):
         return True
-    return isinstance(known, int | float) and not isinstance(known, bool) and _number(ours) == known
+    if _is_number(value) or _is_number(known):
+        return _number(ours) == _number(theirs) is not None
+    return _moment(ours) == _moment(theirs) is not None
 
 
 def _digits(phone: str) -> str:
     return re.sub(r"\D", "", phone).lstrip("0")
 
 
-def _number(ours: str) -> float | None:
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(words: str) -> float | None:
     try:
-        return float(ours)
+        return float(words)
     except ValueError:
         return None
 
 
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _moment(words: str) -> datetime | None:
+    """A moment with a time zone."""
+    try:
+        moment = datetime.fromisoformat(words)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 def _shown(known: Any) -> str:
     """A value of the CRM as text."""
-    return ", ".join("" if one is None else text(one) for one in _listed(known))
+    return ", ".join("" if one is None else text(one) for one in listed(known))
 
 
 def _blank(value: Any) -> bool:

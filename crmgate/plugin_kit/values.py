@@ -81,8 +81,7 @@ class FieldType:
         return self._several(value, table) if self.several else self._single(value, table)
 
     def _several(self, value: Any, table: Mapping[str, str] | None) -> Converted:
-        entries = value if isinstance(value, tuple | list) else (value,)
-        converted = [self._single(entry, table) for entry in entries]
+        converted = [self._single(entry, table) for entry in listed(value)]
         sent = [one.sent for one in converted if one.sent is not None]
         rest = tuple(one.rest for one in converted if one.rest is not None)
         return Converted(list(dict.fromkeys(sent)) or None, rest or None)
@@ -123,6 +122,11 @@ def text(value: Any) -> str:
         case bool():
             return "yes" if value else "no"
     return str(value)
+
+
+def listed(value: Any) -> list[Any]:
+    """The entries of a value that is a list, else the value as the only entry."""
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _whole(sent: Any, value: Any) -> Converted:

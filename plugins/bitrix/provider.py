@@ -19,7 +19,7 @@ from .leads import BitrixLeads, after_write
 from .lookup import BitrixLookup
 from .setup import BitrixSetup
 from .text import described, plain, repeated, wide
-from .values import KEPT, MINIMAL, MINIMAL_NAME, MULTIFIELDS, ORIGIN, Row, contacts, dropped, title
+from .values import KEPT, MINIMAL, MINIMAL_NAME, MULTIFIELDS, ORIGIN, Row, contacts, dropped, title, truths
 
 
 class Bitrix(CRMProvider):
@@ -168,7 +168,8 @@ class Bitrix(CRMProvider):
     def _update(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
         """Record of an update of the lead `item`. A phone or an email is a further row."""
         self.field_map = self._fields.usable_map()
-        plan = self.plan_update(lead, operation, item | contacts(item), rows=MULTIFIELDS, minimal=MINIMAL_NAME)
+        known = item | contacts(item) | truths(item, self.field_map.types)
+        plan = self.plan_update(lead, operation, known, rows=MULTIFIELDS, minimal=MINIMAL_NAME)
         named = item.get("title") == MINIMAL["title"] and MINIMAL_NAME.keys() & plan.fields.keys()
         record: dict[str, Any] = {"title": title(lead)} if named else {}
         record |= plan.fields | plan.rows

@@ -54,8 +54,19 @@ def _kept(value: Any, echo: Any) -> bool:
     if isinstance(value, list):
         return isinstance(echo, list) and all(any(_kept(one, other) for other in echo) for one in value)
     if isinstance(value, bool):
-        return (str(echo).lower() in ("y", "1", "true")) is value
+        return truth(echo) is value
     return _same_text(str(value), echo) or _same_moment(value, echo)
+
+
+def truth(shown: Any) -> bool:
+    """A truth value that the portal shows as Y or N, 1 or 0."""
+    return str(shown).lower() in ("y", "1", "true")
+
+
+def truths(item: Mapping[str, Any], types: Mapping[str, FieldType]) -> Row:
+    """The truth values of a lead that are not empty, by the names of their fields."""
+    names = [name for name, known in types.items() if known.form is ValueForm.BOOLEAN and not known.several]
+    return {name: truth(item[name]) for name in names if item.get(name) not in (None, "")}
 
 
 def _same_text(value: str, echo: Any) -> bool:

@@ -67,6 +67,16 @@ def test_the_session_continues_with_the_new_lead(world: World, leads: Leads) -> 
     ]  # fmt: skip
 
 
+def test_the_lead_of_a_click_that_an_application_updates_is_of_nobody_else(world: World, leads: Leads) -> None:
+    first = world.apply(1, session="s1", inline=True)
+    leads.gone.add(leads.of(first))
+    click, application = world.click("s1"), world.apply(1, session="s1", city="Ankara")
+    world.pass_time(1)
+    assert leads.of(application) == leads.of(click), "the click made a minimal lead, which the application updated"
+    other = world.apply(2, session="s1", inline=True)
+    assert (other.kind, leads.of(other) == leads.of(application)) == (Kind.CREATE_LEAD, False)
+
+
 def test_it_has_all_its_retries_again(world: World, leads: Leads) -> None:
     leads.gone.add(leads.of(world.click("s1", inline=True)))
     application = world.apply(1, session="s1", inline=True)

@@ -69,6 +69,29 @@ def test_somebody_else_at_the_same_computer_gets_a_lead_of_their_own(world: Worl
     assert (first.kind, world.crm.records[first.id]) == (Kind.UPDATE_LEAD, "acme-1")
 
 
+def test_the_lead_that_a_later_click_makes_for_an_application_is_of_nobody_else(world: World) -> None:
+    world.apply(99, inline=True)
+    first = world.click("s1")
+    world.crm.trouble = lambda operation: Rejected("no") if operation and operation.id == first.id else None
+    click, application = world.click("s1", page="b"), world.apply(1, session="s1")
+    world.pass_time(1)
+    assert world.stored(click).kind == Kind.CREATE_MINIMAL_LEAD
+    other = world.apply(2, session="s1", inline=True)
+    assert world.crm.records[application.id] == world.crm.records[click.id] != world.crm.records[other.id]
+
+
+def test_a_person_who_applies_after_a_discard_does_not_join_those_who_wait(world: World) -> None:
+    world.apply(99, inline=True)
+    world.crm.trouble = away
+    discarded, waiting = world.apply(1, session="s1"), world.apply(1, session="s1", city="Ankara")
+    world.gateway.discard(discarded.id, "test")
+    other = world.apply(2, session="s1")
+    world.crm.trouble = well
+    world.pass_time(30)
+    assert world.states([waiting, other]) == {State.DELIVERED}
+    assert world.crm.records[waiting.id] != world.crm.records[other.id]
+
+
 @pytest.mark.parametrize("inline", [True, False], ids=["delivered", "waiting"])
 def test_an_application_needs_an_email_or_phone_of_the_sessions_person(world: World, inline: bool) -> None:
     world.apply(99, inline=True)

@@ -296,10 +296,16 @@ local function is_of(who, lines)
   return false
 end
 
--- Let an operation make the lead of a session.
+-- Let an operation make the lead of a session. A lead that a click makes is still that of the person who has applied in the
+-- session: an application of this person may wait for it.
 local function make_lead_of(visit, id, kind)
   redis.call('HDEL', session(visit), 'provider', 'record')
-  redis.call('HSET', session(visit), 'first', id, 'minimal', kinds[kind].minimal and '1' or '0')
+  redis.call('HSET', session(visit), 'first', id)
+  if kinds[kind].minimal then
+    redis.call('HSETNX', session(visit), 'minimal', '1')
+  else
+    redis.call('HSET', session(visit), 'minimal', '0')
+  end
 end
 
 -- Add an event to the history of an operation: its version grows. The first ten events and the last forty are kept.

@@ -151,6 +151,43 @@ class TestPolicies:
         assert str(only_lead(portal)["UF_CRM_1234567894"]) == str(items["turkish"])
         assert "Language: english" in only_lead(portal)["comments"].splitlines()
 
+    def test_items_of_a_list_field_are_described_by_their_texts(self, portal: FakeBitrix24, connect: Connect) -> None:
+        portal.add_user_field("UF_CRM_MANY")
+        items = portal.make_enumeration("UF_CRM_MANY", "Lund", "Turku")
+        portal.user_fields["UF_CRM_MANY"].multiple = True
+        crm = connect(BITRIX_MAP_UNIVERSITIES="UF_CRM_MANY", BITRIX_MAP_UNIVERSITY="")
+        made = deliver(crm, creation(FIRST)).record_id
+        deliver(crm, update(made, FIRST))
+        assert "Universities" not in only_lead(portal)["comments"]
+        deliver(crm, update(made, SECOND))
+        assert [str(one) for one in only_lead(portal)["UF_CRM_MANY"]] == [str(items["Lund"])]
+        assert "Universities: Turku" in only_lead(portal)["comments"].splitlines()
+
+    @pytest.mark.parametrize("stored", ["Y", "1", 1, True])
+    def test_the_same_answer_to_a_truth_value_is_not_repeated(
+        self, portal: FakeBitrix24, connect: Connect, stored: object
+    ) -> None:
+        portal.add_user_field("UF_CRM_TRUTH", "boolean")
+        crm = connect(BITRIX_MAP_SCHOLARSHIP_NEEDED="UF_CRM_TRUTH")
+        lead = existing(portal)
+        portal.leads[lead]["UF_CRM_TRUTH"] = stored
+        deliver(crm, update(lead, replace(ANNA, scholarship_needed="yes")))
+        assert "Scholarship" not in only_lead(portal)["comments"]
+        deliver(crm, update(lead, replace(ANNA, scholarship_needed="no")))
+        assert only_lead(portal)["UF_CRM_TRUTH"] == stored
+        assert "Scholarship needed: no" in only_lead(portal)["comments"].splitlines()
+
+    @pytest.mark.parametrize("stored", ["N", "0", 0, False, None])
+    def test_a_truth_value_that_nobody_answered_is_filled(
+        self, portal: FakeBitrix24, connect: Connect, stored: object
+    ) -> None:
+        portal.add_user_field("UF_CRM_TRUTH", "boolean")
+        lead = existing(portal)
+        portal.leads[lead]["UF_CRM_TRUTH"] = stored
+        crm = connect(BITRIX_MAP_SCHOLARSHIP_NEEDED="UF_CRM_TRUTH")
+        deliver(crm, update(lead, replace(ANNA, scholarship_needed="yes")))
+        assert only_lead(portal)["UF_CRM_TRUTH"] == "Y"
+
     def test_the_phone_of_row_1_stays(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         lead = existing(portal, phone="+905321234567")
         assert portal.leads[lead]["fm"][0]["id"] == 1
