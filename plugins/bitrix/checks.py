@@ -43,7 +43,7 @@ class BitrixChecks:
             Look("webhook", self._webhook, RENEW, gate=True),
             Look("scope", self._scope, RIGHTS, gate=True),
             Look("crm mode", self._mode, RIGHTS),
-            Look("lookup", self._search, f"leads could be created twice: {RIGHTS}"),
+            Look("lookup", self._search, f"records could be created twice: {RIGHTS}"),
             Look("pipeline", self._deal_pipeline, "see BITRIX_DEAL_CATEGORY and BITRIX_DEAL_STAGE"),
             Look("assigned user", self._assigned_user, "see BITRIX_ASSIGNED_BY_ID"),
             Look("sources", self._sources, "see BITRIX_VALUES_SOURCE_ID"),

@@ -34,9 +34,17 @@ class BitrixContacts:
         self._records, self._send, self._move, self._assignee = records, send, move, assignee
 
     def of_deal(self, deal: Row) -> Row | None:
-        """The contact of a deal; None if it has none, or none that is readable. Raises `ProviderError`."""
-        number = str(deal.get("contactId") or "")
-        return self._records.readable(number) if number.isdecimal() and int(number) else None
+        """The contact of a deal; None if it has none, or the contact is gone. Raises `ProviderError`.
+
+        A contact that the user of the webhook may not read stays the deal's: it is a row with nothing but an id.
+        """
+        number = str(deal.get("contactId") or "0")
+        try:
+            return self._records.get(number) if number != "0" else None
+        except NotFound:
+            return None
+        except Forbidden:
+            return {"id": number}
 
     def oldest(self, numbers: Iterable[int]) -> Row | None:
         """The first readable one of these contacts. Raises `ProviderError`."""
@@ -51,7 +59,10 @@ class BitrixContacts:
         """
         own = {name: record[name] for name in PERSON if record.get(name)}
         number = str(contact["id"]) if contact else ""
-        number, lost = self._written(own, number) if own else (number, ())
+        if contact and contact.keys() == {"id"}:
+            lost = tuple(own)
+        else:
+            number, lost = self._written(own, number) if own else (number, ())
         deal = {name: value for name, value in record.items() if name not in PERSON or name in lost}
         deal = self._move(deal, lost, "comments") if lost else deal
         return deal | ({"contactId": int(number)} if number else {}), lost

@@ -128,7 +128,9 @@ class Bitrix(CRMProvider):
 
         def send(record: dict[str, Any]) -> Delivered:
             comments = "\n\n".join(filter(None, (repeated(before), heading, plain(record["comments"]))))
-            return self._write(record | {"comments": comments}, operation, lead_id)
+            # The same contact again would be the only one of a deal with several.
+            new = {name: value for name, value in record.items() if name != "contactId" or value != item.get(name)}
+            return self._write(new | {"comments": comments}, operation, lead_id)
 
         contact = None
         if self._contacts:

@@ -377,6 +377,23 @@ class TestSession:
         deliver(crm, update(made.record_id, ANNA))
         assert only(portal.deals)["contactId"] == only(portal.contacts)["id"]
 
+    def test_an_update_does_not_link_the_contact_again(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        """A deal can have several contacts, which staff linked."""
+        made = deliver(crm, creation(ANNA))
+        deliver(crm, update(made.record_id, replace(ANNA, city="Oslo")))
+        (call,) = calls(portal, "crm.item.update")
+        assert call["fields"].keys() == {"comments"}
+
+    def test_a_contact_that_may_not_be_read_stays_with_its_deal(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        made = deliver(crm, creation(ANNA))
+        known_contact(portal, OTHER.phone)
+        portal.fail("answer", status=400, body='{"error": "ACCESS_DENIED"}', path=r"item\.get", every=2, times=1)
+        deliver(crm, update(made.record_id, OTHER))
+        deal = only(portal.deals)
+        assert deal["contactId"] == 1
+        assert rows(portal.contacts[1]) == [ANNA.phone, ANNA.email]
+        assert all(words in deal["comments"] for words in ("First name: Ben", OTHER.phone, OTHER.email))
+
     def test_the_id_of_a_lead_is_no_id_of_a_deal(self, portal: FakeBitrix24, connect: Connect) -> None:
         """After a change of BITRIX_TARGET a session may still have the id of the other type."""
         deal = known_deal(portal)
