@@ -78,7 +78,7 @@ class BitrixSettings(ProviderSettings):
     )  # fmt: skip
     BITRIX_API = fields.String(
         load_default="item", validate=validate.OneOf(("item", "lead")),
-        metadata={"help": "Methods for leads: crm.item.*, or crm.lead.* for old self-hosted portals",
+        metadata={"help": "Methods for leads: crm.item.*, or crm.lead.* for old self-hosted portals (not for deals)",
                   "takes": "item or lead"},
     )  # fmt: skip
     BITRIX_RATE = PortalRateField(
