@@ -191,14 +191,15 @@ class CRMProvider:
 
     def plan_update(
         self, lead: Lead, operation: Operation, current: Mapping[str, Any], *,
-        rows: Collection[str] = (), minimal: Mapping[str, str] = MappingProxyType({}),
+        rows: Collection[str] = (), minimal: Mapping[str, str] = MappingProxyType({}), keep: Collection[str] = (),
     ) -> Update:  # fmt: skip
         """Compare a submission with the lead `current`, as the CRM has it, by names of fields.
 
         An empty field is filled. A value that differs from the CRM's is a line of `Update.rest`, which `describe` turns
         into text. For a field in `rows`, of which `current` has a list of values, it is in `Update.rows`. With
         `CRM_ON_UPDATE=overwrite` the new value is in `Update.fields`, and the previous one in `rest`. The operation id
-        and the first referral code stay. A default (source `website`, referral code `DIRECT`) replaces nothing.
+        and the first referral code stay, and so do the fields in `keep`. A default (source `website`, referral code
+        `DIRECT`) replaces nothing.
 
         `minimal` has the names of a lead without a person, which a person's name replaces. The missing half of that
         name is then empty in `Update.fields`. A `-` counts as empty, too.
@@ -206,7 +207,8 @@ class CRMProvider:
         defaults = self.map_lead(Lead(), operation).fields
         overwrite = self.on_update == "overwrite"
         return merged(
-            self.map_lead(lead, operation), current, defaults, rows=rows, minimal=minimal, overwrite=overwrite
+            self.map_lead(lead, operation), current, defaults,
+            rows=rows, minimal=minimal, keep=keep, overwrite=overwrite,
         )  # fmt: skip
 
     def update_heading(self, operation: Operation) -> str:

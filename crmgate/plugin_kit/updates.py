@@ -49,7 +49,7 @@ class Update(Mapped):
 
 def merged(
     mapped: Mapped, current: Mapping[str, Any], defaults: Mapping[str, Any], *,
-    rows: Collection[str], minimal: Mapping[str, str], overwrite: bool,
+    rows: Collection[str], minimal: Mapping[str, str], keep: Collection[str] = (), overwrite: bool,
 ) -> Update:  # fmt: skip
     """Compare a mapped submission with the lead `current`; see `CRMProvider.plan_update`.
 
@@ -60,16 +60,17 @@ def merged(
     update = Update(dict.fromkeys(minimal, "") if named else {}, [], mapped.facts, mapped.undescribed)
     for name, value in mapped.fields.items():
         fact, known = mapped.facts.get(name, name), current.get(name)
+        replaces = overwrite and name not in keep
         if fact == "operation_id":
             continue
         action = decide(
             fact, value, None if name in stand_ins else known,
-            default=defaults.get(name), has_rows=name in rows, overwrite=overwrite,
+            default=defaults.get(name), has_rows=name in rows, overwrite=replaces,
         )  # fmt: skip
         _apply(action, update, name, value)
         # Half of a stand-in name can be a person's real name.
         half = name in stand_ins and action is UpdateAction.FILL and not named
-        if half or action is UpdateAction.OVERWRITE or (action is UpdateAction.ADD and overwrite):
+        if half or action is UpdateAction.OVERWRITE or (action is UpdateAction.ADD and replaces):
             update.rest.append((label(fact), f"was: {_shown(known)}"))
     update.rest.extend(mapped.rest)
     return update

@@ -30,12 +30,13 @@ CLOUD = re.compile(r"[a-z0-9-]+\.(bitrix24\.[a-z]+(?:\.[a-z]{2})?)")
 RENEW = "put the address of a working inbound webhook into BITRIX_WEBHOOK_URL"
 RIGHTS = (
     "give the webhook of BITRIX_WEBHOOK_URL the permission CRM, and its user the right to read, add and change leads"
+    " (with BITRIX_TARGET=deal: deals and contacts)"
 )
 ADMIN = "only a CRM administrator may add user fields: let one make a webhook and put it into BITRIX_WEBHOOK_URL"
 SUBSCRIPTION = "the portal allows REST only with a subscription: in the cloud, book Bitrix24 Market"
-LOCKED = (Forbidden, Code.FORBIDDEN, "the user of the webhook may not read or change this lead")
-OF_ONE_LEAD = re.compile(r"crm\.(?:timeline\.comment\.(?:add|list)|(?:item|lead)\.(?:get|update))")
-"""Methods about one lead: access denied by them concerns this lead, not the webhook."""
+LOCKED = (Forbidden, Code.FORBIDDEN, "the user of the webhook may not read or change this record")
+OF_ONE_RECORD = re.compile(r"crm\.(?:timeline\.comment\.(?:add|list)|(?:item|lead)\.(?:get|update))")
+"""Methods about one record: access denied by them concerns this record, not the webhook."""
 BROKEN = (OutcomeUnknown, Code.SERVER_ERROR, "the portal failed while it processed the request")
 NO_CODE = (
     "the portal refuses the request without a code: if this happens to every lead, see whether its disk quota is used"
@@ -78,7 +79,7 @@ ERRORS: Mapping[str, Meaning] = {
     "not_found": (NotFound, Code.NOT_FOUND, "the portal has no such record, or no leads at all"),
     "not found": (NotFound, Code.NOT_FOUND, "the portal has no such record"),
     "lead is not found": (NotFound, Code.NOT_FOUND, "the portal has no such record"),
-    "owner_not_found": (NotFound, Code.NOT_FOUND, "the lead does not exist"),
+    "owner_not_found": (NotFound, Code.NOT_FOUND, "the record does not exist"),
 }
 """Vendor code in lower case: error class, code of crmgate, detail. `OutcomeUnknown` applies to writes only.
 
@@ -130,7 +131,7 @@ def _meaning(code: str, text: str, status: int, method: str) -> Meaning:
     if "available only by subscription" in text:
         return ERRORS["payment_required"]
     key = code if code not in ("", "0") else text
-    if key in ("access_denied", "access denied") and OF_ONE_LEAD.fullmatch(method):
+    if key in ("access_denied", "access denied") and OF_ONE_RECORD.fullmatch(method):
         return LOCKED
     if key == "error_core":  # of a method that adds a user field
         return unlisted(400)

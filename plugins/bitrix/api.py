@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from marshmallow import ValidationError
+from marshmallow import ValidationError, validates_schema
 
 from crmgate.errors import AuthFailed, Code, ProviderError, Rejected
 from crmgate.provider import (
@@ -25,7 +25,7 @@ from crmgate.provider import (
 )
 
 from .answers import OPERATING_WINDOW, failure_in, named_fields, operating_reset, quoted, renamed
-from .values import LEAD, MULTIFIELDS, Row, php, spelt_old, targets
+from .values import DEALS, LEADS, MULTIFIELDS, PEOPLE, RecordType, Row, php, spelt_old, targets
 
 REDIRECTS = (301, 302, 307, 308)
 LANGUAGES = ("en", "tr", "ru", "de", "fr", "es", "it", "pl", "ua", "br")
@@ -48,7 +48,7 @@ class PortalRateField(fields.Field[Rate | None]):
 
 
 class BitrixSettings(ProviderSettings):
-    """The webhook, the user who gets the leads, the API and the rate."""
+    """The webhook, the records that submissions become, the user who gets them, the API and the rate."""
 
     BITRIX_WEBHOOK_URL = web_address(
         secret=True, required=True,
@@ -56,14 +56,29 @@ class BitrixSettings(ProviderSettings):
         metadata={"help": "Address of the inbound webhook, which is a credential",
                   "takes": "https://<portal>/rest/<user id>/<secret>/, without a method at its end"},
     )  # fmt: skip
+    BITRIX_TARGET = fields.String(
+        load_default="lead", validate=validate.OneOf(("lead", "deal")),
+        metadata={"help": "What a submission becomes: a lead, or a deal with a contact (for portals without leads)",
+                  "takes": "lead or deal"},
+    )  # fmt: skip
+    BITRIX_DEAL_CATEGORY = fields.Integer(
+        load_default=None, validate=validate.Range(min=0),
+        metadata={"help": "Pipeline of new deals; default: the portal's own",
+                  "takes": "the id of a pipeline of deals, 0 for the general one"},
+    )  # fmt: skip
+    BITRIX_DEAL_STAGE = fields.String(
+        load_default=None, validate=validate.Regexp(r"[A-Za-z0-9_:]{1,50}\Z", error="Not the id of a stage."),
+        metadata={"help": "Stage of new deals; default: the first one of the pipeline",
+                  "takes": "the id of a stage of the pipeline, such as C3:NEW"},
+    )  # fmt: skip
     BITRIX_ASSIGNED_BY_ID = fields.Integer(
         load_default=None, validate=validate.Range(min=1),
-        metadata={"help": "User to whom leads are assigned; default: the webhook's own user",
+        metadata={"help": "User to whom new records are assigned; default: the webhook's own user",
                   "takes": "the id of a Bitrix24 user"},
     )  # fmt: skip
     BITRIX_API = fields.String(
         load_default="item", validate=validate.OneOf(("item", "lead")),
-        metadata={"help": "Methods for leads: crm.item.*, or crm.lead.* for old self-hosted portals",
+        metadata={"help": "Methods for leads: crm.item.*, or crm.lead.* for old self-hosted portals (not for deals)",
                   "takes": "item or lead"},
     )  # fmt: skip
     BITRIX_RATE = PortalRateField(
@@ -71,6 +86,11 @@ class BitrixSettings(ProviderSettings):
         metadata={"help": "Number of requests that the portal allows; Enterprise: 5/250; your own server: 0",
                   "takes": "requests a second and at once, such as 2/50, or 0 for no limit"},
     )  # fmt: skip
+
+    @validates_schema
+    def _deals_need_items(self, data: Mapping[str, Any], **_options: Any) -> None:
+        if data["BITRIX_TARGET"] == "deal" and data["BITRIX_API"] == "lead":
+            raise ValidationError("BITRIX_TARGET=deal needs BITRIX_API=item.", "BITRIX_API")
 
 
 class BitrixApi:
@@ -83,19 +103,26 @@ class BitrixApi:
         self._request, self._wanted = request, wanted
         self._webhook = str(settings["BITRIX_WEBHOOK_URL"]).rstrip("/")
         self.kind = str(settings["BITRIX_API"])
-        """Middle part of the methods for leads: `item` or `lead`."""
+        """Middle part of the methods for records: `item` or `lead`."""
         self.old = self.kind == "lead"
-        self.entity: Row = {} if self.old else {**LEAD, "useOriginalUfNames": "Y"}
-        """Parameters that select leads in `crm.item.*`."""
+        self.target = DEALS if settings["BITRIX_TARGET"] == "deal" else LEADS
+        """The type of the records that submissions become."""
+        self.people = PEOPLE[self.target]
+        """The type of the records that have the phones and emails."""
         self.moved_to = ""
         """Host of a renamed portal that redirected a request; empty: none."""
         self._labels: dict[str, str] | None = None
         self._resets: dict[str, float] = {}
         """By method: the time (`time.monotonic`) at which operating time comes back, from its last good answer."""
 
-    def lead_url(self, lead_id: str) -> str:
-        """Address of a lead's page."""
-        return f"{self._webhook.partition('/rest/')[0]}/crm/lead/details/{lead_id}/"
+    def entity(self, records: RecordType) -> Row:
+        """Parameters that select a type of records in `crm.item.*`."""
+        return {} if self.old else {"entityTypeId": records.type_id, "useOriginalUfNames": "Y"}
+
+    def record_url(self, ref: str) -> str:
+        """Address of the page of a lead or deal."""
+        number = ref.removeprefix(self.target.prefix)
+        return f"{self._webhook.partition('/rest/')[0]}/crm/{self.target.name}/details/{number}/"
 
     def spelt(self, name: str) -> str:
         """Name of a field in the API that is used."""
@@ -202,9 +229,10 @@ class BitrixApi:
         """Names of fields by their labels, read once: user fields in every language, PHONE and EMAIL in one."""
         if self._labels is None:
             commands: dict[str, tuple[str, Any]] = {
-                language: ("crm.lead.userfield.list", {"filter": {"LANG": language}}) for language in LANGUAGES
+                language: (f"crm.{self.target.name}.userfield.list", {"filter": {"LANG": language}})
+                for language in LANGUAGES
             }
-            results, _ = self.batch(commands | {"standard": ("crm.lead.fields", {})})
+            results, _ = self.batch(commands | {"standard": (f"crm.{self.people.name}.fields", {})})
             self._labels = dict([*_titles(results.pop("standard", None)), *_user_labels(results.values())])
         return self._labels
 
@@ -215,7 +243,7 @@ class BitrixApi:
 
 
 def _titles(standard: Any) -> Iterator[tuple[str, str]]:
-    """Labels and names of PHONE and EMAIL, from the standard fields of a lead."""
+    """Labels and names of PHONE and EMAIL, from the standard fields of a lead or contact."""
     for kind in MULTIFIELDS:
         field = standard.get(kind) if isinstance(standard, dict) else None
         if isinstance(field, dict):

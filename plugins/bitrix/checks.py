@@ -12,30 +12,39 @@ from .answers import RENEW, RIGHTS
 from .api import BitrixApi
 from .fields import BitrixFields
 from .lookup import BitrixLookup
+from .pipeline import BitrixPipeline
+from .values import LEADS
 
 NARROW = (
-    "the user of the webhook is no administrator: its role must let it read and change the leads of everybody, or a"
-    " person whose lead it cannot read gets a second one"
+    "the user of the webhook is no administrator: its role must let it read and change the {} of everybody, or a"
+    " person whose {} it cannot read gets a second one"
 )
+SIMPLE = "simple CRM: the portal turns each lead into a deal at once, so no lead stays open: set BITRIX_TARGET=deal"
 UNREADABLE = "not checked: the webhook lacks the permission Users (user_brief)"
 
 
 class BitrixChecks:
     """Steps of the connection test. Only the webhook and its permission are required.
 
-    `assignee` is the id of the user to whom leads are assigned; None: the user of the webhook.
+    `assignee` is the id of the user to whom records are assigned; None: the user of the webhook. `pipeline` is None if
+    submissions become leads.
     """
 
-    def __init__(self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup, *, assignee: int | None) -> None:
-        self._api, self._fields, self._lookup, self._assignee = api, fields, lookup, assignee
+    def __init__(
+        self, api: BitrixApi, fields: BitrixFields, lookup: BitrixLookup, pipeline: BitrixPipeline | None,
+        *, assignee: int | None,
+    ) -> None:  # fmt: skip
+        self._api, self._fields, self._lookup, self._pipeline = api, fields, lookup, pipeline
+        self._assignee = assignee
 
     def looks(self) -> tuple[Look, ...]:
-        """Webhook, permission, mode of the CRM, search, assigned user, sources, mapped and mandatory fields."""
+        """Webhook, permission, mode, search, pipeline, assigned user, sources, mapped and mandatory fields."""
         return (
             Look("webhook", self._webhook, RENEW, gate=True),
             Look("scope", self._scope, RIGHTS, gate=True),
             Look("crm mode", self._mode, RIGHTS),
-            Look("lookup", self._search, f"leads could be created twice: {RIGHTS}"),
+            Look("lookup", self._search, f"records could be created twice: {RIGHTS}"),
+            Look("pipeline", self._deal_pipeline, "see BITRIX_DEAL_CATEGORY and BITRIX_DEAL_STAGE"),
             Look("assigned user", self._assigned_user, "see BITRIX_ASSIGNED_BY_ID"),
             Look("sources", self._sources, "see BITRIX_VALUES_SOURCE_ID"),
             Look("standard fields", self._standard_fields, "see BITRIX_MAP_<FACT>"),
@@ -48,7 +57,8 @@ class BitrixChecks:
         moved = self._api.moved_to
         yield Check("webhook", True, moved and f"it answers at {moved} now: correct BITRIX_WEBHOOK_URL")
         if isinstance(profile, dict) and profile.get("ADMIN") is False:
-            yield Check("rights", True, NARROW)
+            names = {f"{kind.name}s": kind.name for kind in (self._api.target, self._api.people)}
+            yield Check("rights", True, NARROW.format(" and ".join(names), " or ".join(names.values())))
 
     def _scope(self) -> Iterator[Check]:
         scopes = self._api.call("scope", {}, safe=True)["result"]
@@ -57,14 +67,20 @@ class BitrixChecks:
 
     def _mode(self) -> Iterator[Check]:
         simple = str(self._api.call("crm.settings.mode.get", {}, safe=True)["result"]) == "2"
-        yield Check("crm mode", True, "simple CRM: the portal turns each lead into a deal at once" if simple else "")
+        yield Check("crm mode", True, SIMPLE if simple and self._api.target is LEADS else "")
 
     def _search(self) -> Iterator[Check]:
         # A user without the right to read gets empty lists; only the search for duplicates refuses such a user.
         self._lookup.created("crmgate-connection-test")
-        nobody = {"entity_type": "LEAD", "type": "EMAIL", "values": ["crmgate-connection-test@example.invalid"]}
+        entity = self._api.people.name.upper()
+        nobody = {"entity_type": entity, "type": "EMAIL", "values": ["crmgate-connection-test@example.invalid"]}
         self._api.call("crm.duplicate.findbycomm", nobody, safe=True)
         yield Check("lookup", True)
+
+    def _deal_pipeline(self) -> Iterator[Check]:
+        if self._pipeline:
+            problem = "; ".join(self._pipeline.problems().values())
+            yield Check("pipeline", not problem, problem)
 
     def _assigned_user(self) -> Iterator[Check]:
         if self._assignee is None:

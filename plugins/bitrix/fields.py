@@ -13,7 +13,7 @@ from crmgate.model import CrmField
 from crmgate.provider import MAX_MOVED, FieldMap, FieldType, lost
 
 from .api import BitrixApi
-from .values import MULTIFIELDS, Items, Row, field_type, items_of, stand_in, targets
+from .values import MULTIFIELDS, PERSON, Items, RecordType, Row, field_type, items_of, stand_in, targets
 
 CHOICES = {"user_type": ("student", "parent"), "language": ("turkish", "english", "both")}
 """Values of facts for which crmgate accepts no other values."""
@@ -26,7 +26,7 @@ FRESH = 300.0
 
 
 @contextmanager
-def _unless_away() -> Iterator[None]:
+def unless_away() -> Iterator[None]:
     """Ignore a `ProviderError` of the body if the portal answered."""
     try:
         yield
@@ -75,9 +75,9 @@ class BitrixFields:
 
     def _refresh(self) -> None:
         """Fill the cache; a refused list leaves it as it is. Raises `ProviderError` without an answer."""
-        with _unless_away():
+        with unless_away():
             self.known = self.read()
-        with _unless_away():
+        with unless_away():
             self._sources = self._read_sources()
         self._read_at = time.monotonic()
 
@@ -97,7 +97,9 @@ class BitrixFields:
 
     def read(self) -> dict[str, Row]:
         """User fields of the portal by name. Raises `ProviderError`."""
-        return {str(row.get("FIELD_NAME")): row for row in self._api.rows("crm.lead.userfield.list", {})}
+        return {
+            str(row.get("FIELD_NAME")): row for row in self._api.rows(f"crm.{self._api.target.name}.userfield.list", {})
+        }
 
     def _fitted(self, known: Mapping[str, Row]) -> FieldMap:
         names, values, types = dict(self._wanted.names), dict(self._wanted.values), dict[str, FieldType]()
@@ -176,16 +178,22 @@ class BitrixFields:
 
     def standard_lines(self) -> Iterator[CrmField]:
         """Facts that are mapped to other standard fields. Raises `ProviderError`."""
-        match self._api.call(f"crm.{self._api.kind}.fields", self._api.entity, safe=True)["result"]:
+        portals = {kind: self._standard(kind) for kind in {self._api.target, self._api.people}}
+        for fact, name in targets(self._wanted):
+            if name.startswith("UF_") or name == "sourceId":
+                continue
+            records = self._api.people if name in PERSON else self._api.target
+            spelt = "fm" if name in MULTIFIELDS and not self._api.old else self._api.spelt(name)
+            row = portals[records].get(spelt)
+            kind = str(row.get("type", "")) if isinstance(row, dict) else ""
+            hint = f"a {records.name} has no such field: change BITRIX_MAP_{fact.upper()} (empty: into the comments)"
+            yield CrmField(fact, name, kind, (), "" if kind else hint)
+
+    def _standard(self, records: RecordType) -> Row:
+        """The fields of a type of records, by name. Raises `ProviderError`."""
+        match self._api.call(f"crm.{self._api.kind}.fields", self._api.entity(records), safe=True)["result"]:
             case {"fields": dict(portal)} | dict(portal):
-                for fact, name in targets(self._wanted):
-                    if not name.startswith("UF_") and name != "sourceId":
-                        spelt = "fm" if name in MULTIFIELDS and not self._api.old else self._api.spelt(name)
-                        row = portal.get(spelt)
-                        kind = str(row.get("type", "")) if isinstance(row, dict) else ""
-                        hint = f"a lead has no such field: change BITRIX_MAP_{fact.upper()} (empty: into the comments)"
-                        yield CrmField(fact, name, kind, (), "" if kind else hint)
-                return
+                return portal
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no list of fields")
 
     def _field_problem(self, fact: str, row: Mapping[str, Any]) -> str:

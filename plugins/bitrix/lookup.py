@@ -1,78 +1,94 @@
-"""Finds leads of the same person, and what an earlier attempt left in the portal."""
+"""Finds leads and deals of the same person, and what an earlier attempt left in the portal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from crmgate.errors import Forbidden, NotFound, ProviderError, RateLimited, Unavailable, Unsupported
 from crmgate.model import Lead, Operation
 from crmgate.provider import Known
 
 from .api import BitrixApi
-from .leads import BitrixLeads
-from .values import ORIGIN, Row, closed, own
+from .records import BitrixRecords
+from .values import DEALS, LEADS, ORIGIN, Row, closed, own
 
 CANDIDATES = 50
-"""Maximum number of leads with the same phone or email that are compared: a page of the list, a batch."""
+"""Maximum number of records with the same phone or email that are compared: a page of the list, a batch."""
 MOST_FOUND = 20
-"""Number of leads, the oldest ones, that the search for duplicates shows for a phone or an email."""
+"""Number of records, the oldest ones, that the search for duplicates shows for a phone or an email."""
+SHOWN = ("id", "stageId", "stageSemanticId", "originatorId", "originId", "comments")
 
 
 class BitrixLookup:
-    """Reads leads and comments. With `merges_duplicates=False` no leads of the same person are searched for."""
+    """Reads records and comments. With `merges_duplicates=False` no person is known."""
 
-    def __init__(self, api: BitrixApi, leads: BitrixLeads, *, merges_duplicates: bool) -> None:
-        self._api, self._leads, self._merges_duplicates = api, leads, merges_duplicates
+    def __init__(self, api: BitrixApi, records: BitrixRecords, *, merges_duplicates: bool) -> None:
+        self._api, self._records, self._merges_duplicates = api, records, merges_duplicates
+        self._type = records.type
 
     def created(self, origin: str) -> list[str]:
-        """Ids of the leads with this `originId`, oldest first. Raises `ProviderError`."""
-        rows = self._leads.list_leads(
+        """Ids of the records with this `originId`, oldest first. Raises `ProviderError`."""
+        rows = self._records.matching(
             ("id", "originId"), {"=originatorId": ORIGIN["originatorId"], "=originId": origin}
         )
-        found = [str(row["id"]) for row in rows if row["originId"] == origin]
-        if rows and not found:  # the portal ignored the filter: the lead can be on a later page
-            raise Unsupported("the portal does not filter leads by originId: earlier attempts cannot be found")
+        found = [self._type.ref(row["id"]) for row in rows if row["originId"] == origin]
+        if rows and not found:  # the portal ignored the filter: the record can be on a later page
+            raise Unsupported(
+                f"the portal does not filter {self._type.name}s by originId: earlier attempts cannot be found"
+            )
         return found
 
-    def known(self, lead: Lead, operation: Operation) -> list[Known]:
-        """Leads of the same person: the operation's own, and those that are not closed. Raises `ProviderError`."""
-        rows = [(row, own(row, operation)) for row in self._namesakes(lead)]
-        return [Known(str(row["id"]), is_own) for row, is_own in rows if is_own or not closed(row)]
+    def known(self, people: list[int], operation: Operation) -> list[Known]:
+        """Records of these people: the operation's own, and those that are not closed. Raises `ProviderError`."""
+        rows = [(row, own(row, operation)) for row in self._of(people)]
+        return [Known(self._type.ref(row["id"]), is_own) for row, is_own in rows if is_own or not closed(row)]
 
     def written_on_known(self, operation: Operation) -> str | None:
-        """Id of the same person's lead that the operation updated or commented on. Raises `ProviderError`."""
-        rows = self._namesakes(operation.lead)
+        """Id of the same person's record that the operation updated or commented on. Raises `ProviderError`."""
+        rows = self._of(self.people(operation.lead))
         for row in rows:
             if operation.tracking_code in str(row.get("comments")):
-                return str(row["id"])
-        return self.commented([str(row["id"]) for row in rows], operation)
+                return self._type.ref(row["id"])
+        return self.commented([self._type.ref(row["id"]) for row in rows], operation)
 
-    def _namesakes(self, lead: Lead) -> list[Row]:
-        """Leads with this phone or email, oldest first; none if the portal refuses the search."""
-        method, entity = "crm.duplicate.findbycomm", {"entity_type": "LEAD"}
+    def _of(self, people: list[int]) -> list[Row]:
+        """The records of these people, oldest first: the leads themselves, or the newest deals of the contacts."""
+        if not people or not self._merges_duplicates:
+            return []
+        if self._type is LEADS:
+            return self._records.matching(SHOWN, {"@id": people})
+        return self._records.matching((*SHOWN, "closed"), {"@contactId": people}, "DESC")[::-1]
+
+    def people(self, lead: Lead) -> list[int]:
+        """Numbers of the leads or contacts with this phone or email, oldest first; none if the portal refuses.
+
+        Raises `ProviderError`.
+        """
+        kind = self._api.people.name
+        method, entity = "crm.duplicate.findbycomm", {"entity_type": kind.upper()}
         known = {"PHONE": [lead.phone, lead.phone.removeprefix("+")], "EMAIL": [lead.email, lead.email.lower()]}
         commands = {
             kind: (method, entity | {"type": kind, "values": [*dict.fromkeys(values)]})
             for kind, values in known.items() if values[0]
         }  # fmt: skip
-        if not self._merges_duplicates or not commands:
+        searched = self._merges_duplicates or self._type is DEALS  # a deal needs its contact in any case
+        if not searched or not commands:
             return []
         results, refused = self._api.batch(commands)
         _raise_outage(refused.values())
-        ids, half = sorted({*_ids(results), *self._newest(commands, results)}), CANDIDATES // 2
-        ids = ids if len(ids) <= CANDIDATES else [*ids[:half], *ids[-half:]]
-        names = ("id", "stageId", "stageSemanticId", "originatorId", "originId", "comments")
-        return self._leads.list_leads(names, {"@id": ids}) if ids else []
+        ids, half = sorted({*_ids(results, kind), *self._newest(commands, results)}), CANDIDATES // 2
+        return ids if len(ids) <= CANDIDATES else [*ids[:half], *ids[-half:]]
 
     def _newest(self, commands: Mapping[str, tuple[str, Row]], results: Row) -> list[int]:
-        """Ids of the newest leads with this phone or email, if the search for duplicates showed as many as it can.
+        """Ids of the newest records with this phone or email, if the search for duplicates showed as many as it can.
 
         It shows the oldest ones only. The list compares numbers as they are stored. Raises `ProviderError`.
         """
-        full = [kind for kind in results if len(list(_ids({kind: results[kind]}))) >= MOST_FOUND]
+        method = f"crm.{self._api.people.name}.list"
+        full = [kind for kind in results if len(_ids({kind: results[kind]}, self._api.people.name)) >= MOST_FOUND]
         options = {"select": ["ID"], "order": {"ID": "DESC"}, "start": -1}
         lists = {
-            f"{kind}{n}": ("crm.lead.list", {"filter": {kind: value}, **options})
+            f"{kind}{n}": (method, {"filter": {kind: value}, **options})
             for kind in full for n, value in enumerate(commands[kind][1]["values"])
         }  # fmt: skip
         found, refused = self._api.batch(lists) if lists else ({}, {})
@@ -80,12 +96,12 @@ class BitrixLookup:
         rows = [row for page in found.values() if isinstance(page, list) for row in page if isinstance(row, dict)]
         return [int(str(row["ID"])) for row in rows if str(row.get("ID")).isdecimal()]
 
-    def commented(self, ids: Iterable[str], operation: Operation) -> str | None:
-        """Id of the first lead with the operation's comment among its 50 newest. Raises `ProviderError`."""
+    def commented(self, refs: Iterable[str], operation: Operation) -> str | None:
+        """Id of the first record with the operation's comment among its 50 newest. Raises `ProviderError`."""
         order = {"select": ["ID", "COMMENT"], "order": {"ID": "DESC"}}
         commands = {
-            f"of{one}": ("crm.timeline.comment.list", {"filter": {"ENTITY_ID": one, "ENTITY_TYPE": "lead"}, **order})
-            for one in ids if one.isdecimal()
+            f"of{ref}": ("crm.timeline.comment.list", {"filter": self._owner(ref), **order})
+            for ref in refs if self._type.owns(ref)
         }  # fmt: skip
         results, refused = self._api.batch(commands) if commands else ({}, {})
         for error in refused.values():
@@ -93,24 +109,26 @@ class BitrixLookup:
                 raise error
         return next((key[2:] for key, rows in results.items() if operation.tracking_code in str(rows)), None)
 
+    def _owner(self, ref: str) -> Row:
+        return {"ENTITY_ID": self._type.number(ref), "ENTITY_TYPE": self._type.name}
+
     def updated(self, operation: Operation) -> str | None:
-        """Id of the operation's lead, if its comments or its timeline contain the tracking code.
+        """Id of the operation's record, if its comments or its timeline contain the tracking code.
 
         Raises `ProviderError`.
         """
-        try:
-            item = self._leads.get(operation.lead_id)
-        except (NotFound, Forbidden):
+        item = self._records.readable(operation.lead_id)
+        if item is None:
             return None
         if operation.tracking_code in str(item.get("comments")):
             return operation.lead_id
         return self.commented([operation.lead_id], operation)
 
 
-def _ids(results: Row) -> Iterator[int]:
-    """Ids of the leads in the answers of the search for duplicates."""
-    found = (one for result in results.values() if isinstance(result, dict) for one in result.get("LEAD") or ())
-    return (int(one) for one in found if str(one).isdecimal())
+def _ids(results: Row, kind: str) -> list[int]:
+    """Ids of the leads or contacts in the answers of the search for duplicates."""
+    found = (one for result in results.values() if isinstance(result, dict) for one in result.get(kind.upper()) or ())
+    return [int(one) for one in found if str(one).isdecimal()]
 
 
 def _raise_outage(refused: Iterable[ProviderError]) -> None:

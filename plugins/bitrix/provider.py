@@ -1,29 +1,48 @@
-"""The hooks of Bitrix24, and the requests that write leads."""
+"""The hooks of Bitrix24, and the requests that write leads or deals."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, assert_never
 
 from crmgate import hookimpl
-from crmgate.errors import Forbidden, NotFound, ProviderError
+from crmgate.errors import ProviderError
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
-from crmgate.provider import CRMProvider, Rate
+from crmgate.provider import CRMProvider, Mapped, Rate
 
 from .api import BitrixApi, BitrixSettings
 from .checks import BitrixChecks
+from .contacts import BitrixContacts, person
 from .fields import BitrixFields
-from .leads import BitrixLeads, after_write
 from .lookup import BitrixLookup
+from .pipeline import BitrixPipeline
+from .records import BitrixRecords, after_write
 from .setup import BitrixSetup
 from .text import described, plain, repeated, wide
-from .values import KEPT, MINIMAL, MINIMAL_NAME, MULTIFIELDS, ORIGIN, Row, contacts, dropped, title, truths
+from .values import (
+    CONTACTS,
+    DEALS,
+    KEPT,
+    MINIMAL,
+    MINIMAL_NAME,
+    MULTIFIELDS,
+    ORIGIN,
+    PERSON,
+    PIPELINE,
+    RecordType,
+    Row,
+    contacts,
+    dropped,
+    title,
+    truths,
+)
 
 
 class Bitrix(CRMProvider):
-    """Leads in Bitrix24."""
+    """Leads in Bitrix24, or deals with contacts (BITRIX_TARGET)."""
 
     name = "bitrix"
     label = "Bitrix24"
@@ -51,10 +70,19 @@ class Bitrix(CRMProvider):
         moves_refused = self.on_rejected_field == "describe"
         self._api = BitrixApi(self.settings, self.request, wanted)
         self._fields = BitrixFields(self._api, wanted, sends_stand_ins=moves_refused)
-        self._leads = BitrixLeads(self._api, self._fields, wanted, moves_refused=moves_refused)
-        self._lookup = BitrixLookup(self._api, self._leads, merges_duplicates=self.merges_duplicates)
+
+        def records(kind: RecordType) -> BitrixRecords:
+            return BitrixRecords(self._api, kind, self._fields, wanted, moves_refused=moves_refused)
+
+        self._records = records(self._api.target)
+        self._lookup = BitrixLookup(self._api, self._records, merges_duplicates=self.merges_duplicates)
         assignee = self.settings["BITRIX_ASSIGNED_BY_ID"]
-        self._checks = BitrixChecks(self._api, self._fields, self._lookup, assignee=assignee)
+        self._contacts: BitrixContacts | None = None
+        self._pipeline: BitrixPipeline | None = None
+        if self._api.target is DEALS:
+            self._contacts = BitrixContacts(records(CONTACTS), self.send_describing, self.move, assignee=assignee)
+            self._pipeline = BitrixPipeline(self._api, self.settings)
+        self._checks = BitrixChecks(self._api, self._fields, self._lookup, self._pipeline, assignee=assignee)
         self._setup = BitrixSetup(self._api, self._fields, wanted)
 
     @property
@@ -64,52 +92,62 @@ class Bitrix(CRMProvider):
         return limit
 
     def lead_url(self, lead_id: str) -> str:
-        """Address of a lead's page."""
-        return self._api.lead_url(lead_id)
+        """Address of the page of a lead or deal."""
+        return self._api.record_url(lead_id)
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
-        """Create the lead, or follow CRM_ON_DUPLICATE if the portal has leads of this person."""
-        known = self._lookup.known(lead, operation)
+        """Create the lead or deal, or follow CRM_ON_DUPLICATE if the portal has open ones of this person."""
+        people = self._lookup.people(lead)
+        known = self._lookup.known(people, operation)
         found = self.resolve_duplicate(known, lead, operation, update=self.update_lead, log=self._comment_submission)
         if found:
             return found
         self.field_map = self._fields.usable_map()
         mapped = self.map_lead(lead, operation)
+        contact = self._contacts.oldest(people) if self._contacts else None
+        if contact:
+            mapped = self._beside(contact, mapped, lead, operation)
         text = self.describe(mapped, operation, lead.additional_info)
-        return self._create({"title": title(lead), **mapped.fields}, text, operation)
+        return self._create({"title": title(lead), **mapped.fields}, text, operation, contact)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
-        """Create a lead for a visitor without a name."""
+        """Create a lead or deal for a visitor without a name. Such a deal has no contact yet."""
         self.field_map = self._fields.usable_map()
         mapped = self.map_activity(activity, operation)
-        return self._create(MINIMAL | mapped.fields, self.describe(mapped, operation), operation)
+        minimal = {name: value for name, value in MINIMAL.items() if name not in PERSON or not self._contacts}
+        return self._create(minimal | mapped.fields, self.describe(mapped, operation), operation)
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         """Fill empty fields, add phones and emails as rows, and append all other values to the comments once."""
-        item = self._leads.get(lead_id)
+        item = self._records.get(lead_id)
         before, heading = str(item.get("comments") or ""), self.update_heading(operation)
         if operation.tracking_code in before:
             return self.delivered(lead_id, adopted=True)
 
         def send(record: dict[str, Any]) -> Delivered:
             comments = "\n\n".join(filter(None, (repeated(before), heading, plain(record["comments"]))))
-            return self._write(record | {"comments": comments}, operation, lead_id)
+            # The same contact again would be the only one of a deal with several.
+            new = {name: value for name, value in record.items() if name != "contactId" or value != item.get(name)}
+            return self._write(new | {"comments": comments}, operation, lead_id)
 
-        return self._send(send, self._update(item, lead, operation))
+        contact = None
+        if self._contacts:
+            contact = self._contacts.of_deal(item) or self._contacts.oldest(self._lookup.people(lead))
+        return self._send(send, self._update(item, contact, lead, operation), contact)
 
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
-        """Log the activity as a comment on the lead's timeline. An administrator may comment on a deleted lead."""
-        self._leads.get(lead_id)
-        self._leads.comment(lead_id, f"Messenger click\n\n{self.describe_all(activity, operation)}")
+        """Log the activity as a comment on the timeline. An administrator may comment on a deleted record."""
+        self._records.get(lead_id)
+        self._records.comment(lead_id, f"Messenger click\n\n{self.describe_all(activity, operation)}")
         return self.delivered(lead_id)
 
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
-        """The oldest lead with the operation id, in any stage, or a lead with the operation's tracking code.
+        """The oldest record with the operation id, in any stage, or a record with the operation's tracking code.
 
         If the earlier attempt could not complete its text, completes it.
         """
@@ -127,13 +165,13 @@ class Bitrix(CRMProvider):
                 assert_never(operation.kind)
         if not found:
             return None
-        if operation.kind is not Kind.LOG_ACTIVITY and (item := self._readable(found)):
+        if operation.kind is not Kind.LOG_ACTIVITY and (item := self._records.readable(found)):
             self._complete(found, item, operation)
         return self.delivered(found, adopted=True)
 
     @hookimpl
     def test_connection(self) -> Connection:
-        """Check the webhook, its permission, the search, the mapped and the mandatory fields."""
+        """Check the webhook, its permission, the search, the pipeline, the mapped and the mandatory fields."""
         return self.test(*self._checks.looks(), needs=("scope",))
 
     @hookimpl
@@ -150,38 +188,58 @@ class Bitrix(CRMProvider):
         """Leave the hint out if the error names a setting."""
         return str(error) if "BITRIX_" in error.detail else f"{error}; {hint}"
 
-    def _create(self, values: Mapping[str, Any], text: str, operation: Operation) -> Delivered:
+    def _beside(self, contact: Row, mapped: Mapped, lead: Lead, operation: Operation) -> Mapped:
+        """`mapped` for a new deal of a contact that exists: of the person only what is new, or a further row."""
+        plan = self.plan_update(lead, operation, person(contact), rows=MULTIFIELDS, keep=PERSON)
+        deal = {name: value for name, value in mapped.fields.items() if name not in PERSON}
+        return replace(plan, fields=deal | plan.fields | plan.rows)
+
+    def _create(
+        self, values: Mapping[str, Any], text: str, operation: Operation, contact: Row | None = None
+    ) -> Delivered:  # fmt: skip
         record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
+        record |= self._pipeline.usable() if self._pipeline else {}
         if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
             record["assignedById"] = assignee
 
         def send(record: dict[str, Any]) -> Delivered:
             return self._write(record | {"comments": plain(record["comments"])}, operation)
 
-        return self._send(send, record)
+        return self._send(send, record, contact)
 
-    def _send(self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any]) -> Delivered:
-        """Send a record. Refused values move into the comments, and demanded fields get a stand-in."""
-        stand_ins = self._fields.stand_ins
-        return self.send_describing(send, record, text_field="comments", keep=KEPT, stand_ins=stand_ins)
+    def _send(
+        self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], contact: Row | None
+    ) -> Delivered:  # fmt: skip
+        """Send a record. Refused values move into the comments, and demanded fields get a stand-in.
 
-    def _update(self, item: Row, lead: Lead, operation: Operation) -> dict[str, Any]:
-        """Record of an update of the lead `item`. A phone or an email is a further row."""
+        The person of a deal goes into its `contact` before, so that another attempt finds this contact.
+        """
+        record, moved = self._contacts.place(record, contact) if self._contacts else (record, ())
+        made = self.send_describing(
+            send, record, text_field="comments", keep=KEPT, silent=PIPELINE, stand_ins=self._fields.stand_ins
+        )
+        return replace(made, moved=(*moved, *made.moved))
+
+    def _update(self, item: Row, contact: Row | None, lead: Lead, operation: Operation) -> dict[str, Any]:
+        """Record of an update of the lead or deal `item`. A phone or an email is a further row."""
         self.field_map = self._fields.usable_map()
-        known = item | contacts(item) | truths(item, self.field_map.types)
-        plan = self.plan_update(lead, operation, known, rows=MULTIFIELDS, minimal=MINIMAL_NAME)
-        named = item.get("title") == MINIMAL["title"] and MINIMAL_NAME.keys() & plan.fields.keys()
+        known = item | truths(item, self.field_map.types)
+        if self._contacts:  # a contact can have other deals: its name is never overwritten
+            plan = self.plan_update(lead, operation, known | person(contact), rows=MULTIFIELDS, keep=PERSON)
+        else:
+            plan = self.plan_update(lead, operation, known | contacts(item), rows=MULTIFIELDS, minimal=MINIMAL_NAME)
+        named = item.get("title") == MINIMAL["title"] and (self._contacts or MINIMAL_NAME.keys() & plan.fields.keys())
         record: dict[str, Any] = {"title": title(lead)} if named else {}
         record |= plan.fields | plan.rows
         return record | {"comments": self.describe(plan, operation, lead.additional_info)}
 
     def _write(self, record: dict[str, Any], operation: Operation, lead_id: str = "") -> Delivered:
-        """Write a lead. Values that the portal silently ignored are added to the comments, if possible."""
-        made, echo = self._leads.save(record, lead_id)
+        """Write a lead or deal. Values that the portal silently ignored are added to the comments, if possible."""
+        made, echo = self._records.save(record, lead_id)
         stored = echo
         with after_write():
             if echo is None or wide(str(record)):  # the answer shows a text as it was before the database cut it
-                stored = self._readable(made) or echo
+                stored = self._records.readable(made) or echo
             if stored:
                 self._complete(made, stored, operation)
         shown = echo or stored
@@ -189,20 +247,13 @@ class Bitrix(CRMProvider):
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
             lines = self.move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
             with suppress(ProviderError):
-                self._leads.save({"comments": f"{record['comments']}\n\n{plain(lines)}"}, made)
+                self._records.save({"comments": f"{record['comments']}\n\n{plain(lines)}"}, made)
         return self.delivered(made, dropped=gone)
 
-    def _readable(self, lead_id: str) -> Row | None:
-        """A lead by its id; None if it is gone, or the user of the webhook may not read it. Raises `ProviderError`."""
-        try:
-            return self._leads.get(lead_id)
-        except (NotFound, Forbidden):
-            return None
-
     def _complete(self, lead_id: str, item: Row, operation: Operation) -> None:
-        """Add the whole submission to the timeline if the lead `item` has lost a part of it, once.
+        """Add the whole submission to the timeline if the record `item` has lost a part of it, once.
 
-        The tracking code is the end of the comments. A cut character above U+FFFF is nowhere in the lead. Raises
+        The tracking code is the end of the comments. A cut character above U+FFFF is nowhere in the record. Raises
         `ProviderError`.
         """
         submission = operation.activity if operation.kind is Kind.CREATE_MINIMAL_LEAD else operation.lead
@@ -211,8 +262,8 @@ class Bitrix(CRMProvider):
         if uncut and operation.tracking_code in str(item.get("comments")):
             return
         if not self._lookup.commented([lead_id], operation):
-            self._leads.comment(lead_id, f"The whole submission\n\n{described(text)}")
+            self._records.comment(lead_id, f"The whole submission\n\n{described(text)}")
 
     def _comment_submission(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
-        self._leads.comment(lead_id, f"New submission\n\n{self.describe_all(lead, operation)}")
+        self._records.comment(lead_id, f"New submission\n\n{self.describe_all(lead, operation)}")
         return self.delivered(lead_id)

@@ -31,7 +31,9 @@ class BitrixSetup:
                 self._add_field(name, wanted[name])
             self._fields.forget()
             missing = wanted.keys() - self._fields.read().keys()
-        steps = [Step(f"lead field {name} ({fact})", name not in missing) for name, fact in wanted.items()]
+        steps = [
+            Step(f"{self._api.target.name} field {name} ({fact})", name not in missing) for name, fact in wanted.items()
+        ]
         return Provision((*steps, *self._administrator()) if missing else tuple(steps))
 
     def _administrator(self) -> Iterator[Step]:
@@ -45,6 +47,6 @@ class BitrixSetup:
         params = {"fields": names | kind | {"XML_ID": f"CRMGATE_{fact.upper()}"}}
         try:
             with suppress(Rejected):
-                self._api.call("crm.lead.userfield.add", params, safe=False)
+                self._api.call(f"crm.{self._api.target.name}.userfield.add", params, safe=False)
         except AuthFailed as error:
             raise AuthFailed(ADMIN, code=error.code, vendor_code=error.vendor_code, status=error.status) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from html import unescape
 from typing import Any
@@ -16,14 +17,47 @@ from crmgate.provider import FieldMap, FieldType, ValueForm
 from .text import WIDE
 
 Row = dict[str, Any]
-LEAD = {"entityTypeId": 1}
+
+
+@dataclass(frozen=True)
+class RecordType:
+    """A type of records: its `entityTypeId`, its name in methods, and the prefix of the ids that crmgate stores.
+
+    The prefix differs so that after a change of BITRIX_TARGET the id of a lead is never taken for that of a deal.
+    """
+
+    type_id: int
+    name: str
+    prefix: str = ""
+
+    def ref(self, number: object) -> str:
+        """The id that crmgate stores for the record `number`."""
+        return f"{self.prefix}{number}"
+
+    def owns(self, ref: str) -> bool:
+        """Whether a stored id can be that of such a record."""
+        return bool(re.fullmatch(rf"{self.prefix}[0-9]{{1,18}}", ref))
+
+    def number(self, ref: str) -> int:
+        """The number of a record by its stored id. Raises `NotFound` for an id that such a record cannot have."""
+        if not self.owns(ref):
+            raise NotFound(f"this is no id of a Bitrix24 {self.name}")
+        return int(ref.removeprefix(self.prefix))
+
+
+LEADS, DEALS, CONTACTS = RecordType(1, "lead"), RecordType(2, "deal", "D_"), RecordType(3, "contact")
+PEOPLE = {LEADS: LEADS, DEALS: CONTACTS}
+"""By the type of the records that submissions become: the type that has their phones and emails."""
+PERSON = ("name", "lastName", "PHONE", "EMAIL")
+"""Fields that a deal has not, and its contact has."""
+PIPELINE = ("categoryId", "stageId")
 ORIGIN = {"originatorId": "crmgate"}
 MINIMAL_NAME = {"name": "Messenger", "lastName": "Lead"}
 MINIMAL = {"title": "Lead - Messenger Lead", **MINIMAL_NAME}
 MULTIFIELDS = ("PHONE", "EMAIL")
 """Fields that are written as rows of `fm`."""
-KEPT = ("title", "originId", "originatorId")
-"""Fields of a lead that never move into the comments."""
+KEPT = ("title", "contactId", "originId", "originatorId")
+"""Fields that never move into the comments."""
 OLD_NAMES = {"stageId": "STATUS_ID", "stageSemanticId": "STATUS_SEMANTIC_ID"}
 """Names of fields in `crm.lead.*` that differ from those in `crm.item.*` by more than capitals."""
 FORMS = {
@@ -85,12 +119,12 @@ def _same_moment(value: Any, echo: Any) -> bool:
 
 
 def holds(item: Mapping[str, Any], kind: str, value: str) -> bool:
-    """Whether a lead has this phone or email. Case and punctuation do not count."""
+    """Whether a record has this phone or email. Case and punctuation do not count."""
     return bare(value) in map(bare, contacts(item)[kind])
 
 
 def contacts(item: Mapping[str, Any]) -> dict[str, list[str]]:
-    """All phones and emails of a lead, by kind."""
+    """All phones and emails of a record, by kind."""
     fm = item.get("fm") or ()
     rows = [row for row in (fm.values() if isinstance(fm, dict) else fm) if isinstance(row, dict)]
     return {kind: [str(row.get("value")) for row in rows if row.get("typeId") == kind] for kind in MULTIFIELDS}
@@ -160,25 +194,18 @@ def _options(field: Mapping[str, Any], table: Mapping[str, str]) -> Mapping[str,
     return {str(item["ID"]): str(item["ID"]) for item in items_of(field)} if table else Items(field)
 
 
-def number(lead_id: str) -> int:
-    """The id of a lead as a number. Raises `NotFound` for an id that Bitrix24 cannot have."""
-    if not re.fullmatch(r"[0-9]{1,18}", lead_id):
-        raise NotFound("this is no id of a Bitrix24 lead")
-    return int(lead_id)
-
-
 def own(row: Mapping[str, Any], operation: Operation) -> bool:
-    """Whether the operation created this lead."""
+    """Whether the operation created this lead or deal."""
     return (row.get("originatorId"), row.get("originId")) == (ORIGIN["originatorId"], operation.id)
 
 
 def closed(row: Mapping[str, Any]) -> bool:
-    """Whether a lead was converted, so that people no longer work with it."""
-    return row.get("stageId") == "CONVERTED" or row.get("stageSemanticId") == "S"
+    """Whether a lead was converted, or a deal won or lost, so that people no longer work with it."""
+    return row.get("stageId") == "CONVERTED" or row.get("stageSemanticId") == "S" or row.get("closed") == "Y"
 
 
 def title(lead: Lead) -> str:
-    """Title of a person's lead."""
+    """Title of a person's lead or deal."""
     return " ".join(filter(None, ("Lead -", lead.first_name, lead.last_name)))
 
 

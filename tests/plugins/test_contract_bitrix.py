@@ -9,6 +9,7 @@ from typing import cast
 
 from crmgate.testing import FakeCRM, ProviderContract, Request
 from crmgate.testing.bitrix24 import FakeBitrix24
+from crmgate.testing.bitrix24.fields import PRESET
 
 
 class TestBitrix(ProviderContract):
@@ -32,3 +33,36 @@ class TestBitrix(ProviderContract):
 
     def refusal(self, fake: FakeCRM) -> None:
         cast(FakeBitrix24, fake).add_user_field("UF_CRM_1234567896", "integer")
+
+
+class TestBitrixDeals(TestBitrix):
+    """The same with BITRIX_TARGET=deal, in a portal without leads."""
+
+    unknown_lead_id = "D_999999999"
+
+    def fake(self) -> FakeBitrix24:
+        fake = FakeBitrix24()
+        fake.simple_mode = True
+        fake.categories = {0: "General", 3: "Students"}
+        for name, label in PRESET.items():
+            fake.add_deal_field(name, label=label)
+        return fake
+
+    def settings(self, fake: FakeCRM) -> Mapping[str, str]:
+        deals = {"BITRIX_TARGET": "deal", "BITRIX_DEAL_CATEGORY": "3", "BITRIX_DEAL_STAGE": "C3:PREPARATION"}
+        return {**super().settings(fake), **deals}
+
+    def is_write(self, request: Request) -> bool:
+        """The contact that is written before its deal is not the record of the submission: see test_deals."""
+        return super().is_write(request) and not self._is_contact(request)
+
+    def final_writes(self, requests: tuple[Request, ...]) -> list[Request]:
+        """The contact, and the last attempt for the deal."""
+        contacts = [one for one in requests if super(TestBitrixDeals, self).is_write(one) and self._is_contact(one)]
+        return [*contacts, *super().final_writes(requests)]
+
+    def _is_contact(self, request: Request) -> bool:
+        return bool(re.search(rb'"entityTypeId": ?3\b', request.body))
+
+    def refusal(self, fake: FakeCRM) -> None:
+        cast(FakeBitrix24, fake).add_deal_field("UF_CRM_1234567896", "integer")

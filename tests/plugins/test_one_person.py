@@ -16,6 +16,7 @@ from crmgate.model import Kind, Operation, State
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.store.ledger import Ledger
 from crmgate.testing.bitrix24 import FakeBitrix24
+from crmgate.testing.bitrix24.shelves import DEAL
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.testing.server import FakeCRM
 from tests.plugins.bitrix import rig as bitrix
@@ -57,15 +58,30 @@ class Site:
                 self.world.now += 1
 
     def leads(self) -> list[dict[str, Any]]:
-        """The leads in the CRM without that of the first submission."""
-        leads = self.fake.records()["lead"] if isinstance(self.fake, FakeBitrix24) else self.fake.leads
-        return list(leads)[1:]
+        """The leads (or deals) in the CRM without that of the first submission."""
+        if not isinstance(self.fake, FakeBitrix24):
+            return list(self.fake.leads)[1:]
+        records = self.fake.records()
+        return (records["deal"] if self.fake.simple_mode else records["lead"])[1:]
+
+    def record_id(self, lead: dict[str, Any]) -> str:
+        """The id that crmgate stores for a lead or deal."""
+        return f"D_{lead['id']}" if "contactId" in lead else str(lead["id"])
+
+    def person(self, lead: dict[str, Any]) -> str:
+        """Text of the lead, or of the contact of a deal."""
+        return json.dumps(self.fake.contacts[lead["contactId"]] if "contactId" in lead else lead)
 
     def delete(self, click: Operation) -> None:
         """Let staff delete the lead of a click."""
         assert click.delivered is not None
         lead = click.delivered.record_id
-        self.fake.delete_lead(int(lead) if isinstance(self.fake, FakeBitrix24) else lead)
+        if not isinstance(self.fake, FakeBitrix24):
+            self.fake.delete_lead(lead)
+        elif self.fake.simple_mode:
+            self.fake.shelves[DEAL].remove(int(lead.removeprefix("D_")))
+        else:
+            self.fake.delete_lead(int(lead))
 
     def everything(self) -> str:
         return json.dumps(self.fake.records(), ensure_ascii=False, default=str)
@@ -100,7 +116,21 @@ def portal() -> tuple[FakeCRM, Callable[[], HookCaller]]:
     return fake, connect
 
 
-CRMS = {"espocrm": lambda: espo(unique=True), "no index": lambda: espo(unique=False), "bitrix": portal}
+def deals() -> tuple[FakeCRM, Callable[[], HookCaller]]:
+    """A portal without leads."""
+    fake = FakeBitrix24()
+    fake.simple_mode = True
+
+    def connect() -> HookCaller:
+        environ = {"BITRIX_WEBHOOK_URL": fake.webhook_url, "BITRIX_RATE": "0", "BITRIX_TARGET": "deal"}
+        return bitrix.plugins().choose("bitrix", environ, 5.0, LOCAL)
+
+    return fake, connect
+
+
+CRMS = {
+    "espocrm": lambda: espo(unique=True), "no index": lambda: espo(unique=False), "bitrix": portal, "deals": deals,
+}  # fmt: skip
 
 
 @pytest.fixture(params=CRMS)
@@ -127,7 +157,7 @@ def test_parallel_submissions_of_one_person_make_one_lead(site: Site, person: di
     assert [number for number in range(count) if f"text-{number}." not in texts] == []
 
 
-@pytest.mark.parametrize("site", ["no index", "bitrix"], indirect=True)
+@pytest.mark.parametrize("site", ["no index", "bitrix", "deals"], indirect=True)
 def test_a_backlog_makes_one_lead_a_person(site: Site) -> None:
     """40 people with two submissions each, which waited for the CRM. Three seconds are 80 deliveries over HTTP."""
     site.fake.stop()
@@ -182,9 +212,9 @@ class TestAGoneLead:
         later = site.world.click("s1", page="/later")
         site.drain([application, later])
         [lead] = site.leads()
-        assert "test1@example.com" in json.dumps(lead)
+        assert "test1@example.com" in site.person(lead)
         assert site.world.stored(application).kind == Kind.CREATE_LEAD
-        assert site.world.stored(later).delivered.record_id == str(lead["id"])  # type: ignore[union-attr]
+        assert site.world.stored(later).delivered.record_id == site.record_id(lead)  # type: ignore[union-attr]
         assert "text-of-the-first." in site.everything()
 
     def test_a_click_makes_a_minimal_lead_that_an_application_completes(self, site: Site, click: Operation) -> None:
@@ -194,7 +224,7 @@ class TestAGoneLead:
         application = site.world.apply(1, session="s1", inline=True)
         site.drain([application])
         [lead] = site.leads()
-        assert "test1@example.com" in json.dumps(lead)
+        assert "test1@example.com" in site.person(lead)
         kinds = [site.world.stored(operation).kind for operation in (again, application)]
         assert kinds == [Kind.CREATE_MINIMAL_LEAD, Kind.UPDATE_LEAD]
 
@@ -205,5 +235,39 @@ class TestAGoneLead:
         application = site.world.apply(1, session="s1", additional_info="text-of-the-second.", inline=True)
         site.drain([application])
         [lead] = site.leads()
-        assert str(lead["id"]) == known.delivered.record_id  # type: ignore[union-attr]
+        assert site.record_id(lead) == known.delivered.record_id  # type: ignore[union-attr]
         assert "text-of-the-second." in site.everything()
+
+
+@pytest.mark.parametrize("site", ["deals"], indirect=True)
+class TestDealsOfASession:
+    """Two applications and a click of a session are one contact and one deal."""
+
+    def submit(self, site: Site) -> list[Operation]:
+        first = site.world.apply(1, session="s1", additional_info="text-of-the-first.", inline=True)
+        click = site.world.click("s1", metadata={"page": "/fees"}, inline=True)
+        other = {"phone": "+12025550119", "city": "Oslo", "additional_info": "text-of-the-second."}
+        return [first, click, site.world.apply(1, session="s1", inline=True, **other)]
+
+    def is_one_of_each(self, site: Site, operations: list[Operation]) -> None:
+        site.drain(operations)
+        [deal] = site.leads()
+        assert {site.world.stored(one).delivered.record_id for one in operations} == {site.record_id(deal)}  # type: ignore[union-attr]
+        [_, contact] = site.fake.records()["contact"]
+        assert deal["contactId"] == contact["id"]
+        assert {row["value"] for row in contact["fm"]} == {"test1@example.com", "+12025550119"}
+        assert all(text in deal["comments"] for text in ("text-of-the-first.", "text-of-the-second.", "City: Oslo"))
+        assert "/fees" in json.dumps(site.fake.comments_of(deal["id"], "deal"))
+        assert not site.fake.leads
+
+    def test_in_quiet_times(self, site: Site) -> None:
+        self.is_one_of_each(site, self.submit(site))
+
+    def test_a_click_first(self, site: Site) -> None:
+        click = site.world.click("s1", inline=True)
+        self.is_one_of_each(site, [click, *self.submit(site)])
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_with_each_request_lost_once(self, site: Site, when: Any) -> None:
+        site.fake.fail("drop", when=when, path=r"\.(add|update)\.json", every=2)
+        self.is_one_of_each(site, self.submit(site))

@@ -11,9 +11,9 @@ from typing import Any
 
 from crmgate.testing.bitrix24 import leads, query
 from crmgate.testing.bitrix24.fields import FM_FIELD, describe_standard, describe_user_field
-from crmgate.testing.bitrix24.multifields import rows_of
+from crmgate.testing.bitrix24.multifields import MULTIFIELD_LABELS, MULTIFIELDS, rows_of
 from crmgate.testing.bitrix24.portal import Method, Methods, Portal
-from crmgate.testing.bitrix24.shelves import CONTACT, DEAL, Record, Shelf
+from crmgate.testing.bitrix24.shelves import CONTACT, DEAL, FIELDS, Record, Shelf
 from crmgate.testing.bitrix24.wire import Params, Reply, VendorError, flatten, integer, mapping, required, yes
 
 METHODS = Methods()
@@ -117,6 +117,33 @@ def _for_any_type(name: str, of_leads: Method) -> Method:
 
 
 METHODS |= {f"crm.item.{name}": _for_any_type(name, method) for name, method in leads.ITEM_METHODS.items()}
+
+
+# crm.contact.*: the old API, which alone filters by phone and email.
+
+
+@METHODS.named("crm.contact.fields")
+def contact_fields(portal: Portal, params: Params) -> Reply:
+    del portal, params
+    multifields = {kind: FM_FIELD | {"title": MULTIFIELD_LABELS.get(kind, kind)} for kind in MULTIFIELDS}
+    return Reply({item.upper: describe_standard(item) for item in FIELDS[CONTACT].values()} | multifields)
+
+
+@METHODS.named("crm.contact.list")
+def contact_list(portal: Portal, params: Params) -> Reply:
+    """A list of ids, by exact phones and emails. Other filters are not simulated."""
+    wanted = {kind: mapping(params, "filter")[kind] for kind in mapping(params, "filter").keys() & {*MULTIFIELDS}}
+    rows = [
+        {"ID": str(record["id"])}
+        for record in (portal.contacts.values() if portal.can_read else ())
+        if all(_has_row(record, kind, value) for kind, value in wanted.items())
+    ]
+    ids = {"ID": query.getter("ID")}
+    return query.page(query.select(rows, {"order": mapping(params, "order")}, ids, strict=False), params, dict)
+
+
+def _has_row(record: Record, kind: str, value: Any) -> bool:
+    return any((row["typeId"], row["value"]) == (kind, value) for row in record["fm"])
 
 
 @METHODS.named("crm.category.list")

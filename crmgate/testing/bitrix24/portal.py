@@ -266,6 +266,7 @@ class Portal(Switches):
             categories=self.categories,
             check=self._checks(own),
             new_id=lambda kind: next(self._ids[kind]),
+            cut=self._cut,
         )
 
     def holds(self, entity: str, record_id: int) -> bool:

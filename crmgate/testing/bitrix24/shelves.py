@@ -73,6 +73,8 @@ class Rules:
     categories: Mapping[int, str]
     check: Values
     new_id: Callable[[str], int]
+    cut: Callable[[str], str]
+    """What the database stores of a text."""
 
 
 class Shelf:
@@ -84,7 +86,10 @@ class Shelf:
         self._index: dict[tuple[str, str], set[int]] = {}
 
     def save(self, values: Mapping[str, Any], rows: Iterable[Row], rules: Rules, record_id: int = 0) -> Record:
-        """Create a record, or change the one with `record_id`. Everything is checked before anything is stored."""
+        """Create a record, or change the one with `record_id`. Returns the record as the answer shows it.
+
+        Everything is checked before anything is stored.
+        """
         rows = list(rows)
         rules.check.check({name: value for name, value in values.items() if name != "stageId"}, not record_id)
         check_emails(rows)
@@ -93,7 +98,10 @@ class Shelf:
         if self.type_id == DEAL:
             changed |= _settled(changed, rules.categories)
         changed["fm"] = merged(record["fm"], rows, lambda: rules.new_id("fm"))
-        return self._put(changed | {"updatedBy": rules.user_id, "updatedTime": iso(time.time())})
+        record = self._put(changed | {"updatedBy": rules.user_id, "updatedTime": iso(time.time())})
+        answered = dict(record)
+        record.update({name: rules.cut(value) for name, value in record.items() if isinstance(value, str)})
+        return answered
 
     def remove(self, record_id: int) -> None:
         """Delete a record, as a person at the portal does."""

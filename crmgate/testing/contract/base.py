@@ -101,6 +101,13 @@ class Contract:
         """
         return request.method not in ("GET", "HEAD")
 
+    def final_writes(self, requests: tuple[Request, ...]) -> list[Request]:
+        """The writes whose content the CRM has after a delivery with refused attempts. Default: the last write.
+
+        Override it for a CRM in which a submission becomes several records.
+        """
+        return self.writes(requests)[-1:]
+
     def adapted(self, lead: Lead) -> Lead:
         """A sample lead, changed to values that this CRM accepts (`dataclasses.replace`). Default: unchanged."""
         return lead

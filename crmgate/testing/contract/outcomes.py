@@ -103,7 +103,7 @@ class OutcomeChecks(Contract):
         expect(
             named, f"{outcome} for a record without the refused value, but `moved` is empty. Add the name of the field."
         )
-        sent = self.sent_text(writes[-1])
+        sent = "\n".join(map(self.sent_text, self.final_writes(outcome.requests)))
         lost = [value for value in texts(self.full_lead().to_dict()) if not self.arrived(value, sent)]
         expect(
             not lost, f"{outcome} after the CRM refused a value, but {lost} is missing. Move it with `send_describing`."

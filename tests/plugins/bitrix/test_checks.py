@@ -96,7 +96,7 @@ class TestConnectionTest:
         portal.simple_mode = True
         ok, detail = checks(crm)["crm mode"]
         assert ok
-        assert "deal" in detail
+        assert "set BITRIX_TARGET=deal" in detail
 
     def test_without_the_right_to_read(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.can_read = False

@@ -68,7 +68,11 @@ NO_ANSWERS = {
 
 def answering(status: int, body: str) -> BitrixApi:
     """The API client with one answer to every request."""
-    settings = {"BITRIX_WEBHOOK_URL": "https://portal.example/rest/1/secret/", "BITRIX_API": "item"}
+    settings = {
+        "BITRIX_WEBHOOK_URL": "https://portal.example/rest/1/secret/",
+        "BITRIX_API": "item",
+        "BITRIX_TARGET": "lead",
+    }
     answer = Answer(status, CaseInsensitiveDict(), body.encode())
     return BitrixApi(settings, lambda *_, **__: answer, FieldMap())
 

@@ -1,4 +1,4 @@
-"""Reads, lists and writes leads, and writes comments on their timeline."""
+"""Reads, lists and writes records of a type, and writes comments on their timeline."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected
+from crmgate.errors import Code, Forbidden, NotFound, OutcomeUnknown, ProviderError, Rejected
 from crmgate.provider import FieldMap, lost
 
 from .api import BitrixApi
 from .fields import BitrixFields
 from .text import described, unmarked, wide
-from .values import LEAD, MULTIFIELDS, ORIGIN, Row, number, targets
+from .values import MULTIFIELDS, ORIGIN, RecordType, Row, targets
 
 
 @contextmanager
@@ -25,23 +25,25 @@ def after_write() -> Iterator[None]:
         raise OutcomeUnknown(words, code=error.code, vendor_code=error.vendor_code, status=error.status) from error
 
 
-class BitrixLeads:
-    """Leads of the portal. Fields have their names in `crm.item.*`, with either API.
+class BitrixRecords:
+    """Records of the type `type`. Fields have their names in `crm.item.*`, with either API.
 
     `moves_refused`: a refusal that names no field is reported for the fields that it is probably about.
     """
 
-    def __init__(self, api: BitrixApi, fields: BitrixFields, wanted: FieldMap, *, moves_refused: bool) -> None:
-        self._api, self._fields, self._wanted = api, fields, wanted
+    def __init__(
+        self, api: BitrixApi, records: RecordType, fields: BitrixFields, wanted: FieldMap, *, moves_refused: bool
+    ) -> None:
+        self._api, self.type, self._fields, self._wanted = api, records, fields, wanted
         self._moves_refused = moves_refused
 
-    def save(self, record: Mapping[str, Any], lead_id: str = "") -> tuple[str, Row | None]:
-        """Create a lead, or update the lead `lead_id`. Raises `ProviderError`.
+    def save(self, record: Mapping[str, Any], ref: str = "") -> tuple[str, Row | None]:
+        """Create a record, or update the record `ref`. Raises `ProviderError`.
 
-        Returns the id, and the lead as stored; None if the portal does not return it.
+        Returns the id that crmgate stores, and the record as stored; None if the portal does not return it.
         """
-        method = "update" if lead_id else "add"
-        params = self._written(record) | ({"id": number(lead_id)} if lead_id else {})
+        method = "update" if ref else "add"
+        params = self._written(record) | ({"id": self.type.number(ref)} if ref else {})
         try:
             result = self._api.call(f"crm.{self._api.kind}.{method}", params, safe=False)["result"]
         except Rejected as error:
@@ -49,15 +51,15 @@ class BitrixLeads:
             raise
         match result:
             case {"item": {"id": str() | int() as made} as item} if str(made).isdecimal():
-                return str(made), item
-            case True if lead_id:
-                return lead_id, None
+                return self.type.ref(made), item
+            case True if ref:
+                return ref, None
             case int() | str() if self._api.old and str(result).isdecimal():
-                return str(result), None
-        raise lost(False, Code.INVALID_RESPONSE, "the answer names no lead")
+                return self.type.ref(result), None
+        raise lost(False, Code.INVALID_RESPONSE, f"the answer names no {self.type.name}")
 
     def _written(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Parameters that write a lead."""
+        """Parameters that write a record."""
         plain = {self._api.spelt(name): _wire(value) for name, value in record.items() if name not in MULTIFIELDS}
         rows = {kind: record[kind] for kind in MULTIFIELDS if kind in record}
         if self._api.old:
@@ -66,7 +68,7 @@ class BitrixLeads:
         fm = {
             f"n{n}": {"typeId": kind, "valueType": "WORK", "value": one} for n, (kind, one) in enumerate(rows.items())
         }
-        return {**self._api.entity, "fields": plain | ({"fm": fm} if fm else {})}
+        return {**self._api.entity(self.type), "fields": plain | ({"fm": fm} if fm else {})}
 
     def _refused(self, error: Rejected, record: Mapping[str, Any]) -> dict[str, str]:
         """Refused fields by their names in `record`."""
@@ -77,11 +79,10 @@ class BitrixLeads:
             return found | dict.fromkeys(self._fields.suspects(record), "the portal may refuse this one")
         return found
 
-    def get(self, lead_id: str) -> Row:
-        """A lead by its id. Raises `ProviderError`."""
-        match self._api.call(f"crm.{self._api.kind}.get", {"id": number(lead_id), **self._api.entity}, safe=True)[
-            "result"
-        ]:
+    def get(self, ref: str) -> Row:
+        """A record by its stored id. Raises `ProviderError`."""
+        params = {"id": self.type.number(ref), **self._api.entity(self.type)}
+        match self._api.call(f"crm.{self._api.kind}.get", params, safe=True)["result"]:
             case {"item": dict(item)}:
                 return item
             case dict(row) if self._api.old:
@@ -91,39 +92,50 @@ class BitrixLeads:
                 sent = ((kind, one) for kind in MULTIFIELDS for one in row.get(kind) or ())
                 fm = [{"typeId": kind, "value": one.get("VALUE")} for kind, one in sent]
                 return {name: row.get(self._api.spelt(name)) for name in names} | {"fm": fm}
-        raise lost(True, Code.INVALID_RESPONSE, "the answer is no lead")
+        raise lost(True, Code.INVALID_RESPONSE, f"the answer is no {self.type.name}")
 
-    def list_leads(self, names: Iterable[str], wanted: Mapping[str, Any]) -> list[Row]:
-        """The fields `names` of the leads that match a filter, oldest first. Raises `ProviderError`."""
+    def readable(self, ref: str) -> Row | None:
+        """A record; None if it is gone, or the user of the webhook may not read it. Raises `ProviderError`."""
+        try:
+            return self.get(ref)
+        except (NotFound, Forbidden):
+            return None
+
+    def matching(self, names: Iterable[str], wanted: Mapping[str, Any], order: str = "ASC") -> list[Row]:
+        """The fields `names` of the first 50 records that match a filter, in the `order` of their ids.
+
+        Raises `ProviderError`.
+        """
         names = {name: self._api.spelt(name) for name in names}
         conditions = {key[0] + self._api.spelt(key[1:]): value for key, value in wanted.items()}
-        entity = {} if self._api.old else LEAD
+        entity = {} if self._api.old else {"entityTypeId": self.type.type_id}
         params = {
             "select": [*names.values()],
             "filter": conditions,
-            "order": {self._api.spelt("id"): "ASC"},
+            "order": {self._api.spelt("id"): order},
             "start": -1,
         }
         match self._api.call(f"crm.{self._api.kind}.list", {**entity, **params}, safe=True)["result"]:
             case {"items": list(rows)} | list(rows):
                 return [{n: row.get(spelt) for n, spelt in names.items()} for row in rows if isinstance(row, dict)]
-        raise lost(True, Code.INVALID_RESPONSE, "the answer is no list of leads")
+        raise lost(True, Code.INVALID_RESPONSE, f"the answer is no list of {self.type.name}s")
 
-    def comment(self, lead_id: str, text: str) -> None:
-        """Add a comment to the timeline of a lead. Raises `ProviderError`.
+    def comment(self, ref: str, text: str) -> None:
+        """Add a comment to the timeline of a record. Raises `ProviderError`.
 
         If the database of the portal cuts the text at a character above U+FFFF, adds it again with these described.
         """
-        made = self._add_comment(lead_id, text)
+        made = self._add_comment(ref, text)
         if not wide(text):
             return
         with after_write():
             stored = self._api.call("crm.timeline.comment.get", {"id": made}, safe=True)["result"]
             if not wide(text) <= wide(str(stored["COMMENT"] if isinstance(stored, dict) else "")):
-                self._add_comment(lead_id, described(text))
+                self._add_comment(ref, described(text))
 
-    def _add_comment(self, lead_id: str, text: str) -> int:
-        params = {"fields": {"ENTITY_ID": number(lead_id), "ENTITY_TYPE": "lead", "COMMENT": unmarked(text)}}
+    def _add_comment(self, ref: str, text: str) -> int:
+        owner = {"ENTITY_ID": self.type.number(ref), "ENTITY_TYPE": self.type.name}
+        params = {"fields": {**owner, "COMMENT": unmarked(text)}}
         made = str(self._api.call("crm.timeline.comment.add", params, safe=False)["result"])
         if not made.isdecimal():
             raise lost(False, Code.INVALID_RESPONSE, "the answer names no comment")
