@@ -79,7 +79,7 @@ class BitrixChecks:
 
     def _deal_pipeline(self) -> Iterator[Check]:
         if self._pipeline:
-            problem = "; ".join(self._pipeline.problems().values())
+            problem = "; ".join(dict.fromkeys(self._pipeline.problems().values()))
             yield Check("pipeline", not problem, problem)
 
     def _assigned_user(self) -> Iterator[Check]:

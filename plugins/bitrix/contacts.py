@@ -58,11 +58,11 @@ class BitrixContacts:
         the comments of that rest. A person without a phone and an email gets no contact: nothing would find it again.
         """
         own = {name: record[name] for name in PERSON if record.get(name)}
-        number = str(contact["id"]) if contact else ""
+        number, lost = str(contact["id"]) if contact else "", tuple[str, ...]()
         if contact and contact.keys() == {"id"}:
             lost = tuple(own)
-        else:
-            number, lost = self._written(own, number) if own else (number, ())
+        elif own:
+            number, lost = self._written(own, number)
         deal = {name: value for name, value in record.items() if name not in PERSON or name in lost}
         deal = self._move(deal, lost, "comments") if lost else deal
         return deal | ({"contactId": int(number)} if number else {}), lost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crmgate.errors import Code
@@ -40,21 +40,24 @@ class BitrixPipeline:
         if not self._configured():
             return {}
         categories = self._categories()
-        found = {}
         if self._category is not None and self._category not in categories:
-            shown = ", ".join(f"{number} is {name}" for number, name in categories.items())
-            found["categoryId"] = (
-                f"the webhook's user sees no pipeline {self._category} of deals, so new deals get the default one:"
-                f" change BITRIX_DEAL_CATEGORY ({shown}), or let the user see it"
-            )
-        stages = self._stages() if not found else []
-        if self._stage and self._stage not in stages:
-            listed = f" ({', '.join(stages)})" if stages else ""
-            found["stageId"] = (
-                f"the pipeline has no stage {self._stage}, so new deals get its first one:"
-                f" change BITRIX_DEAL_STAGE{listed}"
-            )
-        return found
+            # Each stage is that of one pipeline.
+            return dict.fromkeys(self._configured(), self._no_category(categories))
+        stages = self._stages() if self._stage else []
+        return {"stageId": self._no_stage(stages)} if self._stage and self._stage not in stages else {}
+
+    def _no_category(self, categories: Mapping[int, str]) -> str:
+        shown = ", ".join(f"{number} is {name}" for number, name in categories.items())
+        return (
+            f"the webhook's user sees no pipeline {self._category} of deals, so new deals get the default one:"
+            f" change BITRIX_DEAL_CATEGORY ({shown}), or let the user see it"
+        )
+
+    def _no_stage(self, stages: Sequence[str]) -> str:
+        return (
+            f"the pipeline has no stage {self._stage}, so new deals get its first one:"
+            f" change BITRIX_DEAL_STAGE ({', '.join(stages)})"
+        )
 
     def _configured(self) -> Row:
         fields = {"categoryId": self._category, "stageId": self._stage}

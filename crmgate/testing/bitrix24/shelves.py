@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from crmgate.testing.bitrix24.fields import STANDARD, Field, UserField, Values, typed
+from crmgate.testing.bitrix24.fields import LENGTHS, STANDARD, Field, UserField, Values, typed
 from crmgate.testing.bitrix24.markup import normalised
 from crmgate.testing.bitrix24.multifields import Row, check_emails, merged, search_keys
 from crmgate.testing.bitrix24.wire import VendorError, flatten, integer, iso, text
@@ -131,7 +131,8 @@ class Shelf:
         kind = item.type if item else self.fields[name].type
         if item and item.multiple:
             return [typed(kind, single) for single in flatten(value) if text(single)]
-        return typed(kind, value)
+        kept = typed(kind, value)
+        return kept[: LENGTHS[name]] if kept and name in LENGTHS else kept
 
     def _put(self, record: Record) -> Record:
         types = {row["typeId"] for row in record["fm"]}

@@ -163,10 +163,10 @@ class TestCreate:
         assert all(word in text for word in ("First name: Anna", "Last name: Lee", '"a b"@example.com'))
 
     def test_a_name_that_the_contact_cuts_is_described(self, portal: FakeBitrix24, crm: HookCaller) -> None:
-        portal.add_deal_field("UF_CRM_NICK")
-        name = "A" * 300
-        deliver(crm, creation(replace(ANNA, first_name=name)))
-        assert name in everything(only(portal.deals)) + everything(only(portal.contacts))
+        made = deliver(crm, creation(replace(ANNA, first_name="A" * 60)))
+        assert only(portal.contacts)["name"] == "A" * 50
+        assert f"First name: {'A' * 60}" in only(portal.deals)["comments"]
+        assert made.moved == ("name",)
 
     def test_a_stage_that_is_gone_stops_no_deal(self, portal: FakeBitrix24, connect: Connect) -> None:
         crm = connect(**DEALS | {"BITRIX_DEAL_STAGE": "C3:GONE"})
@@ -221,6 +221,13 @@ class TestKnownContact:
         assert (contact["name"], contact["lastName"], rows(contact)) == ("Ann", "Lee", [ANNA.phone, ANNA.email])
         assert "First name: Anna" in deal["comments"]
         assert deal["contactId"] == contact["id"]
+
+    def test_overwrite_keeps_its_name_and_its_user(self, portal: FakeBitrix24, connect: Connect) -> None:
+        known_contact(portal, ANNA.phone, name="Ann", assignedById=3)
+        deliver(connect(on_update="overwrite", **DEALS, BITRIX_ASSIGNED_BY_ID="7"), creation(ANNA))
+        contact = only(portal.contacts)
+        assert (contact["name"], contact["assignedById"], len(contact["fm"])) == ("Ann", 3, 2)
+        assert "First name: Anna" in only(portal.deals)["comments"]
 
     def test_a_contact_that_may_not_be_changed_is_linked(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         contact = known_contact(portal, ANNA.phone)
