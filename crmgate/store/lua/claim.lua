@@ -43,7 +43,7 @@ if traits.needs_lead then
   else redis.call('HSET', KEYS[1], 'provider', provider, 'lead_id', record) end
 elseif visit then
   -- A dead letter that returns, when a later operation of its session has made the lead. An earlier attempt may have made
-  -- one, too: it is looked for as `sent_as`.
+  -- one, too: it is looked for as `sent_as`. Or a suspect that an operator has released.
   local first, provider, record, stand_in, who =
     unpack(redis.call('HMGET', session(visit), 'first', 'provider', 'record', 'minimal', 'who'))
   local known = record and first ~= a.id and provider == to.provider and a.supported[traits.with_lead]
