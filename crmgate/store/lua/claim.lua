@@ -49,6 +49,9 @@ elseif visit then
   local known = record and first ~= a.id and provider == to.provider and a.supported[traits.with_lead]
   if known and (traits.minimal or stand_in == '1' or is_of(who, lines or '')) then
     redis.call('HSET', KEYS[1], 'kind', traits.with_lead, 'sent_as', kind, 'provider', provider, 'lead_id', record)
+    if not traits.minimal and stand_in == '1' then  -- the lead of a click becomes this person's
+      redis.call('HSET', session(visit), 'minimal', '0', 'who', string.sub(lines or '', #visit + 2))
+    end
   end
 end
 if not mine then
