@@ -38,6 +38,7 @@ if traits.needs_lead then
   if visit then provider, record = unpack(redis.call('HMGET', session(visit), 'provider', 'record')) end
   if not record then  -- the operation that should have made the lead is dead or discarded: this one makes it
     redis.call('HSET', KEYS[1], 'kind', traits.without_lead)
+    redis.call('HDEL', KEYS[1], 'provider', 'lead_id')
     if visit and redis.call('EXISTS', session(visit)) == 1 then make_lead_of(visit, a.id, traits.without_lead) end
   elseif provider ~= to.provider then return {'elsewhere', provider}
   else redis.call('HSET', KEYS[1], 'provider', provider, 'lead_id', record) end
