@@ -81,8 +81,8 @@ def test_one_that_waited_for_a_dead_maker_of_the_new_lead_is_about_no_gone_lead(
     leads.gone.add(leads.of(world.click("s1", inline=True)))
     maker, waiting = world.click("s1", page="b"), world.apply(1, session="s1")
     answer = leads.answer
-    world.crm.trouble = lambda operation: answer(operation) or (
-        Rejected("no") if operation and operation.id == maker.id else None
+    world.crm.trouble = lambda operation: (
+        answer(operation) or (Rejected("no") if operation and operation.id == maker.id else None)
     )
     world.pass_time(1)
     stored = world.stored(waiting)
