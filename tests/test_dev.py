@@ -96,6 +96,8 @@ def test_its_files_are_for_its_user_only(dev: Process) -> None:
     home = Path(dev.env["CRMGATE_HOME"])
     for path in (home / "redis" / "appendonlydir", home / "metrics"):
         path.mkdir(parents=True)
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o755)
     for path in (home / "sandbox.sqlite3", home / "redis" / "redis.log", home / "mine.txt"):
         path.write_bytes(b"")
         path.chmod(0o644)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
+def _umask() -> Iterator[None]:
+    """`crmgate dev` changes the umask of its process."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def run(folder: Path, _umask: None) -> Run:
     """Run `crmgate` with arguments and settings."""
 
     def run(*arguments: str, stdin: str | None = None, **settings: str) -> Result:

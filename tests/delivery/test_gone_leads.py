@@ -77,6 +77,18 @@ def test_the_lead_of_a_click_that_an_application_updates_is_of_nobody_else(world
     assert (other.kind, leads.of(other) == leads.of(application)) == (Kind.CREATE_LEAD, False)
 
 
+def test_one_that_waited_for_a_dead_maker_of_the_new_lead_is_about_no_gone_lead(world: World, leads: Leads) -> None:
+    leads.gone.add(leads.of(world.click("s1", inline=True)))
+    maker, waiting = world.click("s1", page="b"), world.apply(1, session="s1")
+    answer = leads.answer
+    world.crm.trouble = lambda operation: (
+        answer(operation) or (Rejected("no") if operation and operation.id == maker.id else None)
+    )
+    world.pass_time(1)
+    stored = world.stored(waiting)
+    assert (stored.kind, stored.state, stored.lead_id) == (Kind.CREATE_LEAD, State.DELIVERED, "")
+
+
 def test_it_has_all_its_retries_again(world: World, leads: Leads) -> None:
     leads.gone.add(leads.of(world.click("s1", inline=True)))
     application = world.apply(1, session="s1", inline=True)

@@ -69,6 +69,33 @@ def test_somebody_else_at_the_same_computer_gets_a_lead_of_their_own(world: Worl
     assert (first.kind, world.crm.records[first.id]) == (Kind.UPDATE_LEAD, "acme-1")
 
 
+def test_released_suspects_of_a_session_are_about_its_lead(world: World) -> None:
+    lead = world.crm.records[world.apply(1, session="s1", inline=True).id]
+    click = {"channel": "telegram", "session": "s1"}
+    clicks = [world.gateway.submit(Kind.CREATE_MINIMAL_LEAD, click, inline=False, suspect=True) for _ in range(2)]
+    people = [
+        world.gateway.submit(Kind.CREATE_LEAD, {"email": email, "session": "s1"}, inline=False, suspect=True)
+        for email in ("test1@example.com", "test2@example.com")
+    ]
+    for suspect in (*clicks, *people):
+        assert world.gateway.release(suspect.id)
+    world.pass_time(1)
+    kinds = [world.stored(suspect).kind for suspect in (*clicks, *people)]
+    assert kinds == [Kind.LOG_ACTIVITY, Kind.LOG_ACTIVITY, Kind.UPDATE_LEAD, Kind.CREATE_LEAD]
+    assert {world.crm.records[suspect.id] for suspect in (*clicks, people[0])} == {lead}
+
+
+def test_two_people_among_released_suspects_do_not_share_the_lead_of_a_click(world: World) -> None:
+    lead = world.crm.records[world.click("s1", inline=True).id]
+    for number in (1, 2):
+        payload = {"email": f"test{number}@example.com", "session": "s1"}
+        world.gateway.release(world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=True).id)
+    world.pass_time(1)
+    later = [world.apply(number, session="s1", inline=True) for number in (1, 2)]
+    assert delivered(world)[1:3] == [Kind.UPDATE_LEAD, Kind.CREATE_LEAD]
+    assert [world.crm.records[operation.id] == lead for operation in later] == [True, False]
+
+
 def test_the_lead_that_a_later_click_makes_for_an_application_is_of_nobody_else(world: World) -> None:
     world.apply(99, inline=True)
     first = world.click("s1")

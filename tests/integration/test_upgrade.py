@@ -236,6 +236,13 @@ def test_what_this_version_accepts_waits_for_what_the_older_one_accepted(world: 
     assert [*world.redis.scan_iter("{crmgate}:line:*")] == []
 
 
+def test_a_discarded_last_operation_of_the_older_version_hides_none_before_it(world: World, desk: Desk) -> None:
+    payload = PAYLOADS["key-of-a-waiting-one"][1]
+    desk.discard(ABOUT["chains"][3], "a test", "ada")
+    later = world.gateway.submit(Kind.CREATE_MINIMAL_LEAD, payload | {"referral_code": "REF99"}, inline=True)
+    assert world.stored(later).behind == ABOUT["chains"][2]
+
+
 def note_as_before(client: redis.Redis, record: str, time: int, outcome: str) -> None:
     """Add an event to a history as the older version does."""
     number = client.hincrby(record, "tries", 1)

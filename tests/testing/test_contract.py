@@ -511,7 +511,7 @@ class UpdateEmptiesFields(Acme):
         return Delivered(self.name, lead_id)
 
 
-@fails("update_does_not_destroy")
+@fails("update_loses_no_value")
 class UpdateOverwrites(Acme):
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
@@ -520,7 +520,7 @@ class UpdateOverwrites(Acme):
         return Delivered(self.name, lead_id)
 
 
-@fails("update_does_not_destroy", alone=True)
+@fails("update_loses_no_value", alone=True)
 class UpdateForgetsWhatDiffers(Acme):
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:

@@ -75,7 +75,12 @@ redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
 if a.suspect then
   if a.keyed then remember() end  -- the content of a suspect is not remembered: a robot could block the same of a person
-  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', people)
+  local lines = people
+  if a.session then  -- read when it is released (claim.lua); a suspect changes no session
+    redis.call('HSET', KEYS[1], 'session', a.session.key)
+    lines = a.session.key .. ' ' .. people
+  end
+  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines)
   redis.call('ZADD', key.suspect, a.now, a.id)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
   return {'suspect', a.id, a.kind, '', at}

@@ -38,17 +38,21 @@ if traits.needs_lead then
   if visit then provider, record = unpack(redis.call('HMGET', session(visit), 'provider', 'record')) end
   if not record then  -- the operation that should have made the lead is dead or discarded: this one makes it
     redis.call('HSET', KEYS[1], 'kind', traits.without_lead)
+    redis.call('HDEL', KEYS[1], 'provider', 'lead_id')
     if visit and redis.call('EXISTS', session(visit)) == 1 then make_lead_of(visit, a.id, traits.without_lead) end
   elseif provider ~= to.provider then return {'elsewhere', provider}
   else redis.call('HSET', KEYS[1], 'provider', provider, 'lead_id', record) end
 elseif visit then
   -- A dead letter that returns, when a later operation of its session has made the lead. An earlier attempt may have made
-  -- one, too: it is looked for as `sent_as`.
+  -- one, too: it is looked for as `sent_as`. Or a suspect that an operator has released.
   local first, provider, record, stand_in, who =
     unpack(redis.call('HMGET', session(visit), 'first', 'provider', 'record', 'minimal', 'who'))
   local known = record and first ~= a.id and provider == to.provider and a.supported[traits.with_lead]
   if known and (traits.minimal or stand_in == '1' or is_of(who, lines or '')) then
     redis.call('HSET', KEYS[1], 'kind', traits.with_lead, 'sent_as', kind, 'provider', provider, 'lead_id', record)
+    if not traits.minimal and stand_in == '1' then  -- the lead of a click becomes this person's
+      redis.call('HSET', session(visit), 'minimal', '0', 'who', string.sub(lines or '', #visit + 2))
+    end
   end
 end
 if not mine then

@@ -279,11 +279,15 @@ local function leave(id)
   end
 end
 
--- Put the operations of a session that the previous version accepted into its line: the last one, and those before it.
+-- Put the operations of a session that the previous version accepted into its line: the last one, and those before it. One
+-- that was discarded while it waited can have others before it.
 local function bring_in(id, digest)
-  if not id or not is_under_way(id) or redis.call('HEXISTS', op(id), 'lines') == 1 then return end
+  if not id or redis.call('HEXISTS', op(id), 'lines') == 1 then return end
+  local discarded = redis.call('HGET', op(id), 'state') == 'discarded'
+  if not discarded and not is_under_way(id) then return end
   renew(id)
   bring_in(redis.call('HGET', op(id), 'behind'), digest)
+  if discarded then return end
   redis.call('HSET', op(id), 'lines', digest)
   join(id)
 end
