@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -41,16 +42,25 @@ SLOW = (
 """Tests that mostly wait. They start first, so that no worker process waits for the last of them alone."""
 
 
+def slow(item: pytest.Item) -> bool:
+    return item.nodeid.removeprefix("tests/").startswith(SLOW)
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the slow tests, and run the tests of a module that share something costly in one process."""
-    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(SLOW))
+    items.sort(key=lambda item: not slow(item))
     for item in items:
         shared = getattr(item, "_fixtureinfo", None)
         made = shared.name2fixturedefs.items() if shared else ()
         scopes = {definitions[-1].scope for name, definitions in made if name != _logs_as_before.__name__}
-        if scopes & {"module", "package"}:
+        if scopes & {"module", "package"} or not slow(item):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through the thousands of collected tests again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
