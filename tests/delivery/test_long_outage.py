@@ -9,6 +9,7 @@ from crmgate.errors import Code, Unavailable
 from crmgate.model import Operation, Rate, State
 from crmgate.operators.inventory import Inventory
 from crmgate.store.ledger import Ledger
+from tests.processes import wait_until
 from tests.world import World
 
 HOURS = 3600.0
@@ -72,8 +73,8 @@ def test_redis_is_as_empty_as_before_once_a_backlog_has_gone(world: World, count
             pass
         return {key for key in world.redis.scan_iter(count=1000) if not key.startswith(b"{crmgate}:session:")}
 
-    def memory() -> int:
-        return int(world.redis.info("memory")["used_memory"])  # type: ignore[index]
+    def memory() -> int:  # without the buffers of connections, which other tests left
+        return int(world.redis.info("memory")["used_memory_dataset"])  # type: ignore[index]
 
     world.apply(0, inline=True)
     world.pass_time(5)
@@ -87,4 +88,5 @@ def test_redis_is_as_empty_as_before_once_a_backlog_has_gone(world: World, count
     world.pass_time(60, step=1)
     assert world.states(operations) == {State.DELIVERED}
     assert live() == before | {b"{crmgate}:providers"}  # the name of the provider for which some waited
-    assert memory() - used < backlog / 20
+    # Redis shrinks its tables from time to time, not at once.
+    wait_until("Redis has its memory back", lambda: memory() - used < backlog / 20)
