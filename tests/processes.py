@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import redis
 
@@ -49,13 +49,25 @@ def fastest_of_ten(attempt: Callable[[], object], enough: float) -> float:
     return fastest
 
 
+class Child(Protocol):
+    """What a test needs of `subprocess.Popen`."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | Any: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int, /) -> None: ...
+
+
 class Process:
     """A child process with its output in a file."""
 
     def __init__(self, name: str, command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.name, self.command, self.env = name, command, dict(env or {})
         self.log = folder / f"{name}.log"
-        self.popen: subprocess.Popen[bytes] | None = None
+        self.popen: Child | None = None
 
     def environ(self) -> dict[str, str]:
         """The environment of the process: this one's without its settings, and the process's own."""
@@ -121,21 +133,23 @@ def _answers(client: Any) -> bool:
         return False
 
 
-def gunicorn(folder: Path, env: Mapping[str, str], workers: int = 2) -> Process:
-    """The web processes on a free port, which is put into `env["PORT"]` of the process."""
+def gunicorn(folder: Path, env: Mapping[str, str], workers: int = 2, kind: type[Process] = Process) -> Process:
+    """The web processes on a free port, which is put into `env["PORT"]` of the process. `kind` is its class."""
     port = str(free_port())
     command = [
         sys.executable, "-m", "gunicorn", "wsgi:app", "--workers", str(workers),
         "--bind", f"127.0.0.1:{port}", "--log-level", "warning",
     ]  # fmt: skip
     counters = {"PROMETHEUS_MULTIPROC_DIR": str(folder / f"metrics-{port}")}  # a killed one leaves its own behind
-    return Process("web", command, folder, counters | dict(env) | {"PORT": port})
+    return kind("web", command, folder, counters | dict(env) | {"PORT": port})
 
 
-def huey_worker(folder: Path, env: Mapping[str, str], name: str = "worker") -> Process:
-    """The worker as the Procfile runs it."""
+def huey_worker(
+    folder: Path, env: Mapping[str, str], name: str = "worker", kind: type[Process] = Process
+) -> Process:  # fmt: skip
+    """The worker as the Procfile runs it. `kind` is the class of the process."""
     command = [
         sys.executable, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--workers", "8",
         "--worker-type", "thread", "--graceful-signal", "TERM", "--shutdown-timeout", "25",
     ]  # fmt: skip
-    return Process(name, command, folder, env)
+    return kind(name, command, folder, env)

@@ -16,6 +16,7 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
+from tests.forked import Forked
 from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 API_KEY = "KEY-GATEWAY"
@@ -23,6 +24,9 @@ API_KEY = "KEY-GATEWAY"
 
 class Stack:
     """Redis, gunicorn, a worker, a fake EspoCRM and a fake Bitrix24; each can be stopped and started."""
+
+    kind: type[Process] = Forked
+    """The class of gunicorn's process and of the worker's. A fork starts with its modules imported."""
 
     def __init__(self, folder: Path, provider: str = "espocrm", web_workers: int = 1, **settings: str) -> None:
         self.folder, self.web_workers = folder, web_workers
@@ -46,8 +50,8 @@ class Stack:
         } | settings
         self.client = connect(Settings.load(self.env).redis)
         self.ledger = Ledger(self.client, wake_message)
-        self.web: Process = gunicorn(folder, self.env, web_workers)
-        self.worker: Process = huey_worker(folder, self.env)
+        self.web: Process = gunicorn(folder, self.env, web_workers, self.kind)
+        self.worker: Process = huey_worker(folder, self.env, kind=self.kind)
 
     def start(self) -> Stack:
         self.redis.start()
@@ -57,13 +61,13 @@ class Stack:
 
     def start_web(self, **settings: str) -> None:
         """Start gunicorn, with changed settings if any are given, and wait until it answers."""
-        self.web = gunicorn(self.folder, self.env | settings, self.web_workers)
+        self.web = gunicorn(self.folder, self.env | settings, self.web_workers, self.kind)
         self.web.start()
         wait_until("the web server answers", self._web_answers)
 
     def start_worker(self, **settings: str) -> None:
         """Start a worker and wait until it is ready to work."""
-        self.worker = huey_worker(self.folder, self.env | settings)
+        self.worker = huey_worker(self.folder, self.env | settings, kind=self.kind)
         self.worker.start()
         wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output())
 

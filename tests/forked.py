@@ -1,0 +1,81 @@
+"""Python programs that start as forks of a process which has imported their modules already (`tests.warm`).
+
+Imports take most of the CPU time of a start. A forked program is a process like any other: it has a process id, a
+session, an environment and a log of its own, and it ends as the interpreter ends.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tests.processes import ROOT, Process, wait_until
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.warm"])
+PYTHON = [sys.executable, "-m"]
+
+
+class Forked(Process):
+    """A program of the form `python -m module arguments`, started as a fork.
+
+    With PYTHONPATH in its environment it is started as usual: only a new interpreter reads that.
+    """
+
+    def start(self) -> None:
+        if "PYTHONPATH" in self.env:
+            super().start()
+            return
+        assert self.command[:2] == PYTHON, f"only `python -m` can be forked: {self.command}"
+        self.popen = Child(self.command[2:], self.environ(), self.log)
+
+
+class Child:
+    """A forked program, with the methods of `subprocess.Popen` that tests use."""
+
+    def __init__(self, command: list[str], environ: dict[str, str], log: Path) -> None:
+        self._process = CONTEXT.Process(target=_run, args=(command, environ, log), daemon=True)
+        self._process.start()
+        assert self._process.pid
+        self.pid = self._process.pid
+        wait_until("the fork has a session of its own", lambda: self.poll() is not None or os.getsid(self.pid) == self.pid)
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _run(command: list[str], environ: dict[str, str], log: Path) -> None:
+    """Become the program. The last steps are those of an interpreter that ends; `multiprocessing` leaves them out."""
+    os.setsid()
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(environ)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.argv[:] = command
+    sys.path.insert(0, str(ROOT))
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    finally:
+        threading._shutdown()
+        atexit._run_exitfuncs()
