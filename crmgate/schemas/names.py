@@ -57,9 +57,9 @@ TABLE: Mapping[str, Names] = {
         "nachname, familienname, nom de famille, apellido, apellidos, cognome, sobrenome, اسم العائلة, اللقب",
     ),
     "email": Names(
-        "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, replyto, reply to email, work email,"
-        " personal email, business email, school email, confirm email, email confirmation, repeat email, email confirm,"
-        " contact email, email contact, sender email, from email, primary email, electronic mail",
+        "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, replyto, reply to email,"
+        " work email, personal email, business email, school email, confirm email, email confirmation, repeat email,"
+        " email confirm, contact email, email contact, sender email, from email, primary email, electronic mail",
         "e-posta, eposta, e-posta adresi, e-posta adresiniz, eposta adresi, eposta adresiniz, e-postanız, e-postanızı,"
         " e-posta adresinizi, mail adresi, mail adresiniz, mail adresinizi, mailiniz, e-mail adresi, e-mail adresiniz,"
         " email adresi, emailiniz, e-mailiniz, elektronik posta, elektronik posta adresi, elektronik posta adresiniz",
@@ -268,6 +268,8 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W\d_]+")
 _SEGMENT = re.compile(r"[.\[\]]+")
 _ASIDE = re.compile(r"\([^()]*\)")
+_LABEL = re.compile(r"[.\[]\d+\]?[.\[]name\]?\Z", re.IGNORECASE)
+"""The label of a field in a list of fields: `fields[0][name]`."""
 _OR = re.compile(r"\s*[/|\\]\s*|\s+[-–—]\s+")
 
 _NOT_ALONE = frozenset({"field"})
@@ -328,6 +330,8 @@ def comparable(label: str) -> str:
 @lru_cache(maxsize=_CACHED)
 def _field_of(label: str) -> str | None:
     text = clean(label)
+    if _LABEL.search(text):
+        return None
     return _exact(text) or _exact(_ASIDE.sub(" ", text)) or _agreed(text)
 
 
