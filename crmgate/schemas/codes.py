@@ -43,3 +43,6 @@ class WarningCode(StrEnum):
     """The value does not fit the field; it is kept in `custom`, and the field's default applies."""
     PARTLY_READ = "partly_read"
     """Only a part was used, such as a phone number without its extension; the whole value is kept in `custom`."""
+    DOUBTFUL_VALUE = "doubtful_value"
+    """The value is used but may be wrong, such as a phone number outside the numbering plan; the typed text is also
+    kept in `custom`."""

@@ -81,7 +81,7 @@ def _checked(form: _Payload, patch: Mapping[str, Any], parse: Callable[[], Edite
 
 
 def _application(payload: Mapping[str, Any], default_region: str) -> Edited:
-    parsed = parse_application(payload, default_region=default_region)
+    parsed = parse_application(payload, default_region=default_region, edit=True)
     return parsed.lead.to_dict(), parsed.warnings
 
 

@@ -7,17 +7,19 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from email_validator import EmailNotValidError, validate_email
 from marshmallow import ValidationError
 from marshmallow.experimental.context import Context
 
 from crmgate.model import rfc3339
+from crmgate.schemas import emails, phones
 from crmgate.schemas.coded import Coded
-from crmgate.schemas.phones import to_e164, without_format_characters
+from crmgate.schemas.readings import Reading
 
 PhoneRegion = Context[str]
 """Context with the ISO 3166 country of phone numbers without a country code, for a schema that loads."""
 
+CONTACT_TEXT = 1_000
+"""Largest number of characters in which an email address is looked for."""
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
 _YES_NO = {
     "yes": True, "true": True, "on": True, "1": True,
@@ -134,30 +136,27 @@ class YesNo(Coded[bool]):
         return _YES_NO[word]
 
 
-class Email(Coded[str]):
-    """An ASCII email address. Keeps the local part as typed; converts an international domain to ASCII (RFC 5891)."""
+class Email(Coded[Reading]):
+    """The first email address in a text."""
 
     expected = "a text"
     default_error_messages = {"invalid_email": "Expected an email address {hint}."}  # noqa: RUF012
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "string", "format": "email", "maxLength": 254}
+        return {"type": "string", "format": "email", "maxLength": emails.LONGEST}
 
-    def read(self, value: Any) -> str:
-        address = without_format_characters(self.text(value, 254))
-        local = address.rpartition("@")[0]
-        if not local.isascii():
-            raise self.make_error("invalid_email", hint="with only unaccented Latin letters before the @")
+    def read(self, value: Any) -> Reading:
+        text = self.text(value, CONTACT_TEXT)
         try:
-            # `test_environment` allows .test domains; it sends no request.
-            found = validate_email(address, check_deliverability=False, test_environment=True, allow_smtputf8=False)
-        except EmailNotValidError:
-            raise self.make_error("invalid_email", hint="such as name@example.com") from None
-        return f"{local}@{found.ascii_domain}"
+            return emails.read(text)
+        except emails.NoAddress as error:
+            if len(text) > emails.LONGEST:
+                raise self.make_error("too_long", limit=emails.LONGEST) from None
+            raise self.make_error("invalid_email", hint=error) from None
 
 
-class Phone(Coded[str]):
-    """A possible phone number; converted to E.164."""
+class Phone(Coded[Reading]):
+    """The first phone number in a text, in E.164; a JSON number is read by its digits."""
 
     expected = "a text"
     default_error_messages = {  # noqa: RUF012
@@ -167,11 +166,18 @@ class Phone(Coded[str]):
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "maxLength": 100}
 
-    def read(self, value: Any) -> str:
-        number = to_e164(self.text(value, 100), PhoneRegion.get())
-        if number is None:
+    def read(self, value: Any) -> Reading:
+        reading = phones.read(self.text(_digits_of(value), 100), PhoneRegion.get())
+        if reading is None:
             raise self.make_error("invalid_phone")
-        return number
+        return reading
+
+
+def _digits_of(value: Any) -> Any:
+    """A JSON number as text: spreadsheets and form tools send phone numbers as numbers."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Year(Coded[int]):

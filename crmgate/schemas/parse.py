@@ -10,6 +10,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError
 
 from crmgate.model import Activity, Lead, Utm
+from crmgate.schemas import contacts
 from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.canonical import MESSENGER_EVENT, Canonical, FieldWarning, canonicalise
 from crmgate.schemas.coded import flatten
@@ -17,7 +18,7 @@ from crmgate.schemas.codes import WarningCode
 from crmgate.schemas.event import KnownChannels, MessengerEventSchema
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import PhoneRegion
-from crmgate.schemas.phones import says_more
+from crmgate.schemas.missing import explained
 
 UTM_LIMIT = 255
 REFERRAL_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -44,18 +45,24 @@ class ParsedEvent:
 
 
 def parse_application(
-    raw: Mapping[str, Any], *, default_region: str, remembered: Mapping[str, str] | None = None
+    raw: Mapping[str, Any],
+    *,
+    default_region: str,
+    remembered: Mapping[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
+    edit: bool = False,
 ) -> Parsed:
     """Parse an application. Raises `InvalidFields` with every error at once.
 
     `default_region` is the ISO 3166 country of phone numbers without a country code. `remembered` has the session and
-    the referral code from the visitor's cookies, for a body without them.
+    the referral code from the visitor's cookies, for a body without them. `aliases` is the setting FIELD_ALIASES. In an
+    operator's `edit` an unusable contact is an error although another one is good.
     """
-    canonical = canonicalise(raw)
+    canonical = canonicalise(raw, aliases=aliases)
     with PhoneRegion(default_region):
-        data = _load(canonical, _APPLICATION)
+        data = _load(canonical, _APPLICATION, spare=not edit)
+    contacts.settle(canonical, data, edit=edit)
     data = _checked(canonical, data, remembered or {})
-    _check_phone(canonical, data)
     # `custom` last: the checks above have added to it.
     lead = Lead(**{**data, "custom": canonical.custom})
     return Parsed(lead, tuple(canonical.warnings))
@@ -82,16 +89,22 @@ def parse_event(
     return ParsedEvent(Activity(**data, occurred_at=occurred_at, metadata=canonical.custom), tuple(canonical.warnings))
 
 
-def _load(canonical: Canonical, schema: Schema) -> dict[str, Any]:
+def _load(canonical: Canonical, schema: Schema, *, spare: bool = True) -> dict[str, Any]:
+    data, errors = _tried(canonical, schema)
+    if errors and spare and contacts.spared(canonical, errors):
+        data, errors = _tried(canonical, schema)
+    if errors:
+        raise InvalidFields(explained(canonical, errors))
+    return data
+
+
+def _tried(canonical: Canonical, schema: Schema) -> tuple[dict[str, Any], list[FieldError]]:
     errors: list[FieldError] = list(canonical.errors)
-    data: dict[str, Any] = {}
     try:
         data = dict(schema.load(canonical.nested()))
     except ValidationError as error:
-        errors += flatten(error.messages_dict)
-    if errors:
-        raise InvalidFields(errors)
-    return data
+        return {}, [*errors, *flatten(error.messages_dict)]
+    return data, errors
 
 
 # Invalid values that the page fills in are kept as text instead of refused, because the visitor cannot correct them.
@@ -121,14 +134,6 @@ def _short_utm(canonical: Canonical, utm: Mapping[str, str]) -> Iterator[tuple[s
         canonical.keep(f"utm.{name}", value)
         message = f"Expected at most {UTM_LIMIT} characters; {_kept(canonical)}"
         canonical.warn(f"utm.{name}", WarningCode.UNUSABLE_VALUE, message)
-
-
-def _check_phone(canonical: Canonical, data: Mapping[str, Any]) -> None:
-    typed = canonical.fields.get("personal_info.phone")
-    if typed and says_more(typed, data["phone"]):
-        canonical.keep("phone", typed)
-        message = "Only one number could be read; the whole text was kept in `custom`."
-        canonical.warn("personal_info.phone", WarningCode.PARTLY_READ, message)
 
 
 def _kept(canonical: Canonical) -> str:

@@ -1,46 +1,170 @@
-"""Converts phone numbers to E.164 (ITU-T E.164), and detects text that the conversion drops."""
+"""Reads phone numbers as people and form tools write them, and converts them to E.164 (ITU-T E.164)."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 import phonenumbers
+from phonenumbers import PhoneNumber
 
-_INTERNATIONAL_PREFIX = re.compile(r"[\s(]*00")
+from crmgate.schemas.readings import Doubt, Reading
+
+_LETTERS = re.compile(r"[^\W\d_]")
+_GARBLED = re.compile(r"undefined|null|\bNaN", re.IGNORECASE)
+_EXIT = re.compile(r"[\s(]*00")
+_BETWEEN = re.compile(r"[^\W\d_]+|[,;|&:#=\n]+|(?=\+)")
+"""What stands between two numbers, or between a number and a remark."""
+_SLASH = re.compile(r"[/\\]")
+_SHORTEST = 7
+"""Fewest digits of a number; fewer digits after a slash belong to the number before it."""
+_EXIT_CODES = ("011", "810")
+"""International prefixes of North America and of Russia, beside 00."""
 
 
 def without_format_characters(text: str) -> str:
     """`text` without invisible characters: numbers copied from a messenger are enclosed in U+202A and U+202C."""
+    if text.isascii():
+        return text
     return "".join(char for char in text if unicodedata.category(char) != "Cf")
 
 
-def to_e164(typed: str, region: str) -> str | None:
-    """The number in E.164, a number of `region` (ISO 3166) if it has no country code; None if it is not possible.
+def read(typed: str, region: str) -> Reading | None:
+    """The first phone number in a text; None if there is no possible one.
 
-    Checks whether the number is possible, not whether it is valid: numbering plans change faster than libraries, and a
-    CRM accepts possible numbers.
+    It is a number of `region` (ISO 3166) if it has no country code. A number that is not valid there but is valid with
+    a `+` in front has its country code already. A number that is only possible is accepted with a doubt, because
+    numbering plans change faster than libraries.
     """
-    text = _ascii_digits(without_format_characters(typed))
-    # 00 is the international prefix in most countries but not in all (the USA has 011); people write it everywhere.
-    if _INTERNATIONAL_PREFIX.match(text):
-        text = _INTERNATIONAL_PREFIX.sub("+", text, count=1)
+    text = _prepared(typed)
+    number = _certain(text, region) or _worded(text, region)
+    if number is not None:
+        return Reading(_e164(number), _doubt(typed, text, number))
+    possible = _first_possible(text, region)
+    return None if possible is None else Reading(_e164(possible), _garbled(typed) or Doubt.POSSIBLE)
+
+
+def _prepared(typed: str) -> str:
+    """`typed` with ASCII digits, and with + as the international prefix.
+
+    00 is that prefix in most countries but not in all (the USA has 011); people write it everywhere.
+    """
+    text = without_format_characters(typed)
+    if not text.isascii():
+        text = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text)
+        text = text.replace("＋", "+").replace("／", "/")
+    return _EXIT.sub("+", text, count=1) if _EXIT.match(text) else text
+
+
+def _certain(text: str, region: str) -> PhoneNumber | None:
+    """The number of a text that is nothing but a valid number; None for any other text."""
+    if _LETTERS.search(text):
+        return None
+    number = _parsed(text, region)
+    return number if number is not None and phonenumbers.is_valid_number(number) else None
+
+
+def _worded(text: str, region: str) -> PhoneNumber | None:
+    """The first valid number of a text with other words, other numbers, or a known mistake."""
+    for candidate in _candidates(text, region):
+        if phonenumbers.is_valid_number(candidate):
+            return candidate
+    return None
+
+
+def _candidates(text: str, region: str) -> Iterator[PhoneNumber]:
+    """Yield the numbers that the text can mean, from the most to the least probable."""
+    for run in _runs(text):
+        yield from _meanings(run, region)
+        words = run.split()
+        for count in range(len(words) - 1, 0, -1):  # two numbers, or a number and an extension, without a separator
+            yield from _numbers(" ".join(words[:count]), region)
+    if (vanity := _parsed(text, region)) is not None:
+        yield vanity
+    if not _LETTERS.search(text):
+        yield from _meanings(_digits(text), region)
+
+
+def _runs(text: str) -> Iterator[str]:
+    """Yield the parts of a text that are long enough for a number."""
+    for part in _BETWEEN.split(text):
+        sides = _SLASH.split(part)
+        several = all(len(_digits(side)) >= _SHORTEST for side in sides)
+        yield from (run for run in (sides if several else [part]) if len(_digits(run)) >= _SHORTEST)
+
+
+def _meanings(run: str, region: str) -> Iterator[PhoneNumber]:
+    """Yield what one number can mean: as typed, with its country code but without +, and with a known mistake."""
+    digits = _digits(run)
+    candidates = [_parsed(run, region), _parsed(f"+{digits.lstrip('0')}", region), _parsed(digits, region)]
+    numbers = [number for number in candidates if number is not None]
+    yield from numbers
+    for number in numbers:
+        yield from _numbers(_mended(number), region)
+    yield from (
+        number for code in _EXIT_CODES if digits.startswith(code)
+        for number in _numbers(f"+{digits.removeprefix(code)}", region)
+    )  # fmt: skip
+    if len(digits) == 11 and digits.startswith("8"):  # the trunk prefix of Russia and Kazakhstan
+        yield from _numbers(f"+7{digits[1:]}", region)
+
+
+def _mended(number: PhoneNumber) -> str:
+    """A number without a known mistake in its country code or in its national part; empty if there is none."""
+    code, national = number.country_code, str(number.national_number)
+    if code == 52 and len(national) == 11 and national.startswith("1"):  # WhatsApp's Mexican mobile numbers
+        return f"+52{national[1:]}"
+    if code == 55 and len(national) == 10 and national[2] in "6789":  # a Brazilian mobile number before 2016
+        return f"+55{national[:2]}9{national[2:]}"
+    if national.startswith(str(code)):  # the country code twice: the form has it beside the field
+        return f"+{national}"
+    return ""
+
+
+def _numbers(text: str, region: str) -> Iterator[PhoneNumber]:
+    number = _parsed(text, region) if text else None
+    if number is not None:
+        yield number
+
+
+def _first_possible(text: str, region: str) -> PhoneNumber | None:
+    for run in _runs(text):
+        number = _parsed(run, region)
+        if number is not None and phonenumbers.is_possible_number(number):
+            return number
+    return None
+
+
+def _parsed(text: str, region: str) -> PhoneNumber | None:
     try:
-        number = phonenumbers.parse(text, region)
+        return phonenumbers.parse(text, region)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(number):
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def says_more(typed: str, e164: str) -> bool:
-    """Whether `typed` contains more than the number `e164`, such as an extension or a word."""
-    digits = "".join(char for char in _ascii_digits(typed) if char.isdecimal())
-    country_code = phonenumbers.parse(e164).country_code
-    national = e164.removeprefix(f"+{country_code}")
-    return any(char.isalpha() for char in typed) or not digits.endswith(national)
+def _e164(number: PhoneNumber) -> str:
+    return f"+{number.country_code}{phonenumbers.national_significant_number(number)}"
 
 
-def _ascii_digits(text: str) -> str:
-    return "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text)
+def _doubt(typed: str, text: str, number: PhoneNumber) -> Doubt:
+    """Whether the text contains more than the number, such as an extension or a word."""
+    national = phonenumbers.national_significant_number(number)
+    digits = _digits(text)
+    before = digits.removesuffix(national)
+    if _LETTERS.search(text) or not digits.endswith(national) or not _is_prefix(before, number.country_code):
+        return _garbled(typed) or Doubt.PARTLY
+    return Doubt.NONE
+
+
+def _is_prefix(before: str, code: int | None) -> bool:
+    """Whether the digits before a national number are its country code, an exit code or a trunk prefix."""
+    return not before or re.fullmatch(rf"(0{{0,3}}|011|810)({code})?[018]?", before) is not None
+
+
+def _garbled(typed: str) -> Doubt | None:
+    return Doubt.BROKEN if _GARBLED.search(typed) else None
+
+
+def _digits(text: str) -> str:
+    return "".join(filter(str.isdecimal, text))

@@ -1,0 +1,74 @@
+"""The message for a required field that was not sent: what was sent instead, and the nearest known name."""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from crmgate.schemas.canonical import Canonical
+from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.faults import FieldError
+from crmgate.schemas.names import TABLE, comparable, known_names
+from crmgate.schemas.text import clean
+
+SHOWN = 10
+"""Largest number of sent names in a message."""
+LONGEST = 40
+"""Largest number of characters of a sent name in a message."""
+EXAMPLES = 8
+"""Number of known names in a message."""
+_NEAR = 0.7
+_FIELDS = {"personal_info.first_name": ("first_name", "full_name"), "personal_info": ("email", "phone")}
+
+
+def explained(canonical: Canonical, errors: Sequence[FieldError]) -> list[FieldError]:
+    """The errors; those of a missing field name what was sent, without values."""
+    return [replace(error, message=_message(canonical, error)) if _is_missing(error) else error for error in errors]
+
+
+def _is_missing(error: FieldError) -> bool:
+    return error.code in (FieldCode.REQUIRED, FieldCode.CONTACT_REQUIRED) and error.field in _FIELDS
+
+
+def _message(canonical: Canonical, error: FieldError) -> str:
+    fields = _FIELDS[error.field]
+    parts = [error.message, _sent(canonical), f"Known names: {', '.join(_examples(fields))}."]
+    return " ".join([*parts, *_advice(canonical.unknown[:SHOWN], fields)])
+
+
+def _sent(canonical: Canonical) -> str:
+    names = list(dict.fromkeys(map(_shown, [*canonical.unknown, *canonical.renamed.values(), *canonical.fields])))
+    if not names:
+        return "The form sent no fields."
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"The form sent: {', '.join(names[:SHOWN])}{more}."
+
+
+def _examples(fields: Sequence[str]) -> Iterator[str]:
+    """Some names of the fields; the table documents all."""
+    each = EXAMPLES // len(fields) - 1
+    for field in fields:
+        names = [name.strip() for text in TABLE[field][:3] for name in text.split(",")[:each] if name.strip()]
+        yield from (field, *names[:each])
+
+
+def _advice(unknown: Sequence[str], fields: Sequence[str]) -> Iterator[str]:
+    known = dict(known_names(*fields))
+    pairs = [(name, known[near[0]]) for name in unknown if (near := _nearest(name, known))]
+    yield from (f"Did you mean `{_shown(name)}` -> `{field}`?" for name, field in pairs)
+    if unknown:
+        name, field = pairs[0] if pairs else (unknown[0], fields[-1])
+        yield f"To use another name for the field, set FIELD_ALIASES={_shown(name)}={field}."
+
+
+def _nearest(name: str, known: dict[str, str]) -> list[str]:
+    return difflib.get_close_matches(comparable(name[:LONGEST]), known, 1, _NEAR)
+
+
+def _shown(name: str) -> str:
+    """A sent name for a message: on one line, short, without invisible characters."""
+    text = "".join(char for char in clean(name) if unicodedata.category(char)[0] != "C" and char != "`")
+    text = " ".join(text.split())
+    return f"{text[:LONGEST]}..." if len(text) > LONGEST else text or "(no name)"
