@@ -7,15 +7,15 @@ scan of the operations.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
 import redis
 
 from crmgate.operators.remedies import remedy
-from crmgate.store.causes import Causes
-from crmgate.store.tallies import DAY, HOUR, Dimension, Happening, Tallies, Tally
+from crmgate.store.causes import Causes, Group
+from crmgate.store.tallies import HOUR, Dimension, Happening, Tallies, Tally
 
 KEPT_DAYS = 400
 """Number of days for which the figures of a day are kept."""
@@ -83,6 +83,14 @@ class DayCount:
 
 
 @dataclass(frozen=True, slots=True)
+class DayTotal:
+    """The figures of one day (UTC)."""
+
+    day: date
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
 class ValueCount:
     """The figures of one value over several days. `value` is None for the rest of the values."""
 
@@ -104,11 +112,7 @@ class Numbers:
     def causes(self) -> CauseCounts:
         """The causes of the dead letters, the largest first."""
         groups = self._causes.groups()
-        items = (
-            CauseCount(*_parts(group.cause), group.count, group.oldest, remedy(group.cause.code, group.cause.field))
-            for group in groups.items
-        )
-        return CauseCounts(tuple(items), groups.dead, groups.indexed)
+        return CauseCounts(tuple(map(_cause, groups.items)), groups.dead, groups.indexed)
 
     def hours(self, number: int = 24) -> list[HourCount]:
         """The last `number` hours, the oldest first; the last one is not over. At most `KEPT_HOURS`."""
@@ -139,17 +143,19 @@ class Numbers:
                 total.setdefault(value, Counter()).update(counts)
         return _ranked(total)
 
-    def total(self, since: date, until: date) -> Figures:
-        """The figures from `since` to `until`, both included.
+    def totals(self, since: date, until: date) -> list[DayTotal]:
+        """The figures of all values for each day from `since` to `until`, both included, also of days without an event.
 
         Each application has a source, and each click a channel. So the sums over these dimensions are exact.
         """
-        counts: Counter[str] = Counter()
-        for dimension in (Dimension.SOURCE, Dimension.CHANNEL):
-            for day in self._tallies.days(_numbers(since, until), dimension):
-                for values in day.values():
-                    counts.update(values)
-        return _figures(counts)
+        numbers = _numbers(since, until)
+        sources, channels = (
+            self._tallies.days(numbers, dimension) for dimension in (Dimension.SOURCE, Dimension.CHANNEL)
+        )
+        return [
+            DayTotal(_EPOCH + timedelta(days=number), _figures(_sum([*applied.values(), *clicked.values()])))
+            for number, applied, clicked in zip(numbers, sources, channels, strict=True)
+        ]
 
     def latest(self, limit: int = 10) -> list[Happening]:
         """The latest events, newest first: deliveries, dead letters, gates that were shut or opened, ended jobs."""
@@ -165,8 +171,10 @@ def _numbers(since: date, until: date) -> range:
     return range(max((since - _EPOCH).days, last - KEPT_DAYS + 1), last + 1)
 
 
-def _parts(cause: object) -> Iterator[str]:
-    return (getattr(cause, name) for name in ("provider", "code", "field"))
+def _cause(group: Group) -> CauseCount:
+    cause = group.cause
+    what_to_do = remedy(cause.code, cause.field)
+    return CauseCount(cause.provider, cause.code, cause.field, group.count, group.oldest, what_to_do)
 
 
 def _three(counts: dict[str, int]) -> Iterator[int]:
@@ -181,6 +189,13 @@ def _ranked(values: dict[str, Counter[str]]) -> list[ValueCount]:
 
 def _figures(counts: Counter[str]) -> Figures:
     return Figures(*(counts[field.name] for field in fields(Figures)))
+
+
+def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total
 
 
 def _size(figures: Figures) -> int:

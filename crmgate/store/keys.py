@@ -134,7 +134,8 @@ def for_scripts() -> dict[str, str]:
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
         "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "line": line(""), "gate": gate(""),
         "slots": slots(""), "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""),
-        "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""), "hour": hour(""), "day": day(""), "events": EVENTS,
+        "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
+        "hour": hour(""), "day": day(""), "events": EVENTS,
         "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
     }  # fmt: skip
 
