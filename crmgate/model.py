@@ -243,7 +243,7 @@ class Event(_Record):
     """An attempt at the CRM, or a change by an operator. `at` is in seconds since the epoch.
 
     `duration` is in seconds. `counted` is false for a failure that is not about the operation (refused credentials):
-    it uses no retry.
+    it uses no retry. `field`: names of the CRM fields that were refused, separated by commas.
     """
 
     WORDS = MappingProxyType({"outcome": EventType})
@@ -257,6 +257,7 @@ class Event(_Record):
     vendor_code: str = ""
     detail: str = ""
     counted: bool = True
+    field: str = ""
 
 
 @dataclass(frozen=True)

@@ -116,5 +116,9 @@ def refusal(error: ProviderError, *, asked: bool) -> str:
     """
     if isinstance(error, NotFound | Duplicate) or not asked:
         return ""
-    fields = ",".join(sorted(error.fields)) if isinstance(error, Rejected) else ""
-    return f"{error.code} {fields or error.vendor_code}".strip()
+    return f"{error.code} {refused_fields(error) or error.vendor_code}".strip()
+
+
+def refused_fields(error: ProviderError) -> str:
+    """Names of the CRM fields that were refused, separated by commas; empty if the CRM names none."""
+    return ",".join(sorted(error.fields)) if isinstance(error, Rejected) else ""

@@ -13,6 +13,7 @@ from crmgate.errors import ConfigError
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
+from crmgate.operators.numbers import Numbers
 from crmgate.operators.retries import Retries
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
@@ -51,6 +52,7 @@ class Services:
     limiter: Limiter
     watch: Watch
     clocks: Clocks
+    numbers: Numbers
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -126,7 +128,7 @@ def build(settings: Settings) -> Services:
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch, clocks,
+        watch, clocks, Numbers(client, ledger.now),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from crmgate.errors import AuthFailed, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import Kind, Operation
+from crmgate.model import Activity, Kind, Operation
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
@@ -146,6 +146,8 @@ def _keep_the_rest(world: World, look: Look) -> None:
     Limiter(client).take([Use("applications", "192.0.2.7", Limit.parse("1/day"))])
     ConnectionTest(client, crm, 1.0).result()
     ledger.count_lost_clicks({"full": 1})
+    ledger.count_click(Activity("telegram"))
+    ledger.refile("", ["x"])
     ledger.beat("w")
     Clocks(client).note()
     book = Watchbook(client)

@@ -14,14 +14,16 @@ from tests.world import START
 
 
 def bury(
-    ledger: Ledger, count: int = 1, *, provider: str = "acme", code: str = "invalid_value", at: float = START,
-    step: float = 1.0, kind: Kind = Kind.CREATE_LEAD, **payload: Any,
+    ledger: Ledger, count: int = 1, *, provider: str = "acme", code: str = "invalid_value", field: str = "",
+    at: float = START, step: float = 1.0, kind: Kind = Kind.CREATE_LEAD, **payload: Any,
 ) -> list[str]:  # fmt: skip
     """Make `count` dead letters, one every `step` seconds from `at` on. Their ids, the oldest first.
 
     The gate of the provider does not learn of their refusals.
     """
-    return [_bury(ledger, provider, code, at + number * step, kind, number, payload) for number in range(count)]
+    return [
+        _bury(ledger, (provider, code, field), at + number * step, kind, number, payload) for number in range(count)
+    ]
 
 
 def _sent(kind: Kind, number: int) -> dict[str, Any]:
@@ -30,10 +32,13 @@ def _sent(kind: Kind, number: int) -> dict[str, Any]:
     return {"first_name": f"Test{number}", "email": f"test{number}@example.com"}
 
 
-def _bury(ledger: Ledger, provider: str, code: str, at: float, kind: Kind, number: int, more: dict[str, Any]) -> str:
+def _bury(
+    ledger: Ledger, cause: tuple[str, str, str], at: float, kind: Kind, number: int, more: dict[str, Any]
+) -> str:  # fmt: skip
+    provider, code, field = cause
     to = Recipient(provider)
     operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
-    attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.")
+    attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.", field=field)
     with world.at(ledger, at):
         ledger.accept(operation, to, alarm=0, lease="L", seconds=10)
         claim = Claim(operation, "L", look_first=False, counted=0, at=at)

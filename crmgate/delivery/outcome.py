@@ -19,8 +19,11 @@ from crmgate.errors import (
 )
 from crmgate.kinds import traits
 from crmgate.model import Connection, Delivered, Event, EventType, Operation
-from crmgate.policy import MAX_RETRY_AFTER, Dead, Verdict, counts, is_outage, outcome_unknown, refusal
+from crmgate.policy import MAX_RETRY_AFTER, Dead, Verdict, counts, is_outage, outcome_unknown, refusal, refused_fields
 from crmgate.store.entries import Claim, GateEvent, NoClaim, Remake, Result, Written
+
+FIELDS = 200
+"""Largest number of characters of the names of refused fields that an event keeps."""
 
 Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
 """Why an attempt has no verdict: it was not made, or its outcome is not recorded."""
@@ -90,6 +93,7 @@ def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
     return Event(
         at, round(duration, 3), provider, EventType.FAILED,
         error.code, error.status, error.vendor_code, error.detail, counts(error, asked=sent.asked),
+        refused_fields(error)[:FIELDS],
     )  # fmt: skip
 
 

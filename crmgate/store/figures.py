@@ -6,53 +6,77 @@ and a count outlives its process. The script that records an attempt counts it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 import redis
 
-from crmgate.model import Event, Kind
+from crmgate.model import Event, EventType, Operation
 from crmgate.store import keys
 from crmgate.store.checks import share_of_memory
 from crmgate.store.client import server_of
 from crmgate.store.keys import translated
 
 BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds in seconds."""
+"""Upper bounds of the duration of an attempt, in seconds."""
+DELIVERY_BUCKETS = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+"""Upper bounds of the time from the acceptance to the delivery, in seconds."""
 LOOKED_AT = 1000
 """Number of due operations that are searched for the oldest, beside those that wait for their provider."""
 
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """A histogram of attempts: pairs of an upper bound and the number of attempts within it; `seconds` is their sum."""
+    """A histogram: pairs of an upper bound in seconds and the number of values up to it; `seconds` is their sum."""
 
     provider: str
     buckets: tuple[tuple[str, int], ...]
     seconds: float
 
 
-def counted(kind: Kind, attempt: Event) -> dict[str, int]:
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Attempts by provider, kind and outcome (`delivered`, or the code), and how long they took.
+
+    `deliveries`: time from the acceptance of an operation to its delivery.
+    """
+
+    counts: dict[tuple[str, str, str], int]
+    durations: tuple[Durations, ...]
+    deliveries: tuple[Durations, ...]
+
+
+def counted(operation: Operation, attempt: Event) -> dict[str, int]:
     """Numbers that an attempt adds to the counters, by the name of the counter."""
-    bound = next((f"{bound:g}" for bound in BUCKETS if attempt.duration <= bound), "+Inf")
-    return {
-        f"count|{attempt.provider}|{kind}|{attempt.code or attempt.outcome}": 1,
-        f"le|{attempt.provider}|{bound}": 1,
-        f"ms|{attempt.provider}": round(attempt.duration * 1000),
+    provider = attempt.provider
+    numbers = {
+        f"count|{provider}|{operation.kind}|{attempt.code or attempt.outcome}": 1,
+        f"le|{provider}|{_bound(BUCKETS, attempt.duration)}": 1,
+        f"ms|{provider}": round(attempt.duration * 1000),
     }
+    if attempt.outcome is EventType.DELIVERED:
+        took = max(attempt.at + attempt.duration - operation.accepted_at, 0.0)
+        numbers[f"took|{provider}|{_bound(DELIVERY_BUCKETS, took)}"] = 1
+        numbers[f"took_ms|{provider}"] = round(took * 1000)
+    return numbers
+
+
+def _bound(bounds: tuple[float, ...], seconds: float) -> str:
+    """The smallest upper bound for a duration."""
+    return next((f"{bound:g}" for bound in bounds if seconds <= bound), "+Inf")
 
 
 class Figures:
-    """Counters in one hash: `count|<provider>|<kind>|<outcome>`, `le|<provider>|<bound>`, `ms|<provider>`."""
+    """Counters in one hash: `count|<provider>|<kind>|<outcome>`, `le|<provider>|<bound>`, `ms|<provider>`.
+
+    `took|<provider>|<bound>` and `took_ms|<provider>` are those of the time from the acceptance to the delivery.
+    """
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
 
-    def attempts(self) -> tuple[dict[tuple[str, str, str], int], list[Durations]]:
-        """Attempts by provider, kind and outcome (`delivered`, or the code), and how long they took.
-
-        Raises `LedgerUnavailable`.
-        """
+    def attempts(self) -> Attempts:
+        """The attempts and deliveries of each provider. Raises `LedgerUnavailable`."""
         with translated():
             found: dict[bytes, bytes] = self._redis.hgetall(keys.ATTEMPTS)  # type: ignore[assignment]
         counts: dict[tuple[str, str, str], int] = {}
@@ -61,7 +85,11 @@ class Figures:
             if name[0] == "count":
                 counts[name[1], name[2], name[3]] = number
         providers = sorted({name[1] for name in numbers})
-        return counts, [_durations(provider, numbers) for provider in providers]
+        return Attempts(
+            counts,
+            tuple(_durations(provider, numbers, ("le", "ms"), BUCKETS) for provider in providers),
+            tuple(_durations(provider, numbers, ("took", "took_ms"), DELIVERY_BUCKETS) for provider in providers),
+        )
 
     def oldest_waiting(self) -> float | None:
         """Time at which the operation that waits longest was accepted, in seconds since the epoch; None if none waits.
@@ -94,13 +122,12 @@ class Figures:
                 return None
 
 
-def _durations(provider: str, numbers: dict[tuple[str, ...], int]) -> Durations:
-    bounds = [*(f"{bound:g}" for bound in BUCKETS), "+Inf"]
-    return Durations(provider, tuple(_running(bounds, provider, numbers)), numbers.get(("ms", provider), 0) / 1000)
-
-
-def _running(bounds: list[str], provider: str, numbers: dict[tuple[str, ...], int]) -> Iterator[tuple[str, int]]:
-    total = 0
-    for bound in bounds:
-        total += numbers.get(("le", provider, bound), 0)
-        yield bound, total
+def _durations(
+    provider: str, numbers: dict[tuple[str, ...], int], names: tuple[str, str], bounds: tuple[float, ...]
+) -> Durations:
+    """The histogram in the counters `<buckets>|<provider>|<bound>` and `<sum>|<provider>`."""
+    buckets, milliseconds = names
+    names_of_bounds = [*(f"{bound:g}" for bound in bounds), "+Inf"]
+    counts = (numbers.get((buckets, provider, bound), 0) for bound in names_of_bounds)
+    running = zip(names_of_bounds, accumulate(counts), strict=True)
+    return Durations(provider, tuple(running), numbers.get((milliseconds, provider), 0) / 1000)

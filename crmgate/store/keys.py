@@ -31,6 +31,10 @@ MARK_SECONDS = 1
 """Expiry of a test write, in seconds."""
 WATCH_SECONDS = 30
 """Expiry of the watch, in seconds: another web process takes it over that long after the death of its holder."""
+HOUR_SECONDS = 49 * 3600
+"""Expiry of the figures of an hour, in seconds."""
+DAY_SECONDS = 400 * 24 * 3600
+"""Expiry of the figures of a day, in seconds."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
 
@@ -63,7 +67,7 @@ def _family(name: str, type_: str, meaning: str, seconds: int = 0, *, after_end:
     """Add a family of keys to the table; a function from the varying parts of the name to the full name."""
     TABLE.append(Key(name, type_, meaning, seconds, after_end))
     start = PREFIX + name.partition("<")[0]
-    return lambda *parts: start + ":".join(parts)
+    return lambda *parts: start + ":".join(map(str, parts))
 
 
 op = _family(
@@ -77,6 +81,8 @@ later = _family(
     "later:<provider>", "zset", "Operations in `due` whose retry waits only because the CRM was unavailable."
 )
 DEAD = _key("dead", "zset", "Dead letters by the time of their death.")
+CAUSES = _key("causes", "hash", "Causes of the dead letters, by digest: provider, code and field as JSON.")
+cause = _family("cause:<digest>", "zset", "Dead letters of one cause by the time of their death.")
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
 SUSPECT = _key("suspect", "zset", "Suspected-bot submissions kept for review, by the time of acceptance.")
 session = _family(
@@ -102,6 +108,13 @@ CLOCKS = _key("clocks", "hash", "Offset of the clock of each host in seconds, an
 WATCH = _key("watch", "string", "Web process that has the watch (crmgate.store.watch).", WATCH_SECONDS)
 ANNOUNCED = _key("announced", "hash", "Time at which an incident was announced, by its name (crmgate.store.watch).")
 STATS = _key("stats", "hash", "Counters of the ledger.")
+hour = _family(
+    "hour:<number>", "hash", "Operations that were accepted, delivered and that died in one hour.", HOUR_SECONDS
+)
+day = _family(
+    "day:<number>:<dimension>", "hash", "Figures of one day by source, referral, channel or campaign.", DAY_SECONDS
+)
+EVENTS = _key("events", "stream", "Latest deliveries, dead letters, changes of gates and ended jobs.")
 ATTEMPTS = _key("attempts", "hash", "Counters of attempts and their durations (crmgate.store.figures).")
 CLICKS_LOST = _key("clicks_lost", "hash", "Recently lost clicks by reason.", LOST_CLICKS_SECONDS)
 AUDIT = _key("audit", "stream", "Changes that operators made (crmgate.store.audit).")
@@ -121,7 +134,8 @@ def for_scripts() -> dict[str, str]:
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
         "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "line": line(""), "gate": gate(""),
         "slots": slots(""), "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""),
-        "ops": OPS, "ids": IDS,
+        "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
+        "hour": hour(""), "day": day(""), "events": EVENTS,
         "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
     }  # fmt: skip
 

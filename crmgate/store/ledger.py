@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from crmgate.model import Check, Delivered, Event, EventType, Kind, Operation
+from crmgate.model import Activity, Check, Delivered, Event, EventType, Kind, Operation
 from crmgate.store import keys
 from crmgate.store.audit import Entry, for_scripts, report
 from crmgate.store.checks import inspect
@@ -39,6 +39,7 @@ from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
+from crmgate.store.tallies import labels
 
 PATIENCE = 60.0
 """Seconds between two checks of an operation that waits for an earlier one. The earlier one wakes it when it ends."""
@@ -86,7 +87,7 @@ class Ledger:
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
             "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect, "settle": to.settle,
-            "people": list(people),
+            "people": list(people), "labels": labels(operation.kind, operation.payload),
         }  # fmt: skip
         if once:
             arguments |= asdict(once)
@@ -154,7 +155,7 @@ class Ledger:
             "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
             "used": result.used, "outage": result.outage, "floor": result.floor, "settle": result.settle,
             "settles_at": claim.settles_at if claim.look_first else 0,
-            "figures": counted(claim.operation.kind, attempt),
+            "figures": counted(claim.operation, attempt),
             "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", **following,
         }  # fmt: skip
         if result.event:
@@ -310,24 +311,33 @@ class Ledger:
         return to_operation(operation_id, fields)
 
     def stats(self) -> dict[str, int]:
-        """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `queued`)."""
+        """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `suspects`, `queued`)."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hgetall(keys.STATS)
             pipe.zcard(keys.DUE)
             pipe.zcard(keys.DEAD)
+            pipe.zcard(keys.SUSPECT)
             pipe.llen(keys.WAKE_LIST)
             pipe.smembers(keys.PROVIDERS)
-            counters, due, dead, queued, providers = pipe.execute()
+            counters, due, dead, suspects, queued, providers = pipe.execute()
             names = [name.decode() for name in providers]
             held = sum(int(self._redis.zcard(queue(name))) for name in names for queue in (keys.held, keys.tried))
         numbers = {name.decode(): int(value) for name, value in counters.items()}
-        return numbers | {"waiting": due + held, "dead_letters": dead, "queued": queued}
+        return numbers | {"waiting": due + held, "dead_letters": dead, "suspects": suspects, "queued": queued}
 
     def count(self, name: str, number: int = 1) -> None:
         """Add to a counter of `stats`."""
         with translated():
             self._redis.hincrby(keys.STATS, name, number)
+
+    def count_click(self, activity: Activity) -> None:
+        """Count a click that makes no operation."""
+        self._run("click", {"labels": labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict())})
+
+    def refile(self, index: str, ids: Sequence[str]) -> None:
+        """Enter dead letters into the index of the causes; with an `index`, remove from it what is no dead letter."""
+        self._run("refile", {"index": index, "ids": list(ids)})
 
     def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
         """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`)."""

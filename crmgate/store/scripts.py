@@ -13,17 +13,22 @@ from typing import Any
 import redis
 
 from crmgate import kinds
+from crmgate.store import causes, keys, tallies
 from crmgate.store import client as redis_client
-from crmgate.store import keys
 from crmgate.store.gate import RETURN_WAITS, RULES, Recipient
 
 NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
-    "pause",
+    "pause", "click", "refile",
 )  # fmt: skip
 """The scripts that begin with `common.lua`. `limit` and `trial` do not need it (`crmgate.store.limits`, `.checks`)."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
+KEPT = {
+    "hour": keys.HOUR_SECONDS, "day": keys.DAY_SECONDS, "values": tallies.VALUES, "causes": causes.MOST,
+    "events": tallies.EVENTS_KEPT,
+}  # fmt: skip
+"""Limits of the figures: expiries in seconds, and numbers of entries."""
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
 _SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or sent twice
 
@@ -66,7 +71,7 @@ def header(wake_message: str) -> str:
     """Lua code before `common.lua`: the names and constants that Python and the scripts share."""
     shared = {
         "key": keys.for_scripts(), "kinds": kinds.for_scripts(), "RULES": RULES,
-        "RETURN_WAITS": RETURN_WAITS, "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message,
+        "RETURN_WAITS": RETURN_WAITS, "GRACE": ALARM_GRACE, "WAKE_MESSAGE": wake_message, "KEPT": KEPT,
     }  # fmt: skip
     return "".join(f"local {name} = {_lua(value)}\n" for name, value in shared.items())
 

@@ -118,4 +118,4 @@ def exceeds_limit(services: Services, session: str) -> bool:
 
 def count(services: Services, activity: Activity) -> None:
     """Only count a click, because `MINIMAL_LEADS` is off. Raises `LedgerUnavailable`."""
-    services.ledger.count(f"clicks:{activity.channel}")
+    services.ledger.count_click(activity)

@@ -8,7 +8,7 @@ needs no port. Each process counts its own requests, in files that all processes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flask import Blueprint, Response
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -21,6 +21,7 @@ from crmgate import __version__
 from crmgate.errors import LedgerUnavailable
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
+from crmgate.store.figures import Durations
 from crmgate.store.gate import Cause
 from crmgate.store.tokens import Scope
 from crmgate.web.auth import require
@@ -29,9 +30,13 @@ from crmgate.web.services import services
 
 GAUGES = {
     "waiting": ("crmgate_operations_waiting", "Operations that are not delivered yet, without dead letters"),
-    "dead_letters": ("crmgate_dead_letters", "Operations that need a person"),
+    "suspects": ("crmgate_suspects", "Suspected-bot submissions that wait for a review"),
     "queued": ("crmgate_wakeups_queued", "Wake-ups that no worker has taken yet"),
 }
+CLICKS = "clicks:"
+"""Beginning of the names of the ledger's counters of clicks; the channel follows."""
+CAUSES = 20
+"""Number of causes of dead letters with labels of their own: the largest ones."""
 _here = CollectorRegistry()
 _requests = Histogram(
     "crmgate_http_request_duration_seconds", "Duration of requests in seconds",
@@ -97,6 +102,8 @@ class OfTheLedger(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         stats = self._parts.ledger.stats()
+        yield self._dead_letters(stats.pop("dead_letters"))
+        yield _clicks(stats)
         for name, (metric, words) in GAUGES.items():
             yield GaugeMetricFamily(metric, words, value=stats.pop(name))
         counter = CounterMetricFamily("crmgate_operations", "Operations by event", labels=["event"])
@@ -125,18 +132,45 @@ class OfTheLedger(Collector):
         yield _labelled("crmgate_provider_paused", words, states, ["provider", "cause"])
 
     def _attempts(self) -> Iterator[Metric]:
-        counts, durations = self._parts.figures.attempts()
+        found = self._parts.figures.attempts()
         counter = CounterMetricFamily(
             "crmgate_attempts", "Delivery attempts by outcome", labels=["provider", "kind", "outcome"]
         )
-        for labels, number in sorted(counts.items()):
+        for labels, number in sorted(found.counts.items()):
             counter.add_metric(labels, number)
-        histogram = HistogramMetricFamily(
-            "crmgate_attempt_duration_seconds", "Duration of delivery attempts in seconds", labels=["provider"]
+        yield counter
+        yield _histogram(
+            "crmgate_attempt_duration_seconds", "Duration of delivery attempts in seconds", found.durations
         )
-        for found in durations:
-            histogram.add_metric([found.provider], list(found.buckets), found.seconds)
-        yield from (counter, histogram)
+        yield _histogram(
+            "crmgate_delivery_seconds", "Seconds from the acceptance of an operation to its delivery", found.deliveries
+        )
+
+    def _dead_letters(self, number: int) -> Metric:
+        """Dead letters by cause. Those of further causes, and those without a cause, have empty labels."""
+        gauge = GaugeMetricFamily(
+            "crmgate_dead_letters", "Operations that need a person, by the cause", labels=["provider", "code", "field"]
+        )
+        named = [found for found in self._parts.numbers.causes().items if found.code][:CAUSES]
+        for found in named:
+            gauge.add_metric([found.provider, found.code, found.field], found.count)
+        gauge.add_metric(["", "", ""], max(number - sum(found.count for found in named), 0))
+        return gauge
+
+
+def _clicks(stats: dict[str, int]) -> Metric:
+    """Clicks by channel; their counters are taken out of `stats`."""
+    counter = CounterMetricFamily("crmgate_clicks", "Clicks on messenger links", labels=["channel"])
+    for name in sorted(name for name in stats if name.startswith(CLICKS)):
+        counter.add_metric([name.removeprefix(CLICKS)], stats.pop(name))
+    return counter
+
+
+def _histogram(name: str, words: str, found: Iterable[Durations]) -> Metric:
+    histogram = HistogramMetricFamily(name, words, labels=["provider"])
+    for each in found:
+        histogram.add_metric([each.provider], list(each.buckets), each.seconds)
+    return histogram
 
 
 def _labelled(name: str, words: str, values: Mapping[tuple[str, ...], float], labels: list[str]) -> GaugeMetricFamily:

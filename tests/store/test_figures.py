@@ -6,26 +6,27 @@ import pytest
 import redis
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Event
+from crmgate.model import Event, EventType, Kind, Operation
 from crmgate.store.client import connect
 from crmgate.store.figures import Figures, counted
 from crmgate.store.ledger import Ledger
 from tests.world import START, World
 
 
-def count(client: redis.Redis, kind: str, attempt: Event) -> None:
-    for name, number in counted(kind, attempt).items():
+def count(client: redis.Redis, kind: Kind, attempt: Event, accepted_at: float = START) -> None:
+    for name, number in counted(Operation("x", kind, {}, accepted_at), attempt).items():
         client.hincrby("{crmgate}:attempts", name, number)
 
 
 def test_attempts_are_counted_by_outcome_and_time(redis_client: redis.Redis) -> None:
     figures = Figures(redis_client)
     for seconds, code in ((0.02, ""), (0.05, ""), (0.3, "timeout"), (45.0, "timeout")):
-        outcome = "failed" if code else "delivered"
-        count(redis_client, "create_lead", Event(START, seconds, "espocrm", outcome, code))
-    count(redis_client, "log_activity", Event(START, 0.02, "bitrix", "delivered"))
-    counts, [bitrix, espocrm] = figures.attempts()
-    assert counts == {
+        outcome = EventType.FAILED if code else EventType.DELIVERED
+        count(redis_client, Kind.CREATE_LEAD, Event(START, seconds, "espocrm", outcome, code))
+    count(redis_client, Kind.LOG_ACTIVITY, Event(START, 0.02, "bitrix", EventType.DELIVERED))
+    found = figures.attempts()
+    bitrix, espocrm = found.durations
+    assert found.counts == {
         ("espocrm", "create_lead", "delivered"): 2,
         ("espocrm", "create_lead", "timeout"): 2,
         ("bitrix", "log_activity", "delivered"): 1,
@@ -35,6 +36,17 @@ def test_attempts_are_counted_by_outcome_and_time(redis_client: redis.Redis) -> 
         ("+Inf", 4),
     )  # fmt: skip
     assert (espocrm.seconds, bitrix.seconds) == (45.37, 0.02)
+
+
+def test_the_time_to_the_delivery_begins_with_the_acceptance(redis_client: redis.Redis) -> None:
+    figures = Figures(redis_client)
+    for waited in (0.0, 0.7, 90.0, 100_000.0, -5.0):  # the last one: Redis's clock was set back
+        count(redis_client, Kind.CREATE_LEAD, Event(START, 0.2, "acme", EventType.DELIVERED), START - waited)
+    count(redis_client, Kind.CREATE_LEAD, Event(START, 0.2, "acme", EventType.FAILED, "timeout"), START - 90)
+    [took] = figures.attempts().deliveries
+    buckets = dict(took.buckets)
+    assert [buckets[bound] for bound in ("0.5", "1", "60", "300", "86400", "+Inf")] == [2, 3, 3, 4, 4, 5]
+    assert took.seconds == pytest.approx(100_091.5)
 
 
 def test_the_oldest_is_found_wherever_it_waits(ledger: Ledger, redis_client: redis.Redis) -> None:

@@ -15,7 +15,7 @@ from crmgate import web
 from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Check, Kind, Operation, State, new_id
+from crmgate.model import Activity, Check, Kind, Operation, State, new_id
 from crmgate.operators.waiting import Waiting
 from crmgate.store.gate import Gate, Recipient
 
@@ -49,9 +49,9 @@ class StandInLedger:
         self.ping()
         return self.shut
 
-    def count(self, name: str) -> None:
+    def count_click(self, activity: Activity) -> None:
         self.ping()
-        self.counted[name] += 1
+        self.counted[activity.channel] += 1
 
     def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
         self.ping()

@@ -226,7 +226,7 @@ def test_without_minimal_leads_a_click_is_counted(app: Flask, client: FlaskClien
     client.get("/go/telegram", headers=BROWSER)
     client.get("/go/line", headers=BROWSER)
     assert settled(app, gateway) == []
-    assert gateway.ledger.counted == {"clicks:telegram": 1, "clicks:line": 1}
+    assert gateway.ledger.counted == {"telegram": 1, "line": 1}
 
 
 @pytest.mark.parametrize(("number", "secure"), [(0, False), (1, True), (2, True)])

@@ -130,6 +130,6 @@ def test_without_minimal_leads_a_click_is_counted(client: FlaskClient, gateway: 
     answer = client.post(URL, json=CLICK)
     assert (answer.status_code, answer.json) == (200, {"status": "counted"})
     assert gateway.submitted == []
-    assert gateway.ledger.counted == {"clicks:telegram": 1}
+    assert gateway.ledger.counted == {"telegram": 1}
     gateway.ledger.down = True
     assert client.post(URL, json=CLICK).status_code == 503

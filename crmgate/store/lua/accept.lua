@@ -19,6 +19,7 @@
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
 --   suspect      true: kept aside until a person releases it
+--   labels       values that it is counted by, one `dimension|value` per line (crmgate.store.tallies)
 --   to           provider
 -- ARGV[2]: payload
 -- Answers {result, id, kind, lead id, time of acceptance}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its
@@ -80,7 +81,8 @@ if a.suspect then
     redis.call('HSET', KEYS[1], 'session', a.session.key)
     lines = a.session.key .. ' ' .. people
   end
-  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines)
+  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines,
+    'labels', a.labels)
   redis.call('ZADD', key.suspect, a.now, a.id)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
   return {'suspect', a.id, a.kind, '', at}
@@ -91,8 +93,8 @@ if a.session then
   local application = makes_lead and not minimal
   local visit = application and visit_of_application() or a.session.key
   local S = session(visit)
-  local first, provider, record, stand_in, who, tail =
-    unpack(redis.call('HMGET', S, 'first', 'provider', 'record', 'minimal', 'who', 'tail'))
+  local first, provider, record, stand_in, who, tail, clicked =
+    unpack(redis.call('HMGET', S, 'first', 'provider', 'record', 'minimal', 'who', 'tail', 'clicked'))
   bring_in(tail, visit)
   -- The session's lead is used unless another CRM has it. If it was not made, and no operation is under way that could make
   -- it, this one does.
@@ -100,6 +102,12 @@ if a.session then
   if known and minimal and a.session.follow == '' then return {'replay', first} end
   if application then
     redis.call('HSET', S, 'minimal', '0', 'who', joined(first and stand_in == '0' and who or ''))
+    if clicked then
+      count_day('applied', clicked)
+      redis.call('HDEL', S, 'clicked')
+    end
+  elseif minimal then
+    redis.call('HSET', S, 'clicked', a.labels)
   end
   if known and a.session.follow ~= '' then
     kind, lead = a.session.follow, record or ''
@@ -113,10 +121,11 @@ if a.session then
 end
 
 remember()
-redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now)
+redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now, 'lines', lines,
+  'labels', minimal and '' or a.labels)
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', key.stats, 'accepted', 1)
-redis.call('HSET', KEYS[1], 'lines', lines)
+count_accepted(minimal, a.labels)
 if join(a.id) then
   redis.call('HSET', KEYS[1], 'state', 'waiting')
   redis.call('ZADD', key.due, a.now + a.patience, a.id)

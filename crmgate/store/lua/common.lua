@@ -6,6 +6,7 @@
 --   RETURN_WAITS  seconds until a dead letter may return by itself, for the first time, the second ...
 --   GRACE         seconds after which a wake-up counts as lost
 --   WAKE_MESSAGE  wake-up for Huey, with @id@ in the place of the operation's id
+--   KEPT          limits of the figures: seconds of an hour and of a day, values, causes and events
 -- ARGV[1] holds a script's arguments as JSON, below `a`; ARGV[2] is a text that is stored as it is. KEYS[1] is the record of
 -- the operation a.id, if the script is about one. A script that is about a provider gets it as a.to:
 --   to.provider     name
@@ -62,6 +63,48 @@ local function audit()
   if not entry then return end
   redis.call('XADD', key.audit, 'MAXLEN', '~', entry.kept, '*',
     'at', entry.at, 'who', entry.who, 'what', entry.what, 'on', entry.on, 'detail', entry.detail)
+end
+
+-- Add an event to the list of the latest ones (crmgate.store.tallies). It contains no personal data.
+local function happened(what, on, detail)
+  redis.call('XADD', key.events, 'MAXLEN', '~', KEPT.events, '*',
+    'at', string.format('%.17g', a.now), 'what', what, 'on', on, 'detail', detail)
+end
+
+-- Count an event of an operation in the figures of the hour.
+local function count_hour(event)
+  local hour = key.hour .. math.floor(a.now / 3600)
+  if redis.call('HINCRBY', hour, event, 1) == 1 then redis.call('EXPIRE', hour, KEPT.hour) end
+end
+
+-- Count an event in the figures of the day, for each `dimension|value` in `labels`. The field with the name of the event has
+-- the number of its values. Further values than are kept are counted together, as the empty value.
+local function count_day(event, labels)
+  local start = key.day .. math.floor(a.now / 86400) .. ':'
+  for dimension, value in string.gmatch(labels, '([^|\n]+)|([^\n]*)') do
+    local day, field = start .. dimension, event .. '|' .. value
+    if redis.call('HINCRBY', day, field, 1) == 1 then
+      redis.call('EXPIRE', day, KEPT.day)
+      if redis.call('HINCRBY', day, event, 1) > KEPT.values then
+        redis.call('HDEL', day, field)
+        redis.call('HINCRBY', day, event, -1)
+        redis.call('HINCRBY', day, event .. '|', 1)
+      end
+    end
+  end
+end
+
+-- Count a click on a messenger link.
+local function count_click(labels)
+  count_day('clicks', labels)
+  local channel = string.match(labels, '^channel|([^\n]+)')
+  if channel then redis.call('HINCRBY', key.stats, 'clicks:' .. channel, 1) end
+end
+
+-- Count an operation that was accepted. Only an application keeps its labels: it is counted by them when it ends, too.
+local function count_accepted(minimal, labels)
+  count_hour('accepted')
+  if minimal then count_click(labels) else count_day('accepted', labels) end
 end
 
 -- Rename the fields of a record that the previous version of crmgate wrote: `tries`, `attempt:N` and `next`. Its processes may
@@ -125,6 +168,8 @@ local function judge(event)
   local before = read_gate()
   local after, effect = decide(before, event, RULES)
   write_gate(before, after)
+  if effect.opened then happened('opened', to.provider, effect.opened) end
+  if effect.shut then happened('shut', to.provider, effect.shut) end
   return effect
 end
 
@@ -320,6 +365,45 @@ local function note(id, event)
   if version > 50 then redis.call('HDEL', op(id), 'event:' .. (version - 40)) end
 end
 
+-- Provider, code and field of the last failed attempt of an operation; empty texts if no attempt failed.
+local function cause_of(id)
+  renew(id)
+  for number = tonumber(redis.call('HGET', op(id), 'version') or 0), 1, -1 do
+    local text = redis.call('HGET', op(id), 'event:' .. number)
+    local event = text and cjson.decode(text)
+    if event and event.outcome == 'failed' then return {event.provider, event.code or '', event.field or ''} end
+  end
+  return {'', '', ''}
+end
+
+-- Remove an operation from the index of a cause. A cause without a dead letter is forgotten.
+local function remove_from(digest, id)
+  redis.call('ZREM', key.cause .. digest, id)
+  if redis.call('EXISTS', key.cause .. digest) == 0 then redis.call('HDEL', key.causes, digest) end
+end
+
+-- Take an operation that is no longer a dead letter out of the index of the causes (crmgate.store.causes).
+local function unfile(id)
+  local digest = redis.call('HGET', op(id), 'filed_under')
+  if not digest then return end
+  remove_from(digest, id)
+  redis.call('HDEL', op(id), 'filed_under')
+end
+
+-- Enter a dead letter into the index of the causes, under the time of its death. Answers its cause.
+local function file(id, at)
+  unfile(id)
+  local cause = cause_of(id)
+  local text = cjson.encode(cause)
+  local new = redis.call('HEXISTS', key.causes, redis.sha1hex(text)) == 0
+  if new and redis.call('HLEN', key.causes) >= KEPT.causes then text = cjson.encode({'', '', ''}) end
+  local digest = redis.sha1hex(text)
+  if new then redis.call('HSET', key.causes, digest, text) end
+  redis.call('ZADD', key.cause .. digest, at, id)
+  redis.call('HSET', op(id), 'filed_under', digest)
+  return cause
+end
+
 -- Let a dead letter return by itself when the cause that it shares with others has ended.
 local function let_return(id)
   local wait = RETURN_WAITS[tonumber(redis.call('HGET', op(id), 'returns') or 0) + 1]
@@ -335,7 +419,14 @@ end
 -- Let a dead letter, or a suspect, wait for its provider again, with all its retries. A dead letter is looked for in the
 -- CRM first: a refusal may have come after the record was stored. It goes to the ends of its lines.
 local function revive(id, event)
-  local dead = redis.call('HGET', op(id), 'state') == 'dead'
+  local state, kind, labels = unpack(redis.call('HMGET', op(id), 'state', 'kind', 'labels'))
+  local dead = state == 'dead'
+  if state == 'suspect' and labels then
+    local minimal = kinds[kind].minimal
+    count_accepted(minimal, labels)
+    if minimal then redis.call('HDEL', op(id), 'labels') end
+  end
+  unfile(id)
   redis.call('HDEL', op(id), 'verdict', 'dead_at', 'counted', 'cause', 'refused_at')
   if dead then redis.call('HSET', op(id), 'look', '1') end
   for _, set in ipairs({key.dead, key.returning, key.suspect}) do redis.call('ZREM', set, id) end

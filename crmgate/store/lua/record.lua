@@ -29,8 +29,8 @@
 despite_full()
 redis.call('ZREM', SLOTS, a.lease)
 spend(a.used - to.reserve)
-local state, holder, visit, refused_at =
-  unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session', 'refused_at'))
+local state, holder, visit, refused_at, labels =
+  unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session', 'refused_at', 'labels'))
 if ended(state) then return {'ended', '', ''} end
 -- A confirmation of the CRM is recorded even if another caller has the lease by now; only the holder may record a failure.
 if a.outcome ~= 'delivered' and holder ~= a.lease then return {'lost', '', ''} end
@@ -66,10 +66,14 @@ end
 if a.outcome == 'delivered' then
   redis.call('HSET', KEYS[1], 'state', 'delivered', 'delivered', a.receipt)
   redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at',
-    'settles_at', 'refused_at', 'sent_as')
+    'settles_at', 'refused_at', 'sent_as', 'labels')
   redis.call('EXPIRE', KEYS[1], a.receipt_seconds)
   for _, set in ipairs({key.due, HELD, TRIED, LATER, key.dead, key.returning}) do redis.call('ZREM', set, a.id) end
+  unfile(a.id)
   redis.call('HINCRBY', key.stats, 'delivered', 1)
+  count_hour('delivered')
+  if labels then count_day('delivered', labels) end
+  happened('delivered', a.id, to.provider)
   if visit then
     local first, record = unpack(redis.call('HMGET', session(visit), 'first', 'record'))
     if first == a.id or record == a.record then

@@ -29,6 +29,7 @@ if released > 0 then redis.call('HINCRBY', key.stats, 'released', released) end
 if a.last then
   redis.call('HSET', job, 'state', 'finished', 'ended_at', a.now)
   redis.call('EXPIRE', job, a.seconds)
+  happened('finished', a.job, redis.call('HGET', job, 'released'))
 end
 pump_all()
 return released
