@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crmgate.delivery import identity
 from crmgate.delivery.gateway import Gateway
 from crmgate.model import Operation, State, rfc3339
 from crmgate.operators.export import described
 from crmgate.operators.inventory import Inventory, provider_of
-from crmgate.schemas.contact import Contact, read_contact
 from crmgate.store.audit import Action, Audit, made
 from crmgate.store.ledger import Ledger
-from crmgate.store.persons import PersonIndex, Traces, VisitorSession
+from crmgate.store.persons import REFERENCE, PersonIndex, Traces, VisitorSession
+
+if TYPE_CHECKING:
+    from crmgate.schemas.contact import Contact
 
 LIMIT = 500
 """Largest number of operations and sessions that one call looks at."""
@@ -89,6 +91,10 @@ class PersonData:
             "more": self.more,
         }
 
+    def preview_json(self) -> dict[str, Any]:
+        """The preview of an erasure for JSON, with the members of `Erasure.to_json`."""
+        return Erasure(self, len(self.open), ()).to_json() | {"complete": False}
+
     def _records(self) -> Iterator[CrmRecord]:
         for operation in self.operations:
             if operation.delivered:
@@ -140,6 +146,9 @@ class Persons:
 
     def contact(self, typed: str) -> Contact:
         """The email or phone that an operator typed. Raises `InvalidFields`."""
+        # Imported here because the import is slow and most commands do not need it.
+        from crmgate.schemas.contact import read_contact
+
         return read_contact(typed, self._region)
 
     def find(self, contact: Contact, who: str) -> PersonData:
@@ -149,7 +158,9 @@ class Persons:
         return found
 
     def of(self, reference: str) -> list[Operation]:
-        """The operations with a reference (`PersonData.references`), newest first."""
+        """The operations with a reference (`PersonData.references`), newest first; none for another text."""
+        if not REFERENCE.fullmatch(reference):
+            return []
         return list(self._read(self._index.traces([reference], LIMIT)))
 
     def export(self, contact: Contact, who: str) -> dict[str, Any]:

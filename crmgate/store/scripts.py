@@ -22,7 +22,7 @@ NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
     "pause", "reindex", "erase",
 )  # fmt: skip
-"""The scripts after `common.lua` and `person.lua`. `limit` and `trial` do not need it (`crmgate.store.limits`, `.checks`)."""
+"""The scripts after `common.lua` and `person.lua`; `limit` and `trial` stand alone."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
