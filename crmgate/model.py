@@ -25,6 +25,7 @@ __all__ = [
     "CrmField",
     "Delivered",
     "Event",
+    "FieldState",
     "Kind",
     "Lead",
     "Operation",
@@ -330,18 +331,45 @@ class Connection(_Record):
     refused: bool = False
 
 
+class FieldState(Word):
+    """State of a field in the CRM, compared with the mapping."""
+
+    OK = "ok"
+    MISSING = "missing"
+    """The CRM has no such field."""
+    OPTION_MISSING = "option_missing"
+    """The list of the field has no option for a value that crmgate sends."""
+    READ_ONLY = "read_only"
+    """The field, or the role of the API user, allows no change."""
+    REQUIRED = "required"
+    """The CRM requires a value, but no fact is mapped to the field, or the fact can be empty."""
+    PROBLEM = "problem"
+    """Another problem, such as a type that does not take the value."""
+
+
 @dataclass(frozen=True, slots=True)
 class CrmField(_Record):
     """A mapped fact with its field in the CRM, or a field that the CRM requires and that no `fact` fills (empty).
 
-    `problem` is empty if the field exists and takes the values of the fact. Otherwise it has the reason and the remedy.
+    `problem` is empty if the field exists and takes the values of the fact. Otherwise it has the reason and the remedy,
+    and `state` the kind of problem; None: another one.
     """
+
+    WORDS = MappingProxyType({"state": FieldState})
 
     fact: str
     name: str
     type: str = ""
     options: tuple[str, ...] = ()
     problem: str = ""
+    state: FieldState | None = None
+
+    @property
+    def found(self) -> FieldState:
+        """The state of the field."""
+        if not self.problem:
+            return FieldState.OK
+        return self.state or (FieldState.PROBLEM if self.fact else FieldState.REQUIRED)
 
 
 @dataclass(frozen=True, slots=True)

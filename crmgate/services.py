@@ -11,9 +11,12 @@ from crmgate.delivery.attempt import Delivery, Plan
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ConfigError
 from crmgate.operators.connection_test import ConnectionTest
+from crmgate.operators.crm_setup import CrmSetup
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.numbers import Numbers
+from crmgate.operators.payloads import Payloads
+from crmgate.operators.persons import Persons
 from crmgate.operators.retries import Retries
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
@@ -25,6 +28,7 @@ from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
+from crmgate.store.persons import PersonIndex
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
@@ -53,6 +57,10 @@ class Services:
     watch: Watch
     clocks: Clocks
     numbers: Numbers
+    index: PersonIndex
+    persons: Persons
+    payloads: Payloads
+    crm_setup: CrmSetup
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -126,9 +134,12 @@ def build(settings: Settings) -> Services:
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
+    index = PersonIndex(client, ledger)
+    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch, clocks, Numbers(client, ledger.now),
+        watch, clocks, Numbers(client, ledger.now), index, persons, Payloads(audit),
+        CrmSetup(crm, audit, settings.environ),
     )  # fmt: skip
 
 

@@ -44,7 +44,9 @@ class Child:
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
-        wait_until("the fork has a session of its own", lambda: self.poll() is not None or os.getsid(self.pid) == self.pid)
+        wait_until(
+            "the fork has a session of its own", lambda: self.poll() is not None or os.getsid(self.pid) == self.pid
+        )
 
     @property
     def returncode(self) -> int | None:

@@ -11,6 +11,7 @@ from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
 from crmgate.cli.dlq import dlq
 from crmgate.cli.ops import ops
+from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
 from crmgate.cli.send import send
 from crmgate.cli.tokens import tokens
@@ -22,5 +23,5 @@ def main() -> None:
     """A gateway between a website and its CRM."""
 
 
-for command in (audit, check, crm, dev, dlq, ops, plugins, send, tokens):
+for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, tokens):
     main.add_command(command)

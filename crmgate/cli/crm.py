@@ -6,26 +6,35 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from crmgate import services
+from crmgate.cli.changes import REASON
 from crmgate.cli.output import MARKS, as_json, clean, configuration, ledger, print_json, print_table, working
 from crmgate.errors import LedgerUnavailable, ProviderError
-from crmgate.model import CrmField, Provision
+from crmgate.model import Provision
+from crmgate.operators.crm_setup import BUDGET, Comparison, is_done, steps_json
 from crmgate.operators.waiting import advice, gate_json
-from crmgate.provider import CRMProvider
 from crmgate.services import Services
 from crmgate.store.audit import command_line
 from crmgate.store.gate import Cause, Gate, explain
 
-BUDGET = 30.0
-"""Seconds for all requests of a command. `setup` has this budget twice: for the plan and for applying it."""
 OPTIONS_SHOWN = 12
 PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+
+def _short(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if len(value) > REASON:
+        raise click.BadParameter(f"it takes at most {REASON} characters.")
+    return value
+
+
+why = click.option(
+    "--reason", default="", callback=_short, help="Reason for the audit log; write no personal data.",
+)  # fmt: skip
 
 
 @click.group()
@@ -66,16 +75,15 @@ def fields(as_json: bool) -> None:
     Exit status: 0 every field exists and accepts its values, 1 not or not known, 2 the configuration cannot work.
     """
     parts = _start()
-    lines, error = _described(parts)
-    complete = not error and not any(line.problem for line in lines)
+    found, error = _described(parts)
     if as_json:
-        items = [_line(parts, line) for line in lines]
-        print_json(_names(parts) | {"complete": complete, "fields": items, "error": error})
-    elif error:
-        raise click.ClickException(error)
+        known = found.to_json() if found else {"complete": False, "fields": []}
+        print_json(_names(parts) | known | {"error": error or None})
+    elif found:
+        _show_fields(parts, found)
     else:
-        _show_fields(parts, lines)
-    sys.exit(0 if complete else 1)
+        raise click.ClickException(error)
+    sys.exit(0 if found and found.complete else 1)
 
 
 @crm.command()
@@ -93,7 +101,7 @@ def setup(yes: bool, save: Path | None, as_json: bool) -> None:
     """
     parts = _start()
     plan, error = _provision(parts, apply=False)
-    pending = not error and not _done(plan)
+    pending = not error and not is_done(plan)
     if not as_json:
         _show_plan(parts, plan, error)
     applied = pending and (yes or (not as_json and _confirmed(parts)))
@@ -105,12 +113,13 @@ def setup(yes: bool, save: Path | None, as_json: bool) -> None:
         print_json(_outcome_json(parts, plan, applied=applied, error=error, saved=saved))
     elif applied or not pending:
         _show_outcome(parts, plan, applied=applied, error=error, saved=saved)
-    sys.exit(0 if not error and _done(plan) else 1)
+    sys.exit(0 if not error and is_done(plan) else 1)
 
 
 @crm.command()
+@why
 @as_json
-def pause(as_json: bool) -> None:
+def pause(reason: str, as_json: bool) -> None:
     """Send nothing to the CRM until `crmgate crm resume`. Submissions are accepted and wait.
 
     Attempts that are under way end as usual.
@@ -119,7 +128,7 @@ def pause(as_json: bool) -> None:
     """
     parts = _start()
     with ledger():
-        gate = parts.desk.pause(command_line())
+        gate = parts.desk.pause(command_line(), reason.strip())
     if as_json:
         print_json(_names(parts) | gate_json(gate))
     else:
@@ -127,8 +136,9 @@ def pause(as_json: bool) -> None:
 
 
 @crm.command()
+@why
 @as_json
-def resume(as_json: bool) -> None:
+def resume(reason: str, as_json: bool) -> None:
     """End a pause, or try the CRM now: after its credentials were corrected, or when it is available again.
 
     The waiting operations follow as soon as the CRM accepts one.
@@ -138,7 +148,7 @@ def resume(as_json: bool) -> None:
     parts = _start()
     with ledger():
         before = parts.desk.waiting.gate()
-        after = parts.desk.resume(command_line())
+        after = parts.desk.resume(command_line(), reason.strip())
     shut = explain(before)
     if as_json:
         print_json(_names(parts) | gate_json(after) | {"before": gate_json(before)})
@@ -170,35 +180,29 @@ def _title(parts: Services) -> str:
     return f"{clean(parts.crm.label)} ({parts.crm.name})"
 
 
-def _discreet(parts: Services, text: str) -> str:
-    """Replace the secrets of the provider's settings in `text`: a plugin may have quoted one."""
-    provider = parts.plugins.manager.get_plugin(f"provider:{parts.crm.name}")
-    assert isinstance(provider, CRMProvider)
-    return provider.redact(text)
-
-
-def _described(parts: Services) -> tuple[tuple[CrmField, ...], str | None]:
-    """The lines of the mapping, or none and an error message."""
+def _described(parts: Services) -> tuple[Comparison | None, str]:
+    """The fields beside the mapping, or None and an error message."""
     try:
         with working(f"Asking {parts.crm.label} ..."), configuration():
-            return parts.crm.describe_fields(BUDGET), None
+            return parts.crm_setup.fields(BUDGET), ""
     except ProviderError as error:
-        return (), str(error)
+        return None, str(error)
 
 
-def _line(parts: Services, line: CrmField) -> dict[str, Any]:
-    problem = _discreet(parts, line.problem)
-    return {"fact": line.fact, "field": line.name, "type": line.type, "options": [*line.options], "problem": problem}
-
-
-def _show_fields(parts: Services, lines: tuple[CrmField, ...]) -> None:
-    problems = sum(bool(line.problem) for line in lines)
-    state = f"{problems} of {len(lines)} fields have a problem" if problems else f"all {len(lines)} fields exist"
+def _show_fields(parts: Services, found: Comparison) -> None:
+    lines = [line for line in found.fields if line.problem]
+    unmapped = [line for line in lines if not line.fact]
+    number = len(found.fields)
+    state = f"{len(lines)} of {number} fields have a problem" if lines else f"all {number} fields exist"
     click.echo(f"{_title(parts)}: {state}\n")
-    items = [_line(parts, line) for line in lines]
-    rows = ((*(line[name] for name in ("fact", "field", "type")), _few(line["options"]), line["problem"])
-            for line in items)  # fmt: skip
-    print_table(("FACT", "FIELD", "TYPE", "OPTIONS", "PROBLEM"), rows)
+    rows = (
+        (line.fact or "-", line.name, line.type, _few([*line.options]), line.found, line.problem)
+        for line in found.fields
+    )  # fmt: skip
+    print_table(("FACT", "FIELD", "TYPE", "OPTIONS", "STATE", "PROBLEM"), rows)
+    if unmapped:
+        names = ", ".join(clean(line.name) for line in unmapped)
+        click.echo(f"\nRequired in the CRM, and no fact is mapped to it: {names}.")
 
 
 def _few(options: list[str]) -> str:
@@ -211,13 +215,11 @@ def _provision(parts: Services, *, apply: bool) -> tuple[Provision, str | None]:
     """The plan, or with `apply` the result; and an error message, None on success."""
     try:
         with working(f"{'Setting up' if apply else 'Asking'} {parts.crm.label} ..."), configuration():
-            return parts.crm.provision(BUDGET, apply=apply), None
+            if apply:
+                return parts.crm_setup.apply(command_line(), BUDGET), None
+            return parts.crm_setup.plan(BUDGET), None
     except ProviderError as error:
         return Provision(), str(error)
-
-
-def _done(provision: Provision) -> bool:
-    return all(step.done for step in provision.steps)
 
 
 def _confirmed(parts: Services) -> bool:
@@ -230,11 +232,11 @@ def _show_plan(parts: Services, plan: Provision, error: str | None) -> None:
     if error:
         raise click.ClickException(error)
     click.echo(f"{_title(parts)}\n")
-    _show_steps(parts, plan, "there")
+    _show_steps(plan, "there")
 
 
-def _show_steps(parts: Services, provision: Provision, done: str) -> None:
-    rows = ((done if step.done else "to do", _discreet(parts, step.what)) for step in provision.steps)
+def _show_steps(provision: Provision, done: str) -> None:
+    rows = ((done if step.done else "to do", step.what) for step in provision.steps)
     print_table(("STATE", "WHAT"), rows)
 
 
@@ -265,10 +267,10 @@ def _show_outcome(
         raise click.ClickException(f"{error}\nFinished steps are kept; run the command again to do the rest.")
     click.echo("" if applied else "\nNothing to do.")
     if applied:
-        _show_steps(parts, provision, "done")
+        _show_steps(provision, "done")
     if saved is not None:
         click.echo("".join(f"\nSaved: {path}" for path in saved))
-    elif missing := _new_settings(parts, provision):
+    elif missing := parts.crm_setup.new_settings(provision):
         click.echo("\nSet in .env, and keep it secret:\n")
         click.echo("\n".join(f"{name}={_quoted(value)}" for name, value in missing.items()))
 
@@ -276,17 +278,11 @@ def _show_outcome(
 def _outcome_json(
     parts: Services, provision: Provision, *, applied: bool, error: str | None, saved: list[str] | None
 ) -> dict[str, Any]:
-    steps = [{"what": _discreet(parts, step.what), "done": step.done} for step in provision.steps]
-    done = not error and _done(provision)
-    settings = _new_settings(parts, provision) if saved is None and (done or (applied and not error)) else {}
-    result = {"done": done, "applied": applied, "steps": steps, "settings": settings, "saved": saved or []}
-    return _names(parts) | result | {"error": error}
-
-
-def _new_settings(parts: Services, provision: Provision) -> Mapping[str, str]:
-    """The settings that are missing in the configuration or have another value there."""
-    known = parts.settings.environ
-    return {name: value for name, value in provision.settings.items() if known.get(name) != value}
+    done = not error and is_done(provision)
+    new = parts.crm_setup.new_settings(provision)
+    settings = new if saved is None and (done or (applied and not error)) else {}
+    result = {"done": done, "applied": applied, "steps": steps_json(provision), "settings": settings}
+    return _names(parts) | result | {"saved": saved or [], "error": error}
 
 
 def _quoted(value: str) -> str:

@@ -22,6 +22,7 @@ from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job, JobState
 from crmgate.services import Services
 from crmgate.store.audit import Action, command_line
+from crmgate.store.tokens import Scope
 
 suspects = click.option("--suspects", is_flag=True, help="Suspects instead of dead letters.")
 
@@ -68,6 +69,7 @@ def show(operation: str, as_json: bool) -> None:
     with opened() as parts:
         found = parts.desk.get(resolve(parts, operation).id)
         [wait] = parts.desk.waiting.of([found])
+        parts.payloads.shown(found, Scope.OPERATE, command_line())
     show_whole(found, wait, payload=True, as_json=as_json)
 
 

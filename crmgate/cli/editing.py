@@ -13,6 +13,7 @@ from crmgate.channels import known_channels
 from crmgate.model import Operation
 from crmgate.services import Services
 from crmgate.store.audit import command_line
+from crmgate.store.tokens import Scope
 
 if TYPE_CHECKING:
     from crmgate.schemas import FieldWarning
@@ -60,7 +61,8 @@ def edit(parts: Services, operation: Operation, changes: Mapping[str, Any]) -> E
     """
     if changes:
         return _apply(parts, operation, changes)
-    text = json.dumps(dict(operation.payload), indent=2, ensure_ascii=False)
+    shown = parts.payloads.shown(operation, Scope.OPERATE, command_line())
+    text = json.dumps(shown, indent=2, ensure_ascii=False)
     while True:
         typed = click.edit(text, extension=".json")
         if typed is None or typed.strip() == text.strip():

@@ -15,6 +15,8 @@ from crmgate.cli.parts import brief, filters, opened, resolve, show_list, show_w
 from crmgate.cli.tail import Tail
 from crmgate.model import Operation, State
 from crmgate.operators.export import described
+from crmgate.store.audit import command_line
+from crmgate.store.tokens import Scope
 
 POLL = 1.0
 """Seconds between two queries of `crmgate ops tail`."""
@@ -63,6 +65,8 @@ def show(operation: str, payload: bool, as_json: bool) -> None:
     with opened() as parts:
         found = resolve(parts, operation)
         [wait] = parts.desk.waiting.of([found])
+        if payload:
+            parts.payloads.shown(found, Scope.OPERATE, command_line())
     show_whole(found, wait, payload=payload, as_json=as_json)
 
 

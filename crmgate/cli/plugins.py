@@ -15,8 +15,8 @@ from crmgate.cli import checkup, scaffold
 from crmgate.cli.checkup import Finding
 from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
 from crmgate.config import Settings, environment
-from crmgate.plugin_host.caller import HOOKS
-from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
+from crmgate.operators.plugin_list import listed
+from crmgate.plugin_host.loader import discover, shipped_folder
 
 NEEDED = ("CRM_PROVIDER", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 QUIET = logging.NullHandler()
@@ -38,12 +38,12 @@ def list_(as_json: bool) -> None:
     settings, chosen = _settings()
     with working("Loading the plugins ..."):
         found = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
-    listed = _listed(found, chosen)
+    described = listed(found, chosen)
     if as_json:
-        print_json(listed)
+        print_json(described)
     else:
-        _show_list(listed)
-    sys.exit(1 if listed["quarantined"] or (chosen and chosen not in found.providers) else 0)
+        _show_list(described)
+    sys.exit(1 if described["quarantined"] or (chosen and chosen not in found.providers) else 0)
 
 
 @plugins.command()
@@ -103,44 +103,18 @@ def _settings() -> tuple[Settings, str]:
         return Settings.load({"CRM_PROVIDER": "none"} | needed), needed.get("CRM_PROVIDER", "")
 
 
-def _listed(found: Plugins, chosen: str) -> dict[str, Any]:
-    providers = [
-        {"name": name, "label": kind.label, "file": found.files[name], "active": name == chosen,
-         "capabilities": sorted({*kind.capabilities, *_hooks(kind)})}
-        for name, kind in sorted(found.providers.items())
-    ]  # fmt: skip
-    quarantined = [{"file": error.file, "reason": error.reason, "remedy": error.remedy} for error in found.quarantined]
-    missing = (
-        [f"CRM_PROVIDER, got {chosen!r}: there is no such plugin."] if chosen not in ("", *found.providers) else []
-    )
-    notes = missing + found.notes
-    return {"providers": providers, "listeners": [*_listeners(found)], "quarantined": quarantined, "notes": notes}
-
-
-def _listeners(found: Plugins) -> Iterator[dict[str, Any]]:
-    for where, kind in found.listeners.items():
-        file, _, name = where.rpartition(":")
-        yield {"name": name, "label": kind.label, "file": file, "hooks": _hooks(kind)}
-    for file, module in found.manager.list_name_plugin():
-        yield {"name": Path(file).stem, "label": "", "file": file, "hooks": _hooks(module)}
-
-
-def _hooks(plugin: object) -> list[str]:
-    return [hook for hook in HOOKS if callable(getattr(plugin, hook, None))]
-
-
-def _show_list(listed: dict[str, Any]) -> None:
-    rows = [(one, "CRM", "yes" if one["active"] else "no", one["capabilities"]) for one in listed["providers"]]
-    rows += [(one, "listener", "yes", one["hooks"]) for one in listed["listeners"]]
+def _show_list(described: dict[str, Any]) -> None:
+    rows = [(one, "CRM", "yes" if one["active"] else "no", one["capabilities"]) for one in described["providers"]]
+    rows += [(one, "listener", "yes", one["hooks"]) for one in described["listeners"]]
     cells = (
         (one["name"], one["label"], one["file"], kind, active, ", ".join(hooks)) for one, kind, active, hooks in rows
     )
     print_table(("NAME", "LABEL", "FILE", "KIND", "ACTIVE", "CAPABILITIES"), cells)
-    if listed["quarantined"]:
-        broken = ((one["file"], one["reason"], one["remedy"]) for one in listed["quarantined"])
+    if described["quarantined"]:
+        broken = ((one["file"], one["reason"], one["remedy"]) for one in described["quarantined"])
         print_table(("FILE", "REASON", "WHAT TO DO"), broken, "\nThese files cannot be used:\n")
-    if listed["notes"]:
-        click.echo("\n" + "\n".join(listed["notes"]))
+    if described["notes"]:
+        click.echo("\n" + "\n".join(described["notes"]))
 
 
 def _show_new(paths: list[str], steps: list[str]) -> None:

@@ -8,11 +8,8 @@ import click
 
 from crmgate.cli.output import as_json, print_json, print_table
 from crmgate.cli.parts import opened
-from crmgate.model import rfc3339
 from crmgate.store.audit import command_line
-from crmgate.store.tokens import NAME, Scope, Token, digest, generate
-
-HERE, IN_REDIS = "API_TOKENS", "Redis"
+from crmgate.store.tokens import NAME, Scope, digest, generate
 
 
 @click.group()
@@ -68,7 +65,7 @@ def show(as_json: bool) -> None:
     """
     with opened() as parts:
         found = parts.tokens.all()
-    listed = [_token_json(token) for token in found]
+    listed = [token.to_json() for token in found]
     if as_json:
         print_json({"tokens": listed})
         return
@@ -97,14 +94,3 @@ def revoke(token_id: str, as_json: bool) -> None:
             " its entry and restart the web processes"
         )
     sys.exit(0 if token else 1)
-
-
-def _token_json(token: Token) -> dict[str, str | None]:
-    return {
-        "id": token.id or None,
-        "name": token.name,
-        "scope": token.scope,
-        "created_at": rfc3339(token.created_at) if token.created_at else None,
-        "last_used": rfc3339(token.last_used) if token.last_used else None,
-        "kept_in": IN_REDIS if token.id else HERE,
-    }

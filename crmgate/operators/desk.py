@@ -90,14 +90,20 @@ class Desk:
             raise NoSuchOperation
         return job
 
-    def pause(self, who: str) -> Gate:
-        """Send nothing to the active CRM until `resume`. Returns its gate after the change."""
-        self._delivery.pause(self._entry(who, Action.CRM_PAUSE, self._delivery.recipient.provider))
+    def pause(self, who: str, reason: str = "") -> Gate:
+        """Send nothing to the active CRM until `resume`. Returns its gate after the change.
+
+        The audit log has the `reason`, which contains no personal data.
+        """
+        self._delivery.pause(self._entry(who, Action.CRM_PAUSE, self._delivery.recipient.provider, reason))
         return self.waiting.gate()
 
-    def resume(self, who: str) -> Gate:
-        """End a pause, or try the active CRM now. Returns its gate after the change."""
-        self._delivery.resume(self._entry(who, Action.CRM_RESUME, self._delivery.recipient.provider))
+    def resume(self, who: str, reason: str = "") -> Gate:
+        """End a pause, or try the active CRM now. Returns its gate after the change.
+
+        The audit log has the `reason`, which contains no personal data.
+        """
+        self._delivery.resume(self._entry(who, Action.CRM_RESUME, self._delivery.recipient.provider, reason))
         return self.waiting.gate()
 
     def _entry(self, who: str, what: Action, on: str, detail: str = "") -> Entry:

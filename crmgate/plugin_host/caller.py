@@ -100,12 +100,13 @@ class HookCaller:
     def describe_fields(self, budget: float) -> tuple[CrmField, ...]:
         """Compare the mapping with the CRM. Raises `ProviderError`; `Unsupported` if the plugin has no such hook."""
         described: tuple[CrmField, ...] = self._ask("describe_fields", budget)
-        return described
+        return tuple(replace(line, problem=self._provider.redact(line.problem)) for line in described)
 
     def provision(self, budget: float, *, apply: bool) -> Provision:
         """List the steps of the setup; with `apply`, carry them out. Raises `ProviderError` and `ConfigError`."""
         provision: Provision = self._ask("provision", budget, apply=apply)
-        return provision
+        steps = tuple(replace(step, what=self._provider.redact(step.what)) for step in provision.steps)
+        return replace(provision, steps=steps)
 
     def _ask(self, hook: str, budget: float, **arguments: Any) -> Any:
         """Call a hook that has no operation. Raises `ProviderError` and `ConfigError`."""

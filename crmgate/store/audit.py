@@ -9,6 +9,8 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -27,11 +29,14 @@ from crmgate.store.keys import translated
 KEPT = 10_000
 """Number of entries that are kept; Redis drops the oldest ones some hundred at a time."""
 
+PLACE = re.compile(r"\d{1,20}-\d{1,20}")
+"""The form of the place of an entry: its id in the stream."""
+
 log = logging.getLogger("crmgate.audit")
 
 
 class Action(StrEnum):
-    """Actions in the audit log: changes by an operator, and the export of personal data.
+    """Actions in the audit log: changes by an operator, and each view and export of personal data.
 
     `RETRY`, `DISCARD` and `EDIT` are also those of a suspect and of an operation that waits: the change is the same.
     """
@@ -44,6 +49,11 @@ class Action(StrEnum):
     RETRIES_CANCEL = "dead_letters.retries.cancel"
     CRM_PAUSE = "crm.pause"
     CRM_RESUME = "crm.resume"
+    CRM_SETUP = "crm.setup"
+    VIEW = "operations.viewed"
+    PERSON_SHOW = "persons.show"
+    PERSON_EXPORT = "persons.export"
+    PERSON_ERASE = "persons.erase"
     TOKEN_NEW = "tokens.new"  # noqa: S105
     TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
 
@@ -60,6 +70,14 @@ class Entry:
     what: str
     on: str
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """A page of entries, newest first. `next` is the place after which the following page begins, empty: the last."""
+
+    items: tuple[Entry, ...]
+    next: str
 
 
 class Audit:
@@ -84,11 +102,25 @@ class Audit:
         with self.change(who, what, on, detail):
             pass
 
+    def log(self, who: str, what: Action, on: str, detail: str = "") -> None:
+        """Log an action without an entry in Redis: for what an operator may do while Redis is unavailable."""
+        report(made(time.time(), who, what, on, detail))
+
     def recent(self, limit: int = 100) -> list[Entry]:
         """The latest entries, newest first."""
+        return list(self.page(limit).items)
+
+    def page(self, limit: int, before: str = "") -> AuditPage:
+        """At most `limit` entries, newest first; with `before`, the `next` of a page, the ones after that page.
+
+        Raises `ValueError` for a `before` that is none.
+        """
+        if before and not PLACE.fullmatch(before):
+            raise ValueError("not a place in the audit log")
         with translated():
-            found = self._redis.xrevrange(keys.AUDIT, count=limit)
-        return [_entry(stored) for _, stored in found]  # type: ignore[arg-type, union-attr]
+            found: Any = self._redis.xrevrange(keys.AUDIT, max=f"({before}" if before else "+", count=limit + 1)
+        following = found[limit - 1][0].decode() if len(found) > limit else ""
+        return AuditPage(tuple(_entry(stored) for _, stored in found[:limit]), following)
 
 
 def made(at: float, who: str, what: Action, on: str, detail: str = "") -> Entry:

@@ -88,6 +88,11 @@ SUSPECT = _key("suspect", "zset", "Suspected-bot submissions kept for review, by
 session = _family(
     "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS
 )
+PERSON_KEY = _key("person_key", "string", "Secret key of the digests in the names of `person:<digest>`.")
+person = _family(
+    "person:<digest>", "zset", "Operations and sessions of an email or phone, by the time at which they are forgotten.",
+    SESSION_SECONDS, after_end=True,
+)  # fmt: skip
 line = _family("line:<digest>", "zset", "Operations under way with one session, email or phone, in their order.")
 gate = _family("gate:<provider>", "hash", "Whether a provider takes requests, and how many (crmgate.store.gate).")
 slots = _family("slots:<provider>", "zset", "Leases of the attempts under way, by the time of their end.")
@@ -136,6 +141,7 @@ def for_scripts() -> dict[str, str]:
         "slots": slots(""), "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""),
         "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
         "hour": hour(""), "day": day(""), "events": EVENTS,
+        "person": person(""), "person_key": PERSON_KEY,
         "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,
     }  # fmt: skip
 

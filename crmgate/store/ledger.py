@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import redis
 
@@ -93,9 +93,7 @@ class Ledger:
             arguments |= asdict(once)
         if session:
             arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
-        answer = self._run(
-            "accept", arguments, to=to, text=compact(operation.payload), operation=operation.id
-        )  # fmt: skip
+        answer = self._run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
         what, identifier, *of_it = (part.decode() for part in answer)
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
@@ -181,14 +179,9 @@ class Ledger:
         return _reported(done, audit)
 
     def discard(
-        self,
-        operation_id: str,
-        to: Recipient,
-        *,
-        reason: str,
-        seconds: int = RECEIPT_SECONDS,
-        audit: Entry | None = None,
-    ) -> bool:
+        self, operation_id: str, to: Recipient, *,
+        reason: str, seconds: int = RECEIPT_SECONDS, audit: Entry | None = None,
+    ) -> bool:  # fmt: skip
         """End a dead letter, a suspect or a waiting operation without a delivery. It blocks no later operation.
 
         False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
@@ -213,6 +206,10 @@ class Ledger:
         answer: bytes = self._run("amend", arguments, text=compact(payload), operation=operation.id)
         _reported(answer == b"amended", audit)
         return answer.decode()
+
+    def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
+        """Run a script on the index of persons; its answer (`crmgate.store.persons`)."""
+        return int(self._run(script, arguments))
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.

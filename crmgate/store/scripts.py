@@ -6,6 +6,7 @@ A script is one atomic step and one round trip. `lua/common.lua` says what a scr
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
@@ -19,9 +20,9 @@ from crmgate.store.gate import RETURN_WAITS, RULES, Recipient
 
 NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
-    "pause", "click", "refile",
+    "pause", "click", "refile", "reindex", "erase",
 )  # fmt: skip
-"""The scripts that begin with `common.lua`. `limit` and `trial` do not need it (`crmgate.store.limits`, `.checks`)."""
+"""The scripts after `common.lua` and `person.lua`; `limit` and `trial` stand alone."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
 KEPT = {
@@ -32,6 +33,8 @@ KEPT = {
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
 _SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or sent twice
 
+_COMPUTES_PERSONS = {"accept", "amend", "reindex"}  # see lua/person.lua
+
 
 class Scripts:
     """Runs the scripts on one Redis. `wake` builds the Huey message that makes a worker attempt an operation.
@@ -41,7 +44,8 @@ class Scripts:
 
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int, patience: float) -> None:
         self._redis, self._replicas, self._patience = client, replicas, patience
-        before = header(wake(_ANY_ID).decode()) + read("gate") + read("common")
+        self._person_key = secrets.token_hex(64)
+        before = header(wake(_ANY_ID).decode()) + read("gate") + read("common") + read("person")
         self._scripts = {name: client.register_script(before + read(name)) for name in NAMES}
 
     def run(
@@ -53,6 +57,8 @@ class Scripts:
         Raises `LedgerUnavailable`.
         """
         place, sent = keys.DUE, dict(arguments)
+        if name in _COMPUTES_PERSONS:
+            sent["person_key"] = self._person_key
         if to:
             sent["to"] = to.for_scripts()
         if operation:

@@ -24,6 +24,7 @@ from functools import partial
 import redis
 
 from crmgate.errors import LedgerUnavailable
+from crmgate.model import rfc3339
 from crmgate.store import keys
 from crmgate.store.audit import Action, Audit
 from crmgate.store.clock import redis_time
@@ -37,6 +38,10 @@ AGAIN = 1.0
 """Seconds between two reads because of unknown tokens: a flood of made-up tokens costs one read in that time."""
 NOTED = 60.0
 """Seconds between two records of the last use of a token."""
+
+
+IN_SETTINGS, IN_REDIS = "API_TOKENS", "Redis"
+"""Where a token is kept."""
 
 
 class Scope(StrEnum):
@@ -62,6 +67,17 @@ class Token:
     def allows(self, scope: str) -> bool:
         """Whether the token may be used for an action of this scope."""
         return self.scope in (scope, Scope.OPERATE)
+
+    def to_json(self) -> dict[str, str | None]:
+        """The token for JSON, without its hash; null for what is unknown."""
+        return {
+            "id": self.id or None,
+            "name": self.name,
+            "scope": self.scope,
+            "created_at": rfc3339(self.created_at) if self.created_at else None,
+            "last_used": rfc3339(self.last_used) if self.last_used else None,
+            "kept_in": IN_REDIS if self.id else IN_SETTINGS,
+        }
 
 
 def digest(text: str) -> str:

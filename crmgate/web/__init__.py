@@ -6,6 +6,7 @@ from flask import Flask
 
 from crmgate.web import (
     applications,
+    audit,
     cors,
     crm,
     dead_letters,
@@ -16,12 +17,15 @@ from crmgate.web import (
     messenger,
     metrics,
     operations,
+    persons,
+    plugins,
     problems,
     proxies,
     request_id,
     request_log,
     retries,
     services,
+    tokens,
 )
 from crmgate.web import demo as demo_page
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
@@ -44,6 +48,7 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     proxies.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
-    for room in (*rooms, *([demo_page] if demo else [])):
+    public = (applications, messenger, go, operations)
+    for_operators = (dead_letters, retries, persons, crm, plugins, audit, tokens, health, metrics, docs)
+    for room in (*public, *for_operators, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)

@@ -18,7 +18,7 @@ _TIME = "2026-11-23T04:59:07.567Z"
 _ID = "88c58fe866724682b5bfaf3062997351"
 _OUTAGE = "the CRM does not answer, or answers with errors"
 _OUTAGE_REMEDY = "nothing if the CRM is being repaired: deliveries continue automatically; else see `crmgate crm test`"
-_PAYLOAD = "Only with the scope `operate`."
+_PAYLOAD = "Masked, unless the token has the scope `operate`. Empty after the end of the operation."
 
 
 def _text(about: str = "", example: str | None = None, **options: Any) -> fields.String:

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from flask import request
+from marshmallow import ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
+from crmgate.schemas.coded import Group, flatten
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.text import clean
@@ -58,6 +60,32 @@ def read_body() -> dict[str, Any]:
         raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
     except ClientDisconnected:
         raise _incomplete() from None
+
+
+def read_fields(schema: Group) -> dict[str, Any]:
+    """The body of an operator's request, read with `schema`; a null or empty value counts as absent.
+
+    Raises the problems of `read_body`, and `InvalidFields` with every error: names that are not in `schema`, too.
+    """
+    body, known = read_body(), ", ".join(schema.fields)
+    errors = [
+        FieldError(clean(name)[:64], FieldCode.UNKNOWN_FIELD, f"Expected one of: {known}.")
+        for name in body.keys() - schema.fields.keys()
+    ]
+    try:
+        fields: dict[str, Any] = schema.load(
+            {name: body[name] for name in schema.fields if body.get(name) not in (None, "")}
+        )
+    except ValidationError as error:
+        errors += flatten(error.messages_dict)
+    if errors:
+        raise InvalidFields(errors)
+    return fields
+
+
+def has_body() -> bool:
+    """Whether the current request has a body, for routes where it is optional."""
+    return bool(request.mimetype or request.content_length or "Transfer-Encoding" in request.headers)
 
 
 def _read() -> dict[str, Any]:

@@ -111,16 +111,12 @@ def discard(operation_id: str) -> Response:
 
 
 def whole(operation: Operation, token: Token, warnings: tuple[FieldWarning, ...] = ()) -> Response:
-    """The answer with an operation, its history and, for the scope `operate`, its payload. `ETag` is the version."""
-    body: dict[str, Any] = summary(operation) | details(operation) | payload_for(token, operation)
+    """The answer with an operation, its history and its payload, masked for `read`. `ETag` is the version."""
+    payload = services().payloads.shown(operation, token.scope, token.name)
+    body: dict[str, Any] = summary(operation) | details(operation) | {"payload": payload}
     if warnings:
         body["warnings"] = warnings
     return with_version(answer(body), operation)
-
-
-def payload_for(token: Token, operation: Operation) -> dict[str, Any]:
-    """The payload, which is personal data, if the token has the scope `operate`."""
-    return {"payload": operation.payload} if token.allows(Scope.OPERATE) else {}
 
 
 def with_version(response: Response, operation: Operation) -> Response:

@@ -33,6 +33,7 @@ class ProblemCode(StrEnum):
     STILL_RUNNING = "still_running", 409, "The first request with this Idempotency-Key is still running"
     NOT_A_DEAD_LETTER = "not_a_dead_letter", 409, "The operation has ended"
     UNDER_WAY = "under_way", 409, "An attempt to deliver the operation is under way"
+    NOT_CONFIGURED = "not_configured", 409, "Settings for this are missing"
     JOB_RUNNING = "job_running", 409, "Another job retries dead letters"
     CHANGED_MEANWHILE = "changed_meanwhile", 412, "The operation has changed since you read it"
     VERSION_REQUIRED = "version_required", 428, "The version that you edited is required"
@@ -40,6 +41,7 @@ class ProblemCode(StrEnum):
     INVALID_BODY = "invalid_body", 422, "Some fields need attention"
     RATE_LIMITED = "rate_limited", 429, "Too many requests"
     INTERNAL_ERROR = "internal_error", 500, "Something went wrong here"
+    CRM_FAILED = "crm_failed", 502, "The CRM refused, or did not answer"
     SERVICE_UNAVAILABLE = "service_unavailable", 503, "Temporarily unavailable"
 
     @property

@@ -1,6 +1,6 @@
 """`/api/v1/dead-letters`: lists, shows, edits, retries, discards and exports dead letters.
 
-`state=suspect` selects suspects instead. A token with the scope `read` gets no payload, which is personal data. The
+`state=suspect` selects suspects instead. A payload is personal data: a token with the scope `read` gets it masked. The
 routes for one operation also accept a waiting operation.
 """
 
@@ -49,7 +49,10 @@ def index() -> Response:
     token=Scope.READ, parameters=[changes.ID], problems=changes.UNCHANGEABLE,
 )  # fmt: skip
 def show(operation_id: str) -> Response:
-    """One operation with its history, and with the scope `operate` its payload. `ETag` is the version for an edit."""
+    """One operation with its history and payload, masked for `read`. `ETag` is the version for an edit.
+
+    Each view of a payload with the scope `operate` is an entry in the audit log.
+    """
     token = require(Scope.READ)
     return changes.whole(services().desk.get(operation_id), token)
 

@@ -58,6 +58,7 @@ class OperationsQuery(DeadLettersQuery):
 
     state = Choice(*State)
     tracking_code = Text(64, about="Tracking code as people type it; excludes all other parameters.")
+    person = Text(32, about="One of `references` of a person; excludes all other parameters.")
 
 
 class ExportQuery(FilterSchema):

@@ -30,10 +30,12 @@ _ID = re.compile(r"[0-9a-f]{32}")
     token=Scope.READ, query=OperationsQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def index() -> Response:
-    """All operations, newest first, or the operations with a tracking code. Contains no payloads."""
+    """All operations, newest first, or those with a tracking code, or those of a person. Contains no payloads."""
     require(Scope.READ)
     if "tracking_code" in request.args:
         return answer(listed(services().inventory.find(request.args["tracking_code"])))
+    if "person" in request.args:
+        return answer(listed(services().persons.of(request.args["person"])))
     asked = read_list(request.args)
     page = services().inventory.page(asked.filter, asked.cursor, asked.limit)
     return answer(listed(page.items, page.next))
@@ -58,7 +60,7 @@ def show(operation_id: str) -> Response:
     operation = _find(operation_id)
     if token is None:
         return answer(receipt(operation))
-    more = details(operation) | changes.payload_for(token, operation)
+    more = details(operation) | {"payload": services().payloads.shown(operation, token.scope, token.name)}
     return changes.with_version(answer(receipt(operation) | more), operation)
 
 

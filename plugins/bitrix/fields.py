@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from crmgate.errors import Code, ProviderError, Rejected
-from crmgate.model import CrmField
+from crmgate.model import CrmField, FieldState
 from crmgate.provider import MAX_MOVED, FieldMap, FieldType, lost
 
 from .api import BitrixApi
@@ -140,8 +140,10 @@ class BitrixFields:
         for fact, name in targets(self._wanted, "UF_"):
             row = portal.get(name, {})
             options = tuple(str(item.get("VALUE")) for item in items_of(row))
-            problem = self._field_problem(fact, row) or self._demand(name, row, fact)
-            yield CrmField(fact, name, str(row.get("USER_TYPE_ID", "")), options, problem)
+            state, problem = self._field_problem(fact, row)
+            if not problem:
+                state, problem = FieldState.REQUIRED, self._demand(name, row, fact)
+            yield CrmField(fact, name, str(row.get("USER_TYPE_ID", "")), options, problem, state)
 
     def unmapped_lines(self, portal: Mapping[str, Row]) -> Iterator[CrmField]:
         """Mandatory user fields to which no fact is mapped. `portal` is the result of `read`."""
@@ -149,7 +151,8 @@ class BitrixFields:
         for name, row in portal.items():
             options = tuple(str(item.get("VALUE")) for item in items_of(row))
             if name not in mapped and (problem := self._demand(name, row)):
-                yield CrmField("", name, str(row.get("USER_TYPE_ID", "")), options, problem)
+                type_ = str(row.get("USER_TYPE_ID", ""))
+                yield CrmField("", name, type_, options, problem, FieldState.REQUIRED)
 
     def _demand(self, name: str, row: Row, fact: str = "") -> str:
         """The effect of a mandatory field that can be empty in a lead, and the remedy; empty: there is none.
@@ -174,7 +177,8 @@ class BitrixFields:
                 f"the portal has no source {missing}, so the lead gets its default source: add it there,"
                 f" or change BITRIX_VALUES_{fact.upper()}"
             )
-            yield CrmField(fact, "sourceId", "crm_status", tuple(present), hint if missing else "")
+            problem = hint if missing else ""
+            yield CrmField(fact, "sourceId", "crm_status", tuple(present), problem, FieldState.OPTION_MISSING)
 
     def standard_lines(self) -> Iterator[CrmField]:
         """Facts that are mapped to other standard fields. Raises `ProviderError`."""
@@ -187,7 +191,7 @@ class BitrixFields:
             row = portals[records].get(spelt)
             kind = str(row.get("type", "")) if isinstance(row, dict) else ""
             hint = f"a {records.name} has no such field: change BITRIX_MAP_{fact.upper()} (empty: into the comments)"
-            yield CrmField(fact, name, kind, (), "" if kind else hint)
+            yield CrmField(fact, name, kind, (), "" if kind else hint, FieldState.MISSING)
 
     def _standard(self, records: RecordType) -> Row:
         """The fields of a type of records, by name. Raises `ProviderError`."""
@@ -196,17 +200,17 @@ class BitrixFields:
                 return portal
         raise lost(True, Code.INVALID_RESPONSE, "the answer is no list of fields")
 
-    def _field_problem(self, fact: str, row: Mapping[str, Any]) -> str:
-        """Why a user field does not take a fact, and the remedy; empty if it does."""
+    def _field_problem(self, fact: str, row: Mapping[str, Any]) -> tuple[FieldState | None, str]:
+        """Why a user field does not take a fact: kind of problem, and reason with the remedy (empty if it does)."""
         change, table = f"change BITRIX_MAP_{fact.upper()}", self._wanted.values.get(fact, {})
         if not row:
-            return f"not on the portal, so values go into the comments: create it, or {change}"
+            return FieldState.MISSING, f"not on the portal, so values go into the comments: create it, or {change}"
         form = field_type(row, table)
         if form is None or not (table or form.suits(fact)):
             what = f"its type {row.get('USER_TYPE_ID')} does not take this value"
-            return f"{what}: {change}; until then values go into the comments"
+            return FieldState.PROBLEM, f"{what}: {change}; until then values go into the comments"
         if row.get("USER_TYPE_ID") != "enumeration":
-            return ""
+            return None, ""
         ids, found = {str(item["ID"]): item.get("VALUE") for item in items_of(row)}, Items(row)
         absent = {*table.values()} - ids.keys() if table else {one for one in CHOICES.get(fact, ()) if one not in found}
         listed = ", ".join(f"{number} is {text}" for number, text in ids.items())
@@ -214,4 +218,4 @@ class BitrixFields:
         hint = (
             f"the list has no item for {', '.join(sorted(absent)) or 'anything'}: add it, or set {setting} ({listed})"
         )
-        return hint if absent or not ids else ""
+        return FieldState.OPTION_MISSING, hint if absent or not ids else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crmgate.model import CrmField
+from crmgate.model import CrmField, FieldState
 from crmgate.provider import FieldMap
 
 from .metadata import FORMS, LISTS, field_type
@@ -15,6 +15,8 @@ LENGTHS = {"first_name": 100, "last_name": 100, "referral_code": 64, "operation_
 TEXT_TYPES = ("varchar", "text", "wysiwyg", "enum")
 OWN_TYPES = {"email": "email", "phone": "phone"}
 """Field types that take the values of one fact only."""
+Flaw = tuple[FieldState | None, str]
+"""Why a field does not take a fact: the kind of problem, and the reason with the remedy (empty: there is none)."""
 
 
 def described(known: Mapping[str, Any], field_map: FieldMap) -> Iterator[CrmField]:
@@ -24,8 +26,8 @@ def described(known: Mapping[str, Any], field_map: FieldMap) -> Iterator[CrmFiel
             continue
         definition = found if isinstance(found := known.get(name), dict) else {}
         values = field_map.values.get(fact, {})
-        problem = _problem(fact, definition, values) if definition else _missing(fact, name, known)
-        yield CrmField(fact, name, str(definition.get("type") or ""), options_of(definition), problem)
+        state, problem = _problem(fact, definition, values) if definition else _missing(fact, name, known)
+        yield CrmField(fact, name, str(definition.get("type") or ""), options_of(definition), problem, state)
 
 
 def options_of(definition: Mapping[str, Any]) -> tuple[str, ...]:
@@ -34,20 +36,21 @@ def options_of(definition: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, options)) if isinstance(options, list) else ()
 
 
-def _problem(fact: str, definition: Mapping[str, Any], values: Mapping[str, str]) -> str:
-    """Why a field does not take a fact, and the remedy; empty if it does."""
+def _problem(fact: str, definition: Mapping[str, Any], values: Mapping[str, str]) -> Flaw:
     type_ = definition.get("type")
     if definition.get("readOnly"):
-        return f"it is read-only: its value goes into the description. See ESPOCRM_MAP_{fact.upper()}"
+        effect = "it is read-only: its value goes into the description"
+        return FieldState.READ_ONLY, f"{effect}. See ESPOCRM_MAP_{fact.upper()}"
     if not takes(fact, definition):
-        return f"its type {type_} does not take this value. See ESPOCRM_MAP_{fact.upper()}"
+        return FieldState.PROBLEM, f"its type {type_} does not take this value. See ESPOCRM_MAP_{fact.upper()}"
     if lacking := lacking_options(str(type_), definition.get("options"), values):
         named = ", ".join(map(repr, lacking))
-        return f"it has no option {named}: add it, or see ESPOCRM_VALUES_{fact.upper()}"
+        return FieldState.OPTION_MISSING, f"it has no option {named}: add it, or see ESPOCRM_VALUES_{fact.upper()}"
     needed, length = max(map(len, values.values()), default=LENGTHS.get(fact, 0)), definition.get("maxLength")
     if isinstance(length, int) and 0 < length < needed:
-        return f"it takes {length} characters, but needs {needed}: raise its maximum length"
-    return ""
+        remedy = "raise its maximum length"
+        return FieldState.PROBLEM, f"it takes {length} characters, but needs {needed}: {remedy}"
+    return None, ""
 
 
 def takes(fact: str, definition: Mapping[str, Any]) -> bool:
@@ -58,12 +61,13 @@ def takes(fact: str, definition: Mapping[str, Any]) -> bool:
     return (type_ in FORMS or type_ in LISTS) and field_type(definition).suits(fact)
 
 
-def _missing(fact: str, name: str, known: Mapping[str, Any]) -> str:
+def _missing(fact: str, name: str, known: Mapping[str, Any]) -> Flaw:
     # Since 8.2 EspoCRM names a new field `referralCode` `cReferralCode`.
     prefixed = f"c{name[:1].upper()}{name[1:]}"
     similar = next((other for other in (prefixed, prefixed.removesuffix("C")) if other in known), None)
     hint = f"There is {similar}." if similar else "Create it."
-    return f"Lead has no field {name}: EspoCRM drops its value. {hint} See ESPOCRM_MAP_{fact.upper()}"
+    effect = f"Lead has no field {name}: EspoCRM drops its value"
+    return FieldState.MISSING, f"{effect}. {hint} See ESPOCRM_MAP_{fact.upper()}"
 
 
 def lacking_options(type_: str, options: Any, values: Mapping[str, str]) -> list[str]:

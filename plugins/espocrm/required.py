@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from crmgate.errors import Forbidden, NotFound, Rejected, Unsupported
-from crmgate.model import CrmField
+from crmgate.model import CrmField, FieldState
 from crmgate.provider import FieldMap
 
 from .api import EspoApi
@@ -50,9 +50,12 @@ class EspoRequired:
         known, rights = self._metadata.read(), EspoRights.listed(self._api)
         unfilled = {line.name: line for line in self._unfilled(known)}
         for line in described(known.fields, self._field_map):
+            if not line.problem and (protected := rights.field_problem(line.name)):
+                line = replace(line, problem=protected, state=FieldState.READ_ONLY)
+            elif not line.problem and (unsafe := _index_problem(line, known)):
+                line = replace(line, problem=unsafe, state=FieldState.PROBLEM)
             required = unfilled.pop(line.name, line)
-            problem = line.problem or rights.field_problem(line.name) or _index_problem(line, known)
-            yield replace(line, problem=problem or required.problem)
+            yield line if line.problem else replace(line, problem=required.problem, state=required.state)
         yield from unfilled.values()
 
     def _unfilled(self, known: LeadDefinitions) -> Iterator[CrmField]:
@@ -65,8 +68,8 @@ class EspoRequired:
             # A person's name is checked as a whole, and a lead always has a last name.
             if not definition.get("required") or definition.get("type") == "personName" or (value and name in mapped):
                 continue
-            problem = _problem(name, value, mapped=name in mapped)
-            yield CrmField("", name, str(definition.get("type") or ""), options_of(definition), problem)
+            type_, problem = str(definition.get("type") or ""), _problem(name, value, mapped=name in mapped)
+            yield CrmField("", name, type_, options_of(definition), problem, FieldState.REQUIRED)
 
     def _filled(self) -> set[str]:
         """Fields that have a value in every lead."""

@@ -143,7 +143,14 @@ def test_fields_that_are_there_are_shown_with_their_options(run: Run, folder: Pa
     assert "option11 and 28 more" in result.stdout
     answer = output_of(run("crm", "fields", "--json", **mini))
     options = [f"option{number}" for number in range(40)]
-    first = {"fact": "referral", "field": "referral_c", "type": "enum", "options": options, "problem": ""}
+    first = {
+        "fact": "referral",
+        "field": "referral_c",
+        "type": "enum",
+        "options": options,
+        "state": "ok",
+        "problem": "",
+    }
     assert answer["fields"][0] == first
     assert (answer["complete"], answer["error"]) == (True, None)
 

@@ -16,6 +16,7 @@
 --   session.follow   kind of the operation if the session has a lead already, '' if the CRM does not support it
 --   session.seconds  seconds for which the session is kept
 --   people       digests of the email and phone of the submission
+--   person_key   see person.lua
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
 --   suspect      true: kept aside until a person releases it
@@ -26,7 +27,7 @@
 -- provider now), 'behind' (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an
 -- idempotency key that was used before: 'replay', 'running' or 'conflict'.
 local at, till = string.format('%.17g', a.now), a.now + a.lease_seconds
-local people = table.concat(a.people, ' ')
+local people, persons = table.concat(a.people, ' '), ''
 
 local function submission(digest) return digest ~= '' and redis.call('GET', key.idem .. digest) end
 
@@ -45,16 +46,23 @@ end
 -- The session of an application: one of its own if the lead of its session is another person's.
 local function visit_of_application()
   local first, minimal, who = unpack(redis.call('HMGET', session(a.session.key), 'first', 'minimal', 'who'))
-  if not first or minimal == '1' or is_of(who, people) then return a.session.key end
+  if not first or minimal == '1' or is_of(who, people .. ' ' .. persons) then return a.session.key end
   return a.session.own
 end
 
 -- The digests of a session's person with those of another submission. The first ones stay, so that nobody pushes them out.
 local function joined(who)
-  for _, digest in ipairs(a.people) do
+  for digest in each_person(persons) do
     if #who < 8 * #digest and not is_of(who, digest) then who = who == '' and digest or who .. ' ' .. digest end
   end
   return who
+end
+
+-- The clicks of a session that are under way are about the person who applies in it.
+local function assign_clicks(visit, who)
+  for _, id in ipairs(redis.call('ZRANGE', line(visit), 0, 99)) do
+    if redis.call('HEXISTS', op(id), 'persons') == 0 then assign(id, who) end
+  end
 end
 
 local seen = seen_as()
@@ -71,7 +79,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then  -- sent again, because the answer wa
   return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or '', before}
 end
 
--- Indexes for operators: by time, and by the beginning of the id (crmgate.operators.inventory).
+persons = keyed(people)
+-- Indexes for operators: by time, by the beginning of the id (crmgate.operators.inventory), and by person.
 redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
 if a.suspect then
@@ -84,6 +93,7 @@ if a.suspect then
   redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines,
     'labels', a.labels)
   redis.call('ZADD', key.suspect, a.now, a.id)
+  assign(a.id, persons)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
   return {'suspect', a.id, a.kind, '', at}
 end
@@ -101,14 +111,18 @@ if a.session then
   local known = first and (not provider or provider == to.provider) and (record or one_before(visit))
   if known and minimal and a.session.follow == '' then return {'replay', first} end
   if application then
-    redis.call('HSET', S, 'minimal', '0', 'who', joined(first and stand_in == '0' and who or ''))
+    who = joined(first and stand_in == '0' and who or '')
+    redis.call('HSET', S, 'minimal', '0', 'who', who)
+    assign_clicks(visit, who)
     if clicked then
       count_day('applied', clicked)
       redis.call('HDEL', S, 'clicked')
     end
-  elseif minimal then
-    redis.call('HSET', S, 'clicked', a.labels)
+  else
+    persons = who or ''
+    if minimal then redis.call('HSET', S, 'clicked', a.labels) end
   end
+  keep_session_in_index(persons, visit, a.session.seconds)
   if known and a.session.follow ~= '' then
     kind, lead = a.session.follow, record or ''
   else
@@ -126,6 +140,7 @@ redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.n
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', key.stats, 'accepted', 1)
 count_accepted(minimal, a.labels)
+assign(a.id, persons)
 if join(a.id) then
   redis.call('HSET', KEYS[1], 'state', 'waiting')
   redis.call('ZADD', key.due, a.now + a.patience, a.id)

@@ -13,8 +13,8 @@
 despite_full()
 renew(a.id)
 local ends = a.now + a.lease_seconds
-local state, lease, till, due, verdict, kind, visit, lines =
-  unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'lease_until', 'due_at', 'verdict', 'kind', 'session', 'lines'))
+local state, lease, till, due, verdict, kind, visit, lines, persons = unpack(redis.call('HMGET', KEYS[1],
+  'state', 'lease', 'lease_until', 'due_at', 'verdict', 'kind', 'session', 'lines', 'persons'))
 if ended(state) or state == 'dead' or state == 'suspect' then
   for _, set in ipairs({key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
   return {state or 'unknown'}
@@ -48,10 +48,11 @@ elseif visit then
   local first, provider, record, stand_in, who =
     unpack(redis.call('HMGET', session(visit), 'first', 'provider', 'record', 'minimal', 'who'))
   local known = record and first ~= a.id and provider == to.provider and a.supported[traits.with_lead]
-  if known and (traits.minimal or stand_in == '1' or is_of(who, lines or '')) then
+  if known and (traits.minimal or stand_in == '1' or is_of(who, (lines or '') .. ' ' .. (persons or ''))) then
     redis.call('HSET', KEYS[1], 'kind', traits.with_lead, 'sent_as', kind, 'provider', provider, 'lead_id', record)
     if not traits.minimal and stand_in == '1' then  -- the lead of a click becomes this person's
-      redis.call('HSET', session(visit), 'minimal', '0', 'who', string.sub(lines or '', #visit + 2))
+      redis.call('HSET', session(visit), 'minimal', '0', 'who', persons or plain_of(lines, visit))
+      keep_session_in_index(persons, visit, redis.call('TTL', session(visit)))
     end
   end
 end

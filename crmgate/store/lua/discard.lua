@@ -17,6 +17,7 @@ redis.call('EXPIRE', KEYS[1], a.seconds)
 for _, set in ipairs({key.dead, key.returning, key.suspect, key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
 redis.call('HINCRBY', key.stats, 'discarded', 1)
 leave(a.id)
+end_in_index(a.id, a.seconds)
 -- The next operation of the session begins it again, unless another one waits: that one makes the lead of its person.
 if visit and redis.call('HGET', session(visit), 'first') == a.id and not one_before(visit) then
   redis.call('HDEL', session(visit), 'first', 'record', 'provider', 'minimal', 'who')

@@ -79,9 +79,11 @@ if a.outcome == 'delivered' then
     if first == a.id or record == a.record then
       redis.call('HSET', session(visit), 'provider', to.provider, 'record', a.record)
       redis.call('EXPIRE', session(visit), a.session_seconds)
+      keep_session_in_index(redis.call('HGET', session(visit), 'who'), visit, a.session_seconds)
     end
   end
   leave(a.id)
+  end_in_index(a.id, a.receipt_seconds)
   hurry()
   pump_all()
   return answer('delivered')

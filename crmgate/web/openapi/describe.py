@@ -62,6 +62,7 @@ class Body:
     schema: type[Schema]
     examples: tuple[Example, ...] = ()
     forms: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,8 @@ def _operation(rule: Rule, described: Describe, converter: Any, spec: APISpec) -
         "security": schemes if described.token else [{}, *schemes] if described.more_with_token else [],
     }
     if described.body:
-        found["requestBody"] = {"required": True, "content": dict(_content(described.body, converter, spec))}
+        content = dict(_content(described.body, converter, spec))
+        found["requestBody"] = {"required": not described.body.optional, "content": content}
     return found
 
 

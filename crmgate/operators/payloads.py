@@ -1,0 +1,84 @@
+"""Shows the payload of an operation, which is personal data: masked, or whole with an entry in the audit log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crmgate.model import Operation
+from crmgate.store.audit import Action, Audit
+from crmgate.store.tokens import Scope
+
+PLAIN = frozenset({
+    "channel", "education_level", "graduation_year", "language", "language_preference", "occurred_at", "programs",
+    "referral_code", "scholarship", "scholarship_needed", "source", "start_date", "universities", "university_chosen",
+    "user_type", "utm",
+})  # fmt: skip
+"""Fields that are shown to everybody: they describe the visit and the choice, not the person."""
+AGAIN = 600.0
+"""Seconds for which a further view of the same operation by the same operator is no new entry: pages poll."""
+_REMEMBERED = 1000
+"""Number of views that a process remembers."""
+
+
+class Payloads:
+    """Shows payloads. `clock` measures durations in seconds."""
+
+    def __init__(self, audit: Audit, clock: Callable[[], float] = time.monotonic) -> None:
+        self._audit, self._clock = audit, clock
+        self._lock = threading.Lock()
+        self._viewed: dict[tuple[str, str], float] = {}
+
+    def shown(self, operation: Operation, scope: str, who: str) -> dict[str, Any]:
+        """The payload for an operator with this scope: whole for `operate`, else masked. Empty after the end.
+
+        A whole payload is an entry in the audit log, once in `AGAIN` seconds. Raises `LedgerUnavailable`.
+        """
+        if scope != Scope.OPERATE:
+            return masked(operation.payload)
+        if operation.payload and self._is_new(operation.id, who):
+            self._audit.record(who, Action.VIEW, operation.id)
+        return dict(operation.payload)
+
+    def _is_new(self, operation_id: str, who: str) -> bool:
+        """Whether this operator has not seen the operation for a while. Remembers the view."""
+        now, view = self._clock(), (who, operation_id)
+        with self._lock:
+            self._viewed = {seen: at for seen, at in self._viewed.items() if now - at < AGAIN}
+            if view in self._viewed:
+                return False
+            if len(self._viewed) >= _REMEMBERED:
+                del self._viewed[next(iter(self._viewed))]
+            self._viewed[view] = now
+            return True
+
+
+def masked(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The payload with all personal values masked; the fields in `PLAIN` are unchanged."""
+    return {name: value if name in PLAIN else mask(value) for name, value in payload.items()}
+
+
+def mask(value: Any) -> Any:
+    """A value that shows that there is one, and little of it: `a***@e***.com`, `+90***67`, `A***`.
+
+    The names of the fields of a group stay.
+    """
+    if isinstance(value, Mapping):
+        return {name: mask(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask(inner) for inner in value]
+    if isinstance(value, bool) or value in (None, ""):
+        return value
+    return _mask_text(str(value))
+
+
+def _mask_text(text: str) -> str:
+    name, at, domain = text.rpartition("@")
+    if at and " " not in text:
+        host, dot, top = domain.rpartition(".")
+        return f"{name[:1]}***@{host[:1]}***{dot}{top}"
+    if text.startswith("+") and text[1:].isdecimal():
+        return f"{text[:3]}***{text[-2:]}"
+    return f"{text[:1]}***"
