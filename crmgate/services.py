@@ -24,6 +24,7 @@ from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
+from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
@@ -51,6 +52,7 @@ class Services:
     limiter: Limiter
     watch: Watch
     clocks: Clocks
+    sessions: Sessions
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -126,7 +128,7 @@ def build(settings: Settings) -> Services:
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch, clocks,
+        watch, clocks, Sessions(client, tokens, audit),
     )  # fmt: skip
 
 

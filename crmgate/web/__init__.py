@@ -16,6 +16,7 @@ from crmgate.web import (
     messenger,
     metrics,
     operations,
+    ops,
     problems,
     proxies,
     request_id,
@@ -44,6 +45,6 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     proxies.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
+    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs, ops)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
