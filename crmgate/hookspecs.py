@@ -12,7 +12,7 @@ from __future__ import annotations
 import pluggy
 
 from crmgate.errors import ProviderError
-from crmgate.model import Activity, Connection, CrmField, Delivered, Lead, Operation, Provision
+from crmgate.model import Activity, Connection, CrmField, Delivered, Lead, Operation, Preview, Provision
 
 PROJECT = "crmgate"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -66,6 +66,15 @@ def describe_fields() -> tuple[CrmField, ...]:
     """Compare the mapping with the fields of the CRM: one `CrmField` for each fact that has a field.
 
     Further ones, with an empty `fact`, are fields that the CRM requires and that no fact fills.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def preview(operation: Operation) -> Preview:
+    """Show the request that would be sent for `operation` on the current mapping. Sends no request itself.
+
+    Knowledge that was cached, such as the types of fields, may be used, however old it is.
     """
     raise NotImplementedError
 

@@ -29,6 +29,7 @@ __all__ = [
     "Kind",
     "Lead",
     "Operation",
+    "Preview",
     "Provision",
     "Rate",
     "State",
@@ -370,6 +371,23 @@ class CrmField(_Record):
         if not self.problem:
             return FieldState.OK
         return self.state or (FieldState.PROBLEM if self.fact else FieldState.REQUIRED)
+
+
+@dataclass(frozen=True)
+class Preview(_Record):
+    """The request that would be sent for an operation on the current mapping, for people to read.
+
+    `path` is relative to the CRM, without a secret. `facts` names the fact of each mapped field in `body`, `described`
+    has the label and the text of each fact that goes into the description. `note` says what the request leaves out,
+    such as values that depend on the record in the CRM.
+    """
+
+    method: str
+    path: str
+    body: Mapping[str, Any]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    described: tuple[tuple[str, str], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from marshmallow import fields, validate
 
 from crmgate.errors import AuthFailed, Code, ConfigError, Forbidden, NotFound, ProviderError, Rejected
-from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation, Rate
+from crmgate.model import Activity, Check, Connection, Delivered, Kind, Lead, Operation, Preview, Rate
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
 from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, move, no_stand_ins
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
@@ -189,6 +189,22 @@ class CRMProvider:
             facts, free_text = activity_facts(submission, operation), ""
         return self.describe(FieldMap().apply(facts), operation, free_text)
 
+    def map_again(self, operation: Operation, field_map: FieldMap) -> Mapped:
+        """The submission of an operation by names of fields of `field_map`, for a preview."""
+        return field_map.apply(_facts(operation))
+
+    def text_of(self, mapped: Mapped, operation: Operation) -> str:
+        """Description of the record of an operation, for a preview."""
+        return self.describe(mapped, operation, "" if _is_click(operation) else operation.lead.additional_info)
+
+    def previewed(
+        self, method: str, path: str, body: Mapping[str, Any], mapped: Mapped, operation: Operation
+    ) -> Preview:  # fmt: skip
+        """A preview whose note explains an update: only the CRM shows which values it writes."""
+        note = _OF_AN_UPDATE if operation.kind is Kind.UPDATE_LEAD else ""
+        facts = {name: fact for name, fact in mapped.facts.items() if name in mapped.fields}
+        return Preview(method, path, dict(body), facts, tuple(mapped.rest), note)
+
     def plan_update(
         self, lead: Lead, operation: Operation, current: Mapping[str, Any], *,
         rows: Collection[str] = (), minimal: Mapping[str, str] = MappingProxyType({}), keep: Collection[str] = (),
@@ -303,6 +319,21 @@ class CRMProvider:
     def explain(self, error: ProviderError, hint: str) -> str:
         """Detail of a check after a failed request. Adds the hint of the `Look` if the CRM sent no answer."""
         return str(error) if error.status else f"{error} {hint}"
+
+
+_OF_AN_UPDATE = (
+    "An update fills only fields that are empty in the CRM. Another value than the CRM's goes into the description."
+)
+
+
+def _is_click(operation: Operation) -> bool:
+    return operation.kind in (Kind.LOG_ACTIVITY, Kind.CREATE_MINIMAL_LEAD)
+
+
+def _facts(operation: Operation) -> dict[str, Any]:
+    if _is_click(operation):
+        return activity_facts(operation.activity, operation)
+    return lead_facts(operation.lead, operation)
 
 
 def _refuses_all(error: ProviderError, *, needed: bool) -> bool:

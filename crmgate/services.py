@@ -29,6 +29,7 @@ from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
+from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
@@ -61,6 +62,7 @@ class Services:
     persons: Persons
     payloads: Payloads
     crm_setup: CrmSetup
+    sessions: Sessions
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -139,7 +141,7 @@ def build(settings: Settings) -> Services:
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), index, persons, Payloads(audit),
-        CrmSetup(crm, audit, settings.environ),
+        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit),
     )  # fmt: skip
 
 

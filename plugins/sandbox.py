@@ -12,7 +12,19 @@ from urllib.parse import quote
 
 from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, Duplicate, NotFound, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Lead, Operation, Provision, Step
+from crmgate.model import (
+    Activity,
+    Check,
+    Connection,
+    CrmField,
+    Delivered,
+    Kind,
+    Lead,
+    Operation,
+    Preview,
+    Provision,
+    Step,
+)
 from crmgate.provider import Answer, CRMProvider, Look, ProviderSettings, lost, secret, web_address
 
 FIELDS = (
@@ -42,7 +54,7 @@ class Sandbox(CRMProvider):
     label = "Sandbox CRM"
     capabilities = frozenset({
         "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
-        "describe_fields", "provision", "moves_refused_fields", "unique_key",
+        "describe_fields", "preview", "provision", "moves_refused_fields", "unique_key",
     })  # fmt: skip
     lead_fields: ClassVar[Mapping[str, str]] = {fact: fact for fact in FIELDS}
 
@@ -101,6 +113,20 @@ class Sandbox(CRMProvider):
         if (answer := self._send("GET", "/ping")).status != 200:
             raise self._error(answer, read=True)
         return tuple(CrmField(fact, name, "text") for fact, name in self.field_map.names.items() if name)
+
+    @hookimpl
+    def preview(self, operation: Operation) -> Preview:
+        """The request of the current mapping."""
+        mapped = self.map_again(operation, self.field_map)
+        names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {}
+        body = names | mapped.fields | {"description": self.text_of(mapped, operation)}
+        lead = f"/leads/{quote(operation.lead_id, safe='')}"
+        match operation.kind:
+            case Kind.UPDATE_LEAD:
+                return self.previewed("PUT", lead, body, mapped, operation)
+            case Kind.LOG_ACTIVITY:
+                return self.previewed("POST", f"{lead}/activities", body, mapped, operation)
+        return self.previewed("POST", "/leads", body | {"operation_id": operation.id}, mapped, operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:  # noqa: ARG002

@@ -147,6 +147,17 @@ class Inventory:
             scan -= size
         return Page(tuple(items), cursor)
 
+    def neighbours(self, wanted: Filter, place: Cursor) -> tuple[str, str]:
+        """Ids of the next newer and the next older entry of the list beside `place`; empty at its ends.
+
+        Of the filter only the state counts.
+        """
+        index = INDEXES.get(wanted.state, keys.OPS) if wanted.state else keys.OPS
+        newer, older = (
+            self.walk(index, Filter(), place, 1, newest_first=newest_first) for newest_first in (False, True)
+        )
+        return newer[0].id if newer else "", older[0].id if older else ""
+
     def all(self, wanted: Filter) -> Iterator[Operation]:
         """Yield every operation that matches the filter, newest first. At most one page is in memory."""
         cursor: Cursor | None = None

@@ -14,7 +14,7 @@ import pluggy
 
 from crmgate import hookspecs
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
-from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Provision, Rate
+from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Preview, Provision, Rate
 from crmgate.plugin_host.privacy import mask
 from crmgate.plugin_kit.transport import time_budget
 from crmgate.provider import CRMProvider
@@ -101,6 +101,14 @@ class HookCaller:
         """Compare the mapping with the CRM. Raises `ProviderError`; `Unsupported` if the plugin has no such hook."""
         described: tuple[CrmField, ...] = self._ask("describe_fields", budget)
         return tuple(replace(line, problem=self._provider.redact(line.problem)) for line in described)
+
+    def preview(self, operation: Operation) -> Preview:
+        """The request that would be sent for an operation now. The hook has no time for a request.
+
+        Raises `ProviderError`; `Unsupported` if the plugin has no such hook.
+        """
+        shown: Preview = self._call("preview", operation, 0.0, lambda _: {})
+        return shown
 
     def provision(self, budget: float, *, apply: bool) -> Provision:
         """List the steps of the setup; with `apply`, carry them out. Raises `ProviderError` and `ConfigError`."""

@@ -36,7 +36,7 @@ log = logging.getLogger("crmgate.audit")
 
 
 class Action(StrEnum):
-    """Actions in the audit log: changes by an operator, and each view and export of personal data.
+    """Actions in the audit log: changes by an operator, log-ins, and each view and export of personal data.
 
     `RETRY`, `DISCARD` and `EDIT` are also those of a suspect and of an operation that waits: the change is the same.
     """
@@ -56,6 +56,10 @@ class Action(StrEnum):
     PERSON_ERASE = "persons.erase"
     TOKEN_NEW = "tokens.new"  # noqa: S105
     TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
+    VIEW = "operations.view"
+    OPS_LOGIN = "ops.login"
+    OPS_LOGOUT = "ops.logout"
+    OPS_LOGIN_LINK = "ops.login_link"
 
 
 @dataclass(frozen=True, slots=True)

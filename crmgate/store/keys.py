@@ -35,6 +35,10 @@ HOUR_SECONDS = 49 * 3600
 """Expiry of the figures of an hour, in seconds."""
 DAY_SECONDS = 400 * 24 * 3600
 """Expiry of the figures of a day, in seconds."""
+OPS_SESSION_SECONDS = 8 * 3600
+"""Expiry of a session of the operator's pages, in seconds after the log-in; use does not extend it."""
+LOGIN_CODE_SECONDS = 600
+"""Expiry of a one-time log-in code, in seconds."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
 
@@ -125,6 +129,13 @@ CLICKS_LOST = _key("clicks_lost", "hash", "Recently lost clicks by reason.", LOS
 AUDIT = _key("audit", "stream", "Changes that operators made (crmgate.store.audit).")
 TOKENS = _key("tokens", "hash", "API tokens by id: name, scope and hash (crmgate.store.tokens).")
 TOKENS_USED = _key("tokens:used", "hash", "Time of the last use of a token, by its id.")
+ops_session = _family(
+    "ops_session:<digest>", "string", "Session of the operator's pages: its token, without the secret.",
+    OPS_SESSION_SECONDS,
+)  # fmt: skip
+login_code = _family(
+    "login_code:<digest>", "string", "Token that a one-time log-in code stands for.", LOGIN_CODE_SECONDS
+)
 tested = _family(
     "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(REFUSED_PROBE)
 )

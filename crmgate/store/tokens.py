@@ -136,6 +136,11 @@ class Tokens:
         self._note(stored)
         return stored
 
+    def current(self, token_id: str, sha256: str) -> Token | None:
+        """The token with this id and hash; None if it was revoked. The id is empty for a token of `API_TOKENS`."""
+        known = self._fixed if not token_id else filter(None, [self._lookup(token_id)])
+        return next((token for token in known if hmac.compare_digest(token.sha256, sha256)), None)
+
     def new(self, name: str, scope: str, who: str) -> tuple[Token, str]:
         """Create a token and keep its hash; the token and its text, which cannot be read again."""
         token_id, text = generate()

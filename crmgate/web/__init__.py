@@ -17,6 +17,7 @@ from crmgate.web import (
     messenger,
     metrics,
     operations,
+    ops,
     persons,
     plugins,
     problems,
@@ -49,6 +50,6 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     cors.init_app(app)
     headers.init_app(app)
     public = (applications, messenger, go, operations)
-    for_operators = (dead_letters, retries, persons, crm, plugins, audit, tokens, health, metrics, docs)
+    for_operators = (dead_letters, retries, persons, crm, plugins, audit, tokens, health, metrics, docs, ops)
     for room in (*public, *for_operators, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)

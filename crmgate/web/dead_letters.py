@@ -6,22 +6,17 @@ routes for one operation also accept a waiting operation.
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request, stream_with_context
+from flask import Blueprint, Response, request
 
 from crmgate.model import State
-from crmgate.operators import export
 from crmgate.operators.desk import KEPT_ASIDE
-from crmgate.schemas.codes import FieldCode
-from crmgate.schemas.faults import FieldError
-from crmgate.store.audit import Action
 from crmgate.store.tokens import Scope
-from crmgate.web import changes
+from crmgate.web import changes, exports
 from crmgate.web.answers import DeadLetterSchema, ListedSchema
 from crmgate.web.auth import require
 from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import DeadLettersQuery, ExportQuery, read_list
 from crmgate.web.openapi import Describe, ResponseDoc
-from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, listed
 from crmgate.web.services import services
 
@@ -93,16 +88,4 @@ def discard(operation_id: str) -> Response:
 )  # fmt: skip
 def download() -> Response:
     """Stream all operations that match the filter, with their payloads, as `format=csv` or `jsonl`."""
-    token = require(Scope.OPERATE)
-    query = request.args.to_dict()
-    form = query.pop("format", "csv")
-    if form not in export.TYPES:
-        error = FieldError("format", FieldCode.INVALID_CHOICE, f"Expected one of: {', '.join(export.TYPES)}.")
-        raise Problem(ProblemCode.INVALID_QUERY, "Correct the query and ask again.", errors=[error])
-    asked = read_list(query, KEPT_ASIDE, State.DEAD)
-    state = asked.filter.state or State.DEAD
-    services().audit.record(token.name, Action.EXPORT, state, form)
-    name = f"attachment; filename=crmgate-{state}.{form}"
-    lines = export.lines(services().inventory.all(asked.filter), form)
-    headers = {"Content-Disposition": name, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return Response(stream_with_context(lines), headers=headers, content_type=export.TYPES[form])
+    return exports.download(require(Scope.OPERATE).name)

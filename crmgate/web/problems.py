@@ -58,7 +58,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(InvalidFields, _invalid_fields)
     app.register_error_handler(NotAccepted, _not_accepted)
     app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
-    for kind in _OPERATORS:
+    for kind in OPERATORS:
         app.register_error_handler(kind, _to_operator)
     app.register_error_handler(HTTPException, _http_exception)
     app.register_error_handler(Exception, _unexpected)
@@ -115,11 +115,11 @@ def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
 
 
 def _to_operator(error: CrmgateError) -> Response:
-    code, detail = _OPERATORS[type(error)]
+    code, detail = OPERATORS[type(error)]
     return _problem(Problem(code, detail.format(error)))
 
 
-_OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
+OPERATORS: dict[type[CrmgateError], tuple[ProblemCode, str]] = {
     NoSuchOperation: (ProblemCode.NOT_FOUND, "There is no operation or job with this id, or it is no longer kept."),
     OperationEnded: (ProblemCode.NOT_A_DEAD_LETTER, "Nothing was changed: the operation has ended in the state {}."),
     AttemptUnderWay: (ProblemCode.UNDER_WAY, "Nothing was changed. Try again when the attempt has ended."),

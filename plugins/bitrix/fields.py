@@ -70,6 +70,10 @@ class BitrixFields:
         """
         if time.monotonic() - self._read_at > FRESH:
             self._refresh()
+        return self.cached_map()
+
+    def cached_map(self) -> FieldMap:
+        """The mapping without what the portal lacked when it was read last. Sends no request."""
         fitted = self._fitted(self.known) if self.known is not None else self._wanted
         return self._with_sources(fitted, self._sources) if self._sources is not None else fitted
 

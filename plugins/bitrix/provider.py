@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from crmgate import hookimpl
 from crmgate.errors import ProviderError
-from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
+from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Preview, Provision
 from crmgate.provider import CRMProvider, Mapped, Rate
 
 from .api import BitrixApi, BitrixSettings
@@ -48,7 +48,7 @@ class Bitrix(CRMProvider):
     label = "Bitrix24"
     capabilities = frozenset((
         "create_lead", "create_minimal_lead", "find_lead", "update_lead", "log_activity", "test_connection",
-        "describe_fields", "provision", "detects_duplicates", "moves_refused_fields",
+        "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
     ))  # fmt: skip
     Settings = BitrixSettings
     lead_fields = {  # noqa: RUF012 - read only
@@ -178,6 +178,24 @@ class Bitrix(CRMProvider):
     def describe_fields(self) -> tuple[CrmField, ...]:
         """Each mapped fact with its field of the portal, and the mandatory fields that no fact fills."""
         return self._fields.describe()
+
+    @hookimpl
+    def preview(self, operation: Operation) -> Preview:
+        """The request of the current mapping, before a look at the portal. A deal's contact is a request of its own."""
+        mapped = self.map_again(operation, self._fields.cached_map())
+        text = plain(self.text_of(mapped, operation))
+        match operation.kind:
+            case Kind.LOG_ACTIVITY:
+                comment = {"entityId": operation.lead_id, "comment": self.describe_all(operation.activity, operation)}
+                return self.previewed("POST", "crm.timeline.comment.add", comment, Mapped({}, []), operation)
+            case Kind.UPDATE_LEAD:
+                record, ref = mapped.fields | {"comments": text}, operation.lead_id
+            case _:
+                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"title": title(operation.lead)}
+                record = {**names, **mapped.fields, **ORIGIN, "originId": operation.id, "comments": text}
+                ref = ""
+        method, params = self._records.request(record, ref)
+        return self.previewed("POST", method, params, mapped, operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:

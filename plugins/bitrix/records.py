@@ -37,15 +37,19 @@ class BitrixRecords:
         self._api, self.type, self._fields, self._wanted = api, records, fields, wanted
         self._moves_refused = moves_refused
 
+    def request(self, record: Mapping[str, Any], ref: str = "") -> tuple[str, Row]:
+        """REST method and parameters with which `save` writes a record."""
+        method = f"crm.{self._api.kind}.{'update' if ref else 'add'}"
+        return method, self._written(record) | ({"id": self.type.number(ref)} if ref else {})
+
     def save(self, record: Mapping[str, Any], ref: str = "") -> tuple[str, Row | None]:
         """Create a record, or update the record `ref`. Raises `ProviderError`.
 
         Returns the id that crmgate stores, and the record as stored; None if the portal does not return it.
         """
-        method = "update" if ref else "add"
-        params = self._written(record) | ({"id": self.type.number(ref)} if ref else {})
+        method, params = self.request(record, ref)
         try:
-            result = self._api.call(f"crm.{self._api.kind}.{method}", params, safe=False)["result"]
+            result = self._api.call(method, params, safe=False)["result"]
         except Rejected as error:
             error.fields = self._refused(error, record)
             raise

@@ -25,18 +25,22 @@ class EspoActivities:
 
         `at` is the time of the call (RFC 3339; empty: when the operation was accepted).
         """
-        name, when = f"{title} {operation.tracking_code}"[-255:], espo_time(at or operation.accepted_at)
-        call = {
-            "name": name, "status": "Held", "direction": "Inbound", "dateStart": when, "dateEnd": when,
-            "parentType": "Lead", "parentId": lead_id, "assignedUserId": self._assigned_user(), "description": text,
-        }  # fmt: skip
-        answer = self._api.send("POST", "Call", json=call)
+        call = self.call(lead_id, title, text, at, operation)
+        answer = self._api.send("POST", "Call", json=call | {"assignedUserId": self._assigned_user()})
         if was_created(answer):
             return
         error = error_for(answer, read=False)
         if not isinstance(error, Rejected | Forbidden | Unsupported) and error.code is not Code.NO_PERMISSION:
             raise error
-        self.note(lead_id, f"{name}\n\n{text}")
+        self.note(lead_id, f"{call['name']}\n\n{text}")
+
+    def call(self, lead_id: str, title: str, text: str, at: str, operation: Operation) -> dict[str, str]:
+        """The call that `log` creates, without its user."""
+        name, when = f"{title} {operation.tracking_code}"[-255:], espo_time(at or operation.accepted_at)
+        return {
+            "name": name, "status": "Held", "direction": "Inbound", "dateStart": when, "dateEnd": when,
+            "parentType": "Lead", "parentId": lead_id, "description": text,
+        }  # fmt: skip
 
     def note(self, lead_id: str, text: str) -> None:
         """Add a note to the stream of a lead. Raises `ProviderError`."""

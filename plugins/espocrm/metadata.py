@@ -89,7 +89,13 @@ class EspoMetadata:
 
     def typed_map(self) -> FieldMap:
         """The configured mapping with the types of its fields. Raises `ProviderError` as `recent` does."""
-        known = self.recent()
+        return self._typed(self.recent())
+
+    def cached_map(self) -> FieldMap:
+        """The configured mapping with the types that were read last, of whatever age. Sends no request."""
+        return self._typed(self._known)
+
+    def _typed(self, known: LeadDefinitions) -> FieldMap:
         types = {name: field_type(known.field(name)) for name in self._wanted.names.values() if name}
         return replace(self._wanted, types=types)
 

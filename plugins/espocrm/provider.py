@@ -8,7 +8,7 @@ from typing import Any, ClassVar, assert_never
 
 from crmgate import hookimpl
 from crmgate.errors import Forbidden, NotFound, ProviderError, Rejected, Unsupported
-from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision
+from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Preview, Provision
 from crmgate.provider import Answer, CRMProvider, Known, Mapped, Update, lost
 
 from .activities import EspoActivities
@@ -37,7 +37,7 @@ class EspoCRM(CRMProvider):
     label = "EspoCRM"
     capabilities = frozenset({
         "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
-        "describe_fields", "provision", "detects_duplicates", "moves_refused_fields", "unique_key",
+        "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields", "unique_key",
     })  # fmt: skip
     Settings = EspoSettings
     lead_fields: ClassVar[Mapping[str, str]] = {
@@ -165,6 +165,26 @@ class EspoCRM(CRMProvider):
     def describe_fields(self) -> tuple[CrmField, ...]:
         """Each mapped fact with its field in EspoCRM's metadata, and the required fields that no fact fills."""
         return tuple(self._required.compared())
+
+    @hookimpl
+    def preview(self, operation: Operation) -> Preview:
+        """The request of the current mapping, before a look at the leads in EspoCRM."""
+        mapped = self.map_again(operation, self._metadata.cached_map())
+        text = self.text_of(mapped, operation)
+        match operation.kind:
+            case Kind.LOG_ACTIVITY:
+                activity = operation.activity
+                call = self._activities.call(
+                    operation.lead_id, activity.channel or "Activity", self.describe_all(activity, operation),
+                    activity.occurred_at, operation,
+                )  # fmt: skip
+                return self.previewed("POST", "Call", call, Mapped({}, []), operation)
+            case Kind.UPDATE_LEAD:
+                record = self._record({}, mapped.fields, text)
+                return self.previewed("PUT", lead_path(operation.lead_id), record, mapped, operation)
+        names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"lastName": DASH}
+        record = self._record(names, mapped.fields, text) | self._assigned()
+        return self.previewed("POST", "Lead", record, mapped, operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:

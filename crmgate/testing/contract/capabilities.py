@@ -7,7 +7,7 @@ import unittest
 from dataclasses import replace
 
 from crmgate.errors import ConfigError, NotFound, OutcomeUnknown, ProviderError, Unavailable
-from crmgate.model import CrmField, Kind, Lead, Provision
+from crmgate.model import CrmField, Kind, Lead, Preview, Provision
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, fail, made, reason
 from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
@@ -25,7 +25,7 @@ ONCE = (
 
 
 class CapabilityChecks(Contract):
-    """`update_lead`, `log_activity`, `describe_fields`, `provision`."""
+    """`update_lead`, `log_activity`, `describe_fields`, `preview`, `provision`."""
 
     def test_update_arrives_and_names_the_lead(self) -> None:
         """All new values are sent."""
@@ -144,6 +144,18 @@ class CapabilityChecks(Contract):
         self.needs("describe_fields")
         self.crm.stop()
         ends_with(self.ask("describe_fields"), ProviderError, "without a connection", "Raise Unavailable.")
+
+    def test_a_preview_sends_nothing_and_shows_the_facts(self) -> None:
+        """`preview` works without the CRM, and what the lead says is in the body."""
+        self.needs("preview")
+        self.crm.stop()
+        lead = self.full_lead()
+        operation = made(Kind.CREATE_LEAD, lead)
+        outcome = self.ask("preview", about=operation, operation=operation)
+        shown = outcome.result
+        expect(isinstance(shown, Preview), f"{outcome}{reason(outcome)}. Return a Preview without a request.")
+        lost = [value for value in (lead.first_name, lead.city) if value not in str(shown.body)]
+        expect(not lost, f"the body of the preview lacks {lost}. Show the request that the hook would send.")
 
     def test_provision_without_apply_writes_nothing(self) -> None:
         """It only lists the steps."""

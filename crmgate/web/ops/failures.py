@@ -1,0 +1,42 @@
+"""Failures of the operator's pages, as pages."""
+
+from __future__ import annotations
+
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+from crmgate.errors import CrmgateError, LedgerUnavailable
+from crmgate.web.ops.shell import blueprint, page
+from crmgate.web.problems import OPERATORS, RETRY_AFTER, Problem
+
+
+@blueprint.errorhandler(Problem)
+def _problem(problem: Problem) -> Response:
+    response = page("ops/failure.html", problem.code.status, title=problem.code.summary, detail=problem.detail)
+    response.headers.extend(problem.headers)
+    return response
+
+
+@blueprint.errorhandler(LedgerUnavailable)
+def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
+    detail = "Redis does not answer, so nothing can be shown or changed. Start it, or correct REDIS_URL."
+    response = page("ops/failure.html", 503, title="Redis is unavailable", detail=detail)
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
+@blueprint.errorhandler(HTTPException)
+def _http_exception(error: HTTPException) -> Response:
+    response = error.get_response()
+    if error.code is None or error.code < 400:
+        return Response(response.get_data(), response.status, response.headers)
+    return page("ops/failure.html", error.code, title=error.name, detail=error.description or "")
+
+
+def _refused(error: CrmgateError) -> Response:
+    code, detail = OPERATORS[type(error)]
+    return page("ops/failure.html", code.status, title=code.summary, detail=detail.format(error))
+
+
+for _kind in OPERATORS:
+    blueprint.register_error_handler(_kind, _refused)

@@ -1,0 +1,126 @@
+"""`/ops/operations/<id>`: one operation, why it is where it is, and what would be sent now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, request
+from werkzeug.wrappers import Response as BaseResponse
+
+from crmgate.errors import NoSuchOperation, ProviderError
+from crmgate.model import Event, Operation, State
+from crmgate.operators.desk import CHANGEABLE
+from crmgate.operators.inventory import Cursor, Filter, failure_of
+from crmgate.web.changes import REASON
+from crmgate.web.codes import ProblemCode
+from crmgate.web.ops import payloads
+from crmgate.web.ops.shell import actor, blueprint, go, may_operate, page, require_operate
+from crmgate.web.problems import Problem
+from crmgate.web.services import services
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An entry of the timeline. `at` is in seconds since the epoch; `event` is None for the acceptance."""
+
+    at: float
+    event: Event | None
+    number: int = 0
+
+
+@blueprint.get("/operations/<operation_id>")
+def operation(operation_id: str) -> Response:
+    """Timeline, failure, the request that would go out now, what the CRM kept, and the payload.
+
+    Personal data is shown only after a click, which the audit records.
+    """
+    found = known(operation_id)
+    [wait] = services().desk.waiting.of([found])
+    newer, older = _neighbours(found)
+    shown = may_operate() and request.args.get("data") == "shown"
+    payload = payloads.shown(found) if shown else payloads.hidden(found)
+    return page(
+        "ops/operation.html",
+        operation=found, wait=wait, timeline=list(_timeline(found)), failure=failure_of(found),
+        changeable=found.state in CHANGEABLE, payload=payload, shown=shown, newer=newer, older=older,
+        reason_length=REASON, **_preview(found, shown=shown),
+    )  # fmt: skip
+
+
+@blueprint.post("/operations/<operation_id>/retry")
+def retry(operation_id: str) -> BaseResponse:
+    """Retry the operation now with its full number of attempts."""
+    require_operate()
+    services().desk.retry(operation_id, actor())
+    return go("ops.operation", operation_id=operation_id)
+
+
+@blueprint.post("/operations/<operation_id>/discard")
+def discard(operation_id: str) -> BaseResponse:
+    """End the operation without a delivery."""
+    require_operate()
+    reason = request.form.get("reason", "").strip()
+    if not 0 < len(reason) <= REASON:
+        raise Problem(ProblemCode.INVALID_BODY, f"Give a reason of at most {REASON} characters, without personal data.")
+    services().desk.discard(operation_id, reason, actor())
+    return go("ops.operation", operation_id=operation_id)
+
+
+def known(operation_id: str) -> Operation:
+    """The operation in any state. Raises `NoSuchOperation`."""
+    found = services().ledger.get(operation_id)
+    if found is None:
+        raise NoSuchOperation
+    return found
+
+
+def _timeline(operation: Operation) -> Iterator[Moment]:
+    yield Moment(operation.accepted_at, None)
+    for number, event in enumerate(operation.events, start=1):
+        yield Moment(event.at, event, number)
+
+
+def _neighbours(operation: Operation) -> tuple[str, str]:
+    """Ids of the next newer and the next older operation in the same list of dead letters or suspects, or of all."""
+    state = operation.state if operation.state in (State.DEAD, State.SUSPECT) else None
+    place = Cursor(operation.dead_at if state is State.DEAD else operation.accepted_at, operation.id)
+    return services().inventory.neighbours(Filter(state=state), place)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A value of a request: its path in the body, the fact that it comes from, and whether the CRM refused it."""
+
+    path: str
+    fact: str
+    value: Any
+    refused: bool
+
+
+def _preview(operation: Operation, *, shown: bool) -> Mapping[str, Any]:
+    """The request that the current mapping gives, with its values only if they are `shown`."""
+    if operation.state not in CHANGEABLE or not operation.payload:
+        return {"preview": None, "no_preview": ""}
+    try:
+        found = services().crm.preview(operation)
+    except ProviderError as error:
+        return {"preview": None, "no_preview": error.detail}
+    failure = failure_of(operation)
+    refused = set(re.findall(r"\w+", failure.detail)) if failure else set[str]()
+    lines = [
+        Line(path, found.facts.get(name, ""), value if shown else payloads.HIDDEN, name in refused)
+        for path, name, value in _leaves(found.body)
+    ]
+    return {"preview": found, "no_preview": "", "request_lines": lines}
+
+
+def _leaves(body: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Path, name and value of each value in a body that is no object."""
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", name, value
