@@ -18,7 +18,7 @@
 --   people       digests of the email and phone of the submission
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
---   suspect      true: kept aside until a person releases it
+--   suspect      cause for which it is kept aside until a person releases it, '': none
 --   to           provider
 -- ARGV[2]: payload
 -- Answers {result, id, kind, lead id, time of acceptance}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its
@@ -73,16 +73,18 @@ end
 -- Indexes for operators: by time, and by the beginning of the id (crmgate.operators.inventory).
 redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
-if a.suspect then
+if a.suspect ~= '' then
   if a.keyed then remember() end  -- the content of a suspect is not remembered: a robot could block the same of a person
   local lines = people
   if a.session then  -- read when it is released (claim.lua); a suspect changes no session
     redis.call('HSET', KEYS[1], 'session', a.session.key)
     lines = a.session.key .. ' ' .. people
   end
-  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines)
+  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines,
+    'suspicion', a.suspect)
   redis.call('ZADD', key.suspect, a.now, a.id)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
+  redis.call('HINCRBY', key.stats, 'suspect:' .. a.suspect, 1)
   return {'suspect', a.id, a.kind, '', at}
 end
 local kind, lead, lines = a.kind, '', people
