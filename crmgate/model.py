@@ -75,7 +75,7 @@ class Kind(Word):
 class State(Word):
     """State of an operation. `DELIVERED` and `DISCARDED` are final.
 
-    A `SUSPECT` is a suspected bot submission: it waits until a person releases or discards it.
+    A `SUSPECT` waits until a person releases or discards it; `Suspicion` is its cause.
     """
 
     ACCEPTED = "accepted"
@@ -85,6 +85,15 @@ class State(Word):
     DEAD = "dead"
     DISCARDED = "discarded"
     SUSPECT = "suspect"
+
+
+class Suspicion(Word):
+    """Cause of a suspect: a filled honeypot, a form sent too fast, too many submissions, or no usable contact."""
+
+    HONEYPOT = "honeypot"
+    FAST = "fast"
+    OVER_LIMIT = "over_limit"
+    INCOMPLETE = "incomplete"
 
 
 class EventType(Word):
@@ -269,11 +278,12 @@ class Operation(_Record):
     `due_at` is the time of the next attempt. `lead_id` is the record of an `update_lead` or a `log_activity`, and
     `provider` is the CRM that has this record. Operations about the same person are sent one after another: this one
     waits for `behind`, and `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead
-    letter; `dead_at` is the time at which it became one. `version` increases with each change.
+    letter; `dead_at` is the time at which it became one. `version` increases with each change. `suspicion` is the cause
+    of a suspect, also after its release.
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
-    WORDS = MappingProxyType({"kind": Kind, "state": State})
+    WORDS = MappingProxyType({"kind": Kind, "state": State, "suspicion": Suspicion})
 
     id: str
     kind: Kind
@@ -290,6 +300,7 @@ class Operation(_Record):
     returns: int = 0
     dead_at: float = 0.0
     version: int = 0
+    suspicion: Suspicion | None = None
 
     @property
     def tracking_code(self) -> str:

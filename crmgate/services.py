@@ -124,7 +124,7 @@ def build(settings: Settings) -> Services:
     audit, figures = Audit(client), Figures(client)
     plan = Plan(
         settings.inline_budget, worker_budget(settings), settings.retry_delays,
-        settings.max_concurrency, settings.epidemic_after,
+        settings.max_concurrency, settings.epidemic_after, settings.suspect_days * 86400,
     )  # fmt: skip
     others = partial(_other, plugins, settings)
     notify = Listeners(plugins.manager).notify

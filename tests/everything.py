@@ -9,7 +9,7 @@ from typing import Any
 import redis
 
 from crmgate.errors import AuthFailed, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import Activity, Kind, Operation
+from crmgate.model import Activity, Kind, Operation, Suspicion
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
@@ -65,7 +65,7 @@ def _deliver(world: World, look: Look) -> None:
     world.pass_time(1)
     world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Jane"}, inline=True, key="k")
     for number in (2, 3):
-        world.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{number}"}, inline=False, suspect=True)
+        world.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{number}"}, inline=False, suspect=Suspicion.HONEYPOT)
     look()
     world.ledger.drop_suspects(1, world.delivery.recipient)
 

@@ -139,9 +139,10 @@ def show_list(operations: Iterable[Operation], title: str) -> None:
 def _row(operation: Operation) -> tuple[str | Text, ...]:
     about = described(operation)
     state = Text(operation.state, _color(operation.state))
-    ended = operation.state == State.DELIVERED
+    code = about["code"] or (about["cause"] if operation.state == State.SUSPECT else "")
+    error = ("", "") if operation.state == State.DELIVERED else (code or "", about["detail"])
     return (operation.tracking_code, operation.id, brief(operation.accepted_at), operation.kind, state,
-            about["provider"], "" if ended else about["code"], "" if ended else about["detail"])  # fmt: skip
+            about["provider"], *error)  # fmt: skip
 
 
 def _color(state: State) -> str:
@@ -210,6 +211,7 @@ def _facts(operation: Operation) -> Iterator[tuple[str, str]]:
     yield "tracking code", operation.tracking_code
     yield "kind", operation.kind
     yield "state", operation.state
+    yield "suspect because of", operation.suspicion or ""
     yield "accepted", brief(operation.accepted_at)
     yield "next attempt", brief(operation.due_at)
     yield "waits for", operation.behind

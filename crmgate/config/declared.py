@@ -172,6 +172,10 @@ class CoreSettings(marshmallow.Schema):
         "Shortest time that a visitor has a form open (form field `_t`, in milliseconds); a faster submission is a"
         " suspected bot submission. 0: no check",
     )  # fmt: skip
+    SUSPECT_DAYS = _setting(
+        fields.Float, 30.0, "days, 1 to 3650",
+        "Age at which a suspect that no operator released is discarded", validate=validate.Range(1, 3650),
+    )  # fmt: skip
     API_TOKENS = _setting(
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
         "API tokens, as hashes, that also work while Redis is unavailable", metadata=_SECRET,

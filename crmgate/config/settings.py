@@ -66,6 +66,7 @@ class Settings:
     limits: Limits
     honeypot_field: str
     min_fill_seconds: float
+    suspect_days: float
     redis: RedisAddress
     alert_waiting_minutes: float
     log_level: str

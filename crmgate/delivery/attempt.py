@@ -28,6 +28,7 @@ from crmgate.delivery.outcome import (
 from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import JITTER, MAX_RETRY_AFTER, Dead, Done, Hold, Retry, Verdict, decide
+from crmgate.store import keys
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Written
 from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Gate, Recipient, explain
@@ -64,7 +65,8 @@ class Crm(Protocol):
 class Plan:
     """Limits of attempts: time budgets inline and in the worker, and delays between attempts, all in seconds.
 
-    `most`: maximum number of attempts at once, 0: no limit. `epidemic_after`: see `Recipient`.
+    `most`: maximum number of attempts at once, 0: no limit. `epidemic_after`: see `Recipient`. `suspects`: age at which
+    a suspect is discarded.
     """
 
     inline_budget: float
@@ -72,6 +74,7 @@ class Plan:
     retry_delays: tuple[float, ...]
     most: int = 0
     epidemic_after: int = EPIDEMIC_AFTER
+    suspects: float = keys.SUSPECT_SECONDS
 
     @property
     def longest_lease(self) -> float:
@@ -146,8 +149,9 @@ class Delivery:
         doubtful: list[str] = []
         for name, (_, to) in list(self._gates.items()):
             swept = self._ledger.sweep(
-                to, again=SWEEP_AGAIN, lease=self.plan.longest_lease, wait=self.plan.longest_wait
-            )
+                to, again=SWEEP_AGAIN, lease=self.plan.longest_lease, wait=self.plan.longest_wait,
+                suspects=self.plan.suspects,
+            )  # fmt: skip
             woken, returned = woken + swept.woken, returned + swept.returned
             if swept.probe:
                 doubtful.append(name)

@@ -19,7 +19,7 @@ from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, new_lease
 from crmgate.delivery.outcome import Outcome
 from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, StillRunning
 from crmgate.kinds import traits
-from crmgate.model import Kind, Operation, State, new_id
+from crmgate.model import Kind, Operation, State, Suspicion, new_id
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Acceptance, Accepted, Claim, Once
 from crmgate.store.ledger import Ledger
@@ -27,7 +27,7 @@ from crmgate.store.ledger import Ledger
 log = logging.getLogger(__name__)
 
 SUSPECTS_KEPT = 1000
-"""Number of suspected-bot submissions kept for review."""
+"""Number of suspects kept for review."""
 REPEATS_SETTLE = 30.0
 """Seconds for which Redis must have been unavailable before a submission with an idempotency key is sent unrecorded.
 
@@ -50,7 +50,7 @@ class Gateway:
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
-        scope: str = "", content: Any = None, suspect: bool = False, last_resort: bool = True,
+        scope: str = "", content: Any = None, suspect: Suspicion | None = None, last_resort: bool = True,
     ) -> Operation:  # fmt: skip
         """Record an operation and, with `inline`, attempt its delivery at once within the inline budget.
 
@@ -69,7 +69,8 @@ class Gateway:
         so sending it here as well could create two leads (`REPEATS_SETTLE`). Without `last_resort` nothing is sent to
         the CRM while the ledger is unavailable, and `LedgerUnavailable` is raised.
 
-        A `suspect` is kept until a person releases it, and no listener is called. The last `SUSPECTS_KEPT` are kept.
+        With the cause `suspect` it is kept until a person releases it, and no listener is called. The last
+        `SUSPECTS_KEPT` are kept.
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=time.time())  # until Redis dates it
@@ -90,7 +91,7 @@ class Gateway:
         operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at)
         if suspect:
             self._forget_old_suspects()
-            return replace(operation, state=State.SUSPECT)
+            return replace(operation, state=State.SUSPECT, suspicion=suspect)
         operation = replace(operation, state=_state(accepted.what))
         self._notify("operation_accepted", operation=operation)
         if accepted.what is not Acceptance.LEASED:
@@ -138,7 +139,7 @@ class Gateway:
         # The receipt of the lead on which this CRM could log no activity may have expired.
         return self._ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
-    def _accept(self, operation: Operation, lease: str, once: Once | None, suspect: bool) -> Accepted:
+    def _accept(self, operation: Operation, lease: str, once: Once | None, suspect: Suspicion | None) -> Accepted:
         """Record the operation. With a lease its alarm is set to the end of the lease; else a worker is woken at once.
 
         If it is unknown whether Redis recorded the operation, it is recorded once more. With a lease it is not: no

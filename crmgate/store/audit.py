@@ -50,7 +50,6 @@ class Action(StrEnum):
     CRM_PAUSE = "crm.pause"
     CRM_RESUME = "crm.resume"
     CRM_SETUP = "crm.setup"
-    VIEW = "operations.viewed"
     PERSON_SHOW = "persons.show"
     PERSON_EXPORT = "persons.export"
     PERSON_ERASE = "persons.erase"

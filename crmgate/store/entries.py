@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from crmgate.model import Event, Kind, Operation
+from crmgate.model import Event, EventType, Kind, Operation
 from crmgate.store.gate import Cause
 
 
@@ -22,7 +22,7 @@ class Acceptance(StrEnum):
     BEHIND = "behind"
     """Recorded; it waits for an earlier operation about the same person."""
     SUSPECT = "suspect"
-    """Recorded as a suspected-bot submission; a person has to release it."""
+    """Recorded as a suspect; a person has to release it."""
     EXISTS = "exists"
     """An operation with this id was recorded before."""
     REPLAY = "replay"
@@ -226,3 +226,8 @@ class Batch:
     seen: int
     ids: tuple[str, ...]
     last: bool
+
+
+def discarded(now: float, reason: str) -> dict[str, Any]:
+    """The event of a discard at the time `now`, for the history of the operation."""
+    return Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict()

@@ -20,7 +20,9 @@ PREFIX = "{crmgate}:"
 RECEIPT_SECONDS = 7 * 24 * 3600
 """Expiry of the receipt of an operation, and of a job that has ended, in seconds."""
 DROPPED_SECONDS = 3600
-"""Expiry of a suspect that made room for newer ones, in seconds."""
+"""Expiry of a suspect that was removed for its age or made room for newer ones, in seconds."""
+SUSPECT_SECONDS = 30 * 24 * 3600
+"""Age at which a suspect is discarded, in seconds, unless `SUSPECT_DAYS` says otherwise."""
 SESSION_SECONDS = 30 * 24 * 3600
 """Expiry of a session, in seconds; each submission starts it again."""
 IDEMPOTENCY_SECONDS = 24 * 3600
@@ -88,7 +90,7 @@ DEAD = _key("dead", "zset", "Dead letters by the time of their death.")
 CAUSES = _key("causes", "hash", "Causes of the dead letters, by digest: provider, code and field as JSON.")
 cause = _family("cause:<digest>", "zset", "Dead letters of one cause by the time of their death.")
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
-SUSPECT = _key("suspect", "zset", "Suspected-bot submissions kept for review, by the time of acceptance.")
+SUSPECT = _key("suspect", "zset", "Suspects, which are kept for review, by the time of acceptance.")
 session = _family(
     "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS
 )

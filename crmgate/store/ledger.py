@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import redis
 
-from crmgate.model import Activity, Check, Delivered, Event, EventType, Kind, Operation
+from crmgate.model import Activity, Check, Delivered, Event, EventType, Kind, Operation, Suspicion
 from crmgate.store import keys
 from crmgate.store.audit import Entry, for_scripts, report
 from crmgate.store.checks import inspect
@@ -33,6 +33,7 @@ from crmgate.store.entries import (
     Session,
     Swept,
     Written,
+    discarded,
 )
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient
@@ -77,7 +78,8 @@ class Ledger:
 
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
-        once: Once | None = None, session: Session | None = None, people: Sequence[str] = (), suspect: bool = False,
+        once: Once | None = None, session: Session | None = None, people: Sequence[str] = (),
+        suspect: Suspicion | None = None,
     ) -> Accepted:  # fmt: skip
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
 
@@ -86,8 +88,8 @@ class Ledger:
         """
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
-            "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect, "settle": to.settle,
-            "people": list(people), "labels": labels(operation.kind, operation.payload),
+            "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect or "",
+            "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
         }  # fmt: skip
         if once:
             arguments |= asdict(once)
@@ -179,16 +181,16 @@ class Ledger:
         return _reported(done, audit)
 
     def discard(
-        self, operation_id: str, to: Recipient, *,
-        reason: str, seconds: int = RECEIPT_SECONDS, audit: Entry | None = None,
+        self, operation_id: str, to: Recipient, *, reason: str, seconds: int = RECEIPT_SECONDS,
+        audit: Entry | None = None,
     ) -> bool:  # fmt: skip
         """End a dead letter, a suspect or a waiting operation without a delivery. It blocks no later operation.
 
         False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
         same step.
         """
-        event = compact(Event(self.now(), 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict())
         arguments = {"seconds": seconds, **for_scripts(audit)}
+        event = compact(discarded(self.now(), reason))
         return _reported(bool(self._run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
 
     def amend(
@@ -252,16 +254,22 @@ class Ledger:
         return dropped
 
     def sweep(
-        self, to: Recipient, *, again: float, lease: float, wait: float, limit: int = SWEEP_LIMIT
+        self, to: Recipient, *, again: float, lease: float, wait: float, limit: int = SWEEP_LIMIT,
+        suspects: float = keys.SUSPECT_SECONDS,
     ) -> Swept:  # fmt: skip
         """Wake operations that are due or may be sent, until `limit` wake-ups wait; return dead letters of an outage.
 
         An operation that was due is woken again in `again` seconds if it still waits then. `lease` and `wait` are the
         longest lease and the longest wait of an operation, in seconds: if Redis's clock was set back, times further
-        ahead are shortened to them.
+        ahead are shortened to them. Suspects older than `suspects` seconds are discarded, 100 at most.
         """
-        arguments = {"again": again, "lease": lease, "wait": wait, "limit": limit, "batch": RETURN_BATCH}
-        event = compact(Event(self.now(), 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
+        now = self.now()
+        event = compact(Event(now, 0.0, to.provider, EventType.RETURNED, counted=False).to_dict())
+        expired = compact(discarded(now, f"nobody released it within {suspects / 86400:g} days"))
+        arguments = {
+            "again": again, "lease": lease, "wait": wait, "limit": limit, "batch": RETURN_BATCH,
+            "suspect_age": suspects, "suspect_event": expired, "suspect_receipt": keys.DROPPED_SECONDS,
+        }  # fmt: skip
         woken, returned, probe, announcement = self._run("sweep", arguments, to=to, text=event)
         return Swept(woken, returned, bool(probe), recovered=bool(announcement))
 

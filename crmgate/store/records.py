@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from crmgate.model import Delivered, Event, Kind, Operation, State
+from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
 
 
 def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
@@ -30,7 +30,7 @@ def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int, Ki
 
 def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
     """The operation that the fields of a record hold."""
-    delivered = fields.get("delivered")
+    delivered, suspicion = fields.get("delivered"), _text(fields, "suspicion")
     return Operation(
         id=operation_id,
         kind=Kind.read(fields["kind"].decode()),
@@ -47,6 +47,7 @@ def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
         returns=int(fields.get("returns", 0)),
         dead_at=float(fields.get("dead_at", 0)),
         version=int(fields.get("version", 0)) + int(fields.get("tries", 0)),
+        suspicion=Suspicion.read(suspicion) if suspicion else None,
     )
 
 

@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 from marshmallow.validate import OneOf
 
 from crmgate.errors import Code
-from crmgate.model import Kind, State
+from crmgate.model import Kind, State, Suspicion
 from crmgate.operators.retries import JobState
 from crmgate.operators.waiting import WaitsFor
 from crmgate.schemas.codes import FieldCode, WarningCode
@@ -170,6 +170,7 @@ class SummarySchema(ReceiptSchema):
     code = _word(("", *Code), "", Code.INVALID_VALUE, allow_none=True)
     http_status = fields.Integer(required=True, allow_none=True, metadata=_metadata("", 400))
     detail = _text("", "emailAddress: valid", allow_none=True)
+    cause = _word(Suspicion, "Cause of a suspect, also after its release; else null.", allow_none=True)
     waits = fields.Nested(
         WaitSchema, required=True, allow_none=True, metadata=_metadata("Null if it does not wait.", None)
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from crmgate.background import CAPACITY, FAREWELL, Background, Report
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Activity, Kind
+from crmgate.model import Activity, Kind, Suspicion
 from crmgate.store.limits import Use
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def record(services: Services, activity: Activity, uses: Sequence[Use] = ()) -> 
     if not services.settings.minimal_leads:
         count(services, activity)
         return True
-    suspect = exceeds_limit(services, activity.session)
+    suspect = Suspicion.OVER_LIMIT if exceeds_limit(services, activity.session) else None
     services.gateway.submit(
         Kind.CREATE_MINIMAL_LEAD, activity.to_dict(), inline=False, repeats=DOUBLE_CLICK, suspect=suspect,
         content=[activity.session, activity.channel, activity.referral_code], last_resort=False,

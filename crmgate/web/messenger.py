@@ -10,7 +10,7 @@ from flask import Blueprint, jsonify, redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.channels import known_channels
-from crmgate.model import Kind, rfc3339
+from crmgate.model import Kind, Suspicion, rfc3339
 from crmgate.schemas import ParsedEvent, parse_event
 from crmgate.schemas.event import MessengerEventSchema
 from crmgate.store.tokens import Scope
@@ -57,7 +57,7 @@ def create() -> BaseResponse:
             else jsonify({"status": "counted"} | submissions.warnings_member(parsed.warnings))
         )
     if not form.suspect and _too_many(parsed.activity.session):
-        form = replace(form, suspect=True)
+        form = replace(form, suspect=Suspicion.OVER_LIMIT)
     payload = parsed.activity.to_dict()
     content = {name: value for name, value in payload.items() if name != "occurred_at"}
     submission = submissions.Submission(

@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from crmgate import __version__
 from crmgate.errors import LedgerUnavailable
+from crmgate.model import Suspicion
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
 from crmgate.store.figures import Durations
@@ -106,6 +107,10 @@ class OfTheLedger(Collector):
         yield _clicks(stats)
         for name, (metric, words) in GAUGES.items():
             yield GaugeMetricFamily(metric, words, value=stats.pop(name))
+        suspects = CounterMetricFamily("crmgate_suspects", "Suspects by cause", labels=["cause"])
+        for cause in Suspicion:
+            suspects.add_metric([cause], stats.pop(f"suspect:{cause}", 0))
+        yield suspects
         counter = CounterMetricFamily("crmgate_operations", "Operations by event", labels=["event"])
         for event, number in sorted({"accepted": 0, "delivered": 0, "dead": 0, **stats}.items()):
             counter.add_metric([event], number)

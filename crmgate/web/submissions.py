@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.delivery.identity import known_by
 from crmgate.errors import KeyReused, StillRunning
-from crmgate.model import Kind, Operation, State
+from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.schemas import FieldWarning
 from crmgate.schemas.faults import InvalidFields
 from crmgate.store.tokens import Scope
@@ -65,10 +65,10 @@ PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What to do with a submission: `goal` is the address in `_next`; a `suspect` is kept for an operator."""
+    """What to do with a submission: `goal` is the address in `_next`; with `suspect` it is kept for an operator."""
 
     goal: str | None = None
-    suspect: bool = False
+    suspect: Suspicion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def read(
     parsed, form = _read(parse)
     key = _idempotency_key()
     if not form.suspect and limits.exceeds_person(people(parsed), known_by(key, _scope()) if key else ""):
-        form = replace(form, suspect=True)
+        form = replace(form, suspect=Suspicion.OVER_LIMIT)
     return parsed, form
 
 
@@ -129,7 +129,7 @@ def deliver(submission: Submission, form: Form) -> BaseResponse:
     return response
 
 
-def _submit(submission: Submission, inline: bool, suspect: bool) -> Operation:
+def _submit(submission: Submission, inline: bool, suspect: Suspicion | None) -> Operation:
     """Create the operation. The same `Idempotency-Key`, or a double click without one, returns the same operation."""
     try:
         return services().gateway.submit(

@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from crmgate.model import Suspicion
 from crmgate.schemas.text import is_blank, tidy
 
 OPEN_FOR = "_t"
 """The field for which a script sends the milliseconds that the form was open."""
 
 
-def caught(raw: dict[str, Any], honeypot: str, least: float) -> bool:
-    """Whether a robot seems to have sent `raw`. Removes both fields from it.
+def caught(raw: dict[str, Any], honeypot: str, least: float) -> Suspicion | None:
+    """The reason to believe that a robot has sent `raw`; None if there is no reason. Removes both fields from it.
 
     `least` is the shortest plausible time in seconds; 0 disables that check. It is skipped for a form without `_t`.
     """
     filled, open_for = raw.pop(honeypot, None), raw.pop(OPEN_FOR, None)
-    return not is_blank(tidy(filled)) or (least > 0 and not is_blank(tidy(open_for)) and _too_fast(open_for, least))
+    if not is_blank(tidy(filled)):
+        return Suspicion.HONEYPOT
+    if least > 0 and not is_blank(tidy(open_for)) and _too_fast(open_for, least):
+        return Suspicion.FAST
+    return None
 
 
 def _too_fast(open_for: Any, least: float) -> bool:

@@ -18,7 +18,7 @@ import redis
 
 from crmgate.cli import bulk
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Kind, Operation, new_id
+from crmgate.model import Kind, Operation, Suspicion, new_id
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
@@ -221,7 +221,7 @@ def test_discarding_takes_a_reason(run: Run, configured: dict[str, str], ledger:
 
 def test_suspects(run: Run, configured: dict[str, str], ledger: Ledger) -> None:
     kept = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Bot"}, AGO)
-    ledger.accept(kept, Recipient("mini"), alarm=0, suspect=True)
+    ledger.accept(kept, Recipient("mini"), alarm=0, suspect=Suspicion.HONEYPOT)
     assert [item["id"] for item in output_of(run("dlq", "list", "--suspects", "--json", **configured))["items"]] == [
         kept.id
     ]

@@ -10,12 +10,14 @@ import pytest
 import redis
 
 from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, RateLimited, Unavailable
-from crmgate.model import Kind, Operation, Rate, State
+from crmgate.model import Kind, Operation, Rate, State, Suspicion
 from crmgate.store.entries import Claim
 from crmgate.store.gate import Cause
 from crmgate.store.keys import WAKE_LIST
 from crmgate.store.ledger import Ledger
 from tests.world import START, Crm, World, away, refused, well
+
+BOT = Suspicion.FAST
 
 
 class TestCircuitBreaker:
@@ -305,7 +307,7 @@ class TestLimits:
 
 class TestSuspects:
     def test_nothing_is_sent_of_one_until_a_person_releases_it(self, world: World) -> None:
-        suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=True)
+        suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=BOT)
         world.pass_time(120, step=5)
         assert (world.stored(suspect).state, world.crm.sent, world.hooks_called) == (State.SUSPECT, [], [])
         assert world._deliver(suspect.id).reason == "suspect"
@@ -314,7 +316,7 @@ class TestSuspects:
         assert world.stored(suspect).state == State.DELIVERED
 
     def test_one_can_be_discarded(self, world: World) -> None:
-        suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=True)
+        suspect = world.gateway.submit(Kind.CREATE_LEAD, {"email": "bot@example.com"}, inline=True, suspect=BOT)
         assert world.gateway.discard(suspect.id, "spam")
         assert world.redis.zcard("{crmgate}:suspect") == 0
         assert (world.stored(suspect).state, world.stored(suspect).payload) == (State.DISCARDED, {})
@@ -328,7 +330,7 @@ class TestSuspects:
         for number in range(5):
             world.now += 1
             payload = {"email": f"bot{number}@example.com"}
-            suspects.append(world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=True))
+            suspects.append(world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=BOT))
         assert [world.stored(each).state for each in suspects] == [State.DISCARDED] * 2 + [State.SUSPECT] * 3
         assert world.stored(suspects[0]).payload == {}
         assert world.stored(suspects[0]).events[-1].detail == "more suspects came than are kept"
@@ -339,5 +341,5 @@ class TestSuspects:
 
     def test_it_holds_nobody_of_its_session_up(self, world: World) -> None:
         payload = {"email": "bot@example.com", "session": "s1"}
-        world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=True)
+        world.gateway.submit(Kind.CREATE_LEAD, payload, inline=True, suspect=BOT)
         assert world.click("s1", inline=True).state == State.DELIVERED

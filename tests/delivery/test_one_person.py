@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from crmgate.model import Kind, Operation, State
+from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
@@ -102,7 +102,7 @@ def test_a_dead_letter_delays_no_other_and_joins_the_end_when_it_returns(world: 
 
 def test_released_suspects_of_one_person_are_sent_one_after_another(world: World) -> None:
     payload = {"first_name": "Ada", "email": EMAIL}
-    suspects = [world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=True) for _ in range(2)]
+    suspects = [world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=Suspicion.FAST) for _ in range(2)]
     for suspect in suspects:
         world.gateway.release(suspect.id)
     assert [world.stored(suspect).behind for suspect in suspects] == ["", suspects[0].id]

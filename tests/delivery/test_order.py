@@ -8,13 +8,15 @@ import threading
 import pytest
 
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
-from crmgate.model import Delivered, Kind, Operation, State
+from crmgate.model import Delivered, Kind, Operation, State, Suspicion
 from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from tests.processes import RedisProcess
 from tests.world import Crm, World
+
+BOT = Suspicion.FAST
 
 
 def away(_operation: Operation | None) -> ProviderError:
@@ -72,9 +74,9 @@ def test_somebody_else_at_the_same_computer_gets_a_lead_of_their_own(world: Worl
 def test_released_suspects_of_a_session_are_about_its_lead(world: World) -> None:
     lead = world.crm.records[world.apply(1, session="s1", inline=True).id]
     click = {"channel": "telegram", "session": "s1"}
-    clicks = [world.gateway.submit(Kind.CREATE_MINIMAL_LEAD, click, inline=False, suspect=True) for _ in range(2)]
+    clicks = [world.gateway.submit(Kind.CREATE_MINIMAL_LEAD, click, inline=False, suspect=BOT) for _ in range(2)]
     people = [
-        world.gateway.submit(Kind.CREATE_LEAD, {"email": email, "session": "s1"}, inline=False, suspect=True)
+        world.gateway.submit(Kind.CREATE_LEAD, {"email": email, "session": "s1"}, inline=False, suspect=BOT)
         for email in ("test1@example.com", "test2@example.com")
     ]
     for suspect in (*clicks, *people):
@@ -89,7 +91,7 @@ def test_two_people_among_released_suspects_do_not_share_the_lead_of_a_click(wor
     lead = world.crm.records[world.click("s1", inline=True).id]
     for number in (1, 2):
         payload = {"email": f"test{number}@example.com", "session": "s1"}
-        world.gateway.release(world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=True).id)
+        world.gateway.release(world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=BOT).id)
     world.pass_time(1)
     later = [world.apply(number, session="s1", inline=True) for number in (1, 2)]
     assert delivered(world)[1:3] == [Kind.UPDATE_LEAD, Kind.CREATE_LEAD]

@@ -6,7 +6,7 @@ import pytest
 
 from crmgate.delivery.identity import known_by
 from crmgate.errors import KeyReused
-from crmgate.model import Kind, Operation, State
+from crmgate.model import Kind, Operation, State, Suspicion
 from tests.world import World
 
 ADA = {"first_name": "Ada", "email": "ada@example.com"}
@@ -43,15 +43,15 @@ def test_a_key_without_a_scope_blocks_none_with_a_scope(world: World) -> None:
 
 def test_a_repeated_suspect_is_one(world: World) -> None:
     """A browser whose answer was lost repeats it."""
-    first = submit(world, ADA, suspect=True)
-    again = submit(world, ADA, suspect=True)
+    first = submit(world, ADA, suspect=Suspicion.HONEYPOT)
+    again = submit(world, ADA, suspect=Suspicion.HONEYPOT)
     assert (again.id, again.state) == (first.id, State.SUSPECT)
     assert submit(world, ADA).id == first.id, "also when the limit has time again"
 
 
 def test_a_robot_does_not_take_the_content_of_a_person(world: World) -> None:
     """Without a key the same content within a minute is a double click: but not that of a suspect."""
-    robot = submit(world, ADA, key="", suspect=True)
+    robot = submit(world, ADA, key="", suspect=Suspicion.HONEYPOT)
     person = submit(world, ADA, key="")
     assert person.id != robot.id
     assert world.stored(person).state == State.ACCEPTED

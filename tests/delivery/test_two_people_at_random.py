@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from crmgate.errors import NotFound, ProviderError, Rejected
-from crmgate.model import Kind, Operation, State
+from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.store import keys
 from tests.world import World, away
 
@@ -33,7 +33,7 @@ class Visitors:
 
     def apply(self) -> None:
         payload = {"email": f"test{self.chance.randrange(2)}@example.com", **self.visit()}
-        suspect = self.chance.random() < 0.3
+        suspect = Suspicion.FAST if self.chance.random() < 0.3 else None
         self.operations.append(self.world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=suspect))
 
     def click(self) -> None:

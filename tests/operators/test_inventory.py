@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from crmgate.errors import LedgerUnavailable, Rejected
-from crmgate.model import Kind, State
+from crmgate.model import Kind, State, Suspicion
 from crmgate.operators.inventory import CHUNK, SCAN, Count, Cursor, Filter, Inventory
 from crmgate.store.client import connect
 from crmgate.store.gate import Recipient
@@ -109,7 +109,7 @@ def test_filters(ledger: Ledger, inventory: Inventory) -> None:
 
 
 def test_a_suspect_is_listed_as_one(world: World, inventory: Inventory) -> None:
-    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Bot"}, inline=False, suspect=True)
+    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Bot"}, inline=False, suspect=Suspicion.HONEYPOT)
     assert ids(inventory, Filter(state=State.SUSPECT)) == [kept.id]
     assert ids(inventory, DEAD) == []
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Activity, Delivered, Event, Kind, Operation, State, new_id
+from crmgate.model import Activity, Delivered, Event, Kind, Operation, State, Suspicion, new_id
 from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.entries import Announcement, Claim, GateEvent, NotClaimed, Recorded, Result, Swept, Written
@@ -59,6 +59,12 @@ def accept(ledger: Ledger, *, at: float = NOW, **options: object) -> Operation:
 def claim(ledger: Ledger, operation_id: str, lease: str = "L1", now: float = NOW) -> Claim | NotClaimed:
     with world.at(ledger, now):
         return ledger.claim(operation_id, ESPO, lease, seconds=20)
+
+
+def stored(ledger: Ledger, operation_id: str) -> Operation:
+    found = ledger.get(operation_id)
+    assert found is not None
+    return found
 
 
 def sweep(ledger: Ledger, now: float, again: float = 8, **options: int) -> Swept:
@@ -466,6 +472,29 @@ def test_the_sweep_does_not_pile_wakeups_up(ledger: Ledger, redis_client: redis.
     assert sweep(ledger, NOW, again=30, limit=3).woken == 0
     redis_client.delete(WAKE_LIST)
     assert sweep(ledger, NOW, again=30, limit=3).woken == 2
+
+
+def test_a_suspect_that_nobody_releases_is_discarded_with_its_payload(
+    ledger: Ledger, redis_client: redis.Redis
+) -> None:
+    """The old one goes, the young one stays; a released one is no suspect; at most 100 go in one sweep."""
+    day = 86_400
+    ages = {"old": 31, "released": 31, "young": 29}
+    kept = {
+        name: accept(ledger, at=NOW - age * day, suspect=Suspicion.INCOMPLETE).id for name, age in ages.items()
+    }  # fmt: skip
+    assert ledger.release(kept["released"], ESPO)
+    sweep(ledger, NOW)
+    found = {name: stored(ledger, each) for name, each in kept.items()}
+    assert [each.state for each in found.values()] == ["discarded", "waiting", "suspect"]
+    assert (found["old"].payload, found["old"].suspicion) == ({}, Suspicion.INCOMPLETE)
+    assert found["old"].events[-1].detail == "nobody released it within 30 days"
+    assert 0 < redis_client.ttl(keys.op(kept["old"])) <= keys.DROPPED_SECONDS
+    assert ledger.stats()["suspects_expired"] == 1
+    for _ in range(101):
+        accept(ledger, at=NOW - 40 * day, suspect=Suspicion.FAST)
+    sweep(ledger, NOW, suspects=39 * day)
+    assert redis_client.zcard(keys.SUSPECT) == 2, "the young one, and one for the next sweep"
 
 
 def test_many_attempts_keep_the_first_and_the_last(ledger: Ledger) -> None:

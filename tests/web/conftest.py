@@ -15,7 +15,7 @@ from crmgate import web
 from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Activity, Check, Kind, Operation, State, new_id
+from crmgate.model import Activity, Check, Kind, Operation, State, Suspicion, new_id
 from crmgate.operators.waiting import Waiting
 from crmgate.store.gate import Gate, Recipient
 
@@ -87,7 +87,7 @@ class StandInGateway:
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
-        scope: str = "", content: Any = None, last_resort: bool = True, suspect: bool = False,
+        scope: str = "", content: Any = None, last_resort: bool = True, suspect: Suspicion | None = None,
     ) -> Operation:  # fmt: skip
         if self.error is not None:
             raise self.error

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from crmgate.delivery.attempt import Delivery
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable
-from crmgate.model import Kind, new_id
+from crmgate.model import Kind, Suspicion, new_id
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.retries import Retries
@@ -155,7 +155,7 @@ def test_the_list_of_operations(call: Call, world: World) -> None:
     assert page["items"][1] == {
         "id": dead, "tracking_code": tracking_code(dead), "kind": "create_lead", "status": "failed", "state": "dead",
         "submitted_at": "2027-01-15T08:00:00.000Z", "dead_at": "2027-01-15T08:00:00.000Z", "provider": "acme",
-        "code": "invalid_value", "http_status": 400, "detail": "The CRM refuses it.", "waits": None,
+        "code": "invalid_value", "http_status": 400, "detail": "The CRM refuses it.", "waits": None, "cause": None,
     }  # fmt: skip
     assert page["next"] is None
     assert "example.com" not in json.dumps(page)
@@ -352,7 +352,7 @@ def test_a_discarded_one_is_gone_with_its_payload(call: Call, ledger: Ledger) ->
 
 def test_suspects_are_listed_released_and_discarded(call: Call, world: World) -> None:
     payload = {"first_name": "Ada", "email": "ada@example.com"}
-    one, two = (world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=True) for _ in range(2))
+    one, two = (world.gateway.submit(Kind.CREATE_LEAD, payload, inline=False, suspect=Suspicion.FAST) for _ in range(2))
     assert {item["id"] for item in call("GET", f"{DEAD}?state=suspect").json["items"]} == {one.id, two.id}
     assert call("GET", DEAD).json["items"] == []
     assert call("POST", f"{DEAD}/{one.id}/retry").status_code == 202

@@ -19,7 +19,7 @@
 --   person_key   see person.lua
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
---   suspect      true: kept aside until a person releases it
+--   suspect      cause for which it is kept aside until a person releases it, '': none
 --   labels       values that it is counted by, one `dimension|value` per line (crmgate.store.tallies)
 --   to           provider
 -- ARGV[2]: payload
@@ -83,7 +83,7 @@ persons = keyed(people)
 -- Indexes for operators: by time, by the beginning of the id (crmgate.operators.inventory), and by person.
 redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
-if a.suspect then
+if a.suspect ~= '' then
   if a.keyed then remember() end  -- the content of a suspect is not remembered: a robot could block the same of a person
   local lines = people
   if a.session then  -- read when it is released (claim.lua); a suspect changes no session
@@ -91,10 +91,11 @@ if a.suspect then
     lines = a.session.key .. ' ' .. people
   end
   redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines,
-    'labels', a.labels)
+    'labels', a.labels, 'suspicion', a.suspect)
   redis.call('ZADD', key.suspect, a.now, a.id)
   assign(a.id, persons)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
+  redis.call('HINCRBY', key.stats, 'suspect:' .. a.suspect, 1)
   return {'suspect', a.id, a.kind, '', at}
 end
 local kind, lead, lines = a.kind, '', people

@@ -434,3 +434,14 @@ local function revive(id, event)
   hold(id)
   join(id)
 end
+
+-- End an operation without a delivery. Its receipt stays for `seconds`.
+local function discard(id, event, seconds)
+  note(id, event)
+  redis.call('HSET', op(id), 'state', 'discarded')
+  redis.call('HDEL', op(id), 'payload', 'look', 'due_at', 'verdict', 'cause', 'labels')
+  unfile(id)
+  redis.call('EXPIRE', op(id), seconds)
+  for _, set in ipairs({key.dead, key.returning, key.suspect, key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, id) end
+  redis.call('HINCRBY', key.stats, 'discarded', 1)
+end

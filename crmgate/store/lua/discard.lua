@@ -9,13 +9,7 @@
 despite_full()
 local state, visit = unpack(redis.call('HMGET', KEYS[1], 'state', 'session'))
 if state ~= 'dead' and state ~= 'suspect' and not is_waiting(a.id) then return 0 end
-note(a.id, ARGV[2])
-redis.call('HSET', KEYS[1], 'state', 'discarded')
-redis.call('HDEL', KEYS[1], 'payload', 'look', 'due_at', 'verdict', 'cause', 'labels')
-unfile(a.id)
-redis.call('EXPIRE', KEYS[1], a.seconds)
-for _, set in ipairs({key.dead, key.returning, key.suspect, key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
-redis.call('HINCRBY', key.stats, 'discarded', 1)
+discard(a.id, ARGV[2], a.seconds)
 leave(a.id)
 end_in_index(a.id, a.seconds)
 -- The next operation of the session begins it again, unless another one waits: that one makes the lead of its person.

@@ -5,6 +5,9 @@
 --   batch  number of dead letters that return at once
 --   lease  longest duration of a lease, in seconds
 --   wait   longest time that an operation may have to wait for its next attempt, in seconds
+--   suspect_age      age at which a suspect is discarded, in seconds
+--   suspect_event    event that is added to the history of such a suspect
+--   suspect_receipt  seconds for which its receipt is kept
 --   to     provider
 -- ARGV[2]: event that is added to the history of an operation that returns
 -- Answers {number of operations woken, number of dead letters returned, 1 if the caller is to test the connection,
@@ -45,6 +48,12 @@ for _, provider in ipairs(to.active and redis.call('SMEMBERS', key.providers) or
     end
     if redis.call('EXISTS', before, tried) == 0 then redis.call('SREM', key.providers, provider) end
   end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.suspect, '-inf', a.now - a.suspect_age, 'LIMIT', 0, 100)) do
+  discard(id, a.suspect_event, a.suspect_receipt)
+  end_in_index(id, a.suspect_receipt)
+  redis.call('HINCRBY', key.stats, 'suspects_expired', 1)
 end
 
 local gate = read_gate()
