@@ -93,11 +93,11 @@ def erase(contact: str, yes: bool, as_json: bool) -> None:
 
 
 def _read(parts: Services, typed: str) -> Contact:
-    """The contact that was typed, or read. Raises `click.BadParameter` if it is none; the message does not repeat it."""
+    """The contact that was typed, or read. Raises `click.BadParameter`, whose message does not repeat it."""
     from crmgate.schemas.faults import InvalidFields
 
     if typed == "-":
-        typed = click.get_text_stream("stdin").readline()
+        typed = sys.stdin.readline()
     try:
         return parts.persons.contact(typed or click.prompt("Email or phone", err=True))
     except InvalidFields as invalid:

@@ -16,6 +16,7 @@ from crmgate.channels import Channel
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Activity, Check, Kind, Operation, State, Suspicion, new_id
+from crmgate.operators.payloads import Payloads
 from crmgate.operators.waiting import Waiting
 from crmgate.store.gate import Gate, Recipient
 
@@ -124,11 +125,17 @@ class StandInDesk:
     waiting: Waiting
 
 
+class StandInAudit:
+    def record(self, who: str, what: str, on: str, detail: str = "") -> None:
+        raise AssertionError("no test with this stand-in makes an entry")
+
+
 @dataclass
 class StandInServices:
     settings: StandInSettings = field(default_factory=StandInSettings)
     gateway: StandInGateway = field(default_factory=StandInGateway)
     clocks: StandInClocks = field(default_factory=StandInClocks)
+    payloads: Payloads = field(default_factory=lambda: Payloads(StandInAudit()))  # type: ignore[arg-type]
 
     @property
     def ledger(self) -> StandInLedger:

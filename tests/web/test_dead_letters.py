@@ -19,9 +19,12 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.model import Kind, Suspicion, new_id
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Inventory
+from crmgate.operators.payloads import Payloads
+from crmgate.operators.persons import Persons
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from crmgate.store.ledger import Ledger
+from crmgate.store.persons import PersonIndex
 from crmgate.store.tokens import Scope, Token
 from crmgate.tracking import code as tracking_code
 from tests.graves import bury
@@ -46,6 +49,8 @@ class Built:
     audit: Audit
     desk: Desk
     delivery: Delivery
+    payloads: Payloads
+    persons: Persons
     tokens: Tokens = field(default_factory=Tokens)
     settings: StandInSettings = field(default_factory=StandInSettings)
 
@@ -57,7 +62,8 @@ def services(world: World, redis_client: redis.Redis) -> Any:
     inventory, audit = Inventory(redis_client), Audit(redis_client, world.clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient)
     desk = Desk(world.ledger, world.gateway, world.delivery, retries)
-    return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery)
+    persons = Persons(PersonIndex(redis_client, world.ledger), world.ledger, inventory, world.gateway, audit, "TR")
+    return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery, Payloads(audit), persons)
 
 
 Call = Callable[..., Any]
@@ -183,7 +189,9 @@ def test_the_payload_needs_the_scope_operate(call: Call, ledger: Ledger) -> None
     assert answer.json["attempts"][0]["code"] == "invalid_value"
     assert (answer.headers["ETag"], answer.json["version"]) == ('"1"', 1)
     assert answer.headers["Cache-Control"] == "no-store"
-    assert "example.com" not in call("GET", f"{DEAD}/{dead}", "reader").text
+    masked = call("GET", f"{DEAD}/{dead}", "reader")
+    assert masked.json["payload"] == {"first_name": "T***", "email": "t***@e***.com"}
+    assert "example.com" not in masked.text
 
 
 @pytest.mark.parametrize(
