@@ -20,6 +20,7 @@ from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.store.audit import Audit
+from crmgate.store.causes import Causes
 from crmgate.store.client import connect
 from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
@@ -53,6 +54,7 @@ class Services:
     watch: Watch
     clocks: Clocks
     numbers: Numbers
+    causes: Causes
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -128,7 +130,7 @@ def build(settings: Settings) -> Services:
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch, clocks, Numbers(client, ledger.now),
+        watch, clocks, Numbers(client, ledger.now), Causes(client),
     )  # fmt: skip
 
 
