@@ -23,6 +23,7 @@ from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.store.audit import Audit
+from crmgate.store.causes import Causes
 from crmgate.store.client import connect
 from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
@@ -58,6 +59,7 @@ class Services:
     watch: Watch
     clocks: Clocks
     numbers: Numbers
+    causes: Causes
     index: PersonIndex
     persons: Persons
     payloads: Payloads
@@ -140,7 +142,7 @@ def build(settings: Settings) -> Services:
     persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch, clocks, Numbers(client, ledger.now), index, persons, Payloads(audit),
+        watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit),
     )  # fmt: skip
 

@@ -193,6 +193,7 @@ class Pulse:
         ledger.beat(self.name)  # a full Redis refuses it, so it comes after the sweep
         services.clocks.note()
         services.inventory.trim(ledger.now())
+        services.causes.repair(ledger.refile)
         services.index.renew()
         self._begin_job()
         if swept.woken:

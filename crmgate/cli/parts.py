@@ -94,6 +94,8 @@ def filters(command: Command) -> Command:
     for option in (
         click.option("--until", callback=moment, metavar="TIME", help="Accepted before."),
         click.option("--since", callback=moment, metavar="TIME", help="Accepted since: a time, or 30m, 2h, 7d ago."),
+        click.option("--detail", metavar="TEXT", help="A part of the message of the last failure, in any case."),
+        click.option("--field", metavar="NAME", help="A CRM field that was refused in the last failure."),
         click.option("--code", type=click.Choice([code.value for code in Code]), help="Code of the last failure."),
         click.option("--provider", help="The CRM it was delivered to or tried with last."),
         click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="The kind of operation."),
@@ -108,6 +110,7 @@ def wanted(state: State | None, options: dict[str, Any]) -> Filter:
     return Filter(
         state=state, kind=Kind(kind) if kind else None, provider=options["provider"] or "", code=options["code"] or "",
         accepted_from=options["since"], accepted_to=options["until"],
+        field=options["field"] or "", detail=options["detail"] or "",
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """The last four are full-width forms, which spreadsheets in East Asian languages treat in the same way."""
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 ABOUT = ("id", "tracking_code", "kind", "state", "submitted_at", "dead_at", "provider", "code", "http_status", "detail",
-         "cause")  # fmt: skip
+         "field", "cause")  # fmt: skip
 SPREAD = {
     "utm": ("source", "medium", "campaign", "content", "term"),
     "consent": ("given", "text", "at"),
@@ -65,6 +65,7 @@ def described(operation: Operation) -> dict[str, Any]:
         "code": failure.code if failure else "",
         "http_status": failure.status if failure else None,
         "detail": failure.detail if failure else "",
+        "field": failure.field if failure else "",
         "cause": operation.suspicion,
     }
 

@@ -1,7 +1,8 @@
-"""Lists operations by time, filters them and finds them by tracking code. Changes no operation.
+"""Lists operations by time, filters them and finds them by tracking code or id. Changes no operation.
 
 The work for a page is bounded: it reads at most `SCAN` records. If few of them match the filter, the page is short or
-even empty, and its cursor continues the search.
+even empty, and its cursor continues the search. A filter by provider, code or field reads only the dead letters of the
+causes that match it (`crmgate.store.causes`).
 
 The index `ops` contains each operation until its receipt expires; the workers call `trim` to remove expired entries.
 """
@@ -10,14 +11,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import redis
 
 from crmgate.model import Event, EventType, Kind, Operation, State, Word
 from crmgate.store import keys
+from crmgate.store.causes import REST, Cause, Causes, Group
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import to_operation
 from crmgate.tracking import id_prefix
@@ -30,6 +35,10 @@ CHUNK = 100
 """Number of records that are read in one round trip."""
 TRIM = 500
 """Number of index entries that one call of `trim` checks."""
+MERGED = 16
+"""Largest number of causes whose dead letters are merged for a page; of more causes all dead letters are read."""
+ID_BEGINNING = 6
+"""Smallest number of digits of the beginning of an id."""
 COUNTED = 5000
 """Largest number of dead letters that are read to count matches of a filter, rounded up to `CHUNK`."""
 INDEXES: dict[str, str] = {State.DEAD: keys.DEAD, State.SUSPECT: keys.SUSPECT}
@@ -43,8 +52,9 @@ _WORDS: Mapping[str, type[Word]] = {"state": State, "kind": Kind}
 class Filter:
     """A filter for operations. Empty fields do not restrict it. Times are seconds since the epoch.
 
-    `code` is the code of the last failure. `accepted_from` is inclusive, `accepted_to` exclusive. `dead_before`
-    (inclusive) fixes a selection of dead letters: it excludes operations that become dead letters later.
+    `code` is the code of the last failure, `field` a CRM field that was refused, `detail` a part of its message in any
+    case. `accepted_from` is inclusive, `accepted_to` exclusive. `dead_before` (inclusive) fixes a selection of dead
+    letters: it excludes operations that become dead letters later.
     """
 
     state: State | None = None
@@ -54,6 +64,8 @@ class Filter:
     accepted_from: float | None = None
     accepted_to: float | None = None
     dead_before: float | None = None
+    field: str = ""
+    detail: str = ""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:
@@ -68,16 +80,41 @@ class Filter:
             self.kind in (None, operation.kind),
             self.provider in ("", provider_of(operation)),
             self.code in ("", code_of(operation)),
+            not self.field or self.field in fields_of(operation),
+            self.detail.casefold() in detail_of(operation).casefold(),
             self.accepted_from is None or operation.accepted_at >= self.accepted_from,
             self.accepted_to is None or operation.accepted_at < self.accepted_to,
             self.dead_before is None or operation.dead_at <= self.dead_before,
         ))  # fmt: skip
 
+    def may_have(self, cause: Cause) -> bool:
+        """Whether a dead letter of this cause can match the filter. `REST` has dead letters of several causes."""
+        if cause == REST:
+            return True
+        return all((
+            self.provider in ("", cause.provider),
+            self.code in ("", cause.code),
+            not self.field or self.field in cause.fields,
+        ))  # fmt: skip
+
     @property
     def selective(self) -> bool:
         """Whether the filter needs more than the index `dead`, which has only the state and the time of death."""
-        return any(value not in ("", None) for name, value in asdict(self).items()
-                   if name not in ("state", "dead_before"))  # fmt: skip
+        return self.by_cause or self._needs_record
+
+    @property
+    def by_cause(self) -> bool:
+        """Whether the filter restricts the cause of a dead letter."""
+        return any((self.provider, self.code, self.field))
+
+    @property
+    def _needs_record(self) -> bool:
+        """Whether the filter restricts what only the record of an operation has."""
+        return any((self.kind, self.detail, self.accepted_from is not None, self.accepted_to is not None))
+
+    def counts_by(self, groups: Sequence[Group]) -> bool:
+        """Whether each dead letter of these causes matches the filter, apart from the time of its death."""
+        return not self._needs_record and all(group.cause != REST for group in groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +159,7 @@ class Inventory:
     """Reads operations from Redis. Every method raises `LedgerUnavailable`."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+        self._redis, self._causes = client, Causes(client)
         self._trimmed: Cursor | None = None
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
@@ -130,11 +167,11 @@ class Inventory:
 
         Reads at most `scan` records.
         """
-        index = INDEXES.get(wanted.state, keys.OPS) if wanted.state else keys.OPS
+        indexes = self._indexes(wanted)
         items: list[Operation] = []
         while len(items) < limit and scan > 0:
             size = min(CHUNK, scan)
-            rows = self.walk(index, wanted, cursor, size, newest_first=True)
+            rows = self._merged(indexes, wanted, cursor, size, newest_first=True)
             for place, operation in zip(rows, self.read([row.id for row in rows]), strict=True):
                 cursor = place
                 if operation and wanted.passes(operation):
@@ -168,8 +205,11 @@ class Inventory:
                 return
 
     def find(self, code: str) -> list[Operation]:
-        """The operations with a tracking code as people write it: usually one; none if it is unknown or expired."""
-        prefix = id_prefix(code)
+        """The operations with a tracking code as people write it, or with an id that begins so (`ID_BEGINNING` digits).
+
+        Usually one; none if it is unknown or expired; at most ten.
+        """
+        prefix = id_prefix(code) or _beginning(code)
         if not prefix:
             return []
         with translated():
@@ -177,18 +217,60 @@ class Inventory:
         return [operation for operation in self.read([i.decode() for i in ids]) if operation]
 
     def count_dead(self, wanted: Filter) -> Count:
-        """Count the dead letters that match the filter. A selective filter reads only the first `COUNTED`."""
-        if not wanted.selective:
-            with translated():
-                return Count(int(self._redis.zcount(keys.DEAD, "-inf", _bound(wanted.dead_before, "+inf"))), True)
+        """Count the dead letters that match the filter.
+
+        Reads no record if the indexes have the number, else only the records of the first `COUNTED`.
+        """
+        groups = self._matching(wanted)
+        if not wanted.selective or (groups is not None and wanted.counts_by(groups)):
+            return Count(self.looked_at(wanted), True)
         number, looked, cursor = 0, 0, None
         while looked < COUNTED:
-            rows = self.walk(keys.DEAD, wanted, cursor, CHUNK)
+            rows = self.walk_dead(wanted, cursor, CHUNK)
             number += sum(bool(found and wanted.passes(found)) for found in self.read([row.id for row in rows]))
             if len(rows) < CHUNK:
                 return Count(number, True)
             looked, cursor = looked + len(rows), rows[-1]
         return Count(number, False)
+
+    def looked_at(self, wanted: Filter) -> int:
+        """Number of dead letters that `walk_dead` yields for the filter: those that match it, and perhaps others."""
+        high = _bound(wanted.dead_before, "+inf")
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for index in self._indexes(replace(wanted, state=State.DEAD)):
+                pipe.zcount(index, "-inf", high)
+            return sum(pipe.execute())
+
+    def walk_dead(self, wanted: Filter, cursor: Cursor | None, count: int) -> list[Cursor]:
+        """At most `count` positions of dead letters after the cursor, the oldest first.
+
+        All dead letters that match the filter are among them, and perhaps others. Reads no records.
+        """
+        return self._merged(self._indexes(replace(wanted, state=State.DEAD)), wanted, cursor, count)
+
+    def _indexes(self, wanted: Filter) -> tuple[str, ...]:
+        """The sorted sets that together have all operations which match the filter."""
+        if wanted.state != State.DEAD:
+            return (INDEXES.get(wanted.state, keys.OPS) if wanted.state else keys.OPS,)
+        groups = self._matching(wanted)
+        return (keys.DEAD,) if groups is None else tuple(group.index for group in groups)
+
+    def _matching(self, wanted: Filter) -> list[Group] | None:
+        """The causes whose dead letters can match; None if all dead letters have to be read."""
+        if not wanted.by_cause:
+            return None
+        groups = self._causes.groups()
+        matching = [group for group in groups.items if wanted.may_have(group.cause)]
+        return matching if groups.complete and len(matching) <= MERGED else None
+
+    def _merged(
+        self, indexes: Sequence[str], wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
+    ) -> list[Cursor]:  # fmt: skip
+        """At most `count` positions of several indexes after the cursor, in one order."""
+        found = [self.walk(index, wanted, cursor, count, newest_first=newest_first) for index in indexes]
+        together = heapq.merge(*found, key=lambda place: (place.score, place.id), reverse=newest_first)
+        return list(itertools.islice(together, count))
 
     def walk(
         self, index: str, wanted: Filter, cursor: Cursor | None, count: int, *, newest_first: bool = False
@@ -199,7 +281,7 @@ class Inventory:
         """
         low = _bound(wanted.accepted_from if index == keys.OPS else None, "-inf")
         high = "+inf" if wanted.accepted_to is None or index != keys.OPS else f"({wanted.accepted_to!r}"
-        if index == keys.DEAD:
+        if index not in (keys.OPS, keys.SUSPECT):
             high = _bound(wanted.dead_before, "+inf")
         if cursor and newest_first:
             high = min(high, repr(cursor.score), key=_number)
@@ -267,12 +349,29 @@ def code_of(operation: Operation) -> str:
     return failure.code if failure else ""
 
 
+def fields_of(operation: Operation) -> tuple[str, ...]:
+    """The CRM fields that were refused in the last failure."""
+    failure = failure_of(operation)
+    return Cause(field=failure.field).fields if failure else ()
+
+
+def detail_of(operation: Operation) -> str:
+    """The message of the last failure; empty if no attempt failed."""
+    failure = failure_of(operation)
+    return failure.detail if failure else ""
+
+
 def provider_of(operation: Operation) -> str:
     """The CRM that has the record, else the one tried last, else the one of its lead; empty if none is known."""
     if operation.delivered:
         return operation.delivered.provider
     tried = (attempt.provider for attempt in reversed(operation.events) if attempt.provider)
     return next(tried, operation.provider)
+
+
+def _beginning(text: str) -> str:
+    """The beginning of an id in lower case; empty if `text` is none."""
+    return text.lower() if re.fullmatch(rf"[0-9a-fA-F]{{{ID_BEGINNING},32}}", text) else ""
 
 
 def _beyond(place: Cursor, cursor: Cursor, newest_first: bool) -> bool:

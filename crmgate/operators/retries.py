@@ -68,7 +68,7 @@ class Retries:
     def start(self, wanted: Filter, who: str) -> Job:
         """Start a job for the operator `who`, with its audit entry. Raises `JobRunning` if one runs already."""
         fixed, job, now = self._fixed(wanted), new_id(), self._ledger.now()
-        total = self._inventory.count_dead(Filter(dead_before=fixed.dead_before)).number
+        total = self._inventory.looked_at(fixed)
         chosen = {name: value for name, value in asdict(fixed).items() if value not in ("", None)}
         entry = audit.made(now, who, audit.Action.RETRIES_START, job, f"{total} dead letters")
         running = self._ledger.start_job(job, chosen, total, audit=entry)
@@ -109,7 +109,7 @@ class Retries:
         selective = job.filter.selective
         size = SCAN if selective else room  # without a filter each checked one is released
         cursor = Cursor.parse(job.cursor) if job.cursor else None
-        rows = self._inventory.walk(keys.DEAD, job.filter, cursor, size)
+        rows = self._inventory.walk_dead(job.filter, cursor, size)
         ids, last = [row.id for row in rows], len(rows) < size
         if selective:
             chosen = [o.id for o in self._inventory.read(ids) if o and job.filter.passes(o)]

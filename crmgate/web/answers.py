@@ -95,6 +95,7 @@ class AttemptSchema(Schema):
     status = fields.Integer(required=True, allow_none=True, metadata=_metadata("The CRM's HTTP status.", 200))
     vendor_code = _text("The CRM's own code.", "")
     detail = _text("Error message, shortened and without personal data.", "")
+    field = _text("Names of the refused CRM fields, separated by commas.", "")
     counted = _flag("Whether it counts towards the limit of attempts.", True)
 
 
@@ -160,7 +161,7 @@ class OperationSchema(ReceiptSchema):
 
 
 class SummarySchema(ReceiptSchema):
-    """An operation in a list. `code`, `http_status` and `detail` are those of the last failure."""
+    """An operation in a list. `code`, `http_status`, `detail` and `field` are those of the last failure."""
 
     status = _word(("delivered", "waiting", "failed", "discarded"), "", "failed")
     kind = _word(Kind)
@@ -170,6 +171,7 @@ class SummarySchema(ReceiptSchema):
     code = _word(("", *Code), "", Code.INVALID_VALUE, allow_none=True)
     http_status = fields.Integer(required=True, allow_none=True, metadata=_metadata("", 400))
     detail = _text("", "emailAddress: valid", allow_none=True)
+    field = _text("Names of the refused CRM fields, separated by commas.", "emailAddress")
     cause = _word(Suspicion, "Cause of a suspect, also after its release; else null.", allow_none=True)
     waits = fields.Nested(
         WaitSchema, required=True, allow_none=True, metadata=_metadata("Null if it does not wait.", None)
@@ -201,6 +203,8 @@ class SelectionSchema(Schema):
     kind = _text(allow_none=True)
     provider = _text(allow_none=True)
     code = _text("", "timeout", allow_none=True)
+    field = _text(allow_none=True)
+    detail = _text(allow_none=True)
     accepted_from = _time(allow_none=True)
     accepted_to = _time(allow_none=True)
     dead_before = _time(allow_none=True)

@@ -33,6 +33,8 @@ class FilterSchema(Schema):
     kind = Choice(*Kind)
     provider = Text(64, about="The CRM that operations were delivered to, or tried with last.")
     code = Choice(*Code, about="The code of the last failure.")
+    field = Text(64, about="A CRM field that was refused in the last failure.")
+    detail = Text(100, about="A part of the message of the last failure, in any case.")
     accepted_from = Moment(about="Accepted at this time or later.")
     accepted_to = Moment(about="Accepted before this time.")
     dead_before = Moment(about="Became a dead letter before this time.")
@@ -57,7 +59,8 @@ class OperationsQuery(DeadLettersQuery):
     """Query of the list of all operations."""
 
     state = Choice(*State)
-    tracking_code = Text(64, about="Tracking code as people type it; excludes all other parameters.")
+    tracking_code = Text(64, about="Tracking code as people type it, or 6 or more first digits of an id; excludes all"
+                                   " other parameters.")  # fmt: skip
     person = Text(32, about="One of `references` of a person; excludes all other parameters.")
 
 

@@ -94,5 +94,5 @@ def crm_record(delivered: Delivered) -> dict[str, str]:
 
 
 def _attempt(attempt: Event) -> dict[str, Any]:
-    names = ("duration", "provider", "outcome", "code", "status", "vendor_code", "detail", "counted")
+    names = ("duration", "provider", "outcome", "code", "status", "vendor_code", "detail", "field", "counted")
     return {"at": rfc3339(attempt.at)} | {name: getattr(attempt, name) for name in names}

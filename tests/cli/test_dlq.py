@@ -245,7 +245,7 @@ def test_all_of_them_are_retried_by_a_job(
     assert (refused.exit_code, ledger.stats()["dead_letters"]) == (1, 73)
     result = run("dlq", "retry", "--all", "--code", "timeout", **configured, stdin="y\n")
     assert result.exit_code == 0, result.stderr
-    assert "The job is finished: 70 of 73 dead letters" in result.stdout
+    assert "The job is finished: 70 of 70 dead letters" in result.stdout
     assert ledger.stats()["dead_letters"] == 3
     done = output_of(run("dlq", "retry", "--all", "--yes", "--json", **configured))
     assert (done["state"], done["released"], done["seen"]) == ("finished", 3, 3)

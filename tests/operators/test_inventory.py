@@ -11,6 +11,7 @@ import redis
 from crmgate.errors import LedgerUnavailable, Rejected
 from crmgate.model import Kind, State, Suspicion
 from crmgate.operators.inventory import CHUNK, SCAN, Count, Cursor, Filter, Inventory
+from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.gate import Recipient
 from crmgate.store.keys import RECEIPT_SECONDS
@@ -122,11 +123,11 @@ def test_a_filter_that_nothing_passes_costs_bounded_work(
     read: list[int] = []
     original = inventory.read
     monkeypatch.setattr(inventory, "read", lambda ids: read.append(len(ids)) or original(ids))
-    page = inventory.page(Filter(state=State.DEAD, code="duplicate"))
+    page = inventory.page(Filter(state=State.DEAD, detail="nowhere"))
     assert (page.items, sum(read)) == ((), SCAN)
     assert page.next is not None
     assert page.next.id == made[-SCAN]
-    assert inventory.page(Filter(state=State.DEAD, code="duplicate"), page.next).next is None
+    assert inventory.page(Filter(state=State.DEAD, detail="nowhere"), page.next).next is None
 
 
 def test_a_count_without_a_filter_reads_nothing(ledger: Ledger, inventory: Inventory) -> None:
@@ -142,7 +143,8 @@ def test_a_count_says_when_it_is_not_exact(
 ) -> None:
     bury(ledger, 250, code="timeout")
     monkeypatch.setattr("crmgate.operators.inventory.COUNTED", 200)
-    assert inventory.count_dead(replace(DEAD, code="timeout")) == Count(200, False)
+    assert inventory.count_dead(replace(DEAD, kind=Kind.CREATE_LEAD)) == Count(200, False)
+    assert inventory.count_dead(replace(DEAD, code="timeout")) == Count(250, True)
 
 
 def test_an_operation_is_found_by_its_tracking_code(ledger: Ledger, inventory: Inventory) -> None:
@@ -151,8 +153,77 @@ def test_an_operation_is_found_by_its_tracking_code(ledger: Ledger, inventory: I
     typed = code.lower().replace("-", " ").replace("0", "o").replace("1", "l")
     for text in (code, typed, code.replace("-", "")):
         assert [operation.id for operation in inventory.find(text)] == [wanted]
-    for text in ("CG-0000-0000", "", "CG-", "CG-ÄÄÄÄ-ÄÄÄÄ", "CG-UUUU-UUUU", wanted, "[", "CG-[[[[-[[[["):
+    for text in ("CG-0000-0000", "", "CG-", "CG-ÄÄÄÄ-ÄÄÄÄ", "CG-UUUU-UUUU", "[", "CG-[[[[-[[[["):
         assert inventory.find(text) == []
+
+
+def test_an_operation_is_found_by_the_beginning_of_its_id(ledger: Ledger, inventory: Inventory) -> None:
+    [wanted, _] = bury(ledger, 2)
+    for text in (wanted, wanted[:6], wanted[:12].upper()):
+        assert [operation.id for operation in inventory.find(text)] == [wanted]
+    other = "0" if wanted[0] != "0" else "1"
+    for text in (wanted[:5], wanted + "0", other * 12, "g" * 8):
+        assert inventory.find(text) == []
+
+
+def test_a_filter_by_cause_reads_only_what_the_index_names(
+    ledger: Ledger, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(ledger, 300, code="timeout")
+    first = bury(ledger, 2, field="source")
+    both = bury(ledger, 2, field="email,source", at=START + 50)
+    bury(ledger, 100, field="email", at=START + 100)
+    read: list[int] = []
+    original = inventory.read
+    monkeypatch.setattr(inventory, "read", lambda ids: read.append(len(ids)) or original(ids))
+    found = [operation.id for operation in inventory.all(replace(DEAD, field="source"))]
+    assert (found, sum(read)) == ([*both[::-1], *first[::-1]], 4)
+    assert list(inventory.all(replace(DEAD, field="nothing"))) == []
+    assert list(inventory.all(replace(DEAD, provider="other"))) == []
+    assert inventory.count_dead(replace(DEAD, field="source")) == Count(4, True)
+    assert inventory.count_dead(replace(DEAD, field="email", dead_before=START + 60)) == Count(2, True)
+    assert inventory.looked_at(replace(DEAD, code="invalid_value")) == 104
+    assert sum(read) == 4, "counts read no record"
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_pages_of_several_causes_are_one_list_in_order(ledger: Ledger, inventory: Inventory, limit: int) -> None:
+    fields = ["a", "b", "a,b", "c"]
+    made = [bury(ledger, field=fields[number % 4], at=START + number // 3)[0] for number in range(22)]
+    expected = sorted(made, key=lambda i: (made.index(i) // 3, i))
+    wanted = [each for each in expected if made.index(each) % 4 != 3]
+    chosen = Filter(state=State.DEAD, provider="acme")
+    assert paged(inventory, chosen, limit) == expected[::-1]
+    assert paged(inventory, replace(chosen, field="b"), limit) == [
+        each for each in wanted[::-1] if made.index(each) % 4 in (1, 2)
+    ]
+
+
+def test_without_a_complete_index_every_dead_letter_is_read(
+    world: World, inventory: Inventory, redis_client: redis.Redis
+) -> None:
+    made = bury(world.ledger, 3, field="source")
+    digest = redis_client.hget(keys.op(made[1]), "filed_under")
+    redis_client.zrem(keys.cause(digest.decode()), made[1])  # type: ignore[union-attr]
+    assert ids(inventory, replace(DEAD, field="source")) == made[::-1]
+    assert inventory.count_dead(replace(DEAD, field="source")) == Count(3, True)
+
+
+def test_more_causes_than_are_merged_are_read_together(
+    ledger: Ledger, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crmgate.operators.inventory.MERGED", 1)
+    made = [*bury(ledger, 2, field="a"), *bury(ledger, 2, field="b", at=START + 10)]
+    bury(ledger, code="timeout")
+    assert ids(inventory, replace(DEAD, code="invalid_value")) == made[::-1]
+    assert inventory.count_dead(replace(DEAD, code="invalid_value")) == Count(4, True)
+
+
+def test_the_message_of_a_failure_is_searched(ledger: Ledger, inventory: Inventory) -> None:
+    [dead] = bury(ledger)
+    assert ids(inventory, replace(DEAD, detail="crm REFUSES")) == [dead]
+    assert ids(inventory, replace(DEAD, detail="accepts")) == []
+    assert ids(inventory, Filter(detail="refuses", field="")) == [dead]
 
 
 def test_a_tracking_code_leads_back_to_the_id() -> None:

@@ -106,7 +106,7 @@ def test_only_matching_dead_letters_are_retried(world: World, desk: Desk) -> Non
     assert world.states([world.stored(i) for i in kept]) == {"dead"}
     done = desk.retries.get(job.id)
     assert done is not None
-    assert (done.total, done.seen, done.released) == (110, 110, 70)
+    assert (done.total, done.seen, done.released) == (70, 70, 70), "the index has only those"
 
 
 def test_a_job_ignores_operations_that_die_after_its_preview(world: World, desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""The index of the causes: exact after every change of a dead letter, and repaired after an older version has worked."""
+"""The index of the causes: exact after every change of a dead letter, and repaired after an older version worked."""
 
 from __future__ import annotations
 
