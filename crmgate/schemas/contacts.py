@@ -14,7 +14,7 @@ from crmgate.schemas.text import as_text
 _CONTACTS = {"email": EMAIL, "phone": PHONE}
 _OTHER = {EMAIL: PHONE, PHONE: EMAIL}
 _MESSAGES = {
-    Doubt.PARTLY: (WarningCode.PARTLY_READ, "Only one contact could be read; the whole text was kept in `custom`."),
+    Doubt.PARTLY: (WarningCode.PARTLY_READ, "Only the contact in it was used; the whole text was kept in `custom`."),
     Doubt.BROKEN: (WarningCode.PARTLY_READ, "A script of the page garbled it; the whole text was kept in `custom`."),
     Doubt.POSSIBLE: (
         WarningCode.DOUBTFUL_VALUE, "This number is possible, but it is not in the numbering plan; the typed text was"

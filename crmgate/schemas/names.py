@@ -6,9 +6,10 @@ add (`q3_fullName`, `form_fields[email]`, `fields[name][value]`), and polite wor
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -264,6 +265,8 @@ TABLE: Mapping[str, Names] = {
 _LONGEST = 120
 """A longer name is a text, not a label."""
 _CACHED = 2_048
+_NEAR = 0.7
+"""Smallest similarity of two names, from 0 to 1, of which one may be a misspelling of the other."""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W\d_]+")
 _SEGMENT = re.compile(r"[.\[\]]+")
@@ -282,7 +285,7 @@ def _set(text: str) -> frozenset[str]:
 
 _POLITE = _set(
     "a an the your ur you we us our my me s please kindly enter type write provide insert fill in give tell choose"
-    " select what which is are was can could may will would do does have get like whats at to for of best reach with"
+    " select what which is are was can could may will would do does have get like at to for of best reach with"
     " and required optional mandatory valid here"
     " lutfen giriniz girin yaziniz yazin yazar misiniz belirtiniz belirtin seciniz secin nedir sizin ve zorunlu"
     " istege bagli opsiyonel doldurunuz"
@@ -292,8 +295,8 @@ _POLITE = _set(
 )
 """Words that say nothing about the field."""
 _BEFORE = _set(
-    "contact applicant student customer client lead user visitor person personal billing primary main current q et pb"
-    " mc wp wpcf cf ff nf frm gf form_field field fld input inp txt text tel email dropdown select menu ddl textbox"
+    "whats contact applicant student customer client lead user visitor person personal billing primary main current q et"
+    " pb mc wp wpcf cf ff nf frm gf form_field field fld input inp txt text tel email dropdown select menu ddl textbox"
     " label hidden single checkbox radio candidate prospect ogrenci basvuran kisisel iletisim"
 )
 """Words before the name of a field that form tools add, or that say whose field it is."""
@@ -320,6 +323,11 @@ def field_of(label: str) -> str | None:
 def known_names(*fields: str) -> Iterator[tuple[str, str]]:
     """Yield each known name of `fields`, as it is compared, with its field."""
     yield from ((key, field) for key, field in _INDEX.items() if field in fields)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is spelled most like `name`; empty if none is near."""
+    return next(iter(difflib.get_close_matches(name[:_LONGEST], list(known), 1, _NEAR)), "")
 
 
 def comparable(label: str) -> str:

@@ -51,5 +51,8 @@ def create() -> BaseResponse:
 
 
 def _parse(raw: dict[str, Any]) -> Parsed:
-    region = services().settings.default_phone_region
-    return parse_application(raw, default_region=region, remembered=cookies.remembered())
+    settings = services().settings
+    return parse_application(
+        raw, default_region=settings.default_phone_region, remembered=cookies.remembered(),
+        aliases=settings.field_aliases,
+    )  # fmt: skip
