@@ -93,6 +93,8 @@ class Canonical:
     """Names that were sent and are not known."""
     renamed: dict[str, str] = field(default_factory=dict)
     """Name that was sent for each field that has it from FIELD_ALIASES or the usual names."""
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """Further values of a field that were sent, in the order of precedence."""
 
     def keep(self, name: str, value: Any) -> None:
         """Put `value` into `custom`; a second value for the same name is appended on a new line."""
@@ -174,6 +176,7 @@ def _place(result: Canonical, entry: _Entry) -> None:
 def _compare(result: Canonical, entry: _Entry, own_name: str) -> None:
     if result.fields[str(entry.target)] == entry.value:
         return
+    result.others.setdefault(str(entry.target), []).append(_joined(entry))
     result.keep(own_name, entry.value)
     result.warn(
         entry.name,
