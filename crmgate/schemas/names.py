@@ -30,7 +30,8 @@ class Names(NamedTuple):
 
 TABLE: Mapping[str, Names] = {
     "full_name": Names(
-        "name, name as in passport, full name as in passport, first and last name, name and surname, name surname, first name last name, complete name, legal name,"
+        "name, name as in passport, full name as in passport, first and last name, name and surname,"
+        " name surname, first name last name, complete name, legal name,"
         " whole name, contact person, from name, sender name, names, how should we call you, who are you",
         "ad soyad, ad ve soyad, adı soyadı, adınız soyadınız, adınız ve soyadınız, adınızı ve soyadınızı,"
         " isim, isim soyisim, isim soyad, isim ve soyisim, isminiz, isminizi, isminiz soyisminiz, ad, adı, adınız,"
@@ -58,7 +59,8 @@ TABLE: Mapping[str, Names] = {
         "nachname, familienname, nom de famille, apellido, apellidos, cognome, sobrenome, اسم العائلة, اللقب",
     ),
     "email": Names(
-        "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, reply to, replyto, reply to email,"
+        "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, reply to, replyto,"
+        " reply to email,"
         " work email, personal email, business email, school email, confirm email, email confirmation, repeat email,"
         " email confirm, contact email, email contact, sender email, from email, primary email, electronic mail",
         "e-posta, eposta, e-posta adresi, e-posta adresiniz, eposta adresi, eposta adresiniz, e-postanız, e-postanızı,"
@@ -86,7 +88,8 @@ TABLE: Mapping[str, Names] = {
         " ev telefonu, iş telefonu, numaranız",
         "телефон, номер телефона, контактный телефон, контактный номер, номер контактного телефона, мобильный,"
         " мобильный телефон, мобильный номер, номер мобильного, номер мобильного телефона, сотовый, сотовый телефон,"
-        " тел, no телефона, номер тел, моб тел, моб телефон, номер, ватсап, вотсап, ватсапп, номер whatsapp, номер ватсап,"
+        " тел, no телефона, номер тел, моб тел, моб телефон, номер, ватсап, вотсап, ватсапп, номер whatsapp,"
+        " номер ватсап,"
         " телефон whatsapp, телефон для связи, номер для связи, ваш тел",
         "telefonnummer, handy, handynummer, mobilnummer, rufnummer, téléphone, numéro de téléphone, portable,"
         " téléphone portable, teléfono, número de teléfono, móvil, celular, teléfono móvil, telefono, cellulare,"
@@ -273,7 +276,7 @@ _SEGMENT = re.compile(r"[.\[\]]+")
 _ASIDE = re.compile(r"\([^()]*\)")
 _LABEL = re.compile(r"[.\[]\d+\]?[.\[]name\]?\Z", re.IGNORECASE)
 """The label of a field in a list of fields: `fields[0][name]`."""
-_QUESTION = re.compile(r"\b(what|which)( is| are|['’]?s)?\b")
+_QUESTION = re.compile(r"\b(what|which)( is| are|['’]?s)?\b(?! app)")
 _REQUIRED = re.compile(
     r"[\s*:-]+(required|optional|mandatory|zorunlu|opsiyonel|istege bagli|обязательно|необязательно)\W*\Z"
 )
@@ -289,15 +292,16 @@ def _set(text: str) -> frozenset[str]:
 
 _POLITE = _set(
     "a an the your ur you we us our my me s please kindly enter write provide insert fill in give tell choose select"
-    " are can could may will would do does have get like at to for of best reach with and here"
+    " are can could may will would do does have get like at to for of best reach with and from here"
     " lutfen giriniz girin yaziniz yazin yazar misiniz belirtiniz belirtin seciniz secin nedir sizin ve doldurunuz"
     " ваш ваша ваше ваши вашу введите укажите напишите пожалуиста выберите оставьте какои какая какое у вас"
     " ihr ihre deine dein bitte votre vos su tu"
 )
 """Words that say nothing about the field."""
 _BEFORE = _set(
-    "contact applicant student customer client lead user visitor person personal billing primary main current type valid"
-    " q et pb mc wp wpcf cf ff nf frm gf field fld input inp txt text dropdown select menu ddl textbox label hidden"
+    "contact applicant student customer client lead user visitor person personal billing primary main current type"
+    ""
+    " valid q et pb mc wp wpcf cf ff nf frm gf field fld input inp txt text dropdown select menu ddl textbox label hidden"
     " single checkbox radio candidate prospect ogrenci basvuran kisisel iletisim"
 )
 """Words before the name of a field that form tools add, or that say whose field it is."""
