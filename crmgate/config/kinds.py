@@ -14,7 +14,7 @@ from marshmallow import fields, validate
 from redis.connection import parse_url
 
 from crmgate.schemas.canonical import APPLICATION, alias_key
-from crmgate.schemas.names import nearest
+from crmgate.schemas.labels import nearest
 from crmgate.store.limits import Limit
 from crmgate.store.tokens import configured
 

@@ -11,7 +11,8 @@ from typing import Any
 from crmgate.schemas.canonical import Canonical
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
-from crmgate.schemas.names import TABLE, comparable, known_names, nearest
+from crmgate.schemas.labels import comparable, nearest
+from crmgate.schemas.names import TABLE, known_names
 from crmgate.schemas.text import clean
 
 SHOWN = 10
@@ -72,6 +73,6 @@ def _advice(unknown: Sequence[str], fields: Sequence[str]) -> Iterator[str]:
 
 def _shown(name: str) -> str:
     """A sent name for a message: on one line, short, without invisible characters."""
-    text = "".join(char for char in clean(name) if unicodedata.category(char)[0] != "C" and char != "`")
-    text = " ".join(text.split())
+    words = " ".join(clean(name).split())
+    text = "".join(char for char in words if unicodedata.category(char)[0] != "C" and char != "`")
     return f"{text[:LONGEST]}..." if len(text) > LONGEST else text or "(no name)"

@@ -6,13 +6,12 @@ add (`q3_fullName`, `form_fields[email]`, `fields[name][value]`), and polite wor
 
 from __future__ import annotations
 
-import difflib
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from crmgate.schemas.labels import BEFORE, comparable, words_of
 from crmgate.schemas.text import clean
 
 FULL_NAME = "full_name"
@@ -30,9 +29,10 @@ class Names(NamedTuple):
 
 TABLE: Mapping[str, Names] = {
     "full_name": Names(
-        "name, name as in passport, full name as in passport, first and last name, name and surname,"
+        "name, first and last name, name and surname,"
         " name surname, first name last name, complete name, legal name,"
-        " whole name, contact person, from name, sender name, names, how should we call you, who are you",
+        " whole name, contact person, from name, sender name, names, how should we call you, who are you, name as in passport,"
+        " full name as in passport",
         "ad soyad, ad ve soyad, adı soyadı, adınız soyadınız, adınız ve soyadınız, adınızı ve soyadınızı,"
         " isim, isim soyisim, isim soyad, isim ve soyisim, isminiz, isminizi, isminiz soyisminiz, ad, adı, adınız,"
         " adınızı, tam ad, tam adı, tam adınız, tam isim, adsoyad, öğrenci adı soyadı, öğrencinin adı soyadı",
@@ -268,53 +268,13 @@ TABLE: Mapping[str, Names] = {
 _LONGEST = 120
 """A longer name is a text, not a label."""
 _CACHED = 2_048
-_NEAR = 0.7
-"""Smallest similarity of two names, from 0 to 1, of which one may be a misspelling of the other."""
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_WORD = re.compile(r"[^\W\d_]+")
-_SEGMENT = re.compile(r"[.\[\]]+")
 _ASIDE = re.compile(r"\([^()]*\)")
 _LABEL = re.compile(r"[.\[]\d+\]?[.\[]name\]?\Z", re.IGNORECASE)
 """The label of a field in a list of fields: `fields[0][name]`."""
-_QUESTION = re.compile(r"\b(what|which)( is| are|['’]?s)?\b(?! app)")
-_REQUIRED = re.compile(
-    r"[\s*:-]+(required|optional|mandatory|zorunlu|opsiyonel|istege bagli|обязательно|необязательно)\W*\Z"
-)
 _OR = re.compile(r"\s*[/|\\]\s*|\s+[-–—]\s+")
 
 _NOT_ALONE = frozenset({"field"})
 """Fields whose own name is also what form tools call any field (`Field 2`, `field-3`)."""
-
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_POLITE = _set(
-    "a an the your ur you we us our my me s please kindly enter write provide insert fill in give tell choose select"
-    " are can could may will would do does have get like at to for of best reach with and from here"
-    " lutfen giriniz girin yaziniz yazin yazar misiniz belirtiniz belirtin seciniz secin nedir sizin ve doldurunuz"
-    " ваш ваша ваше ваши вашу введите укажите напишите пожалуиста выберите оставьте какои какая какое у вас"
-    " ihr ihre deine dein bitte votre vos su tu"
-)
-"""Words that say nothing about the field."""
-_BEFORE = _set(
-    "contact applicant student customer client lead user visitor person personal billing primary main current type"
-    ""
-    " valid q et pb mc wp wpcf cf ff nf frm gf field fld input inp txt text dropdown select menu ddl textbox label hidden"
-    " single checkbox radio candidate prospect ogrenci basvuran kisisel iletisim"
-)
-"""Words before the name of a field that form tools add, or that say whose field it is."""
-_AROUND = _set(
-    "fields field formfields formfield data formdata formresponse answers answer values value body payload submission"
-    " submissions inputs input properties attributes params parameters variables wpforms itemmeta contact contacts"
-    " contactinfo contactdetails contactinformation personal personaldata personaldetails personalinformation"
-    " personalinfo person lead leads user customer client applicant student visitor profile billing result results"
-    " entry entries record questions question mergefields record item items contactform"
-)
-"""What contains a field in a nested name: `form_fields[email]`, `contact.email`."""
-_INSIDE = _set("value rawvalue values answer text prettyformat full")
-"""What the field's own value is called in a nested name: `fields[name][value]`."""
 
 
 def field_of(label: str) -> str | None:
@@ -330,16 +290,6 @@ def known_names(*fields: str) -> Iterator[tuple[str, str]]:
     yield from ((key, field) for key, field in _INDEX.items() if field in fields)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is spelled most like `name`; empty if none is near."""
-    return next(iter(difflib.get_close_matches(name[:_LONGEST], list(known), 1, _NEAR)), "")
-
-
-def comparable(label: str) -> str:
-    """`label` as it is compared: its letters, without case, accents, containers and polite words."""
-    return "".join(_words(label))
-
-
 @lru_cache(maxsize=_CACHED)
 def _field_of(label: str) -> str | None:
     text = clean(label)
@@ -350,12 +300,12 @@ def _field_of(label: str) -> str | None:
 
 def _exact(text: str) -> str | None:
     """The field of a label without alternatives, with or without its leading words."""
-    words = _words(text)
+    words = words_of(text)
     while words:
         found = _INDEX.get("".join(words))
         if found is not None:
             return found
-        if words[0] not in _BEFORE:
+        if words[0] not in BEFORE:
             return None
         words = words[1:]
     return None
@@ -363,31 +313,8 @@ def _exact(text: str) -> str | None:
 
 def _agreed(text: str) -> str | None:
     """The field of a label in two languages, such as `Name / Ad Soyad`: that of all its parts."""
-    found = {_exact(part) for part in _OR.split(_ASIDE.sub(" ", text)) if _WORD.search(part)}
+    found = {_exact(part) for part in _OR.split(_ASIDE.sub(" ", text)) if words_of(part)}
     return found.pop() if len(found) == 1 else None
-
-
-def _words(label: str) -> list[str]:
-    words = [word for segment in _segments(label) for word in segment]
-    return [word for word in words if word not in _POLITE] or words
-
-
-def _segments(label: str) -> list[list[str]]:
-    """The words of each segment of a nested name, without what surrounds the field."""
-    segments = [words for part in _SEGMENT.split(label) if (words := _WORD.findall(_plain(part)))]
-    while len(segments) > 1 and "".join(segments[0]) in _AROUND:
-        segments = segments[1:]
-    while len(segments) > 1 and "".join(segments[-1]) in _INSIDE:
-        segments = segments[:-1]
-    return segments
-
-
-def _plain(text: str) -> str:
-    """`text` in lower case, without accents and without what says nothing about a field; İ and ı become i."""
-    text = _CAMEL.sub(" ", text).replace("ı", "i")
-    if not text.isascii():
-        text = "".join(char for char in unicodedata.normalize("NFKD", text) if unicodedata.category(char) != "Mn")
-    return _REQUIRED.sub("", _QUESTION.sub(" ", text.casefold()))
 
 
 def _index() -> dict[str, str]:
