@@ -29,10 +29,9 @@ class Names(NamedTuple):
 
 TABLE: Mapping[str, Names] = {
     "full_name": Names(
-        "name, first and last name, name and surname,"
-        " name surname, first name last name, complete name, legal name,"
-        " whole name, contact person, from name, sender name, names, how should we call you, who are you, name as in passport,"
-        " full name as in passport",
+        "name, first and last name, name and surname, name surname, first name last name, complete name, legal name,"
+        " whole name, contact person, from name, sender name, names, how should we call you, who are you,"
+        " name as in passport, full name as in passport",
         "ad soyad, ad ve soyad, adı soyadı, adınız soyadınız, adınız ve soyadınız, adınızı ve soyadınızı,"
         " isim, isim soyisim, isim soyad, isim ve soyisim, isminiz, isminizi, isminiz soyisminiz, ad, adı, adınız,"
         " adınızı, tam ad, tam adı, tam adınız, tam isim, adsoyad, öğrenci adı soyadı, öğrencinin adı soyadı",

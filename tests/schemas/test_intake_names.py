@@ -24,7 +24,8 @@ LABELS: Mapping[str, str] = {
         "name|Name *|YOUR NAME|Your full name|Full Name (as in passport)|fullName|q3_fullName|your-name|text-name|"
         "form_fields[name]|fields[name][value]|wpforms[fields][name]|et_pb_contact_name_0|txtName|user_name|user[name]|"
         "What's your name?|Can we have your name?|Name / Ad Soyad|Ad Soyad|AD SOYAD|Ad-Soyad|adı soyadı|"
-        "ADINIZ SOYADINIZ|Adiniz Soyadiniz|İsim Soyisim|İSİM|Adınız *|Lütfen adınızı girin|Öğrenci Adı Soyadı|Имя|ИМЯ *|Ваше имя|"
+        "ADINIZ SOYADINIZ|Adiniz Soyadiniz|İsim Soyisim|İSİM|Adınız *|Lütfen adınızı girin|"
+        "Öğrenci Adı Soyadı|Имя|ИМЯ *|Ваше имя|"
         "Имя и фамилия|ФИО|Ф.И.О.|Как вас зовут?|Введите имя|«Имя»|Nombre completo|الاسم"
     ),
     "first_name": (
@@ -40,7 +41,8 @@ LABELS: Mapping[str, str] = {
         "e-mail|E-Mail:|EMAIL|eMail|Mail|mail_address|your-email|Your e-mail address|email-1|email-123|Email ID|"
         "Please enter your email|Please enter a valid email|What is your e-mail address?|form_fields[email]|"
         "data.email|contact[email]|user.email|Email (we never share it)|📧 Email|_replyto|Reply-To|E-posta|"
-        "E-POSTA ADRESİ|e_posta|Eposta adresiniz|Mail adresiniz|Lütfen e-posta adresinizi giriniz|E-posta / Email|Почта|Эл. почта|"
+        "E-POSTA ADRESİ|e_posta|Eposta adresiniz|Mail adresiniz|Lütfen e-posta adresinizi giriniz|"
+        "E-posta / Email|Почта|Эл. почта|"
         "Электронная почта|Ваш e-mail|E-mail адрес|Adresse e-mail|Correo electrónico|البريد الإلكتروني"
     ),
     "phone": (
@@ -79,7 +81,8 @@ UNKNOWN = (
     "parent_email|Veli adı|Veli telefonu|friend[email]|hobby.email|Emergency contact phone|company name|Company|"
     "form_name|formName|form[name]|file name|campaign_name|ad_name|ad_id|event name|username|password|nickname|"
     "email subject|email_verified|email_consent|is_email|email_required|phone type|phone_country|Telegram|"
-    "telegram username|Field 2|field-3|form_fields[field_7f3]|fields[name][title]|fields[email][type]|fields[0][name]|answers.3.name|"
+    "telegram username|Field 2|field-3|form_fields[field_7f3]|fields[name][title]|"
+    "fields[email][type]|fields[0][name]|answers.3.name|"
     "input_1.3|1.3|q5|MERGE1|text-12|menu-77|number-5|subject|Konu|Тема|address|title|newsletter|marketing consent|"
     "E-mail / Telefon|Name of company|tranid|page_url|x|*|[]|...|?|" + "name " * 40
 )
