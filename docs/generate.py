@@ -26,6 +26,7 @@ from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, Plugins, 
 from crmgate.plugin_kit.mapping import LABELS, SILENT
 from crmgate.sandbox.page import MODES
 from crmgate.schemas.codes import FieldCode, WarningCode
+from crmgate.schemas.names import TABLE
 from crmgate.web.codes import ProblemCode
 
 DOCS = Path(__file__).parent
@@ -154,6 +155,14 @@ def errors() -> Iterator[str]:
         yield f"| `{kind.__name__}` | `{kind.default_code}` | {words} |"
     yield ""
     yield "Codes: " + ", ".join(f"`{code}`" for code in Code) + "."
+
+
+def field_names() -> Iterator[str]:
+    yield "| field | English | Turkish | Russian | others |"
+    yield "|---|---|---|---|---|"
+    for field, names in TABLE.items():
+        cells = (", ".join(filter(None, map(str.strip, text.split(",")))) for text in names)
+        yield f"| `{field}` | {' | '.join(cells)} |"
 
 
 def facts() -> Iterator[str]:
@@ -288,6 +297,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "public_names": public_names,
     "errors": errors,
     "facts": facts,
+    "field_names": field_names,
     "problems": problems,
     "rooms": rooms,
     "parts": parts,

@@ -37,6 +37,7 @@ WRONG = {
     "CRM_RETRY_DELAYS": ["soon", "1,,5", "1,5,", "0", "-1,5", "1,86401", "nan", "inf", "1;5", ","],
     "CRM_DELIVERY": ["later", "true"],
     "DEFAULT_PHONE_REGION": ["TUR", "XX", "Turkey", "90"],
+    "FIELD_ALIASES": ["x", "=email", "x=", "x=nowhere", "x=email,X=phone", "x=email,y", "x=personal_info"],
     "ALLOWED_ORIGINS": [
         "www.example.com", "https://", "*", "null", "ftp://example.com", "https://example.com/form", "https://a b",
         "https://example.com:99999", "https://[::1", "https://example.com?x", "https://ok.example.com,nonsense",
@@ -180,7 +181,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         epidemic_after=5, delivery="inline",
         on_duplicate="note", on_update="describe", on_rejected_field="describe",
         http_hosts=("localhost", "127.0.0.1", "::1"), plugins_dir=Path("plugins"), plugins_allowed=(),
-        default_phone_region="TR", allowed_origins=(), allowed_hosts=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
+        default_phone_region="TR", field_aliases={}, allowed_origins=(), allowed_hosts=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
         limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60)), honeypot_field="_hp", min_fill_seconds=2.0,
@@ -205,7 +206,8 @@ OTHER = {
     "CRM_PROVIDER": "bitrix", "CRM_TIMEOUT": "5", "CRM_INLINE_BUDGET": "5", "CRM_RETRY_DELAYS": "5",
     "CRM_MAX_CONCURRENCY": "5", "CRM_EPIDEMIC_AFTER": "7", "CRM_DELIVERY": "queued", "CRM_ON_DUPLICATE": "create",
     "CRM_ON_UPDATE": "overwrite", "CRM_ON_REJECTED_FIELD": "dead", "CRM_HTTP_HOSTS": "x", "PLUGINS_DIR": "x",
-    "PLUGINS_ALLOWED": "x", "DEFAULT_PHONE_REGION": "DE", "ALLOWED_ORIGINS": "https://x", "ALLOWED_HOSTS": "x",
+    "PLUGINS_ALLOWED": "x", "DEFAULT_PHONE_REGION": "DE", "FIELD_ALIASES": "x=email",
+    "ALLOWED_ORIGINS": "https://x", "ALLOWED_HOSTS": "x",
     "TELEGRAM_URL": "https://x",
     "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
@@ -269,6 +271,12 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
         ("PLUGINS_ALLOWED", "espocrm", "plugins_allowed", ("espocrm",)),
         ("PLUGINS_DIR", "/srv/plugins", "plugins_dir", Path("/srv/plugins")),
         ("DEFAULT_PHONE_REGION", "de", "default_phone_region", "DE"),
+        (
+            "FIELD_ALIASES",
+            "Your-Name = full_name, q5=phone,a=b=custom, c=education.level,",
+            "field_aliases",
+            {"your-name": "full_name", "q5": "phone", "a=b": "custom", "c": "education.level"},
+        ),
         ("CRM_INLINE_BUDGET", "0.1", "inline_budget", 0.1),
         (
             "ALLOWED_ORIGINS",
@@ -289,6 +297,12 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
 )
 def test_values_are_turned_into_what_they_mean(name: str, value: str, attribute: str, expected: object) -> None:
     assert getattr(Settings.load(ENVIRON | {name: value}), attribute) == expected
+
+
+def test_an_unknown_field_of_an_alias_is_named_with_the_nearest() -> None:
+    [problem] = problems(ENVIRON | {"FIELD_ALIASES": "isim=fulname,tel=phnoe"})
+    assert "There is no field fulname; did you mean full_name?" in problem
+    assert "There is no field phnoe; did you mean phone?" in problem
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from crmgate.channels import Link, Links
 from crmgate.config.kinds import (
     ApiTokens,
     Delays,
+    FieldAliases,
     Folder,
     Hosts,
     Nodes,
@@ -131,6 +132,11 @@ class CoreSettings(marshmallow.Schema):
     DEFAULT_PHONE_REGION = _setting(
         Region, "TR", "an ISO 3166 region such as TR or DE", "Country of phone numbers that have no country code"
     )
+    FIELD_ALIASES = _setting(
+        FieldAliases, (), "name=field, separated by commas, such as your-name=full_name,q5=phone",
+        "Names of your form's fields with the field of an application that each one is. `name=custom` keeps a field in"
+        " `custom` although its name is a usual one",
+    )  # fmt: skip
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",
         "Sites that may send submissions from a script (CORS) and that forms may redirect back to",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import phonenumbers
 from marshmallow import fields, validate
 from redis.connection import parse_url
 
+from crmgate.schemas.canonical import APPLICATION, alias_key
+from crmgate.schemas.labels import nearest
 from crmgate.store.limits import Limit
 from crmgate.store.tokens import configured
 
@@ -22,6 +24,34 @@ class Words(fields.Field[tuple[str, ...]]):
 
     def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> tuple[str, ...]:
         return tuple(word.strip() for word in str(value).split(",") if word.strip())
+
+
+class FieldAliases(Words):
+    """Comma-separated `name=field`: names of a form's fields with the field of an application that each one is."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> Any:
+        aliases, problems = dict[str, str](), []
+        for entry in super()._deserialize(value, *args, **options):
+            name, _, field = (part.strip() for part in entry.rpartition("="))
+            problem = _alias_problem(entry, name, field) or _repeated(name, aliases)
+            problems += [problem] if problem else []
+            aliases[alias_key(name)] = field
+        if problems:
+            raise marshmallow.ValidationError(problems)
+        return tuple(aliases.items())
+
+
+def _alias_problem(entry: str, name: str, field: str) -> str:
+    if not name or not field:
+        return f"Not a name and a field: {entry}."
+    if field in APPLICATION.targets or field == APPLICATION.rest:
+        return ""
+    known = nearest(field, APPLICATION.targets)
+    return f"There is no field {field}{f'; did you mean {known}?' if known else '.'}"
+
+
+def _repeated(name: str, aliases: Mapping[str, str]) -> str:
+    return f"The name {name} occurs twice." if alias_key(name) in aliases else ""
 
 
 class Origins(Words):

@@ -56,6 +56,7 @@ class Settings:
     plugins_dir: Path
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
+    field_aliases: Mapping[str, str]
     allowed_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     channels: Mapping[str, Channel]
@@ -110,9 +111,9 @@ def environment() -> dict[str, str]:
 
 
 def _meant(schema: marshmallow.Schema, loaded: Mapping[str, Any]) -> dict[str, Any]:
-    """The loaded values with switches as booleans and with one address of Redis."""
+    """The loaded values with switches as booleans, pairs as a mapping, and one address of Redis."""
     switches = {name: loaded[name] == "on" for name, declared in schema.fields.items() if isinstance(declared, Switch)}
-    values = {**loaded, **switches}
+    values = {**loaded, **switches, "FIELD_ALIASES": dict(loaded["FIELD_ALIASES"])}
     return values | {"REDIS_URL": values["REDIS_URL"] or redis_url(values)}
 
 

@@ -30,10 +30,11 @@ class PersonalInfoSchema(Group):
 
     first_name = Text(100, required=True, example="Ada")
     last_name = Text(100, example="Lovelace")
-    email = Email(example="ada@example.com")
+    email = Email(example="ada@example.com", about="Of several addresses the first one counts.")
     phone = Phone(
         example="0532 123 45 67",
-        about="Stored as E.164. Without a country code it is a number of the gateway's `DEFAULT_PHONE_REGION`.",
+        about="Stored as E.164. Without a country code it is a number of the gateway's `DEFAULT_PHONE_REGION`."
+        " Of several numbers the first one counts.",
     )
     country = Text(100, example="Türkiye")
     city = Text(100, example="İzmir")

@@ -38,6 +38,8 @@ ALIASES: Mapping[str, str] = {
 FULL_NAME_PATH = f"personal_info.{FULL_NAME}"
 FIRST_NAME, LAST_NAME = "personal_info.first_name", "personal_info.last_name"
 PHONE, EMAIL = "personal_info.phone", "personal_info.email"
+_SEPARATORS = {PHONE: ", ", EMAIL: ", ", FULL_NAME_PATH: " "}
+"""What joins the parts of a value that was sent in parts."""
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
@@ -79,9 +81,10 @@ class Vocabulary:
 
 @dataclass
 class Canonical:
-    """A body by canonical names: known `fields` by dotted path, and all others in `custom`."""
+    """A body by canonical names: known `fields` by dotted path, and all others in `custom`. `raw` is the body."""
 
     words: Vocabulary
+    raw: Mapping[str, Any] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
     custom: dict[str, str] = field(default_factory=dict)
     warnings: list[FieldWarning] = field(default_factory=list)
@@ -90,6 +93,8 @@ class Canonical:
     """Names that were sent and are not known."""
     renamed: dict[str, str] = field(default_factory=dict)
     """Name that was sent for each field that has it from FIELD_ALIASES or the usual names."""
+    others: dict[str, list[Any]] = field(default_factory=dict)
+    """Further values of a field that were sent, in the order of precedence."""
 
     def keep(self, name: str, value: Any) -> None:
         """Put `value` into `custom`; a second value for the same name is appended on a new line."""
@@ -139,7 +144,7 @@ def canonicalise(
     A nested name takes precedence over a flat one, that over one of FIELD_ALIASES, and that over a usual name. `words`
     is the vocabulary, by default that of an application. `aliases` is the setting FIELD_ALIASES.
     """
-    result = Canonical(words or APPLICATION)
+    result = Canonical(words or APPLICATION, raw)
     entries = _entries(_join_lists(raw), result, aliases or {})
     for entry in sorted(entries, key=lambda entry: entry.rank):
         _place(result, entry._replace(value=tidy(entry.value)))
@@ -171,6 +176,7 @@ def _place(result: Canonical, entry: _Entry) -> None:
 def _compare(result: Canonical, entry: _Entry, own_name: str) -> None:
     if result.fields[str(entry.target)] == entry.value:
         return
+    result.others.setdefault(str(entry.target), []).append(_joined(entry))
     result.keep(own_name, entry.value)
     result.warn(
         entry.name,
@@ -180,12 +186,15 @@ def _compare(result: Canonical, entry: _Entry, own_name: str) -> None:
 
 
 def _joined(entry: _Entry) -> Any:
-    """The value; a contact in several parts, or sent several times, as one text."""
+    """The value; a contact or a full name in several parts, or sent several times, as one text."""
     value = entry.value
-    if entry.target == PHONE and isinstance(value, Mapping):
-        value = " ".join(as_text(part) for part in value.values() if not isinstance(part, Mapping | list))
-    if entry.target in (PHONE, EMAIL) and isinstance(value, list) and all(isinstance(part, str) for part in value):
-        value = ", ".join(part for part in value if part)
+    separator = _SEPARATORS.get(str(entry.target))
+    if separator is None:
+        return value
+    if isinstance(value, Mapping) and entry.target == PHONE:
+        return " ".join(as_text(part) for part in value.values() if not isinstance(part, Mapping | list))
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return separator.join(filter(None, value))
     return value
 
 
@@ -193,15 +202,11 @@ def _split_name(result: Canonical) -> None:
     """Replace a full name by first name and last name. What contradicts a name that was sent is kept."""
     fields, full = result.fields, result.fields.pop(FULL_NAME_PATH)
     sent, first, last = result.renamed.pop(FULL_NAME_PATH, FULL_NAME), fields.get(FIRST_NAME), fields.get(LAST_NAME)
-    known = first or last
-    if not isinstance(full, str) and not known:
-        fields[FIRST_NAME] = full  # the schema refuses it
-        return
     names = _names(full, first, last)
     if names is None:
         result.keep(sent, full)
-        message = f"It is not the name in the other fields; it was kept in `{result.words.rest}`."
-        result.warn(sent, WarningCode.CONFLICTING_VALUES if known else WarningCode.UNUSABLE_VALUE, message)
+        message = f"It is no name, or not that of the other fields; it was kept in `{result.words.rest}`."
+        result.warn(sent, WarningCode.CONFLICTING_VALUES if first or last else WarningCode.UNUSABLE_VALUE, message)
         return
     fields |= {path: name for path, name in zip((FIRST_NAME, LAST_NAME), names, strict=True) if name}
 
@@ -233,11 +238,12 @@ def _entries(raw: Mapping[str, Any], result: Canonical, aliases: Mapping[str, st
     for name, value in raw.items():
         dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
         path = snake(dotted)
+        if aliases and alias_key(name) in aliases:
+            yield _Entry(name, value, *_usual(name, words, aliases))
+            continue
         if name.startswith("_"):
             continue  # a control key such as `_next`
-        if aliases and (target := aliases.get(alias_key(name))):
-            yield _Entry(name, value, words.targets.get(target, target), _Rank.SETTING)
-        elif path == "custom":
+        if path == "custom":
             for member, inner in _object(value, "custom", result):
                 result.keep(member, inner)
         elif path.startswith("custom."):
@@ -248,7 +254,7 @@ def _entries(raw: Mapping[str, Any], result: Canonical, aliases: Mapping[str, st
         elif path in words.targets:
             yield _Entry(name, value, words.targets[path], _Rank.NESTED if "." in path else _Rank.FLAT)
         else:
-            yield from _renamed(name, value, words)
+            yield from _renamed(name, value, words, aliases)
 
 
 def _is_field(path: str, value: Any, words: Vocabulary) -> bool:
@@ -256,15 +262,23 @@ def _is_field(path: str, value: Any, words: Vocabulary) -> bool:
     return path in words.targets or (isinstance(value, str) and words.find(path) is not None)
 
 
-def _renamed(name: str, value: Any, words: Vocabulary) -> Iterator[_Entry]:
+def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[_Entry]:
     """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
-    target = words.find(name)
+    target, rank = _usual(name, words, aliases)
     if isinstance(value, Mapping) and words.usual and target != PHONE:
-        members = [(path, inner, words.find(path)) for path, inner in _members(name, value)]
-        if any(found for *_, found in members):
-            yield from (_Entry(*member, _Rank.USUAL) for member in members)
+        members = [_Entry(path, inner, *_usual(path, words, aliases)) for path, inner in _members(name, value)]
+        if any(member.target for member in members):
+            yield from members
             return
-    yield _Entry(name, value, target, _Rank.USUAL)
+    yield _Entry(name, value, target, rank)
+
+
+def _usual(name: str, words: Vocabulary, aliases: Mapping[str, str]) -> tuple[str | None, _Rank]:
+    """The field that FIELD_ALIASES or the usual names give to a name, and the rank of the name."""
+    target = aliases.get(alias_key(name)) if aliases else None
+    if target is None:
+        return words.find(name), _Rank.USUAL
+    return words.targets.get(target, target), _Rank.SETTING
 
 
 def _members(name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,7 +14,7 @@ from crmgate.schemas.text import as_text
 _CONTACTS = {"email": EMAIL, "phone": PHONE}
 _OTHER = {EMAIL: PHONE, PHONE: EMAIL}
 _MESSAGES = {
-    Doubt.PARTLY: (WarningCode.PARTLY_READ, "Only one contact could be read; the whole text was kept in `custom`."),
+    Doubt.PARTLY: (WarningCode.PARTLY_READ, "Only the contact in it was used; the whole text was kept in `custom`."),
     Doubt.BROKEN: (WarningCode.PARTLY_READ, "A script of the page garbled it; the whole text was kept in `custom`."),
     Doubt.POSSIBLE: (
         WarningCode.DOUBTFUL_VALUE, "This number is possible, but it is not in the numbering plan; the typed text was"
@@ -26,7 +26,7 @@ _MESSAGES = {
 def spared(canonical: Canonical, errors: Sequence[FieldError]) -> bool:
     """Move the values with errors that must not cost the lead to `custom`, with a warning. Whether there were any.
 
-    These are an unusable contact beside a good one, and a value that came under a usual name of an optional field.
+    These are an unusable contact beside another one, and a value that came under a usual name of an optional field.
     """
     faulty = {path: error for error in errors if (path := _path(canonical, error)) is not None}
     moved = [path for path in faulty if _is_spared(canonical, path, faulty)]
@@ -35,6 +35,8 @@ def spared(canonical: Canonical, errors: Sequence[FieldError]) -> bool:
         canonical.keep(name, canonical.fields.pop(path))
         message = f"{faulty[path].message} It was kept in `custom`."
         canonical.warn(canonical.renamed.get(path, path), WarningCode.UNUSABLE_VALUE, message)
+        if path in _OTHER and canonical.others.get(path):
+            canonical.fields[path] = canonical.others[path].pop(0)
     return bool(moved)
 
 
@@ -46,6 +48,8 @@ def _path(canonical: Canonical, error: FieldError) -> str | None:
 
 def _is_spared(canonical: Canonical, path: str, faulty: dict[str, FieldError]) -> bool:
     if path in _OTHER:
+        if canonical.others.get(path):
+            return True
         return _OTHER[path] in canonical.fields and _OTHER[path] not in faulty
     return path in canonical.renamed and path != FIRST_NAME
 

@@ -17,6 +17,7 @@ LONGEST = 254
 _END = r"\s<>()\[\],;:\"|/\\?"
 _PLAIN = re.compile(rf"[^@{_END}]+@[^@{_END}]+")
 _ADDRESS = re.compile(rf"[^{_END}]+@[^@{_END}]+")
+_MARKS = " \t\r\n,;:<>()[]\"'`"
 _AROUND_AT = re.compile(r"\s*@\s*")
 _BEFORE_DOT = re.compile(r"(@[\w.-]+)\s+(?=\.\w)")
 _OPENS = re.compile(r"[<>()\[\],;:\"|/\\=]\s*\Z")
@@ -61,7 +62,7 @@ def _addresses(text: str) -> Iterator[str]:
 
 def _bare(text: str) -> str:
     """`text` without `mailto:`, and without punctuation around it."""
-    text = text.strip(" \t\r\n.,;:<>()[]\"'`")
+    text = text.lstrip(_MARKS).rstrip(f".{_MARKS}")
     return text[7:] if text[:7].lower() == "mailto:" else text
 
 

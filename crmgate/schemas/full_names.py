@@ -36,7 +36,8 @@ def _before_last_word(full: str, *, titled: bool) -> tuple[str, str]:
 def rest_of(full: str, first: str, last: str) -> tuple[str, str] | None:
     """First name and last name if `full` agrees with the parts that are known; None if it says something else.
 
-    With a last name that `full` does not contain, `full` is the first name.
+    With a last name that `full` does not contain, `full` is the first name; with another first name, a single word is
+    the last name (`Vorname` and `Name`).
     """
     words, known = full.split(), (first or last).split()
     if first and last:
@@ -44,6 +45,8 @@ def rest_of(full: str, first: str, last: str) -> tuple[str, str] | None:
         return (first, last) if _same(full) in both else None
     if last:
         return _without(words, known) or full, last
+    if len(words) == 1 and not _has(words, known):
+        return first, full
     return (first, _without(words, known)) if _has(words, known) else None
 
 

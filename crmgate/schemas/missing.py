@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 from crmgate.schemas.canonical import Canonical
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
-from crmgate.schemas.names import TABLE, comparable, known_names
+from crmgate.schemas.labels import comparable, nearest
+from crmgate.schemas.names import TABLE, known_names
 from crmgate.schemas.text import clean
 
 SHOWN = 10
@@ -19,7 +21,6 @@ LONGEST = 40
 """Largest number of characters of a sent name in a message."""
 EXAMPLES = 8
 """Number of known names in a message."""
-_NEAR = 0.7
 _FIELDS = {"personal_info.first_name": ("first_name", "full_name"), "personal_info": ("email", "phone")}
 
 
@@ -34,41 +35,44 @@ def _is_missing(error: FieldError) -> bool:
 
 def _message(canonical: Canonical, error: FieldError) -> str:
     fields = _FIELDS[error.field]
-    parts = [error.message, _sent(canonical), f"Known names: {', '.join(_examples(fields))}."]
+    parts = [error.message, _sent(canonical), f"Known names for it: {', '.join(islice(_examples(fields), EXAMPLES))}."]
     return " ".join([*parts, *_advice(canonical.unknown[:SHOWN], fields)])
 
 
 def _sent(canonical: Canonical) -> str:
-    names = list(dict.fromkeys(map(_shown, [*canonical.unknown, *canonical.renamed.values(), *canonical.fields])))
+    names = list(dict.fromkeys(map(_shown, _names(canonical.raw))))
     if not names:
         return "The form sent no fields."
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"The form sent: {', '.join(names[:SHOWN])}{more}."
 
 
+def _names(raw: Mapping[str, Any]) -> Iterator[str]:
+    """The names that were sent, those of control keys aside; of an object, the names inside."""
+    for name, value in raw.items():
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{member}" for member in value)
+        elif not name.startswith("_"):
+            yield name
+
+
 def _examples(fields: Sequence[str]) -> Iterator[str]:
     """Some names of the fields; the table documents all."""
-    each = EXAMPLES // len(fields) - 1
-    for field in fields:
-        names = [name.strip() for text in TABLE[field][:3] for name in text.split(",")[:each] if name.strip()]
-        yield from (field, *names[:each])
+    labels = [[field, *TABLE[field].english.split(",")] for field in fields]
+    yield from (name.strip() for names in zip(*labels, strict=False) for name in names)
 
 
 def _advice(unknown: Sequence[str], fields: Sequence[str]) -> Iterator[str]:
     known = dict(known_names(*fields))
-    pairs = [(name, known[near[0]]) for name in unknown if (near := _nearest(name, known))]
+    pairs = [(name, known[near]) for name in unknown if (near := nearest(comparable(name[:LONGEST]), known))]
     yield from (f"Did you mean `{_shown(name)}` -> `{field}`?" for name, field in pairs)
     if unknown:
         name, field = pairs[0] if pairs else (unknown[0], fields[-1])
         yield f"To use another name for the field, set FIELD_ALIASES={_shown(name)}={field}."
 
 
-def _nearest(name: str, known: dict[str, str]) -> list[str]:
-    return difflib.get_close_matches(comparable(name[:LONGEST]), known, 1, _NEAR)
-
-
 def _shown(name: str) -> str:
     """A sent name for a message: on one line, short, without invisible characters."""
-    text = "".join(char for char in clean(name) if unicodedata.category(char)[0] != "C" and char != "`")
-    text = " ".join(text.split())
+    words = " ".join(clean(name).split())
+    text = "".join(char for char in words if unicodedata.category(char)[0] != "C" and char != "`")
     return f"{text[:LONGEST]}..." if len(text) > LONGEST else text or "(no name)"

@@ -7,11 +7,11 @@ add (`q3_fullName`, `form_fields[email]`, `fields[name][value]`), and polite wor
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from crmgate.schemas.labels import BEFORE, comparable, words_of
 from crmgate.schemas.text import clean
 
 FULL_NAME = "full_name"
@@ -30,7 +30,8 @@ class Names(NamedTuple):
 TABLE: Mapping[str, Names] = {
     "full_name": Names(
         "name, first and last name, name and surname, name surname, first name last name, complete name, legal name,"
-        " whole name, contact person, from name, sender name, names, how should we call you, who are you",
+        " whole name, contact person, from name, sender name, names, how should we call you, who are you,"
+        " name as in passport, full name as in passport",
         "ad soyad, ad ve soyad, adı soyadı, adınız soyadınız, adınız ve soyadınız, adınızı ve soyadınızı,"
         " isim, isim soyisim, isim soyad, isim ve soyisim, isminiz, isminizi, isminiz soyisminiz, ad, adı, adınız,"
         " adınızı, tam ad, tam adı, tam adınız, tam isim, adsoyad, öğrenci adı soyadı, öğrencinin adı soyadı",
@@ -57,7 +58,8 @@ TABLE: Mapping[str, Names] = {
         "nachname, familienname, nom de famille, apellido, apellidos, cognome, sobrenome, اسم العائلة, اللقب",
     ),
     "email": Names(
-        "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, replyto, reply to email,"
+        "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, reply to, replyto,"
+        " reply to email,"
         " work email, personal email, business email, school email, confirm email, email confirmation, repeat email,"
         " email confirm, contact email, email contact, sender email, from email, primary email, electronic mail",
         "e-posta, eposta, e-posta adresi, e-posta adresiniz, eposta adresi, eposta adresiniz, e-postanız, e-postanızı,"
@@ -85,7 +87,8 @@ TABLE: Mapping[str, Names] = {
         " ev telefonu, iş telefonu, numaranız",
         "телефон, номер телефона, контактный телефон, контактный номер, номер контактного телефона, мобильный,"
         " мобильный телефон, мобильный номер, номер мобильного, номер мобильного телефона, сотовый, сотовый телефон,"
-        " тел, номер тел, моб тел, моб телефон, номер, ватсап, вотсап, ватсапп, номер whatsapp, номер ватсап,"
+        " тел, no телефона, номер тел, моб тел, моб телефон, номер, ватсап, вотсап, ватсапп, номер whatsapp,"
+        " номер ватсап,"
         " телефон whatsapp, телефон для связи, номер для связи, ваш тел",
         "telefonnummer, handy, handynummer, mobilnummer, rufnummer, téléphone, numéro de téléphone, portable,"
         " téléphone portable, teléfono, número de teléfono, móvil, celular, teléfono móvil, telefono, cellulare,"
@@ -264,9 +267,6 @@ TABLE: Mapping[str, Names] = {
 _LONGEST = 120
 """A longer name is a text, not a label."""
 _CACHED = 2_048
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_WORD = re.compile(r"[^\W\d_]+")
-_SEGMENT = re.compile(r"[.\[\]]+")
 _ASIDE = re.compile(r"\([^()]*\)")
 _LABEL = re.compile(r"[.\[]\d+\]?[.\[]name\]?\Z", re.IGNORECASE)
 """The label of a field in a list of fields: `fields[0][name]`."""
@@ -274,39 +274,6 @@ _OR = re.compile(r"\s*[/|\\]\s*|\s+[-–—]\s+")
 
 _NOT_ALONE = frozenset({"field"})
 """Fields whose own name is also what form tools call any field (`Field 2`, `field-3`)."""
-
-
-def _set(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_POLITE = _set(
-    "a an the your ur you we us our my me s please kindly enter type write provide insert fill in give tell choose"
-    " select what which is are was can could may will would do does have get like whats at to for of best reach with"
-    " and required optional mandatory valid here"
-    " lutfen giriniz girin yaziniz yazin yazar misiniz belirtiniz belirtin seciniz secin nedir sizin ve zorunlu"
-    " istege bagli opsiyonel doldurunuz"
-    " ваш ваша ваше ваши вашу введите укажите напишите пожалуиста выберите оставьте обязательно необязательно"
-    " какои какая какое у вас"
-    " ihr ihre deine dein bitte votre vos su tu"
-)
-"""Words that say nothing about the field."""
-_BEFORE = _set(
-    "contact applicant student customer client lead user visitor person personal billing primary main current q et pb"
-    " mc wp wpcf cf ff nf frm gf form_field field fld input inp txt text tel email dropdown select menu ddl textbox"
-    " label hidden single checkbox radio candidate prospect ogrenci basvuran kisisel iletisim"
-)
-"""Words before the name of a field that form tools add, or that say whose field it is."""
-_AROUND = _set(
-    "fields field formfields formfield data formdata formresponse answers answer values value body payload submission"
-    " submissions inputs input properties attributes params parameters variables wpforms itemmeta contact contacts"
-    " contactinfo contactdetails contactinformation personal personaldata personaldetails personalinformation"
-    " personalinfo person lead leads user customer client applicant student visitor profile billing result results"
-    " entry entries record questions question mergefields record item items contactform"
-)
-"""What contains a field in a nested name: `form_fields[email]`, `contact.email`."""
-_INSIDE = _set("value rawvalue values answer text prettyformat full")
-"""What the field's own value is called in a nested name: `fields[name][value]`."""
 
 
 def field_of(label: str) -> str | None:
@@ -322,11 +289,6 @@ def known_names(*fields: str) -> Iterator[tuple[str, str]]:
     yield from ((key, field) for key, field in _INDEX.items() if field in fields)
 
 
-def comparable(label: str) -> str:
-    """`label` as it is compared: its letters, without case, accents, containers and polite words."""
-    return "".join(_words(label))
-
-
 @lru_cache(maxsize=_CACHED)
 def _field_of(label: str) -> str | None:
     text = clean(label)
@@ -337,12 +299,12 @@ def _field_of(label: str) -> str | None:
 
 def _exact(text: str) -> str | None:
     """The field of a label without alternatives, with or without its leading words."""
-    words = _words(text)
+    words = words_of(text)
     while words:
         found = _INDEX.get("".join(words))
         if found is not None:
             return found
-        if words[0] not in _BEFORE:
+        if words[0] not in BEFORE:
             return None
         words = words[1:]
     return None
@@ -350,31 +312,8 @@ def _exact(text: str) -> str | None:
 
 def _agreed(text: str) -> str | None:
     """The field of a label in two languages, such as `Name / Ad Soyad`: that of all its parts."""
-    found = {_exact(part) for part in _OR.split(_ASIDE.sub(" ", text)) if _WORD.search(part)}
+    found = {_exact(part) for part in _OR.split(_ASIDE.sub(" ", text)) if words_of(part)}
     return found.pop() if len(found) == 1 else None
-
-
-def _words(label: str) -> list[str]:
-    words = [word for segment in _segments(label) for word in segment]
-    return [word for word in words if word not in _POLITE] or words
-
-
-def _segments(label: str) -> list[list[str]]:
-    """The words of each segment of a nested name, without what surrounds the field."""
-    segments = [words for part in _SEGMENT.split(label) if (words := _WORD.findall(_plain(part)))]
-    while len(segments) > 1 and "".join(segments[0]) in _AROUND:
-        segments = segments[1:]
-    while len(segments) > 1 and "".join(segments[-1]) in _INSIDE:
-        segments = segments[:-1]
-    return segments
-
-
-def _plain(text: str) -> str:
-    """`text` in lower case without accents; İ and ı become i. Splits camelCase."""
-    text = _CAMEL.sub(" ", text).replace("ı", "i")
-    if not text.isascii():
-        text = "".join(char for char in unicodedata.normalize("NFKD", text) if unicodedata.category(char) != "Mn")
-    return text.casefold()
 
 
 def _index() -> dict[str, str]:

@@ -91,7 +91,7 @@ def parse_event(
 
 def _load(canonical: Canonical, schema: Schema, *, spare: bool = True) -> dict[str, Any]:
     data, errors = _tried(canonical, schema)
-    if errors and spare and contacts.spared(canonical, errors):
+    while errors and spare and contacts.spared(canonical, errors):
         data, errors = _tried(canonical, schema)
     if errors:
         raise InvalidFields(explained(canonical, errors))

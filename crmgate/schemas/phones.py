@@ -42,7 +42,11 @@ def read(typed: str, region: str) -> Reading | None:
     if number is not None:
         return Reading(_e164(number), _doubt(typed, text, number))
     possible = _first_possible(text, region)
-    return None if possible is None else Reading(_e164(possible), _garbled(typed) or Doubt.POSSIBLE)
+    if possible is None:
+        return None
+    doubt = _doubt(typed, text, possible)
+    # With + it is the number that was meant, whether the numbering plan of the library has it or not.
+    return Reading(_e164(possible), Doubt.POSSIBLE if doubt is Doubt.NONE and "+" not in text else doubt)
 
 
 def _prepared(typed: str) -> str:
@@ -77,13 +81,18 @@ def _candidates(text: str, region: str) -> Iterator[PhoneNumber]:
     """Yield the numbers that the text can mean, from the most to the least probable."""
     for run in _runs(text):
         yield from _meanings(run, region)
-        words = run.split()
-        for count in range(len(words) - 1, 0, -1):  # two numbers, or a number and an extension, without a separator
-            yield from _numbers(" ".join(words[:count]), region)
-    if (vanity := _parsed(text, region)) is not None:
-        yield vanity
+        for part in _parts(run):
+            yield from _numbers(part, region)
+    yield from _numbers(text, region)  # letters for digits: 1-800-FLOWERS
     if not _LETTERS.search(text):
         yield from _meanings(_digits(text), region)
+
+
+def _parts(run: str) -> Iterator[str]:
+    """Yield what two numbers, a number and an extension, or a time and a number can consist of."""
+    words = run.split()
+    yield from (" ".join(words[:count]) for count in range(len(words) - 1, 0, -1))
+    yield from (" ".join(words[count:]) for count in range(1, len(words)))
 
 
 def _runs(text: str) -> Iterator[str]:
@@ -97,8 +106,7 @@ def _runs(text: str) -> Iterator[str]:
 def _meanings(run: str, region: str) -> Iterator[PhoneNumber]:
     """Yield what one number can mean: as typed, with its country code but without +, and with a known mistake."""
     digits = _digits(run)
-    candidates = [_parsed(run, region), _parsed(f"+{digits.lstrip('0')}", region), _parsed(digits, region)]
-    numbers = [number for number in candidates if number is not None]
+    numbers = [number for text in (run, digits, _with_code(digits, region)) for number in _numbers(text, region)]
     yield from numbers
     for number in numbers:
         yield from _numbers(_mended(number), region)
@@ -108,6 +116,13 @@ def _meanings(run: str, region: str) -> Iterator[PhoneNumber]:
     )  # fmt: skip
     if len(digits) == 11 and digits.startswith("8"):  # the trunk prefix of Russia and Kazakhstan
         yield from _numbers(f"+7{digits[1:]}", region)
+
+
+def _with_code(digits: str, region: str) -> str:
+    """The digits after a `+`; after a 0, only if they begin with the region's own country code."""
+    bare = digits.lstrip("0")
+    own = str(phonenumbers.country_code_for_region(region))
+    return f"+{bare}" if bare == digits or bare.startswith(own) else ""
 
 
 def _mended(number: PhoneNumber) -> str:

@@ -39,6 +39,9 @@ def create() -> BaseResponse:
 
     - Nested, flat and camelCase names mean the same: `personal_info.first_name`, `personal_info[first_name]`,
       `first_name`, `firstName`. `ref` is `referral_code`.
+    - Usual names in English, Turkish and Russian are known too (`your-name`, `E-posta`, `Телефон`), and full names are
+      split. The setting `FIELD_ALIASES` adds names.
+    - One good contact is enough: an unusable email or phone beside it is kept in `custom` and named in `warnings`.
     - Fields that are not known are kept in `custom` and named in `warnings`: at most 50.
     - It is safe to repeat a request with the same `Idempotency-Key`: for 24 hours the same key and content are the same
       submission. Without a key the same content from the same session is the same submission for 60 seconds.
@@ -51,5 +54,8 @@ def create() -> BaseResponse:
 
 
 def _parse(raw: dict[str, Any]) -> Parsed:
-    region = services().settings.default_phone_region
-    return parse_application(raw, default_region=region, remembered=cookies.remembered())
+    settings = services().settings
+    return parse_application(
+        raw, default_region=settings.default_phone_region, remembered=cookies.remembered(),
+        aliases=settings.field_aliases,
+    )  # fmt: skip

@@ -27,7 +27,6 @@ REFUSED = [
     ("email", "a@b", "invalid_email"),
     ("email", "a b@example.com", "invalid_email"),
     ("email", "a@@example.com", "invalid_email"),
-    ("email", "Ayse <a@example.com>", "invalid_email"),
     ("email", '"a b"@example.com', "invalid_email"),
     ("email", "a@[127.0.0.1]", "invalid_email"),
     ("email", "ayşe@example.com", "invalid_email"),
@@ -37,11 +36,10 @@ REFUSED = [
     ("phone", "98", "invalid_phone"),
     ("phone", "call me", "invalid_phone"),
     ("phone", "+999 123456789", "invalid_phone"),
-    ("phone", "+90 532 123 45 67 89 01", "invalid_phone"),
+    ("phone", "+905321234567890123", "invalid_phone"),
     ("phone", "00", "invalid_phone"),
-    ("phone", "0532 123 45 67 / 0555 765 43 21", "invalid_phone"),
     ("phone", "5" * 101, "too_long"),
-    ("phone", 5321234567, "invalid_type"),
+    ("phone", True, "invalid_type"),
     ("birth_date", "2001-02-30", "invalid_date"),
     ("birth_date", "31.04.2001", "invalid_date"),
     ("birth_date", "12/31/2001", "invalid_date"),
@@ -97,6 +95,7 @@ TAKEN = [
     ("email", "\u200eayse@example.com\u200f", "ayse@example.com"),
     ("email", "a+b@münchen.example.com", "a+b@xn--mnchen-3ya.example.com"),
     ("phone", "0532 123 45 67", "+905321234567"),
+    ("phone", 5321234567, "+905321234567"),
     ("phone", "(0532) 123-45-67", "+905321234567"),
     ("phone", "0090 532 123 45 67", "+905321234567"),
     ("phone", "(00 49) 151 97971147", "+4915197971147"),
@@ -136,8 +135,9 @@ TAKEN = [
 
 @pytest.mark.parametrize(("name", "value", "code"), REFUSED)
 def test_refused(parse: Parse, name: str, value: Any, code: str) -> None:
+    alone = {"phone": ""} if name == "email" else {}  # beside a good phone, an unusable email is kept
     with pytest.raises(InvalidFields) as refused:
-        parse(**{name: value})
+        parse(**alone | {name: value})
     [error] = refused.value.errors
     assert error.code == code
     assert error.field.rpartition(".")[2] in (name, name.partition("_")[2], "given")
@@ -161,7 +161,7 @@ def test_a_message_names_the_limit(parse: Parse) -> None:
 
 def test_an_address_outside_ascii_is_refused_with_the_reason(parse: Parse) -> None:
     with pytest.raises(InvalidFields) as refused:
-        parse(email="ayşe@example.com")
+        parse(email="ayşe@example.com", phone="")
     assert "unaccented Latin letters" in refused.value.errors[0].message
 
 

@@ -103,6 +103,7 @@ class StandInGateway:
 @dataclass
 class StandInSettings:
     default_phone_region: str = "TR"
+    field_aliases: dict[str, str] = field(default_factory=dict)
     delivery: str = "inline"
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
     allowed_hosts: tuple[str, ...] = ()
