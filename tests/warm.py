@@ -7,9 +7,9 @@ import os
 # prometheus_client chooses at its import whether counters are in files; each forked process names its own folder.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.devnull
 
-import gunicorn.app.wsgiapp  # noqa: F401
+import gunicorn.app.wsgiapp
 import gunicorn.workers.gthread  # noqa: F401
-import huey.consumer  # noqa: F401
+import huey.consumer
 import huey.consumer_options  # noqa: F401
 
 import crmgate.cli
