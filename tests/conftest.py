@@ -58,9 +58,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
+def pytest_configure() -> None:
+    """Collect the tests without the garbage collector: none of them becomes garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through the thousands of collected tests again and again."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

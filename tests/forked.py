@@ -12,10 +12,12 @@ import os
 import runpy
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
-from tests.processes import ROOT, Process, wait_until
+from tests.processes import DEADLINE, ROOT, Process, wait_until
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.warm"])
@@ -33,14 +35,22 @@ class Forked(Process):
             super().start()
             return
         assert self.command[:2] == PYTHON, f"only `python -m` can be forked: {self.command}"
-        self.popen = Child(self.command[2:], self.environ(), self.log)
+        self.popen = Child(self.command[2:], self.environ(), self.log, self.log)
+
+
+def crmgate(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in a fork with this environment, and wait for its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        output, errors = Path(folder, "output"), Path(folder, "errors")
+        status = Child(["crmgate", *arguments], environ, output, errors).wait(DEADLINE)
+        return subprocess.CompletedProcess(arguments, status, output.read_text(), errors.read_text())
 
 
 class Child:
     """A forked program, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, command: list[str], environ: dict[str, str], log: Path) -> None:
-        self._process = CONTEXT.Process(target=_run, args=(command, environ, log), daemon=True)
+    def __init__(self, command: list[str], environ: Mapping[str, str], output: Path, errors: Path) -> None:
+        self._process = CONTEXT.Process(target=_run, args=(command, dict(environ), output, errors), daemon=True)
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
@@ -65,15 +75,14 @@ class Child:
         os.kill(self.pid, number)
 
 
-def _run(command: list[str], environ: dict[str, str], log: Path) -> None:
+def _run(command: list[str], environ: dict[str, str], output: Path, errors: Path) -> None:
     """Become the program. The last steps are those of an interpreter that ends; `multiprocessing` leaves them out."""
     os.setsid()
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environ)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    for number, file in ((1, output), (2, errors)):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), number)
     sys.argv[:] = command
     sys.path.insert(0, str(ROOT))
     try:

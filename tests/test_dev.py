@@ -42,7 +42,7 @@ def workers(dev: Process) -> list[int]:
             command, environ = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
         except OSError:
             continue
-        is_worker = b"huey_consumer" in command and b"crmgate.cli.keep" not in command
+        is_worker = b"huey_consumer" in command and b"keep.py" not in command
         if is_worker and f"PORT={dev.env['PORT']}".encode() in environ.split(b"\0"):
             found.append(int(path.name))
     return found

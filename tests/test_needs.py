@@ -32,3 +32,8 @@ def test_what_is_there_is_taken_from_where_servers_are_too(monkeypatch: pytest.M
     monkeypatch.setattr(needs, "SYSTEM", "/bin:/usr/bin")
     monkeypatch.setitem(needs.TOOLS, "lacking", ("sh", "none"))
     assert needs.need("lacking").endswith("/sh")
+
+
+def test_a_program_that_does_as_well_is_taken_where_the_better_one_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(needs.INSTEAD, "no-such-program", "sh")
+    assert needs.need("lacking").endswith("/sh")

@@ -8,9 +8,9 @@ import os
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.devnull
 
 import gunicorn.app.wsgiapp
-import gunicorn.workers.gthread
+import gunicorn.workers.gthread  # noqa: F401
 import huey.consumer
-import huey.consumer_options
+import huey.consumer_options  # noqa: F401
 
 import crmgate.cli
 import crmgate.gunicorn.worker

@@ -20,6 +20,8 @@ from crmgate.config import environment
 from crmgate.errors import ConfigError
 
 PYTHON = sys.executable
+KEEPER = [PYTHON, "-P", str(Path(__file__).with_name("keep.py"))]
+"""The start of a keeper's command line. It runs as a file: as a module it would import the whole command line."""
 MESSENGERS = {
     "TELEGRAM_URL": "https://t.me/example_bot",
     "WHATSAPP_URL": "https://wa.me/15550100",
@@ -156,7 +158,7 @@ def _supervise(commands: dict[str, list[str]], environ: dict[str, str], home: Pa
     manager = Manager()
     for name, command in commands.items():
         last = ["--last"] if name == "redis" else []
-        keeper = [PYTHON, "-m", "crmgate.cli.keep", *last, str(home / "run.lock"), *command]
+        keeper = [*KEEPER, *last, str(home / "run.lock"), *command]
         manager.add_process(name, shlex.join(["exec", *keeper]), env=environ)
     manager.loop()
     return 0 if manager.returncode in (130, 143) else int(manager.returncode or 0)

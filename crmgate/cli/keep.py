@@ -1,4 +1,4 @@
-"""Keep one command running: `python -m crmgate.cli.keep [--last] LOCK COMMAND ...` restarts it when it ends.
+"""Keep one command running: `python -P keep.py [--last] LOCK COMMAND ...` restarts it when it ends.
 
 SIGTERM and SIGINT end the command and then the keeper. Every keeper except the `--last` one holds a shared lock on the
 file LOCK while it runs. The last one stops its command only when no other keeper holds the lock, so that Redis stops

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import requests
 
 from crmgate.store.tokens import digest, generate
 from crmgate.testing.espocrm import FakeEspoCRM
+from tests.forked import crmgate
 from tests.integration.stack import Stack
-from tests.processes import DEADLINE, ROOT, wait_until
+from tests.processes import DEADLINE, wait_until
 
 CANARY = "Kanarya"
 PHONE = "+905327654321"
@@ -68,8 +67,7 @@ class Visit:
         return requests.post(f"{self.stack.url}/api/v1/applications", **({"json": body} | options), timeout=DEADLINE)
 
     def command(self, *arguments: str) -> None:
-        done = subprocess.run([sys.executable, "-m", "crmgate", *arguments], cwd=ROOT, capture_output=True, text=True,
-                              env=os.environ | self.stack.env, timeout=DEADLINE)  # fmt: skip
+        done = crmgate(os.environ | self.stack.env, *arguments)
         self.said += done.stderr if arguments[:2] == ("tokens", "new") else done.stdout + done.stderr
 
     def every_door(self) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from functools import partial
 from typing import Any
 
+from tests import forked
 from tests.graves import bury
 from tests.integration.stack import Stack
 from tests.processes import DEADLINE, ROOT, wait_until
@@ -21,8 +22,7 @@ COUNT = int(os.environ.get("DEAD_LETTERS", "300"))
 
 def crmgate(stack: Stack, *arguments: str, expect: int = 0) -> Any:
     """Run the command line against the stack and return its JSON output."""
-    command = [sys.executable, "-m", "crmgate", *arguments, "--json"]
-    result = subprocess.run(command, cwd=ROOT, env=stack.web.environ(), capture_output=True, text=True, timeout=600)
+    result = forked.crmgate(stack.web.environ(), *arguments, "--json")
     assert result.returncode == expect, result.stderr
     return json.loads(result.stdout)
 

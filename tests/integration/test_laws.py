@@ -19,8 +19,9 @@ import requests
 
 from crmgate.testing.server import FakeCRM, Request, Response
 from tests.chaos.trials import ENFORCED, OFFICE
+from tests.forked import crmgate
 from tests.integration.stack import Stack, person
-from tests.processes import ROOT, Process, wait_until
+from tests.processes import Process, wait_until
 from tests.troubled import Troubled
 
 FULL = bool(os.environ.get("LAWS_FULL"))
@@ -82,10 +83,7 @@ def provider_in_readyz(stack: Stack) -> str:
 
 
 def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "crmgate", *arguments]
-    return subprocess.run(
-        line, cwd=ROOT, env=stack.web.environ(), capture_output=True, text=True, timeout=60, check=False
-    )  # fmt: skip
+    return crmgate(stack.web.environ(), *arguments)
 
 
 def emails(stack: Stack) -> list[str]:

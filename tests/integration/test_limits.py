@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
+from tests.forked import Forked, crmgate
 from tests.integration.stack import Stack, emails, person
-from tests.processes import DEADLINE, ROOT, Process, huey_worker, wait_until
+from tests.processes import Process, huey_worker, wait_until
 
 
 @contextmanager
 def second_worker(stack: Stack) -> Iterator[Process]:
-    worker = huey_worker(stack.folder, stack.env, "worker2")
+    worker = huey_worker(stack.folder, stack.env, "worker2", Forked)
     worker.start()
     try:
         wait_until("the second worker has begun", lambda: "Huey consumer started" in worker.output())
@@ -84,8 +82,6 @@ def test_the_breaker_is_shared_and_an_operator_can_have_the_crm_asked(own_stack:
 
 
 def resume(stack: Stack) -> str:
-    command = [str(Path(sys.executable).with_name("crmgate")), "crm", "resume"]
-    environ = stack.worker.environ()
-    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=DEADLINE)
+    done = crmgate(stack.worker.environ(), "crm", "resume")
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import requests
 
+from tests.forked import crmgate
 from tests.integration.stack import Stack, person
-from tests.processes import DEADLINE, ROOT, wait_until
+from tests.processes import DEADLINE, wait_until
 
 
-def crmgate(stack: Stack, *arguments: str) -> Any:
+def command(stack: Stack, *arguments: str) -> Any:
     """The JSON output of a command."""
-    done = subprocess.run([sys.executable, "-m", "crmgate", *arguments, "--json"], cwd=ROOT, capture_output=True,
-                          env=os.environ | stack.env, text=True, timeout=DEADLINE)  # fmt: skip
+    done = crmgate(os.environ | stack.env, *arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -27,10 +25,10 @@ def get(stack: Stack, path: str, token: str) -> requests.Response:
 
 
 def test_a_token_opens_what_is_for_operators_until_it_is_revoked(own_stack: Stack) -> None:
-    fixed = crmgate(own_stack, "tokens", "new", "--name", "monitoring", "--scope", "read", "--env")
+    fixed = command(own_stack, "tokens", "new", "--name", "monitoring", "--scope", "read", "--env")
     own_stack.env["API_TOKENS"] = fixed["entry"]
     stack = own_stack.start()
-    made = crmgate(stack, "tokens", "new", "--name", "site", "--scope", "operate")
+    made = command(stack, "tokens", "new", "--name", "site", "--scope", "operate")
     token = made["token"]
 
     before = len(stack.espocrm.requests)
@@ -48,7 +46,7 @@ def test_a_token_opens_what_is_for_operators_until_it_is_revoked(own_stack: Stac
     assert [attempt["outcome"] for attempt in shown["attempts"]] == ["delivered"]
     assert shown["crm"]["provider"] == "espocrm"
 
-    crmgate(stack, "tokens", "revoke", made["id"])
+    command(stack, "tokens", "revoke", made["id"])
     wait_until("the token is refused", lambda: get(stack, "/api/v1/crm/test", token).status_code == 401)
     assert stack.post(person(1), headers={"Authorization": f"Bearer {token}"}).status_code == 201
 
