@@ -22,7 +22,7 @@ from crmgate.errors import ConfigError
 PYTHON = sys.executable
 MESSENGERS = {
     "TELEGRAM_URL": "https://t.me/example_bot",
-    "WHATSAPP_URL": "https://wa.me/15550100",
+    "WHATSAPP_URL": "https://wa.me/15555550100",
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
 """Targets of the demo's messenger links; they are not real accounts."""
