@@ -1,30 +1,38 @@
 """Messenger channels and the settings with their addresses.
 
 An address is a template in which `{ref}` stands for the referral code. Telegram and WhatsApp have their own parameter
-for it (https://core.telegram.org/api/links#bot-links, https://faq.whatsapp.com/5913398998672934). It is added if the
-template has no `{ref}`.
+for it, which is added if the template has no `{ref}`:
+
+- Telegram's bots: `start` (https://core.telegram.org/api/links#bot-links).
+- Telegram's Mini Apps: `startapp` (https://core.telegram.org/api/links#main-mini-app-links and #direct-mini-app-links).
+- WhatsApp's chats with a number: `text` (https://faq.whatsapp.com/5913398998672934).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit, urlunsplit
 
 import marshmallow
 from marshmallow import fields
 
 WELL_KNOWN = ("telegram", "whatsapp", "instagram")
 """Channels with their own setting, `<NAME>_URL`. A click may name them even if the setting is empty."""
-PARAMETERS: Mapping[str, str] = {"telegram": "start", "whatsapp": "text"}
-"""Query parameter that takes the referral code, by channel."""
 PLACEHOLDER = "{ref}"
 
 _ALIASES = {"telegrambot": "telegram"}
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PRINTABLE = re.compile(r"[!-~]+")
+_TELEGRAM = re.compile(r"(?:(?P<bot>[a-z0-9_]+)\.)?(?:t\.me|telegram\.me|telegram\.dog)")
+_TELEGRAM_PLACES = ("c", "s", "joinchat", "addlist", "addstickers", "addemoji", "share")
+"""First parts of the path of an address in Telegram that is no bot. An invitation can also begin with a plus sign."""
+_MINI_APP = re.compile(r"[A-Za-z][A-Za-z0-9_]{2,}")
+_WHATSAPP = re.compile(r"(?:[a-z]+\.)*(?:wa\.me|whatsapp\.com)")
+_WHATSAPP_CHAT = re.compile(r"/(?:\+?[\d(). -]|%|send\b).*")
+"""Path of an address that opens a chat with a number. Others, such as `/message/...` and `/qr/...`, take no text."""
 
 
 def canonical_name(typed: str) -> str:
@@ -47,13 +55,32 @@ class Channel:
 
     def link(self, referral: str) -> str:
         """Address for a visitor with this referral code; the code is empty for a visitor without one."""
-        code = quote(referral, safe="")
-        parameter = PARAMETERS.get(self.name)
+        code, parts = quote(referral, safe=""), urlsplit(self.url)
+        parameter = _parameter(self.name, parts)
         if PLACEHOLDER in self.url or not parameter or not code:
             return self.url.replace(PLACEHOLDER, code)
-        parts = urlsplit(self.url)
-        query = f"{parts.query}&{parameter}={code}".lstrip("&")
-        return urlunsplit(parts._replace(query=query))
+        others = [pair for pair in parts.query.split("&") if pair and pair.partition("=")[0] != parameter]
+        return urlunsplit(parts._replace(query="&".join([*others, f"{parameter}={code}"])))
+
+
+def _parameter(channel: str, parts: SplitResult) -> str:
+    """Query parameter that takes the referral code; empty if the address cannot take one."""
+    if channel == "telegram":
+        return _telegram_parameter(parts)
+    if channel == "whatsapp":
+        takes_text = not _WHATSAPP.fullmatch(parts.hostname or "") or _WHATSAPP_CHAT.fullmatch(parts.path)
+        return "text" if takes_text else ""
+    return ""
+
+
+def _telegram_parameter(parts: SplitResult) -> str:
+    if "startapp" in dict(parse_qsl(parts.query, keep_blank_values=True)):
+        return "startapp"
+    host = _TELEGRAM.fullmatch(parts.hostname or "")
+    bot, *rest = [*filter(None, (host["bot"] if host else "", *parts.path.split("/"))), ""]
+    if bot.startswith("+") or bot in _TELEGRAM_PLACES:
+        return ""
+    return "startapp" if host and _MINI_APP.fullmatch(rest[0] if rest else "") else "start"
 
 
 class Link(fields.String):
@@ -107,7 +134,20 @@ def _problem(channel: str, url: str) -> str:
         return "Neither a user name nor {ref} is allowed before the path: a visitor could choose the host."
     if re.search(r"[{}]", url.replace(PLACEHOLDER, "")):
         return "The only placeholder is {ref}."
-    parameter = PARAMETERS.get(channel)
-    if parameter and PLACEHOLDER not in url and parameter in dict(parse_qsl(parts.query, keep_blank_values=True)):
-        return f"It already has the parameter {parameter}: put {{ref}} where the referral code belongs."
-    return ""
+    return (_telegram_problem(parts) if channel == "telegram" else "") or _taken(channel, parts)
+
+
+def _telegram_problem(parts: SplitResult) -> str:
+    host = _TELEGRAM.fullmatch(parts.hostname or "")
+    if host and not host["bot"] and not parts.path.strip("/"):
+        return "It names no bot."
+    return "The name of a bot has no @ in an address." if host and parts.path.startswith("/@") else ""
+
+
+def _taken(channel: str, parts: SplitResult) -> str:
+    """The problem of an address in which the parameter of the referral code has a value of its own."""
+    parameter, query = _parameter(channel, parts), dict(parse_qsl(parts.query, keep_blank_values=True))
+    # `?startapp` without a value opens the Mini App of the bot.
+    if PLACEHOLDER in parts.geturl() or parameter not in query or (parameter == "startapp" and not query["startapp"]):
+        return ""
+    return f"It already has the parameter {parameter}: put {{ref}} where the referral code belongs."

@@ -10,6 +10,9 @@
   const FORM = "form[data-crmgate]";
   const LINK = 'a[href*="/go/"]';
   const DESCRIBED = "aria-describedby";
+  const LONGEST = 500; // characters of a value that is kept; the gateway takes more, but such a value is no campaign
+  const MOST = 10; // utm_ parameters: the gateway refuses a form with more than 50 unknown fields
+  const PAIR = /^(checkbox,hidden|hidden(,radio)+)$/; // the hidden control is the value of a box that is not ticked
 
   const page = document;
   const script = page.currentScript;
@@ -41,21 +44,31 @@
   };
 
   // What is known under this name for 30 days. The first touch wins: `fresh` counts only where nothing is known.
-  const keep = (name, fresh) => {
+  // What the gateway would refuse (`takes`) is neither kept nor sent.
+  const keep = (name, fresh, takes) => {
     const known = read((name = PREFIX + name));
-    if (known?.until > now()) return known.value;
-    if (fresh) write(name, { value: fresh, until: now() + MONTH });
+    if (known?.until > now() && takes(known.value)) return known.value;
+    delete storage[name];
+    if (!takes(fresh)) return;
+    write(name, { value: fresh, until: now() + MONTH });
     return fresh;
   };
 
   // --- Who comes from where
 
+  const isText = (value) => value?.trim?.() && value.length <= LONGEST;
+  const isToken = (value) => isText(value) && /^[\w.-]{1,64}$/.test(value);
+  const isUtm = ([name, value]) => /^utm_.{1,60}$/.test(name) && isText(value);
+  const isCampaign = (all) => Object.keys(all || {})[0] && Object.entries(all).every(isUtm);
+
   const query = new URLSearchParams(location.search);
-  const utm = [...query].filter(([name, value]) => value && /^utm_/.test(name));
-  const ref = keep("ref", /^[\w-]{1,64}$/.exec(query.get("ref") || "")?.[0]);
-  const session = keep("session", (forgetful && /crmgate_session=([\w-]+)/.exec(page.cookie)?.[1]) || newId());
+  const ref = keep("ref", query.get("ref"), isText);
+  const old = forgetful && /crmgate_session=([\w.-]+)/.exec(page.cookie)?.[1];
+  const session = keep("session", isToken(old) ? old : newId(), isToken);
   if (forgetful) page.cookie = `crmgate_session=${session};path=/;max-age=${MONTH / 1e3};samesite=lax`;
-  const campaign = { ref, ...keep("utm", utm[0] && Object.fromEntries(utm)) };
+  const utm = {}; // the first value of a parameter that occurs twice
+  for (const [name, value] of [...query].filter(isUtm).slice(0, MOST)) utm[name] ??= value;
+  const campaign = { ref, ...keep("utm", utm, isCampaign) };
   const visitor = { session, ...campaign };
 
   // Adds facts to a form's fields or a link's query. Their own values win, and one utm_ stands for all of them: the
@@ -246,6 +259,20 @@
       }
     };
 
+    const typesOf = (field) =>
+      [...form.elements].filter(({ name }) => name == field).map(({ type }) => type).sort().join();
+
+    // Leaves only texts: the names of files, never their contents, and one value of a hidden control and its box.
+    const simplify = (fields) => {
+      for (const name of new Set([...fields.keys()])) {
+        const values = fields.getAll(name);
+        const files = values.filter(({ name }) => name != null).map(({ name }) => name);
+        if (files[0]) fields.set(name, files.join(", ").slice(0, LONGEST));
+        else if (files.length) fields.delete(name); // an empty file input has a file without a name
+        else if (PAIR.test(typesOf(name))) fields.set(name, values.pop());
+      }
+    };
+
     // The same content is the same submission, however often it is sent. What was corrected replaces what waits.
     const remember = (url, content) => {
       content += "&_t=";
@@ -264,11 +291,7 @@
       if (busy) return;
       unmark();
       const fields = new FormData(form, event.submitter);
-      const errors = [...fields].flatMap(([field, { name }]) => {
-        if (name != null) fields.delete(field); // an empty file input has a file without a name
-        return name ? { field, code: "file_refused", message: "Files are not accepted." } : [];
-      });
-      if (errors[0]) return conclude({ type: "invalid-body", errors });
+      simplify(fields);
       const url = new URL(form.getAttribute("action") || gateway + "api/v1/applications", location).href;
       const goal = form.dataset.crmgateRedirect;
       const next = goal || fields.get("_next");

@@ -18,6 +18,7 @@ import pytest
 TOOLS = {
     # name: (executable, Debian packages)
     "chromium": ("chromium-headless-shell", "chromium-headless-shell"),
+    "firefox": ("firefox-esr", "firefox-esr"),
     "mariadb": ("mariadbd", "mariadb-server-core mariadb-client-core"),
     "docker-compose": ("docker-compose", "docker-compose"),
     "systemd": ("systemd-analyze", "systemd"),

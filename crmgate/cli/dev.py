@@ -24,7 +24,7 @@ KEEPER = [PYTHON, "-P", str(Path(__file__).with_name("keep.py"))]
 """The start of a keeper's command line. It runs as a file: as a module it would import the whole command line."""
 MESSENGERS = {
     "TELEGRAM_URL": "https://t.me/example_bot",
-    "WHATSAPP_URL": "https://wa.me/15550100",
+    "WHATSAPP_URL": "https://wa.me/15555550100",
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
 """Targets of the demo's messenger links; they are not real accounts."""

@@ -28,6 +28,7 @@ from crmgate.config.kinds import (
     redis_host,
 )
 from crmgate.config.redis_server import contradictions
+from crmgate.config.whatsapp import whatsapp_address
 from crmgate.logs import FORMATS
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
 from crmgate.store.gate import EPIDEMIC_AFTER
@@ -248,6 +249,14 @@ class CoreSettings(marshmallow.Schema):
         choices=("DEBUG", "INFO", "WARNING", "ERROR"),
     )  # fmt: skip
     LOG_FORMAT = _choice(FORMATS, "Format of a log line: json for programs, console for people")
+
+    @marshmallow.post_load
+    def _numbers(self, values: dict[str, Any], **_options: Any) -> dict[str, Any]:
+        """The values with the numbers in addresses of WhatsApp as it takes them."""
+        try:
+            return values | {"WHATSAPP_URL": whatsapp_address(values["WHATSAPP_URL"], values["DEFAULT_PHONE_REGION"])}
+        except marshmallow.ValidationError as error:
+            raise marshmallow.ValidationError({"WHATSAPP_URL": error.messages}) from None
 
     @marshmallow.validates_schema(pass_original=True)
     def _one_redis(self, values: Mapping[str, Any], given: Mapping[str, str], **_options: Any) -> None:

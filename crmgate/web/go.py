@@ -33,6 +33,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",  # hides the visitor's page from the messenger
 }
 _CODES = ("referral_code", "session")
+_LONGEST_CODE = 255
+"""Characters that are kept of a referral code that no messenger can carry."""
 
 
 _CHANNEL = {
@@ -50,7 +52,8 @@ _CHANNEL = {
 def leave(channel: str) -> BaseResponse:
     """Redirect the visitor to the configured address of the channel. The query cannot change that address.
 
-    The click is recorded in the background. Invalid fields are dropped; unknown fields are kept in `metadata`.
+    The click is recorded in the background. Unknown fields, and a referral code that no messenger can carry, are kept
+    in `metadata`.
     """
     target = services().settings.channels.get(canonical_name(channel))
     if target is None:
@@ -82,14 +85,18 @@ def _record(click: Activity) -> None:
 
 
 def _read(channel: str, own_session: str) -> Activity:
-    """The click from the query and the cookies; drops invalid codes, and the other fields of a query too large."""
+    """The click from the query and the cookies; drops an invalid session, and the other fields of a query too large."""
     remembered = {"referral_code": NO_REFERRAL} | cookies.remembered() | {"session": own_session}
     parse = partial(parse_event, channels={channel}, occurred_at=rfc3339(time.time()), remembered=remembered)
     query = request.args.to_dict()
+    codes = {name: _cut(text) for name, text in query.items() if MESSENGER_EVENT.targets.get(snake(name)) in _CODES}
     try:
-        event = parse(query | {"channel": channel})
+        event = parse(query | codes | {"channel": channel})
     except InvalidFields:
-        codes = {name: text for name, text in query.items() if MESSENGER_EVENT.targets.get(snake(name)) in _CODES}
-        event = parse({name: text for name, text in codes.items() if len(text) <= 64} | {"channel": channel})
-    metadata = {name: text for name, text in event.activity.metadata.items() if name not in _CODES}
+        event = parse(codes | {"channel": channel})
+    metadata = {name: text for name, text in event.activity.metadata.items() if name != "session"}
     return replace(event.activity, metadata=metadata)
+
+
+def _cut(code: str) -> str:
+    return code if len(code) <= _LONGEST_CODE else f"{code[:_LONGEST_CODE]}…"

@@ -99,8 +99,8 @@ class Website(Server):
 
 # To the page it seems that ten seconds went by after it had been loaded: no person fills in a form at once.
 TAKES_TIME = """
-    const now = Date.now;
-    Date.now = () => now() + (document.readyState == "complete" ? 10_000 : 0);
+    const now = window.Date.now;
+    window.Date.now = () => now() + (document.readyState == "complete" ? 10_000 : 0);
 """
 
 

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, parse_qsl
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -89,15 +90,81 @@ def test_the_form_of_the_documentation_works(visitor: Visitor, website: Website,
     assert len(leads(stack, "sample@example.com")) == 1
 
 
-def test_a_file_is_refused_before_anything_is_sent(visitor: Visitor, website: Website, door: Door) -> None:
-    website.form(FIELDS + '<label>Файл <input type="file" name="файл"></label>')
+def test_of_files_only_the_names_are_sent(visitor: Visitor, website: Website, stack: Stack, door: Door) -> None:
+    website.form(FIELDS + '<input type="file" name="файл" multiple><input type="file" name="none">')
     page = visitor.come()
     visitor.fill("Ada", "file@example.com")
-    page.set_input_files("[type=file]", {"name": "cv.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"})
+    files = [("cv.pdf", b"%PDF-secret"), ("ş" * 600 + ".png", b"PNG")]
+    page.set_input_files(
+        "[name=файл]", [{"name": name, "mimeType": "application/pdf", "buffer": text} for name, text in files]
+    )
     visitor.send()
-    expect(page.locator(".crmgate-error")).to_have_text("Files are not accepted.")
-    expect(page.locator("[type=file]")).to_be_focused()
-    assert door.posts == []
+    visitor.sees("delivered")
+    sent = dict(parse_qsl(door.posts[-1].body.decode()))
+    assert sent["файл"].startswith("cv.pdf, şş")
+    assert len(sent["файл"]) == 500
+    assert "none" not in sent
+    assert b"PDF-secret" not in door.posts[-1].body
+    assert "cv.pdf" in leads(stack, "file@example.com")[0]["description"]
+
+
+PAIRS = """<input type="hidden" name="agreed" value="0"><input type="checkbox" name="agreed" value="1">
+    <input type="hidden" name="news" value="0"><input type="checkbox" name="news" value="1" checked>
+    <input type="hidden" name="level" value=""><input type="radio" name="level" value="BA">
+    <input type="radio" name="level" value="MA" checked>
+    <input type="checkbox" name="late" value="1" checked><input type="hidden" name="late" value="0">
+    <input type="hidden" name="programs" value=""><input type="checkbox" name="programs" value="Law" checked>
+    <input type="checkbox" name="programs" value="Art" checked>"""
+
+
+def test_the_last_value_of_a_hidden_control_and_its_box_wins(visitor: Visitor, website: Website, door: Door) -> None:
+    website.form(FIELDS + PAIRS)
+    visitor.come()
+    visitor.fill("Ada", "pairs@example.com")
+    visitor.send()
+    visitor.sees("delivered")
+    sent = parse_qs(door.posts[-1].body.decode(), keep_blank_values=True)
+    names = ("agreed", "news", "level", "late", "programs")
+    assert {name: sent[name] for name in names} == {
+        "agreed": ["0"], "news": ["1"], "level": ["MA"], "late": ["0"], "programs": ["", "Law", "Art"],
+    }  # fmt: skip
+
+
+def test_what_the_gateway_would_refuse_is_neither_kept_nor_sent(
+    visitor: Visitor, website: Website, stack: Stack, door: Door
+) -> None:
+    """Also what an earlier version, or somebody else, has put into the storage of the browser."""
+    more = "&".join(f"utm_{number}=x" for number in range(60))
+    query = f"?ref={'r' * 501}&utm_source=poster&utm_source=late&utm_term={'x' * 501}&utm_{'n' * 61}=1&{more}"
+    visitor.page.evaluate(
+        """long => {
+            const value = (value) => JSON.stringify({ value, until: Date.now() + 1e9 });
+            localStorage["crmgate:session"] = value(long);
+            localStorage["crmgate:ref"] = value({ not: "a text" });
+            localStorage["crmgate:utm"] = value({ utm_source: long });
+        }""",
+        "x" * 3000,
+    )
+    page = visitor.come(f"/{query}")
+    assert page.evaluate("Math.max(...Object.values(localStorage).map(value => value.length))") < 500
+    visitor.fill("Ada", "limits@example.com")
+    visitor.send()
+    visitor.sees("delivered")
+    sent = dict(parse_qsl(door.posts[-1].body.decode()))
+    assert re.fullmatch(r"[\w-]{36}", sent["session"])
+    assert (sent["utm_source"], "ref" in sent, "utm_term" in sent) == ("poster", False, False)
+    assert len([name for name in sent if name.startswith("utm_")]) <= 10
+    assert "UTM source: poster" in leads(stack, "limits@example.com")[0]["description"]
+
+
+def test_a_referral_code_that_no_messenger_carries_is_kept_as_text(visitor: Visitor, stack: Stack) -> None:
+    visitor.come("/?ref=Help.Contact")
+    visitor.fill("Ada", "odd-ref@example.com")
+    visitor.send()
+    visitor.sees("delivered")
+    (lead,) = leads(stack, "odd-ref@example.com")
+    assert "Help.Contact" in lead["description"]
+    assert lead["referralCodeC"] == "DIRECT"
 
 
 def test_the_first_touch_wins_and_links_carry_it(visitor: Visitor, website: Website, stack: Stack, door: Door) -> None:

@@ -161,3 +161,11 @@ def test_without_minimal_leads_clicks_are_only_counted(own_stack: Stack) -> None
     assert (answer.status_code, answer.json()) == (200, {"status": "counted"})
     wait_until("both are counted", lambda: own_stack.ledger.stats().get("clicks:telegram") == 2)
     assert "accepted" not in own_stack.ledger.stats()
+
+
+def test_a_referral_code_that_no_messenger_carries_stands_in_the_description(stack: Stack) -> None:
+    answer = requests.get(f"{stack.url}/go/telegram?ref=Help.Contact", allow_redirects=False, timeout=DEADLINE)
+    assert answer.headers["Location"] == LINK
+    wait_until(
+        "the CRM has the click", lambda: any("Help.Contact" in str(lead["description"]) for lead in stack.espocrm.leads)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from flask import Flask
@@ -117,14 +118,19 @@ def test_a_direct_visitor_may_still_be_referred_later(client: FlaskClient) -> No
 ODD = ["a b", "a%0d%0aSet-Cookie:x=y", "%00", "a%26start%3Db", "x" * 65, "%D0%B0", "<script>", "a.b", "../x", "%ff"]
 
 
-@pytest.mark.parametrize("code", ODD)
-def test_an_odd_referral_code_is_dropped(app: Flask, client: FlaskClient, gateway: Any, code: str) -> None:
-    answer = client.get(f"/go/telegram?ref={code}&section=top", headers=BROWSER)
+KEPT = {"a%0d%0aSet-Cookie:x=y": "a Set-Cookie:x=y", "%ff": "%FF", "%00": ""}
+"""The text of these odd codes; that of the others is the code itself."""
+
+
+@pytest.mark.parametrize("code", [*ODD, "Help.Contact", "abc%3D%3D"])
+def test_an_odd_referral_code_is_kept_as_text_only(app: Flask, client: FlaskClient, gateway: Any, code: str) -> None:
+    answer = client.get(f"/go/telegram?ref={code}&section=top&session=a b", headers=BROWSER)
     assert (answer.status_code, answer.headers["Location"]) == (302, "https://t.me/example_bot")
     assert cookies(answer).keys() == {"crmgate_session"}
     [payload] = settled(app, gateway)
     assert payload["referral_code"] == "DIRECT"
-    assert payload["metadata"] == {"section": "top"}
+    text = KEPT.get(code, unquote(code))
+    assert payload["metadata"] == {"section": "top"} | ({"referral_code": text} if text else {})
 
 
 @pytest.mark.parametrize("value", ["a b", "x" * 65, "a\r\nb", "ä", ""])
@@ -210,6 +216,13 @@ def test_a_click_of_any_size_is_sent_on_with_its_codes(app: Flask, client: Flask
     assert answer.headers["Location"] == "https://t.me/example_bot?start=REF"
     [payload] = settled(app, gateway)
     assert (payload["session"], payload["referral_code"]) == ("s-1", "REF")
+
+
+@pytest.mark.parametrize("more", ["", "&page=" + "x" * 3000])
+def test_a_referral_code_of_any_length_is_cut(app: Flask, client: FlaskClient, gateway: Any, more: str) -> None:
+    assert client.get(f"/go/telegram?ref=Help.{'x' * 5000}{more}", headers=BROWSER).status_code == 302
+    [payload] = settled(app, gateway)
+    assert payload["metadata"] == {"referral_code": f"Help.{'x' * 250}…"}
 
 
 def test_a_double_click_is_the_same_channel_and_code_of_a_session(
