@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import marshmallow
 
-from crmgate.schemas.phones import to_e164
+from crmgate.schemas import phones
 
 _SHORT = ("wa.me", "www.wa.me")
 _LONG = ("api.whatsapp.com", "web.whatsapp.com", "whatsapp.com", "www.whatsapp.com")
@@ -57,8 +57,8 @@ def _digits(typed: str, region: str) -> str:
     if not _NUMBER.fullmatch(typed):
         raise marshmallow.ValidationError(f"{typed} is not a phone number.")
     # Digits alone are an international number, as WhatsApp reads them, unless only a number of `region` is possible.
-    international = to_e164(f"+{typed}", region) if re.match("[1-9]", typed) else None
-    number = international or to_e164(typed, region)
+    international = phones.read(f"+{typed}", region) if re.match("[1-9]", typed) else None
+    number = international or phones.read(typed, region)
     if number is None:
         raise marshmallow.ValidationError(f"{typed} cannot be a phone number: write it with its country code.")
-    return number.removeprefix("+")
+    return number.value.removeprefix("+")
