@@ -274,6 +274,8 @@ _CACHED = 2_048
 _ASIDE = re.compile(r"\([^()]*\)")
 _LABEL = re.compile(r"[.\[]\d+\]?[.\[]name\]?\Z", re.IGNORECASE)
 """The label of a field in a list of fields: `fields[0][name]`."""
+_SEVERAL = re.compile(r"[(/|\\]|\s[-–—]\s")
+"""Signs of a remark, or of a label in two languages."""
 _OR = re.compile(r"\s*[/|\\]\s*|\s+[-–—]\s+")
 
 _NOT_ALONE = frozenset({"field"})
@@ -298,7 +300,10 @@ def _field_of(label: str) -> str | None:
     text = clean(label)
     if _LABEL.search(text):
         return None
-    return _exact(text) or _exact(_ASIDE.sub(" ", text)) or _agreed(text)
+    found = _exact(text)
+    if found is None and _SEVERAL.search(text):
+        return _exact(_ASIDE.sub(" ", text)) or _agreed(text)
+    return found
 
 
 def _exact(text: str) -> str | None:
