@@ -14,9 +14,12 @@ _CUT = 120
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD = re.compile(r"[^\W\d_]+")
 _SEGMENT = re.compile(r"[.\[\]]+")
-_QUESTION = re.compile(r"\b(what|which)( is| are|['’]?s)?\b(?! app)")
+_NO_WORDS = re.compile(r"\b(what|which)( is| are|['’]?s)?\b(?! app)|\Ano label ")
+"""The beginning of a question, and what Elementor calls a field without a label."""
+_ID = re.compile(r"[_-][a-z]*\d+[a-z][a-z0-9]*(?![^\W_])")
+"""An id that a form tool adds to a name: `first_name_e1e8`."""
 _REQUIRED = re.compile(
-    r"[\s*:-]+(required|optional|mandatory|zorunlu|opsiyonel|istege bagli|обязательно|необязательно)\W*\Z"
+    r"(\s[\s*:-]*|\*)(required|optional|mandatory|zorunlu|opsiyonel|istege bagli|обязательно|необязательно)\W*\Z"
 )
 
 
@@ -26,7 +29,8 @@ def _set(text: str) -> frozenset[str]:
 
 _POLITE = _set(
     "a an the your ur you we us our my me s please kindly enter write provide insert fill in give tell choose select"
-    " are can could may will would do does have get like at to for of best reach with and from here"
+    " are can could may will would do does have get like at to for of best reach with and from here hi hello"
+    " there"
     " lutfen giriniz girin yaziniz yazin yazar misiniz belirtiniz belirtin seciniz secin nedir sizin ve doldurunuz"
     " ваш ваша ваше ваши вашу введите укажите напишите пожалуиста выберите оставьте какои какая какое у вас"
     " ihr ihre deine dein bitte votre vos su tu"
@@ -81,4 +85,5 @@ def _plain(text: str) -> str:
     text = _CAMEL.sub(" ", text).replace("ı", "i")
     if not text.isascii():
         text = "".join(char for char in unicodedata.normalize("NFKD", text) if unicodedata.category(char) != "Mn")
-    return _REQUIRED.sub("", _QUESTION.sub(" ", text.casefold()))
+    text = _ID.sub(" ", _REQUIRED.sub("", text.casefold()))
+    return _NO_WORDS.sub(" ", text.replace("_", " "))

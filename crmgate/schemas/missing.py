@@ -40,11 +40,11 @@ def _message(canonical: Canonical, error: FieldError) -> str:
 
 
 def _sent(canonical: Canonical) -> str:
-    names = list(dict.fromkeys(map(_shown, _names(canonical.raw))))
+    names = list(dict.fromkeys(_names(canonical.raw)))
     if not names:
         return "The form sent no fields."
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"The form sent: {', '.join(names[:SHOWN])}{more}."
+    return f"The form sent: {', '.join(map(_shown, names[:SHOWN]))}{more}."
 
 
 def _names(raw: Mapping[str, Any]) -> Iterator[str]:

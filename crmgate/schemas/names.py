@@ -76,15 +76,16 @@ TABLE: Mapping[str, Names] = {
         " mobile number, mobile no, mobile phone number, cell, cell phone, cell number, cell phone number, cellphone,"
         " cellular, contact number, contact no, contact phone, contact phone number, phone contact, number phone,"
         " whatsapp, whatsapp number, whatsapp no, whatsapp phone, whatsapp phone number, phone whatsapp, wa number,"
-        " home phone, work phone, business phone, day phone, daytime phone, daytime phone number, phone mobile,"
-        " mobile telephone, telephone mobile, full phone, phone full, full phone number, phone full number, phn, gsm,"
+        " home phone, work phone, work phone number, business phone, day phone, daytime phone, daytime phone number,"
+        " phone mobile, mobile telephone, telephone mobile, full phone, phone full, full phone number,"
+        " phone full number, phn, gsm,"
         " phone number full, primary phone, call back number, phone with country code",
         "telefon, telefon numarası, telefon numaranız, telefon numaranızı, telefonunuz, telefonunuzu, telefon no,"
         " telefon nosu, tel no, tel numarası, tel numaranız, cep, cep telefonu, cep telefonunuz, cep telefonu numarası,"
         " cep telefonu numaranız, cep telefon no, cep telefonu no, cep telefon, cep numarası, cep numaranız, cep no,"
         " cep tel, gsm no, gsm numarası, gsm numaranız, mobil, mobil telefon, mobil numara, iletişim numarası,"
         " iletişim numaranız, iletişim telefonu, iletişim no, whatsapp numarası, whatsapp numaranız, whatsapp hattı,"
-        " ev telefonu, iş telefonu, numaranız",
+        " irtibat telefonu, irtibat numarası, ev telefonu, iş telefonu, numaranız",
         "телефон, номер телефона, контактный телефон, контактный номер, номер контактного телефона, мобильный,"
         " мобильный телефон, мобильный номер, номер мобильного, номер мобильного телефона, сотовый, сотовый телефон,"
         " тел, no телефона, номер тел, моб тел, моб телефон, номер, ватсап, вотсап, ватсапп, номер whatsapp,"
@@ -169,7 +170,8 @@ TABLE: Mapping[str, Names] = {
         " select program, select course, which program are you interested in, what do you want to study",
         "programlar, program adı, bölüm, bölümler, bölümünüz, bölüm tercihi, bölüm tercihiniz, tercih ettiğiniz bölüm,"
         " istediğiniz bölüm, ilgilendiğiniz bölüm, ilgilendiğiniz program, okumak istediğiniz bölüm, düşündüğünüz"
-        " bölüm, hedef bölüm, tercih edilen bölüm, fakülte, kurs",
+        " bölüm, hedef bölüm, tercih edilen bölüm, fakülte, kurs,"
+        " hangi bölümü okumak istiyorsunuz, hangi bölümle ilgileniyorsunuz",
         "программа, программы, программа обучения, специальность, специальности, желаемая специальность, факультет,"
         " курс, желаемая программа, выберите программу, интересующая программа, интересующая специальность",
         "studiengang, studienprogramm, programme d'études, formation, programa, carrera, التخصص, البرنامج",
@@ -233,14 +235,15 @@ TABLE: Mapping[str, Names] = {
         " information, further information, additional comments, additional notes, additional message, other"
         " information, anything else, details, description, inquiry, enquiry, how can we help, how can we help you,"
         " how may we help you, message text, text message, leave a message, remarks, request, comment or message,"
-        " comments or questions, questions or comments, textarea, text area, message body, feedback",
+        " comments or questions, questions or comments, tell us about yourself, textarea, text area,"
+        " message body, feedback",
         "mesaj, mesajınız, mesajınızı, not, notunuz, notlar, notlarınız, yorum, yorumunuz, yorumlar, açıklama,"
         " açıklamalar, açıklamanız, soru, sorunuz, sorularınız, soru ve görüşleriniz, ek bilgi, ek bilgiler, ek notlar,"
         " eklemek istedikleriniz, talep, talebiniz, iletiniz, ileti, detay, detaylar, görüşleriniz, size nasıl"
         " yardımcı olabiliriz, eklemek istediğiniz bir şey var mı",
         "сообщение, текст сообщения, комментарий, комментарии, примечание, вопрос, вопросы, дополнительная информация,"
         " дополнительно, описание, текст, заметка, отзыв, пожелания, ваше обращение, чем мы можем помочь, запрос,"
-        " коммент",
+        " коммент, комментарий к заявке",
         "nachricht, ihre nachricht, mitteilung, bemerkung, bemerkungen, kommentar, anmerkungen, commentaire,"
         " commentaires, votre message, mensaje, comentario, comentarios, messaggio, mensagem, الرسالة, رسالة, ملاحظات",
     ),
@@ -250,7 +253,8 @@ TABLE: Mapping[str, Names] = {
     "utm_content": Names(),
     "utm_term": Names(),
     "consent_given": Names(
-        "consent, gdpr, gdpr consent, gdpr agreement, privacy, privacy policy, privacy consent, acceptance, agree,"
+        "consent, gdpr, gdpr consent, gdpr agreement, privacy, privacy policy, privacy consent, acceptance,"
+        " accept, agree,"
         " i agree, i consent, agreement, data consent, data protection, accept privacy policy, i agree to the privacy"
         " policy, i accept the privacy policy, agree privacy policy, accept privacy, consent to data processing",
         "kvkk, kvkk onayı, kvkk onay, kvkk metni, kvkk rızası, onay, onaylıyorum, kabul ediyorum, açık rıza, gizlilik"
@@ -270,6 +274,8 @@ _CACHED = 2_048
 _ASIDE = re.compile(r"\([^()]*\)")
 _LABEL = re.compile(r"[.\[]\d+\]?[.\[]name\]?\Z", re.IGNORECASE)
 """The label of a field in a list of fields: `fields[0][name]`."""
+_SEVERAL = re.compile(r"[(/|\\]|\s[-–—]\s")
+"""Signs of a remark, or of a label in two languages."""
 _OR = re.compile(r"\s*[/|\\]\s*|\s+[-–—]\s+")
 
 _NOT_ALONE = frozenset({"field"})
@@ -294,7 +300,10 @@ def _field_of(label: str) -> str | None:
     text = clean(label)
     if _LABEL.search(text):
         return None
-    return _exact(text) or _exact(_ASIDE.sub(" ", text)) or _agreed(text)
+    found = _exact(text)
+    if found is None and _SEVERAL.search(text):
+        return _exact(_ASIDE.sub(" ", text)) or _agreed(text)
+    return found
 
 
 def _exact(text: str) -> str | None:

@@ -21,7 +21,8 @@ ADA = {"first_name": "Ada"}
 
 LABELS: Mapping[str, str] = {
     "full_name": (
-        "name|Name *|YOUR NAME|Your full name|Full Name (as in passport)|fullName|q3_fullName|your-name|text-name|"
+        "name|Name *|No Label name|YOUR NAME|Your full name|Full Name (as in passport)|fullName|"
+        "q3_fullName|your-name|text-name|"
         "form_fields[name]|fields[name][value]|wpforms[fields][name]|et_pb_contact_name_0|txtName|user_name|user[name]|"
         "What's your name?|Can we have your name?|Name / Ad Soyad|Ad Soyad|AD SOYAD|Ad-Soyad|adı soyadı|"
         "ADINIZ SOYADINIZ|Adiniz Soyadiniz|İsim Soyisim|İSİM|Adınız *|Lütfen adınızı girin|"
@@ -29,7 +30,8 @@ LABELS: Mapping[str, str] = {
         "Имя и фамилия|ФИО|Ф.И.О.|Как вас зовут?|Введите имя|«Имя»|Nombre completo|الاسم"
     ),
     "first_name": (
-        "First name|First Name:|Firstname|fname|FNAME|mc4wp-FNAME|given-name|names[first_name]|names.first|"
+        "First name|First Name:|Firstname|fname|FNAME|mc4wp-FNAME|given-name|names[first_name]|"
+        "names.first|Contact 7 First Name|field:first_name_e1e8|"
         "q3_fullName[first]|Name (First)|name-1-first-name|billing_first_name|contact.name.first|"
         "properties.firstname|wpforms[fields][0][first]|Vorname|Prénom|First name (required)"
     ),
@@ -64,7 +66,7 @@ LABELS: Mapping[str, str] = {
     "level": "Level of study|Education level|Degree|Eğitim düzeyi|Öğrenim durumu|Уровень образования",
     "institution": "School name|High school|Okul|Mezun olduğunuz okul|Школа|Учебное заведение",
     "graduation_year": "Year of graduation|Mezuniyet yılı|Год окончания",
-    "budget": "Annual budget (USD)|Bütçe|Bütçeniz nedir?|Бюджет",
+    "budget": "what_is_your_budget?|Annual budget (USD)|Bütçe|Bütçeniz nedir?|Бюджет",
     "start_date": "Intake|When do you want to start?|Başlangıç tarihi|Дата начала обучения",
     "gpa": "GPA|Not ortalaması|Средний балл",
     "language_preference": "Preferred language|Eğitim dili|Язык обучения",

@@ -90,6 +90,21 @@ def test_the_phone_region_is_a_setting(client: FlaskClient, gateway: Any, servic
     assert gateway.submitted[0][1]["phone"] == "+4915197971147"
 
 
+def test_the_names_of_a_form_are_a_setting(client: FlaskClient, gateway: Any, services: Any) -> None:
+    services.settings.field_aliases = {"q5": "phone"}
+    answer = client.post(URL, data={"Ad Soyad": "Ayşe Yılmaz", "Q5": "0532 123 45 67"})
+    assert (answer.status_code, "warnings" in answer.json) == (201, False)
+    assert Lead.from_dict(gateway.submitted[0][1]) == Lead("Ayşe", "Yılmaz", phone="+905321234567")
+
+
+def test_the_page_of_a_missing_field_shows_the_names_that_were_sent_as_text(client: FlaskClient) -> None:
+    answer = client.post(URL, data={"naam": "Ada", "<b>mial": "ada@x.co"}, headers=BROWSER)
+    assert answer.status_code == 422
+    assert "The form sent: naam, &lt;b&gt;mial." in answer.text
+    assert "<b>" not in answer.text
+    assert "ada@x.co" not in answer.text
+
+
 ALLOWED_NEXT = [
     ("https://www.example.org/thanks?a=1#x", "https://www.example.org/thanks?a=1#x"),
     ("https://www.example.org", "https://www.example.org"),
