@@ -7,6 +7,7 @@ import pytest
 from crmgate.channels import Channel, canonical_name
 from crmgate.config import Settings
 from crmgate.errors import ConfigError
+from tests.cases import all_cases
 
 ENVIRON = {"CRM_PROVIDER": "espocrm"}
 
@@ -36,14 +37,14 @@ WRONG_CHANNELS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "url", "code", "link"), LINKS)
+@all_cases(("name", "url", "code", "link"), LINKS)
 def test_the_referral_code_is_forwarded(name: str, url: str, code: str, link: str) -> None:
     settings = {f"{name.upper()}_URL": url} if name != "line" else {"MESSENGER_CHANNELS": f"line={url}"}
     assert Settings.load(ENVIRON | settings).channels == {name: Channel(name, url)}
     assert Channel(name, url).link(code) == link
 
 
-@pytest.mark.parametrize("url", [*WRONG_LINKS, "https://t.me/bot?start=", "https://t.me/bot?a=b&start=x"])
+@all_cases("url", [*WRONG_LINKS, "https://t.me/bot?start=", "https://t.me/bot?a=b&start=x"])
 def test_a_link_that_cannot_be_one_stops_the_start(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(ENVIRON | {"TELEGRAM_URL": url})
@@ -52,7 +53,7 @@ def test_a_link_that_cannot_be_one_stops_the_start(url: str) -> None:
     assert problem.endswith("It takes an https address such as https://t.me/example_bot.")
 
 
-@pytest.mark.parametrize("value", [*WRONG_CHANNELS, *(f"line={url}" for url in WRONG_LINKS)])
+@all_cases("value", [*WRONG_CHANNELS, *(f"line={url}" for url in WRONG_LINKS)])
 def test_further_channels_are_checked_the_same(value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(ENVIRON | {"MESSENGER_CHANNELS": value})
