@@ -16,6 +16,7 @@ from crmgate import hookspecs, web
 from crmgate.plugin_host.caller import HOOKS
 from crmgate.plugin_host.loader import PROVIDER_HOOKS
 from crmgate.web.openapi.document import build
+from tests.cases import all_cases
 from tests.web.published import Published
 
 ROOT = Path(__file__).parent.parent
@@ -32,7 +33,7 @@ def app() -> Flask:
     return app
 
 
-@pytest.mark.parametrize(("path", "test"), NAMED)
+@all_cases(("path", "test"), NAMED)
 def test_each_place_exists(path: str, test: str) -> None:
     place = ROOT / path
     assert place.exists(), f"docs/adding.md names {path}"

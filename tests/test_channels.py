@@ -7,6 +7,7 @@ import pytest
 from crmgate.channels import Channel, canonical_name
 from crmgate.config import Settings
 from crmgate.errors import ConfigError
+from tests.cases import all_cases
 
 ENVIRON = {"CRM_PROVIDER": "espocrm"}
 
@@ -64,14 +65,14 @@ WRONG_CHANNELS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "url", "code", "link"), LINKS)
+@all_cases(("name", "url", "code", "link"), LINKS)
 def test_the_referral_code_is_forwarded(name: str, url: str, code: str, link: str) -> None:
     settings = {f"{name.upper()}_URL": url} if name != "line" else {"MESSENGER_CHANNELS": f"line={url}"}
     assert Settings.load(ENVIRON | settings).channels == {name: Channel(name, url)}
     assert Channel(name, url).link(code) == link
 
 
-@pytest.mark.parametrize("url", [*WRONG_LINKS, "https://t.me/bot?start=", "https://t.me/bot?a=b&start=x"])
+@all_cases("url", [*WRONG_LINKS, "https://t.me/bot?start=", "https://t.me/bot?a=b&start=x"])
 def test_a_link_that_cannot_be_one_stops_the_start(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(ENVIRON | {"TELEGRAM_URL": url})
@@ -99,7 +100,7 @@ WHATSAPP = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("written", "meant"), WHATSAPP)
+@all_cases(("written", "meant"), WHATSAPP)
 def test_a_number_of_whatsapp_has_only_digits(written: str, meant: str) -> None:
     assert Settings.load(ENVIRON | {"WHATSAPP_URL": written}).channels["whatsapp"].url == meant
 
@@ -122,7 +123,7 @@ DEAD_LINKS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "url", "problem"), DEAD_LINKS)
+@all_cases(("name", "url", "problem"), DEAD_LINKS)
 def test_an_address_that_opens_no_chat_stops_the_start(name: str, url: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(ENVIRON | {name: url})
@@ -131,7 +132,7 @@ def test_an_address_that_opens_no_chat_stops_the_start(name: str, url: str, prob
     assert problem in sentence
 
 
-@pytest.mark.parametrize("value", [*WRONG_CHANNELS, *(f"line={url}" for url in WRONG_LINKS)])
+@all_cases("value", [*WRONG_CHANNELS, *(f"line={url}" for url in WRONG_LINKS)])
 def test_further_channels_are_checked_the_same(value: str) -> None:
     with pytest.raises(ConfigError) as caught:
         Settings.load(ENVIRON | {"MESSENGER_CHANNELS": value})

@@ -17,6 +17,7 @@ from crmgate.errors import ConfigError
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.store.client import RedisAddress
 from crmgate.store.limits import Limit
+from tests.cases import all_cases
 
 CANARY = "c4n4ry"
 ENVIRON = {"CRM_PROVIDER": "espocrm"}
@@ -62,7 +63,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+@all_cases(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_wrong_value_is_reported_with_its_name_what_it_was_and_what_it_takes(name: str, value: str) -> None:
     [problem] = problems(ENVIRON | {name: value})
     takes = CoreSettings().fields[name].metadata["takes"]
@@ -95,7 +96,7 @@ def test_credentials_in_an_address_are_not_shown() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "url",
     [
         f"http://:{CANARY}@localhost",
@@ -141,7 +142,7 @@ CONTRADICTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("environ", "name", "remedy"), CONTRADICTIONS)
+@all_cases(("environ", "name", "remedy"), CONTRADICTIONS)
 def test_settings_that_contradict_each_other_are_reported(environ: dict[str, str], name: str, remedy: str) -> None:
     [problem] = problems(ENVIRON | environ)
     assert problem.startswith(name)
@@ -158,10 +159,8 @@ def test_the_parts_of_a_redis_become_its_address() -> None:
     assert address.sentinel_master == "leads"
 
 
-@pytest.mark.parametrize("password", ["plain", "p@ss:w/rd?#[%]&+ =", "%2F", "ünï💥", "a" * 300, "#"])
-@pytest.mark.parametrize(
-    ("host", "port"), [("redis", "6379"), ("10.0.0.1", "1"), ("::1", "65535"), ("a-b.example_c", "80")]
-)
+@all_cases("password", ["plain", "p@ss:w/rd?#[%]&+ =", "%2F", "ünï💥", "a" * 300, "#"])
+@all_cases(("host", "port"), [("redis", "6379"), ("10.0.0.1", "1"), ("::1", "65535"), ("a-b.example_c", "80")])
 def test_a_password_of_redis_arrives_as_it_was_written(password: str, host: str, port: str) -> None:
     settings = Settings.load(ENVIRON | {"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_PASSWORD": password})
     client = redis.Redis.from_url(settings.redis.url)
@@ -223,7 +222,7 @@ NEEDED = {"REDIS_CA_FILE": PAIR, "REDIS_CERT_FILE": PAIR, "REDIS_KEY_FILE": PAIR
 SENTINELS = {"REDIS_SENTINELS": "a:1"}
 
 
-@pytest.mark.parametrize("name", CoreSettings().fields)
+@all_cases("name", CoreSettings().fields)
 def test_each_setting_counts(name: str) -> None:
     assert name in OTHER, f"write another value than the default of {name} into OTHER"
     environ = ENVIRON | NEEDED.get(name, SENTINELS if name.startswith("REDIS_SENTINEL_") else {})
@@ -254,7 +253,7 @@ def test_a_blank_setting_of_a_plugin_reaches_it() -> None:
     assert Settings.load(ENVIRON | {"ESPOCRM_MAP_CITY": " "}).environ["ESPOCRM_MAP_CITY"] == ""
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "value", "attribute", "expected"),
     [
         ("CRM_RETRY_DELAYS", "0.5, 2", "retry_delays", (0.5, 2.0)),
@@ -327,7 +326,7 @@ def test_problems_show_no_secret(wrong: dict[str, str]) -> None:
     problems(ENVIRON | {"REDIS_PASSWORD": CANARY, "ESPOCRM_API_KEY": CANARY} | wrong)
 
 
-@pytest.mark.parametrize("entry", [
+@all_cases("entry", [
     f"{CANARY}", f"site:read:{CANARY}", f"{CANARY}:read:{'0' * 64}:x", f"{CANARY}:admin:{'0' * 64}",
     f"a b:read:{'0' * 64}", f"site:read:{'A' * 64}", f"site:read:{'0' * 63}", "site:read:", "::",
 ])  # fmt: skip

@@ -22,6 +22,7 @@ from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
 from crmgate.schemas import codes as field_codes
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
+from tests.cases import all_cases
 from tests.listeners import notify
 from tests.processes import wait_until
 
@@ -150,14 +151,14 @@ def _is_codes(value: object, module: ModuleType) -> bool:
     return isinstance(value, type) and value.__module__ == module.__name__ and hasattr(value, "__members__")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@all_cases("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@all_cases("page", PAGES, ids=lambda page: page.name)
 def test_links_to_headings_find_them(page: Path) -> None:
     for target, heading in re.findall(r"\]\(([\w./-]*\.md)?#([^)\s]+)\)", page.read_text()):
         titles = re.findall(r"^#+ (.+)$", (page.parent / target if target else page).read_text(), re.MULTILINE)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import all_cases
+
 ROOT = Path(__file__).parent.parent
 LINTER = "import sys; from importlinter.cli import lint_imports_command as main; sys.path.pop(0); main(['--no-cache'])"
 LAYERS = "A room imports only rooms of lower layers, and each room has a layer"
@@ -91,7 +93,7 @@ def test_a_room_without_a_layer_breaks_the_contract(copy: Path) -> None:
     assert "stray" in output
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@all_cases("path", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_plugin_takes_nothing_from_the_package_itself_but_the_mark_of_a_hook(path: Path) -> None:
     """`from crmgate import ...` and a relative import are no module for import-linter to forbid."""
     imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]

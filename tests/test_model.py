@@ -38,6 +38,7 @@ from crmgate.model import (
     rfc3339,
 )
 from crmgate.tracking import code as tracking_code
+from tests.cases import all_cases
 
 ID = "8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4"
 UTM = Utm("google", "cpc", "spring", "banner", "study abroad")
@@ -66,12 +67,12 @@ RECORDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@all_cases("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_every_record_survives_json(record: Lead) -> None:
     assert type(record).from_dict(json.loads(json.dumps(record.to_dict()))) == record
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@all_cases("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_keys_that_a_newer_process_wrote_are_ignored(record: Lead) -> None:
     written = record.to_dict() | {"from_the_future": {"a": [1]}, "to_dict": "x", "NESTED": {}}
     assert type(record).from_dict(written) == record
@@ -144,7 +145,7 @@ def test_a_copy_of_the_data_is_handed_out() -> None:
     assert custom == {"a": "1"}
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+@all_cases("record", RECORDS, ids=lambda record: type(record).__name__)
 def test_records_are_frozen(record: Lead) -> None:
     name = dataclasses.fields(record)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):

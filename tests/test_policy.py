@@ -38,6 +38,7 @@ from crmgate.policy import (
     outcome_unknown,
     refusal,
 )
+from tests.cases import all_cases
 
 DELAYS = (1.0, 5.0, 25.0)
 AGAIN = (Unavailable, OutcomeUnknown, OutOfTime)
@@ -63,20 +64,20 @@ def after(
     return decide(error, attempts, delays, Dice(face), asked=asked)
 
 
-@pytest.mark.parametrize("attempts", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("kind", GIVE_UP)
+@all_cases("attempts", [1, 2, 3, 4, 5])
+@all_cases("kind", GIVE_UP)
 def test_what_no_retry_can_mend_is_dead_at_once(kind: type[ProviderError], attempts: int) -> None:
     assert after(kind(retry_after=5), attempts) == Dead()
 
 
-@pytest.mark.parametrize("attempts", [4, 5, 100])
-@pytest.mark.parametrize("kind", AGAIN)
+@all_cases("attempts", [4, 5, 100])
+@all_cases("kind", AGAIN)
 def test_when_the_retries_are_used_up_it_is_dead(kind: type[ProviderError], attempts: int) -> None:
     assert after(kind(retry_after=5), attempts) == Dead()
 
 
-@pytest.mark.parametrize(("attempts", "delay", "left"), [(1, 1.0, 2), (2, 5.0, 1), (3, 25.0, 0)])
-@pytest.mark.parametrize("kind", AGAIN)
+@all_cases(("attempts", "delay", "left"), [(1, 1.0, 2), (2, 5.0, 1), (3, 25.0, 0)])
+@all_cases("kind", AGAIN)
 def test_what_may_pass_is_tried_again_on_schedule(
     kind: type[ProviderError], attempts: int, delay: float, left: int
 ) -> None:
@@ -91,9 +92,9 @@ def test_a_plugin_bug_is_tried_again_because_the_record_may_exist() -> None:
     assert after(OutcomeUnknown(code=Code.PLUGIN_BUG)) == Retry(1.0, 2)
 
 
-@pytest.mark.parametrize("attempts", [1, 4, 1000])
-@pytest.mark.parametrize("retry_after", [None, 1, 120, math.inf])
-@pytest.mark.parametrize("kind", HELD)
+@all_cases("attempts", [1, 4, 1000])
+@all_cases("retry_after", [None, 1, 120, math.inf])
+@all_cases("kind", HELD)
 def test_what_every_operation_would_meet_holds_it(
     kind: type[ProviderError], retry_after: float | None, attempts: int
 ) -> None:
@@ -116,7 +117,7 @@ def test_a_confirmed_record_is_done() -> None:
     assert after(None) == Done()
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("retry_after", "wait"),
     [
         (None, 5.0),
@@ -132,7 +133,7 @@ def test_a_confirmed_record_is_done() -> None:
         (math.nan, 5.0),
     ],
 )
-@pytest.mark.parametrize("kind", AGAIN)
+@all_cases("kind", AGAIN)
 def test_retry_after_is_a_floor_with_a_cap(kind: type[ProviderError], retry_after: float | None, wait: float) -> None:
     assert after(kind(retry_after=retry_after), attempts=2) == Retry(wait, 1)
 
@@ -181,7 +182,7 @@ def test_an_attempt_uses_a_retry_unless_the_crm_or_the_time_is_to_blame(
     assert (counts(error, asked=True), counts(error, asked=False)) == (when_asked, unasked)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("error", "outage"),
     [
         (None, False),
@@ -220,7 +221,7 @@ def test_after_which_failures_the_record_may_exist(error: ProviderError | None, 
     assert not outcome_unknown(error, asked=False), "nothing was asked that could have been stored"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("error", "when_asked", "unasked"),
     [
         (Rejected(fields={"phone": "no", "city": "no"}, vendor_code="E1"), "invalid_value city,phone", ""),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import crmgate
+from tests.cases import all_cases
 from tests.test_docs import generator
 
 ROOT = Path(__file__).parent.parent
@@ -47,14 +48,14 @@ def blocks(page: Path) -> list[str]:
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("module", FOR_TESTS)
+@all_cases("module", FOR_TESTS)
 def test_every_public_name_exists_once_and_in_order(module: str) -> None:
     names = public(module)
     assert [name for name in names if not hasattr(importlib.import_module(module), name)] == []
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("module", FOR_TESTS)
+@all_cases("module", FOR_TESTS)
 def test_the_overview_lists_the_names_of_each_module(module: str) -> None:
     row = re.search(rf"^\| `{re.escape(module)}` \| \w+ \| (.+) \|$", PAGE, re.MULTILINE)
     assert row, f"docs/plugins/README.md does not list {module}"
@@ -65,12 +66,12 @@ def test_the_package_names_these_modules() -> None:
     assert re.findall(r"`(crmgate[\w.]*)`", crmgate.__doc__ or "") == FOR_TESTS
 
 
-@pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@all_cases("path", PLUGIN_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_plugins_use_only_public_names(path: Path) -> None:
     assert forbidden(path.read_text(), FOR_PLUGINS) == [], "not in __all__ of a public module"
 
 
-@pytest.mark.parametrize("path", PLUGIN_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@all_cases("path", PLUGIN_FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_plugins_import_no_other_package_and_never_sleep(path: Path) -> None:
     roots = {module.partition(".")[0] for module, _ in imports(path.read_text())}
     assert roots <= PACKAGES
@@ -81,7 +82,7 @@ def test_the_test_in_the_template_uses_only_public_names() -> None:
     assert forbidden((ROOT / "crmgate/cli/template/test_acme.py").read_text(), FOR_TESTS) == []
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "plugins").glob("*.md")), ids=lambda page: page.name)
+@all_cases("page", sorted((ROOT / "docs" / "plugins").glob("*.md")), ids=lambda page: page.name)
 def test_examples_in_the_documentation_use_only_public_names(page: Path) -> None:
     assert [name for block in blocks(page) for name in forbidden(block, FOR_TESTS)] == []
 

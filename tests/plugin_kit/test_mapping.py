@@ -22,6 +22,7 @@ from crmgate.plugin_kit.mapping import (
     mappable,
     setting_name,
 )
+from tests.cases import all_cases
 
 OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.CREATE_LEAD, {}, 0.0)
 CRM_FIELDS = FieldMap(
@@ -86,8 +87,8 @@ def mapped_and_described(lead: Lead, field_map: FieldMap = CRM_FIELDS) -> tuple[
     return mapped, describe(mapped.rest, OPERATION, lead.additional_info)
 
 
-@pytest.mark.parametrize("field_map", [CRM_FIELDS, FieldMap()], ids=["mapped", "unmapped"])
-@pytest.mark.parametrize("lead", LEADS.values(), ids=LEADS)
+@all_cases("field_map", [CRM_FIELDS, FieldMap()], ids=["mapped", "unmapped"])
+@all_cases("lead", LEADS.values(), ids=LEADS)
 def test_every_value_is_in_a_field_or_in_the_description(lead: Lead, field_map: FieldMap) -> None:
     mapped, description = mapped_and_described(lead, field_map)
     lost = [value for value in values(lead) if value not in mapped.fields.values() and value not in description]

@@ -12,6 +12,7 @@ from crmgate.errors import AuthFailed, Code, NotFound, Rejected, Unavailable
 from crmgate.model import Activity, Check, Delivered, Kind, Lead, Operation
 from crmgate.plugin_kit.records import DROPPED_SECONDS
 from crmgate.provider import Answer, CRMProvider, Known, Look, redirected
+from tests.cases import all_cases
 
 ADA = Lead(first_name="Ada", city="London", additional_info="Hello")
 OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.CREATE_LEAD, ADA.to_dict(), 0.0)
@@ -176,7 +177,7 @@ def test_an_answer(headers: dict[str, str], body: bytes, wait: float | None, par
     assert (answer.retry_after, answer.parsed) == (wait, parsed)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("to", "goes"),
     [
         ("https://a.example/x", ""),  # the same place

@@ -12,6 +12,7 @@ from crmgate.model import Kind, Lead, Operation
 from crmgate.plugin_kit.mapping import Mapped
 from crmgate.plugin_kit.updates import UpdateAction, decide, has_value
 from crmgate.provider import CRMProvider, Update
+from tests.cases import all_cases
 
 ADA = Lead(first_name="Ada", last_name="Lovelace", email="ada@example.org", phone="+905321234567")
 OPERATION = Operation("8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4", Kind.UPDATE_LEAD, ADA.to_dict(), 1_767_322_800.0)
@@ -25,8 +26,8 @@ KEEP, FILL, ADD, DESCRIBE, OVERWRITE = (
 
 
 class TestDecision:
-    @pytest.mark.parametrize("overwrite", [False, True])
-    @pytest.mark.parametrize("known", [None, "", " ", "-", False, [], [None], [""]])
+    @all_cases("overwrite", [False, True])
+    @all_cases("known", [None, "", " ", "-", False, [], [None], [""]])
     def test_an_empty_field_is_filled(self, known: Any, overwrite: bool) -> None:
         assert decide("city", "Bonn", known, overwrite=overwrite) is FILL
         assert decide("phone", "+905321234567", known, has_rows=True, overwrite=overwrite) is FILL
@@ -57,7 +58,7 @@ class TestDecision:
         assert decide("source", "website", "", default="website", overwrite=overwrite) is FILL
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("fact", "value", "known", "equal"),
     [
         ("city", "Bonn", "Bonn", True),

@@ -9,6 +9,7 @@ import pytest
 from crmgate.model import Consent, Kind, Lead, Operation
 from crmgate.plugin_kit.mapping import FieldMap, lead_facts
 from crmgate.plugin_kit.values import FieldType, ValueForm, text
+from tests.cases import all_cases
 
 LIST = FieldType(several=True, options={"MSc": "MSc", "PhD": "7"})
 TEXTS = FieldType(several=True)
@@ -19,7 +20,7 @@ OPERATION = Operation(id="1", kind=Kind.CREATE_LEAD, payload={}, accepted_at=0.0
 MOMENT = FieldType(ValueForm.MOMENT, moment_format="%Y-%m-%d %H:%M:%S")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("kind", "value", "sent", "rest"),
     [
         (LIST, ("MSc", "MBA"), ["MSc"], ("MBA",)),
@@ -49,7 +50,7 @@ def test_a_list_with_a_table_of_values(value: Any, sent: Any, rest: Any) -> None
     assert LIST.convert(value, TABLE) == (sent, rest)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("value", "sent", "rest"),
     [
         (True, True, None),
@@ -79,7 +80,7 @@ def test_a_boolean_with_a_table_of_values() -> None:
     assert FieldType(ValueForm.BOOLEAN).convert("half", table) == (None, "half")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("form", "value", "sent"),
     [
         (ValueForm.INTEGER, 2024, 2024),
@@ -129,7 +130,7 @@ def test_a_moment(value: str, sent: str | None) -> None:
     assert MOMENT.convert(value) == (sent, value if sent is None else None)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("fact", "form", "suits"),
     [
         ("city", ValueForm.TEXT, True),

@@ -11,6 +11,7 @@ from crmgate.listener import Listener
 from crmgate.plugin_host.loader import discover, plugin_name
 from crmgate.provider import CRMProvider
 from crmgate.testing import ProviderContract
+from tests.cases import all_cases
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "plugins"
@@ -24,7 +25,7 @@ def test_it_is_not_set_aside(file: str) -> None:
     assert problems == []
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: str(path.relative_to(FOLDER)))
+@all_cases("path", sorted(FOLDER.rglob("*.py")), ids=lambda path: str(path.relative_to(FOLDER)))
 def test_no_file_is_too_long_to_be_read_in_a_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300, "make it a folder: docs/plugins/README.md#several-files"
 

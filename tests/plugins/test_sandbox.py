@@ -26,6 +26,7 @@ from crmgate.model import Activity, Consent, Kind, Lead, Operation, Utm, new_id
 from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.sandbox import create_app, running
+from tests.cases import all_cases
 from tests.processes import DEADLINE
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
@@ -243,7 +244,7 @@ def test_nobody_listens() -> None:
     assert raised.value.code is Code.CONNECTION_FAILED
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("status", "answer", "created", "found"),
     [
         (400, {"json": {"error": "bad_request"}}, Rejected, Rejected),

@@ -17,6 +17,7 @@ import requests
 import requests_mock
 
 from crmgate.errors import Code, OutcomeUnknown, ProviderError, Rejected, Unavailable
+from tests.cases import all_cases
 from tests.provider.rig import (
     DROPPED,
     HEAD,
@@ -158,7 +159,7 @@ def requests_mock_any() -> Any:
     return requests_mock.ANY
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("url", "options"),
     [
         ("no-scheme", {}),

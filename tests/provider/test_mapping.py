@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from crmgate.model import Activity, Lead
+from tests.cases import all_cases
 from tests.provider.rig import (
     OPERATION,
     Probe,
@@ -16,7 +15,7 @@ from tests.provider.rig import (
 LEAD = Lead(first_name="Ada", city="Köln", source="website", referral_code="R1", custom={"visaType": "F-1"})
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("changes", "sent"),
     [
         ({}, {"firstName": "Ada", "source": "Web", "town": "Köln"}),
@@ -44,7 +43,7 @@ def test_names_and_values_can_be_changed_by_settings(changes: dict[str, str], se
         assert value in sent.values() or value in description
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "value", "reason"),
     [
         ("PROBE_MAP_NAME", "x", "there is no fact 'name'"),

@@ -9,6 +9,7 @@ import pytest
 from requests.structures import CaseInsensitiveDict
 
 from crmgate.provider import Answer
+from tests.cases import all_cases
 
 DATE = "Sun, 06 Nov 1994 08:49:07 GMT"
 
@@ -40,7 +41,7 @@ def test_without_a_date_of_the_answer_the_clock_is_used(date: str | None) -> Non
     assert found == pytest.approx(300, abs=10)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "value",
     [
         None, "", "soon", "-1", "-0.5", "+5", "1e3", "1,5", ".5", "5.", "²", "٣", "nan", "inf", "9" * 400, "7 seconds",

@@ -10,6 +10,7 @@ import pytest
 from crmgate.schemas import Parsed
 from crmgate.schemas.canonical import canonicalise
 from crmgate.schemas.faults import InvalidFields
+from tests.cases import all_cases
 
 Parse = Callable[..., Parsed]
 
@@ -62,7 +63,7 @@ ALIASES = [
 ]
 
 
-@pytest.mark.parametrize(("body", "path"), [*spellings(), *ALIASES])
+@all_cases(("body", "path"), [*spellings(), *ALIASES])
 def test_every_spelling_leads_to_its_field(body: dict[str, Any], path: str) -> None:
     result = canonicalise(body)
     assert list(result.fields) == [path]
@@ -111,7 +112,7 @@ def test_a_blank_nested_value_does_not_hide_the_flat_one(parse: Parse) -> None:
     assert parse(city="İzmir", personal_info={"city": " "}).lead.city == "İzmir"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("body", "custom"),
     [
         ({"hobby": " satranç "}, {"hobby": "satranç"}),
@@ -161,7 +162,7 @@ def test_control_keys_leave_no_trace(parse: Parse) -> None:
     assert parse(_next="/x", _hp="", _Foo={"a": 1}) == parse()
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("custom", "field", "code"),
     [
         ({f"k{n}": "v" for n in range(51)}, "custom.k50", "too_many"),
@@ -171,7 +172,7 @@ def test_control_keys_leave_no_trace(parse: Parse) -> None:
         ({"k": ["v" * 1_998]}, "custom.k", "too_long"),
     ],
 )
-@pytest.mark.parametrize("own", [True, False])
+@all_cases("own", [True, False])
 def test_custom_has_limits(parse: Parse, custom: dict[str, Any], field: str, code: str, own: bool) -> None:
     with pytest.raises(InvalidFields) as refused:
         parse(**({"custom": custom} if own else custom))
@@ -188,7 +189,7 @@ NO_OBJECTS = [(group, wrong) for group in GROUPS for wrong in ("text", 5, True, 
 NO_OBJECTS.remove(("education", "text"))  # the usual name of a field
 
 
-@pytest.mark.parametrize(("group", "wrong"), NO_OBJECTS)
+@all_cases(("group", "wrong"), NO_OBJECTS)
 def test_a_group_that_is_no_object_is_refused(parse: Parse, group: str, wrong: Any) -> None:
     with pytest.raises(InvalidFields) as refused:
         parse(**{group: wrong})

@@ -12,6 +12,7 @@ from crmgate.model import Consent
 from crmgate.schemas import Parsed, parse_application
 from crmgate.schemas.faults import InvalidFields
 from crmgate.web.body import WrittenFloat
+from tests.cases import all_cases
 
 Parse = Callable[..., Parsed]
 TOMORROW = (datetime.now(UTC) + timedelta(days=2)).date().isoformat()
@@ -133,7 +134,7 @@ TAKEN = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "code"), REFUSED)
+@all_cases(("name", "value", "code"), REFUSED)
 def test_refused(parse: Parse, name: str, value: Any, code: str) -> None:
     alone = {"phone": ""} if name == "email" else {}  # beside a good phone, an unusable email is kept
     with pytest.raises(InvalidFields) as refused:
@@ -145,7 +146,7 @@ def test_refused(parse: Parse, name: str, value: Any, code: str) -> None:
     assert str(value) not in error.message
 
 
-@pytest.mark.parametrize(("name", "value", "kept"), TAKEN)
+@all_cases(("name", "value", "kept"), TAKEN)
 def test_taken(parse: Parse, name: str, value: Any, kept: Any) -> None:
     parsed = parse(**{name: value})
     assert getattr(parsed.lead, name.removesuffix("_at")) == kept

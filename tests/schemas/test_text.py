@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import unicodedata
 
-import pytest
-
 from crmgate.schemas.text import clean
+from tests.cases import all_cases
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "kept"),
     [
         ("\ud83d", "\ufffd"),

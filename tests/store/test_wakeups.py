@@ -14,6 +14,7 @@ from huey.api import Task
 from huey.registry import Message
 
 from crmgate.store.wakeups import TASK_NAME, JsonSerializer, wake_message
+from tests.cases import all_cases
 
 ID = "8b1c0f4e2d9a47f6b3c5d7e9f1a2b3c4"
 ETA = datetime(2030, 1, 2, 3, 4, 5, 678901)
@@ -82,7 +83,7 @@ def test_what_is_no_json_is_a_value_error(data: bytes) -> None:
         JsonSerializer().deserialize(data)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "data",
     [
         Message("1", "x", args=(object(),)),
@@ -157,7 +158,7 @@ def test_fields_of_a_newer_huey_are_ignored() -> None:
     assert JsonSerializer().deserialize(written) == Message("1", "x", args=("a",), kwargs={})
 
 
-@pytest.mark.parametrize("data", [None, 1, "x", [1, "a"], {"a": 1}, {"name": "x"}, {"id": "1"}, [], {}])
+@all_cases("data", [None, 1, "x", [1, "a"], {"a": 1}, {"name": "x"}, {"id": "1"}, [], {}])
 def test_plain_data_stays_plain(data: Any) -> None:
     serializer = JsonSerializer()
     assert serializer.deserialize(serializer.serialize(data)) == data

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from crmgate.testing.espocrm import FakeEspoCRM
+from tests.cases import all_cases
 
 EXCHANGES = Path(__file__).parent.parent / "contracts" / "espocrm" / "exchanges"
 FILES = (
@@ -340,7 +341,7 @@ def outcomes() -> Iterator[dict[Key, list[str]]]:
         yield {recording.key: replay.play(recording) for recording in REPLAYED}
 
 
-@pytest.mark.parametrize("recording", REPLAYED, ids=str)
+@all_cases("recording", REPLAYED, ids=str)
 def test_answer_is_the_recorded_one(recording: Recording, outcomes: dict[Key, list[str]]) -> None:
     assert outcomes[recording.key] == []
 

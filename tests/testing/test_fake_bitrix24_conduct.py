@@ -14,6 +14,7 @@ import requests
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.bitrix24.markup import normalised, strip_tags
 from crmgate.testing.bitrix24.wire import SERVER_FAULTS
+from tests.cases import all_cases
 
 Call = Callable[..., requests.Response]
 PHONE = {"typeId": "PHONE", "valueType": "WORK", "value": "+905321234567"}
@@ -51,7 +52,7 @@ def error(response: requests.Response) -> tuple[int, str]:
 class TestStripTags:
     """https://www.php.net/manual/en/function.strip-tags.php, and the tests of PHP: bug46578.phpt, strip_tags.phpt."""
 
-    @pytest.mark.parametrize(
+    @all_cases(
         ("text", "kept"),
         [
             ("<!-- testing I've been to mars -->foobar", "foobar"),

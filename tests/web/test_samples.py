@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from crmgate.model import Lead
 from crmgate.schemas import parse_application
+from tests.cases import all_cases
 
 SAMPLES = (Path(__file__).parents[1] / "data" / "applications.jsonl").read_text("utf-8").splitlines()
 
@@ -43,7 +44,7 @@ def test_there_are_samples() -> None:
     assert len(SAMPLES) == 300
 
 
-@pytest.mark.parametrize("line", SAMPLES)
+@all_cases("line", SAMPLES)
 def test_every_typed_value_is_found_again(line: str) -> None:
     raw = json.loads(line)
     phone = raw["personal_info"].pop("phone", "")

@@ -13,6 +13,7 @@ import requests_mock
 from crmgate.errors import AuthFailed, ConfigError, OutcomeUnknown
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.testing.bitrix24 import FakeBitrix24
+from tests.cases import all_cases
 from tests.plugins.bitrix.rig import (
     ANNA,
     BOTH_APIS,
@@ -81,8 +82,8 @@ class TestRenamedPortal:
         portal.fail("answer", status=status, headers={"Location": "https://127.0.0.1/"})
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), OutcomeUnknown)
 
-    @pytest.mark.parametrize("status", [301, 302, 307, 308])
-    @pytest.mark.parametrize(
+    @all_cases("status", [301, 302, 307, 308])
+    @all_cases(
         "to",
         [
             "https://new.bitrix24.de{path}",
@@ -93,7 +94,7 @@ class TestRenamedPortal:
     def test_where_the_secret_may_go(self, status: int, to: str) -> None:
         assert refusal("https://old.bitrix24.de/rest/1/s3cret/", to, status) is None
 
-    @pytest.mark.parametrize(
+    @all_cases(
         "to",
         [
             "",
@@ -200,7 +201,7 @@ class TestSettings:
     def test_good_addresses(self, address: str) -> None:
         plugins().choose("bitrix", {"BITRIX_WEBHOOK_URL": address}, 5.0, ())
 
-    @pytest.mark.parametrize(
+    @all_cases(
         "address",
         [
             "s3cret",

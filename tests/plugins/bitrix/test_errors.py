@@ -26,6 +26,7 @@ from crmgate.provider import Answer, FieldMap
 from crmgate.testing.bitrix24 import FakeBitrix24
 from plugins.bitrix.answers import ERRORS, failure_in
 from plugins.bitrix.api import BitrixApi
+from tests.cases import all_cases
 from tests.plugins.bitrix.rig import (
     ADD,
     ANNA,
@@ -80,19 +81,19 @@ def answering(status: int, body: str) -> BitrixApi:
 class TestTable:
     """The table of errors as data, and the calls that read it."""
 
-    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
+    @all_cases(("code", "status", "expected"), TABLE)
     def test_every_code(self, code: str, status: int, expected: Any) -> None:
         for given in (status, 200):
             found = failure_in({"error": code, "error_description": "<b>A text</b>"}, given, read=False)
             assert (found.kind, found.code, found.vendor_code) == (*expected, code)
             assert "A text" not in found.words
 
-    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
+    @all_cases(("code", "status", "expected"), TABLE)
     def test_the_case_does_not_matter(self, code: str, status: int, expected: Any) -> None:
         for change in (str.lower, str.upper, str.swapcase):
             assert failure_in({"error": change(code)}, status, read=False).kind is expected[0]
 
-    @pytest.mark.parametrize(("code", "status", "expected"), TABLE)
+    @all_cases(("code", "status", "expected"), TABLE)
     def test_a_read_has_no_unknown_outcome(self, code: str, status: int, expected: Any) -> None:
         kind = Unavailable if expected[0] is OutcomeUnknown else expected[0]
         assert failure_in({"error": code}, status, read=True).kind is kind
@@ -104,7 +105,7 @@ class TestTable:
         }  # fmt: skip
         assert {code.lower() for code, _, _ in TABLE} | texts == {*ERRORS}
 
-    @pytest.mark.parametrize(("code", "status", "expected"), UNNAMED)
+    @all_cases(("code", "status", "expected"), UNNAMED)
     def test_without_a_known_code(self, code: Any, status: int, expected: Any) -> None:
         found = failure_in({"error": code, "error_description": "Text"}, status, read=False)
         assert (found.kind, found.code) == expected
@@ -114,8 +115,8 @@ class TestTable:
     def test_the_old_methods_send_a_text(self, text: str, kind: type[ProviderError]) -> None:
         assert failure_in({"error": "", "error_description": text}, 400, read=False).kind is kind
 
-    @pytest.mark.parametrize("method", ["crm.item.get", "crm.item.update", "crm.lead.update", *COMMENTS])
-    @pytest.mark.parametrize("code", ["ACCESS_DENIED", "Access denied", ""])
+    @all_cases("method", ["crm.item.get", "crm.item.update", "crm.lead.update", *COMMENTS])
+    @all_cases("code", ["ACCESS_DENIED", "Access denied", ""])
     def test_access_denied_by_a_method_about_one_lead_concerns_this_lead(self, method: str, code: str) -> None:
         body = {"error": code, "error_description": "Access denied."}
         assert failure_in(body, 400, read=False, method=method).kind is Forbidden
@@ -145,8 +146,8 @@ class TestTable:
         body = {"error": "ERROR_CORE", "error_description": "The field exists."}
         assert failure_in(body, 400, read=False, method="crm.lead.userfield.add").kind is Rejected
 
-    @pytest.mark.parametrize("status", [200, 400, 404, 500, 502, 503])
-    @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
+    @all_cases("status", [200, 400, 404, 500, 502, 503])
+    @all_cases("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
     def test_what_is_no_answer_of_bitrix24(self, status: int, body: str) -> None:
         for safe, kind in ((False, OutcomeUnknown), (True, Unavailable)):
             error = failure(lambda: answering(status, body).call("crm.item.add", {}, safe=safe))  # noqa: B023

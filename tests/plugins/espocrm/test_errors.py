@@ -28,6 +28,7 @@ from crmgate.provider import Answer, time_budget
 from crmgate.testing.espocrm import FakeEspoCRM
 from plugins.espocrm.answers import error_for, was_created
 from plugins.espocrm.api import rows_of
+from tests.cases import all_cases
 from tests.plugins.espocrm.rig import (
     ADA,
     DEAD,
@@ -115,7 +116,7 @@ def answer(status: int, content_type: str, reason: str | None, body: str = "") -
 class TestTable:
     """The table of errors as data."""
 
-    @pytest.mark.parametrize("row", list(ANSWERS.values()), ids=list(ANSWERS))
+    @all_cases("row", list(ANSWERS.values()), ids=list(ANSWERS))
     def test_each_answer_has_its_error(self, row: tuple[Any, ...]) -> None:
         *reply, on_write, on_read, code = row
         for read, kind in ((False, on_write), (True, on_read)):
@@ -123,7 +124,7 @@ class TestTable:
             assert (type(error), error.code, error.status) == (kind, code, row[0])
             assert error.detail
 
-    @pytest.mark.parametrize("row", list(ANSWERS.values()), ids=list(ANSWERS))
+    @all_cases("row", list(ANSWERS.values()), ids=list(ANSWERS))
     def test_no_answer_is_a_record_or_a_list(self, row: tuple[Any, ...]) -> None:
         assert not was_created(answer(*row[:4]))
         with pytest.raises(row[5]):
@@ -270,7 +271,7 @@ def recorded() -> Iterator[Any]:
                 yield pytest.param(exchange["response"], id=f"{file.stem}-{number}")
 
 
-@pytest.mark.parametrize("response", list(recorded()))
+@all_cases("response", list(recorded()))
 def test_recorded_creates(response: Mapping[str, Any]) -> None:
     """Every answer of a real EspoCRM to a create means a record, or an error of the right family."""
     headers = {name.lower(): value for name, value in response["headers"].items()}

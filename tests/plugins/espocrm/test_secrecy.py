@@ -14,6 +14,7 @@ from crmgate.errors import AuthFailed, Forbidden, ProviderError
 from crmgate.model import Lead
 from crmgate.plugin_host.caller import HookCaller, hook_manager
 from crmgate.testing.espocrm import FakeEspoCRM
+from tests.cases import all_cases
 from tests.plugins.espocrm.rig import CLICK, HTML, JSON, NOBODY, ROOT, create, operation, provider, replay
 
 
@@ -37,8 +38,8 @@ class TestSecrecy:
         "ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "PASSWORD-CANARY",
     }  # fmt: skip
 
-    @pytest.mark.parametrize("status", [200, 301, 400, 401, 404, 405, 409, 429, 500, 502, 503])
-    @pytest.mark.parametrize("content_type", [JSON, HTML])
+    @all_cases("status", [200, 301, 400, 401, 404, 405, 409, 429, 500, 502, 503])
+    @all_cases("content_type", [JSON, HTML])
     def test_no_error_repeats_what_the_crm_echoed(self, status: int, content_type: str) -> None:
         plugin = provider(NOBODY, **self.SETTINGS)
         for prefix in ("", "Field validation failure; ", "Can't relate ", "Controller ", "Not existing attribute "):
