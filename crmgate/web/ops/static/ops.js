@@ -85,10 +85,11 @@
     "r": () => press("r"),
     "e": () => press("e"),
     "d": () => press("d"),
-    "Shift+?": () => { one("#keys")?.showModal(); return true; },
+    "?": () => { one("#keys")?.showModal(); return true; },
   };
   for (const link of all("[data-go]")) bindings[`g ${link.dataset.go}`] = () => { link.click(); return true; };
   const plain = (event) => !event.target.matches("input:not([type=checkbox]), textarea, select") && !one("dialog[open]");
+  bindings["Shift+?"] = bindings["?"]; // depends on the keyboard
   tinykeys.tinykeys(window, Object.fromEntries(Object.entries(bindings).map(([keys, act]) => [keys, (event) => {
     if (plain(event) && act()) event.preventDefault();
   }])), { ignore: () => false });
