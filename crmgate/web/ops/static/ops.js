@@ -78,7 +78,7 @@
     return Boolean(target);
   };
   const bindings = {
-    "/": () => { const field = one(".search input"); field?.focus(); return Boolean(field); },
+    "/": () => { const field = one(".search input[type=search]"); field?.focus(); return Boolean(field); },
     "j": () => move(1) || press("j"),
     "k": () => move(-1) || press("k"),
     "x": () => { const box = current()?.querySelector("input[name=id]"); box?.click(); return Boolean(box); },
