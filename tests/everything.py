@@ -19,6 +19,7 @@ from crmgate.store.audit import Audit
 from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
+from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.watch import Watchbook
 from tests.graves import bury
@@ -142,7 +143,11 @@ def _keep_the_rest(world: World, look: Look) -> None:
     crm: Any = world.crm
     world.crm.trouble = lambda _operation: None
     tokens = Tokens(client, (), Audit(client))
-    tokens.verify(tokens.new("site", Scope.READ, "ada")[1])
+    token, text = tokens.new("site", Scope.READ, "ada")
+    tokens.verify(text)
+    sessions = Sessions(client, tokens, Audit(client))
+    sessions.begin(token)
+    sessions.new_code(token, "ada")
     Limiter(client).take([Use("applications", "192.0.2.7", Limit.parse("1/day"))])
     ConnectionTest(client, crm, 1.0).result()
     ledger.count_lost_clicks({"full": 1})

@@ -12,11 +12,13 @@ import click
 from crmgate.cli import changes
 from crmgate.cli.output import as_json, print_json
 from crmgate.cli.parts import brief, filters, opened, resolve, show_list, show_whole, waits_json, wanted
+from crmgate.cli.send import url
 from crmgate.cli.tail import Tail
 from crmgate.model import Operation, State
 from crmgate.operators.export import described
 from crmgate.store.audit import command_line
-from crmgate.store.tokens import Scope
+from crmgate.store.keys import LOGIN_CODE_SECONDS
+from crmgate.store.tokens import Scope, Token
 
 POLL = 1.0
 """Seconds between two queries of `crmgate ops tail`."""
@@ -30,6 +32,38 @@ def ops() -> None:
 ops.add_command(changes.edit)
 ops.add_command(changes.retry)
 ops.add_command(changes.discard)
+
+
+@ops.command("login-link")
+@click.option("--token", "name", help="Name or id of the token to log in with; needed if there are several.")
+@url
+@as_json
+def login_link(name: str | None, url: str, as_json: bool) -> None:
+    """Print a link that logs a browser in to the operator's pages once, within 10 minutes.
+
+    The session is that of a token: it has the token's rights and name, and ends when the token is revoked.
+
+    Exit status: 0 printed, 1 no such token or Redis does not answer, 2 the configuration cannot work.
+    """
+    with opened() as parts:
+        token = _chosen(parts.tokens.all(), name)
+        code = parts.sessions.new_code(token, command_line())
+    link = f"{url.rstrip('/')}/ops/login#once={code}"
+    if as_json:
+        print_json({"link": link, "token": token.name, "scope": token.scope, "seconds": LOGIN_CODE_SECONDS})
+    else:
+        click.echo(link)
+
+
+def _chosen(tokens: list[Token], name: str | None) -> Token:
+    """The token with this name or id; without one, the only token that may operate."""
+    found = [one for one in tokens if (name in (one.name, one.id) if name else one.allows(Scope.OPERATE))]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise click.ClickException("there is no such token: `crmgate tokens new --name you --scope operate` makes one")
+    names = ", ".join(one.id or one.name for one in found)
+    raise click.ClickException(f"several tokens could be meant ({names}): choose one with --token")
 
 
 @ops.command("list")

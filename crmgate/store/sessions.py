@@ -23,7 +23,7 @@ CODE_PREFIX = "once_"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class OpsSession:
     """A session of `token`. `csrf` is the value that every form of the session carries."""
 
     id: str = field(repr=False)
@@ -41,15 +41,15 @@ class Sessions:
     def __init__(self, client: redis.Redis, tokens: Tokens, audit: Audit) -> None:
         self._redis, self._tokens, self._audit = client, tokens, audit
 
-    def begin(self, token: Token) -> Session:
+    def begin(self, token: Token) -> OpsSession:
         """A new session of `token`, with an audit entry. It ends after `OPS_SESSION_SECONDS`."""
-        session = Session(secrets.token_urlsafe(32), token, secrets.token_urlsafe(32))
+        session = OpsSession(secrets.token_urlsafe(32), token, secrets.token_urlsafe(32))
         record = _record(token) | {"csrf": session.csrf}
         with self._audit.change(token.name, Action.OPS_LOGIN, token.id or token.name) as pipe:
             pipe.set(_session_key(session.id), json.dumps(record), ex=keys.OPS_SESSION_SECONDS)
         return session
 
-    def get(self, session_id: str) -> Session | None:
+    def get(self, session_id: str) -> OpsSession | None:
         """The session with this id; None if it has ended or its token was revoked."""
         with translated():
             text = self._redis.get(_session_key(session_id))
@@ -57,9 +57,9 @@ class Sessions:
             return None
         record = json.loads(text)
         token = self._tokens.current(record["token"], record["sha256"])
-        return Session(session_id, token, record["csrf"]) if token else None
+        return OpsSession(session_id, token, record["csrf"]) if token else None
 
-    def end(self, session: Session) -> None:
+    def end(self, session: OpsSession) -> None:
         """End a session, with an audit entry."""
         with self._audit.change(session.token.name, Action.OPS_LOGOUT, session.token.id or session.token.name) as pipe:
             pipe.delete(_session_key(session.id))

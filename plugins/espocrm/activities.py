@@ -34,6 +34,11 @@ class EspoActivities:
             raise error
         self.note(lead_id, f"{call['name']}\n\n{text}")
 
+    def call_of(self, operation: Operation, text: str) -> dict[str, str]:
+        """The call that `log` creates for a click."""
+        activity = operation.activity
+        return self.call(operation.lead_id, activity.channel or "Activity", text, activity.occurred_at, operation)
+
     def call(self, lead_id: str, title: str, text: str, at: str, operation: Operation) -> dict[str, str]:
         """The call that `log` creates, without its user."""
         name, when = f"{title} {operation.tracking_code}"[-255:], espo_time(at or operation.accepted_at)

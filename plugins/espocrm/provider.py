@@ -9,7 +9,7 @@ from typing import Any, ClassVar, assert_never
 from crmgate import hookimpl
 from crmgate.errors import Forbidden, NotFound, ProviderError, Rejected, Unsupported
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Preview, Provision
-from crmgate.provider import Answer, CRMProvider, Known, Mapped, Update, lost
+from crmgate.provider import Answer, CRMProvider, Known, Mapped, lost
 
 from .activities import EspoActivities
 from .answers import error_for, rows_with_id
@@ -17,6 +17,7 @@ from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
 from .lookup import EspoLookup, by_age
 from .metadata import EspoMetadata
+from .names import MINIMAL, names_to_fill
 from .required import DASH, EspoRequired
 from .rows import ROWS, adding_rows, with_rows
 from .setup import EspoSetup
@@ -24,10 +25,6 @@ from .texts import bare, below, dropped, joined
 
 DUPLICATES_SHOWN = 5
 """Maximum number of leads that a 409 lists as duplicates."""
-MINIMAL = {"firstName": "Messenger", "lastName": "Lead"}
-"""Name of a lead without a person: only a click is known."""
-NOBODY = {"firstName": "", "lastName": DASH}
-"""What EspoCRM gets for a missing name."""
 
 
 class EspoCRM(CRMProvider):
@@ -120,7 +117,7 @@ class EspoCRM(CRMProvider):
         if operation.tracking_code in before:
             return self.delivered(lead_id, adopted=True)
         plan = self.plan_update(lead, operation, with_rows(known), rows=ROWS, minimal=MINIMAL)
-        names = _names_to_fill(plan, known)
+        names = names_to_fill(plan, known)
         text = self.describe(plan, operation, lead.additional_info)
         record = self._record(names, plan.fields | plan.rows, text)
         above = joined(before, self.update_heading(operation))
@@ -129,8 +126,8 @@ class EspoCRM(CRMProvider):
     @hookimpl
     def log_activity(self, activity: Activity, lead_id: str, operation: Operation) -> Delivered:
         """Log a click as a held call, or as a note if the role allows no calls."""
-        title, text = activity.channel or "Activity", self.describe_all(activity, operation)
-        self._activities.log(lead_id, title, text, activity.occurred_at, operation)
+        text = self.describe_all(activity, operation)
+        self._activities.log(lead_id, activity.channel or "Activity", text, activity.occurred_at, operation)
         return self.delivered(lead_id)
 
     @hookimpl
@@ -170,20 +167,15 @@ class EspoCRM(CRMProvider):
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping, before a look at the leads in EspoCRM."""
         mapped = self.map_again(operation, self._metadata.cached_map())
+        if operation.kind is Kind.LOG_ACTIVITY:
+            call = self._activities.call_of(operation, self.describe_all(operation.activity, operation))
+            return self.previewed("POST", "Call", call, Mapped({}, []), operation)
+        minimal = operation.kind is Kind.CREATE_MINIMAL_LEAD
         text = self.text_of(mapped, operation)
-        match operation.kind:
-            case Kind.LOG_ACTIVITY:
-                activity = operation.activity
-                call = self._activities.call(
-                    operation.lead_id, activity.channel or "Activity", self.describe_all(activity, operation),
-                    activity.occurred_at, operation,
-                )  # fmt: skip
-                return self.previewed("POST", "Call", call, Mapped({}, []), operation)
-            case Kind.UPDATE_LEAD:
-                record = self._record({}, mapped.fields, text)
-                return self.previewed("PUT", lead_path(operation.lead_id), record, mapped, operation)
-        names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"lastName": DASH}
-        record = self._record(names, mapped.fields, text) | self._assigned()
+        if operation.kind is Kind.UPDATE_LEAD:
+            path = lead_path(operation.lead_id)
+            return self.previewed("PUT", path, self._record({}, mapped.fields, text), mapped, operation)
+        record = self._record(MINIMAL if minimal else {"lastName": DASH}, mapped.fields, text) | self._assigned()
         return self.previewed("POST", "Lead", record, mapped, operation)
 
     @hookimpl
@@ -302,9 +294,3 @@ class EspoCRM(CRMProvider):
             detail = f"EspoCRM failed, then the look-up: {error.detail}"
             raise lost(False, error.code, detail, answer.status) from None
         raise error_for(answer, read=False)
-
-
-def _names_to_fill(plan: Update, known: Mapping[str, Any]) -> dict[str, str]:
-    """Names without a value, for those that the update writes where the lead has none or that of a click."""
-    filled = [name for name in MINIMAL if name in plan.fields and known.get(name) in (None, "", DASH, MINIMAL[name])]
-    return {name: NOBODY[name] for name in filled}

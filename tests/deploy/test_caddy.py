@@ -269,6 +269,7 @@ def test_the_log_holds_no_personal_data(caddy: Caddy) -> None:
     )
     wait_until("the request is logged", lambda: '"/healthz"' in caddy.output())
     caddy.ask(APP, "GET", f"/api/v1/operations/{OPERATION}?a=b")
+    caddy.ask(APP, "GET", f"/ops/operations/{OPERATION}/edit?data=shown")
     caddy.ask(APP, "PATCH", f"/api/v1/dead-letters/{OPERATION}/retry")
     wait_until("they are logged", lambda: '"/api/v1/dead-letters//retry"' in caddy.output())
     assert '"/api/v1/operations/"' in caddy.output()

@@ -11,7 +11,7 @@ from flask import request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.store import keys
-from crmgate.store.sessions import Session
+from crmgate.store.sessions import OpsSession
 from crmgate.web.proxies import LOOPBACK
 from crmgate.web.services import services
 
@@ -24,13 +24,13 @@ def confidential() -> bool:
     return request.is_secure or host.lower() in LOOPBACK
 
 
-def session() -> Session | None:
+def session() -> OpsSession | None:
     """The session of the request; None without one. Raises `LedgerUnavailable`."""
     session_id = request.cookies.get(_name(), "")
     return services().sessions.get(session_id) if session_id and confidential() else None
 
 
-def give(response: BaseResponse, session: Session) -> None:
+def give(response: BaseResponse, session: OpsSession) -> None:
     """Set the cookie of a session."""
     response.set_cookie(_name(), session.id, max_age=keys.OPS_SESSION_SECONDS, **_attributes())  # type: ignore[arg-type]
 

@@ -12,7 +12,10 @@ from crmgate.web.problems import OPERATORS, RETRY_AFTER, Problem
 
 @blueprint.errorhandler(Problem)
 def _problem(problem: Problem) -> Response:
-    response = page("ops/failure.html", problem.code.status, title=problem.code.summary, detail=problem.detail)
+    response = page(
+        "ops/failure.html", problem.code.status,
+        title=problem.code.summary, detail=problem.detail, errors=problem.errors,
+    )  # fmt: skip
     response.headers.extend(problem.headers)
     return response
 

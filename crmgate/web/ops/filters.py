@@ -16,7 +16,7 @@ PAGE = 50
 """Operations on a page."""
 TIMES = ("accepted_from", "accepted_to", "dead_before")
 _NOT_IN_THE_FILTER = ("limit", "cursor", "csrf", "live")
-_LOCAL = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?")
+_LOCAL = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(:\d\d)?)?", re.ASCII)
 
 
 def asked(source: Mapping[str, str] | None = None) -> Asked:
@@ -34,6 +34,8 @@ def fields(wanted: Filter) -> dict[str, str]:
 
 def _utc(name: str, value: str) -> str:
     """A time of a form as RFC 3339."""
-    if name not in TIMES or not _LOCAL.fullmatch(value):
+    found = _LOCAL.fullmatch(value) if name in TIMES else None
+    if found is None:
         return value
-    return f"{value}Z" if "T" in value else f"{value}T00:00:00Z"
+    day, time, seconds = found.groups()
+    return f"{day}T{time or '00:00'}{seconds or ':00'}Z"

@@ -21,7 +21,7 @@ EVENTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class RecentEvent:
     """An event of the operation `on`. `at` is in seconds since the epoch."""
 
     at: float
@@ -50,7 +50,7 @@ def now() -> Response:
     )  # fmt: skip
 
 
-def _happenings() -> list[Happening]:
+def _happenings() -> list[RecentEvent]:
     """The last events, newest first, of the operations that were accepted or became dead letters last."""
     inventory = services().inventory
     lists = (inventory.page(Filter(state=state), limit=EVENTS) for state in (None, State.DEAD))
@@ -58,7 +58,7 @@ def _happenings() -> list[Happening]:
     return sorted(found, key=lambda event: event.at, reverse=True)[:EVENTS]
 
 
-def _of(operation: Operation) -> Iterator[Happening]:
-    yield Happening(operation.accepted_at, "accepted", operation.id, operation.tracking_code)
+def _of(operation: Operation) -> Iterator[RecentEvent]:
+    yield RecentEvent(operation.accepted_at, "accepted", operation.id, operation.tracking_code)
     for event in operation.events:
-        yield Happening(event.at, event.outcome, operation.id, operation.tracking_code, event.code, event.detail)
+        yield RecentEvent(event.at, event.outcome, operation.id, operation.tracking_code, event.code, event.detail)

@@ -23,7 +23,7 @@ from crmgate.web.services import services
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimelineEntry:
     """An entry of the timeline. `at` is in seconds since the epoch; `event` is None for the acceptance."""
 
     at: float
@@ -77,10 +77,10 @@ def known(operation_id: str) -> Operation:
     return found
 
 
-def _timeline(operation: Operation) -> Iterator[Moment]:
-    yield Moment(operation.accepted_at, None)
+def _timeline(operation: Operation) -> Iterator[TimelineEntry]:
+    yield TimelineEntry(operation.accepted_at, None)
     for number, event in enumerate(operation.events, start=1):
-        yield Moment(event.at, event, number)
+        yield TimelineEntry(event.at, event, number)
 
 
 def _neighbours(operation: Operation) -> tuple[str, str]:
@@ -91,7 +91,7 @@ def _neighbours(operation: Operation) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RequestLine:
     """A value of a request: its path in the body, the fact that it comes from, and whether the CRM refused it."""
 
     path: str
@@ -111,7 +111,7 @@ def _preview(operation: Operation, *, shown: bool) -> Mapping[str, Any]:
     failure = failure_of(operation)
     refused = set(re.findall(r"\w+", failure.detail)) if failure else set[str]()
     lines = [
-        Line(path, found.facts.get(name, ""), value if shown else payloads.HIDDEN, name in refused)
+        RequestLine(path, found.facts.get(name, ""), value if shown else payloads.HIDDEN, name in refused)
         for path, name, value in _leaves(found.body)
     ]
     return {"preview": found, "no_preview": "", "request_lines": lines}

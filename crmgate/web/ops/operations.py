@@ -35,7 +35,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Handled:
     """The result of an action on one selected operation; `fault` is empty if it was done."""
 
     id: str
@@ -103,7 +103,7 @@ def _failure(operation: Operation) -> str:
     return failure.detail if failure and operation.state != State.DELIVERED else ""
 
 
-def _act(operation_id: str, action: str, reason: str) -> Done:
+def _act(operation_id: str, action: str, reason: str) -> Handled:
     desk = services().desk
     try:
         if action == "retry":
@@ -111,8 +111,8 @@ def _act(operation_id: str, action: str, reason: str) -> Done:
         else:
             desk.discard(operation_id, reason, actor())
     except (NoSuchOperation, OperationEnded, AttemptUnderWay) as error:
-        return Done(operation_id, OPERATORS[type(error)][1].format(error))
-    return Done(operation_id)
+        return Handled(operation_id, OPERATORS[type(error)][1].format(error))
+    return Handled(operation_id)
 
 
 def _older(following: Cursor | None, fields: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, g, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from crmgate.store.sessions import Session
+from crmgate.store.sessions import OpsSession
 from crmgate.store.tokens import Scope
 from crmgate.web.codes import ProblemCode
 from crmgate.web.ops import cookie
@@ -44,9 +44,9 @@ STATIC_AGE = 365 * 24 * 3600
 blueprint = Blueprint("ops", __name__, url_prefix="/ops", template_folder="templates", static_folder="static")
 
 
-def visit() -> Session:
+def visit() -> OpsSession:
     """The session of the current request."""
-    session: Session = g.ops_session
+    session: OpsSession = g.ops_session
     return session
 
 
@@ -136,7 +136,7 @@ def _add_headers(response: Response) -> Response:
 @blueprint.context_processor
 def _frame() -> dict[str, Any]:
     """What every template can use."""
-    session: Session | None = g.get("ops_session")
+    session: OpsSession | None = g.get("ops_session")
     return {
         "navigation": NAVIGATION, "asset": asset, "session": session,
         "operates": session is not None and session.token.allows(Scope.OPERATE),

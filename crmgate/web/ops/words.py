@@ -82,7 +82,7 @@ def plain(value: Any) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
-    "moment": moment, "span": span, "counted": counted, "kind": _word(KINDS), "state": _word(STATES), "tab": _word(TABS),
-    "outcome": _word(OUTCOMES), "plain": plain, "label": label,
+    "moment": moment, "span": span, "counted": counted, "kind": _word(KINDS), "state": _word(STATES),
+    "tab": _word(TABS), "outcome": _word(OUTCOMES), "plain": plain, "label": label,
 }  # fmt: skip
 """Filters for the templates."""

@@ -78,17 +78,18 @@
     return Boolean(target);
   };
   const bindings = {
-    "/": () => { const field = one(".search input"); field?.focus(); return Boolean(field); },
+    "/": () => { const field = one(".search input[type=search]"); field?.focus(); return Boolean(field); },
     "j": () => move(1) || press("j"),
     "k": () => move(-1) || press("k"),
     "x": () => { const box = current()?.querySelector("input[name=id]"); box?.click(); return Boolean(box); },
     "r": () => press("r"),
     "e": () => press("e"),
     "d": () => press("d"),
-    "Shift+?": () => { one("#keys")?.showModal(); return true; },
+    "?": () => { one("#keys")?.showModal(); return true; },
   };
   for (const link of all("[data-go]")) bindings[`g ${link.dataset.go}`] = () => { link.click(); return true; };
   const plain = (event) => !event.target.matches("input:not([type=checkbox]), textarea, select") && !one("dialog[open]");
+  bindings["Shift+?"] = bindings["?"]; // depends on the keyboard
   tinykeys.tinykeys(window, Object.fromEntries(Object.entries(bindings).map(([keys, act]) => [keys, (event) => {
     if (plain(event) && act()) event.preventDefault();
   }])), { ignore: () => false });

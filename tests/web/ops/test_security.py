@@ -1,0 +1,376 @@
+"""Who sees the operator's pages, and what another site, a planted cookie or a visitor's markup can do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+import pytest
+import redis
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from crmgate import create_app
+from crmgate.config import Settings
+from crmgate.kinds import payload_types
+from crmgate.model import Kind
+from crmgate.services import Services
+from crmgate.store import keys
+from crmgate.store.keys import OPS_SESSION_SECONDS
+from crmgate.store.tokens import Scope
+from crmgate.web.ops.shell import PUBLIC
+from tests.graves import bury
+from tests.processes import RedisProcess
+from tests.web.ops.conftest import OPERATE, READ, Browser, settings
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+MARKUP = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
+
+
+def routes(app: Flask, method: str) -> list[str]:
+    """The paths of the pages that need a session."""
+    return [
+        re.sub(r"<[^>]+>", "0" * 32, rule.rule)
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("ops.") and rule.endpoint not in PUBLIC and method in (rule.methods or ())
+    ]
+
+
+def pages(operation: str) -> list[str]:
+    """Every page that shows an operation."""
+    one = f"/ops/operations/{operation}"
+    lists = ["/ops/", "/ops/operations", "/ops/operations?state=dead", "/ops/suspects", "/ops/retries/new"]
+    return [*lists, one, f"{one}?data=shown", f"{one}/edit"]
+
+
+class Inline(HTMLParser):
+    """Collects what a policy without `unsafe-inline` forbids."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = dict(attrs)
+        self.found += [f"{tag} {name}" for name in names if name.startswith("on") or name in ("style", "hx-on")]
+        if tag == "style" or (tag == "script" and "src" not in names):
+            self.found.append(tag)
+        self.found += [f"{name}={value}" for name, value in attrs if value and value.startswith(("javascript:", "//"))]
+
+
+def inline(answer: TestResponse) -> list[str]:
+    parser = Inline()
+    parser.feed(answer.text)
+    return parser.found
+
+
+# Off by default
+
+
+def test_without_a_token_that_may_operate_the_pages_are_off(redis_process: RedisProcess, parts: Services) -> None:
+    app = create_app(Settings.load(settings(redis_process, "")))
+    browser = Browser(app.test_client())
+    for answer in (browser.get("/ops/login"), browser.log_in("x")):
+        assert (answer.status_code, "crmgate tokens new" in answer.text) == (404, True)
+    read_only = app.extensions["crmgate"].tokens.new("reader", Scope.READ, "cli:test")[1]
+    assert browser.log_in(read_only).status_code == 404
+    app.extensions["crmgate"].tokens.new("ayse", Scope.OPERATE, "cli:test")
+    assert browser.get("/ops/login").status_code == 200
+    app.extensions["crmgate.clicks"].stop()
+
+
+def test_a_stranger_gets_nothing_but_the_log_in(app: Flask, stranger: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger, first_name="Zeynep")
+    gets, posts = routes(app, "GET"), routes(app, "POST")
+    assert len(gets) >= 7
+    assert len(posts) >= 8
+    for path in [*gets, f"/ops/operations/{operation}"]:
+        answer = stranger.get(path)
+        assert (answer.status_code, answer.location.partition("?")[0]) == (303, "/ops/login"), path
+        assert "Zeynep" not in answer.text
+    for path in [*posts, f"/ops/operations/{operation}/discard"]:
+        answer = stranger.post(path, reason="x", id=operation, action="discard", confirmed="1")
+        assert (answer.status_code, answer.location) == (303, "/ops/login?next=/ops/"), path
+    assert parts.ledger.stats()["dead_letters"] == 1
+
+
+def test_a_poll_without_a_session_leads_the_page_to_the_log_in(stranger: Browser) -> None:
+    answer = stranger.get("/ops/", headers={"HX-Request": "true"})
+    assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/ops/login")
+
+
+# Log-in
+
+
+@pytest.mark.parametrize("secret", ["", "x", "cg_00000000_" + "a" * 43, "once_" + "a" * 32, "<script>", "ÿ" * 300])
+def test_a_wrong_token_is_refused_and_not_repeated(stranger: Browser, secret: str) -> None:
+    answer = stranger.log_in(secret)
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+    assert len(secret) < 2 or secret not in answer.text
+
+
+def test_log_ins_of_one_address_are_limited(stranger: Browser) -> None:
+    assert [stranger.log_in("x").status_code for _ in range(10)] == [401] * 10
+    answer = stranger.log_in()
+    assert (answer.status_code, answer.mimetype) == (429, "text/html")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("site", "name", "secure"),
+    [("https://gate.example", "__Host-crmgate_ops", True), ("http://127.0.0.1:8000", "crmgate_ops", False),
+     ("http://localhost", "crmgate_ops", False), ("https://[::1]:8443", "__Host-crmgate_ops", True)],
+)  # fmt: skip
+def test_the_cookie(app: Flask, parts: Services, site: str, name: str, secure: bool) -> None:
+    answer = Browser(app.test_client(), site).log_in()
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith(f"{name}=")
+    attributes = {part.strip().partition("=")[0]: part.partition("=")[2] for part in cookie.split(";")[1:]}
+    assert attributes["SameSite"] == "Strict"
+    assert attributes["Path"] == "/"
+    assert attributes["Max-Age"] == str(OPS_SESSION_SECONDS) == "28800"
+    assert ("Secure" in attributes, "HttpOnly" in attributes, "Domain" in attributes) == (secure, True, False)
+
+
+def test_a_log_in_over_http_is_refused_where_others_can_read_it(app: Flask, parts: Services) -> None:
+    browser = Browser(app.test_client(), "http://gate.example")
+    answer = browser.log_in()
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+    assert "https" in answer.text
+
+
+def test_a_planted_session_id_is_not_used(app: Flask, parts: Services, stranger: Browser) -> None:
+    planted = "planted" * 6
+    stranger.client.set_cookie("__Host-crmgate_ops", planted, domain="gate.example", secure=True)
+    answer = stranger.log_in()
+    assert planted not in answer.headers["Set-Cookie"]
+    thief = Browser(app.test_client())
+    thief.client.set_cookie("__Host-crmgate_ops", planted, domain="gate.example", secure=True)
+    assert thief.get("/ops/").status_code == 303
+
+
+def test_a_second_log_in_ends_the_first_session(app: Flask, operator: Browser) -> None:
+    [first] = [cookie.value for cookie in operator.client._cookies.values() if cookie.key == "__Host-crmgate_ops"]
+    assert operator.log_in(READ).status_code == 303
+    old = Browser(app.test_client())
+    old.client.set_cookie("__Host-crmgate_ops", first, domain="gate.example", secure=True)
+    assert old.get("/ops/").status_code == 303
+    assert operator.get("/ops/").status_code == 200
+
+
+def test_a_session_ends_with_log_out_and_the_audit_has_both(operator: Browser, parts: Services) -> None:
+    assert operator.get("/ops/").status_code == 200
+    answer = operator.post("/ops/logout")
+    assert (answer.status_code, answer.location) == (303, "/ops/login")
+    assert operator.get("/ops/").status_code == 303
+    assert [(entry.what, entry.who) for entry in parts.audit.recent()] == [
+        ("ops.logout", "ayse"), ("ops.login", "ayse"),
+    ]  # fmt: skip
+
+
+def test_a_session_ends_with_its_token(stranger: Browser, parts: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, text = parts.tokens.new("mehmet", Scope.OPERATE, "cli:test")
+    monkeypatch.setattr(parts.tokens, "_read_at", float("-inf"))
+    assert stranger.log_in(text).status_code == 303
+    assert stranger.get("/ops/").status_code == 200
+    parts.tokens.revoke(token.id, "cli:test")
+    monkeypatch.setattr(parts.tokens, "_read_at", float("-inf"))  # five seconds later
+    assert stranger.get("/ops/").status_code == 303
+
+
+def test_redis_knows_no_id_of_a_session_and_forgets_it_after_eight_hours(
+    operator: Browser, redis_client: redis.Redis
+) -> None:
+    [id_] = [cookie.value for cookie in operator.client._cookies.values()]
+    [name] = [name for name in redis_client.scan_iter() if name.startswith(keys.ops_session("").encode())]
+    assert id_.encode() not in name + redis_client.get(name)  # type: ignore[operator]
+    assert OPERATE.encode() not in redis_client.get(name)  # type: ignore[operator]
+    assert 0 < redis_client.ttl(name) <= OPS_SESSION_SECONDS
+
+
+def test_a_code_logs_in_once(app: Flask, stranger: Browser, parts: Services, redis_client: redis.Redis) -> None:
+    code = parts.sessions.new_code(parts.tokens.fixed[0], "cli:root")
+    assert all(code.encode() not in name for name in redis_client.scan_iter())
+    assert stranger.log_in(code).status_code == 303
+    assert Browser(app.test_client()).log_in(code).status_code == 401
+    assert [(entry.what, entry.who) for entry in parts.audit.recent()] == [
+        ("ops.login", "ayse"), ("ops.login_link", "cli:root"),
+    ]  # fmt: skip
+
+
+def test_an_old_code_does_not_log_in(stranger: Browser, parts: Services, redis_client: redis.Redis) -> None:
+    code = parts.sessions.new_code(parts.tokens.fixed[0], "cli:root")
+    [name] = [name for name in redis_client.scan_iter() if name.startswith(keys.login_code("").encode())]
+    assert 0 < redis_client.ttl(name) <= 600
+    redis_client.delete(name)
+    assert stranger.log_in(code).status_code == 401
+
+
+GOALS = [
+    "https://evil.example/", "//evil.example", "/\\evil.example", "/ops//evil.example", "/ops/../go/telegram",
+    "/ops/%2e%2e/go/telegram", "/ops/./../", "/go/telegram", "javascript:alert(1)", "/ops/\r\nX: y", "/ops/@evil",
+    " /ops/", "/opsx/", "/ops/login/..;/", "/ops/?x=\\evil",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_the_log_in_leads_to_no_other_place(stranger: Browser, goal: str) -> None:
+    assert stranger.log_in(next=goal).location == "/ops/"
+    assert stranger.get("/ops/login", query_string={"next": goal}).location == "/ops/"
+
+
+@pytest.mark.parametrize("goal", ["/ops/operations?state=dead&code=timeout", "/ops/operations/" + "0" * 32])
+def test_the_log_in_leads_back_to_the_page_that_was_asked_for(stranger: Browser, goal: str) -> None:
+    asked = stranger.get(goal)
+    form = stranger.get(asked.location).text
+    [kept] = re.findall(r'name="next" value="([^"]*)"', form)
+    assert stranger.log_in(next=kept.replace("&amp;", "&")).location == goal
+
+
+# Forged requests
+
+
+@pytest.mark.parametrize(
+    "origin", [None, "null", "https://evil.example", "http://gate.example", "https://gate.example:444"]
+)
+def test_no_form_of_another_origin_is_accepted(app: Flask, operator: Browser, origin: str | None) -> None:
+    csrf = operator.csrf
+    for path in [*routes(app, "POST"), "/ops/login"]:
+        assert operator.post(path, origin=origin, csrf=csrf, secret=OPERATE).status_code == 403, path
+    assert operator.get("/ops/").status_code == 200
+
+
+@pytest.mark.parametrize("csrf", ["", "x", "ÿ"])
+def test_no_form_without_the_value_of_the_session_is_accepted(
+    app: Flask, operator: Browser, reader: Browser, parts: Services, csrf: str
+) -> None:
+    [operation] = bury(parts.ledger)
+    for path in [*routes(app, "POST"), f"/ops/operations/{operation}/retry"]:
+        assert operator.post(path, csrf=csrf).status_code == 422, path
+        assert operator.post(path, csrf=reader.csrf).status_code == 422, path
+    assert parts.ledger.stats()["dead_letters"] == 1
+    assert operator.get("/ops/").status_code == 200
+
+
+def test_the_cookie_opens_nothing_but_the_pages(operator: Browser) -> None:
+    assert operator.get("/api/v1/operations").status_code == 401
+
+
+# Policies
+
+
+def test_every_page_is_as_strict_as_it_can_be(operator: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger)
+    for path in [*pages(operation), "/ops/operations/unknown", "/ops/retries/unknown", "/ops/operations?state=x"]:
+        answer = operator.get(path)
+        assert answer.headers["Content-Security-Policy"] == POLICY, path
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
+        assert answer.mimetype == "text/html", path
+        assert inline(answer) == [], path
+    for path in ("/ops/login", "/ops/"):
+        answer = Browser(operator.client.application.test_client()).get(path)
+        assert answer.headers["Content-Security-Policy"] == POLICY
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_static_files_are_kept_by_their_version(stranger: Browser) -> None:
+    page = stranger.get("/ops/login").text
+    found = re.findall(r'(?:src|href)="(/ops/static/[^"]+)"', page)
+    assert len(found) >= 6
+    for address in found:
+        with stranger.get(address) as answer:
+            assert (answer.status_code, len(answer.data) > 100) == (200, True)
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert "max-age=31536000" in answer.headers["Cache-Control"]
+        assert "no-cache" not in answer.headers["Cache-Control"]
+
+
+# What visitors type
+
+
+def spoiled() -> Iterator[tuple[Kind, dict[str, object]]]:
+    """Payloads with markup in every field."""
+    for payload, kind in zip(payload_types(), (Kind.CREATE_LEAD, Kind.CREATE_MINIMAL_LEAD), strict=True):
+        filled = payload().to_dict()
+        names = [name for name in payload.__dataclass_fields__ if name not in ("utm", "consent", "custom", "metadata")]
+        lists = {"universities": [MARKUP], "programs": [MARKUP]} if kind is Kind.CREATE_LEAD else {}
+        more = {"custom": {MARKUP: MARKUP}} if kind is Kind.CREATE_LEAD else {"metadata": {MARKUP: MARKUP}}
+        utm = dict.fromkeys(("source", "medium", "campaign", "content", "term"), MARKUP)
+        yield kind, filled | dict.fromkeys(names, MARKUP) | lists | more | {"utm": utm}
+
+
+def test_markup_is_text_on_every_page(operator: Browser, parts: Services) -> None:
+    for kind, payload in spoiled():
+        [operation] = bury(parts.ledger, kind=kind, provider="<script>", code=MARKUP, **payload)
+        for path in pages(operation):
+            answer = operator.get(path)
+            assert answer.status_code == 200, (path, answer.text)
+            assert "<script>" not in answer.text, path
+            assert "<img" not in answer.text, path
+            assert ">49<" not in answer.text
+            assert inline(answer) == [], path
+        shown = operator.get(f"/ops/operations/{operation}?data=shown").text
+        assert "&lt;script&gt;alert(1)" in shown
+        assert operator.post(f"/ops/operations/{operation}/edit", version="1").status_code in (303, 412, 422)
+
+
+@pytest.mark.parametrize("path", ["/ops/operations", "/ops/retries/new", "/ops/login", "/ops/export"])
+def test_markup_in_a_query_is_text(operator: Browser, path: str) -> None:
+    for name in ("state", "code", "provider", "accepted_from", "next", "cursor", "live", "format", MARKUP):
+        answer = operator.get(path, query_string={name: MARKUP})
+        assert answer.status_code in (200, 303, 400)
+        assert "<script>" not in answer.text
+    assert "<script>" not in operator.post("/ops/search", q=MARKUP).text
+
+
+# Roles
+
+
+def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba")
+    for path in pages(operation):
+        answer = reader.get(path)
+        forbidden = path.endswith("edit") or "retries" in path
+        assert answer.status_code == (403 if forbidden else 200), path
+        for word in ("Zeynep", "zeynep@", "Merhaba"):
+            assert word not in answer.text, path
+        assert f"/ops/operations/{operation}/discard" not in answer.text
+    fields = {"id": operation, "action": "discard", "reason": "x", "confirmed": "1"}
+    changes = [path.replace("0" * 32, operation) for path in routes(app, "POST")]
+    for path in set(changes) - {"/ops/logout", "/ops/search"}:
+        assert reader.post(path, **fields).status_code == 403, path
+    assert reader.get("/ops/export").status_code == 403
+    assert parts.ledger.stats()["dead_letters"] == 1
+    assert [entry.what for entry in parts.audit.recent()] == ["ops.login"]
+
+
+def test_personal_data_is_hidden_until_a_view_that_the_audit_has(operator: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger, first_name="Zeynep")
+    for path in ("/ops/", "/ops/operations", f"/ops/operations/{operation}"):
+        assert "Zeynep" not in operator.get(path).text
+    assert "operations.view" not in [entry.what for entry in parts.audit.recent()]
+    assert "Zeynep" in operator.get(f"/ops/operations/{operation}?data=shown").text
+    [view] = [entry for entry in parts.audit.recent() if entry.what == "operations.view"]
+    assert (view.who, view.on) == ("ayse", operation)
+    assert "Zeynep" not in repr(view)
+
+
+def test_without_redis_a_page_says_so(operator: Browser, parts: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crmgate.errors import LedgerUnavailable
+
+    def away(_id: str) -> None:
+        raise LedgerUnavailable("redis.internal:6379")
+
+    monkeypatch.setattr(parts.sessions, "get", away)
+    answer = operator.get("/ops/")
+    assert (answer.status_code, answer.mimetype) == (503, "text/html")
+    assert "Redis does not answer" in answer.text
+    assert "redis.internal" not in answer.text
