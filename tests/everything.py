@@ -13,12 +13,14 @@ from crmgate.model import Activity, Kind, Operation, Suspicion
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
+from crmgate.operators.persons import Persons
 from crmgate.operators.retries import Retries
 from crmgate.store import keys
 from crmgate.store.audit import Audit
 from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
+from crmgate.store.persons import PersonIndex
 from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.watch import Watchbook
@@ -44,7 +46,7 @@ def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:
     desk = Desk(ledger, world.gateway, world.delivery, retries)
     for step in (_deliver, _fail, _break_down, _refuse):
         step(world, look)
-    for change in (_pause, _change, _retry_many):
+    for change in (_pause, _change, _retry_many, _erase):
         change(world, desk, look)
     _keep_the_rest(world, look)
 
@@ -136,6 +138,15 @@ def _retry_many(world: World, desk: Desk, look: Look) -> None:
     desk.start_retries(Filter(), "ada")
     while desk.retries.step() is not None:
         look()
+
+
+def _erase(world: World, _desk: Desk, look: Look) -> None:
+    """Bring an operation of the previous version into the index of persons, and erase a person."""
+    audit, index = Audit(world.redis, world.clock), PersonIndex(world.redis, world.ledger)
+    persons = Persons(index, world.ledger, Inventory(world.redis), world.gateway, audit, "TR")
+    index.renew()
+    persons.erase(persons.contact("test30@example.com"), "ada")
+    look()
 
 
 def _keep_the_rest(world: World, look: Look) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crmgate.delivery import identity
 from crmgate.kinds import traits
 from crmgate.model import Activity, Event, EventType, Kind, Operation, new_id
 from crmgate.store.entries import Claim, Result
@@ -40,7 +41,8 @@ def _bury(
     operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
     attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.", field=field)
     with world.at(ledger, at):
-        ledger.accept(operation, to, alarm=0, lease="L", seconds=10)
+        people = identity.people(operation.payload)
+        ledger.accept(operation, to, alarm=0, lease="L", seconds=10, people=people)
         claim = Claim(operation, "L", look_first=False, counted=0, at=at)
         ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
         ledger.bury(operation.id)  # a worker that sweeps may have been quicker

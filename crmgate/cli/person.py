@@ -98,8 +98,10 @@ def _read(parts: Services, typed: str) -> Contact:
 
     if typed == "-":
         typed = sys.stdin.readline()
+    elif not typed:
+        typed = click.prompt("Email or phone", err=True)
     try:
-        return parts.persons.contact(typed or click.prompt("Email or phone", err=True))
+        return parts.persons.contact(typed)
     except InvalidFields as invalid:
         message = " ".join(error.message for error in invalid.errors)
     raise click.BadParameter(message, param_hint="EMAIL|PHONE")

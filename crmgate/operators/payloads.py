@@ -40,19 +40,21 @@ class Payloads:
             return masked(operation.payload)
         if operation.payload and self._is_new(operation.id, who):
             self._audit.record(who, Action.VIEW, operation.id)
+            self._remember(operation.id, who)
         return dict(operation.payload)
 
     def _is_new(self, operation_id: str, who: str) -> bool:
-        """Whether this operator has not seen the operation for a while. Remembers the view."""
-        now, view = self._clock(), (who, operation_id)
+        """Whether this operator has not seen the operation for a while."""
+        now = self._clock()
         with self._lock:
             self._viewed = {seen: at for seen, at in self._viewed.items() if now - at < AGAIN}
-            if view in self._viewed:
-                return False
+            return (who, operation_id) not in self._viewed
+
+    def _remember(self, operation_id: str, who: str) -> None:
+        with self._lock:
             if len(self._viewed) >= _REMEMBERED:
                 del self._viewed[next(iter(self._viewed))]
-            self._viewed[view] = now
-            return True
+            self._viewed[who, operation_id] = self._clock()
 
 
 def masked(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,8 +79,8 @@ def mask(value: Any) -> Any:
 def _mask_text(text: str) -> str:
     name, at, domain = text.rpartition("@")
     if at and " " not in text:
-        host, dot, top = domain.rpartition(".")
-        return f"{name[:1]}***@{host[:1]}***{dot}{top}"
+        _, dot, top = domain.rpartition(".")
+        return f"{name[:1]}***@{domain[:1]}***{dot}{top if dot else ''}"
     if text.startswith("+") and text[1:].isdecimal():
         return f"{text[:3]}***{text[-2:]}"
     return f"{text[:1]}***"

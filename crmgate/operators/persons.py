@@ -22,7 +22,7 @@ from crmgate.store.persons import REFERENCE, PersonIndex, Traces, VisitorSession
 if TYPE_CHECKING:
     from crmgate.schemas.contact import Contact
 
-LIMIT = 500
+LIMIT = 200
 """Largest number of operations and sessions that one call looks at."""
 REASON = "erased on request of the person"
 """Reason that the history of a discarded operation gets."""

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from dotenv import dotenv_values
 
 from crmgate.sandbox import create_app, running
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.cli.conftest import Run, output_of
-from tests.processes import ROOT
+from tests.processes import ROOT, RedisProcess
 
 TOKEN = "token-of-mini-4711"
 ADMIN = "admin-of-mini-4711"
@@ -280,3 +281,23 @@ def test_sandbox(run: Run, folder: Path) -> None:
     with running(create_app(folder / "leads.db", key="key-of-the-sandbox")) as url:
         settings = real("sandbox") | {"SANDBOX_URL": url, "SANDBOX_KEY": "key-of-the-sandbox"}
         is_good_and_then_refused(run, settings, {"SANDBOX_KEY": "another-key-4711"})
+
+
+def test_a_required_field_that_nothing_fills_is_named_by_every_command(
+    run: Run, redis_process: RedisProcess, redis_client: redis.Redis
+) -> None:
+    with FakeEspoCRM(api_key="key-of-espo") as crm:
+        crm.add_field("officeC", "varchar", required=True)
+        settings = real("espocrm") | {"ESPOCRM_URL": crm.url, "ESPOCRM_API_KEY": "key-of-espo"}
+        settings["REDIS_URL"] = redis_process.url
+        answer = output_of(run("crm", "fields", "--json", **settings))
+        [line] = [line for line in answer["fields"] if line["field"] == "officeC"]
+        assert (line["fact"], line["state"], answer["complete"]) == ("", "required", False)
+        shown = run("crm", "fields", **settings)
+        assert shown.exit_code == 1
+        assert shown.stdout.endswith("\nRequired in the CRM, and no fact is mapped to it: officeC.\n")
+        for command in (("crm", "test", "--json"), ("check", "--json")):
+            checks = output_of(run(*command, **settings))["checks"]
+            [found] = [check for check in checks if "officeC" in (check.get("name") or check["check"])]
+            assert found.get("ok") is False or found["result"] == "warn"
+            assert "it is required" in found["detail"]

@@ -188,7 +188,8 @@ def test_an_edit_in_the_editor(
     result = run("dlq", "edit", dead, **configured, EDITOR=f"{sys.executable} {editor}")
     assert result.exit_code == 0, result.stderr
     assert ledger.get(dead).payload["city"] == "Ankara"  # type: ignore[union-attr]
-    [entry] = Audit(redis_client).recent()
+    entry, view = Audit(redis_client).recent()
+    assert (view.what, view.on) == ("operations.viewed", dead)
     assert (entry.what, entry.on, entry.detail) == ("dead_letters.edit", dead, "city, last_name, referral_code, source")
     assert entry.who.startswith("cli:")
     unchanged = run("dlq", "edit", dead, **configured, EDITOR="true")

@@ -114,7 +114,7 @@ def test_every_kind_of_operation_is_found_and_counted(office: Office) -> None:
     office.apply(city="waits")
     found = office.find()
     assert found.counts() == {"waiting": 1, "dead_letters": 1, "suspects": 1, "ended": 4, "sessions": 1}
-    assert [one.accepted_at for one in found.operations] == sorted((o.accepted_at for o in found.operations))[::-1]
+    assert [one.accepted_at for one in found.operations] == sorted(o.accepted_at for o in found.operations)[::-1]
     assert {record.record_id for record in found.records} == {"acme-1"}
     assert found.sessions[0].record_id == "acme-1"
     assert office.persons.of(found.references[0]) == list(found.operations)

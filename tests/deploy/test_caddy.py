@@ -24,7 +24,8 @@ OPERATION = "88c58fe866724682b5bfaf3062997351"
 APP, CRM = "app.localhost", "crm.localhost"
 OPERATORS_PAGES = [
     "/metrics", "/readyz", "/ops", "/ops/letters", "/api/v1/operations", "/api/v1/dead-letters",
-    "/api/v1/dead-letters/1/retry", "/api/v1/crm/test",
+    "/api/v1/dead-letters/1/retry", "/api/v1/crm/test", "/api/v1/persons/search", "/api/v1/plugins", "/api/v1/audit",
+    "/api/v1/tokens", "/api/v1/tokens/1",
 ]  # fmt: skip
 HEADERS = ("Authorization", "Cookie", "Referer", "User-Agent", "X-Api-Key")
 """Parts of a request that no log may contain."""

@@ -33,6 +33,7 @@ from tests.web.published import Published
 
 KEY = "KEY-OPENAPI"
 SUBMIT = ("/api/v1/applications", "/api/v1/messenger-events")
+ADMIN = {"ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "Admin-Fake-1"}
 GOOD: dict[str, Any] = {"channel": "telegram", "referral_code": "REF1", "first_name": "Ada", "email": "ada@example.com"}
 """A body that both routes for submissions accept."""
 
@@ -307,6 +308,10 @@ def a_second_job(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
     return up.ask(path, method, json={"start": True})
 
 
+def with_a_crm_away(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
+    return up.but(crm_url=f"http://127.0.0.1:{free_port()}", **ADMIN).ask(path, method)
+
+
 CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.EMPTY_BODY: send(data="", content_type="application/json"),
     ProblemCode.MALFORMED_JSON: send(data="{", content_type="application/json"),
@@ -320,6 +325,8 @@ CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.STILL_RUNNING: while_it_runs,
     ProblemCode.NOT_A_DEAD_LETTER: of_a_delivered_one,
     ProblemCode.UNDER_WAY: of_one_under_way,
+    ProblemCode.NOT_CONFIGURED: send(),
+    ProblemCode.CRM_FAILED: with_a_crm_away,
     ProblemCode.JOB_RUNNING: a_second_job,
     ProblemCode.CHANGED_MEANWHILE: edit({"city": "İzmir"}, '"99"'),
     ProblemCode.INCOMPLETE_BODY: cut_off,
@@ -412,6 +419,61 @@ def test_answers_to_operators_match_the_document(gateway: Gateway) -> None:
     assert gateway.ask(f"{one}/retry", "post").status_code == 202
     gateway.dead()
     assert gateway.ask(one, "delete", json={"reason": "A test."}).json["status"] == "discarded"
+
+
+def test_answers_about_the_system_match_the_document(gateway: Gateway) -> None:
+    found = gateway.ask("/api/v1/crm/fields", "get").json
+    assert {"referral_code", "operation_id"} <= {line["fact"] for line in found["fields"]}
+    assert gateway.ask("/api/v1/plugins", "get").json["quarantined"] == []
+    created = gateway.ask("/api/v1/tokens", "post", json={"name": "site", "scope": "read"}).json
+    gateway.ids["token_id"] = created["id"]
+    assert [token["name"] for token in gateway.ask("/api/v1/tokens", "get").json["items"]] == [
+        "read",
+        "operate",
+        "site",
+    ]
+    assert gateway.ask("/api/v1/tokens/{token_id}", "delete").json["name"] == "site"
+    assert gateway.ask("/api/v1/tokens/{token_id}", "delete").status_code == 404
+    first = gateway.ask("/api/v1/audit", "get", query_string={"limit": "1"}).json
+    second = gateway.ask("/api/v1/audit", "get", query_string={"limit": "1", "cursor": first["next"]}).json
+    assert [entry["what"] for page in (first, second) for entry in page["items"]] == ["tokens.revoke", "tokens.new"]
+    assert second["next"] is None
+
+
+def test_answers_about_the_setup_match_the_document(gateway: Gateway) -> None:
+    with FakeEspoCRM(custom_fields=False, api_key=KEY) as stock:
+        fresh = gateway.but(crm_url=stock.url, **ADMIN)
+        plan = fresh.ask("/api/v1/crm/setup", "get").json
+        assert plan["done"] is False
+        assert "settings" not in plan
+        states = {line["state"] for line in fresh.ask("/api/v1/crm/fields", "get").json["fields"]}
+        assert {"ok", "missing"} <= states
+        done = fresh.ask("/api/v1/crm/setup", "post").json
+        assert done["done"] is True
+        assert "missing" not in {line["state"] for line in fresh.ask("/api/v1/crm/fields", "get").json["fields"]}
+        [entry] = fresh.parts.audit.recent()
+        assert (entry.what, entry.who, entry.on) == ("crm.setup", "operate", "espocrm")
+        assert "Admin-Fake-1" not in str(done) + str(plan)
+
+
+def test_answers_about_persons_match_the_document(gateway: Gateway) -> None:
+    ada = {"contact": "ADA@example.com"}
+    gateway.ask(SUBMIT[0], "post", json={**GOOD, "session": "visit"})
+    gateway.dead()
+    found = gateway.ask("/api/v1/persons/search", "post", json=ada).json
+    assert found["counts"] == {"waiting": 0, "dead_letters": 0, "suspects": 0, "ended": 1, "sessions": 1}
+    [reference] = found["references"]
+    listed = gateway.ask("/api/v1/operations", "get", query_string={"person": reference}).json["items"]
+    assert [one["id"] for one in listed] == [one["id"] for one in found["operations"]]
+    assert gateway.ask("/api/v1/operations", "get", query_string={"person": "ada@example.com"}).json["items"] == []
+    assert gateway.ask("/api/v1/persons/export", "post", json=ada).json["operations"][0]["payload"] == {}
+    preview = gateway.ask("/api/v1/persons/erase", "post", json=ada).json
+    assert (preview["erased"], preview["complete"], preview["crm"]) == (False, False, found["crm"])
+    assert preview["crm"][0]["url"].startswith("http")
+    assert gateway.ask("/api/v1/persons/search", "post", json=ada).json["counts"] == found["counts"]
+    done = gateway.ask("/api/v1/persons/erase", "post", json=ada | {"confirm": True}).json
+    assert (done["erased"], done["complete"], done["crm"]) == (True, True, found["crm"])
+    assert gateway.ask("/api/v1/persons/search", "post", json=ada).json["operations"] == []
 
 
 def test_successful_answers_match_the_document(gateway: Gateway) -> None:

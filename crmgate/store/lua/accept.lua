@@ -16,7 +16,7 @@
 --   session.follow   kind of the operation if the session has a lead already, '' if the CRM does not support it
 --   session.seconds  seconds for which the session is kept
 --   people       digests of the email and phone of the submission
---   person_key   see person.lua
+--   person_key   secret key of the index of persons if Redis has none yet (person.lua)
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
 --   suspect      cause for which it is kept aside until a person releases it, '': none
@@ -79,7 +79,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then  -- sent again, because the answer wa
   return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or '', before}
 end
 
-persons = keyed(people)
+persons = keyed(people, a.person_key)
 -- Indexes for operators: by time, by the beginning of the id (crmgate.operators.inventory), and by person.
 redis.call('ZADD', key.ops, a.now, a.id)
 redis.call('ZADD', key.ids, 0, a.id)

@@ -4,7 +4,7 @@
 --   version  version that its editor saw
 --   event    event that is added to its history
 --   people   digests of the email and phone in the payload
---   person_key  see person.lua
+--   person_key   secret key of the index of persons if Redis has none yet (person.lua)
 --   audit    audit entry
 -- ARGV[2]: payload
 -- Answers 'amended', 'changed' (the operation changed since), or its state, '' if it does not exist.
@@ -26,7 +26,7 @@ if had and had ~= lines then
   redis.call('HSET', KEYS[1], 'lines', lines)
   drop_from_index(redis.call('HGET', KEYS[1], 'persons'), a.id)
   redis.call('HDEL', KEYS[1], 'persons')
-  assign(a.id, keyed(table.concat(a.people, ' ')))
+  assign(a.id, keyed(table.concat(a.people, ' '), a.person_key))
   if waits and not join(a.id) and before_it then rouse(a.id) end
 end
 audit()

@@ -4,22 +4,21 @@
 -- `persons` of an operation has the digests of its indexes, and so has `who` of a session. A member is the id of an operation,
 -- or `s:` and the digest of a session. Its score is the time at which it is forgotten: 'inf' for an operation that has not
 -- ended. So an index expires with its last member.
--- Scripts that compute digests take:
---   person_key   secret key that Redis gets if it has none
 
-local function key_of_persons()
+-- The secret key of this Redis; `new` if it has none yet.
+local function key_of_persons(new)
   local known = redis.call('GET', key.person_key)
   if known then return known end
-  redis.call('SET', key.person_key, a.person_key)
-  return a.person_key
+  redis.call('SET', key.person_key, new)
+  return new
 end
 
--- Digests with the secret key, for plain digests in a text. It is the nested hash of HMAC (RFC 2104) with two keys of one block
--- each. SHA-1 is the only hash that Redis's Lua has; its collisions do not concern a keyed digest.
-local function keyed(plain)
+-- Digests with the secret key (see key_of_persons), for plain digests in a text. It is the nested hash of HMAC (RFC 2104) with
+-- two keys of one block each. SHA-1 is the only hash that Redis's Lua has; its collisions do not concern a keyed digest.
+local function keyed(plain, new)
   local found = {}
   if not string.find(plain, '%x') then return '' end
-  local secret = key_of_persons()
+  local secret = key_of_persons(new)
   for digest in string.gmatch(plain, '%x+') do
     local inner = redis.sha1hex(string.sub(secret, 1, 64) .. digest)
     found[#found + 1] = 'p' .. string.sub(redis.sha1hex(string.sub(secret, 65) .. inner), 1, 31)

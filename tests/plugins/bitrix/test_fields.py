@@ -47,6 +47,7 @@ class TestMissingFields:
         fields = {field.fact: field for field in crm.describe_fields(5.0)}
         assert [fact for fact, field in fields.items() if field.problem] == ["user_type"]
         assert "BITRIX_MAP_USER_TYPE" in fields["user_type"].problem
+        assert fields["user_type"].found == "missing"
         assert (fields["language"].name, fields["language"].type) == ("UF_CRM_1234567894", "string")
         assert fields["source_id"].options[:2] == ("CALL", "EMAIL")
 
@@ -56,6 +57,8 @@ class TestMissingFields:
         assert problems.keys() == {"city", "source_id"}
         assert "SITE" in problems["source_id"]
         assert "BITRIX_MAP_CITY" in problems["city"]
+        states = {field.fact: field.found for field in crm.describe_fields(5.0) if field.problem}
+        assert states == {"city": "missing", "source_id": "option_missing"}
         assert {check.name for check in crm.test_connection(5.0).checks if not check.ok} == {
             "sources",
             "field cityName",
@@ -70,6 +73,7 @@ class TestMissingFields:
         for words in ("parent, student", "BITRIX_VALUES_USER_TYPE", "is Öğrenci"):
             assert words in fields["user_type"].problem
         assert fields["language"].options == ("Turkish", "ENGLISH", "both")
+        assert (fields["user_type"].found, fields["language"].found) == ("option_missing", "ok")
 
     def test_it_raises_what_the_portal_refuses(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.secret = "changed"

@@ -52,3 +52,30 @@ def test_rights_that_are_too_narrow(crm: FakeEspoCRM, rights: dict[str, Any]) ->
 def test_an_option_that_a_list_lacks(crm: FakeEspoCRM) -> None:
     crm.set_options("userTypeC", ["", "parent"])
     assert "userTypeC" in problems(crm)
+
+
+def states(crm: FakeEspoCRM, **settings: str) -> dict[str, str]:
+    """The state of each field that has a problem."""
+    return {line.name: line.found for line in provider(crm.url, **settings).describe_fields() if line.problem}
+
+
+def test_each_field_has_its_state(crm: FakeEspoCRM) -> None:
+    assert states(crm) == {}
+    crm.remove_field("languageC")
+    crm.set_options("userTypeC", ["", "parent"])
+    crm.limit_field("universityC", read="yes")
+    crm.add_field("officeC", "varchar", required=True)
+    assert states(crm, ESPOCRM_MAP_CITY="emailAddress") == {
+        "languageC": "missing", "userTypeC": "option_missing", "universityC": "read_only", "officeC": "required",
+        "emailAddress": "problem",
+    }  # fmt: skip
+
+
+def test_the_state_of_a_mapped_field_that_not_every_lead_fills(crm: FakeEspoCRM) -> None:
+    crm.require_field("emailAddress")
+    assert states(crm) == {"emailAddress": "required"}
+
+
+def test_the_state_of_a_field_without_an_index() -> None:
+    with FakeEspoCRM(unique_operation_id=False) as crm:
+        assert states(crm) == {OPERATION_FIELD: "problem"}
