@@ -10,6 +10,7 @@ from crmgate.web import (
     crm,
     dead_letters,
     docs,
+    edits,
     go,
     headers,
     health,
@@ -22,6 +23,7 @@ from crmgate.web import (
     request_log,
     retries,
     services,
+    stats,
 )
 from crmgate.web import demo as demo_page
 from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
@@ -44,6 +46,6 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     proxies.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
+    rooms = (applications, messenger, go, operations, dead_letters, retries, edits, stats, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from crmgate.web import answers
+from crmgate.web import answers, answers_of_many
 
 
 class Published:
@@ -17,7 +17,7 @@ class Published:
         self.document = document
         self._components = copy.deepcopy(document["components"])
         for name, schema in self._components["schemas"].items():
-            if hasattr(answers, f"{name}Schema"):
+            if hasattr(answers, f"{name}Schema") or hasattr(answers_of_many, f"{name}Schema"):
                 schema["additionalProperties"] = False
 
     def operations(self) -> list[tuple[str, str, dict[str, Any]]]:
