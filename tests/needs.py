@@ -22,6 +22,7 @@ TOOLS = {
     "docker-compose": ("docker-compose", "docker-compose"),
     "systemd": ("systemd-analyze", "systemd"),
     "luacheck": ("luacheck", "lua-check"),
+    "prometheus": ("prometheus", "prometheus"),
 }
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 """Folders of server programs, which need not be on a user's PATH."""
