@@ -23,6 +23,7 @@ TOOLS = {
     "docker-compose": ("docker-compose", "docker-compose"),
     "systemd": ("systemd-analyze", "systemd"),
     "luacheck": ("luacheck", "lua-check"),
+    "prometheus": ("prometheus", "prometheus"),
 }
 INSTEAD = {"chromium-headless-shell": "chromium"}
 """Executables that a test can use instead. The whole Chromium takes three times the CPU time of its headless shell."""

@@ -14,6 +14,7 @@ from crmgate.cli.ops import ops
 from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
 from crmgate.cli.send import send
+from crmgate.cli.stats import stats
 from crmgate.cli.tokens import tokens
 
 
@@ -23,5 +24,5 @@ def main() -> None:
     """A gateway between a website and its CRM."""
 
 
-for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, tokens):
+for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, stats, tokens):
     main.add_command(command)

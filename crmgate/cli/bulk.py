@@ -25,6 +25,7 @@ from rich.text import Text
 from crmgate.cli.output import clean
 from crmgate.model import rfc3339
 from crmgate.operators.desk import Desk
+from crmgate.operators.inventory import Count
 from crmgate.operators.retries import Job, JobState
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
@@ -114,6 +115,11 @@ def _status(state: JobState) -> str:
             return "The job was cancelled"
         case _:
             assert_never(state)
+
+
+def number_of(count: Count) -> str:
+    """The number of dead letters in words."""
+    return f"{count.number:,}{'' if count.exact else ' or more'} dead letters"
 
 
 def latest(desk: Desk) -> Job:

@@ -6,7 +6,7 @@ They work on dead letters, suspects and waiting operations.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -38,9 +38,17 @@ def edit(operation: str, changes: tuple[str, ...], removals: tuple[str, ...], as
 
     Exit status: 0 changed, 1 not changed, 2 the configuration cannot work or an option was used wrongly.
     """
+    edit_one(operation, editing.patch(changes, removals), as_json)
+
+
+def edit_one(operation: str, patch: Mapping[str, Any], as_json: bool) -> None:
+    """Apply the merge patch to the operation with this id or tracking code, and print the result.
+
+    An empty patch opens the editor.
+    """
     with opened() as parts:
         found = parts.desk.get(resolve(parts, operation).id)
-        after, warnings = editing.edit(parts, found, editing.patch(changes, removals))
+        after, warnings = editing.edit(parts, found, patch)
         [wait] = parts.desk.waiting.of([after])
     if as_json:
         items = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
@@ -76,11 +84,22 @@ def discard(operations: tuple[str, ...], why: str, as_json: bool) -> None:
 
     Exit status: 0 all are discarded, 1 some are not or Redis does not answer, 2 the configuration cannot work.
     """
+    discard_named(operations, why, as_json)
+
+
+def discard_named(operations: tuple[str, ...], why: str, as_json: bool) -> None:
+    """Discard the operations with these ids or tracking codes; exits with status 1 if some are not discarded."""
+    reason = checked_reason(why)
+    with opened() as parts:
+        done = discard_each(parts, operations, reason, as_json)
+    sys.exit(0 if done else 1)
+
+
+def checked_reason(why: str) -> str:
+    """The reason for a discard. Raises `click.BadParameter` if it is empty or too long."""
     if not why.strip() or len(why) > REASON:
         raise click.BadParameter(f"it takes 1 to {REASON} characters.", param_hint="--reason")
-    with opened() as parts:
-        done = discard_each(parts, operations, why.strip(), as_json)
-    sys.exit(0 if done else 1)
+    return why.strip()
 
 
 def retry_each(parts: Services, operations: tuple[str, ...], as_json: bool) -> bool:

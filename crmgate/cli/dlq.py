@@ -12,9 +12,10 @@ from typing import IO, Any
 
 import click
 
-from crmgate.cli import bulk, changes
+from crmgate.cli import bulk, changes, many
 from crmgate.cli.output import as_json, print_json
 from crmgate.cli.parts import filters, opened, resolve, show_list, show_whole, wanted
+from crmgate.cli.stats import causes
 from crmgate.errors import JobRunning
 from crmgate.model import State
 from crmgate.operators import export as exporting
@@ -32,8 +33,9 @@ def dlq() -> None:
     """List, show, edit, retry, discard and export dead letters and suspects."""
 
 
-dlq.add_command(changes.edit)
-dlq.add_command(changes.discard)
+dlq.add_command(many.edit)
+dlq.add_command(many.discard)
+dlq.add_command(causes)
 
 
 @dlq.command("list")
@@ -163,7 +165,6 @@ def _job(
     if running and running.state == JobState.RUNNING:
         raise JobRunning(running.id)
     count, fixed = desk.retries.preview(chosen)
-    number = f"{count.number:,}{'' if count.exact else ' or more'} dead letters"
     if as_json and not yes:
         print_json({"count": count.number, "exact": count.exact})
         return None
@@ -173,7 +174,7 @@ def _job(
         else:
             click.echo("There is nothing to retry.")
         return None
-    if not (yes or click.confirm(f"Retry {number}?", err=True)):
+    if not (yes or click.confirm(f"Retry {bulk.number_of(count)}?", err=True)):
         click.echo("Nothing was changed.")
         sys.exit(1)
     return desk.start_retries(fixed, command_line())

@@ -115,9 +115,9 @@ def wanted(state: State | None, options: dict[str, Any]) -> Filter:
 
 
 def resolve(parts: Services, text: str) -> Operation:
-    """The operation with this id or tracking code.
+    """The operation with this id or its beginning, or with this tracking code.
 
-    Raises `NoSuchOperation`, `click.ClickException` if several operations have the tracking code, `LedgerUnavailable`.
+    Raises `NoSuchOperation`, `click.ClickException` if there are several, `LedgerUnavailable`.
     """
     if _ID.fullmatch(text):
         found = parts.ledger.get(text)
@@ -129,7 +129,9 @@ def resolve(parts: Services, text: str) -> Operation:
         raise NoSuchOperation
     if len(candidates) > 1:
         ids = ", ".join(candidate.id for candidate in candidates)
-        raise click.ClickException(f"several operations have this tracking code; use one of their ids: {ids}")
+        raise click.ClickException(
+            f"several operations have this tracking code or beginning of an id; use one of their ids: {ids}"
+        )
     return candidates[0]
 
 

@@ -11,6 +11,7 @@ from crmgate.web import (
     crm,
     dead_letters,
     docs,
+    edits,
     go,
     headers,
     health,
@@ -26,6 +27,7 @@ from crmgate.web import (
     request_log,
     retries,
     services,
+    stats,
     tokens,
 )
 from crmgate.web import demo as demo_page
@@ -50,6 +52,8 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     cors.init_app(app)
     headers.init_app(app)
     public = (applications, messenger, go, operations)
-    for_operators = (dead_letters, retries, persons, crm, plugins, audit, tokens, health, metrics, docs, ops)
+    for_operators = (
+        dead_letters, retries, edits, persons, stats, crm, plugins, audit, tokens, health, metrics, docs, ops,
+    )  # fmt: skip
     for room in (*public, *for_operators, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
 from crmgate.errors import Code
-from crmgate.model import Kind, State
+from crmgate.model import Kind, State, rfc3339
 from crmgate.operators import export
 from crmgate.operators.desk import KEPT_ASIDE
 from crmgate.operators.inventory import PAGE, Cursor, Filter
@@ -22,6 +22,7 @@ from crmgate.web.codes import ProblemCode
 from crmgate.web.problems import Problem
 
 _TIMES = ("accepted_from", "accepted_to", "dead_before")
+_SHOWN_TIMES = (*_TIMES, "started_at", "moved_at", "ended_at")
 
 
 class FilterSchema(Schema):
@@ -102,6 +103,17 @@ def read_filter(body: Mapping[str, Any], path: str) -> Filter:
     if errors:
         raise InvalidFields([FieldError(f"{path}.{error.field}", error.code, error.message) for error in errors])
     return Filter.read(wanted)
+
+
+def selection(wanted: Filter) -> dict[str, Any]:
+    """The filter for JSON."""
+    return members_of(asdict(wanted))
+
+
+def members_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a filter or a job for JSON: times in RFC 3339, null for empty values."""
+    times = {name: rfc3339(record[name]) if record[name] else None for name in _SHOWN_TIMES if name in record}
+    return {name: None if value == "" else value for name, value in record.items()} | times
 
 
 def _filter(raw: Mapping[str, Any], states: Iterable[State]) -> tuple[dict[str, Any], list[FieldError]]:

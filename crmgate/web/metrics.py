@@ -18,6 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from crmgate import __version__
+from crmgate.channels import known_channels
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Suspicion
 from crmgate.policy import WORKER_SILENCE
@@ -104,7 +105,7 @@ class OfTheLedger(Collector):
     def _gauges(self) -> Iterator[Metric]:
         stats = self._parts.ledger.stats()
         yield self._dead_letters(stats.pop("dead_letters"))
-        yield _clicks(stats)
+        yield _clicks(stats, known_channels(self._parts.settings.channels))
         for name, (metric, words) in GAUGES.items():
             yield GaugeMetricFamily(metric, words, value=stats.pop(name))
         suspects = CounterMetricFamily("crmgate_suspects", "Suspects by cause", labels=["cause"])
@@ -163,11 +164,12 @@ class OfTheLedger(Collector):
         return gauge
 
 
-def _clicks(stats: dict[str, int]) -> Metric:
-    """Clicks by channel; their counters are taken out of `stats`."""
+def _clicks(stats: dict[str, int], channels: Iterable[str]) -> Metric:
+    """Clicks by channel, also of channels without a click; their counters are taken out of `stats`."""
+    counted = {name.removeprefix(CLICKS): stats.pop(name) for name in [*stats] if name.startswith(CLICKS)}
     counter = CounterMetricFamily("crmgate_clicks", "Clicks on messenger links", labels=["channel"])
-    for name in sorted(name for name in stats if name.startswith(CLICKS)):
-        counter.add_metric([name.removeprefix(CLICKS)], stats.pop(name))
+    for channel, number in sorted((dict.fromkeys(channels, 0) | counted).items()):
+        counter.add_metric([channel], number)
     return counter
 
 

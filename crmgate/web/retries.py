@@ -10,7 +10,6 @@ from flask import Blueprint, Response, url_for
 from marshmallow import Schema, fields
 
 from crmgate.errors import NoSuchOperation
-from crmgate.model import rfc3339
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job
 from crmgate.schemas.codes import FieldCode
@@ -20,15 +19,12 @@ from crmgate.web.answers import JobSchema, LatestJobSchema, PreviewSchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
-from crmgate.web.filters import FilterSchema, read_filter
+from crmgate.web.filters import FilterSchema, members_of, read_filter, selection
 from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.receipts import answer
 from crmgate.web.services import services
 
 blueprint = Blueprint("retries", __name__, url_prefix="/api/v1/dead-letters/retries")
-
-_TIMES = ("accepted_from", "accepted_to", "dead_before", "started_at", "moved_at", "ended_at")
-
 
 _TAG = "Dead letters"
 _JOB = {
@@ -65,7 +61,7 @@ def create() -> Response:
     wanted, start = _read(read_body())
     if not start:
         count, fixed = services().desk.retries.preview(wanted)
-        return answer({"count": count.number, "exact": count.exact, "filter": _json(asdict(fixed))})
+        return answer({"count": count.number, "exact": count.exact, "filter": selection(fixed)})
     job = services().desk.start_retries(wanted, token.name)
     response = answer(_job(job), 202)
     response.headers["Location"] = url_for("retries.show", job_id=job.id)
@@ -122,12 +118,6 @@ def _read(body: Mapping[str, Any]) -> tuple[Filter, bool]:
 
 
 def _job(job: Job) -> dict[str, Any]:
-    members = _json(asdict(job))
+    members = members_of(asdict(job))
     del members["cursor"]
-    return members | {"filter": _json(asdict(job.filter))}
-
-
-def _json(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record for JSON: times in RFC 3339, null for empty values."""
-    times = {name: rfc3339(record[name]) if record[name] else None for name in _TIMES if name in record}
-    return {name: None if value == "" else value for name, value in record.items()} | times
+    return members | {"filter": selection(job.filter)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from crmgate.web import answers, operator_answers
+from crmgate.web import answers, answers_of_many, operator_answers
 
 
 class Published:
@@ -17,7 +17,7 @@ class Published:
         self.document = document
         self._components = copy.deepcopy(document["components"])
         for name, schema in self._components["schemas"].items():
-            if any(hasattr(module, f"{name}Schema") for module in (answers, operator_answers)):
+            if any(hasattr(module, f"{name}Schema") for module in (answers, answers_of_many, operator_answers)):
                 schema["additionalProperties"] = False
 
     def operations(self) -> list[tuple[str, str, dict[str, Any]]]:
