@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from click.testing import CliRunner
 
+from crmgate.cli import home, main
 from crmgate.cli.dev import close_to_others
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import DEADLINE, Process, free_port, wait_until
@@ -19,7 +24,7 @@ from tests.processes import DEADLINE, Process, free_port, wait_until
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Iterator[Process]:
-    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / "home"), "LOG_LEVEL": "INFO"}
+    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / 'my home\'s "dir"'), "LOG_LEVEL": "INFO"}
     process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
     process.start()
     yield process
@@ -52,6 +57,72 @@ def status(location: str) -> str:
     return str(requests.get(location, timeout=DEADLINE).json()["status"])
 
 
+def crmgate(dev: Process, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in another terminal: of the gateway's settings it knows only the folder."""
+    environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environ |= {"CRMGATE_HOME": dev.env["CRMGATE_HOME"]} | settings
+    return subprocess.run([sys.executable, "-m", "crmgate", *arguments], cwd=dev.log.parent, env=environ,
+                          timeout=DEADLINE, capture_output=True, text=True, check=False)  # fmt: skip
+
+
+def _finds_it_without_settings(dev: Process, page: str) -> None:
+    sent = crmgate(dev, "send", "lead", "--first-name", "Found")
+    assert sent.returncode == 0, sent.stderr
+    assert "Found" in requests.get(page, timeout=DEADLINE).text
+    tested = crmgate(dev, "crm", "test", "--json")
+    assert json.loads(tested.stdout)["connected"] is True
+    assert json.loads(tested.stdout)["gate"] is not None, "it reaches the private Redis"
+
+
+UNUSABLE = [
+    ({"PORT": "abc"}, "PORT, got 'abc': it takes a port, 1 to 65535."),
+    ({"PORT": "65536"}, "PORT, got '65536': it takes a port, 1 to 65535."),
+    ({"CRMGATE_HOME": "file"}, "it cannot be written"),
+    ({"CRMGATE_HOME": "file/home"}, "it cannot be written"),
+    ({"CRMGATE_HOME": "/proc/crmgate"}, "it cannot be written"),
+]
+
+
+def refused(**settings: str) -> str:
+    """The message with which `crmgate dev` ends before it starts anything."""
+    before = os.umask(0o077)
+    try:
+        result = CliRunner().invoke(main, ["dev"], env={"PORT": str(free_port())} | settings)
+    finally:
+        os.umask(before)
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    return result.stderr
+
+
+@pytest.mark.parametrize(("settings", "problem"), UNUSABLE, ids=str)
+def test_an_unusable_port_or_folder_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], problem: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    assert problem in refused(**settings)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_has_one_gateway(tmp_path: Path) -> None:
+    """Two of them would write the same files of Redis, and lose submissions."""
+    home.write(tmp_path, {"PORT": "8123"})
+    with home.claimed(tmp_path):
+        assert f"already running in {tmp_path} on port 8123: stop it" in refused(CRMGATE_HOME=str(tmp_path))
+    assert home.running(tmp_path) is False
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_taken_port_is_reported(tmp_path: Path, shared: bool) -> None:
+    """Else the gateway that has it would answer, and this one would be announced as ready."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        other.bind(("127.0.0.1", 0))
+        port = str(other.getsockname()[1])
+        assert f"port {port} is taken by another program" in refused(PORT=port, CRMGATE_HOME=str(tmp_path))
+
+
 def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> None:
     text = announced(dev)
     gateway = f"http://127.0.0.1:{dev.env['PORT']}"
@@ -70,6 +141,15 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
     assert first.status_code == 201
     assert "Lovelace" in requests.get(page[1], timeout=DEADLINE).text
 
+    _finds_it_without_settings(dev, page[1])
+    token = re.search(r"Token +(cg_\S+)", text)
+    assert token
+    assert f"{gateway}/docs" in text
+    assert "ops tail" in text
+    url, allowed = f"{gateway}/api/v1/dead-letters", {"Authorization": f"Bearer {token[1]}"}
+    assert requests.get(url, headers=allowed, timeout=DEADLINE).status_code == 200
+    assert requests.get(url, timeout=DEADLINE).status_code == 401
+
     (worker,) = workers(dev)
     os.kill(worker, signal.SIGKILL)
     headers["Prefer"] = "respond-async"
@@ -82,6 +162,10 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
 
     assert dev.stop(signal.SIGINT) == 0
     wait_until("nothing is left running", lambda: not workers(dev))
+    stopped = crmgate(dev, "dlq", "list")
+    assert stopped.returncode == 2
+    assert "has stopped: its settings are not used." in stopped.stderr
+    assert (Path(dev.env["CRMGATE_HOME"]) / "env").read_text() == f"PORT='{dev.env['PORT']}'\n"
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{gateway}/healthz", timeout=DEADLINE)
     with pytest.raises(requests.ConnectionError):

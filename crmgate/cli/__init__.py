@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from crmgate import __version__
+from crmgate.cli import home
 from crmgate.cli.audit import audit
 from crmgate.cli.check import check
 from crmgate.cli.crm import crm
@@ -16,12 +19,18 @@ from crmgate.cli.plugins import plugins
 from crmgate.cli.send import send
 from crmgate.cli.stats import stats
 from crmgate.cli.tokens import tokens
+from crmgate.config import environment
+from crmgate.errors import ConfigError
 
 
 @click.group()
 @click.version_option(__version__)
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """A gateway between a website and its CRM."""
+    if context.invoked_subcommand != dev.name:
+        with suppress(ConfigError):  # the command itself reports it
+            home.adopt(environment())
 
 
 for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, stats, tokens):

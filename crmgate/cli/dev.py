@@ -5,19 +5,32 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
+import shutil
+import socket
 import stat
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import requests
 from honcho.manager import Manager
 
+from crmgate.cli import home as homes
+from crmgate.cli.output import configuration
 from crmgate.cli.redis_server import free_port, prepare
-from crmgate.config import environment
+from crmgate.config import CoreSettings, environment
 from crmgate.errors import ConfigError
+from crmgate.store.tokens import Scope, digest, generate
+
+if TYPE_CHECKING:
+    from crmgate.listener import Listener
+    from crmgate.provider import CRMProvider
+    from crmgate.services import Services
 
 PYTHON = sys.executable
 KEEPER = [PYTHON, "-P", str(Path(__file__).with_name("keep.py"))]
@@ -28,7 +41,7 @@ MESSENGERS = {
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
 """Targets of the demo's messenger links; they are not real accounts."""
-KEPT = ("redis", "metrics", "sandbox.sqlite3*", "run.lock")
+KEPT = ("redis", "metrics", "sandbox.sqlite3*", "run.lock", homes.LOCK, homes.ENV)
 """What `crmgate dev` keeps in CRMGATE_HOME."""
 
 
@@ -38,16 +51,69 @@ def dev() -> None:
 
     Takes the whole configuration from the environment and .env; CRM_PROVIDER defaults to the sandbox and REDIS_URL to a
     private redis-server with its data in CRMGATE_HOME (.crmgate). PORT is the port of the web server (8000).
+
+    Other commands find the running gateway by CRMGATE_HOME and need no settings.
     """
-    environ = environment()
+    with configuration():
+        environ = environment()
+    port = _port(environ)
     os.umask(0o077)  # submissions, leads and passwords are for this user only
-    home = Path(environ.get("CRMGATE_HOME") or ".crmgate").resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    close_to_others(home)
-    commands = _commands(environ, home)
-    _check(environ)
-    threading.Thread(target=_announce_when_ready, args=(environ,), daemon=True).start()
-    sys.exit(_supervise(commands, environ, home))
+    home = homes.created(homes.home_of(environ))
+    with homes.claimed(home), _held(port):
+        close_to_others(home)
+        commands = _commands(environ, home)
+        token = _add_token(environ)
+        homes.write(home, _settings(_checked(environ), environ))
+        threading.Thread(target=_announce_when_ready, args=(environ, token), daemon=True).start()
+        status = _supervise(commands, environ, home)
+        homes.write(home, {"PORT": environ["PORT"]})  # no password stays; commands see that it has stopped
+    sys.exit(status)
+
+
+def _port(environ: Mapping[str, str]) -> int:
+    """PORT. Raises `click.ClickException` if it is no port."""
+    text = environ.get("PORT") or "8000"
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
+        raise click.ClickException(f"PORT, got {text!r}: it takes a port, 1 to 65535.")
+    return int(text)
+
+
+@contextmanager
+def _held(port: int) -> Iterator[None]:
+    """Keep other programs from the port; gunicorn shares it (`--reuse-port`).
+
+    So it is this gateway that answers there. Raises `click.ClickException` if a program has the port.
+    """
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # a program that shares the port is found without sharing
+        with socket.socket() as held:
+            held.setsockopt(socket.SOL_SOCKET, option, 1)
+            try:
+                held.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise click.ClickException(
+                    f"port {port} is taken by another program ({error.strerror}): stop it, or set PORT."
+                ) from None
+            if option == socket.SO_REUSEPORT:
+                yield
+
+
+def _add_token(environ: dict[str, str]) -> str:
+    """Let a new token operate this run of the gateway; returns the token. It is stored nowhere but as a hash."""
+    _id, token = generate()
+    entries = (environ.get("API_TOKENS", ""), f"dev:{Scope.OPERATE}:{digest(token)}")
+    environ["API_TOKENS"] = ",".join(filter(None, entries))
+    return token
+
+
+def _settings(parts: Services, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `environ` that are settings of crmgate or of a plugin."""
+    plugins = parts.plugins
+    plugged: list[type[CRMProvider] | type[Listener]] = [*plugins.providers.values(), *plugins.listeners.values()]
+    names = {"PORT", *CoreSettings().fields, *(name for plugin in plugged for name in plugin.Settings().fields)}
+    own = tuple(f"{provider.upper()}_" for provider in plugins.providers)  # such as ACME_MAP_EMAIL
+    return {
+        name: value for name, value in environ.items() if name.removesuffix("_FILE") in names or name.startswith(own)
+    }  # fmt: skip
 
 
 def close_to_others(home: Path) -> None:
@@ -85,7 +151,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [
         PYTHON, "-m", "gunicorn", "crmgate:create_app(demo=True)", "--config", "python:crmgate.gunicorn",
-        "--bind", f"127.0.0.1:{environ['PORT']}", "--graceful-timeout", "3",
+        "--bind", f"127.0.0.1:{environ['PORT']}", "--reuse-port", "--graceful-timeout", "3",
         "--log-level", "warning",
     ]  # fmt: skip
     commands["worker"] = [
@@ -107,24 +173,24 @@ def _sandbox(environ: dict[str, str], home: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _check(environ: dict[str, str]) -> None:
+def _checked(environ: dict[str, str]) -> Services:
     """Check the configuration before any process starts. Raises `click.ClickException` if it cannot work."""
     from crmgate.services import start
 
     try:
-        start(environ)
+        return start(environ)
     except ConfigError as error:
         raise click.ClickException(
             "crmgate cannot start:\n" + "\n".join(f"- {line}" for line in error.problems)
         ) from None
 
 
-def _announce_when_ready(environ: dict[str, str]) -> None:
+def _announce_when_ready(environ: dict[str, str], token: str) -> None:
     """Print the next steps once the gateway is ready; the printed curl command would fail earlier."""
     gateway = f"http://127.0.0.1:{environ['PORT']}"
     while not _ready(gateway):
         time.sleep(0.2)
-    click.echo(_announcement(gateway, environ))
+    click.echo(_announcement(gateway, environ, token))
 
 
 def _ready(gateway: str) -> bool:
@@ -134,16 +200,37 @@ def _ready(gateway: str) -> bool:
         return False
 
 
-def _announcement(gateway: str, environ: dict[str, str]) -> str:
+def _announced(gateway: str, environ: dict[str, str], token: str) -> Iterator[tuple[str, str, str]]:
+    """What the user can open or run next: its name, the address or command, and what it shows."""
     crm = environ["CRM_PROVIDER"]
-    page = f"{environ['SANDBOX_URL']}   (a sandbox: open the page and watch leads arrive)" if crm == "sandbox" else crm
+    yield "Gateway", gateway, ""
+    if crm == "sandbox":
+        yield "CRM", environ["SANDBOX_URL"], "a sandbox: open the page and watch leads arrive"
+    else:
+        yield "CRM", crm, ""
+    yield "Demo", f"{gateway}/demo", "a form as a website has it, and messenger links"
+    yield "API", f"{gateway}/docs", "every request, with examples"
+    yield "Token", token, "operates this run over HTTP, as `Authorization: Bearer ...`"
+    yield "Watch", f"{_program()} ops tail", "in another terminal, in this folder"
+
+
+def _program() -> str:
+    """How another terminal in this folder calls `crmgate`."""
+    if shutil.which("crmgate"):
+        return "crmgate"
+    return os.path.relpath(Path(sys.executable).parent / "crmgate")
+
+
+def _announcement(gateway: str, environ: dict[str, str], token: str) -> str:
+    lines = "\n".join(
+        f"  {name:<9} {what}{f'   ({about})' if about else ''}"
+        for name, what, about in _announced(gateway, environ, token)
+    )
     body = '{"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "phone": "0532 123 45 67"}'
     return f"""
   crmgate is ready.
 
-  Gateway   {gateway}
-  CRM       {page}
-  Demo      {gateway}/demo   (a form as a website has it, and messenger links)
+{lines}
 
   Send a lead:
 

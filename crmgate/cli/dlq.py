@@ -55,7 +55,8 @@ def list_(suspects: bool, limit: int, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json({"items": [exporting.described(operation) for operation in found], "dead_letters": total})
     elif found:
-        show_list(found, "" if suspects else f"{len(found)} of {total} dead letters\n")
+        title = "" if suspects else f"{len(found)} of {total} dead letters\n"
+        show_list(found, title, spare=("ID", "STATE", "KIND", "CRM"))
     else:
         click.echo("There are no suspects." if suspects else "There are no dead letters.")
 

@@ -82,7 +82,7 @@ def list_(state: str | None, limit: int, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json({"items": [described(one) | waits_json(wait) for one, wait in zip(found, waits, strict=True)]})
     elif found:
-        show_list(found, "")
+        show_list(found)
     else:
         click.echo("There are no operations.")
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import click
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
@@ -21,6 +22,9 @@ from crmgate.errors import ConfigError, LedgerUnavailable
 
 WHOLE = 100_000
 """Width in columns of a table that is not shown on a terminal: wide enough to break no text."""
+GAP = "  "
+LEAST = 12
+"""Least width of a last column that is cut."""
 MARKS = {True: Text("ok", "green"), False: Text("problem", "bold red"), None: Text("skipped", "yellow")}
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -87,6 +91,49 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]], t
         console.print(table)
     lines = [line.rstrip() for line in captured.get().splitlines()]
     click.echo("\n".join([title, *lines] if title else lines))
+
+
+def print_rows(
+    headings: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str = "", *, spare: Sequence[str] = ()
+) -> None:
+    """Print a table with one line for each row; it may have thousands.
+
+    On a terminal that is too narrow, the columns that `spare` names are left out, the first one first, and the last
+    column is cut. In a pipe nothing is left out.
+    """
+    console = Console()
+    room = console.width if console.is_terminal else WHOLE
+    lines = [[Text(heading, "bold") for heading in headings]]
+    lines += [[cell if isinstance(cell, Text) else Text(clean(cell)) for cell in row] for row in rows]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*lines, strict=True)]
+    shown = _fitting(headings, widths, room, spare)
+    text = "\n".join(_line([(line[number], widths[number]) for number in shown], room) for line in lines)
+    click.echo(f"{title}\n{text}" if title else text)
+
+
+def _fitting(headings: Sequence[str], widths: Sequence[int], room: int, spare: Sequence[str]) -> list[int]:
+    """Numbers of the columns that fit into `room`."""
+    least = [*widths[:-1], min(widths[-1], LEAST)]
+    shown = [*range(len(headings))]
+    for name in spare:
+        if sum(least[number] + len(GAP) for number in shown) - len(GAP) > room:
+            shown.remove(headings.index(name))
+    return shown
+
+
+def _line(cells: Sequence[tuple[Text, int]], room: int) -> str:
+    """The cells of a row with their widths as one line of at most `room` columns."""
+    *others, (last, _width) = cells
+    start = "".join(_styled(cell, set_cell_size(cell.plain, width)) + GAP for cell, width in others)
+    left = max(room - sum(width + len(GAP) for _, width in others), 1)
+    end = last.plain if last.cell_len <= left else f"{set_cell_size(last.plain, left - 1)}…"
+    return (start + _styled(last, end)).rstrip()
+
+
+def _styled(cell: Text, text: str) -> str:
+    words = str(cell.style).split()
+    color = next((word for word in words if word not in ("bold", "dim")), None)
+    return click.style(text, fg=color, bold="bold" in words or None, dim="dim" in words or None) if words else text
 
 
 def clean(text: str) -> str:

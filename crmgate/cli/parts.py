@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar, assert_never
@@ -14,7 +14,7 @@ import click
 from rich.text import Text
 
 from crmgate import logs, services
-from crmgate.cli.output import clean, configuration, print_json, print_table
+from crmgate.cli.output import clean, configuration, print_json, print_rows, print_table
 from crmgate.errors import (
     AttemptUnderWay,
     ChangedMeanwhile,
@@ -33,6 +33,8 @@ from crmgate.services import Services
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 UNCHANGEABLE = (NoSuchOperation, OperationEnded, AttemptUnderWay)
 """Errors of an operation that an operator cannot change."""
+SPARE = ("ID", "KIND", "CRM", "DETAIL")
+"""Columns of a table of operations that a narrow terminal leaves out; the tracking code stands for the id."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -135,10 +137,10 @@ def resolve(parts: Services, text: str) -> Operation:
     return candidates[0]
 
 
-def show_list(operations: Iterable[Operation], title: str) -> None:
-    """Print a table of operations."""
+def show_list(operations: Iterable[Operation], title: str = "", *, spare: Sequence[str] = SPARE) -> None:
+    """Print a table of operations with one line for each. A narrow terminal leaves out the columns in `spare`."""
     headings = ("TRACKING CODE", "ID", "ACCEPTED", "KIND", "STATE", "CRM", "ERROR", "DETAIL")
-    print_table(headings, (_row(operation) for operation in operations), title)
+    print_rows(headings, (_row(operation) for operation in operations), title, spare=spare)
 
 
 def _row(operation: Operation) -> tuple[str | Text, ...]:

@@ -38,8 +38,9 @@ def prepare(folder: Path, port: int | None = None) -> RedisServer:
     password = secrets.token_urlsafe(24)
     config = folder / "redis.conf"
     config.touch(mode=0o600)  # it holds the password, which must not be on the command line
+    path = str(folder.resolve()).replace("\\", "\\\\").replace('"', '\\"')
     config.write_text(
-        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir {folder.resolve()}\n"
+        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir \"{path}\"\n"
         "appendonly yes\nappendfsync everysec\nsave \"\"\nmaxmemory-policy noeviction\nlogfile redis.log\n"
     )  # fmt: skip
     return RedisServer([executable(), str(config)], f"redis://:{password}@127.0.0.1:{port}/0")
@@ -61,11 +62,11 @@ def executable() -> str:
 
 
 def free_port(prefer: int = 0) -> int:
-    """A free TCP port of this machine: `prefer` if it is free.
+    """A free TCP port of this machine: `prefer` if it is one and free.
 
     Never an ephemeral port, which the system could assign to another program before it is used.
     """
-    candidates = [prefer] if prefer else []
+    candidates = [prefer] if 0 < prefer < 65536 else []
     candidates += random.SystemRandom().sample(OWN_PORTS, 50)
     return next(port for port in candidates if _is_free(port))
 

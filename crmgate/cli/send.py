@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import uuid
@@ -11,17 +10,22 @@ from typing import Any
 import click
 import requests
 
-from crmgate.cli.output import as_json, clean, print_json, working
+from crmgate.cli.output import as_json, clean, configuration, print_json, working
+from crmgate.config import environment
 
 TIMEOUT = 35.0
 """Seconds for one request: longer than the longest CRM_INLINE_BUDGET."""
 POLL = 0.3
 ENDED = ("delivered", "failed", "discarded", "counted")
 
-url = click.option(
-    "--url", default=lambda: f"http://127.0.0.1:{os.environ.get('PORT') or 8000}", show_default="http://127.0.0.1:PORT",
-    help="Address of the gateway.",
-)  # fmt: skip
+
+def _gateway() -> str:
+    """The address of the gateway on this machine: PORT is in the environment, or in `.env`."""
+    with configuration():
+        return f"http://127.0.0.1:{environment().get('PORT') or 8000}"
+
+
+url = click.option("--url", default=_gateway, show_default="http://127.0.0.1:PORT", help="Address of the gateway.")
 wait = click.option(
     "--wait", type=click.FloatRange(0, 3600), default=30.0, show_default=True, metavar="SECONDS",
     help="Longest wait for the delivery.",

@@ -60,6 +60,20 @@ def worker(ledger: Ledger, redis_client: redis.Redis) -> Iterator[None]:
     thread.join()
 
 
+@pytest.mark.parametrize("command", [("dlq", "list"), ("ops", "list")])
+def test_a_narrow_terminal_shows_one_line_for_each_operation(
+    run: Run, configured: dict[str, str], ledger: Ledger, command: tuple[str, ...]
+) -> None:
+    ids = dig(ledger, 3, kind=Kind.CREATE_MINIMAL_LEAD)
+    narrow = run(*command, **configured, TTY_COMPATIBLE="1", COLUMNS="80").stdout.splitlines()[-4:]
+    assert max(map(len, narrow)) <= 80
+    for line, i in zip(narrow[1:], reversed(ids), strict=True):
+        assert line.startswith(tracking_code(i))
+        assert "invalid_value" in line
+    piped = run(*command, **configured).stdout.splitlines()[-3:]
+    assert all(i in line and "The CRM refuses it." in line for line, i in zip(piped, reversed(ids), strict=True))
+
+
 COMMANDS = [
     ("ops", "list"), ("ops", "show", "x"), ("ops", "tail"), ("dlq", "list"), ("dlq", "show", "x"),
     ("dlq", "edit", "x", "--set", "a=b"), ("dlq", "retry", "0" * 32), ("dlq", "retry", "--all", "--yes"),

@@ -43,3 +43,11 @@ def test_json_is_laid_out_to_be_read() -> None:
     assert pretty({"name": "x" * 40, "other": "y" * 40}) == (
         '{\n  "name": "' + "x" * 40 + '",\n  "other": "' + "y" * 40 + '"\n}'
     )
+
+
+def test_the_address_of_the_gateway_says_what_it_is(client: FlaskClient) -> None:
+    answer = client.get("/")
+    assert answer.status_code == 200
+    assert "gateway between a website and its CRM" in answer.text
+    assert re.findall(r'href="([^"]*)"', answer.text) == ["/docs"]
+    assert client.head("/").status_code == 200

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from flask import Blueprint, Response, current_app, render_template, request
+from markupsafe import Markup
 
 from crmgate import __version__
 from crmgate.channels import known_channels
@@ -14,6 +15,7 @@ from crmgate.schemas.event import KnownChannels
 from crmgate.web.docs.page import page
 from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.openapi.document import build
+from crmgate.web.pages import page as small_page
 from crmgate.web.services import services
 
 T = TypeVar("T")
@@ -44,6 +46,13 @@ def document() -> Response:
     response = Response(text, mimetype="application/json")
     response.headers["Access-Control-Allow-Origin"] = "*"
     return _cached(response, "public")
+
+
+@blueprint.get("/")
+def front() -> Response:
+    """A page for people who open the address of the gateway. It says nothing about its configuration or its state."""
+    here = ["This is a gateway between a website and its CRM. It takes the forms of the website."]
+    return small_page("crmgate", here, [Markup('<a href="/docs">How programs use it</a>')])
 
 
 @blueprint.get("/docs")
