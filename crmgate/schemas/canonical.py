@@ -21,7 +21,7 @@ from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.event import MessengerEventSchema
 from crmgate.schemas.faults import FieldError
-from crmgate.schemas.names import FULL_NAME, field_of
+from crmgate.schemas.names import CONTACT, FULL_NAME, field_of
 from crmgate.schemas.text import as_text, clean, is_blank, tidy
 
 ALIASES: Mapping[str, str] = {
@@ -36,6 +36,7 @@ ALIASES: Mapping[str, str] = {
 """Path of a field by its alias. Aliases also work inside the field's group (`education.field_of_study`)."""
 
 FULL_NAME_PATH = f"personal_info.{FULL_NAME}"
+CONTACT_PATH = f"personal_info.{CONTACT}"
 FIRST_NAME, LAST_NAME = "personal_info.first_name", "personal_info.last_name"
 PHONE, EMAIL = "personal_info.phone", "personal_info.email"
 _SEPARATORS = {PHONE: ", ", EMAIL: ", ", FULL_NAME_PATH: " "}
@@ -126,6 +127,8 @@ class _Rank(IntEnum):
     FLAT = 1
     SETTING = 2
     USUAL = 3
+    CONTACT = 4
+    """A name for a contact of either kind."""
 
 
 class _Entry(NamedTuple):
@@ -156,6 +159,8 @@ def canonicalise(
 def _place(result: Canonical, entry: _Entry) -> None:
     if is_blank(entry.value):
         return
+    if entry.target == CONTACT_PATH:
+        entry = entry._replace(target=EMAIL if "@" in as_text(entry.value).lstrip("@") else PHONE)
     rest = result.words.rest
     own_name = entry.name.removeprefix(f"{rest}.")
     if entry.target == rest:
@@ -251,10 +256,15 @@ def _entries(raw: Mapping[str, Any], result: Canonical, aliases: Mapping[str, st
         elif path in words.groups and (isinstance(value, Mapping) or not _is_field(path, value, words)):
             for member, inner in _object(value, path, result, required=words.groups[path]):
                 yield _Entry(f"{name}.{member}", inner, words.in_group(path, member), _Rank.NESTED)
-        elif path in words.targets:
+        elif path in words.targets and not _is_derived(words.targets[path], value):
             yield _Entry(name, value, words.targets[path], _Rank.NESTED if "." in path else _Rank.FLAT)
         else:
             yield from _renamed(name, value, words, aliases)
+
+
+def _is_derived(path: str, value: Any) -> bool:
+    """Whether the name is no field itself, and its value is one of uncertain kind or an object of parts."""
+    return path == CONTACT_PATH or (path == FULL_NAME_PATH and isinstance(value, Mapping))
 
 
 def _is_field(path: str, value: Any, words: Vocabulary) -> bool:
@@ -277,7 +287,8 @@ def _usual(name: str, words: Vocabulary, aliases: Mapping[str, str]) -> tuple[st
     """The field that FIELD_ALIASES or the usual names give to a name, and the rank of the name."""
     target = aliases.get(alias_key(name)) if aliases else None
     if target is None:
-        return words.find(name), _Rank.USUAL
+        found = words.find(name)
+        return found, _Rank.CONTACT if found == CONTACT_PATH else _Rank.USUAL
     return words.targets.get(target, target), _Rank.SETTING
 
 
@@ -328,5 +339,7 @@ def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str, *, 
     return Vocabulary(targets | dict(aliases) | in_group, groups, rest, usual)
 
 
-APPLICATION = _vocabulary(ApplicationSchema, {**ALIASES, FULL_NAME: FULL_NAME_PATH}, "custom", usual=True)
+APPLICATION = _vocabulary(
+    ApplicationSchema, {**ALIASES, FULL_NAME: FULL_NAME_PATH, CONTACT: CONTACT_PATH}, "custom", usual=True
+)
 MESSENGER_EVENT = _vocabulary(MessengerEventSchema, {"ref": "referral_code", "session_id": "session"}, "metadata")

@@ -16,6 +16,8 @@ from crmgate.schemas.text import clean
 
 FULL_NAME = "full_name"
 """A name that an application may use although it is no field: it is split into first name and last name."""
+CONTACT = "contact"
+"""Another such name: an email address if there is an @ in the value, otherwise a phone number."""
 
 
 class Names(NamedTuple):
@@ -94,6 +96,16 @@ TABLE: Mapping[str, Names] = {
         "telefonnummer, handy, handynummer, mobilnummer, rufnummer, téléphone, numéro de téléphone, portable,"
         " téléphone portable, teléfono, número de teléfono, móvil, celular, teléfono móvil, telefono, cellulare,"
         " telefone, الهاتف, رقم الهاتف, رقم الجوال, الجوال, رقم الموبايل, الموبايل, هاتف, رقم الواتساب, واتساب",
+    ),
+    "contact": Names(
+        "email or phone, phone or email, email phone, phone email, contacts, contact info, contact information, contact"
+        " details, contact data, how can we contact you, how can we reach you, email or phone number, phone number or"
+        " email",
+        "e-posta veya telefon, telefon veya e-posta, e-posta telefon, telefon e-posta, iletişim, iletişim bilgileri,"
+        " iletişim bilgisi, iletişim bilgileriniz, iletişim bilginiz, mail veya telefon, telefon veya mail,"
+        " e-mail telefon, telefon e-mail, mail telefon",
+        "телефон или email, email или телефон, телефон или почта, почта или телефон, телефон email, email телефон,"
+        " контакт, контакты, ваши контакты, контактные данные, контактная информация, как с вами связаться",
     ),
     "country": Names(
         "country region, region country, country name, country residence, country of residence, current country,"

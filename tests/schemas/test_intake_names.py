@@ -54,6 +54,7 @@ LABELS: Mapping[str, str] = {
         "Cep tel|GSM|İletişim numaranız|Телефон|Номер телефона|№ телефона|Ваш телефон *|Контактный телефон|"
         "Телефон/WhatsApp|Telefon / Phone|Telefonnummer|Téléphone|رقم الهاتف"
     ),
+    "contact": "Contact|Phone or email|E-mail / Telefon|İletişim bilgileriniz|Телефон или email|Ваши контакты",
     "country": "Country|Country/Region|country-list|Country of residence|Ülke|ÜLKENİZ|Yaşadığınız ülke|Страна|País",
     "city": "City|City/Town|billing_city|Şehir|ŞEHİR|Şehir / İl|İl|Город|Ville|Stadt",
     "birth_date": "Date of birth|DOB|dob (dd/mm/yyyy)|Birthday|Doğum Tarihi|Doğum tarihiniz|Дата рождения|Geburtsdatum",
@@ -86,7 +87,7 @@ UNKNOWN = (
     "telegram username|Field 2|field-3|form_fields[field_7f3]|fields[name][title]|"
     "fields[email][type]|fields[0][name]|answers.3.name|"
     "input_1.3|1.3|q5|MERGE1|text-12|menu-77|number-5|subject|Konu|Тема|address|title|newsletter|marketing consent|"
-    "E-mail / Telefon|Name of company|tranid|page_url|x|*|[]|...|?|" + "name " * 40
+    "Name of company|tranid|page_url|x|*|[]|...|?|" + "name " * 40
 )
 
 
@@ -165,6 +166,17 @@ TOOLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"Имя": "Иван", "Фамилия": "Петров", "Телефон": "8 912 345-67-89", "Город": "Казань"},
         {"first_name": "Иван", "last_name": "Петров", "phone": "+79123456789", "city": "Казань"},
+    ),
+    ({"name": "Ada", "Телефон или email": "ada@x.co"}, {"first_name": "Ada", "email": "ada@x.co"}),
+    ({"name": "Ada", "Contact": "0532 123 45 67"}, {"first_name": "Ada", "phone": "+905321234567"}),
+    ({"contact": "1234567", "phone": "0532 123 45 67", "full_name": {"first": "Ada", "last": "Lovelace"}},
+     {"first_name": "Ada", "last_name": "Lovelace", "phone": "+905321234567", "custom": {"contact": "1234567"},
+      "warnings": [("contact", "conflicting_values")]}),
+    ({"name": "Ada", "contact": {"email": "ada@x.co"}}, {"first_name": "Ada", "email": "ada@x.co"}),
+    (
+        {"name": "Ada", "Email": "ada@x.co", "Contact": "@ada"},
+        {"first_name": "Ada", "email": "ada@x.co", "custom": {"Contact": "@ada"},
+         "warnings": [("Contact", "unusable_value")]},
     ),
     ({"Vorname": "Ada", "Name": "Lovelace"} | PHONE,
      {"first_name": "Ada", "last_name": "Lovelace", "phone": "+905321234567"}),
