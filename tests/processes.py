@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 DEADLINE = float(os.environ.get("TEST_DEADLINE", "90"))
 """Seconds that a test waits for anything before it fails. A test that passes does not wait so long on any machine."""
+SLOWNESS = DEADLINE / 90
+"""Factor for a time that a test claims to be enough, such as less than 30 s because no probe had to be waited for."""
 
 
 def wait_until(what: str, probe: Callable[[], T], within: float = DEADLINE) -> T:

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 from crmgate.background import Background
-from tests.processes import ROOT, wait_until
+from tests.processes import DEADLINE, ROOT, wait_until
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def blocked(background: Background, gate: threading.Event) -> None:
 
     def wait() -> None:
         at_work.set()
-        assert gate.wait(30)
+        assert gate.wait(DEADLINE)
 
     background.offer(wait)
-    assert at_work.wait(10)
+    assert at_work.wait(DEADLINE)
 
 
 def test_calls_are_made_in_order_on_one_thread() -> None:
@@ -143,7 +143,7 @@ def run(script: str) -> tuple[list[str], float]:
     begun = time.monotonic()
     head = "import os, sys, threading, time\nfrom crmgate.background import Background\n"
     command = [sys.executable, "-u", "-c", head + textwrap.dedent(script)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=True)
     return done.stdout.splitlines(), time.monotonic() - begun
 
 

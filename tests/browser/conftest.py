@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from tests.browser.rig import Door, Visitor, Website
 from tests.integration.stack import Stack
 from tests.needs import need
+from tests.processes import DEADLINE
+
+expect.set_options(timeout=DEADLINE * 1000)
 
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

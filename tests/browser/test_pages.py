@@ -33,7 +33,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
         assert demo
         yield {"sandbox": sandbox[1], "demo": demo[1], "docs": urljoin(demo[1], "/docs")}
     finally:
-        dev.stop(signal.SIGINT, 15)
+        dev.stop(signal.SIGINT)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def context(browser: Browser, faults: list[str]) -> Iterator[BrowserContext]:
 
 def opened(context: BrowserContext, address: str, size: dict[str, int] = WIDE) -> Page:
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(DEADLINE * 1000)
     page.set_viewport_size(size)  # type: ignore[arg-type]
     answer = page.goto(address)
     assert answer

@@ -18,7 +18,7 @@ import requests
 
 from crmgate.cli.redis_server import free_port
 from tests.chaos.auditor import read_letters, read_operations
-from tests.processes import ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.processes import DEADLINE, ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
 from tests.skewed import SkewedHost
 from tests.troubled import Troubled
 
@@ -29,7 +29,7 @@ SETTINGS = {
 """Settings other than the defaults: shorter waits, and more of them, so that a run covers more cases."""
 API_KEY = "KEY-GATEWAY"
 PORTAL_SECRET = "fakesecret123456"
-STARTS_WITHIN = 60.0
+STARTS_WITHIN = DEADLINE
 """Seconds for a process to be at work again; on a busy machine the start of Python alone takes a few."""
 WORKERS = ("worker 1", "worker 2")
 AHEAD = {"web": 0.0, "worker 1": 45.0, "worker 2": -45.0}
@@ -152,7 +152,7 @@ class Site:
 
     def control(self, method: str, what: str, data: Any = None) -> Any:
         """Send a control request to the fake CRM (see `crmgate.testing.server`)."""
-        answer = requests.request(method, f"{self.crm_url}/__fake__/{what}", json=data, timeout=5)
+        answer = requests.request(method, f"{self.crm_url}/__fake__/{what}", json=data, timeout=STARTS_WITHIN)
         answer.raise_for_status()
         return answer.json()
 

@@ -17,7 +17,7 @@ from crmgate.model import Kind, Lead, Operation, new_id
 from crmgate.plugin_host.loader import discover
 from tests.chaos.auditor import read_leads
 from tests.chaos.site import API_KEY, PORTAL_SECRET
-from tests.processes import Process, wait_until
+from tests.processes import DEADLINE, Process, wait_until
 
 
 class Crm:
@@ -43,7 +43,7 @@ class Crm:
         self.process.stop()
 
     def fail(self, **fault: Any) -> None:
-        requests.post(f"{self.url}/__fake__/faults", json=fault, timeout=5).raise_for_status()
+        requests.post(f"{self.url}/__fake__/faults", json=fault, timeout=DEADLINE).raise_for_status()
 
     def _answers(self) -> bool:
         try:

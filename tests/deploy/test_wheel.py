@@ -19,7 +19,7 @@ import requests
 
 from tests.deploy.files import ROOT
 from tests.distributions import needed_by
-from tests.processes import Process, free_port, wait_until
+from tests.processes import DEADLINE, Process, free_port, wait_until
 
 SOURCES = ("crmgate", "plugins", "setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 COMPILED = shutil.ignore_patterns("__pycache__", "*.egg-info")
@@ -60,7 +60,7 @@ def requirements(wheel: Path) -> list[str]:
 
 
 def run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -75,7 +75,7 @@ def link(name: str, packages: Path) -> None:
 def crmgate(installed: Path, folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the command `crmgate` of the wheel in `folder`, with `settings` and nothing else in the environment."""
     command = [str(installed / "bin/crmgate"), *arguments]
-    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=DEADLINE)
 
 
 def names_in(wheel: Path) -> set[str]:
@@ -126,16 +126,16 @@ def dev(installed: Path, tmp_path: Path) -> Iterator[Process]:
     process.start()
     yield process
     if process.running:
-        process.stop(signal.SIGINT, 30)
+        process.stop(signal.SIGINT)
     process.kill()
 
 
 def test_in_an_empty_folder_the_whole_gateway_starts_and_delivers_a_lead(dev: Process) -> None:
-    wait_until("the gateway is ready", lambda: "crmgate is ready" in dev.output() or not dev.running, 60)
+    wait_until("the gateway is ready", lambda: "crmgate is ready" in dev.output() or not dev.running)
     assert dev.running, dev.output()
     url = f"http://127.0.0.1:{dev.env['PORT']}"
     lead = {"first_name": "Ada", "email": "ada@example.com"}
-    answer = requests.post(f"{url}/api/v1/applications", json=lead, timeout=20)
+    answer = requests.post(f"{url}/api/v1/applications", json=lead, timeout=DEADLINE)
     assert (answer.status_code, answer.json()["status"]) == (201, "delivered"), answer.text
     for page in ("/docs", "/demo", "/static/crmgate.js", "/api/v1/openapi.json"):
-        assert requests.get(url + page, timeout=20).status_code == 200, page
+        assert requests.get(url + page, timeout=DEADLINE).status_code == 200, page

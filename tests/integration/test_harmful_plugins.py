@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.integration.stack import Stack, person
-from tests.processes import ROOT, wait_until
+from tests.processes import DEADLINE, ROOT, wait_until
 
 HARMFUL = """
     import os, sys, threading
@@ -105,7 +105,7 @@ def stack_with(folder: Path, **plugins: str) -> Stack:
 
 
 def readiness(stack: Stack) -> tuple[int, Any]:
-    answer = requests.get(f"{stack.url}/readyz", timeout=10)
+    answer = requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
     return answer.status_code, answer.text
 
 
@@ -140,7 +140,7 @@ def test_the_sweeper_outlives_every_thread_of_the_worker(tmp_path: Path) -> None
         stack.start()
         stack.submit(person(99), 201)
         ids = [stack.submit_queued(person(number)) for number in range(8)]
-        wait_until("threads died", lambda: stack.worker.output().count("died!") >= 4, 30)
+        wait_until("threads died", lambda: stack.worker.output().count("died!") >= 4)
         assert readiness(stack)[0] == 200, "dying threads do not take the worker off the list"
         for operation_id in ids:
             stack.wait_for(operation_id, "delivered", 60)
@@ -161,7 +161,7 @@ def test_a_listener_that_blocks_delays_neither_the_answer_nor_the_delivery_nor_a
         notes = tmp_path / "notes"
         wait_until("the other listener heard of both", lambda: notes.exists() and notes.read_text().count("\n") == 2)
         named = "listener operation_accepted of {} is slow: it took 20.".format(tmp_path / "plugins" / "blocks.py")
-        wait_until("the slow one is named", lambda: named in stack.web.output(), 30)
+        wait_until("the slow one is named", lambda: named in stack.web.output())
         stack.submit(person(2), 201)
         begun = time.monotonic()
         assert stack.web.stop() == 0

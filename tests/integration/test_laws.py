@@ -21,7 +21,7 @@ from crmgate.testing.server import FakeCRM, Request, Response
 from tests.chaos.trials import ENFORCED, OFFICE
 from tests.forked import crmgate
 from tests.integration.stack import Stack, person
-from tests.processes import Process, wait_until
+from tests.processes import DEADLINE, SLOWNESS, Process, wait_until
 from tests.troubled import Troubled
 
 FULL = bool(os.environ.get("LAWS_FULL"))
@@ -29,7 +29,7 @@ RATE_LIMIT, EPIDEMIC, FLAPPING = (75.0, 60.0, 60.0) if FULL else (8.0, 12.0, 11.
 """Seconds that a trouble of everybody lasts."""
 DELAYS = {"CRM_RETRY_DELAYS": "1,5,25" if FULL else "0.3,0.6,1.2"}
 """The waits between attempts: shorter than the trouble, so that one that used attempts would run out of them."""
-SPEEDY, PROBED = 20.0, 45.0
+SPEEDY, PROBED = 20.0 * SLOWNESS, 45.0 * SLOWNESS
 """Seconds until all goes on once a trouble is over; where the probe is sent every 30 s, that and the delivery."""
 
 
@@ -69,12 +69,12 @@ def cause(stack: Stack) -> str:
     return stack.ledger.gate(stack.recipient).cause or ""
 
 
-def becomes(stack: Stack, wanted: str, seconds: float = 10.0) -> None:
+def becomes(stack: Stack, wanted: str, seconds: float = DEADLINE) -> None:
     wait_until(f"the gate is {wanted or 'open'}", lambda: cause(stack) == wanted, seconds)
 
 
 def ready(stack: Stack) -> requests.Response:
-    return requests.get(f"{stack.url}/readyz", timeout=10)
+    return requests.get(f"{stack.url}/readyz", timeout=DEADLINE)
 
 
 def provider_in_readyz(stack: Stack) -> str:
@@ -109,7 +109,7 @@ class TestOneRecord:
         refused = stack.submit_queued(person(0))
         others = [stack.submit_queued(person(number)) for number in range(1, 21)]
         stack.start_worker()
-        all_delivered(stack, others, 15)
+        all_delivered(stack, others, SPEEDY)
         letter = stack.wait_for(refused, "dead")
         assert "Region closed." in letter.events[-1].detail
         assert cause(stack) == ""
@@ -130,7 +130,7 @@ class TestOneRecord:
             stack.bitrix.locked_timelines = list(stack.bitrix.leads)
             again = stack.submit_queued(person(0, additional_info="once more"))
             others = [stack.submit_queued(person(number)) for number in range(1, 21)]
-            all_delivered(stack, [again, *others], 15)
+            all_delivered(stack, [again, *others], SPEEDY)
             assert emails(stack).count(address(0)) == 2
             assert cause(stack) == ""
 
@@ -142,11 +142,11 @@ class TestOneRecord:
             stack.bitrix.locked_timelines = list(stack.bitrix.leads)
             clicked = requests.post(
                 f"{stack.url}/api/v1/messenger-events", json={"channel": "telegram", "referral_code": "R"} | session,
-                headers={"Prefer": "respond-async"}, timeout=10,
+                headers={"Prefer": "respond-async"}, timeout=DEADLINE,
             )  # fmt: skip
             assert clicked.status_code == 202, clicked.text
             others = [stack.submit_queued(person(number)) for number in range(1, 21)]
-            all_delivered(stack, [*others, clicked.json()["id"]], 15)
+            all_delivered(stack, [*others, clicked.json()["id"]], SPEEDY)
             click = stack.operation(clicked.json()["id"])
             assert (click.kind, click.events[0].vendor_code) == ("create_minimal_lead", "ACCESS_DENIED")
             assert cause(stack) == ""
@@ -164,7 +164,7 @@ class TestRateLimit:
             shut_by = cause(stack)
             assert most_dead(stack, ends - time.time()) == 0
             asked = [request for request in stack.fake.requests if request.at < ends]
-            all_delivered(stack, ids, 30)
+            all_delivered(stack, ids, DEADLINE)
             assert shut_by == "limited"
             assert all(event.code != "rate_limited" or not event.counted for event in events(stack, ids))
             assert len(asked) < 2 * len(ids), "the limit holds the provider, not each operation with its four attempts"
@@ -175,7 +175,7 @@ class TestRateLimit:
             ends = time.time() + RATE_LIMIT
             stack.espocrm.limited_until = ends
             waits = stack.submit(person(0), 202)
-            stack.wait_for(waits, "delivered", RATE_LIMIT + 30)
+            stack.wait_for(waits, "delivered", RATE_LIMIT + DEADLINE)
             early = [request for request in stack.espocrm.requests[1:] if request.at < ends]
             assert early == []
 
@@ -243,7 +243,7 @@ class TestCredentials:
             good = stack.submit_queued(person(30))
             assert set(states(stack, refused)) <= {"waiting", "delivering", "accepted"}
             stack.espocrm.api_key = "KEY-GATEWAY"
-            stack.wait_for(good, "delivered", 40)
+            stack.wait_for(good, "delivered", PROBED)
             assert "refused" not in provider_in_readyz(stack)
             assert emails(stack) == [address(30)]
 
@@ -278,7 +278,7 @@ class TestAnnouncements:
             stack.start()
             stack.espocrm.stop()
             waiting = [stack.submit(person(number), 202) for number in range(6)]
-            becomes(stack, "outage", 20)
+            becomes(stack, "outage")
             stack.espocrm.api_key = "another"
             stack.espocrm.start()
             wait_until("the refusal is announced", lambda: alerts.about("refuse"), PROBED)
@@ -296,7 +296,7 @@ class TestAnnouncements:
             stack.start()
             stack.espocrm.fail("answer", method="POST", path="/Lead", status=500, content_type="application/json")
             ids = [stack.submit_queued(person(number)) for number in range(8)]
-            wait_until("the outage is announced", alerts.of_provider, 20)
+            wait_until("the outage is announced", alerts.of_provider)
             until = time.monotonic() + FLAPPING
             wait_until("it has flapped for long enough", lambda: time.monotonic() > until, FLAPPING + 5)
             assert len(alerts.of_provider()) == 1, alerts.texts()
@@ -344,7 +344,7 @@ class TestOperators:
         ids = [stack.submit(person(number), 202) for number in range(3)]
         assert cause(stack) == "paused"
         assert "paused" in provider_in_readyz(stack)
-        wait_until("the worker has swept", lambda: time.time() > stack.operation(ids[-1]).accepted_at + 12, 15)
+        wait_until("the worker has swept", lambda: time.time() > stack.operation(ids[-1]).accepted_at + 12)
         assert (emails(stack), states(stack, ids)) == ([], ["waiting"] * 3)
         resumed = command(stack, "crm", "resume")
         assert resumed.returncode == 0, resumed.stderr
@@ -393,7 +393,7 @@ class TestPlugins:
             stack.bitrix.search_lag = 5.0
             stack.bitrix.fail(when="after", path=r"crm\.item\.add", times=1, **fault)
             waiting = stack.submit(person(0), 202)
-            operation = stack.wait_for(waiting, "delivered", 40)
+            operation = stack.wait_for(waiting, "delivered")
             assert operation.delivered is not None
             assert operation.delivered.adopted
             assert emails(stack) == [address(0)]
@@ -407,8 +407,8 @@ class TestPlugins:
             stack.submit(person(2), 201)
             troubled.lay("block", str(seconds))
             waiting = stack.submit_queued(person(0))
-            wait_until("the hook goes on", (troubled.fuses / "unblocked").exists, 20)
-            stack.wait_for(waiting, "delivered", 20)
+            wait_until("the hook goes on", (troubled.fuses / "unblocked").exists)
+            stack.wait_for(waiting, "delivered")
             stack.wait_for(stack.submit_queued(person(1)), "delivered")
             assert sorted(emails(stack)) == [address(0), address(1), address(2)]
             assert [event for event in events(stack, [waiting]) if event.outcome == "failed" and event.counted] == []
@@ -421,7 +421,7 @@ class TestPlugins:
         with with_plugins(tmp_path, troubled) as stack:
             stack.start()
             troubled.lay("answer", answer)
-            operation = stack.wait_for(stack.submit(person(0), 202), "delivered", 30)
+            operation = stack.wait_for(stack.submit(person(0), 202), "delivered")
             assert operation.events[0].code == "plugin_bug"
             assert emails(stack) == [address(0)]
 
@@ -451,7 +451,7 @@ class TestPlugins:
             stack.redis.start()
             started = Process("start", [sys.executable, "-c", "import wsgi"], tmp_path, stack.env)
             started.start()
-            wait_until("it has ended", lambda: not started.running, 30)
+            wait_until("it has ended", lambda: not started.running)
             assert started.stop() != 0
             assert ("espocrm copy" if name == "a copy" else "rate") in started.output()
             assert "Traceback" not in started.output()

@@ -68,7 +68,9 @@ def operation(data: Lead | Activity, kind: Kind = Kind.CREATE_LEAD) -> Operation
 
 
 def ask(url: str, path: str, json: Any = None, method: str = "GET") -> Any:
-    answer = requests.request(method, f"{url}/api{path}", json=json, headers={"X-Sandbox-Key": KEY.encode()}, timeout=5)
+    answer = requests.request(
+        method, f"{url}/api{path}", json=json, headers={"X-Sandbox-Key": KEY.encode()}, timeout=DEADLINE
+    )
     assert answer.ok, answer.text
     return answer.json()
 

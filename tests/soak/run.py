@@ -119,7 +119,7 @@ def _measure(worker, ledger: Ledger, deliveries: int, progress: Callable[[str], 
 
     _accept(ledger, 1)
     worker.start()
-    wait_until("the first delivery", lambda: delivered() >= 1, 30)
+    wait_until("the first delivery", lambda: delivered() >= 1)
     worker.stop()
     _drop_receipts(client)
     before = used()

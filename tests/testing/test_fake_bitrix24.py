@@ -18,7 +18,7 @@ import requests
 from crmgate.testing import bitrix24
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.bitrix24.wire import SYSTEM_ERRORS, parse_query
-from tests.processes import wait_until
+from tests.processes import DEADLINE, wait_until
 
 PHONE = {"typeId": "PHONE", "valueType": "WORK", "value": "+12025550119"}
 EMAIL = {"typeId": "EMAIL", "valueType": "WORK", "value": "anna@example.com"}
@@ -38,7 +38,7 @@ def call(crm: FakeBitrix24) -> Iterator[Call]:
 
         def post(method: str, **params: Any) -> requests.Response:
             url = f"{crm.webhook_url}{method}.json"
-            return session.post(url, json=params, timeout=5, allow_redirects=False)
+            return session.post(url, json=params, timeout=DEADLINE, allow_redirects=False)
 
         yield post
 
@@ -79,7 +79,7 @@ class TestTransport:
 
     @pytest.mark.parametrize("suffix", [".json", "", "/", ".json/"])
     def test_the_method_may_end_in_json_or_not(self, crm: FakeBitrix24, suffix: str) -> None:
-        assert requests.get(f"{crm.webhook_url}scope{suffix}", timeout=5).json()["result"] == ["crm"]
+        assert requests.get(f"{crm.webhook_url}scope{suffix}", timeout=DEADLINE).json()["result"] == ["crm"]
 
     def test_parameters_come_as_json_form_or_query(self, crm: FakeBitrix24) -> None:
         url = f"{crm.webhook_url}crm.item.add"
@@ -87,9 +87,9 @@ class TestTransport:
         flat["fields[fm][0][value]"] = "+1"
         nested = {"name": "Anna & Lee", "fm": [{"typeId": "PHONE", "value": "+1"}]}
         answers = [
-            requests.post(url, json={"entityTypeId": 1, "fields": nested}, timeout=5),
-            requests.post(url, data=flat, timeout=5),
-            requests.get(url, params=flat, timeout=5),
+            requests.post(url, json={"entityTypeId": 1, "fields": nested}, timeout=DEADLINE),
+            requests.post(url, data=flat, timeout=DEADLINE),
+            requests.get(url, params=flat, timeout=DEADLINE),
         ]
         assert all(answer.status_code == 200 for answer in answers)
         assert [(lead["name"], lead["fm"][0]["value"]) for lead in crm.leads.values()] == [("Anna & Lee", "+1")] * 3
@@ -115,10 +115,10 @@ class TestTransport:
         ],
     )
     def test_a_wrong_address(self, crm: FakeBitrix24, path: str, expected: tuple[int, str]) -> None:
-        assert error(requests.post(f"{crm.url}/{path}", json={}, timeout=5)) == expected
+        assert error(requests.post(f"{crm.url}/{path}", json={}, timeout=DEADLINE)) == expected
 
     def test_outside_rest_there_is_a_web_page(self, crm: FakeBitrix24) -> None:
-        response = requests.get(f"{crm.url}/crm/lead/", timeout=5)
+        response = requests.get(f"{crm.url}/crm/lead/", timeout=DEADLINE)
         assert (response.status_code, response.headers["Content-Type"]) == (404, "text/html")
 
     @pytest.mark.parametrize("code", sorted(SYSTEM_ERRORS))
@@ -142,7 +142,7 @@ class TestTransport:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
     def test_an_unreadable_body_counts_as_no_parameters(self, crm: FakeBitrix24, body: bytes) -> None:
         headers = {"Content-Type": "application/json"}
-        response = requests.post(f"{crm.webhook_url}crm.lead.get", data=body, headers=headers, timeout=5)
+        response = requests.post(f"{crm.webhook_url}crm.lead.get", data=body, headers=headers, timeout=DEADLINE)
         assert error(response) == (400, "")
 
     def test_a_renamed_portal_redirects(self, crm: FakeBitrix24, call: Call) -> None:
@@ -151,7 +151,7 @@ class TestTransport:
             response = call("crm.item.add", entityTypeId=1, fields={"name": "Anna"})
             assert (response.status_code, response.content) == (302, b"")
             assert response.headers["Location"] == f"{renamed.webhook_url}crm.item.add.json"
-            requests.post(response.headers["Location"], json={"entityTypeId": 1, "fields": {}}, timeout=5)
+            requests.post(response.headers["Location"], json={"entityTypeId": 1, "fields": {}}, timeout=DEADLINE)
             assert (len(crm.leads), len(renamed.leads)) == (0, 1)
 
 
@@ -372,7 +372,9 @@ class TestUserFields:
     def test_without_the_preset_mapped_values_are_lost(self) -> None:
         with FakeBitrix24(preset=False) as bare:
             params = {"entityTypeId": 1, "useOriginalUfNames": "Y", "fields": {"UF_CRM_REFERRAL_CODE": "ABC"}}
-            item = requests.post(f"{bare.webhook_url}crm.item.add", json=params, timeout=5).json()["result"]["item"]
+            item = requests.post(f"{bare.webhook_url}crm.item.add", json=params, timeout=DEADLINE).json()["result"][
+                "item"
+            ]
         assert "UF_CRM_REFERRAL_CODE" not in item
 
     def test_a_new_field_gets_the_prefix_and_takes_values(self, call: Call, add: Any) -> None:
@@ -907,9 +909,11 @@ class TestFaults:
     def test_it_can_be_steered_over_http(self, crm: FakeBitrix24, call: Call, add: Any) -> None:
         add(name="Anna")
         control = f"{crm.url}/__fake__"
-        requests.post(f"{control}/configure", json={"simple_mode": True, "rate_limit": True, "burst": 1}, timeout=5)
+        requests.post(
+            f"{control}/configure", json={"simple_mode": True, "rate_limit": True, "burst": 1}, timeout=DEADLINE
+        )
         assert [call("crm.settings.mode.get").status_code for _ in range(2)] == [200, 503]
-        assert requests.get(f"{control}/records", timeout=5).json()["lead"][0]["name"] == "Anna"
+        assert requests.get(f"{control}/records", timeout=DEADLINE).json()["lead"][0]["name"] == "Anna"
 
     def test_it_runs_as_a_process_of_its_own(self) -> None:
         command = [sys.executable, "-m", "crmgate.testing.bitrix24", "--port", "0"]
@@ -921,7 +925,7 @@ class TestFaults:
             try:
                 address = re.search(r"http://\S+", process.stdout.readline())
                 assert address is not None
-                answer = requests.get(f"{address[0]}/rest/1/fakesecret123456/profile.json", timeout=5)
+                answer = requests.get(f"{address[0]}/rest/1/fakesecret123456/profile.json", timeout=DEADLINE)
                 assert answer.json()["result"]["ID"] == "1"
             finally:
                 stop.cancel()
@@ -936,7 +940,7 @@ class TestRefusals:
         self.url = crm.url
 
     def configure(self, **options: Any) -> None:
-        requests.post(f"{self.url}/__fake__/configure", json=options, timeout=5).raise_for_status()
+        requests.post(f"{self.url}/__fake__/configure", json=options, timeout=DEADLINE).raise_for_status()
 
     def test_one_lead_can_be_closed_to_comments(self, call: Call, add: Callable[..., dict[str, Any]]) -> None:
         closed, other = add(name="A")["id"], add(name="B")["id"]

@@ -15,6 +15,7 @@ from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.bitrix24.markup import normalised, strip_tags
 from crmgate.testing.bitrix24.wire import SERVER_FAULTS
 from tests.cases import all_cases
+from tests.processes import DEADLINE
 
 Call = Callable[..., requests.Response]
 PHONE = {"typeId": "PHONE", "valueType": "WORK", "value": "+905321234567"}
@@ -31,7 +32,7 @@ def crm() -> Iterator[FakeBitrix24]:
 @pytest.fixture
 def call(crm: FakeBitrix24) -> Call:
     def post(method: str, **params: Any) -> requests.Response:
-        return requests.post(f"{crm.webhook_url}{method}.json", json=params, timeout=5)
+        return requests.post(f"{crm.webhook_url}{method}.json", json=params, timeout=DEADLINE)
 
     return post
 

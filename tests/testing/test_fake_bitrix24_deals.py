@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from crmgate.testing.bitrix24 import FakeBitrix24
+from tests.processes import DEADLINE
 
 Call = Callable[..., requests.Response]
 ROWS = {
@@ -31,7 +32,7 @@ def crm() -> Iterator[FakeBitrix24]:
 @pytest.fixture
 def call(crm: FakeBitrix24) -> Call:
     def post(method: str, **params: Any) -> requests.Response:
-        return requests.post(f"{crm.webhook_url}{method}.json", json=params, timeout=5)
+        return requests.post(f"{crm.webhook_url}{method}.json", json=params, timeout=DEADLINE)
 
     return post
 
@@ -159,5 +160,5 @@ class TestDeals:
     def test_records_hold_them(self, crm: FakeBitrix24, call: Call) -> None:
         made(call, 2, title="D")
         made(call, 3, name="C")
-        records = requests.get(f"{crm.url}/__fake__/records", timeout=5).json()
+        records = requests.get(f"{crm.url}/__fake__/records", timeout=DEADLINE).json()
         assert (records["deal"][0]["title"], records["contact"][0]["name"]) == ("D", "C")

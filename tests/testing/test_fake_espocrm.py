@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from crmgate.testing.espocrm import OPERATION_FIELD, FakeEspoCRM
+from tests.processes import DEADLINE
 
 KEY = {"X-Api-Key": "KEY-GATEWAY"}
 ADMIN = ("admin", "Admin-Fake-1")
@@ -26,15 +27,15 @@ def crm() -> Iterator[FakeEspoCRM]:
 
 
 def create(crm: FakeEspoCRM, headers: dict[str, str] | None = None, /, **lead: Any) -> requests.Response:
-    return requests.post(f"{crm.url}/api/v1/Lead", json=lead, headers={**KEY, **(headers or {})}, timeout=5)
+    return requests.post(f"{crm.url}/api/v1/Lead", json=lead, headers={**KEY, **(headers or {})}, timeout=DEADLINE)
 
 
 def get(crm: FakeEspoCRM, path: str = "Lead?maxSize=1&select=id", key: str = "KEY-GATEWAY") -> requests.Response:
-    return requests.get(f"{crm.url}/api/v1/{path}", headers={"X-Api-Key": key}, timeout=5)
+    return requests.get(f"{crm.url}/api/v1/{path}", headers={"X-Api-Key": key}, timeout=DEADLINE)
 
 
 def configure(crm: FakeEspoCRM, **options: Any) -> None:
-    requests.post(f"{crm.url}/__fake__/configure", json=options, timeout=5).raise_for_status()
+    requests.post(f"{crm.url}/__fake__/configure", json=options, timeout=DEADLINE).raise_for_status()
 
 
 def race(crm: FakeEspoCRM, headers: dict[str, str] | None = None, /, **lead: Any) -> list[int]:
@@ -60,8 +61,8 @@ class TestLockout:
         assert [get(crm, key="bad").status_code for _ in range(12)] == [401] * 11 + [403]
         refused = get(crm)
         assert (refused.status_code, refused.content, refused.headers.get("X-Status-Reason")) == (403, b"", None)
-        assert requests.get(f"{crm.url}/api/v1/Lead", auth=ADMIN, timeout=5).status_code == 403
-        assert requests.get(f"{crm.url}/api/v1/Lead", timeout=5).status_code == 401
+        assert requests.get(f"{crm.url}/api/v1/Lead", auth=ADMIN, timeout=DEADLINE).status_code == 403
+        assert requests.get(f"{crm.url}/api/v1/Lead", timeout=DEADLINE).status_code == 401
 
     def test_ends_when_the_first_bad_tries_are_old(self, crm: FakeEspoCRM) -> None:
         crm.lockout_seconds = 3
@@ -81,7 +82,7 @@ class TestOutages:
         refused = create(crm, lastName="Yılmaz")
         assert refused.status_code == 503
         assert refused.headers["X-Status-Reason"] == "Application is in maintenance mode."
-        assert requests.get(f"{crm.url}/api/v1/Lead", auth=ADMIN, timeout=5).status_code == 200
+        assert requests.get(f"{crm.url}/api/v1/Lead", auth=ADMIN, timeout=DEADLINE).status_code == 200
         crm.maintenance = False
         assert create(crm, lastName="Yılmaz").status_code == 200
 
@@ -108,7 +109,7 @@ class TestOutages:
         assert [lead["lastName"] for lead in crm.leads] == ["Before", "After"]
 
     def test_switches_can_be_set_over_http(self, crm: FakeEspoCRM) -> None:
-        requests.post(f"{crm.url}/__fake__/configure", json={"maintenance": True, "lockout_limit": 2}, timeout=5)
+        requests.post(f"{crm.url}/__fake__/configure", json={"maintenance": True, "lockout_limit": 2}, timeout=DEADLINE)
         assert get(crm).status_code == 503
         assert [get(crm, key="bad").status_code for _ in range(4)] == [401, 401, 401, 403]
 
@@ -123,7 +124,7 @@ class TestRefusals:
         assert (refused.headers["Content-Type"], refused.content) == ("application/json", b"")
         made = create(crm, lastName="B", emailAddress="bob@example.com").json()
         changed = {"emailAddress": "ada@closed.example"}
-        put = requests.put(f"{crm.url}/api/v1/Lead/{made['id']}", json=changed, headers=KEY, timeout=5)
+        put = requests.put(f"{crm.url}/api/v1/Lead/{made['id']}", json=changed, headers=KEY, timeout=DEADLINE)
         assert put.status_code == 403
         assert [lead["emailAddress"] for lead in crm.leads] == ["bob@example.com"]
 
@@ -225,7 +226,7 @@ class TestKeys:
 
     def test_a_deleted_lead_keeps_its_key(self, crm: FakeEspoCRM) -> None:
         made = create(crm, lastName="One", **{OPERATION_FIELD: "op-1"}).json()
-        requests.delete(f"{crm.url}/api/v1/Lead/{made['id']}", auth=ADMIN, timeout=5)
+        requests.delete(f"{crm.url}/api/v1/Lead/{made['id']}", auth=ADMIN, timeout=DEADLINE)
         assert crm.leads == []
         assert create(crm, lastName="One", **{OPERATION_FIELD: "op-1"}).status_code == 500
 
@@ -260,9 +261,9 @@ class TestSetup:
         parent = {"parentType": "Lead", "parentId": lead["id"]}
         assignee = get(crm, "App/user").json()["user"]["id"]
         call = {"name": "Call", "dateStart": "2026-01-02T10:00:00Z", "assignedUserId": assignee, **parent}
-        requests.post(f"{crm.url}/api/v1/Call", json=call, headers=KEY, timeout=5).raise_for_status()
+        requests.post(f"{crm.url}/api/v1/Call", json=call, headers=KEY, timeout=DEADLINE).raise_for_status()
         note = {"type": "Post", "post": "Hello", **parent}
-        requests.post(f"{crm.url}/api/v1/Note", json=note, headers=KEY, timeout=5).raise_for_status()
+        requests.post(f"{crm.url}/api/v1/Note", json=note, headers=KEY, timeout=DEADLINE).raise_for_status()
         assert [(one["name"], one["dateStart"]) for one in crm.calls] == [("Call", "2026-01-02 10:00:00")]
         assert [one["post"] for one in crm.notes] == ["Hello"]
 
@@ -281,7 +282,7 @@ class TestSetup:
 
     def test_records_are_returned_over_http(self, crm: FakeEspoCRM) -> None:
         create(crm, lastName="Yılmaz")
-        records = requests.get(f"{crm.url}/__fake__/records", timeout=5).json()
+        records = requests.get(f"{crm.url}/__fake__/records", timeout=DEADLINE).json()
         assert [lead["lastName"] for lead in records["Lead"]] == ["Yılmaz"]
 
     def test_runs_as_a_process(self) -> None:
@@ -290,6 +291,6 @@ class TestSetup:
             try:
                 assert process.stdout is not None
                 url = process.stdout.readline().split()[-1]
-                assert requests.get(f"{url}/api/v1/", headers=KEY, timeout=5).json() == "EspoCRM REST API"
+                assert requests.get(f"{url}/api/v1/", headers=KEY, timeout=DEADLINE).json() == "EspoCRM REST API"
             finally:
                 process.terminate()

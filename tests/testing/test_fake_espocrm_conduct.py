@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from crmgate.testing.espocrm import GATEWAY_ROLE, OPERATION_FIELD, FakeEspoCRM
+from tests.processes import DEADLINE
 
 KEY = {"X-Api-Key": "KEY-GATEWAY"}
 SKIP = {"X-Skip-Duplicate-Check": "true"}
@@ -27,7 +28,7 @@ def crm() -> Iterator[FakeEspoCRM]:
 
 def send(crm: FakeEspoCRM, method: str, path: str, /, headers: Any = None, **body: Any) -> requests.Response:
     return requests.request(
-        method, f"{crm.url}/api/v1/{path}", json=body or None, headers=KEY | (headers or {}), timeout=9
+        method, f"{crm.url}/api/v1/{path}", json=body or None, headers=KEY | (headers or {}), timeout=DEADLINE
     )
 
 

@@ -26,6 +26,7 @@ from tests.plugins.bitrix.rig import (
     only_lead,
     plugins,
 )
+from tests.processes import DEADLINE
 
 OLD, NEW = "https://old.bitrix24.de", "https://new.bitrix24.de"
 
@@ -163,7 +164,7 @@ def relayed(portal: FakeBitrix24) -> Callable[[Any, Any], bytes]:
     """Answers with what `portal` says."""
 
     def answer(request: Any, context: Any) -> bytes:
-        answer = requests.post(portal.url + request.path, json=request.json(), timeout=5)
+        answer = requests.post(portal.url + request.path, json=request.json(), timeout=DEADLINE)
         context.status_code, context.headers = answer.status_code, answer.headers
         return answer.content
 
