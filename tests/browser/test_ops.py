@@ -175,7 +175,7 @@ def test_a_hidden_page_does_not_poll(opened: Opened, office: Office) -> None:
     assert [url for url in asked if "?hidden" in url] == []
 
 
-def test_search_edit_and_retry(opened: Opened, office: Office) -> None:
+def test_search_edit_and_retry(opened: Opened, office: Office, faults: list[str]) -> None:
     [operation] = office.bury(first_name="Wrong", last_name="Byron", email="byron@example.com")
     page = opened()
     page.keyboard.press("/")
@@ -189,6 +189,8 @@ def test_search_edit_and_retry(opened: Opened, office: Office) -> None:
     page.get_by_label("Email").fill("no address")
     page.get_by_role("button", name="Save and retry").click()
     expect(page.locator("[aria-invalid=true]")).to_have_attribute("name", "field.email")
+    assert [line for line in faults if "status of 422" not in line] == []
+    faults.clear()
     page.get_by_label("First name").fill("Right")
     page.get_by_label("Email").fill("right@example.com")
     page.get_by_role("button", name="Save and retry").click()

@@ -46,7 +46,7 @@ def now() -> Response:
         gate=gate, stopped=explain(gate), workers=parts.ledger.workers_seen(WORKER_SILENCE), silence=WORKER_SILENCE,
         redis=redis, dangers=[danger for danger in dangers if not danger.ok], stats=stats,
         waited=at - oldest if oldest else 0.0, causes=figures.causes(), hours=figures.hours(at),
-        job=progress(job, at) if job else None, happenings=_happenings(),
+        job=progress(job, at, shut=bool(gate.cause)) if job else None, happenings=_happenings(),
     )  # fmt: skip
 
 

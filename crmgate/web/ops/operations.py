@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.errors import AttemptUnderWay, Code, NoSuchOperation, OperationEnded
 from crmgate.model import Kind, Operation, State
 from crmgate.operators.inventory import Cursor, code_of, failure_of, provider_of
+from crmgate.operators.waiting import Wait
 from crmgate.web import exports
 from crmgate.web.changes import REASON
 from crmgate.web.codes import ProblemCode
@@ -26,7 +27,7 @@ TABS = (None, State.WAITING, State.DEAD, State.SUSPECT, State.DELIVERED, State.D
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An operation in a list, with the code and the reason of its last failure, or the reason why it waits."""
+    """An operation in a list, with the code and the message of its last failure, or the reason why it waits."""
 
     operation: Operation
     provider: str
@@ -94,8 +95,14 @@ def selected() -> BaseResponse:
 def rows(operations: Sequence[Operation]) -> list[Row]:
     """The operations as rows of a list."""
     waits = services().desk.waiting.of(operations)
-    reasons = [wait.why if wait else _failure(one) for one, wait in zip(operations, waits, strict=True)]
-    return [Row(one, provider_of(one), code_of(one), why) for one, why in zip(operations, reasons, strict=True)]
+    return [_row(one, wait) for one, wait in zip(operations, waits, strict=True)]
+
+
+def _row(operation: Operation, wait: Wait | None) -> Row:
+    provider = provider_of(operation)
+    if wait:
+        return Row(operation, provider, "", wait.why)
+    return Row(operation, provider, code_of(operation), _failure(operation))
 
 
 def _failure(operation: Operation) -> str:

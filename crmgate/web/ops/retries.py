@@ -36,7 +36,8 @@ def retry_job(job_id: str) -> Response:
     job = parts.desk.retries.get(job_id)
     if job is None:
         raise NoSuchOperation
-    return page("ops/retry_job.html", progress=progress(job, parts.ledger.now()), fields=filters.fields(job.filter))
+    shown = progress(job, parts.ledger.now(), shut=bool(parts.desk.waiting.gate().cause))
+    return page("ops/retry_job.html", progress=shown, fields=filters.fields(job.filter))
 
 
 @blueprint.post("/retries/<job_id>/cancel")

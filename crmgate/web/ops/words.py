@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from crmgate.model import rfc3339
-from crmgate.plugin_kit.mapping import label
+from crmgate.plugin_kit.mapping import LABELS, label
 
 KINDS = {
     "create_lead": "New lead",
@@ -72,6 +72,19 @@ def _word(table: Mapping[str, str]) -> Callable[[object], str]:
     return lambda word: table.get(str(word), str(word).replace("_", " ").capitalize())
 
 
+def rich(text: str) -> Markup:
+    """A sentence whose parts between backticks are code."""
+    parts = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
+
+
+def fact(name: str) -> str:
+    """The label of a fact or of a field of a payload."""
+    return LABELS.get(name, label(name).replace("_", " ").capitalize() if label(name) == name else label(name))
+
+
 def plain(value: Any) -> str:
     """A value of a payload as text."""
     if isinstance(value, bool):
@@ -83,6 +96,6 @@ def plain(value: Any) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "moment": moment, "span": span, "counted": counted, "kind": _word(KINDS), "state": _word(STATES),
-    "tab": _word(TABS), "outcome": _word(OUTCOMES), "plain": plain, "label": label,
+    "tab": _word(TABS), "outcome": _word(OUTCOMES), "plain": plain, "label": fact, "rich": rich,
 }  # fmt: skip
 """Filters for the templates."""
