@@ -7,7 +7,7 @@ input. Every method raises `LedgerUnavailable`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crmgate.delivery import identity
@@ -184,20 +184,26 @@ class Persons:
         Receipts stay until they expire, without anything that leads from the person to them. One entry in the audit
         log, without personal data.
         """
-        found = self._found(contact)
+        references, traces = self._traced(contact)
+        found = self._described(references, traces)
         kept = {operation.id for operation in found.open if not self._gateway.discard(operation.id, REASON)}
         discarded = len(found.open) - len(kept)
-        remove = Traces(tuple(o.id for o in found.operations), () if kept else found.sessions, more=False)
         detail = f"{_numbers(found)}; {discarded} discarded"
         entry = made(self._ledger.now(), who, Action.PERSON_ERASE, "person", detail)
-        self._index.erase(remove, found.references, entry)
+        self._index.erase(replace(traces, sessions=() if kept else traces.sessions), references, entry)
         self._index.forget_meters([contact.value])
         left = [one.id for one in self._inventory.read(sorted(kept)) if one and one.state not in _ENDED]
         return Erasure(found, discarded, tuple(left))
 
     def _found(self, contact: Contact) -> PersonData:
+        return self._described(*self._traced(contact))
+
+    def _traced(self, contact: Contact) -> tuple[tuple[str, ...], Traces]:
+        """The references of a contact, and what the index has about it."""
         references = self._index.references(identity.people({contact.kind: contact.value}))
-        traces = self._index.traces(references, LIMIT)
+        return references, self._index.traces(references, LIMIT)
+
+    def _described(self, references: tuple[str, ...], traces: Traces) -> PersonData:
         return PersonData(references, self._read(traces), traces.sessions, traces.more)
 
     def _read(self, traces: Traces) -> tuple[Operation, ...]:

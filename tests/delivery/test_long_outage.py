@@ -8,6 +8,7 @@ import redis
 from crmgate.errors import Code, Unavailable
 from crmgate.model import Operation, Rate, State
 from crmgate.operators.inventory import Inventory
+from crmgate.store import keys
 from crmgate.store.ledger import Ledger
 from tests.processes import wait_until
 from tests.world import World
@@ -63,11 +64,12 @@ def assert_rate(sent: list[float], rate: Rate) -> None:
 
 @pytest.mark.parametrize("count", [1000])
 def test_redis_is_as_empty_as_before_once_a_backlog_has_gone(world: World, count: int) -> None:
-    """Receipts aside, which go after 7 days."""
+    """Receipts and their indexes aside, which go after 7 days."""
 
     def live() -> set[bytes]:
-        receipts = {key for key in world.redis.scan_iter("{crmgate}:op:*", count=1000) if world.redis.ttl(key) > 0}  # type: ignore[operator]
-        world.redis.delete(*receipts)
+        for family in (keys.op("*"), keys.person("*")):
+            ended = {key for key in world.redis.scan_iter(family, count=1000) if world.redis.ttl(key) > 0}  # type: ignore[operator]
+            world.redis.delete(*ended)
         inventory = Inventory(world.redis)
         while inventory.trim(world.now + 8 * 24 * 3600):
             pass

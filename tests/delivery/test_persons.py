@@ -41,6 +41,9 @@ class Office:
     def find(self, typed: str = EMAIL) -> PersonData:
         return self.persons.preview(self.persons.contact(typed))
 
+    def references(self) -> tuple[str, ...]:
+        return self.index.references([digest(f"who {word}") for word in (EMAIL, PHONE)])
+
     def ids(self, typed: str = EMAIL) -> set[str]:
         return {operation.id for operation in self.find(typed).operations}
 
@@ -193,17 +196,28 @@ def test_no_plain_digest_of_a_person_outlives_the_operation(office: Office) -> N
 
 def test_operations_of_the_previous_version_come_into_the_index(office: Office) -> None:
     world = office.world
+    plain = " ".join(digest(f"who {word}") for word in (EMAIL, PHONE))
+    done = office.apply(session="visit")
+    world.pass_time(3)
     world.crm.trouble = away
-    waits = office.apply(session="visit")
+    waits = office.apply(session="visit", city="Izmir")
     world.gateway.submit(Kind.CREATE_LEAD, ADA | {"city": "bot"}, inline=False, suspect=True)
+    visit = digest("session visit")
     for name in [*office.indexes(), keys.PERSON_KEY]:
         office.redis.delete(name)
     for operation in office.redis.zrange(keys.OPS, 0, -1):  # type: ignore[union-attr]
         office.redis.hdel(keys.op(operation.decode()), "persons")
+    office.redis.hset(keys.op(done.id), "lines", f"{visit} {plain}")
+    office.redis.hset(keys.session(visit), "who", plain)
     assert office.ids() == set()
-    assert (office.index.renew(), office.index.renew()) == (2, 0)
-    assert office.find().counts()["suspects"] == 1
-    assert waits.id in office.ids()
+    assert (office.index.renew(), office.index.renew()) == (3, 0)
+    assert office.find().counts() == {"waiting": 1, "dead_letters": 0, "suspects": 1, "ended": 1, "sessions": 1}
+    assert {done.id, waits.id} < office.ids()
+    assert office.redis.hget(keys.session(visit), "who") == " ".join(office.references()).encode()
+    assert office.redis.hget(keys.op(done.id), "lines") is None
+    world.crm.trouble = well
+    world.pass_time(60)
+    assert set(world.crm.records.values()) == {"acme-1"}, "still the lead of the session"
 
 
 def test_what_a_process_of_the_previous_version_ended_does_not_stay_in_the_index(office: Office) -> None:
@@ -233,6 +247,17 @@ def test_an_erasure_leaves_what_is_under_way_and_then_the_rest(office: Office) -
     assert (second.discarded, second.left, second.complete) == (0, (), True)
     assert [record.record_id for record in second.found.records] == ["acme-1"]
     assert (office.find().operations, office.find().sessions) == ((), ())
+
+
+def test_an_erasure_removes_what_the_index_has_of_operations_that_are_gone(office: Office) -> None:
+    made = office.apply()
+    office.redis.delete(keys.op(made.id))  # ended by a process of the previous version, and expired
+    assert office.indexes()
+    assert office.erase("test@example.com").complete
+    assert office.erase().complete
+    assert office.redis.zscore(office.indexes()[0], made.id) is not None, "the phone is another contact"
+    office.erase(PHONE)
+    assert office.indexes() == []
 
 
 def test_an_erasure_touches_nobody_else(office: Office) -> None:

@@ -98,8 +98,13 @@ def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
     visit = Visit(stack)
     stack.start()
     visit.every_door()
-    for arguments in (("crm", "test"), ("crm", "fields"), ("tokens", "new", "--name", "x", "--scope", "read")):
+    contact = person(1)["email"]
+    for arguments in (
+        ("crm", "test"), ("crm", "fields"), ("tokens", "new", "--name", "x", "--scope", "read"),
+        ("person", "show", contact), ("person", "erase", contact, "--yes"),
+    ):  # fmt: skip
         visit.command(*arguments)
+    assert "Erased" in visit.said
 
     crm: FakeEspoCRM = stack.espocrm
     for fault in (
