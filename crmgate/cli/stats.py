@@ -12,7 +12,7 @@ from crmgate.cli.output import as_json, print_json, print_table
 from crmgate.cli.parts import brief, opened
 from crmgate.model import rfc3339
 from crmgate.operators import sheets
-from crmgate.operators.numbers import KEPT_DAYS, CauseCount, Figures, ValueCount
+from crmgate.operators.numbers import KEPT_DAYS, Amounts, CauseCount, ValueCount
 from crmgate.store.tallies import Dimension
 
 
@@ -48,7 +48,7 @@ def stats(days: int, by: str, as_csv: bool, as_json: bool) -> None:
         ]
         print_json({"since": since.isoformat(), "until": until.isoformat(), "by": by, "items": items})
     elif values:
-        headings = (by.upper(), *(name.upper() for name in asdict(Figures())))
+        headings = (by.upper(), *(name.upper() for name in asdict(Amounts())))
         print_table(headings, (_row(value) for value in values), f"{since} to {until} (UTC)\n")
     else:
         click.echo(f"Nothing was counted from {since} to {until} (UTC).")

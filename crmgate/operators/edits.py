@@ -35,7 +35,7 @@ class Effect(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class EditExample:
     """One dead letter with the fields that the change affects, before and after it. This is personal data."""
 
     id: str
@@ -53,14 +53,14 @@ class Preview:
 
     count: Count
     filter: Filter
-    example: Example | None
+    example: EditExample | None
     checked: int
     refused: int
     errors: tuple[FieldError, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class EditBatch:
     """The numbers of dead letters of one batch by their effect. `next` is the cursor of the next one, None at the end.
 
     `errors` are those of the first refused one.
@@ -94,7 +94,7 @@ class Edits:
 
     def batch(
         self, wanted: Filter, changes: Payload, who: str, cursor: Cursor | None = None, limit: int = PAGE
-    ) -> Batch:
+    ) -> EditBatch:
         """Edit at most `limit` dead letters after the cursor, the newest first, each with an audit entry for `who`.
 
         `wanted` is the filter of the preview.
@@ -106,7 +106,7 @@ class Edits:
             effect, errors = self._edit(operation, changes, who)
             numbers[effect] += 1
             refused += [errors] if errors else []
-        return Batch(numbers, refused[0] if refused else (), page.next)
+        return EditBatch(numbers, refused[0] if refused else (), page.next)
 
     def _edit(self, operation: Operation, changes: Payload, who: str) -> tuple[Effect, tuple[FieldError, ...]]:
         after, errors = self._apply(operation, changes)
@@ -133,7 +133,7 @@ class Edits:
         return after, ()
 
 
-def _example(operation: Operation, after: Payload) -> Example:
+def _example(operation: Operation, after: Payload) -> EditExample:
     names = [name for name in {**operation.payload, **after} if operation.payload.get(name) != after.get(name)]
     before = {name: operation.payload.get(name) for name in names}
-    return Example(operation.id, before, {name: after.get(name) for name in names})
+    return EditExample(operation.id, before, {name: after.get(name) for name in names})

@@ -22,7 +22,7 @@ import redis
 
 from crmgate.model import Event, EventType, Kind, Operation, State, Word
 from crmgate.store import keys
-from crmgate.store.causes import REST, Cause, Causes, Group
+from crmgate.store.causes import REST, CauseGroup, Causes, DeathCause
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import to_operation
 from crmgate.tracking import id_prefix
@@ -87,7 +87,7 @@ class Filter:
             self.dead_before is None or operation.dead_at <= self.dead_before,
         ))  # fmt: skip
 
-    def may_have(self, cause: Cause) -> bool:
+    def may_have(self, cause: DeathCause) -> bool:
         """Whether a dead letter of this cause can match the filter. `REST` has dead letters of several causes."""
         if cause == REST:
             return True
@@ -112,7 +112,7 @@ class Filter:
         """Whether the filter restricts what only the record of an operation has."""
         return any((self.kind, self.detail, self.accepted_from is not None, self.accepted_to is not None))
 
-    def counts_by(self, groups: Sequence[Group]) -> bool:
+    def counts_by(self, groups: Sequence[CauseGroup]) -> bool:
         """Whether each dead letter of these causes matches the filter, apart from the time of its death."""
         return not self._needs_record and all(group.cause != REST for group in groups)
 
@@ -256,7 +256,7 @@ class Inventory:
         groups = self._matching(wanted)
         return (keys.DEAD,) if groups is None else tuple(group.index for group in groups)
 
-    def _matching(self, wanted: Filter) -> list[Group] | None:
+    def _matching(self, wanted: Filter) -> list[CauseGroup] | None:
         """The causes whose dead letters can match; None if all dead letters have to be read."""
         if not wanted.by_cause:
             return None
@@ -352,7 +352,7 @@ def code_of(operation: Operation) -> str:
 def fields_of(operation: Operation) -> tuple[str, ...]:
     """The CRM fields that were refused in the last failure."""
     failure = failure_of(operation)
-    return Cause(field=failure.field).fields if failure else ()
+    return DeathCause(field=failure.field).fields if failure else ()
 
 
 def detail_of(operation: Operation) -> str:

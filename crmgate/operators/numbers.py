@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 import redis
 
 from crmgate.operators.remedies import remedy
-from crmgate.store.causes import Causes, Group
+from crmgate.store.causes import CauseGroup, Causes
 from crmgate.store.tallies import HOUR, Dimension, Happening, Tallies, Tally
 
 KEPT_DAYS = 400
@@ -63,7 +63,7 @@ class HourCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Amounts:
     """Applications that were accepted, delivered and that died, clicks, and clicks that became applications."""
 
     accepted: int = 0
@@ -79,7 +79,7 @@ class DayCount:
 
     day: date
     value: str | None
-    figures: Figures
+    figures: Amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class DayTotal:
     """The figures of one day (UTC)."""
 
     day: date
-    figures: Figures
+    figures: Amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class ValueCount:
     """The figures of one value over several days. `value` is None for the rest of the values."""
 
     value: str | None
-    figures: Figures
+    figures: Amounts
 
 
 class Numbers:
@@ -171,7 +171,7 @@ def _numbers(since: date, until: date) -> range:
     return range(max((since - _EPOCH).days, last - KEPT_DAYS + 1), last + 1)
 
 
-def _cause(group: Group) -> CauseCount:
+def _cause(group: CauseGroup) -> CauseCount:
     cause = group.cause
     what_to_do = remedy(cause.code, cause.field)
     return CauseCount(cause.provider, cause.code, cause.field, group.count, group.oldest, what_to_do)
@@ -187,8 +187,8 @@ def _ranked(values: dict[str, Counter[str]]) -> list[ValueCount]:
     return sorted(rows, key=lambda row: (row.value is None, -_size(row.figures), row.value or ""))
 
 
-def _figures(counts: Counter[str]) -> Figures:
-    return Figures(*(counts[field.name] for field in fields(Figures)))
+def _figures(counts: Counter[str]) -> Amounts:
+    return Amounts(*(counts[field.name] for field in fields(Amounts)))
 
 
 def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
@@ -198,5 +198,5 @@ def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
     return total
 
 
-def _size(figures: Figures) -> int:
+def _size(figures: Amounts) -> int:
     return figures.accepted + figures.clicks

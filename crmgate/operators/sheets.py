@@ -1,4 +1,4 @@
-"""Figures as CSV (RFC 4180), for a spreadsheet."""
+"""Amounts as CSV (RFC 4180), for a spreadsheet."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 
 from crmgate.operators.export import harmless
-from crmgate.operators.numbers import DayCount, Figures
+from crmgate.operators.numbers import Amounts, DayCount
 
 REST = "(other)"
 """The value in a cell that stands for all further values."""
-COLUMNS = ("day", "value", *(field.name for field in fields(Figures)))
+COLUMNS = ("day", "value", *(field.name for field in fields(Amounts)))
 
 
 def lines(rows: Iterable[DayCount]) -> Iterator[str]:

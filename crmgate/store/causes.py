@@ -24,7 +24,7 @@ CHECKED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class DeathCause:
     """Provider, code and field of the last failure of dead letters. `field`: names of CRM fields, separated by commas.
 
     `code` is empty for dead letters without a failed attempt, and for those of more causes than are counted.
@@ -40,28 +40,28 @@ class Cause:
         return tuple(filter(None, self.field.split(",")))
 
 
-REST = Cause()
+REST = DeathCause()
 """Dead letters without a failed attempt, and those beyond `MOST` causes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CauseGroup:
     """The dead letters of one cause: their number, and the death of the oldest in seconds since the epoch.
 
     `index` is the key of the sorted set with their ids.
     """
 
-    cause: Cause
+    cause: DeathCause
     count: int
     oldest: float
     index: str
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class CauseGroups:
     """All causes, the largest first. `complete`: each dead letter is in the index."""
 
-    items: tuple[Group, ...]
+    items: tuple[CauseGroup, ...]
     dead: int
 
     @property
@@ -82,7 +82,7 @@ class Causes:
         self._redis = client
         self._checked = False
 
-    def groups(self) -> Groups:
+    def groups(self) -> CauseGroups:
         """The causes with their counts."""
         known = self._known()
         with translated():
@@ -93,7 +93,7 @@ class Causes:
                 pipe.zrange(index, 0, 0, withscores=True)
             dead, *answers = pipe.execute()
         found = _groups(known, answers)
-        return Groups(tuple(sorted(found, key=lambda group: (-group.count, group.oldest))), dead)
+        return CauseGroups(tuple(sorted(found, key=lambda group: (-group.count, group.oldest))), dead)
 
     def repair(self, refile: Callable[[str, Sequence[str]], object]) -> int:
         """Correct the index if it is not complete; returns the number of corrected entries.
@@ -109,11 +109,11 @@ class Causes:
         self._checked = True
         return corrected
 
-    def _known(self) -> dict[str, Cause]:
+    def _known(self) -> dict[str, DeathCause]:
         """The causes by the key of their index."""
         with translated():
             found: dict[bytes, bytes] = self._redis.hgetall(keys.CAUSES)  # type: ignore[assignment]
-        return {keys.cause(digest.decode()): Cause(*json.loads(text)) for digest, text in found.items()}
+        return {keys.cause(digest.decode()): DeathCause(*json.loads(text)) for digest, text in found.items()}
 
     def _missing(self) -> Iterator[list[str]]:
         """Dead letters that no index has."""
@@ -150,8 +150,8 @@ def _corrected(refile: Callable[[str, Sequence[str]], object], index: str, ids: 
     return len(ids)
 
 
-def _groups(known: dict[str, Cause], answers: list[Any]) -> Iterator[Group]:
+def _groups(known: dict[str, DeathCause], answers: list[Any]) -> Iterator[CauseGroup]:
     for position, (index, cause) in enumerate(known.items()):
         count, first = answers[2 * position], answers[2 * position + 1]
         if first:
-            yield Group(cause, count, first[0][1], index)
+            yield CauseGroup(cause, count, first[0][1], index)

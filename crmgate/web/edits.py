@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from marshmallow import Schema, fields
 
 from crmgate.channels import known_channels
-from crmgate.operators.edits import Batch, Edits, Preview
+from crmgate.operators.edits import EditBatch, Edits, Preview
 from crmgate.operators.inventory import Cursor, Filter
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
@@ -84,7 +84,7 @@ def _previewed(preview: Preview) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _done(batch: Batch) -> dict[str, Any]:
+def _done(batch: EditBatch) -> dict[str, Any]:
     numbers = {str(effect): number for effect, number in batch.numbers.items()}
     errors = [asdict(error) for error in batch.errors]
     return numbers | {"errors": errors, "next": str(batch.next) if batch.next else None}

@@ -15,11 +15,12 @@ import pytest
 import redis
 
 from crmgate.errors import ChangedMeanwhile, KeyReused
-from crmgate.model import Kind, Operation, new_id
+from crmgate.model import Kind, Operation, State, new_id
 from crmgate.operators.desk import Desk
-from crmgate.operators.inventory import Filter, Inventory
+from crmgate.operators.inventory import Filter, Inventory, code_of
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
+from crmgate.store.causes import Causes
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.tokens import Tokens
@@ -139,6 +140,18 @@ def test_dead_letters_are_listed_edited_and_released_and_let_the_others_go(world
         f"{ABOUT['now'] + 60:.0f} edited", f"{ABOUT['now'] + 60:.0f} released",
         f"{world.stored(first.id).events[-1].at:.0f} delivered",
     ]  # fmt: skip
+
+
+def test_the_dead_letters_are_counted_by_cause(world: World) -> None:
+    causes, dead = Causes(world.redis), ids("rejected", "rejected_often", "in_the_job", "outage")
+    dead += ABOUT["behind_a_dead_one"][:1]
+    assert (causes.groups().indexed, causes.groups().dead) == (0, len(dead))
+    by_code = Filter(state=State.DEAD, code=code_of(world.stored(dead[0])))
+    before = {operation.id for operation in Inventory(world.redis).all(by_code)}
+    assert causes.repair(world.ledger.refile) == len(dead)
+    assert causes.groups().complete
+    assert {operation.id for operation in Inventory(world.redis).all(by_code)} == before
+    assert dead[0] in before
 
 
 def test_a_long_history_keeps_its_first_and_its_last_events(world: World, desk: Desk) -> None:

@@ -9,7 +9,7 @@ import redis
 
 from crmgate.model import Kind, Operation
 from crmgate.operators.desk import Desk
-from crmgate.operators.edits import Batch, Edits
+from crmgate.operators.edits import EditBatch, Edits
 from crmgate.operators.inventory import Count, Cursor, Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
@@ -28,7 +28,7 @@ def edits(world: World, redis_client: redis.Redis) -> Edits:
     return Edits(inventory, desk, default_region="TR", channels={"telegram"})
 
 
-def numbers(batch: Batch) -> dict[str, int]:
+def numbers(batch: EditBatch) -> dict[str, int]:
     return {str(effect): number for effect, number in batch.numbers.items() if number}
 
 

@@ -13,7 +13,7 @@ from crmgate.errors import Code, LedgerUnavailable
 from crmgate.model import State
 from crmgate.operators import sheets
 from crmgate.operators.inventory import Count, Filter, Inventory
-from crmgate.operators.numbers import KEPT_DAYS, DayCount, Figures, Numbers, ValueCount
+from crmgate.operators.numbers import KEPT_DAYS, Amounts, DayCount, Numbers, ValueCount
 from crmgate.operators.remedies import remedy
 from crmgate.store import keys
 from crmgate.store.client import connect
@@ -76,18 +76,18 @@ def test_days_values_and_totals_agree(world: World, numbers: Numbers) -> None:
     tomorrow = TODAY + timedelta(days=1)
     assert numbers.today() == tomorrow
     assert numbers.days(TODAY, tomorrow, Dimension.SOURCE) == [
-        DayCount(TODAY, "fair", Figures(accepted=2, delivered=2)),
-        DayCount(TODAY, "website", Figures(accepted=1, delivered=1)),
-        DayCount(tomorrow, "website", Figures(accepted=1)),
+        DayCount(TODAY, "fair", Amounts(accepted=2, delivered=2)),
+        DayCount(TODAY, "website", Amounts(accepted=1, delivered=1)),
+        DayCount(tomorrow, "website", Amounts(accepted=1)),
     ]
     assert numbers.values(TODAY, tomorrow, Dimension.SOURCE) == [
-        ValueCount("fair", Figures(accepted=2, delivered=2)), ValueCount("website", Figures(accepted=2, delivered=1)),
+        ValueCount("fair", Amounts(accepted=2, delivered=2)), ValueCount("website", Amounts(accepted=2, delivered=1)),
     ]  # fmt: skip
-    assert numbers.values(TODAY, TODAY, Dimension.CHANNEL) == [ValueCount("telegram", Figures(clicks=1, applied=1))]
+    assert numbers.values(TODAY, TODAY, Dimension.CHANNEL) == [ValueCount("telegram", Amounts(clicks=1, applied=1))]
     totals = {row.day: row.figures for row in numbers.totals(TODAY - timedelta(days=1), tomorrow)}
     assert totals == {
-        TODAY - timedelta(days=1): Figures(), tomorrow: Figures(accepted=1),
-        TODAY: Figures(accepted=3, delivered=3, clicks=1, applied=1),
+        TODAY - timedelta(days=1): Amounts(), tomorrow: Amounts(accepted=1),
+        TODAY: Amounts(accepted=3, delivered=3, clicks=1, applied=1),
     }  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def test_the_rest_of_the_values_is_the_last_row(world: World, numbers: Numbers) 
     for campaign in ("ada@example.com", "bob@example.com", "spring"):
         world.apply(1, utm={"campaign": campaign})
     assert numbers.values(TODAY, TODAY, Dimension.UTM_CAMPAIGN) == [
-        ValueCount("spring", Figures(accepted=1)), ValueCount(None, Figures(accepted=2)),
+        ValueCount("spring", Amounts(accepted=1)), ValueCount(None, Amounts(accepted=2)),
     ]  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def test_a_range_of_days_is_bounded(numbers: Numbers) -> None:
 
 
 def test_a_sheet_has_a_line_for_each_day_and_value_and_no_formula() -> None:
-    rows = [DayCount(TODAY, "=1+1", Figures(1, 2, 3, 4, 5)), DayCount(TODAY, None, Figures(dead=1))]
+    rows = [DayCount(TODAY, "=1+1", Amounts(1, 2, 3, 4, 5)), DayCount(TODAY, None, Amounts(dead=1))]
     assert "".join(sheets.lines(rows)) == (
         "day,value,accepted,delivered,dead,clicks,applied\r\n2027-01-15,'=1+1,1,2,3,4,5\r\n2027-01-15,(other),0,0,1,0,0\r\n"
     )
@@ -199,7 +199,7 @@ def test_a_read_is_quick_however_much_there_is(full: redis.Redis, name: str) -> 
     read(full)
     sent = {command: calls - before.get(command, 0) for command, calls in commands().items()}
     assert sum(sent.values()) <= most, sent
-    assert not {command for command, calls in sent.items() if (calls and "keys" in command) or "scan" in command}
+    assert not {command for command, calls in sent.items() if calls and ("keys" in command or "scan" in command)}
     assert fastest_of_ten(lambda: read(full), 0.2) < 2
 
 

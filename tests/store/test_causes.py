@@ -12,12 +12,12 @@ from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store import keys
-from crmgate.store.causes import MOST, REST, Cause, Causes
+from crmgate.store.causes import MOST, REST, Causes, DeathCause
 from crmgate.store.client import connect
 from tests.graves import bury
 from tests.world import World
 
-SOURCE, EMAIL = Cause("acme", "invalid_value", "source"), Cause("acme", "invalid_value", "email")
+SOURCE, EMAIL = DeathCause("acme", "invalid_value", "source"), DeathCause("acme", "invalid_value", "email")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def desk(world: World, redis_client: redis.Redis) -> Desk:
     return Desk(world.ledger, world.gateway, world.delivery, retries)
 
 
-def counts(causes: Causes) -> dict[Cause, int]:
+def counts(causes: Causes) -> dict[DeathCause, int]:
     """The causes with their numbers; as many dead letters are in the index as there are."""
     groups = causes.groups()
     assert groups.complete
@@ -54,7 +54,7 @@ def test_the_number_of_each_cause_is_exact_after_every_change(world: World, caus
     second = dies(world, 2, Rejected("no", fields={"source": "invalid"}))
     third = dies(world, 3, Rejected("no", fields={"source": "invalid", "email": "invalid"}))
     fourth = dies(world, 4, Rejected("too large", code=Code.INVALID_REQUEST))
-    both, request = Cause("acme", "invalid_value", "email,source"), Cause("acme", "invalid_request")
+    both, request = DeathCause("acme", "invalid_value", "email,source"), DeathCause("acme", "invalid_request")
     assert counts(causes) == {SOURCE: 2, both: 1, request: 1}
     assert both.fields == ("email", "source")
     largest = causes.groups().items[0]
@@ -84,7 +84,7 @@ def test_dead_letters_that_return_by_themselves_leave_the_index(world: World, ca
     world.crm.trouble = lambda _operation: Unavailable("away")
     dead = world.apply(1)
     world.pass_time(40)
-    assert counts(causes) == {Cause("acme", "server_error"): 1}
+    assert counts(causes) == {DeathCause("acme", "server_error"): 1}
     world.crm.trouble = lambda _operation: None
     world.pass_time(60)
     assert world.states([dead]) == {"delivered"}
@@ -118,7 +118,7 @@ def test_dead_letters_of_the_previous_version_are_entered(world: World, causes: 
     world.redis.delete(*world.redis.keys(keys.cause("*")))  # type: ignore[misc]
     assert (causes.groups().indexed, causes.groups().dead) == (0, 603)
     assert causes.repair(world.ledger.refile) == 603
-    assert counts(causes) == {SOURCE: 600, Cause("acme", "timeout"): 3}
+    assert counts(causes) == {SOURCE: 600, DeathCause("acme", "timeout"): 3}
     assert causes.groups().items[1].oldest == world.now + 1000
     assert causes.repair(world.ledger.refile) == 0
 
@@ -128,7 +128,7 @@ def test_an_event_of_the_previous_version_names_no_field(world: World, causes: C
     forget(world, [dead])
     world.redis.hset(keys.op(dead), "event:1", '{"at":1,"duration":0,"provider":"acme","outcome":"failed","code":"x"}')
     causes.repair(world.ledger.refile)
-    assert counts(causes) == {Cause("acme", "x"): 1}
+    assert counts(causes) == {DeathCause("acme", "x"): 1}
 
 
 def test_dead_letters_that_the_previous_version_released_are_removed(world: World, causes: Causes) -> None:
