@@ -43,8 +43,11 @@ TEXTS = {
 REMEDIES = {
     "dead_letter": "see `crmgate dlq list`",
     "dead_letters": "see `crmgate dlq list`",
+    "provider_recovered": "nothing; `crmgate ops tail` shows the deliveries",
     "worker_missing": "start one with `huey_consumer crmgate.worker.huey`, and look at its log",
+    "worker_back": "nothing; `crmgate ops tail` shows the deliveries",
     "ledger_unavailable": "start Redis, or correct REDIS_URL; `crmgate check` shows whether it works",
+    "ledger_available": "nothing; `crmgate check` shows whether everything works",
     "ledger_nearly_full": "raise maxmemory, or deliver what waits; `crmgate check` shows why it waits",
     "waiting_too_long": "`crmgate check` shows why",
 }

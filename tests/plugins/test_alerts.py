@@ -196,7 +196,10 @@ def test_a_pause_and_its_end_are_reported(inbox: Inbox, listening: Callable[...,
         " (locked_out). Operations that wait: 7. What to do: correct them (`crmgate crm test`"
     )
     assert (second["event"], second["codes"]) == ("provider_recovered", {})
-    assert second["text"] == "crmgate on site: acme works again. Operations that wait: 7."
+    assert second["text"] == (
+        "crmgate on site: acme works again. Operations that wait: 7. What to do: nothing; `crmgate ops tail` shows the"
+        " deliveries."
+    )
 
 
 @pytest.mark.parametrize(
@@ -223,13 +226,16 @@ REPORTS = {
         "no worker was seen for 61 s, and nothing that waits is delivered. Operations that wait: 3."
         " What to do: start one with `huey_consumer crmgate.worker.huey`, and look at its log.",
     ),
-    "worker_back": ({}, "a worker runs again."),
+    "worker_back": ({}, "a worker runs again. What to do: nothing; `crmgate ops tail` shows the deliveries."),
     "ledger_unavailable": (
         {"reason": "ConnectionError"},
         "Redis accepts nothing (ConnectionError), and submissions cannot be recorded. What to do: start Redis, or"
         " correct REDIS_URL; `crmgate check` shows whether it works.",
     ),
-    "ledger_available": ({"seconds": 90.0}, "Redis works again, after 90 s."),
+    "ledger_available": (
+        {"seconds": 90.0},
+        "Redis works again, after 90 s. What to do: nothing; `crmgate check` shows whether everything works.",
+    ),
     "ledger_nearly_full": (
         {"share": 0.834, "waiting": 3},
         "Redis is nearly full (83 % of its maxmemory); a full one accepts no submissions. Operations that wait: 3."
