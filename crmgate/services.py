@@ -18,6 +18,8 @@ from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
+from crmgate.plugin_host.sources import SourcePlugins
+from crmgate.sources.reader import Sources
 from crmgate.store.audit import Audit
 from crmgate.store.client import connect
 from crmgate.store.clock import Clocks
@@ -51,6 +53,7 @@ class Services:
     limiter: Limiter
     watch: Watch
     clocks: Clocks
+    sources: Sources
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -123,10 +126,11 @@ def build(settings: Settings) -> Services:
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
+    sources = Sources(settings.sources, settings.default_phone_region, SourcePlugins(plugins.manager))
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
-        watch, clocks,
+        watch, clocks, sources,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from crmgate.cli.dlq import dlq
 from crmgate.cli.ops import ops
 from crmgate.cli.plugins import plugins
 from crmgate.cli.send import send
+from crmgate.cli.sources import sources
 from crmgate.cli.tokens import tokens
 
 
@@ -22,5 +23,5 @@ def main() -> None:
     """A gateway between a website and its CRM."""
 
 
-for command in (audit, check, crm, dev, dlq, ops, plugins, send, tokens):
+for command in (audit, check, crm, dev, dlq, ops, plugins, send, sources, tokens):
     main.add_command(command)

@@ -43,3 +43,7 @@ class WarningCode(StrEnum):
     """The value does not fit the field; it is kept in `custom`, and the field's default applies."""
     PARTLY_READ = "partly_read"
     """Only a part was used, such as a phone number without its extension; the whole value is kept in `custom`."""
+    RECOGNISED = "recognised"
+    """The name of the field is not known, but its value is an email or a phone number, and no other was sent."""
+    STAND_IN = "stand_in"
+    """A machine sent no name; the first part of the email, or `-`, stands for the first name."""

@@ -13,6 +13,7 @@ from crmgate.web import (
     go,
     headers,
     health,
+    intake,
     messenger,
     metrics,
     operations,
@@ -44,6 +45,6 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     proxies.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    rooms = (applications, messenger, go, operations, dead_letters, retries, crm, health, metrics, docs)
+    rooms = (applications, messenger, intake, go, operations, dead_letters, retries, crm, health, metrics, docs)
     for room in (*rooms, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)
