@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from crmgate.errors import PluginError
@@ -53,11 +54,14 @@ class Sources:
                 parsed = tool_of(source.tool or source.name).parse(request)
             if isinstance(parsed, Reply):
                 return parsed
-            return _mapped(source, request, parsed)
+            found = _mapped(source, request, parsed)
         except Exception as error:  # an unforeseen body must not cost the lead: a person reads it
             reason = str(error) if isinstance(error, PluginError) else type(error).__name__
             log.warning("source %s: a body could not be read: %s", source.name, reason)
-            return [Received(unread(request.body))] if request.body.strip() else []
+            found = [Received({})]
+        if not request.body.strip():
+            return []
+        return [each if each.fields else replace(each, fields=unread(request.body)) for each in found]
 
     def read(self, source: Source, received: Received) -> Reading:
         """The lead in a submission, with its warnings; incomplete if nobody could be contacted."""
