@@ -20,7 +20,7 @@ def field_of(label: str) -> str | None:
     """The flat name of the field that `label` means, or `full_name`; None if it is not known."""
     name = re.sub(r"\W+", "_", snake(re.sub(r"-\d+\Z", "", label))).strip("_")
     path = APPLICATION.targets.get(name)
-    return flat_name(path) if path else _OTHERS.get(name)
+    return flat_name(path) if path and path != "custom" else _OTHERS.get(name)
 
 
 def flat_name(path: str) -> str:

@@ -28,7 +28,7 @@ MOST, LONGEST_NAME, LONGEST = 50, 64, 2_000
 NOTES = 20_000
 """Characters of `additional_info`."""
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]{2,}")
-_PHONE = re.compile(r"\+?[\d\s().-]{9,24}")
+_PHONE = re.compile(r"[+(0][\d\s().-]{8,23}")  # a number without one of these is an id or a time as often
 _NAMES = ("first_name", "last_name", FULL_NAME)
 
 
