@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import phonenumbers
+
 from crmgate.model import Lead
 from crmgate.schemas import FieldWarning, parse_application
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.parse import TOKEN
-from crmgate.schemas.phones import to_e164
 from crmgate.schemas.text import as_text, clean
 from crmgate.sources.labels import FULL_NAME, field_of, flat_name, split
 from crmgate.sources.model import Received
@@ -95,7 +96,12 @@ class _Draft:
                 self.warn(label, WarningCode.RECOGNISED, f"This field is not known; its value was taken as {name}.")
 
     def _is_phone(self, text: str) -> bool:
-        return bool(_PHONE.fullmatch(text)) and to_e164(text, self.region) is not None
+        if not _PHONE.fullmatch(text):
+            return False
+        try:
+            return phonenumbers.is_valid_number(phonenumbers.parse(text, self.region))
+        except phonenumbers.NumberParseException:
+            return False
 
     def warn(self, label: str, code: WarningCode, message: str) -> None:
         self.warnings.append(FieldWarning(clean(label)[:LONGEST_NAME], code, message))

@@ -17,6 +17,7 @@ from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Check, Kind, Operation, State, Suspicion, new_id
 from crmgate.operators.waiting import Waiting
+from crmgate.sources.reader import Sources
 from crmgate.store.gate import Gate, Recipient
 
 
@@ -84,6 +85,7 @@ class StandInGateway:
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
+    keys: list[tuple[str, str]] = field(default_factory=list)
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
@@ -93,8 +95,9 @@ class StandInGateway:
             raise self.error
         self.submitted.append((kind, payload, inline))
         self.contents.append(content)
+        self.keys.append((key, scope))
         state = State.SUSPECT if suspect else self.state
-        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, state)
+        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, state, suspicion=suspect)
         self.ledger.operations[operation.id] = operation
         return operation
 
@@ -129,6 +132,7 @@ class StandInServices:
     settings: StandInSettings = field(default_factory=StandInSettings)
     gateway: StandInGateway = field(default_factory=StandInGateway)
     clocks: StandInClocks = field(default_factory=StandInClocks)
+    sources: Sources = field(default_factory=lambda: Sources({}, "TR"))
 
     @property
     def ledger(self) -> StandInLedger:
