@@ -17,7 +17,7 @@ import pluggy
 
 from crmgate.errors import ProviderError
 from crmgate.model import Activity, Connection, CrmField, Delivered, Lead, Operation, Provision
-from crmgate.sources import Received, Reply, SourceRequest
+from crmgate.sources import Handshake, Received, SourceRequest
 
 PROJECT = "crmgate"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -166,11 +166,11 @@ def waiting_too_long(seconds: float, waiting: int) -> None:
 
 
 @hookspec
-def parse_source(source: str, request: SourceRequest) -> Sequence[Received] | Reply | None:
+def parse_source(source: str, request: SourceRequest) -> Sequence[Received] | Handshake | None:
     """Read the submissions in a request to `/in/<source>`; None if this plugin does not read this source.
 
     The request has the right secret or signature. Return one `Received` for each submission, an empty list if there is
-    nothing to store, or a `Reply` to a handshake. `source` is the name in `SOURCE_<NAME>_SECRET`, in lower case. It may
-    be that of a tool that crmgate knows: the plugin replaces its adapter. After an exception, or a wrong result, the
-    body is kept as text for an operator.
+    nothing to store, or a `Handshake`. `source` is the name in `SOURCE_<NAME>_SECRET`, in lower case. It may be that of
+    a tool that crmgate knows: the plugin replaces its adapter. After an exception, or a wrong result, the body is kept
+    as text for an operator.
     """

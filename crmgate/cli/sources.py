@@ -14,7 +14,7 @@ from crmgate.cli.output import as_json, clean, configuration, print_json, print_
 from crmgate.config import Settings
 from crmgate.services import Services
 from crmgate.sources.leads import Reading, lines
-from crmgate.sources.model import Reply, Source, SourceRequest
+from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.tools import TOOLS, is_known, key, tool_of
 
 SHORT = 16
@@ -121,7 +121,7 @@ def _outcome(parts: Services, source: Source, request: SourceRequest) -> dict[st
     signed = check(source.secret, request, time.time()) if check else None
     signature = {True: "right", False: "wrong", None: ""}[signed]
     parsed = parts.sources.parse(source, request)
-    if isinstance(parsed, Reply):
+    if isinstance(parsed, Handshake):
         return {"handshake": parsed.text, "signature": signature, "items": []}
     readings = [parts.sources.read(source, received) for received in parsed]
     return {"handshake": None, "signature": signature, "items": [_item(reading) for reading in readings]}

@@ -9,7 +9,9 @@ import pluggy
 
 from crmgate.errors import PluginError
 from crmgate.plugin_host.caller import ends_process, where
-from crmgate.sources.model import Parsed, Received, Reply, SourceRequest
+from crmgate.sources.model import Handshake, Parsed, Received, SourceRequest
+
+HOOK = "parse_source"
 
 
 class SourcePlugins:
@@ -20,7 +22,7 @@ class SourcePlugins:
 
     def __call__(self, source: str, request: SourceRequest) -> Parsed | None:
         """The result of the first plugin that reads this source; None if none does. Raises `PluginError`."""
-        for plugin in reversed(self._manager.hook.parse_source.get_hookimpls()):  # the order of pluggy
+        for plugin in reversed(getattr(self._manager.hook, HOOK).get_hookimpls()):  # the order of pluggy
             found = _called(plugin, {"source": source, "request": request})
             if found is not None:
                 return found
@@ -37,7 +39,7 @@ def _called(plugin: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Parsed | N
             raise
         reason = f"parse_source failed: {where(error, plugin.function.__module__)}."
     else:
-        if found is None or isinstance(found, Reply) or _are_received(found):
+        if found is None or isinstance(found, Handshake) or _are_received(found):
             return found  # type: ignore[no-any-return]
     raise PluginError(plugin.plugin_name, reason, "The body is kept as text.")
 

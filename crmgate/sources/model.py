@@ -45,13 +45,13 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Handshake:
     """The answer to a handshake: `text` is sent with the status 200, and nothing is stored."""
 
     text: str = "ok"
 
 
-Parsed = Sequence[Received] | Reply
+Parsed = Sequence[Received] | Handshake
 """The submissions in a request, none if there is nothing to store; or the answer to a handshake."""
 
 

@@ -11,7 +11,7 @@ from crmgate.errors import PluginError
 from crmgate.sources.answers import plain
 from crmgate.sources.bodies import at
 from crmgate.sources.leads import Reading, read
-from crmgate.sources.model import Parsed, Received, Reply, Source, SourceRequest
+from crmgate.sources.model import Handshake, Parsed, Received, Source, SourceRequest
 from crmgate.sources.tools import key, tool_of
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,14 @@ class Sources:
         """The sources that are switched on, by name."""
         return sorted(self._sources.values(), key=lambda source: source.name)
 
-    def handshake(self, source: Source, request: SourceRequest) -> Reply:
+    def handshake(self, source: Source, request: SourceRequest) -> Handshake:
         """The answer to a GET request: that of a plugin, the value of `hub.challenge` (WebSub, Meta), or `ok`."""
         try:
             parsed = self._plugged(source.name, request)
         except PluginError as error:
             log.warning("source %s: a handshake failed: %s", source.name, error)
             parsed = None
-        return parsed if isinstance(parsed, Reply) else Reply(request.query.get("hub.challenge", "ok"))
+        return parsed if isinstance(parsed, Handshake) else Handshake(request.query.get("hub.challenge", "ok"))
 
     def parse(self, source: Source, request: SourceRequest) -> Parsed:
         """The submissions in a request. One that cannot be read is one submission with the body as text."""
@@ -52,7 +52,7 @@ class Sources:
             parsed = self._plugged(source.name, request)
             if parsed is None:
                 parsed = tool_of(source.tool or source.name).parse(request)
-            if isinstance(parsed, Reply):
+            if isinstance(parsed, Handshake):
                 return parsed
             found = _mapped(source, request, parsed)
         except Exception as error:  # an unforeseen body must not cost the lead: a person reads it

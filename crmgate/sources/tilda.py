@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, unquote_plus
 
 from crmgate.sources.answers import Answer, collected, flat
-from crmgate.sources.model import Parsed, Received, Reply, SourceRequest
+from crmgate.sources.model import Handshake, Parsed, Received, SourceRequest
 
 _TECHNICAL = ("tranid", "formid", "formname", "COOKIES", "test", "token", "_mp", "formservices[]", "formservices")
 
@@ -20,7 +20,7 @@ def parse(request: SourceRequest) -> Parsed:
     """Read one submission."""
     data = request.mapping()
     if data.get("test") == "test" and "tranid" not in data:
-        return Reply()
+        return Handshake()
     fields = {"source_description": data.get("formname", "")} | dict(_campaign(str(data.get("COOKIES", ""))))
     return [Received(collected(_answers(fields | data)), str(data.get("tranid", "")))]
 

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 from crmgate.delivery.identity import known_by
 from crmgate.model import Kind, Operation, Suspicion
 from crmgate.sources.leads import Reading
-from crmgate.sources.model import Reply, Source, SourceRequest
+from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.signatures import same
 from crmgate.sources.tools import tool_of
 from crmgate.web import limits
@@ -70,7 +70,7 @@ def receive(source: str) -> Response:
         _refuse()
     limits.admit_source(known.name)
     parsed = services().sources.parse(known, sent)
-    if isinstance(parsed, Reply):
+    if isinstance(parsed, Handshake):
         return _reply(parsed)
     readings = [services().sources.read(known, received) for received in parsed]
     return answer({"received": len(readings), "items": [_stored(known, reading) for reading in readings]})
@@ -142,5 +142,5 @@ def _item(operation: Operation, reading: Reading) -> dict[str, Any]:
     return receipt(operation) | {"complete": reading.complete, "warnings": warnings}
 
 
-def _reply(reply: Reply) -> Response:
+def _reply(reply: Handshake) -> Response:
     return Response(reply.text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"})

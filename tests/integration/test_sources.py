@@ -21,14 +21,14 @@ SECRET = "the-secret"
 NAMES = [*TOOLS, "crmtool"]
 PLUGIN = """
 from crmgate import hookimpl
-from crmgate.sources import Received, Reply
+from crmgate.sources import Received, Handshake
 
 @hookimpl
 def parse_source(source, request):
     if source != "own":
         return None
     if request.method == "GET":
-        return Reply("ready")
+        return Handshake("ready")
     name, email = request.body.decode().split(";")
     return [Received({"first_name": name, "email": email}, delivery_id=email)]
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from crmgate.sources import Received, Reply, SourceRequest
+from crmgate.sources import Handshake, Received, SourceRequest
 from crmgate.sources.model import Source
 from crmgate.sources.reader import Sources
 from crmgate.sources.tools import TOOLS, tool_of
@@ -19,7 +19,7 @@ CASES = [(name, number) for name, examples in EXAMPLES.items() for number in ran
 
 def read(name: str, sent: Sent, **settings: Any) -> list[Received]:
     parsed = Sources({}, "TR").parse(Source(name, "secret", **settings), sent.request())
-    assert not isinstance(parsed, Reply)
+    assert not isinstance(parsed, Handshake)
     return [*parsed]
 
 
@@ -35,9 +35,9 @@ def test_every_tool_has_an_example() -> None:
 
 
 def test_tilda_shakes_hands() -> None:
-    assert tool_of("tilda").parse(payloads.TILDA_TEST.request()) == Reply()
+    assert tool_of("tilda").parse(payloads.TILDA_TEST.request()) == Handshake()
     with_key = as_form({"test": "test", "token": "x"}, {})
-    assert tool_of("tilda").parse(with_key.request()) == Reply()
+    assert tool_of("tilda").parse(with_key.request()) == Handshake()
     answer = as_form({"test": "test", "Email": "ada@example.com", "tranid": "1:2"}, {})
     assert tool_of("tilda").parse(answer.request()) == [Received({"Email": "ada@example.com"}, "1:2")]
 

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from crmgate.config import Limits
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import State, Suspicion
-from crmgate.sources import Received, Reply, SourceRequest
+from crmgate.sources import Handshake, Received, SourceRequest
 from crmgate.sources.model import Source
 from crmgate.sources.reader import Sources
 from crmgate.store.client import connect
@@ -26,7 +26,7 @@ NAMES = ("tilda", "typeform", "meta", "google_forms", "acme")
 
 def plugged(name: str, request: SourceRequest) -> Any:
     if name == "acme" and request.method == "GET":
-        return Reply("hello")
+        return Handshake("hello")
     return [Received({"body": "mine"}, "own")] if request.headers.get("x-own") else None
 
 
