@@ -1,9 +1,9 @@
 """crmgate: a gateway between a website and its CRM.
 
 Plugins import only names in `__all__` of these modules: `crmgate`, `crmgate.errors`, `crmgate.model`,
-`crmgate.provider` and `crmgate.listener`. Tests of plugins also import names in `__all__` of `crmgate.testing`,
-`crmgate.testing.contract`, `crmgate.testing.espocrm` and `crmgate.testing.bitrix24`. All other modules and names are
-internal: they can change with any version.
+`crmgate.provider`, `crmgate.listener` and `crmgate.sources`. Tests of plugins also import names in `__all__` of
+`crmgate.testing`, `crmgate.testing.contract`, `crmgate.testing.espocrm` and `crmgate.testing.bitrix24`. All other
+modules and names are internal: they can change with any version.
 """
 
 from __future__ import annotations

@@ -5,14 +5,19 @@ requests that its work needs. It never waits and never retries, and raises only 
 
 crmgate calls a listener hook on every plugin that has it, after the event, on a background thread of the plugin. It
 logs the exception of a listener and continues.
+
+`parse_source` is called in the request of a form tool, on one plugin after the other until one returns a result.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pluggy
 
 from crmgate.errors import ProviderError
 from crmgate.model import Activity, Connection, CrmField, Delivered, Lead, Operation, Preview, Provision
+from crmgate.sources import Handshake, Received, SourceRequest
 
 PROJECT = "crmgate"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -166,4 +171,15 @@ def waiting_too_long(seconds: float, waiting: int) -> None:
 
     Called once, by one of the web processes, and again after the wait was less than half of that. `waiting`: number of
     operations that wait.
+    """
+
+
+@hookspec
+def parse_source(source: str, request: SourceRequest) -> Sequence[Received] | Handshake | None:
+    """Read the submissions in a request to `/in/<source>`; None if this plugin does not read this source.
+
+    The request has the right secret or signature. Return one `Received` for each submission, an empty list if there is
+    nothing to store, or a `Handshake`. `source` is the name in `SOURCE_<NAME>_SECRET`, in lower case. It may be that of
+    a tool that crmgate knows: the plugin replaces its adapter. After an exception, or a wrong result, the body is kept
+    as text for an operator.
     """

@@ -22,6 +22,8 @@ from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
+from crmgate.plugin_host.sources import SourcePlugins
+from crmgate.sources.reader import Sources
 from crmgate.store.audit import Audit
 from crmgate.store.causes import Causes
 from crmgate.store.client import connect
@@ -65,6 +67,7 @@ class Services:
     payloads: Payloads
     crm_setup: CrmSetup
     sessions: Sessions
+    sources: Sources
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -137,13 +140,14 @@ def build(settings: Settings) -> Services:
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
+    sources = Sources(settings.sources, settings.default_phone_region, SourcePlugins(plugins.manager))
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     index = PersonIndex(client, ledger)
     persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
-        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit),
+        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
     )  # fmt: skip
 
 

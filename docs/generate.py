@@ -31,7 +31,7 @@ from crmgate.web.codes import ProblemCode
 
 DOCS = Path(__file__).parent
 CODE = DOCS.parent / "crmgate"
-PARTS = ("operators", "delivery", "plugin_host", "config", "store", "plugin_kit")
+PARTS = ("operators", "delivery", "plugin_host", "config", "store", "plugin_kit", "sources")
 """The rooms whose modules the page of the architecture lists."""
 BLOCK = re.compile(r"(<!-- from the code: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -50,6 +50,7 @@ PUBLIC_MODULES = {
     "crmgate.model": "plugins",
     "crmgate.provider": "plugins",
     "crmgate.listener": "plugins",
+    "crmgate.sources": "plugins",
     "crmgate.testing": "tests",
     "crmgate.testing.contract": "tests",
     "crmgate.testing.espocrm": "tests",

@@ -15,6 +15,7 @@ import redis
 from crmgate.config import CoreSettings, Limits, Settings, environment
 from crmgate.errors import ConfigError
 from crmgate.plugin_kit.settings import secret_names
+from crmgate.sources.model import Source
 from crmgate.store.client import RedisAddress
 from crmgate.store.limits import Limit
 from tests.cases import all_cases
@@ -183,9 +184,8 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         default_phone_region="TR", field_aliases={}, allowed_origins=(), allowed_hosts=(), redis=RedisAddress("redis://127.0.0.1:6379/0"),
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
-        limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60)), honeypot_field="_hp", min_fill_seconds=2.0,
-        suspect_days=30.0,
-        alert_waiting_minutes=15.0,
+        limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60), Limit(600, 60)), suspect_days=30.0,
+        honeypot_field="_hp", min_fill_seconds=2.0, alert_waiting_minutes=15.0,
     )  # fmt: skip
 
 
@@ -210,6 +210,7 @@ OTHER = {
     "TELEGRAM_URL": "https://x",
     "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
+    "RATE_LIMIT_SOURCE": "5/hour",
     "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "SUSPECT_DAYS": "5", "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
     "TRUSTED_PROXIES": "5", "REDIS_URL": "redis://x", "REDIS_HOST": "x", "REDIS_PORT": "5", "REDIS_USERNAME": "x",
     "REDIS_PASSWORD": "x", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__, "REDIS_CERT_FILE": __file__,
@@ -432,3 +433,35 @@ class TestFilesOfSecrets:
     def test_only_secrets_have_files(self, tmp_path: Path) -> None:
         (tmp_path / "level").write_text("DEBUG")
         assert Settings.load(ENVIRON | {"LOG_LEVEL_FILE": str(tmp_path / "level")}).log_level == "INFO"
+
+
+def test_a_secret_switches_a_source_on() -> None:
+    environ = ENVIRON | {
+        "SOURCE_TILDA_SECRET": "s1", "SOURCE_CONTACT_FORM_7_SECRET": "s2", "SOURCE_SHOP_SECRET": "s3",
+        "SOURCE_SHOP_MAP": "first_name=data.0.name, email=To%2C reply ,", "SOURCE_SHOP_ID": "X-Delivery",
+        "SOURCE_SHOP_TOOL": "cf7", "SOURCE_OFF_SECRET": " ", "SOURCE_OFF_MAP": "x", "SOURCE_DATE_EPOCH": "1",
+    }  # fmt: skip
+    paths = {"first_name": "data.0.name", "email": "To, reply"}
+    assert Settings.load(environ).sources == {
+        "tilda": Source("tilda", "s1"), "contactform7": Source("contact_form_7", "s2"),
+        "shop": Source("shop", "s3", "cf7", paths, "X-Delivery"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"SOURCE_A_MAP": "first_name"}, "SOURCE_A_MAP, got 'first_name'"), ({"SOURCE_A_MAP": "=x"}, "SOURCE_A_MAP"),
+        ({"SOURCE_A_TOOL": "nothing"}, "SOURCE_A_TOOL, got 'nothing': it takes one of tilda, typeform"),
+        ({"SOURCE_A__SECRET": "y"}, "has the same name"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_of_a_source(more: dict[str, str], named: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Settings.load(ENVIRON | {"SOURCE_A_SECRET": "the-secret"} | more)
+    assert named in str(refused.value)
+    assert "the-secret" not in str(refused.value)
+
+
+def test_the_secret_of_a_source_is_not_shown() -> None:
+    assert "s3cr3t" not in repr(Settings.load(ENVIRON | {"SOURCE_A_SECRET": "s3cr3t"}))

@@ -16,10 +16,12 @@ from flask import Flask
 from crmgate import hookspecs, web
 from crmgate.cli import main
 from crmgate.config import CoreSettings
+from crmgate.config.sources import PARTS
 from crmgate.errors import Code
 from crmgate.model import Kind, Operation, new_id
 from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
 from crmgate.schemas import codes as field_codes
+from crmgate.sources.tools import TOOLS
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
 from tests.cases import all_cases
@@ -84,10 +86,25 @@ def test_every_setting_is_documented_with_its_meaning() -> None:
 
 def test_env_example_has_every_setting_and_no_other() -> None:
     written = set(re.findall(r"^#?([A-Z][A-Z0-9_]+)=", EXAMPLE, re.MULTILINE))
-    overrides = {name for name in written if re.search(r"_(MAP|VALUES)_", name)}
+    of_sources = re.compile(rf"SOURCE_[A-Z0-9_]+_({'|'.join(PARTS)})")
+    overrides = {name for name in written if re.search(r"_(MAP|VALUES)_", name) or of_sources.fullmatch(name)}
     existing = settings() | DEV_SETTINGS | container_names()
     assert sorted(existing - written) == [], ".env.example lacks them"
     assert sorted(written - overrides - existing) == [], ".env.example has them, and nobody reads them"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_setting_of_a_source_is_documented(part: str) -> None:
+    assert re.search(rf"^\| `SOURCE_<NAME>_{part}` \| \S", TEXT, re.MULTILINE)
+    assert re.search(rf"^#SOURCE_\w+_{part}=", EXAMPLE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_every_form_tool_is_documented(name: str) -> None:
+    page = (ROOT / "docs" / "sources.md").read_text()
+    assert re.search(rf"^\| `{name}` \| {TOOLS[name].label} \|", page, re.MULTILINE)
+    assert f"\n## {TOOLS[name].label}\n" in page
+    assert f"\n#SOURCE_{name.upper()}_SECRET=" in EXAMPLE
 
 
 def test_every_hook_is_documented_with_its_signature() -> None:

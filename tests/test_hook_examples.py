@@ -18,6 +18,8 @@ from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
 from crmgate.plugin_host.caller import HOOKS, HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover
+from crmgate.plugin_host.sources import SourcePlugins
+from crmgate.sources import Received, SourceRequest
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins" / "hooks.md").read_text()
@@ -173,6 +175,14 @@ def test_a_missing_field_is_described_and_set_up(crm: HookCaller, acme: FakeAcme
     connection = crm.test_connection(2.0)
     assert connection.connected
     assert all(check.ok for check in connection.checks)
+
+
+def test_the_source_is_read(plugins: Plugins) -> None:
+    body = json.dumps({"entry": {"who": "Ada Lovelace", "mail": "ada@example.com", "number": 7}}).encode()
+    request = SourceRequest("POST", {"content-type": "application/json"}, body)
+    read = SourcePlugins(plugins.manager)
+    assert read("acmeforms", request) == [Received({"full_name": "Ada Lovelace", "email": "ada@example.com"}, "7")]
+    assert read("tilda", request) is None
 
 
 def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCaptureFixture) -> None:

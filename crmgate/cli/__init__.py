@@ -17,6 +17,7 @@ from crmgate.cli.ops import ops
 from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
 from crmgate.cli.send import send
+from crmgate.cli.sources import sources
 from crmgate.cli.stats import stats
 from crmgate.cli.tokens import tokens
 from crmgate.config import environment
@@ -33,5 +34,5 @@ def main(context: click.Context) -> None:
             home.adopt(environment())
 
 
-for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, stats, tokens):
+for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, sources, stats, tokens):
     main.add_command(command)

@@ -169,6 +169,7 @@ class CoreSettings(marshmallow.Schema):
         " above it are accepted, and kept until an operator releases them",
     )
     RATE_LIMIT_LOOKUPS = _rate("300/minute", "Limit of status requests for submissions from one network address")
+    RATE_LIMIT_SOURCE = _rate("600/minute", "Limit of requests of one source (`/in/<source>`) with the right secret")
     HONEYPOT_FIELD = _setting(
         fields.String, "_hp", "a field name of at most 64 characters",
         "Name of a form field that visitors do not see. A submission with a value in it is a suspected bot submission",

@@ -15,8 +15,10 @@ from crmgate.channels import WELL_KNOWN, Channel
 from crmgate.config.declared import CoreSettings
 from crmgate.config.kinds import Switch, site_hosts
 from crmgate.config.redis_server import redis_url
+from crmgate.config.sources import read_sources
 from crmgate.errors import ConfigError
 from crmgate.plugin_kit.settings import given, setting_problems
+from crmgate.sources.model import Source
 from crmgate.store.client import RedisAddress
 from crmgate.store.limits import Limit
 from crmgate.store.tokens import Token
@@ -27,11 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Rate limits of submissions and look-ups; None: no limit."""
+    """Rate limits of submissions, look-ups and sources; None: no limit."""
 
     address: Limit | None = None
     person: Limit | None = None
     lookups: Limit | None = None
+    source: Limit | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Settings:
     alert_waiting_minutes: float
     log_level: str
     log_format: str
+    sources: Mapping[str, Source] = field(default_factory=dict)
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
 
     @classmethod
@@ -88,13 +92,15 @@ class Settings:
             values["ALLOWED_HOSTS"] = values["ALLOWED_HOSTS"] or site_hosts(source.get("APP_DOMAIN", ""))
         except marshmallow.ValidationError as error:
             problems += setting_problems(schema, error, written)
-        if problems:
+        sources, wrong = read_sources(source)
+        if problems := [*problems, *wrong]:
             raise ConfigError(problems)
         return cls(
             **_named(cls, "", values), **_named(cls, "CRM_", values),
             channels=_channels(values),
             limits=Limits(**_named(Limits, "RATE_LIMIT_", values)),
             redis=RedisAddress(**_named(RedisAddress, "REDIS_", values)),
+            sources=sources,
             environ=source,
         )  # fmt: skip
 

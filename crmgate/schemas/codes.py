@@ -46,3 +46,7 @@ class WarningCode(StrEnum):
     DOUBTFUL_VALUE = "doubtful_value"
     """The value is used but may be wrong, such as a phone number outside the numbering plan; the typed text is also
     kept in `custom`."""
+    RECOGNISED = "recognised"
+    """The name of the field is not known, but its value is an email or a phone number, and no other was sent."""
+    STAND_IN = "stand_in"
+    """A machine sent no name; the first part of the email, or `-`, stands for the first name."""

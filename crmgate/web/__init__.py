@@ -15,6 +15,7 @@ from crmgate.web import (
     go,
     headers,
     health,
+    intake,
     messenger,
     metrics,
     operations,
@@ -51,7 +52,7 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     proxies.init_app(app)
     cors.init_app(app)
     headers.init_app(app)
-    public = (applications, messenger, go, operations)
+    public = (applications, messenger, intake, go, operations)
     for_operators = (
         dead_letters, retries, edits, persons, stats, crm, plugins, audit, tokens, health, metrics, docs, ops,
     )  # fmt: skip

@@ -77,6 +77,20 @@ class SubmittedSchema(ReceiptSchema):
     crm = fields.Nested(CrmRecordSchema, metadata=_metadata("Only once delivered, and with a valid token.", None))
 
 
+class ReceivedItemSchema(ReceiptSchema):
+    """One submission that a form tool sent."""
+
+    complete = _flag("False: it has no contact, and an operator has to complete it.", True)
+    warnings = fields.List(fields.Nested(WarningSchema), required=True)
+
+
+class ReceivedSchema(Schema):
+    """The submissions in the body of a form tool."""
+
+    received = fields.Integer(required=True, metadata=_metadata("Number of submissions.", 1))
+    items = fields.List(fields.Nested(ReceivedItemSchema), required=True)
+
+
 class CountedSchema(Schema):
     """The answer to a click that was only counted: there is no operation."""
 

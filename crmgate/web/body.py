@@ -88,6 +88,16 @@ def has_body() -> bool:
     return bool(request.mimetype or request.content_length or "Transfer-Encoding" in request.headers)
 
 
+def read_raw() -> bytes:
+    """The body of the current request, unread. Raises `Problem`: 408 (cut off), 413 (too large)."""
+    try:
+        return _whole()
+    except RequestEntityTooLarge:
+        raise Problem(ProblemCode.BODY_TOO_LARGE, f"A body may have {MAX_BYTES // 1024} KB.") from None
+    except ClientDisconnected:
+        raise _incomplete() from None
+
+
 def _read() -> dict[str, Any]:
     if request.mimetype == "application/json":
         return _read_json(_whole())

@@ -22,6 +22,7 @@ class ProblemCode(StrEnum):
     INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key", 400, "The Idempotency-Key cannot be used"
     TOKEN_REQUIRED = "token_required", 401, "An API token is needed"
     INVALID_TOKEN = "invalid_token", 401, "The API token is not valid"
+    WRONG_SECRET = "wrong_secret", 401, "The secret or the signature is wrong"
     INSUFFICIENT_SCOPE = "insufficient_scope", 403, "The API token does not allow this"
     INVALID_QUERY = "invalid_query", 400, "The query cannot be used"
     NOT_FOUND = "not_found", 404, "Not found"

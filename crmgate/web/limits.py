@@ -36,6 +36,20 @@ def admit(limit: Limit | None, unlimited: Scope) -> None:
         _refuse(wait)
 
 
+def admit_source(source: str) -> None:
+    """Count a request of a source, whatever address it comes from. Raises `Problem` (429) if its limit is exceeded."""
+    limit = services().settings.limits.source
+    if limit and (wait := services().limiter.take([Use("source", source, limit)])):
+        _refuse(wait)
+
+
+def count_failure() -> None:
+    """Count a request with a wrong secret for its address. Raises `Problem` (429) if the limit is exceeded."""
+    uses = _uses(services().settings.limits.address)
+    if uses and (wait := services().limiter.take(uses)):
+        _refuse(wait)
+
+
 def exceeds_person(people: tuple[str, ...], known: str) -> bool:
     """Count a submission for each email and phone in `people`; returns whether the limit of one is exceeded.
 

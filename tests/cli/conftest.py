@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from crmgate.cli import main
 
 Run = Callable[..., Result]
-FOREIGN = ("ACME", "BITRIX", "CRM", "ESPO", "MINI", "PLUGINS", "REDIS", "SANDBOX")
+FOREIGN = ("ACME", "BITRIX", "CRM", "ESPO", "MINI", "PLUGINS", "REDIS", "SANDBOX", "SOURCE")
 MINI = Path(__file__).parent / "mini.py"
 
 

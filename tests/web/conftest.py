@@ -18,6 +18,7 @@ from crmgate.errors import LedgerUnavailable
 from crmgate.model import Activity, Check, Kind, Operation, State, Suspicion, new_id
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.waiting import Waiting
+from crmgate.sources.reader import Sources
 from crmgate.store.gate import Gate, Recipient
 
 
@@ -85,6 +86,7 @@ class StandInGateway:
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
+    keys: list[tuple[str, str]] = field(default_factory=list)
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
@@ -94,8 +96,9 @@ class StandInGateway:
             raise self.error
         self.submitted.append((kind, payload, inline))
         self.contents.append(content)
+        self.keys.append((key, scope))
         state = State.SUSPECT if suspect else self.state
-        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, state)
+        operation = Operation(new_id(), kind, payload, 1_700_000_000.25, state, suspicion=suspect)
         self.ledger.operations[operation.id] = operation
         return operation
 
@@ -137,6 +140,7 @@ class StandInServices:
     gateway: StandInGateway = field(default_factory=StandInGateway)
     clocks: StandInClocks = field(default_factory=StandInClocks)
     payloads: Payloads = field(default_factory=lambda: Payloads(StandInAudit()))  # type: ignore[arg-type]
+    sources: Sources = field(default_factory=lambda: Sources({}, "TR"))
 
     @property
     def ledger(self) -> StandInLedger:

@@ -15,7 +15,7 @@ from crmgate.schemas.application import ApplicationSchema
 
 URL = "/api/v1/applications"
 EVENTS = "/api/v1/messenger-events"
-PUBLIC = {"applications.create", "messenger.create"}
+PUBLIC = {"applications.create", "messenger.create", "intake.receive"}
 BODY = {"first_name": "Ada", "email": "ada@example.com"}
 MARKUP = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 FIELDS = [

@@ -38,6 +38,9 @@ GOOD: dict[str, Any] = {"channel": "telegram", "referral_code": "REF1", "first_n
 """A body that both routes for submissions accept."""
 
 
+SECRET = "the-secret-of-a-source"
+
+
 class Gateway:
     """A gateway in this process, with tokens."""
 
@@ -46,7 +49,7 @@ class Gateway:
         environ = {
             "CRM_PROVIDER": "espocrm", "REDIS_URL": redis_url, "ESPOCRM_URL": crm_url, "ESPOCRM_API_KEY": KEY,
             "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "10",
-            "CRM_INLINE_BUDGET": "20", "CRM_TIMEOUT": "20",
+            "CRM_INLINE_BUDGET": "20", "CRM_TIMEOUT": "20", "SOURCE_TYPEFORM_SECRET": SECRET,
             "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "off",
         } | more  # fmt: skip
         self.ids: dict[str, str] = {}
@@ -79,6 +82,8 @@ class Gateway:
         asked = path.format_map(known | self.ids)
         allowed = self.token(Scope.OPERATE) if operation["security"] and {} not in operation["security"] else {}
         headers = allowed | options.pop("headers", {})
+        if path.startswith("/in/"):
+            options.setdefault("query_string", {"token": SECRET})
         answer = self.client.open(options.pop("at", asked), method=method.upper(), headers=headers, **options)
         self.published.check(path, method, answer)
         return answer
@@ -255,14 +260,14 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 def one_too_many(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    limited = up.but(RATE_LIMIT_ADDRESS="1/hour", RATE_LIMIT_LOOKUPS="1/hour")
+    limited = up.but(RATE_LIMIT_ADDRESS="1/hour", RATE_LIMIT_LOOKUPS="1/hour", RATE_LIMIT_SOURCE="1/hour")
     options = {"json": GOOD} if method == "post" else {}
     limited.ask(path, method, **options)
     return limited.ask(path, method, **options)
 
 
 def without_redis(_up: Gateway, down: Gateway, path: str, method: str) -> Any:
-    return down.ask(path, method, json=GOOD, headers=BAD_TOKEN)
+    return down.ask(path, method, json=GOOD, headers={} if path.startswith("/in/") else BAD_TOKEN)
 
 
 def cut_off(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
@@ -320,6 +325,7 @@ CAUSES: dict[ProblemCode, Cause] = {
     ProblemCode.INVALID_QUERY: send(query_string={"accepted_from": "yesterday"}),
     ProblemCode.TOKEN_REQUIRED: send(headers={"Authorization": ""}),
     ProblemCode.INVALID_TOKEN: send(headers=BAD_TOKEN),
+    ProblemCode.WRONG_SECRET: send(query_string={"token": "wrong"}),
     ProblemCode.INSUFFICIENT_SCOPE: with_less,
     ProblemCode.NOT_FOUND: nowhere,
     ProblemCode.STILL_RUNNING: while_it_runs,

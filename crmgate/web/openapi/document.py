@@ -18,7 +18,7 @@ from crmgate.web.openapi.describe import JSON, Body, Describe, Example, Response
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import MEDIA_TYPE
 
-PUBLISHED = re.compile(r"/(api|go|healthz|readyz|metrics)(/|$)")
+PUBLISHED = re.compile(r"/(api|go|in|healthz|readyz|metrics)(/|$)")
 """The routes for programs. The document does not contain pages and files for people."""
 
 _ABOUT = """\

@@ -1,0 +1,136 @@
+"""A submission of a machine becomes a lead whatever its values are; without a contact an operator can complete it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from crmgate.model import Kind, Operation, new_id
+from crmgate.schemas.edit import edited
+from crmgate.sources import Received
+from crmgate.sources.leads import Reading, read
+from tests.sources.payloads import EXAMPLES
+
+
+def reading(**fields: Any) -> Reading:
+    return read("acme", Received({name.replace("__", " "): value for name, value in fields.items()}), "TR")
+
+
+def codes(found: Reading) -> set[tuple[str, str]]:
+    return {(warning.field, warning.code) for warning in found.warnings}
+
+
+def test_known_names_are_fields_and_all_others_are_custom() -> None:
+    found = reading(Name="Ada Lovelace", Email="ada@example.com", tel="0532 123 45 67", shoe__size=38, likes=["a", "b"])
+    assert found.complete
+    assert found.payload == {
+        "first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "phone": "+905321234567",
+        "source": "acme", "referral_code": "DIRECT", "custom": {"shoe size": "38", "likes": "a, b"},
+    }  # fmt: skip
+    assert found.people == ("ada@example.com", "+905321234567")
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "first_name", "warned"),
+    [
+        ({"email": "ada.l@example.com"}, "ada.l", True),
+        ({"phone": "+905321234567"}, "-", True),
+        ({"phone": "+905321234567", "last_name": "Lovelace"}, "-", True),
+        ({"phone": "+905321234567", "first_name": "A" * 101}, "-", True),
+        ({"email": "x" * 60 + "@example.com"}, "x" * 60, True),
+        ({"email": "ada@example.com", "first_name": "Ada"}, "Ada", False),
+    ],
+)
+def test_a_stand_in_for_the_name(fields: dict[str, Any], first_name: str, warned: bool) -> None:
+    found = reading(**fields)
+    assert found.complete
+    assert found.payload["first_name"] == first_name
+    assert (("first_name", "stand_in") in codes(found)) == warned
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"birth_date": "soon"}, {"birth_date": "soon"}),
+        ({"graduation_year": "MMXX"}, {"graduation_year": "MMXX"}),
+        ({"user_type": "robot", "city": "x" * 101}, {"user_type": "robot", "city": "x" * 101}),
+        ({"country": ["a", "b"]}, {"country": "a, b"}),
+        ({"universities": ["x" * 201]}, {"universities": "x" * 201}),
+        ({"phone": "call me"}, {"phone": "call me"}),
+        ({"first_name": "A" * 101, "last_name": "B"}, {"first_name": "A" * 101, "last_name": "B"}),
+    ],
+)
+def test_a_value_that_does_not_fit_is_kept_and_the_lead_is_not_lost(
+    fields: dict[str, Any], kept: dict[str, str]
+) -> None:
+    found = reading(email="ada@example.com", **fields)
+    assert found.complete
+    assert found.payload["email"] == "ada@example.com"
+    assert kept.items() <= found.payload["custom"].items()
+    assert {name for name, code in codes(found) if code == "unusable_value"}
+
+
+@pytest.mark.parametrize(
+    ("value", "fact", "stored"),
+    [("ada@example.com", "email", "ada@example.com"), ("+90 532 123 45 67", "phone", "+905321234567")],
+)
+def test_a_contact_is_recognised_by_its_value(value: str, fact: str, stored: str) -> None:
+    found = reading(kontaktweg=value, comment__box="see ada@example.com, +90 532 123 45 68")
+    assert (found.complete, found.payload[fact]) == (True, stored)
+    assert ("kontaktweg", "recognised") in codes(found)
+    assert "kontaktweg" not in found.payload["custom"]
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-11-28 10:00", "12345", "ada at example.com", "10.000", "№ 1", 1732780800, "5321234567"]
+)
+def test_not_everything_is_a_contact(value: str | int) -> None:
+    found = reading(kontaktweg=value)
+    assert not found.complete
+    assert found.payload["custom"] == {"kontaktweg": str(value)}
+
+
+def test_more_than_custom_takes_is_in_the_notes() -> None:
+    fields = {f"question {number}": f"answer {number}" for number in range(60)}
+    title, essay = "Which of these is the one that you would like to do most, and why? " * 2, "word " * 1000
+    found = reading(email="ada@example.com", message="Hello", **fields, **{title: "yes"}, essay=essay)
+    assert found.complete
+    assert len(found.payload["custom"]) == 50
+    notes = found.payload["additional_info"]
+    for text in ("Hello", "question 59: answer 59", f"{title.strip()}: yes", f"essay: {essay.strip()}"):
+        assert text in notes
+
+
+def test_no_contact_is_incomplete_and_can_be_completed() -> None:
+    found = reading(first_name="Ada", city="Izmir", phone="none", likes=["a", "b"], **{"x" * 70: "long"})
+    assert not found.complete
+    assert found.people == ()
+    assert found.payload["first_name"] == "Ada"
+    assert found.payload["custom"] == {"likes": "a, b", "phone": "none", "city": "Izmir"}
+    assert found.payload["additional_info"] == "x" * 70 + ": long"
+    operation = Operation(new_id(), Kind.CREATE_LEAD, found.payload, 0.0)
+    payload, _ = edited(operation, {"email": "ada@example.com"}, default_region="TR", channels=set())
+    assert (payload["first_name"], payload["email"], payload["custom"]["city"]) == ("Ada", "ada@example.com", "Izmir")
+
+
+def test_an_incomplete_one_has_no_stand_in() -> None:
+    assert "first_name" not in reading(city="Izmir").payload
+
+
+@pytest.mark.parametrize(
+    "name", ["_hp", "_next", "custom", "utm", "personal_info", "preferences", "", "\u200b", "a.b[c]"]
+)
+def test_odd_names_are_kept(name: str) -> None:
+    found = read("acme", Received({name: "kept", "email": "ada@example.com"}), "TR")
+    assert found.complete
+    assert "kept" in found.payload["custom"].values()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_are_leads(name: str) -> None:
+    for sent in EXAMPLES[name]:
+        found = read(name, Received(sent.fields, sent.delivery), "TR")
+        assert found.delivery_id == sent.delivery
+        assert found.complete == ("created_time" not in sent.fields), sent.fields
