@@ -22,14 +22,29 @@ from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
 
-@pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Process]:
-    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / 'my home\'s "dir"'), "LOG_LEVEL": "INFO"}
-    process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A first run in a folder whose files other users can read; a test that stops it is the last that uses it."""
+    folder = tmp_path_factory.mktemp("dev")
+    home = folder / "my home's \"dir\""
+    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(home), "LOG_LEVEL": "INFO"}
+    left_open(home)
+    process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], folder, env)
     process.start()
     yield process
     if process.running:
         process.stop(signal.SIGINT)
+
+
+def left_open(home: Path) -> None:
+    """Six files and folders of `crmgate dev`, and a file of the user's own."""
+    for path in (home / "redis" / "appendonlydir", home / "metrics"):
+        path.mkdir(parents=True)
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o755)
+    for path in (home / "sandbox.sqlite3", home / "redis" / "redis.log", home / "mine.txt"):
+        path.write_bytes(b"")
+        path.chmod(0o644)
 
 
 def announced(dev: Process) -> str:
@@ -123,6 +138,21 @@ def test_a_taken_port_is_reported(tmp_path: Path, shared: bool) -> None:
         assert f"port {port} is taken by another program" in refused(PORT=port, CRMGATE_HOME=str(tmp_path))
 
 
+def open_to_others(home: Path) -> list[Path]:
+    return [path for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
+
+
+def test_its_files_are_for_its_user_only(dev: Process) -> None:
+    home = Path(dev.env["CRMGATE_HOME"])
+    text = announced(dev)
+    assert f"Other users could read 6 files and folders of {home}: they no longer can." in text
+    body = {"first_name": "Ada", "email": "ada@example.com"}
+    assert requests.post(f"http://127.0.0.1:{dev.env['PORT']}/api/v1/applications", json=body, timeout=DEADLINE).ok
+    assert {path.name for path in home.iterdir()} >= {"redis", "metrics", "sandbox.sqlite3", "run.lock"}
+    assert list((home / "redis").rglob("*aof*"))
+    assert open_to_others(home) == [home / "mine.txt"], "what it did not make stays as it is"
+
+
 def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> None:
     text = announced(dev)
     gateway = f"http://127.0.0.1:{dev.env['PORT']}"
@@ -170,28 +200,6 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
         requests.get(f"{gateway}/healthz", timeout=DEADLINE)
     with pytest.raises(requests.ConnectionError):
         requests.get(page[1], timeout=DEADLINE)
-
-
-def open_to_others(home: Path) -> list[Path]:
-    return [path for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
-
-
-def test_its_files_are_for_its_user_only(dev: Process) -> None:
-    home = Path(dev.env["CRMGATE_HOME"])
-    for path in (home / "redis" / "appendonlydir", home / "metrics"):
-        path.mkdir(parents=True)
-    for path in (home, *home.rglob("*")):
-        path.chmod(0o755)
-    for path in (home / "sandbox.sqlite3", home / "redis" / "redis.log", home / "mine.txt"):
-        path.write_bytes(b"")
-        path.chmod(0o644)
-    text = announced(dev)
-    assert f"Other users could read 6 files and folders of {home}: they no longer can." in text
-    body = {"first_name": "Ada", "email": "ada@example.com"}
-    assert requests.post(f"http://127.0.0.1:{dev.env['PORT']}/api/v1/applications", json=body, timeout=DEADLINE).ok
-    assert {path.name for path in home.iterdir()} >= {"redis", "metrics", "sandbox.sqlite3", "run.lock"}
-    assert list((home / "redis").rglob("*aof*"))
-    assert open_to_others(home) == [home / "mine.txt"], "what it did not make stays as it is"
 
 
 def test_a_shared_folder_stays_open(tmp_path: Path) -> None:
