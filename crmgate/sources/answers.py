@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,10 @@ Answer = tuple[tuple[str, ...], Any]
 
 _FOR_PROGRAMS = ("ref", "key", "custom_key", "slug", "id", "name", "field")
 _FOR_PEOPLE = ("label", "title", "question", "text_label", "field_label")
+_ABOUT = ("form", "event", "site", "page", "workspace", "account", "company", "organization", "team", "campaign",
+          "webhook", "meta")  # fmt: skip
+"""Objects about the form and its owner: their names are not those of the person."""
+_DATA = re.compile(r"data:([\w/+.-]+)[^,]{0,100};base64,")
 _VALUES = ("value", "values", "answer", "answers", "raw_value", "response")
 
 
@@ -51,7 +56,10 @@ def plain(value: Any) -> Any:
         entries = [found for found in map(plain, value) if found not in ("", [])]
         flat = [", ".join(map(str, entry)) if isinstance(entry, list) else entry for entry in entries]
         return flat[0] if len(flat) == 1 else flat
-    return value if isinstance(value, int | float) else clean(str(value))
+    if isinstance(value, int | float):
+        return value
+    data = _DATA.match(str(value))
+    return f"(a file: {data[1]})" if data else clean(str(value))
 
 
 def _leaves(value: Any) -> Iterator[str]:
@@ -64,24 +72,41 @@ def _leaves(value: Any) -> Iterator[str]:
         yield str(found)
 
 
-def flat(data: Any) -> Iterator[Answer]:
+def flat(data: Any, parent: str = "") -> Iterator[Answer]:
     """Every answer in a body of unknown shape: objects with a label and a value, all other values by their names."""
     if not isinstance(data, Mapping):
-        yield from _inside("", data)
+        yield from _inside(("",), data)
         return
     for name, value in data.items():
-        yield from _inside(str(name), value)
+        yield from _inside(_names(parent, str(name)), value)
 
 
-def _inside(name: str, value: Any) -> Iterator[Answer]:
+def _names(parent: str, name: str) -> tuple[str, ...]:
+    """The names of a member: `utm.source` before `source`, `form name` instead of `name`."""
+    if not parent:
+        return (name,)
+    return (f"{parent} {name}",) if parent.lower() in _ABOUT else (f"{parent}.{name}", name)
+
+
+def _inside(names: tuple[str, ...], value: Any) -> Iterator[Answer]:
     if isinstance(value, Mapping):
-        answer = labelled(value)
-        yield from [answer] if answer else flat(value)
+        yield from _members(names, value)
     elif isinstance(value, list) and any(isinstance(entry, Mapping | list) for entry in value):
         for entry in value:
-            yield from _inside(name, entry)
+            yield from _inside(names, entry)
     else:
-        yield (name,), value
+        yield names, value
+
+
+def _members(names: tuple[str, ...], value: Mapping[str, Any]) -> Iterator[Answer]:
+    if answer := labelled(value):
+        yield answer
+        return
+    alone = [value[key] for key in _VALUES if key in value and value.keys() <= {key, "type"}]
+    if alone and not isinstance(alone[0], Mapping | list):
+        yield names, alone[0]
+    else:
+        yield from flat(value, names[-1])
 
 
 def labelled(data: Any) -> Answer | None:

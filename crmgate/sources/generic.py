@@ -7,10 +7,10 @@ for one, because it may be the same in every body: `SOURCE_<NAME>_ID` names it.
 from __future__ import annotations
 
 from crmgate.sources.answers import collected, flat, labelled
-from crmgate.sources.model import Parsed, Received, SourceRequest
+from crmgate.sources.model import Received, SourceRequest
 
 
-def parse(request: SourceRequest) -> Parsed:
+def parse(request: SourceRequest) -> list[Received]:
     """Read one submission, or each of a list of objects."""
     data = request.data()
     items = data if isinstance(data, list) and not all(map(labelled, data)) else [data]

@@ -25,9 +25,10 @@ def parse(request: SourceRequest) -> Parsed:
     answers = json.loads(raw) if isinstance(raw, str) and raw else raw or data
     if not isinstance(answers, dict):
         raise ValueError("rawRequest is not an object")
-    found = [*_answers(answers), (("source_description",), data.get("formTitle", ""))]
+    found = list(_answers(answers)) or list(_pretty(str(data.get("pretty", ""))))
+    title = (("source_description",), data.get("formTitle", ""))
     submission = data.get("submissionID") or data.get("submission_id") or answers.get("submissionID") or ""
-    return [Received(collected(found), str(submission))]
+    return [Received(collected([*found, title]), str(submission))]
 
 
 def _answers(raw: Mapping[str, Any]) -> Iterator[Answer]:
@@ -44,6 +45,19 @@ def _answers(raw: Mapping[str, Any]) -> Iterator[Answer]:
             named = True
         else:
             yield from _parts(name, value)
+
+
+def _pretty(text: str) -> Iterator[Answer]:
+    """The answers in `Full Name:Ada Lovelace, E-mail:ada@example.com`, the only ones that some copies have."""
+    label, value = "", ""
+    for part in text.split(", "):
+        name, colon, rest = part.partition(":")
+        if colon:
+            yield (label,), value
+            label, value = name, rest
+        else:
+            value = f"{value}, {part}"
+    yield (label,), value
 
 
 def _is_files(value: Any) -> bool:
