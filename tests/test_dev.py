@@ -26,7 +26,7 @@ from tests.processes import DEADLINE, Process, free_port, wait_until
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A first run in a folder whose files other users can read; a test that stops it is the last that uses it."""
     folder = tmp_path_factory.mktemp("dev")
-    home = folder / "my home's \"dir\""
+    home = folder / 'my home\'s "dir"'
     env = {"PORT": str(free_port()), "CRMGATE_HOME": str(home), "LOG_LEVEL": "INFO"}
     left_open(home)
     process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], folder, env)
