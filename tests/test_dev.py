@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -98,21 +99,28 @@ UNUSABLE = [
 ]
 
 
-def refused(**settings: str) -> str:
-    """The message with which `crmgate dev` ends before it starts anything."""
-    before = os.umask(0o077)
-    try:
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refused]:
+    """The message with which `crmgate dev` ends with these settings, before it starts a process."""
+
+    def run(**settings: str) -> str:
         result = CliRunner().invoke(main, ["dev"], env={"PORT": str(free_port())} | settings)
-    finally:
-        os.umask(before)
-    assert isinstance(result.exception, SystemExit)
-    assert result.exit_code == 1
-    return result.stderr
+        assert isinstance(result.exception, SystemExit)
+        assert result.exit_code == 1
+        return result.stderr
+
+    monkeypatch.setattr(importlib.import_module("crmgate.cli.dev"), "_supervise", lambda *_: 0)
+    before = os.umask(0o077)
+    yield run
+    os.umask(before)
 
 
 @pytest.mark.parametrize(("settings", "problem"), UNUSABLE, ids=str)
 def test_an_unusable_port_or_folder_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], problem: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, settings: dict[str, str], problem: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
@@ -120,7 +128,7 @@ def test_an_unusable_port_or_folder_is_reported(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_has_one_gateway(tmp_path: Path) -> None:
+def test_a_folder_has_one_gateway(tmp_path: Path, refused: Refused) -> None:
     """Two of them would write the same files of Redis, and lose submissions."""
     home.write(tmp_path, {"PORT": "8123"})
     with home.claimed(tmp_path):
@@ -129,7 +137,7 @@ def test_a_folder_has_one_gateway(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_taken_port_is_reported(tmp_path: Path, shared: bool) -> None:
+def test_a_taken_port_is_reported(tmp_path: Path, refused: Refused, shared: bool) -> None:
     """Else the gateway that has it would answer, and this one would be announced as ready."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
