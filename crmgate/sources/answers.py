@@ -22,22 +22,27 @@ _VALUES = ("value", "values", "answer", "answers", "raw_value", "response")
 
 
 def collected(answers: Iterable[Answer]) -> dict[str, Any]:
-    """The fields of a submission. Two answers with the same name become `name` and `name (2)`."""
+    """The fields of a submission. Further answers with one name are a list, by what people see, else `name (2)`."""
     result: dict[str, Any] = {}
     for names, value in answers:
         if (found := plain(value)) in ("", []):
             continue
         name = chosen(names)
-        if result.get(name, found) != found:
+        if name in result:
+            if result[name] == found:
+                continue
             name = _another(names, name, result)
-        result[name] = found
+        result[name] = [*_listed(result[name]), *_listed(found)] if name in result else found
     return result
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _another(names: tuple[str, ...], name: str, taken: Mapping[str, Any]) -> str:
-    """A name for a second answer: what the visitor saw, else `name` with a number."""
-    numbered = (f"{name} ({number})" for number in range(2, len(taken) + 3))
-    return next(each for each in (*reversed(names), *numbered) if each and each not in taken)
+    """A name for a further answer: what the visitor saw, else `name` with a number."""
+    return next((each for each in reversed(names) if each and each not in taken), f"{name} (2)")
 
 
 def chosen(names: Iterable[str]) -> str:
