@@ -34,7 +34,7 @@ class FilterSchema(Schema):
     kind = Choice(*Kind)
     provider = Text(64, about="The CRM that operations were delivered to, or tried with last.")
     code = Choice(*Code, about="The code of the last failure.")
-    field = Text(64, about="A CRM field that was refused in the last failure.")
+    field = Text(200, about="A CRM field that was refused in the last failure; several are separated by commas.")
     detail = Text(100, about="A part of the message of the last failure, in any case.")
     accepted_from = Moment(about="Accepted at this time or later.")
     accepted_to = Moment(about="Accepted before this time.")
