@@ -20,7 +20,8 @@ from typing import Any, Self
 
 import redis
 
-from crmgate.model import Event, EventType, Kind, Operation, State, Word
+from crmgate.model import Event, EventType, Kind, Operation, State
+from crmgate.record import Word
 from crmgate.store import keys
 from crmgate.store.causes import REST, CauseGroup, Causes, DeathCause
 from crmgate.store.keys import RECEIPT_SECONDS, translated
