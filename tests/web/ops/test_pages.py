@@ -337,6 +337,45 @@ def test_a_job_touches_no_later_dead_letter(operator: Browser, parts: Services, 
     assert "dead_before" in fields(confirm)
 
 
+# Discards
+
+
+def continued(operator: Browser, page: str) -> str:
+    """The page after the next batch."""
+    form = re.search(r"<form[^>]* data-continue>(.*?)</form>", page, re.DOTALL)
+    assert form
+    return operator.post("/ops/discards", **{n: v for n, v in fields(form[1]).items() if n != "csrf"}).text
+
+
+def test_all_that_match_are_discarded_batch_by_batch(operator: Browser, parts: Services, now: float) -> None:
+    made = bury(parts.ledger, 230, code="duplicate", at=now - 500, step=0.1)
+    bury(parts.ledger, 2, code="timeout", at=now - 500)
+    listing = operator.get("/ops/operations?state=dead&code=duplicate").text
+    [link] = [unescape(each) for each in re.findall(r'href="(/ops/discards/new[^"]*)"', listing)]
+    confirm = operator.get(link).text
+    bury(parts.ledger, 1, code="duplicate", at=now + 3600)
+    assert "Discard these 230" in texts(confirm)
+    form = {name: value for name, value in fields(confirm).items() if name not in ("q", "csrf")}
+    for reason in ("", "x" * 301):
+        refused = operator.post("/ops/discards", **form | {"reason": reason})
+        assert (refused.status_code, parts.ledger.stats()["dead_letters"]) == (422, 233)
+    parts.desk.discard(made[0], "meanwhile", "mehmet")
+    page = operator.post("/ops/discards", **form | {"reason": "sent twice"}).text
+    assert "100 of 230 checked, 100 discarded" in texts(page)
+    page = continued(operator, continued(operator, page))
+    assert "229 dead letters discarded" in texts(page)
+    assert "data-continue" not in page
+    assert parts.ledger.stats()["dead_letters"] == 3
+    assert [(entry.who, entry.what) for entry in parts.audit.recent(1)] == [("ayse", "dead_letters.discard")]
+
+
+def test_a_damaged_form_discards_nothing(operator: Browser, parts: Services) -> None:
+    bury(parts.ledger)
+    for wrong in ({"place": "x"}, {"total": "x"}, {"code": "x"}):
+        assert operator.post("/ops/discards", reason="a test", **wrong).status_code in (400, 422)
+    assert parts.ledger.stats()["dead_letters"] == 1
+
+
 # Suspects
 
 
