@@ -6,10 +6,10 @@ obeys. A page is a module with its routes, a template of the same name, and an e
 
 from __future__ import annotations
 
-from crmgate.web.ops import editing, failures, gate, login, now, one, operations, retries, suspects
+from crmgate.web.ops import discards, editing, failures, gate, login, now, one, operations, retries, suspects
 from crmgate.web.ops.shell import blueprint
 
 __all__ = ["blueprint"]
 
-PAGES = (failures, login, now, gate, operations, one, editing, retries, suspects)
+PAGES = (failures, login, now, gate, operations, one, editing, retries, discards, suspects)
 """Modules with routes; importing one registers its routes on the blueprint."""

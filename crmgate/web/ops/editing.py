@@ -16,7 +16,7 @@ from crmgate.model import Activity, Lead, Operation
 from crmgate.plugin_kit.mapping import LABELS
 from crmgate.schemas.edit import SETTLED, edited
 from crmgate.schemas.faults import InvalidFields
-from crmgate.web.ops import payloads
+from crmgate.store.tokens import Scope
 from crmgate.web.ops.one import known
 from crmgate.web.ops.shell import actor, blueprint, go, page, require_operate
 from crmgate.web.services import services
@@ -43,8 +43,8 @@ def edit(operation_id: str) -> Response:
     """The form with the current values."""
     require_operate()
     found = services().desk.get(known(operation_id).id)
-    payloads.shown(found)
-    return _form(found, _flat(found.payload), {})
+    payload = services().payloads.shown(found, Scope.OPERATE, actor())
+    return _form(found, _flat(payload), {})
 
 
 @blueprint.post("/operations/<operation_id>/edit")

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from crmgate import tracking
 from crmgate.model import rfc3339
 from crmgate.plugin_kit.mapping import LABELS, label
 
@@ -40,6 +41,14 @@ OUTCOMES = {
     "discarded": "Discarded",
 }
 """What happened to an operation, in words."""
+
+HAPPENINGS = {
+    "delivered": "Delivered",
+    "dead": "Became a dead letter:",
+    "shut": "Nothing is sent from now on to",
+    "opened": "Sent again from now on to",
+}
+"""The latest events, in words."""
 
 
 def moment(timestamp: float) -> Markup | str:
@@ -96,6 +105,7 @@ def plain(value: Any) -> str:
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "moment": moment, "span": span, "counted": counted, "kind": _word(KINDS), "state": _word(STATES),
-    "tab": _word(TABS), "outcome": _word(OUTCOMES), "plain": plain, "label": fact, "rich": rich,
+    "tab": _word(TABS), "outcome": _word(OUTCOMES),
+    "happened": _word(HAPPENINGS), "tracking_code": tracking.code, "plain": plain, "label": fact, "rich": rich,
 }  # fmt: skip
 """Filters for the templates."""
