@@ -45,7 +45,7 @@ def now() -> Response:
         "ops/now.html",
         gate=gate, stopped=explain(gate), workers=parts.ledger.workers_seen(WORKER_SILENCE), silence=WORKER_SILENCE,
         redis=redis, dangers=[danger for danger in dangers if not danger.ok], stats=stats,
-        waited=at - oldest if oldest else 0.0, causes=figures.causes(), hours=figures.hours(at),
+        waited=at - oldest if oldest else 0.0, causes=parts.numbers.causes().items, hours=figures.hours(at),
         job=progress(job, at, shut=bool(gate.cause)) if job else None, happenings=_happenings(),
     )  # fmt: skip
 
