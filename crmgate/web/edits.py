@@ -57,14 +57,19 @@ def create() -> Response:
     not be valid is left as it is, and counted in `refused`.
     """
     token = require(Scope.OPERATE)
-    (asked, changes), settings = _read(read_body()), services().settings
-    edits = Edits(
+    asked, changes = _read(read_body())
+    if asked.start:
+        return answer(_done(edits().batch(asked.filter, changes, token.name, asked.cursor)))
+    return answer(_previewed(edits().preview(asked.filter, changes)))
+
+
+def edits() -> Edits:
+    """Previews and makes edits with the settings of the gateway."""
+    settings = services().settings
+    return Edits(
         services().inventory, services().desk,
         default_region=settings.default_phone_region, channels=known_channels(settings.channels),
     )  # fmt: skip
-    if asked.start:
-        return answer(_done(edits.batch(asked.filter, changes, token.name, asked.cursor)))
-    return answer(_previewed(edits.preview(asked.filter, changes)))
 
 
 def _previewed(preview: EditPreview) -> dict[str, Any]:
