@@ -37,6 +37,8 @@ WRONG = {
     "CRM_RETRY_DELAYS": ["soon", "1,,5", "1,5,", "0", "-1,5", "1,86401", "nan", "inf", "1;5", ","],
     "CRM_DELIVERY": ["later", "true"],
     "DEFAULT_PHONE_REGION": ["TUR", "XX", "Turkey", "90"],
+    "DEFAULT_FORM_CHARSET": ["utf-7", "1254", "idna", "windows-12544"],
+    "REFUSE_FILES": ["yes"],
     "ALLOWED_ORIGINS": [
         "www.example.com", "https://", "*", "null", "ftp://example.com", "https://example.com/form", "https://a b",
         "https://example.com:99999", "https://[::1", "https://example.com?x", "https://ok.example.com,nonsense",
@@ -204,7 +206,7 @@ OTHER = {
     "CRM_MAX_CONCURRENCY": "5", "CRM_EPIDEMIC_AFTER": "7", "CRM_DELIVERY": "queued", "CRM_ON_DUPLICATE": "create",
     "CRM_ON_UPDATE": "overwrite", "CRM_ON_REJECTED_FIELD": "dead", "CRM_HTTP_HOSTS": "x", "PLUGINS_DIR": "x",
     "PLUGINS_ALLOWED": "x", "DEFAULT_PHONE_REGION": "DE", "ALLOWED_ORIGINS": "https://x", "ALLOWED_HOSTS": "x",
-    "TELEGRAM_URL": "https://x",
+    "DEFAULT_FORM_CHARSET": "windows-1252", "REFUSE_FILES": "on", "TELEGRAM_URL": "https://x",
     "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
     "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",

@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 from crmgate.channels import Link, Links
 from crmgate.config.kinds import (
     ApiTokens,
+    Charset,
     Delays,
     Folder,
     Hosts,
@@ -29,6 +30,7 @@ from crmgate.config.kinds import (
 from crmgate.config.redis_server import contradictions
 from crmgate.logs import FORMATS
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
+from crmgate.schemas.charset import AUTO
 from crmgate.store.gate import EPIDEMIC_AFTER
 from crmgate.store.limits import UNITS, Limit
 
@@ -130,6 +132,14 @@ class CoreSettings(marshmallow.Schema):
     )  # fmt: skip
     DEFAULT_PHONE_REGION = _setting(
         Region, "TR", "an ISO 3166 region such as TR or DE", "Country of phone numbers that have no country code"
+    )
+    DEFAULT_FORM_CHARSET = _setting(
+        Charset, AUTO, "auto, off or a charset such as windows-1251",
+        "Charset of forms that are not UTF-8 and name no charset. auto: windows-1251 for Russian text, else"
+        " windows-1254. off: such a form is refused",
+    )  # fmt: skip
+    REFUSE_FILES = _switch(
+        "on: a form with a file is refused. off: the file is left out, and its name and size are kept"
     )
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",

@@ -56,6 +56,8 @@ class Settings:
     plugins_dir: Path
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
+    default_form_charset: str
+    refuse_files: bool
     allowed_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     channels: Mapping[str, Channel]

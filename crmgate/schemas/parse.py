@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
 from crmgate.model import Activity, Lead, Utm
-from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.application import NO_REFERRAL, ApplicationSchema
 from crmgate.schemas.canonical import MESSENGER_EVENT, Canonical, FieldWarning, canonicalise
 from crmgate.schemas.coded import flatten
 from crmgate.schemas.codes import WarningCode
@@ -19,11 +18,8 @@ from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import PhoneRegion
 from crmgate.schemas.phones import says_more
 
-UTM_LIMIT = 255
-REFERRAL_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-NO_REFERRAL = "DIRECT"
-_CODES = {"referral_code": REFERRAL_CODE, "source": TOKEN, "session": TOKEN}
+_ROUNDS = 4
+"""Number of times that a body is validated: the usable part of a value can be too long, and so on."""
 _APPLICATION, _EVENT = ApplicationSchema(), MessengerEventSchema()
 
 
@@ -54,7 +50,7 @@ def parse_application(
     canonical = canonicalise(raw)
     with PhoneRegion(default_region):
         data = _load(canonical, _APPLICATION)
-    data = _checked(canonical, data, remembered or {})
+    data = _completed(data, remembered or {})
     _check_phone(canonical, data)
     # `custom` last: the checks above have added to it.
     lead = Lead(**{**data, "custom": canonical.custom})
@@ -74,7 +70,7 @@ def parse_event(
         canonical.fields.setdefault("referral_code", NO_REFERRAL)  # satisfies the schema; the cookie's code applies
     with KnownChannels(channels):
         data = _load(canonical, _EVENT)
-    data = _checked(canonical, data, remembered or {})
+    data = _completed(data, remembered or {})
     data.pop("custom", None)
     for name, value in data.pop("metadata", {}).items():
         more = canonical.custom.get(name)
@@ -83,53 +79,34 @@ def parse_event(
 
 
 def _load(canonical: Canonical, schema: Schema) -> dict[str, Any]:
-    errors: list[FieldError] = list(canonical.errors)
-    data: dict[str, Any] = {}
-    try:
-        data = dict(schema.load(canonical.nested()))
-    except ValidationError as error:
-        errors += flatten(error.messages_dict)
-    if errors:
-        raise InvalidFields(errors)
-    return data
+    """The validated data. Values that the visitor cannot correct are mended. Raises `InvalidFields` for the others."""
+    for _ in range(_ROUNDS):
+        try:
+            return dict(schema.load(canonical.nested()))
+        except ValidationError as error:
+            faults = list(flatten(error.messages_dict))
+        faults = [fault for fault in faults if not _mended(canonical, fault)]
+        if faults:
+            break
+    raise InvalidFields(faults)
 
 
-# Invalid values that the page fills in are kept as text instead of refused, because the visitor cannot correct them.
+def _mended(canonical: Canonical, fault: FieldError) -> bool:
+    """Whether the value of a fault, or of an entry in a list, was mended."""
+    path = next((path for path in (fault.field, fault.field.rpartition(".")[0]) if path in canonical.fields), "")
+    return bool(path) and canonical.mend(path, fault)
 
 
-def _checked(canonical: Canonical, data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
-    _check_codes(canonical, data)
-    data["utm"] = Utm(**dict(_short_utm(canonical, data.get("utm", {}))))
+def _completed(data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
+    data["utm"] = Utm(**data.get("utm", {}))
     if data.get("referral_code") == NO_REFERRAL:
         del data["referral_code"]
     return dict(remembered) | data
 
 
-def _check_codes(canonical: Canonical, data: dict[str, Any]) -> None:
-    for name, pattern in _CODES.items():
-        if name in data and not pattern.fullmatch(data[name]):
-            canonical.keep(name, data.pop(name))
-            expected = f"Expected 1 to 64 of the characters {pattern.pattern.removesuffix('{1,64}')}"
-            canonical.warn(name, WarningCode.UNUSABLE_VALUE, f"{expected}; {_kept(canonical)}")
-
-
-def _short_utm(canonical: Canonical, utm: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in utm.items():
-        if len(value) <= UTM_LIMIT:
-            yield name, value
-            continue
-        canonical.keep(f"utm.{name}", value)
-        message = f"Expected at most {UTM_LIMIT} characters; {_kept(canonical)}"
-        canonical.warn(f"utm.{name}", WarningCode.UNUSABLE_VALUE, message)
-
-
 def _check_phone(canonical: Canonical, data: Mapping[str, Any]) -> None:
     typed = canonical.fields.get("personal_info.phone")
-    if typed and says_more(typed, data["phone"]):
+    if isinstance(typed, str) and says_more(typed, data["phone"]):
         canonical.keep("phone", typed)
         message = "Only one number could be read; the whole text was kept in `custom`."
         canonical.warn("personal_info.phone", WarningCode.PARTLY_READ, message)
-
-
-def _kept(canonical: Canonical) -> str:
-    return f"it was kept in `{canonical.words.rest}`."

@@ -102,6 +102,8 @@ class StandInGateway:
 @dataclass
 class StandInSettings:
     default_phone_region: str = "TR"
+    default_form_charset: str = "auto"
+    refuse_files: bool = False
     delivery: str = "inline"
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
     allowed_hosts: tuple[str, ...] = ()
