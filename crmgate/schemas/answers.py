@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from crmgate.schemas.text import clean
-
 _YES = (
     "1 yes true on y t ok okay checked selected agree agreed accept accepted granted given"
     " evet var doğru dogru kabul onay да так истина иә ha bəli ja jawohl oui vrai si sí sì sim tak ano áno igen da"
@@ -20,12 +18,18 @@ _NO = (
 _REFUSAL = re.compile(
     r"\b(?:do|does|did|will|would|am|is)(?: not|n[o']?t|n’t) (?:\w+ )?(?:agree|accept|consent|want|wish|allow|give)"
     r"|\bdisagree|\bdeclin|\brefus|\breject|\bnot (?:agreed|accepted|given|granted|consent)|\bopt(?:ed)?[ -]?out\b"
-    r"|\bistem(?:i|e)|\betmi|\bonaylam[ıi]|\bvermi|\breddet|\bне (?:соглас|хочу|даю|разреш|приним|жела)|\bотказ"
+    r"|\bistem(?:iyor|em\b)|\b(?:et|ver)m(?:iyor|em\b)|\bonaylam[ıi]yor|\breddet"
+    r"|\bне (?:соглас|хочу|даю|разреш|приним|жела)|\bотказ"
     r"|\bnicht\b|\bkeine\b|\bn['’]accepte pas|\bne (?:souhaite|veux|consens) pas|\bno (?:acepto|estoy|quiero|deseo)"
 )
 _SHORT = 100
 """Number of characters up to which a text is an answer. A longer one is what the visitor agreed to by ticking it."""
 _EDGES = " \t\r\n.,;:!?'\"“”«»[](){}"
+
+
+def folded(text: str) -> str:
+    """`text` without upper case. Python folds the Turkish İ to an i with a dot above, which is removed."""
+    return text.casefold().replace("i\u0307", "i")
 
 
 def _words(text: str) -> frozenset[str]:
@@ -37,7 +41,7 @@ _YES_WORDS, _NO_WORDS = _words(_YES), _words(_NO) | {"n/a", "not given", "", "-"
 
 def yes_or_no(text: str) -> bool | None:
     """What an answer says; None if it is neither yes nor no."""
-    word = clean(text.casefold()).strip(_EDGES)
+    word = folded(text).strip(_EDGES)
     if word in _NO_WORDS:
         return False
     return True if word in _YES_WORDS else None
@@ -48,7 +52,7 @@ def refuses(text: str) -> bool:
 
     Any other text is what the visitor agreed to. In doubt there is no consent.
     """
-    lower = clean(text.casefold())
+    lower = folded(text)
     first = re.split(r"[\s,.;:!–—-]+", lower.strip(_EDGES), maxsplit=1)[0]
     return len(lower) <= _SHORT and (first in _NO_WORDS or _REFUSAL.search(lower) is not None)
 

@@ -51,6 +51,7 @@ MAX_WARNINGS = 100
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
+_ENDS = frozenset("]0123456789")
 _DOT_INDEX = re.compile(r"\.\d+\Z")
 _INNER_INDEX = re.compile(r"\.\d+(?=\.)")
 
@@ -182,7 +183,7 @@ def _place(result: Canonical, entry: _Entry) -> None:
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:
     """`raw` with `name[]`, `name[0]`, `name[1]`, `name.0` ... joined into one list `name`."""
-    bases = {name: base for name in raw if (base := _base(name, targets)) != name}
+    bases = {name: base for name in raw if name[-1:] in _ENDS and (base := _base(name, targets)) != name}
     if not bases:
         return raw
     lists = set(bases.values())
@@ -199,9 +200,8 @@ def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[s
 def _base(name: str, targets: Mapping[str, str]) -> str:
     if name.endswith("]"):
         return _LIST_SUFFIX.sub("", name)
-    if name[-1:].isdigit() and snake(base := _DOT_INDEX.sub("", name)) in targets:
-        return base
-    return name
+    base = _DOT_INDEX.sub("", name)
+    return base if snake(base) in targets else name
 
 
 def _entries(raw: Mapping[str, Any], result: Canonical, outer: str = "") -> Iterator[_Entry]:

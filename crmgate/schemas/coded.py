@@ -90,7 +90,7 @@ class Coded(fields.Field[T]):
         """The usable part of `value`, which `read` refuses with the message `fault`: of a list the first entry."""
         if isinstance(value, list) and len(entries := _different(value)) > 1:
             message = "Only the first of several values was used; the others were"
-            return Mended(entries[0], entries[1:], WarningCode.CONFLICTING_VALUES, message)
+            return Mended(entries[0], single(entries[1:]), WarningCode.CONFLICTING_VALUES, message)
         return Mended(NOTHING, value, WarningCode.UNUSABLE_VALUE, f"{fault.removesuffix('.')}; it was")
 
     def text(self, value: Any, limit: int) -> str:

@@ -12,7 +12,7 @@ from email_validator import EmailNotValidError, validate_email
 from marshmallow.experimental.context import Context
 
 from crmgate.model import rfc3339
-from crmgate.schemas.answers import last_of, yes_or_no
+from crmgate.schemas.answers import folded, last_of, yes_or_no
 from crmgate.schemas.coded import NOTHING, Coded, Mended, single
 from crmgate.schemas.codes import WarningCode
 from crmgate.schemas.moments import day, moment
@@ -25,7 +25,11 @@ CUSTOM_TEXT = 2_000
 """Largest number of characters in an unknown field, or in a field whose value crmgate cannot use."""
 
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
-_YES_NO = ("yes", "true", "on", "1", "no", "false", "off", "0")
+_YES_NO = {
+    "yes": True, "true": True, "on": True, "1": True,
+    "no": False, "false": False, "off": False, "0": False,
+}  # fmt: skip
+"""The recommended words for a boolean; `answers` has those of other languages."""
 _YEAR = re.compile(r"(?<!\d)(?:19\d\d|20\d\d|2100)(?!\d)", re.ASCII)
 
 
@@ -157,13 +161,8 @@ class Choice(Coded[str]):
 
     def _word(self, value: Any) -> str:
         if isinstance(value, list) and len(value) > 1 and all(isinstance(entry, str) for entry in value):
-            value = "+".join(sorted({self.words.get(_folded(entry), _folded(entry)) for entry in value if entry}))
-        return _folded(self.text(value, 1_000))
-
-
-def _folded(text: str) -> str:
-    # Python folds the Turkish İ to an i with a dot above.
-    return text.casefold().replace("i\u0307", "i")
+            value = "+".join(sorted({self.words.get(folded(entry), folded(entry)) for entry in value if entry}))
+        return folded(self.text(value, 1_000))
 
 
 class YesNo(Coded[bool]):
@@ -179,6 +178,8 @@ class YesNo(Coded[bool]):
     def read(self, value: Any) -> bool:
         if isinstance(value, bool):
             return value
+        if isinstance(value, str) and value in _YES_NO:
+            return _YES_NO[value]
         if isinstance(value, list):
             value = _last(value)
         answer = yes_or_no(self.text(value, 1_000))
@@ -212,6 +213,8 @@ class Given(Coded[str | bool]):
     def read(self, value: Any) -> str | bool:
         if isinstance(value, bool):
             return value
+        if isinstance(value, str) and value in _YES_NO:
+            return _YES_NO[value]
         texts = _texts(value)
         if not texts:
             raise self.wrong_type()

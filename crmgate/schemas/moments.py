@@ -54,7 +54,7 @@ def moment(text: str) -> tuple[float, bool] | None:
     Without a zone the time counts as UTC. A date alone is its midnight.
     """
     try:
-        when, exact = _number(text) or _written(text)
+        when, exact = _iso(text) or _number(text) or _written(text)
     except (TypeError, ValueError, OverflowError):  # no date, or an impossible one
         return None
     return (when.timestamp(), exact) if _EARLIEST <= when < _LATEST else None
@@ -67,6 +67,16 @@ def day(text: str) -> date | None:
     """
     read = _read(text)
     return read.day if read and read.clock in (None, time()) else None
+
+
+def _iso(text: str) -> tuple[datetime, bool] | None:
+    if text[10:11] not in ("T", "t", " "):
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return (when, True) if when.tzinfo else (when.replace(tzinfo=UTC), False)
 
 
 def _number(text: str) -> tuple[datetime, bool] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from crmgate.schemas.coded import single
 from crmgate.schemas.text import is_blank, tidy
 
 OPEN_FOR = "_t"
@@ -16,8 +17,8 @@ def caught(raw: dict[str, Any], honeypot: str, least: float) -> bool:
 
     `least` is the shortest plausible time in seconds; 0 disables that check. It is skipped for a form without `_t`.
     """
-    filled, open_for = raw.pop(honeypot, None), raw.pop(OPEN_FOR, None)
-    return not is_blank(tidy(filled)) or (least > 0 and not is_blank(tidy(open_for)) and _too_fast(open_for, least))
+    filled, open_for = raw.pop(honeypot, None), tidy(single(raw.pop(OPEN_FOR, None)))
+    return not is_blank(tidy(filled)) or (least > 0 and not is_blank(open_for) and _too_fast(open_for, least))
 
 
 def _too_fast(open_for: Any, least: float) -> bool:

@@ -170,7 +170,7 @@ COATS = [
         boundary=b"----WebKitFormBoundaryX",
     ),
     multipart("a form as JSON", ('name="first_name"', b"Ada"), found=("Ada",), kind=JSON),
-    multipart("another boundary", ('name="first_name"', b"Ada"), found=("Ada",), kind="multipart/form-data; boundary=z"),
+    multipart("odd boundary", ('name="first_name"', b"Ada"), found=("Ada",), kind="multipart/form-data; boundary=z"),
     multipart(
         "a part as JSON", ('name="data"; filename="blob"\r\nContent-Type: application/json', b'{"firstName": "Ada"}'),
         found=("Ada",),

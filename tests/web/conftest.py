@@ -84,6 +84,7 @@ class StandInGateway:
     error: Exception | None = None
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
@@ -93,6 +94,7 @@ class StandInGateway:
             raise self.error
         self.submitted.append((kind, payload, inline))
         self.contents.append(content)
+        self.keys.append(key)
         state = State.SUSPECT if suspect else self.state
         operation = Operation(new_id(), kind, payload, 1_700_000_000.25, state)
         self.ledger.operations[operation.id] = operation
