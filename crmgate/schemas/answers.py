@@ -36,7 +36,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_YES_WORDS, _NO_WORDS = _words(_YES), _words(_NO) | {"n/a", "not given", "", "-", "–", "—"}
+_YES_WORDS, _NO_WORDS = _words(_YES), _words(_NO) | {"n/a", "not given", "object object", "", "-", "–", "—"}
 
 
 def yes_or_no(text: str) -> bool | None:

@@ -13,22 +13,20 @@ from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from crmgate.model import Consent
 from crmgate.schemas.answers import refuses
+from crmgate.schemas.choices import Choice, Given, YesNo
 from crmgate.schemas.coded import FieldFault, Group
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.fields import (
     CUSTOM_TEXT,
     BirthDate,
-    Choice,
-    Code,
     Email,
-    Given,
     Moment,
+    PageCode,
     Phone,
     Text,
     TextList,
     TextMap,
     Year,
-    YesNo,
 )
 
 CUSTOM_FIELDS = 50
@@ -44,7 +42,7 @@ SESSION = "Id of the visit: 1 to 64 of `A-Za-z0-9_.-`. Clicks and applications o
 REST = "Other fields of the form. Unknown fields are also kept here, and named in `warnings`."
 
 
-class Answer(Text):
+class Selected(Text):
     """An answer of at most `limit` characters that the visitor often selects; several answers are joined."""
 
     def __init__(self, limit: int, **options: Any) -> None:
@@ -81,11 +79,11 @@ class PersonalInfoSchema(Group):
 class EducationSchema(Group):
     """Education so far."""
 
-    level = Answer(100, attribute="education_level", example="bachelor")
-    field = Answer(200, attribute="field_of_study", example="Mathematics")
-    institution = Answer(200, example="Ege University")
+    level = Selected(100, attribute="education_level", example="bachelor")
+    field = Selected(200, attribute="field_of_study", example="Mathematics")
+    institution = Selected(200, example="Ege University")
     graduation_year = Year(example=2027)
-    gpa = Answer(50, numbers=True, example="3.90", about="Kept as written.")
+    gpa = Selected(50, numbers=True, example="3.90", about="Kept as written.")
 
 
 class PreferencesSchema(Group):
@@ -93,10 +91,10 @@ class PreferencesSchema(Group):
 
     universities = TextList(50, 200, example=["Boğaziçi", "Hacettepe"], about="The first one is the favourite.")
     programs = TextList(50, 200, example=["Medicine"])
-    budget = Answer(100, numbers=True, example="10,000 EUR a year")
-    start_date = Answer(100, example="Autumn 2027")
-    scholarship_needed = Answer(100, booleans=True, example="yes")
-    language_preference = Answer(100, example="English")
+    budget = Selected(100, numbers=True, example="10,000 EUR a year")
+    start_date = Selected(100, example="Autumn 2027")
+    scholarship_needed = Selected(100, booleans=True, example="yes")
+    language_preference = Selected(100, example="English")
 
 
 _USER_TYPES = {
@@ -162,10 +160,10 @@ class ApplicationSchema(Group):
     user_preferences = fields.Nested(UserPreferencesSchema)
     utm = fields.Nested(UtmSchema)
     consent = fields.Nested(ConsentSchema)
-    referral_code = Code(REFERRAL_CODE, default=NO_REFERRAL, example="REF1", about=REFERRAL)
-    source = Code(TOKEN, example="website", about="Location of the form; default `website`.")
+    referral_code = PageCode(REFERRAL_CODE, default=NO_REFERRAL, example="REF1", about=REFERRAL)
+    source = PageCode(TOKEN, example="website", about="Location of the form; default `website`.")
     source_description = Text(1_000, lines=True, forgiving=True, join="\n", example="Form at the end of /prices")
-    session = Code(TOKEN, example="s-4711", about=SESSION)
+    session = PageCode(TOKEN, example="s-4711", about=SESSION)
     additional_info = Text(20_000, lines=True, join="\n", example="Please call after five.")
     custom = TextMap(CUSTOM_FIELDS, CUSTOM_NAME, CUSTOM_TEXT, example={"shoe_size": "38"}, about=REST)
 

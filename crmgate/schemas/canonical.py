@@ -223,6 +223,7 @@ def _entries(raw: Mapping[str, Any], result: Canonical, outer: str = "") -> Iter
             _keep_others(outer + name, value, result)
         elif path in WRAPPERS and (members := _mapping(value)):
             yield from _entries(members, result, f"{outer}{name}.")
+            _keep_others(outer + name, value, result)
         else:
             yield _Entry(outer + name, value, _inner(path, words), "." in path)
 
@@ -230,6 +231,7 @@ def _entries(raw: Mapping[str, Any], result: Canonical, outer: str = "") -> Iter
 def _keep_custom(value: Any, result: Canonical) -> None:
     for member, inner in (_mapping(value) or {"custom": value}).items():
         result.keep(member, inner)
+    _keep_others("custom", value, result)
 
 
 def _group(name: str, path: str, members: Mapping[str, Any], result: Canonical) -> Iterator[_Entry]:
@@ -268,7 +270,9 @@ def _from_json(text: str) -> Any:
 
 def _keep_others(name: str, value: Any, result: Canonical) -> None:
     """Keep the further objects of a list, of which only the first is the group."""
-    if isinstance(value, list) and len(value) > 1:
+    if isinstance(value, str):
+        value = _from_json(value)
+    if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
         result.keep(name, value[1:])
         message = f"Only the first of several values was used; the others were kept in `{result.words.rest}`."
         result.warn(name, WarningCode.CONFLICTING_VALUES, message)

@@ -119,11 +119,18 @@ def single(value: Any) -> Any:
 
 def _different(entries: list[Any]) -> list[Any]:
     """The different entries that are not blank, in order."""
-    found: list[Any] = []
+    found: dict[str, Any] = {}
     for entry in entries:
-        if not is_blank(entry) and entry not in found:
-            found.append(entry)
-    return found
+        if not is_blank(entry):
+            found.setdefault(as_text(entry), entry)
+    return list(found.values())
+
+
+def texts_in(value: Any) -> list[str]:
+    """The texts in `value`, which may be a list of lists; objects and blank entries are left out."""
+    if isinstance(value, list):
+        return [text for entry in value for text in texts_in(entry)]
+    return [] if isinstance(value, dict) or is_blank(value) else [as_text(value)]
 
 
 class Group(Schema):

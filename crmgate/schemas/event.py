@@ -20,7 +20,7 @@ from crmgate.schemas.application import (
     UtmSchema,
 )
 from crmgate.schemas.coded import Coded, Group
-from crmgate.schemas.fields import CUSTOM_TEXT, Code, Text, TextMap
+from crmgate.schemas.fields import CUSTOM_TEXT, PageCode, Text, TextMap
 
 KnownChannels = Context[Set[str]]
 """Context with the accepted channels, for a schema that loads a click."""
@@ -58,11 +58,11 @@ class MessengerEventSchema(Group):
     """A click on a messenger link in its canonical form."""
 
     channel = ChannelName(required=True, example="telegram", about="Upper or lower case; `telegramBot` is `telegram`.")
-    referral_code = Code(
+    referral_code = PageCode(
         REFERRAL_CODE, default=NO_REFERRAL, required=True, example="REF1",
         about=f"{REFERRAL} Not required if the visitor's cookie has one.",
     )  # fmt: skip
-    session = Code(TOKEN, example="s-4711", about=SESSION)
+    session = PageCode(TOKEN, example="s-4711", about=SESSION)
     utm = fields.Nested(UtmSchema)
     metadata = fields.Nested(MetadataSchema)
     custom = TextMap(

@@ -39,7 +39,9 @@ def create() -> BaseResponse:
 
     - Nested, flat and camelCase names mean the same: `personal_info.first_name`, `personal_info[first_name]`,
       `first_name`, `firstName`. `ref` is `referral_code`.
-    - Fields that are not known are kept in `custom` and named in `warnings`: at most 50.
+    - Fields that are not known are kept in `custom` and named in `warnings`.
+    - What a visitor can correct is refused. What the page filled in never is: a value that cannot be used is kept in
+      `custom` and named in `warnings`, a longer text is cut, and a file is left out.
     - It is safe to repeat a request with the same `Idempotency-Key`: for 24 hours the same key and content are the same
       submission. Without a key the same content from the same session is the same submission for 60 seconds.
     """

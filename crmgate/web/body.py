@@ -19,7 +19,7 @@ from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.text import clean
 from crmgate.web import forms
 from crmgate.web.codes import ProblemCode
-from crmgate.web.forms import MAX_FORM_PARTS, Written
+from crmgate.web.forms import MAX_FORM_PARTS, FormField
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
@@ -242,7 +242,7 @@ def _read_form(parts: Sequence[forms.Part]) -> tuple[dict[str, Any], list[FieldW
     return fields, [*_about_charset(guessed), *map(_left_out, files)]
 
 
-def _fields(written: Sequence[Written]) -> Iterator[tuple[str, str]]:
+def _fields(written: Sequence[FormField]) -> Iterator[tuple[str, str]]:
     return ((part.name, part.text) for part in written if part.size is None)
 
 
@@ -260,17 +260,17 @@ def _about_charset(guessed: str) -> Iterator[FieldWarning]:
         yield FieldWarning(forms.CHARSET, WarningCode.CHARSET_GUESSED, message)
 
 
-def _mention(file: Written) -> tuple[str, str]:
+def _mention(file: FormField) -> tuple[str, str]:
     name = file.name.removesuffix("[]")
     return f"custom[{name}]", f"{_described(file)}: not stored"
 
 
-def _left_out(file: Written) -> FieldWarning:
+def _left_out(file: FormField) -> FieldWarning:
     message = f"The file {_described(file)} was left out: files are not stored."
     return FieldWarning(clean(file.name)[:64], WarningCode.FILE_LEFT_OUT, message)
 
 
-def _described(file: Written) -> str:
+def _described(file: FormField) -> str:
     return f"{clean(file.text)[:200]} ({file.size:,} bytes)"
 
 

@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class FormField:
     """A field of a form as text, in order. `size` in bytes is that of an uploaded file, whose name is `text`."""
 
     name: str
@@ -111,7 +111,7 @@ def _bytes(text: str) -> bytes:
         return text.encode()
 
 
-def read(parts: Sequence[Part], declared: str, default: str) -> tuple[list[Written], str]:
+def read(parts: Sequence[Part], declared: str, default: str) -> tuple[list[FormField], str]:
     """The fields as text, and the charset that was guessed (empty if none was).
 
     `declared` is the charset of the request, `default` the value of `DEFAULT_FORM_CHARSET`. Raises `Problem` (400) if a
@@ -132,9 +132,9 @@ def _named(parts: Sequence[Part]) -> str:
     return next((codec(part.value.decode("latin-1")) for part in parts if part.name == CHARSET.encode()), "")
 
 
-def _written(part: Part, said: str, guessed: str, old: bool) -> Written:
+def _written(part: Part, said: str, guessed: str, old: bool) -> FormField:
     name, text = (_decoded(data, part.charset or said, guessed, old) for data in _texts(part))
-    return Written(name, text, None if part.file is None else len(part.value))
+    return FormField(name, text, None if part.file is None else len(part.value))
 
 
 def _decoded(data: bytes, said: str, guessed: str, old: bool) -> str:

@@ -221,6 +221,9 @@ PAGES = [
     sent({"custom": "a text"}, "custom: a text"),
     sent({"education": "Lisans"}, "education: Lisans", warned="unknown_field"),
     sent({"education": [{"level": "BSc"}, {"level": "MSc"}]}, "level: BSc", "MSc", warned="conflicting_values"),
+    sent({"data": [{"city": "Bursa"}, {"city": "İzmir"}]}, "City: Bursa", "İzmir", warned="conflicting_values"),
+    sent({"custom": [{"a": "one"}, {"a": "two"}]}, "a: one", "two", warned="conflicting_values"),
+    sent({"utm": '[{"source": "a1"}, {"source": "b2"}]'}, "a1", "b2", warned="conflicting_values"),
     sent({"personal_info": ["x"], "city": "Bursa"}, "City: Bursa", warned="unknown_field"),
 ]  # fmt: skip
 
@@ -251,7 +254,7 @@ CONSENTS = [
         for word in (
             "0", "false", "no", "off", "hayır", "Hayır", "HAYIR", "нет", "Нет.", "nein", "non", "não", "ложь", "لا",
             "null", "undefined", "N", "-", "No, thanks", "I do not agree", "Kabul etmiyorum", "не согласен", "Decline",
-            0, False, ["0"], [0, 0], "☐",
+            "[object Object]", 0, False, ["0"], [0, 0], "☐",
         )
     ),
     sent({"consent": "x" * 12_000}, "Consent: given", warned="cut"),

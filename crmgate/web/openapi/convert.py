@@ -18,6 +18,10 @@ _CONTROL = {
         "type": "string",
         "description": "HTML forms only: the address to which the browser is redirected. Its origin must be allowed.",
     },
+    "_charset_": {
+        "type": "string",
+        "description": "HTML forms only: the charset of the form. Browsers fill it in.",
+    },
     "_hp": {
         "type": "string",
         "maxLength": 0,
