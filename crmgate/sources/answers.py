@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from crmgate.schemas.labelled import Answer, labelled
 from crmgate.schemas.text import clean
 from crmgate.sources.labels import field_of
-
-Answer = tuple[tuple[str, ...], Any]
-"""The names of an answer, first those for programs (id, ref), last the title that the visitor sees, and its value."""
-
-_FOR_PROGRAMS = ("ref", "key", "custom_key", "slug", "id", "name", "field")
-_FOR_PEOPLE = ("label", "title", "question", "text_label", "field_label")
-_VALUES = ("value", "values", "answer", "answers", "raw_value", "response")
 
 
 def collected(answers: Iterable[Answer]) -> dict[str, Any]:
@@ -82,21 +76,3 @@ def _inside(name: str, value: Any) -> Iterator[Answer]:
             yield from _inside(name, entry)
     else:
         yield (name,), value
-
-
-def labelled(data: Any) -> Answer | None:
-    """The answer in an object such as `{"label": "E-mail", "value": "ada@example.com"}`; None if it is none."""
-    if not isinstance(data, Mapping):
-        return None
-    value_of = next((key for key in _VALUES if key in data), None)
-    names = tuple(str(data[key]) for key in (*_FOR_PROGRAMS, *_FOR_PEOPLE) if isinstance(data.get(key), str | int))
-    return (names, _worded(data[value_of], data.get("options"))) if value_of and names else None
-
-
-def _worded(value: Any, options: Any) -> Any:
-    """A choice by its text, where a tool sends the ids of the chosen `options`."""
-    known = [each for each in options if isinstance(each, Mapping)] if isinstance(options, list) else []
-    texts = {each.get("id"): each.get("text") or each.get("label") for each in known}
-    if isinstance(value, list):
-        return [texts.get(each, each) if isinstance(each, str | int) else each for each in value]
-    return texts.get(value, value) if isinstance(value, str | int) else value

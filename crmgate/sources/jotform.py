@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crmgate.sources.answers import Answer, collected, plain
+from crmgate.schemas.labelled import Answer
+from crmgate.sources.answers import collected, plain
 from crmgate.sources.labels import field_of
 from crmgate.sources.model import Parsed, Received, SourceRequest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from crmgate.schemas.canonical import APPLICATION, flat_prefix, snake
+from crmgate.schemas.vocabulary import APPLICATION, flat_prefix, snake
 
 FULL_NAME = "full_name"
 _OTHERS = {

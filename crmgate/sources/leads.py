@@ -15,9 +15,9 @@ import phonenumbers
 
 from crmgate.model import Lead
 from crmgate.schemas import FieldWarning, parse_application
+from crmgate.schemas.application import TOKEN
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import FieldError, InvalidFields
-from crmgate.schemas.parse import TOKEN
 from crmgate.schemas.text import as_text, clean
 from crmgate.sources.labels import FULL_NAME, field_of, flat_name, split
 from crmgate.sources.model import Received

@@ -66,7 +66,7 @@ def create() -> Response:
     not be valid is left as it is, and counted in `refused`.
     """
     token = require(Scope.OPERATE)
-    asked, settings = _read(read_body()), services().settings
+    asked, settings = _read(read_body()[0]), services().settings
     edits = Edits(
         services().inventory, services().desk,
         default_region=settings.default_phone_region, channels=known_channels(settings.channels),

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import request
 
+from crmgate.schemas.coded import single
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
 from crmgate.web.origins import is_own
@@ -21,7 +22,7 @@ _HTTP_OR_PATH = re.compile(r"https?://|/(?!/)", re.IGNORECASE)
 
 def next_url(raw: Mapping[str, Any]) -> tuple[str | None, list[FieldError]]:
     """The absolute address in `_next`, None without one; and an error if it leads to another site."""
-    value = raw.get("_next") or ""
+    value = single(raw.get("_next")) or ""
     if value == "":
         return None, []
     target = _absolute(value)

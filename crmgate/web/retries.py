@@ -58,7 +58,7 @@ class RetriesSchema(Schema):
 def create() -> Response:
     """Preview a job, or with `start` start it. The filter in the answer fixes the selection for a later start."""
     token = require(Scope.OPERATE)
-    wanted, start = _read(read_body())
+    wanted, start = _read(read_body()[0])
     if not start:
         count, fixed = services().desk.retries.preview(wanted)
         return answer({"count": count.number, "exact": count.exact, "filter": selection(fixed)})

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from crmgate.schemas import parse_application
-from crmgate.schemas.canonical import APPLICATION
 from crmgate.schemas.faults import InvalidFields
 from crmgate.schemas.full_names import split
 from crmgate.schemas.names import FULL_NAME, TABLE, field_of
+from crmgate.schemas.vocabulary import APPLICATION
 
 PHONE = {"phone": "0532 123 45 67"}
 ADA = {"first_name": "Ada"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -190,11 +191,17 @@ def test_a_browser_gets_json_for_json(client: FlaskClient, body: Any) -> None:
     assert client.post(URL, json=body, headers=BROWSER).mimetype == "application/json"
 
 
-def test_a_browser_gets_the_errors_of_its_form_as_an_escaped_page(client: FlaskClient) -> None:
-    long_name = "<script>" + "x" * 60
-    answer = client.post(URL, data={"email": "nobody", long_name: "v"}, headers=BROWSER)
+def test_the_name_of_a_refused_file_is_escaped(client: FlaskClient, services: Any) -> None:
+    services.settings.refuse_files = True
+    answer = client.post(URL, data={"first_name": "A", "<script>": (io.BytesIO(b"x"), "x.txt")}, headers=BROWSER)
+    assert answer.status_code == 422
+    assert "&lt;script&gt;" in answer.text
+    assert "<script>" not in answer.text
+
+
+def test_a_browser_gets_the_errors_of_its_form_as_a_page(client: FlaskClient) -> None:
+    answer = client.post(URL, data={"email": "nobody", "birth_date": "31.02.2001"}, headers=BROWSER)
     assert (answer.status_code, answer.mimetype) == (422, "text/html")
     assert "Email: Expected an email address" in answer.text
     assert "First name: This field is required." in answer.text
-    assert "&lt;script&gt;" in answer.text
-    assert "<script>" not in answer.text
+    assert "Birth date: Expected a past date" in answer.text
