@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,29 @@ from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
 
-@pytest.fixture
-def dev(tmp_path: Path) -> Iterator[Process]:
-    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / 'my home\'s "dir"'), "LOG_LEVEL": "INFO"}
-    process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
+@pytest.fixture(scope="module")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A first run in a folder whose files other users can read; a test that stops it is the last that uses it."""
+    folder = tmp_path_factory.mktemp("dev")
+    home = folder / 'my home\'s "dir"'
+    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(home), "LOG_LEVEL": "INFO"}
+    left_open(home)
+    process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], folder, env)
     process.start()
     yield process
     if process.running:
         process.stop(signal.SIGINT)
+
+
+def left_open(home: Path) -> None:
+    """Six files and folders of `crmgate dev`, and a file of the user's own."""
+    for path in (home / "redis" / "appendonlydir", home / "metrics"):
+        path.mkdir(parents=True)
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o755)
+    for path in (home / "sandbox.sqlite3", home / "redis" / "redis.log", home / "mine.txt"):
+        path.write_bytes(b"")
+        path.chmod(0o644)
 
 
 def announced(dev: Process) -> str:
@@ -83,21 +99,28 @@ UNUSABLE = [
 ]
 
 
-def refused(**settings: str) -> str:
-    """The message with which `crmgate dev` ends before it starts anything."""
-    before = os.umask(0o077)
-    try:
+Refused = Callable[..., str]
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[Refused]:
+    """The message with which `crmgate dev` ends with these settings, before it starts a process."""
+
+    def run(**settings: str) -> str:
         result = CliRunner().invoke(main, ["dev"], env={"PORT": str(free_port())} | settings)
-    finally:
-        os.umask(before)
-    assert isinstance(result.exception, SystemExit)
-    assert result.exit_code == 1
-    return result.stderr
+        assert isinstance(result.exception, SystemExit)
+        assert result.exit_code == 1
+        return result.stderr
+
+    monkeypatch.setattr(importlib.import_module("crmgate.cli.dev"), "_supervise", lambda *_: 0)
+    before = os.umask(0o077)
+    yield run
+    os.umask(before)
 
 
 @pytest.mark.parametrize(("settings", "problem"), UNUSABLE, ids=str)
 def test_an_unusable_port_or_folder_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], problem: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused, settings: dict[str, str], problem: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
     monkeypatch.chdir(tmp_path)
@@ -105,7 +128,7 @@ def test_an_unusable_port_or_folder_is_reported(
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_folder_has_one_gateway(tmp_path: Path) -> None:
+def test_a_folder_has_one_gateway(tmp_path: Path, refused: Refused) -> None:
     """Two of them would write the same files of Redis, and lose submissions."""
     home.write(tmp_path, {"PORT": "8123"})
     with home.claimed(tmp_path):
@@ -114,13 +137,28 @@ def test_a_folder_has_one_gateway(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_taken_port_is_reported(tmp_path: Path, shared: bool) -> None:
+def test_a_taken_port_is_reported(tmp_path: Path, refused: Refused, shared: bool) -> None:
     """Else the gateway that has it would answer, and this one would be announced as ready."""
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
         other.bind(("127.0.0.1", 0))
         port = str(other.getsockname()[1])
         assert f"port {port} is taken by another program" in refused(PORT=port, CRMGATE_HOME=str(tmp_path))
+
+
+def open_to_others(home: Path) -> list[Path]:
+    return [path for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
+
+
+def test_its_files_are_for_its_user_only(dev: Process) -> None:
+    home = Path(dev.env["CRMGATE_HOME"])
+    text = announced(dev)
+    assert f"Other users could read 6 files and folders of {home}: they no longer can." in text
+    body = {"first_name": "Ada", "email": "ada@example.com"}
+    assert requests.post(f"http://127.0.0.1:{dev.env['PORT']}/api/v1/applications", json=body, timeout=DEADLINE).ok
+    assert {path.name for path in home.iterdir()} >= {"redis", "metrics", "sandbox.sqlite3", "run.lock"}
+    assert list((home / "redis").rglob("*aof*"))
+    assert open_to_others(home) == [home / "mine.txt"], "what it did not make stays as it is"
 
 
 def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> None:
@@ -170,28 +208,6 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
         requests.get(f"{gateway}/healthz", timeout=DEADLINE)
     with pytest.raises(requests.ConnectionError):
         requests.get(page[1], timeout=DEADLINE)
-
-
-def open_to_others(home: Path) -> list[Path]:
-    return [path for path in (home, *home.rglob("*")) if path.lstat().st_mode & 0o077]
-
-
-def test_its_files_are_for_its_user_only(dev: Process) -> None:
-    home = Path(dev.env["CRMGATE_HOME"])
-    for path in (home / "redis" / "appendonlydir", home / "metrics"):
-        path.mkdir(parents=True)
-    for path in (home, *home.rglob("*")):
-        path.chmod(0o755)
-    for path in (home / "sandbox.sqlite3", home / "redis" / "redis.log", home / "mine.txt"):
-        path.write_bytes(b"")
-        path.chmod(0o644)
-    text = announced(dev)
-    assert f"Other users could read 6 files and folders of {home}: they no longer can." in text
-    body = {"first_name": "Ada", "email": "ada@example.com"}
-    assert requests.post(f"http://127.0.0.1:{dev.env['PORT']}/api/v1/applications", json=body, timeout=DEADLINE).ok
-    assert {path.name for path in home.iterdir()} >= {"redis", "metrics", "sandbox.sqlite3", "run.lock"}
-    assert list((home / "redis").rglob("*aof*"))
-    assert open_to_others(home) == [home / "mine.txt"], "what it did not make stays as it is"
 
 
 def test_a_shared_folder_stays_open(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from crmgate.schemas.application import NO_REFERRAL, REFERRAL_CODE, TOKEN, ApplicationSchema
 from crmgate.schemas.canonical import FieldWarning
-from crmgate.schemas.parse import Parsed, ParsedEvent, parse_application, parse_event
+from crmgate.schemas.parse import Parsed, ParsedEvent, Sender, parse_application, parse_event
 
 __all__ = [
     "NO_REFERRAL",
@@ -12,6 +12,7 @@ __all__ = [
     "FieldWarning",
     "Parsed",
     "ParsedEvent",
+    "Sender",
     "parse_application",
     "parse_event",
 ]

@@ -12,14 +12,14 @@ Find = Callable[[str], str | None]
 
 _FOR_PROGRAMS = ("ref", "key", "custom_key", "slug", "id", "name", "field", "column_id")
 _FOR_PEOPLE = ("label", "title", "question", "text_label", "field_label", "column_name")
-_VALUES = ("value", "values", "answer", "answers", "raw_value", "response", "string_value")
+VALUES = ("value", "values", "answer", "answers", "raw_value", "response", "string_value")
 
 
 def labelled(data: Any) -> Answer | None:
     """The answer in an object such as `{"label": "E-mail", "value": "ada@example.com"}`; None if it is none."""
     if not isinstance(data, Mapping):
         return None
-    value_of = next((key for key in _VALUES if key in data), None)
+    value_of = next((key for key in VALUES if key in data), None)
     names = tuple(str(data[key]) for key in (*_FOR_PROGRAMS, *_FOR_PEOPLE) if isinstance(data.get(key), str | int))
     return (names, _worded(data[value_of], data.get("options"))) if value_of and names else None
 
@@ -49,7 +49,7 @@ def answers_in(name: str, value: Any, find: Find) -> list[tuple[str, Any]]:
 
 def _alone(value: Mapping[str, Any], find: Find) -> Answer | None:
     """The answer in an object; None if the object has fields of its own beside it."""
-    describing = (*_FOR_PROGRAMS, *_FOR_PEOPLE, *_VALUES)
+    describing = (*_FOR_PROGRAMS, *_FOR_PEOPLE, *VALUES)
     if any(find(key) for key in value if key not in describing):
         return None
     return labelled(value)

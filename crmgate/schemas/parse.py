@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from marshmallow import Schema, ValidationError
@@ -22,6 +23,17 @@ from crmgate.schemas.vocabulary import MESSENGER_EVENT
 _ROUNDS = 10
 """Number of times that a body is validated: the usable part of a value can be too long, and so on."""
 _APPLICATION, _EVENT = ApplicationSchema(), MessengerEventSchema()
+
+
+class Sender(Enum):
+    """Who sends an application, and can correct it."""
+
+    VISITOR = auto()
+    """An unusable contact is kept if another one is good."""
+    OPERATOR = auto()
+    """Each unusable contact is an error, because the operator has just typed it."""
+    MACHINE = auto()
+    """Nobody can correct a value: each one that cannot be used is kept. Only missing fields are errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +58,18 @@ def parse_application(
     default_region: str,
     remembered: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
-    edit: bool = False,
+    sender: Sender = Sender.VISITOR,
 ) -> Parsed:
     """Parse an application. Raises `InvalidFields` with every error at once.
 
     `default_region` is the ISO 3166 country of phone numbers without a country code. `remembered` has the session and
-    the referral code from the visitor's cookies, for a body without them. `aliases` is the setting FIELD_ALIASES. In an
-    operator's `edit` an unusable contact is an error although another one is good.
+    the referral code from the visitor's cookies, for a body without them. `aliases` is the setting FIELD_ALIASES.
+    `sender` decides which values are refused.
     """
     canonical = canonicalise(raw, aliases=aliases)
     with PhoneRegion(default_region):
-        data = _load(canonical, _APPLICATION, edit=edit)
-    contacts.settle(canonical, data, edit=edit)
+        data = _load(canonical, _APPLICATION, sender)
+    contacts.settle(canonical, data, edit=sender is Sender.OPERATOR)
     data = _completed(data, remembered or {})
     # `custom` last: the checks above have added to it.
     lead = Lead(**{**data, "custom": canonical.custom})
@@ -85,7 +97,7 @@ def parse_event(
     return ParsedEvent(Activity(**data, occurred_at=occurred_at, metadata=canonical.custom), tuple(canonical.warnings))
 
 
-def _load(canonical: Canonical, schema: Schema, *, edit: bool = False) -> dict[str, Any]:
+def _load(canonical: Canonical, schema: Schema, sender: Sender = Sender.VISITOR) -> dict[str, Any]:
     """The validated data. Values that the visitor cannot correct are mended. Raises `InvalidFields` for the others."""
     faults: list[FieldError] = []
     for _ in range(_ROUNDS):
@@ -93,18 +105,19 @@ def _load(canonical: Canonical, schema: Schema, *, edit: bool = False) -> dict[s
             return dict(schema.load(canonical.nested()))
         except ValidationError as error:
             faults = list(flatten(error.messages_dict))
-        if not _mend(canonical, faults, edit=edit):
+        if not _mend(canonical, faults, sender):
             break
     raise InvalidFields(explained(canonical, faults))
 
 
-def _mend(canonical: Canonical, faults: Sequence[FieldError], *, edit: bool) -> bool:
+def _mend(canonical: Canonical, faults: Sequence[FieldError], sender: Sender) -> bool:
     """Mend the values that must not cost the submission; False if there are none."""
     faulty = {path: fault for fault in faults if (path := _path(canonical, fault))}
     chosen = [
         path for path, fault in faulty.items()
-        if canonical.words.declared[path].forgives(fault.code)
-        or (not edit and contacts.is_spared(canonical, path, faulty.keys()))
+        if sender is Sender.MACHINE
+        or canonical.words.declared[path].forgives(fault.code)
+        or (sender is Sender.VISITOR and contacts.is_spared(canonical, path, faulty.keys()))
     ]  # fmt: skip
     for path in chosen:
         canonical.mend(path, faulty[path])

@@ -102,6 +102,12 @@ def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str, *, 
     return Vocabulary({**targets, **aliases, **in_group}, groups, fields, rest, usual)
 
 
+def named(label: str) -> str | None:
+    """The flat name of the field of an application that `label` means by any of its names; None if it is not known."""
+    path = APPLICATION.targets.get(snake(label)) or APPLICATION.find(label)
+    return None if path in (None, CUSTOM) else flat_name(path)
+
+
 APPLICATION = _vocabulary(
     ApplicationSchema, {**ALIASES, FULL_NAME: FULL_NAME_PATH, CONTACT: CONTACT_PATH}, CUSTOM, usual=True
 )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from crmgate.schemas.labelled import labelled
 from crmgate.sources.answers import collected, flat
-from crmgate.sources.model import Parsed, Received, SourceRequest
+from crmgate.sources.model import Received, SourceRequest
 
 
-def parse(request: SourceRequest) -> Parsed:
+def parse(request: SourceRequest) -> list[Received]:
     """Read one submission, or each of a list of objects."""
     data = request.data()
     items = data if isinstance(data, list) and not all(map(labelled, data)) else [data]

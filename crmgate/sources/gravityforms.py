@@ -18,20 +18,26 @@ from crmgate.sources.model import Parsed, Received, SourceRequest
 _NUMBER = re.compile(r"(\d+)(?:\.(\d+))?")
 _NAME, _ADDRESS, _CONSENT = frozenset("23468"), frozenset("123456"), frozenset("123")
 _TECHNICAL = (
-    "id form_id post_id date_created date_updated is_starred is_read ip source_url user_agent currency payment_status"
-    " payment_date payment_amount payment_method transaction_id is_fulfilled created_by transaction_type status"
-    " source_id is_approved resumed submission_speeds"
+    "id entry_id form_id post_id date_created date_updated is_starred is_read ip source_url user_agent currency"
+    " payment_status payment_date payment_amount payment_method transaction_id is_fulfilled created_by"
+    " transaction_type status source_id is_approved resumed submission_speeds"
 )
 
 
 def parse(request: SourceRequest) -> Parsed:
     """Read one entry."""
     data = request.mapping()
+    if isinstance(data.get("entry"), dict):
+        data = data["entry"]
     own = {name: value for name, value in data.items() if name not in _TECHNICAL.split()}
     numbered = {name: value for name, value in own.items() if _NUMBER.fullmatch(name)}
     named = {name: value for name, value in own.items() if name not in numbered}
     page = (("Page URL",), data.get("source_url", ""))
-    return [Received(collected([*flat(named), *_numbered(numbered), page]), str(data.get("id") or ""))]
+    return [
+        Received(
+            collected([*flat(named), *_numbered(numbered), page]), str(data.get("id") or data.get("entry_id") or "")
+        )
+    ]
 
 
 def _numbered(values: Mapping[str, Any]) -> Iterator[Answer]:

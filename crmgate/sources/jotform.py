@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from crmgate.schemas.labelled import Answer
+from crmgate.schemas.vocabulary import named
 from crmgate.sources.answers import collected, plain
-from crmgate.sources.labels import field_of
 from crmgate.sources.model import Parsed, Received, SourceRequest
 
 _QUESTION = re.compile(r"q\d+_(.+)")
@@ -26,25 +26,39 @@ def parse(request: SourceRequest) -> Parsed:
     answers = json.loads(raw) if isinstance(raw, str) and raw else raw or data
     if not isinstance(answers, dict):
         raise ValueError("rawRequest is not an object")
-    found = [*_answers(answers), (("source_description",), data.get("formTitle", ""))]
+    found = list(_answers(answers)) or list(_pretty(str(data.get("pretty", ""))))
+    title = (("source_description",), data.get("formTitle", ""))
     submission = data.get("submissionID") or data.get("submission_id") or answers.get("submissionID") or ""
-    return [Received(collected(found), str(submission))]
+    return [Received(collected([*found, title]), str(submission))]
 
 
 def _answers(raw: Mapping[str, Any]) -> Iterator[Answer]:
-    named = False
+    has_name = False
     for key, value in raw.items():
         question = _QUESTION.fullmatch(key)
         name = question[1] if question else key
-        if not question and not _is_files(value) and field_of(key) is None:
+        if not question and not _is_files(value) and named(key) is None:
             continue  # what the page of the form adds: `slug`, `jsExecutionTracker` and others
         if not isinstance(value, Mapping):
             yield (name,), value
         elif "first" in value and "last" in value:
-            yield from _name(name, value, of_the_person=not named)
-            named = True
+            yield from _name(name, value, of_the_person=not has_name)
+            has_name = True
         else:
             yield from _parts(name, value)
+
+
+def _pretty(text: str) -> Iterator[Answer]:
+    """The answers in `Full Name:Ada Lovelace, E-mail:ada@example.com`, the only ones that some copies have."""
+    label, value = "", ""
+    for part in text.split(", "):
+        name, colon, rest = part.partition(":")
+        if colon:
+            yield (label,), value
+            label, value = name, rest
+        else:
+            value = f"{value}, {part}"
+    yield (label,), value
 
 
 def _is_files(value: Any) -> bool:

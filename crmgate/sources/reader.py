@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from crmgate.errors import PluginError
+from crmgate.sources import generic
 from crmgate.sources.answers import plain
 from crmgate.sources.bodies import at
 from crmgate.sources.leads import Reading, read
@@ -24,10 +25,19 @@ Plugged = Callable[[str, SourceRequest], Parsed | None]
 
 
 class Sources:
-    """The sources by name. `region` is the ISO 3166 country of phone numbers without a country code."""
+    """The sources by name.
 
-    def __init__(self, sources: Mapping[str, Source], region: str, plugged: Plugged = lambda _name, _request: None):
-        self._sources, self._region, self._plugged = sources, region, plugged
+    `region` is the ISO 3166 country of phone numbers without a country code, `aliases` the setting FIELD_ALIASES.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        region: str,
+        plugged: Plugged = lambda _name, _request: None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
+        self._sources, self._region, self._plugged, self._aliases = sources, region, plugged, aliases or {}
 
     def get(self, name: str) -> Source | None:
         """The source with this name, in which `-` and `_` do not count; None if it is not switched on."""
@@ -58,14 +68,22 @@ class Sources:
         except Exception as error:  # an unforeseen body must not cost the lead: a person reads it
             reason = str(error) if isinstance(error, PluginError) else type(error).__name__
             log.warning("source %s: a body could not be read: %s", source.name, reason)
-            found = [Received({})]
+            found = _anyhow(request)
         if not request.body.strip():
             return []
         return [each if each.fields else replace(each, fields=unread(request.body)) for each in found]
 
     def read(self, source: Source, received: Received) -> Reading:
         """The lead in a submission, with its warnings; incomplete if nobody could be contacted."""
-        return read(source.name, received, self._region)
+        return read(source.name, received, self._region, self._aliases)
+
+
+def _anyhow(request: SourceRequest) -> list[Received]:
+    """The values in a body that is not what its tool documents, without a delivery id; no fields if it has none."""
+    try:
+        return [replace(each, delivery_id="") for each in generic.parse(request)]
+    except ValueError:
+        return [Received({})]
 
 
 def unread(body: bytes) -> dict[str, str]:

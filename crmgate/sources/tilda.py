@@ -29,7 +29,7 @@ def parse(request: SourceRequest) -> Parsed:
 def _answers(data: Mapping[str, Any]) -> Iterator[Answer]:
     for name, value in data.items():
         if name == "payment":
-            yield from ((("payment", f"payment {names[-1]}"), part) for names, part in flat(value))
+            yield from ((("payment", f"payment {names[-1]}"), part) for names, part in flat(value, "payment"))
         elif name not in _TECHNICAL:
             yield (name,), value
 

@@ -17,4 +17,5 @@ def parse(request: SourceRequest) -> Parsed:
     payload = data["payload"] if isinstance(data.get("payload"), dict) else data
     form = (("source_description",), payload.get("name", ""))
     delivery = payload.get("id") or payload.get("_id") or ""
-    return [Received(collected([*flat(payload["data"]), form]), str(delivery))]
+    answers = payload["data"] if "data" in payload else payload["formResponse"]
+    return [Received(collected([*flat(answers), form]), str(delivery))]

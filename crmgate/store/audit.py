@@ -141,6 +141,13 @@ def _entry(stored: Mapping[bytes, bytes]) -> Entry:
     return Entry(*(stored.get(field.name.encode(), b"").decode() for field in fields(Entry)))
 
 
+def reported(done: bool, entry: Entry | None) -> bool:
+    """Log the entry if the change was made (`done`). Returns `done`."""
+    if done and entry:
+        report(entry)
+    return done
+
+
 def report(entry: Entry) -> None:
     """Log the entry of a change that was made."""
     detail = f" ({entry.detail})" if entry.detail else ""

@@ -15,7 +15,7 @@ import redis
 
 from crmgate.model import Activity, Check, Delivered, Event, EventType, Kind, Operation, Suspicion
 from crmgate.store import keys
-from crmgate.store.audit import Entry, for_scripts, report
+from crmgate.store.audit import Entry, for_scripts, reported
 from crmgate.store.checks import inspect
 from crmgate.store.clock import redis_time
 from crmgate.store.entries import (
@@ -178,7 +178,7 @@ class Ledger:
         event = compact(Event(self.now(), 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = for_scripts(audit)
         done = bool(self._run("release", arguments, to=to, text=event, operation=operation_id))
-        return _reported(done, audit)
+        return reported(done, audit)
 
     def discard(
         self, operation_id: str, to: Recipient, *, reason: str, seconds: int = RECEIPT_SECONDS,
@@ -191,7 +191,7 @@ class Ledger:
         """
         arguments = {"seconds": seconds, **for_scripts(audit)}
         event = compact(discarded(self.now(), reason))
-        return _reported(bool(self._run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
+        return reported(bool(self._run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
 
     def amend(
         self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry, *, people: Sequence[str]
@@ -206,7 +206,7 @@ class Ledger:
             **for_scripts(audit),
         }  # fmt: skip
         answer: bytes = self._run("amend", arguments, text=compact(payload), operation=operation.id)
-        _reported(answer == b"amended", audit)
+        reported(answer == b"amended", audit)
         return answer.decode()
 
     def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
@@ -220,13 +220,13 @@ class Ledger:
         """
         arguments = {"filter": compact(wanted), "who": audit.who, "total": total}
         running = self._job("start", job, arguments, audit)
-        _reported(running == job, audit)
+        reported(running == job, audit)
         return running
 
     def cancel_job(self, job: str, *, audit: Entry) -> str:
         """Cancel a running job and write `audit` in the same step. Returns its state before, empty if none exists."""
         state = self._job("cancel", job, {"seconds": RECEIPT_SECONDS}, audit)
-        _reported(state == "running", audit)
+        reported(state == "running", audit)
         return state
 
     def _job(self, what: str, job: str, arguments: Mapping[str, Any], audit: Entry) -> str:
@@ -250,7 +250,8 @@ class Ledger:
         reason, seconds = "more suspects came than are kept", keys.DROPPED_SECONDS
         dropped = [self.discard(each.decode(), to, reason=reason, seconds=seconds) for each in over].count(True)
         if dropped:
-            self.count("suspects_dropped", dropped)
+            with translated():
+                self._redis.hincrby(keys.STATS, "suspects_dropped", dropped)
         return dropped
 
     def sweep(
@@ -292,7 +293,7 @@ class Ledger:
 
     def _steer(self, script: str, to: Recipient, audit: Entry | None) -> Cause | None:
         answer: bytes = self._run(script, for_scripts(audit), to=to)
-        _reported(True, audit)
+        reported(True, audit)
         return _cause(answer.decode())
 
     def gate(self, to: Recipient) -> Gate:
@@ -330,11 +331,6 @@ class Ledger:
             held = sum(int(self._redis.zcard(queue(name))) for name in names for queue in (keys.held, keys.tried))
         numbers = {name.decode(): int(value) for name, value in counters.items()}
         return numbers | {"waiting": due + held, "dead_letters": dead, "suspects": suspects, "queued": queued}
-
-    def count(self, name: str, number: int = 1) -> None:
-        """Add to a counter of `stats`."""
-        with translated():
-            self._redis.hincrby(keys.STATS, name, number)
 
     def count_click(self, activity: Activity) -> None:
         """Count a click that makes no operation."""
@@ -403,10 +399,3 @@ def _announcement(text: str) -> Announcement | None:
 
 def _flag(value: bool) -> str:
     return "1" if value else "0"
-
-
-def _reported(done: bool, audit: Entry | None) -> bool:
-    """Log the audit entry if the change was made (`done`). Returns `done`."""
-    if done and audit:
-        report(audit)
-    return done

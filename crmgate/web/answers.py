@@ -292,7 +292,7 @@ class FieldErrorSchema(Schema):
 
     field = _text("A dotted path.", "personal_info.phone")
     code = _word(FieldCode, "", FieldCode.INVALID_PHONE)
-    message = _text("For people; never repeats what was sent.", "Expected a phone number with its country code.")
+    message = _text("For people; never repeats a value.", "Expected a phone number with its country code.")
 
 
 class ProblemSchema(Schema):

@@ -13,21 +13,22 @@ from flask import request
 from marshmallow import ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
+from crmgate.schemas import forms
 from crmgate.schemas.canonical import FieldWarning
 from crmgate.schemas.charset import codec
 from crmgate.schemas.coded import Group, flatten
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.forms import FormField, MalformedForm
 from crmgate.schemas.text import clean
-from crmgate.web import forms
 from crmgate.web.codes import ProblemCode
-from crmgate.web.forms import MAX_FORM_PARTS, FormField
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
+MAX_FORM_PARTS = 200
 URLENCODED, MULTIPART = FORM_TYPES
 ACCEPTED = ("application/json", *FORM_TYPES)
 _UNTYPED = ("", "text/plain")
@@ -73,6 +74,8 @@ def read_body() -> tuple[dict[str, Any], list[FieldWarning]]:
     except RequestEntityTooLarge:
         limit = f"A body may have {MAX_BYTES // 1024} KB, and a form {MAX_FORM_PARTS} parts."
         raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
+    except MalformedForm as error:
+        raise Problem(ProblemCode.MALFORMED_FORM, str(error)) from None
     except ClientDisconnected:
         raise _incomplete() from None
 
@@ -120,7 +123,7 @@ def _read(data: bytes, kind: str) -> tuple[dict[str, Any], list[FieldWarning]]:
     if not data:
         _refuse_empty()
     if _PARTS.match(data) or (kind == MULTIPART and data[:1] != b"{"):
-        return _read_form(forms.multipart(data, request.mimetype_params.get("boundary", "")))
+        return _read_form(forms.multipart(data, request.mimetype_params.get("boundary", ""), MAX_FORM_PARTS))
     text = data.removeprefix(b"\xef\xbb\xbf")
     if is_json and not _FORM.match(text):
         return _read_json(data), []

@@ -15,7 +15,6 @@ from crmgate.delivery.identity import known_by
 from crmgate.errors import KeyReused, StillRunning
 from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.schemas import FieldWarning, Parsed, ParsedEvent
-from crmgate.schemas.faults import InvalidFields
 from crmgate.store.tokens import Scope
 from crmgate.web import limits, traps
 from crmgate.web.answers import SubmittedSchema
@@ -111,14 +110,8 @@ def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
     settings = services().settings
     raw, warnings = read_body()
     suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
-    goal, errors = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
-    try:
-        parsed = parse(raw)
-    except InvalidFields as invalid:
-        raise InvalidFields([*invalid.errors, *errors]) from None
-    if errors:
-        raise InvalidFields(errors)
-    return _with(parsed, warnings), Form(goal, suspect)
+    goal, refused = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
+    return _with(parse(raw), [*warnings, *refused]), Form(goal, suspect)
 
 
 def _with(parsed: T, warnings: Sequence[FieldWarning]) -> T:

@@ -50,7 +50,7 @@ def test_for_people(run: Run, mini: dict[str, str], tmp_path: Path) -> None:
     shown = run("sources", "test", "meta", "body", **mini).stdout
     assert shown.count("Delivery id: 44444444444") == 3
     assert "There was no name; a stand-in was used." in shown
-    answer = run("sources", "test", "typeform", "-", stdin='{"answers": "all"}', **mini)
+    answer = run("sources", "test", "typeform", "-", stdin='{"answers": "all"', **mini)
     assert answer.exit_code == 1
     assert "Kept for an operator" in answer.stdout
     assert "custom.body" in answer.stdout

@@ -12,9 +12,12 @@ import pytest
 from crmgate.model import Kind, Lead, Operation, new_id
 from crmgate.plugin_host.loader import discover
 from crmgate.testing.espocrm import CUSTOM_FIELDS, FakeEspoCRM
+from tests.integration import test_samples
 from tests.integration.stack import API_KEY, Stack
-from tests.integration.test_samples import SAMPLES, found, leads_by_id, typed
+from tests.integration.test_samples import found, leads_by_id, typed
 
+SAMPLES = test_samples.SAMPLES[::3]
+"""Each of all samples is delivered in `test_samples`; a third of them is enough to see that no fault loses a value."""
 CREATES = {"espocrm": r"/Lead\?", "bitrix": r"crm\.item\.add"}
 
 
@@ -54,7 +57,7 @@ def test_lost_answers_make_no_second_lead(stack: Stack) -> None:
     assert sorted(leads_by_id(stack)) == records_of(operations)
     assert lost_values(stack, operations) == {}
     adopted = [operation for operation in operations if operation.delivered and operation.delivered.adopted]
-    assert len(adopted) >= 90, "every third answer was lost"
+    assert len(adopted) >= 30, "every third answer was lost"
 
 
 def test_a_crm_without_the_fields_and_options_gets_every_lead(tmp_path: Path) -> None:
@@ -77,7 +80,7 @@ def test_a_wrong_key_is_refused_once_however_many_wait(tmp_path: Path) -> None:
     with Stack(tmp_path, ESPOCRM_API_KEY="outdated") as stack:
         stack.start()
         with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(stack.post, SAMPLES[:100]))
+            answers = list(pool.map(stack.post, SAMPLES))
         assert {answer.status_code for answer in answers} == {202}
         refused = [request for request in stack.espocrm.requests if request.header("X-Api-Key") == "outdated"]
         assert len(refused) == 1

@@ -91,14 +91,20 @@ def test_a_request_that_is_not_taken_is_cut_off_at_the_deadline() -> None:
         connection.sendall(HEAD + b"Content-Length: 2\r\n\r\n{}")
         over.wait(DEADLINE)
 
-    provider = probe(timeout=DEADLINE)
-    with raw_server(speak) as address:
-        send(provider, f"http://{address}")
+    def cut_off(budget: float) -> ProviderError:
+        provider = probe(timeout=DEADLINE)
+        with raw_server(speak) as address:
+            send(provider, f"http://{address}")
+            with time_budget(budget):
+                return failure(lambda: send(provider, f"http://{address}", json="x" * 20_000_000))
+
+    for budget in (LIMIT, 5 * LIMIT, 25 * LIMIT):
         begun = time.monotonic()
-        with time_budget(LIMIT):
-            error = failure(lambda: send(provider, f"http://{address}", json="x" * 20_000_000))
-        assert verdict(error) == (OutcomeUnknown, TIMEOUT)
-        assert time.monotonic() - begun < DEADLINE / 2
+        error = cut_off(budget)
+        if error.code != Code.CONNECTION_FAILED:  # a busy machine needs the shortest time for the encoding of the body
+            break
+    assert verdict(error) == (OutcomeUnknown, TIMEOUT)
+    assert time.monotonic() - begun < DEADLINE / 2
 
 
 def test_a_server_that_takes_no_connection_was_sent_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -103,6 +104,39 @@ def test_any_other_json(body: Any) -> None:
     assert found.delivery_id == ""
 
 
+def test_objects_inside_do_not_lend_their_names_to_the_person() -> None:
+    body = {
+        "form": {"id": "7", "name": "Contact form"}, "utm": {"source": "google"},
+        "contact": {"name": "Ada", "email": {"type": "EMAIL", "value": "ada@example.com"}},
+        "signature": "data:image/png;base64,AAAA",
+    }  # fmt: skip
+    [found] = read("acme", as_json(body, {}))
+    assert found.fields["form name"] == "Contact form"
+    assert found.fields["signature"] == "(a file: image/png)"
+    payload = Sources({}, "TR").read(Source("acme", "secret"), found).payload
+    assert (payload["first_name"], payload["email"], payload["utm"]) == ("Ada", "ada@example.com", {"source": "google"})
+
+
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("webflow", {"payload": {"name": "N", "formResponse": {"Name": "Ada", "Email": "ada@example.com"}, "id": "7"}}),
+        ("gravityforms", {"entry": {"id": "7", "1.3": "Ada", "1.6": "", "2": "ada@example.com"}}),
+        ("gravityforms", {"entry_id": "7", "Name": "Ada", "Email": "ada@example.com"}),
+        ("jotform", {"submissionID": "7", "pretty": "Name:Ada, City:Izmir, Turkey, Email:ada@example.com"}),
+        ("typeform", {"Name": "Ada", "Email": "ada@example.com"}),
+        ("meta", {"leadgen_id": "7", "field_data": [{"name": "full_name", "values": ["Ada"]},
+                                                    {"name": "email", "values": ["ada@example.com"]}]}),
+        ("googleforms", [{"id": "7", "response": {"Name": "Ada", "Email": "ada@example.com"}}]),
+    ],
+)  # fmt: skip
+def test_other_forms_of_a_payload(name: str, sent: Any) -> None:
+    [found] = read(name, as_json(sent, {}))
+    payload = Sources({}, "TR").read(Source(name, "secret"), found).payload
+    assert (payload["first_name"], payload["email"]) == ("Ada", "ada@example.com")
+    assert found.delivery_id == ("" if name == "typeform" else "7")
+
+
 def test_a_list_of_objects_is_a_batch() -> None:
     sent = as_json([{"email": "a@example.com"}, {"email": "b@example.com"}], {})
     request = sent.request(**{"webhook-id": "msg_1"})
@@ -115,7 +149,7 @@ def test_the_settings_name_fields_and_the_delivery_id() -> None:
     body = {"data": {"fields": [{"value": "Ada"}, {"value": "ada@example.com"}]}, "meta": {"uid": 17}, "plan": "gold"}
     paths = {"first_name": "data.fields.0.value", "email": "data.fields.1.value", "city": "nowhere.0"}
     [found] = read("acme", as_json(body, {}), paths=paths, id="meta.uid")
-    assert found == Received({"first_name": "Ada", "email": "ada@example.com", "uid": 17, "plan": "gold"}, "17")
+    assert found == Received({"first_name": "Ada", "email": "ada@example.com", "meta uid": 17, "plan": "gold"}, "17")
     request = SourceRequest("POST", {"content-type": JSON, "x-delivery": "d-1"}, b'{"a": 1}')
     parsed = Sources({}, "TR").parse(Source("acme", "secret", id="X-Delivery"), request)
     assert parsed == [Received({"a": 1}, "d-1")]
@@ -162,3 +196,34 @@ def test_a_long_body_is_kept_whole() -> None:
     [found] = read("typeform", Sent(body.encode(), JSON))
     assert "".join(found.fields.values()) == body
     assert max(map(len, found.fields.values())) == 2_000
+
+
+def test_further_answers_with_one_name_are_one_list() -> None:
+    [found] = read(
+        "acme", as_json({"a": [{"b": 1}, {"b": 2}, {"b": 3}, {"b": 1}], "e": {"email": "x"}, "email": "y"}, {})
+    )
+    assert found.fields == {"b": 1, "a.b": 2, "b (2)": 3, "email": "x", "email (2)": "y"}
+
+
+def test_thousands_of_answers_take_no_time() -> None:
+    body = json.dumps({"a": [{"b": number} for number in range(6_000)]}).encode()
+    begun = time.process_time()
+    [found] = read("acme", Sent(body, JSON))
+    Sources({}, "TR").read(Source("acme", "secret"), found)
+    assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("media", "text"),
+    [
+        ("application/x-www-form-urlencoded", "Name=%C8%E2%E0%ED&Email=a%40b.co"),
+        ("application/x-www-form-urlencoded; charset=windows-1251", "Name=%C8%E2%E0%ED&Email=a%40b.co"),
+        ("application/x-www-form-urlencoded", "_charset_=windows-1251&Name=%C8%E2%E0%ED&Email=a%40b.co"),
+        ("multipart/form-data; boundary=b", '--b\r\nContent-Disposition: form-data; name="Name"\r\n\r\nИван\r\n--b--'),
+        ("application/json; charset=windows-1251", '{"Name": "Иван", "Email": "a@b.co"}'),
+    ],
+)
+def test_a_form_in_an_old_charset_is_read_as_those_of_browsers(media: str, text: str) -> None:
+    request = SourceRequest("POST", {"content-type": media}, text.encode("cp1251"))
+    [found] = Sources({}, "TR").parse(Source("acme", "secret"), request)
+    assert found.fields["Name"] == "Иван"

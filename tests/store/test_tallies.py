@@ -101,6 +101,13 @@ def test_a_suspect_counts_when_it_is_released(world: World, tallies: Tallies, ki
     assert hour(tallies) == {"accepted": 1, "delivered": 1}
 
 
+def test_a_suspect_of_a_newer_version_is_released(world: World, tallies: Tallies) -> None:
+    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Ada"}, inline=False, suspect=True)
+    world.redis.hset(keys.op(kept.id), "kind", "newer_kind")
+    assert world.gateway.release(kept.id)
+    assert hour(tallies) == {"accepted": 1}
+
+
 def test_a_repeated_request_counts_once(world: World, tallies: Tallies) -> None:
     for _ in range(3):
         world.apply(1, key="k")

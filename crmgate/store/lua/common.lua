@@ -422,7 +422,7 @@ local function revive(id, event)
   local state, kind, labels = unpack(redis.call('HMGET', op(id), 'state', 'kind', 'labels'))
   local dead = state == 'dead'
   if state == 'suspect' and labels then
-    local minimal = kinds[kind].minimal
+    local minimal = (kinds[kind] or {}).minimal  -- a newer version may know other kinds
     count_accepted(minimal, labels)
     if minimal then redis.call('HDEL', op(id), 'labels') end
   end

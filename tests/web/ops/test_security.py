@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -307,9 +308,18 @@ def spoiled() -> Iterator[tuple[Kind, dict[str, object]]]:
         yield kind, filled | dict.fromkeys(names, MARKUP) | lists | more | {"utm": utm}
 
 
-def test_markup_is_text_on_every_page(operator: Browser, parts: Services) -> None:
+def answer_with_markup(client: redis.Redis, operation: str) -> None:
+    """Let the CRM have refused an operation in words with markup."""
+    for name, event in client.hgetall(keys.op(operation)).items():  # type: ignore[union-attr]
+        if name.startswith(b"event:"):
+            spoilt = json.loads(event) | {"detail": MARKUP, "vendor_code": MARKUP}
+            client.hset(keys.op(operation), name, json.dumps(spoilt))
+
+
+def test_markup_is_text_on_every_page(operator: Browser, parts: Services, redis_client: redis.Redis) -> None:
     for kind, payload in spoiled():
         [operation] = bury(parts.ledger, kind=kind, provider="<script>", code=MARKUP, **payload)
+        answer_with_markup(redis_client, operation)
         for path in pages(operation):
             answer = operator.get(path)
             assert answer.status_code == 200, (path, answer.text)

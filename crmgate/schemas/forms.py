@@ -11,10 +11,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble
 
 from crmgate.schemas.charset import codec, decode, legacy
-from crmgate.web.codes import ProblemCode
-from crmgate.web.problems import Problem
 
-MAX_FORM_PARTS = 200
 CHARSET = "_charset_"
 """The field that browsers fill with the charset of the form (HTML Standard, 4.10.21.3)."""
 
@@ -23,6 +20,10 @@ _ESCAPE = re.compile(rb"%u[0-9A-Fa-f]{4}")
 _ESCAPED = re.compile(r"%u([0-9A-Fa-f]{4})|%([0-9A-Fa-f]{2})")
 # What browsers send for a character that the charset of the form does not have.
 _REFERENCE = re.compile(r"&#([0-9]{2,7});")
+
+
+class MalformedForm(ValueError):
+    """The form cannot be read; the text is for its sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +65,24 @@ def plain(data: bytes) -> list[Part]:
     return [Part(name, value) for name, equals, value in lines if equals]
 
 
-def multipart(data: bytes, boundary: str) -> list[Part]:
-    """The fields of `multipart/form-data`. Raises `Problem` (400) if it is malformed or incomplete.
+def multipart(data: bytes, boundary: str, most: int) -> list[Part]:
+    """The fields of `multipart/form-data`. Raises `MalformedForm` if it is malformed or incomplete.
 
-    Raises `RequestEntityTooLarge` for more than `MAX_FORM_PARTS` parts.
+    Raises `RequestEntityTooLarge` for more than `most` parts.
     """
     marks = boundary.encode("latin-1", "replace")
     data = data.lstrip(b"\r\n")
     if data.startswith(b"--") and (not marks or not data.startswith(b"--" + marks)):
         marks = data[2:].partition(b"\n")[0].strip()  # the header was written by hand, without the boundary
     try:
-        return list(_parts(data, marks)) if marks else []
+        return list(_parts(data, marks, most)) if marks else []
     except ValueError:
-        raise malformed("A part of the form is incomplete, or has no valid header.") from None
+        raise MalformedForm("A part of the form is incomplete, or has no valid header.") from None
 
 
-def _parts(data: bytes, boundary: bytes) -> Iterator[Part]:
+def _parts(data: bytes, boundary: bytes, most: int) -> Iterator[Part]:
     # The decoder reads headers as UTF-8. As UTF-8 of Latin-1, every byte of another charset survives it.
-    decoder = MultipartDecoder(boundary, max_parts=MAX_FORM_PARTS)
+    decoder = MultipartDecoder(boundary, max_parts=most)
     decoder.receive_data(data.decode("latin-1").encode())
     decoder.receive_data(None)
     part, chunks = Part(b"", b""), list[bytes]()
@@ -114,8 +115,8 @@ def _bytes(text: str) -> bytes:
 def read(parts: Sequence[Part], declared: str, default: str) -> tuple[list[FormField], str]:
     """The fields as text, and the charset that was guessed (empty if none was).
 
-    `declared` is the charset of the request, `default` the value of `DEFAULT_FORM_CHARSET`. Raises `Problem` (400) if a
-    field cannot be decoded.
+    `declared` is the charset of the request, `default` the value of `DEFAULT_FORM_CHARSET`. Raises `MalformedForm` if
+    a field cannot be decoded.
     """
     said = codec(declared) or _named(parts)
     unread = [text for part in parts for text in _texts(part) if decode(text, part.charset or said) is None]
@@ -142,15 +143,10 @@ def _decoded(data: bytes, said: str, guessed: str, old: bool) -> str:
     if text is None and guessed:
         text = decode(data, guessed)
     if text is None:
-        raise malformed("It is not UTF-8. Send it as UTF-8, or name its charset in Content-Type.")
+        raise MalformedForm("It is not UTF-8. Send it as UTF-8, or name its charset in Content-Type.")
     return _REFERENCE.sub(_character, text) if old else text
 
 
 def _character(match: re.Match[str]) -> str:
     code = int(match[1])
     return chr(code) if code <= 0x10FFFF else match[0]
-
-
-def malformed(detail: str) -> Problem:
-    """The problem for a form that cannot be read."""
-    return Problem(ProblemCode.MALFORMED_FORM, detail)
