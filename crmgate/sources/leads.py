@@ -34,7 +34,7 @@ _CONTACTS = frozenset({"email", "phone", "contact"})
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReceivedLead:
     """A submission as the payload of an operation, with warnings. Not `complete`: nobody could be contacted."""
 
     payload: dict[str, Any]
@@ -48,7 +48,7 @@ class Reading:
         return tuple(str(self.payload[name]) for name in ("email", "phone") if self.payload.get(name))
 
 
-def read(source: str, received: Received, region: str, aliases: Mapping[str, str] | None = None) -> Reading:
+def read(source: str, received: Received, region: str, aliases: Mapping[str, str] | None = None) -> ReceivedLead:
     """The lead in a submission of `source`.
 
     `region` is the country of phone numbers without a country code, `aliases` the setting FIELD_ALIASES.
@@ -57,8 +57,8 @@ def read(source: str, received: Received, region: str, aliases: Mapping[str, str
     draft.known.setdefault("source", source if TOKEN.fullmatch(source) else "source")
     payload = draft.lead()
     if payload is None:
-        return Reading(draft.incomplete(), (), complete=False, delivery_id=received.delivery_id)
-    return Reading(payload, tuple(draft.warnings), complete=True, delivery_id=received.delivery_id)
+        return ReceivedLead(draft.incomplete(), (), complete=False, delivery_id=received.delivery_id)
+    return ReceivedLead(payload, tuple(draft.warnings), complete=True, delivery_id=received.delivery_id)
 
 
 @dataclass
@@ -156,7 +156,7 @@ def fitting(custom: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     return kept, rest
 
 
-def lines(reading: Reading) -> Iterator[tuple[str, str]]:
+def lines(reading: ReceivedLead) -> Iterator[tuple[str, str]]:
     """The fields of a reading for people: name and text."""
     for name, value in reading.payload.items():
         if isinstance(value, Mapping):

@@ -11,7 +11,7 @@ from crmgate.errors import PluginError
 from crmgate.sources import generic
 from crmgate.sources.answers import plain
 from crmgate.sources.bodies import at
-from crmgate.sources.leads import Reading, read
+from crmgate.sources.leads import ReceivedLead, read
 from crmgate.sources.model import Handshake, Parsed, Received, Source, SourceRequest
 from crmgate.sources.tools import key, tool_of
 
@@ -73,7 +73,7 @@ class Sources:
             return []
         return [each if each.fields else replace(each, fields=unread(request.body)) for each in found]
 
-    def read(self, source: Source, received: Received) -> Reading:
+    def read(self, source: Source, received: Received) -> ReceivedLead:
         """The lead in a submission, with its warnings; incomplete if nobody could be contacted."""
         return read(source.name, received, self._region, self._aliases)
 

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from marshmallow import Schema, fields
 
 from crmgate.channels import known_channels
-from crmgate.operators.edits import EditBatch, Edits, Preview
+from crmgate.operators.edits import EditBatch, EditPreview, Edits
 from crmgate.operators.inventory import Cursor, Filter
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
@@ -76,7 +76,7 @@ def create() -> Response:
     return answer(_previewed(edits.preview(asked.filter, asked.changes)))
 
 
-def _previewed(preview: Preview) -> dict[str, Any]:
+def _previewed(preview: EditPreview) -> dict[str, Any]:
     return {
         "count": preview.count.number, "exact": preview.count.exact, "filter": selection(preview.filter),
         "example": asdict(preview.example) if preview.example else None,

@@ -9,15 +9,15 @@ import pytest
 from crmgate.model import Kind, Operation, new_id
 from crmgate.schemas.edit import edited
 from crmgate.sources import Received
-from crmgate.sources.leads import Reading, read
+from crmgate.sources.leads import ReceivedLead, read
 from tests.sources.payloads import EXAMPLES
 
 
-def reading(**fields: Any) -> Reading:
+def reading(**fields: Any) -> ReceivedLead:
     return read("acme", Received({name.replace("__", " "): value for name, value in fields.items()}), "TR")
 
 
-def codes(found: Reading) -> set[tuple[str, str]]:
+def codes(found: ReceivedLead) -> set[tuple[str, str]]:
     return {(warning.field, warning.code) for warning in found.warnings}
 
 

@@ -144,4 +144,4 @@ def test_views_of_a_payload_are_in_the_audit_log_once_for_each_operator(gateway:
     assert masked == {"first_name": "T***", "email": "t***@e***.com"}
     for _ in range(3):
         assert gateway.ask(one, "get", headers=gateway.token(Scope.OPERATE)).json["payload"]["first_name"] == "Test0"
-    assert entries(gateway) == [("operations.viewed", gateway.ids["operation_id"], "")]
+    assert entries(gateway) == [("operations.view", gateway.ids["operation_id"], "")]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crmgate.model import Kind, State
+from crmgate.model import Kind, State, Suspicion
 from crmgate.services import Services
 from crmgate.tracking import code as tracking_code
 from tests.graves import bury
@@ -313,7 +313,7 @@ def test_a_job_touches_no_later_dead_letter(operator: Browser, parts: Services, 
 
 def test_suspects_are_released_and_discarded(operator: Browser, parts: Services) -> None:
     found = [
-        parts.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{n}"}, inline=False, suspect=True).id
+        parts.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{n}"}, inline=False, suspect=Suspicion.HONEYPOT).id
         for n in range(3)
     ]
     assert listed(operator.get("/ops/suspects").text) == set(found)
