@@ -81,7 +81,7 @@ def test(source: str, file: Path, headers: tuple[str, ...], as_json: bool) -> No
         parts = services.start()
     known = _source(parts, source)
     body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    request = SourceRequest("POST", _headers(headers, body), body)
+    request = SourceRequest("POST", _headers(headers, body), body, form_charset=parts.settings.default_form_charset)
     found = _outcome(parts, known, request)
     if as_json:
         print_json(found)

@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 from crmgate.channels import Link, Links
 from crmgate.config.kinds import (
     ApiTokens,
+    Charset,
     Delays,
     FieldAliases,
     Folder,
@@ -31,6 +32,7 @@ from crmgate.config.redis_server import contradictions
 from crmgate.config.whatsapp import whatsapp_address
 from crmgate.logs import FORMATS
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
+from crmgate.schemas.charset import AUTO
 from crmgate.store.gate import EPIDEMIC_AFTER
 from crmgate.store.limits import UNITS, Limit
 
@@ -138,6 +140,14 @@ class CoreSettings(marshmallow.Schema):
         "Names of your form's fields with the field of an application that each one is. `name=custom` keeps a field in"
         " `custom` although its name is a usual one",
     )  # fmt: skip
+    DEFAULT_FORM_CHARSET = _setting(
+        Charset, AUTO, "auto, off or a charset such as windows-1251",
+        "Charset of forms that are not UTF-8 and name no charset. auto: windows-1251 for Russian text, else"
+        " windows-1254. off: such a form is refused",
+    )  # fmt: skip
+    REFUSE_FILES = _switch(
+        "on: a form with a file is refused. off: the file is left out, and its name and size are kept"
+    )
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",
         "Sites that may send submissions from a script (CORS) and that forms may redirect back to",

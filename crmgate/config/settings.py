@@ -60,6 +60,8 @@ class Settings:
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
     field_aliases: Mapping[str, str]
+    default_form_charset: str
+    refuse_files: bool
     allowed_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     channels: Mapping[str, Channel]

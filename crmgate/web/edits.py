@@ -57,7 +57,7 @@ def create() -> Response:
     not be valid is left as it is, and counted in `refused`.
     """
     token = require(Scope.OPERATE)
-    asked, changes = _read(read_body())
+    asked, changes = _read(read_body()[0])
     if asked.start:
         return answer(_done(edits().batch(asked.filter, changes, token.name, asked.cursor)))
     return answer(_previewed(edits().preview(asked.filter, changes)))

@@ -121,7 +121,7 @@ def _refuse() -> NoReturn:
 def _sent(body: bytes) -> SourceRequest:
     headers = {name.lower(): value for name, value in request.headers.items() if name.lower() != "authorization"}
     query = {name: value for name, value in request.args.items() if name not in TOKENS}
-    return SourceRequest(request.method, headers, body, query)
+    return SourceRequest(request.method, headers, body, query, services().settings.default_form_charset)
 
 
 def _stored(source: Source, reading: ReceivedLead) -> dict[str, Any]:

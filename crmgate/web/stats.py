@@ -13,10 +13,10 @@ from marshmallow import Schema
 from crmgate.model import rfc3339
 from crmgate.operators import sheets
 from crmgate.operators.numbers import KEPT_DAYS, DayCount
+from crmgate.schemas.choices import Choice
 from crmgate.schemas.coded import Coded
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
-from crmgate.schemas.fields import Choice
 from crmgate.store.tallies import Dimension
 from crmgate.store.tokens import Scope
 from crmgate.web.answers_of_many import CauseCountsSchema, StatsSchema

@@ -107,6 +107,8 @@ class StandInGateway:
 class StandInSettings:
     default_phone_region: str = "TR"
     field_aliases: dict[str, str] = field(default_factory=dict)
+    default_form_charset: str = "auto"
+    refuse_files: bool = False
     delivery: str = "inline"
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
     allowed_hosts: tuple[str, ...] = ()
