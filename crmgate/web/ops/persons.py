@@ -16,7 +16,7 @@ from crmgate.web.ops.shell import actor, blueprint, page, require_operate
 from crmgate.web.services import services
 
 if TYPE_CHECKING:
-    from crmgate.schemas.contact import Contact
+    from crmgate.schemas.typed_contact import Contact
 
 
 @blueprint.get("/persons")
