@@ -121,6 +121,14 @@ class JobRunning(CrmgateError):
         super().__init__(job)
 
 
+class UnusableBackup(CrmgateError):
+    """A backup cannot be restored; the text is the end of a sentence that begins with the name of its file."""
+
+
+class LedgerNotEmpty(CrmgateError):
+    """A backup is not restored, because the ledger has operations already."""
+
+
 class NotAccepted(CrmgateError):
     """A submission was neither recorded nor delivered. `retry_after` is in seconds."""
 

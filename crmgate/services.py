@@ -10,6 +10,7 @@ from crmgate.config import Settings, environment
 from crmgate.delivery.attempt import Delivery, Plan
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ConfigError
+from crmgate.operators.backups import Backups
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.crm_setup import CrmSetup
 from crmgate.operators.desk import Desk
@@ -25,6 +26,7 @@ from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.plugin_host.sources import SourcePlugins
 from crmgate.sources.reader import Sources
 from crmgate.store.audit import Audit
+from crmgate.store.backup import BackupStore
 from crmgate.store.causes import Causes
 from crmgate.store.client import connect
 from crmgate.store.clock import Clocks
@@ -68,6 +70,7 @@ class Services:
     crm_setup: CrmSetup
     sessions: Sessions
     sources: Sources
+    backups: Backups
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -149,6 +152,7 @@ def build(settings: Settings) -> Services:
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
+        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit),
     )  # fmt: skip
 
 

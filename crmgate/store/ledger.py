@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import redis
 
@@ -209,9 +209,9 @@ class Ledger:
         reported(answer == b"amended", audit)
         return answer.decode()
 
-    def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
-        """Run a script on the index of persons; its answer (`crmgate.store.persons`)."""
-        return int(self._run(script, arguments))
+    def run(self, script: str, arguments: Mapping[str, Any], to: Recipient | None = None) -> Any:
+        """Run a script of another module of the store (`persons`, `backup`); its answer."""
+        return self._run(script, arguments, to=to)
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.
