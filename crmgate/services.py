@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from crmgate.config import Settings, environment
 from crmgate.delivery.attempt import Delivery, Plan
+from crmgate.delivery.drain import Drain
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ConfigError
 from crmgate.operators.connection_test import ConnectionTest
@@ -33,9 +35,12 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
 from crmgate.store.sessions import Sessions
+from crmgate.store.spool import Spool
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
+
+log = logging.getLogger(__name__)
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 """Settings with which plugins can be loaded and checked although another setting is wrong."""
@@ -68,6 +73,21 @@ class Services:
     crm_setup: CrmSetup
     sessions: Sessions
     sources: Sources
+    spool: Spool | None = None
+    drain: Drain | None = None
+
+    def open_spool(self) -> None:
+        """Open the spool of this host, for the web application. The worker and the command line do not use it."""
+        if self.spool:
+            self.spool.prepare()
+            if self.spool.problem:
+                log.error("%s: without a spool, a submission may be refused while Redis is away", self.spool.problem)
+
+    def start_threads(self) -> None:
+        """Start the threads of a web process: the watch, and the one that drains the spool."""
+        self.watch.start()
+        if self.drain:
+            self.drain.start()
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -134,21 +154,31 @@ def build(settings: Settings) -> Services:
     others = partial(_other, plugins, settings)
     notify = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, notify=notify)
-    gateway = Gateway(ledger, delivery, notify=notify)
+    spool = Spool(settings.spool_dir, settings.spool_max * 1e6) if settings.spool_dir else None
+    gateway = Gateway(ledger, delivery, notify=notify, spool=spool)
+    drain = _drain(spool, gateway, ledger, notify)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
     sources = Sources(settings.sources, settings.default_phone_region, SourcePlugins(plugins.manager))
-    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
+    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60, spool)
     index = PersonIndex(client, ledger)
     persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
-        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
+        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources, spool, drain,
     )  # fmt: skip
+
+
+def _drain(spool: Spool | None, gateway: Gateway, ledger: Ledger, notify: Callable[..., None]) -> Drain | None:
+    if spool is None:
+        return None
+    drain = Drain(spool, gateway, ledger, notify)
+    gateway.on_spooled = drain.start
+    return drain
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 
+from crmgate.errors import SpoolUnavailable
 from crmgate.model import EventType, Operation, State
 from crmgate.operators.inventory import Filter, code_of, provider_of
+from crmgate.store.spool import SpoolFigures
 from crmgate.web.services import services
+
+log = logging.getLogger(__name__)
 
 HOUR = 3600
 READ = 1000
@@ -43,6 +48,16 @@ def causes() -> list[CauseCount]:
         groups.setdefault((provider_of(one), code_of(one)), []).append(one.dead_at)
     found = [CauseCount(*cause, "", len(times), min(times), "") for cause, times in groups.items()]
     return sorted(found, key=lambda cause: -cause.count)
+
+
+def spool() -> SpoolFigures:
+    """What the spool of this host holds; zeros without a spool."""
+    own = services().spool
+    try:
+        return own.figures() if own and own.on else SpoolFigures()
+    except SpoolUnavailable as error:
+        log.error("%s", error)
+        return SpoolFigures()
 
 
 def hours(now: float, number: int = 24) -> list[HourCount]:

@@ -47,6 +47,7 @@ def now() -> Response:
         redis=redis, dangers=[danger for danger in dangers if not danger.ok], stats=stats,
         waited=at - oldest if oldest else 0.0, causes=figures.causes(), hours=figures.hours(at),
         job=progress(job, at, shut=bool(gate.cause)) if job else None, happenings=_happenings(),
+        spool=figures.spool(),
     )  # fmt: skip
 
 
