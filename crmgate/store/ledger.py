@@ -21,7 +21,6 @@ from crmgate.store.clock import redis_time
 from crmgate.store.entries import (
     Acceptance,
     Accepted,
-    Announcement,
     Batch,
     Claim,
     NoClaim,
@@ -38,7 +37,7 @@ from crmgate.store.entries import (
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient
 from crmgate.store.keys import RECEIPT_SECONDS, translated
-from crmgate.store.records import from_pairs, to_operation
+from crmgate.store.records import from_pairs, to_announcement, to_cause, to_operation
 from crmgate.store.scripts import Scripts, compact
 from crmgate.store.tallies import labels
 
@@ -167,7 +166,7 @@ class Ledger:
         text = compact(attempt.to_dict())
         answer = self._run("record", arguments, to=to, text=text, operation=claim.operation.id)
         written, announcement, cause = (part.decode() for part in answer)
-        return Recorded(_announcement(announcement), _cause(cause), Written(written))
+        return Recorded(to_announcement(announcement), to_cause(cause), Written(written))
 
     def bury(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
@@ -285,7 +284,7 @@ class Ledger:
         """
         arguments = {"began": began, "ok": ok, "refused": refused, "used": used}
         announcement, cause = (part.decode() for part in self._run("probed", arguments, to=to))
-        return Recorded(_announcement(announcement), _cause(cause))
+        return Recorded(to_announcement(announcement), to_cause(cause))
 
     def pause(self, to: Recipient, *, audit: Entry | None = None) -> Cause | None:
         """Send nothing to a provider until `resume`. Returns the cause for which its gate was shut before, or None."""
@@ -298,7 +297,7 @@ class Ledger:
     def _steer(self, script: str, to: Recipient, audit: Entry | None) -> Cause | None:
         answer: bytes = self._run(script, for_scripts(audit), to=to)
         reported(True, audit)
-        return _cause(answer.decode())
+        return to_cause(answer.decode())
 
     def gate(self, to: Recipient) -> Gate:
         """The gate of a provider: whether requests are sent to it, and why not."""
@@ -310,7 +309,7 @@ class Ledger:
             pipe.zcard(keys.RETURNING)
             (cause, since, until, confirmed, reason, failures), held, tried, returning = pipe.execute()
         return Gate(
-            _cause((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
+            to_cause((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
             (reason or b"").decode(), int(float(failures or 0)), held + tried, returning,
         )  # fmt: skip
 
@@ -393,15 +392,6 @@ class Ledger:
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)
-
-
-def _cause(text: str) -> Cause | None:
-    """The cause that a script answered. An older process may have written `trial`, which is no longer a cause."""
-    return Cause.read(text) if text and text != "trial" else None
-
-
-def _announcement(text: str) -> Announcement | None:
-    return Announcement(text) if text else None
 
 
 def _flag(value: bool) -> str:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterator, Mapping
 
 from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
+from crmgate.store.entries import Announcement
+from crmgate.store.gate import Cause
 
 
 def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
@@ -49,6 +51,16 @@ def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
         version=int(fields.get("version", 0)) + int(fields.get("tries", 0)),
         suspicion=Suspicion.read(suspicion) if suspicion else None,
     )
+
+
+def to_cause(text: str) -> Cause | None:
+    """The cause that a script answered. An older process may have written `trial`, which is no longer a cause."""
+    return Cause.read(text) if text and text != "trial" else None
+
+
+def to_announcement(text: str) -> Announcement | None:
+    """The announcement that a script answered, None for an empty text."""
+    return Announcement(text) if text else None
 
 
 def _text(fields: Mapping[str, bytes], name: str) -> str:

@@ -1,8 +1,8 @@
 """The spool: submissions that Redis did not take, in an SQLite file of this host, until Redis takes them.
 
 `put` returns only after the submission is on the disk. All processes of a host that name the same folder share the
-file; one of them at a time drains it (`claimed`). The folder must be on a local disk: SQLite's shared memory and `flock`
-do not work on NFS. Only the user of the gateway can read it, and a removed submission is overwritten with zeros.
+file; one of them at a time drains it (`claimed`). The folder must be on a local disk: SQLite's shared memory and
+`flock` do not work on NFS. Only the user of the gateway can read it. A removed submission is overwritten with zeros.
 """
 
 from __future__ import annotations
