@@ -85,6 +85,10 @@ class LedgerUnavailable(CrmgateError):
         super().__init__(reason)
 
 
+class SpoolUnavailable(CrmgateError):
+    """A read or write of the spool failed, or the spool is full. Nothing was written."""
+
+
 class KeyReused(CrmgateError):
     """An idempotency key was used again with another submission."""
 

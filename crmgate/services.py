@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from crmgate.config import Settings, environment
 from crmgate.delivery.attempt import Delivery, Plan
+from crmgate.delivery.drain import Drain
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ConfigError
 from crmgate.operators.backups import Backups
@@ -35,9 +37,12 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
 from crmgate.store.sessions import Sessions
+from crmgate.store.spool import Spool
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
+
+log = logging.getLogger(__name__)
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 """Settings with which plugins can be loaded and checked although another setting is wrong."""
@@ -71,6 +76,21 @@ class Services:
     sessions: Sessions
     sources: Sources
     backups: Backups
+    spool: Spool | None = None
+    drain: Drain | None = None
+
+    def open_spool(self) -> None:
+        """Open the spool of this host, for the web application. The worker and the command line do not use it."""
+        if self.spool:
+            self.spool.prepare()
+            if self.spool.problem:
+                log.error("%s: without a spool, a submission may be refused while Redis is away", self.spool.problem)
+
+    def start_threads(self) -> None:
+        """Start the threads of a web process: the watch, and the one that drains the spool."""
+        self.watch.start()
+        if self.drain:
+            self.drain.start()
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -137,7 +157,9 @@ def build(settings: Settings) -> Services:
     others = partial(_other, plugins, settings)
     notify = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, notify=notify)
-    gateway = Gateway(ledger, delivery, notify=notify)
+    spool = Spool(settings.spool_dir, settings.spool_max * 1e6) if settings.spool_dir else None
+    gateway = Gateway(ledger, delivery, notify=notify, spool=spool)
+    drain = _drain(spool, gateway, ledger, notify)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
@@ -145,15 +167,23 @@ def build(settings: Settings) -> Services:
     clocks = Clocks(client)
     plugged = SourcePlugins(plugins.manager)
     sources = Sources(settings.sources, settings.default_phone_region, plugged, settings.field_aliases)
-    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
+    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60, spool)
     index = PersonIndex(client, ledger)
     persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
-        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit),
+        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), spool, drain,
     )  # fmt: skip
+
+
+def _drain(spool: Spool | None, gateway: Gateway, ledger: Ledger, notify: Callable[..., None]) -> Drain | None:
+    if spool is None:
+        return None
+    drain = Drain(spool, gateway, ledger, notify)
+    gateway.on_spooled = drain.start
+    return drain
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None:
