@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 
 from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
-from crmgate.store.entries import Announcement
-from crmgate.store.gate import Cause
 
 
 def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
