@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import request
 
@@ -22,10 +22,7 @@ log = logging.getLogger(__name__)
 _AMBIGUOUS = re.compile(r"[\\\s\x00-\x1f\x7f]")
 # Two leading slashes would lead to another host.
 _HTTP_OR_PATH = re.compile(r"https?://|/(?!/)", re.IGNORECASE)
-_HOST = re.compile(r"[A-Za-z0-9.:-]{1,100}")
-_MOST = 20
-_logged: set[str] = set()
-"""The hosts that the log has named, at most `_MOST`: each once, because every submission of a page has the same."""
+_logged = threading.Event()
 
 
 def next_url(raw: Mapping[str, Any]) -> tuple[str | None, list[FieldWarning]]:
@@ -36,7 +33,7 @@ def next_url(raw: Mapping[str, Any]) -> tuple[str | None, list[FieldWarning]]:
     target = _absolute(value)
     if target is not None and is_own(target):
         return target, []
-    _log(_host(value))
+    _log_once()
     message = "It is no address on this site or on one of the allowed origins: there was no redirect."
     return None, [FieldWarning("_next", WarningCode.INVALID_NEXT, message)]
 
@@ -47,16 +44,11 @@ def _absolute(value: Any) -> str | None:
     return request.host_url.rstrip("/") + value if value.startswith("/") else value
 
 
-def _host(value: Any) -> str:
-    """The host in an address, empty if there is none; without user name, path and query, which may be personal data."""
-    try:
-        host = urlsplit(str(value)).hostname or ""
-    except ValueError:
-        return ""
-    return host if _HOST.fullmatch(host) else ""
-
-
-def _log(host: str) -> None:
-    if host not in _logged and len(_logged) < _MOST:
-        _logged.add(host)
-        log.warning("_next: %s is not in ALLOWED_ORIGINS; the visitor gets the thank-you page", host or "a text")
+def _log_once() -> None:
+    """Log the first such address of this process, without the address: it may contain a visitor's input."""
+    if not _logged.is_set():
+        _logged.set()
+        log.warning(
+            "a form names a page in `_next` that is not on this site or in ALLOWED_ORIGINS: its visitors get the thank-you"
+            " page instead"
+        )

@@ -269,6 +269,7 @@ def stored(client: redis.Redis) -> list[bytes]:
         b"zset": lambda key: client.zrange(key, 0, -1),
         b"set": lambda key: client.smembers(key),
         b"string": lambda key: filter(None, [client.get(key)]),
+        b"stream": lambda key: [value for _, entry in client.xrange(key) for value in entry.values()],
         b"none": lambda _: [],  # it has just expired
     }
     return [value for key in client.scan_iter() for value in read[client.type(key)](key)]  # type: ignore[no-untyped-call,union-attr,index,misc]

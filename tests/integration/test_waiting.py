@@ -43,7 +43,7 @@ def test_a_discarded_one_of_three_never_reaches_the_crm(own_stack: Stack) -> Non
     assert stack.emails == emails([1, 4, 5])
     assert stack.operation(second).state == "discarded"
     audited = [(entry["what"], entry["on"]) for entry in crmgate(stack, "audit")["items"]]
-    assert audited == [
+    assert [(what, on) for what, on in audited if what != "operations.view"] == [
         ("dead_letters.retry", first), ("dead_letters.edit", third), ("dead_letters.discard", second),
     ]  # fmt: skip
 
