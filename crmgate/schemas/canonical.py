@@ -131,7 +131,7 @@ def canonicalise(
     for entry in sorted(entries(raw, result.words, aliases or {}), key=lambda entry: entry.rank):
         _place(result, entry._replace(value=tidy(entry.value)))
     if FULL_NAME_PATH in result.fields:
-        _split_name(result)
+        split_name(result)
     return result
 
 
@@ -187,7 +187,7 @@ def _joined(entry: Entry) -> Any:
     return value
 
 
-def _split_name(result: Canonical) -> None:
+def split_name(result: Canonical) -> None:
     """Replace a full name by first name and last name. What contradicts a name that was sent is kept."""
     fields, full = result.fields, result.fields.pop(FULL_NAME_PATH)
     sent, first, last = result.renamed.pop(FULL_NAME_PATH, FULL_NAME), fields.get(FIRST_NAME), fields.get(LAST_NAME)

@@ -463,7 +463,7 @@ def test_the_error_of_a_missing_field_names_what_was_sent_and_the_nearest_name()
     assert "Known names for it: first_name, full_name, firstname, name," in text
     assert "Did you mean `naam` -> `full_name`?" in text
     assert "FIELD_ALIASES=naam=full_name" in text
-    text = message({"first_name": "Ada", "mial": "hidden@x.co"}, "personal_info")
+    text = message({"first_name": "Ada", "mial": "hidden at x.co"}, "personal_info")
     assert "Did you mean `mial` -> `email`?" in text
     assert "hidden" not in text
 
