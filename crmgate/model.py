@@ -1,21 +1,21 @@
 """Data classes of crmgate, independent of the CRM: frozen, without I/O.
 
-`to_dict` converts a record to JSON types, `from_dict` converts it back. The ledger stores records in this form.
-`from_dict` ignores unknown keys, so that an older process can read what a newer process wrote.
+The ledger stores records in the form of `to_dict`. Plugins import from here, too, what a CRM answers about itself
+(`crmgate.crm_answers`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from crmgate import tracking
+from crmgate.crm_answers import Check, Connection, CrmField, FieldState, Preview, Provision, Step
+from crmgate.record import Record, Word
 
 __all__ = [
     "Activity",
@@ -39,28 +39,6 @@ __all__ = [
     "rfc3339",
 ]
 """The names that plugins import; the others are internal to crmgate."""
-
-
-class Word(StrEnum):
-    """A word of a fixed list, as it is kept in Redis. `read` also takes a word that only a newer version has."""
-
-    @classmethod
-    def read(cls, text: str) -> Self:
-        """The member `text`, else a value of this type that keeps the text, equals no member and is not `known`.
-
-        So an older process can list, show and export what a newer one wrote.
-        """
-        try:
-            return cls(text)
-        except ValueError:
-            unknown = str.__new__(cls, text)
-        unknown._name_, unknown._value_ = "UNKNOWN", text
-        return unknown
-
-    @property
-    def known(self) -> bool:
-        """Whether this version has the word. A `match` over the members comes after a check of this."""
-        return self.name in type(self).__members__
 
 
 class Kind(Word):
@@ -107,58 +85,8 @@ class EventType(Word):
     DISCARDED = "discarded"
 
 
-class _Record:
-    """Base class of the records: conversion to and from plain dictionaries."""
-
-    NESTED: ClassVar[Mapping[str, type[_Record]]] = {}
-    """Classes of nested records by field name."""
-    WORDS: ClassVar[Mapping[str, type[Word]]] = {}
-    """The type of each field that holds a word, by field name."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""
-        pairs = ((f, _plain(getattr(self, f.name))) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {f.name: value for f, value in pairs if value not in _EMPTY or not _empty_by_default(f)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """The record from the result of `to_dict`. A null value counts as absent."""
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        present = {name: value for name, value in data.items() if name in known and value is not None}
-        return cls(**{name: cls._read(name, value) for name, value in present.items()})
-
-    @classmethod
-    def _read(cls, name: str, value: Any) -> Any:
-        if name in cls.WORDS:
-            return cls.WORDS[name].read(value)
-        return _rich(value, cls.NESTED.get(name))
-
-
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
-
-
-def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:
-    if declared.default_factory is not dataclasses.MISSING:
-        return _plain(declared.default_factory()) in _EMPTY
-    return declared.default is not dataclasses.MISSING and _plain(declared.default) in _EMPTY
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, _Record):
-        return value.to_dict()
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
-
-
-def _rich(value: Any, record: type[_Record] | None) -> Any:
-    if isinstance(value, list):
-        return tuple(_rich(item, record) for item in value)
-    return record.from_dict(value) if record is not None and isinstance(value, Mapping) else value
-
-
 @dataclass(frozen=True, slots=True)
-class Utm(_Record):
+class Utm(Record):
     """Campaign parameters of the visit."""
 
     source: str = ""
@@ -169,7 +97,7 @@ class Utm(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Consent(_Record):
+class Consent(Record):
     """Consent of the visitor: the text that was shown, and the time (RFC 3339)."""
 
     given: bool = False
@@ -178,7 +106,7 @@ class Consent(_Record):
 
 
 @dataclass(frozen=True)
-class Lead(_Record):
+class Lead(Record):
     """An application of a person. Strings are trimmed and in Unicode NFC; an absent value is the empty string.
 
     `phone` is in E.164 format (ITU-T E.164). `custom` has the fields of the form that crmgate does not know.
@@ -219,7 +147,7 @@ class Lead(_Record):
 
 
 @dataclass(frozen=True)
-class Activity(_Record):
+class Activity(Record):
     """An activity of a visitor: a click on a messenger link. `occurred_at` is in RFC 3339 format, in UTC."""
 
     NESTED = MappingProxyType({"utm": Utm})
@@ -233,7 +161,7 @@ class Activity(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered(_Record):
+class Delivered(Record):
     """A record that the CRM confirmed.
 
     `record_id` is the id of the lead, also after an activity on it. `adopted`: the lead existed before this attempt.
@@ -250,7 +178,7 @@ class Delivered(_Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Event(_Record):
+class Event(Record):
     """An attempt at the CRM, or a change by an operator. `at` is in seconds since the epoch.
 
     `duration` is in seconds. `counted` is false for a failure that is not about the operation (refused credentials):
@@ -272,7 +200,7 @@ class Event(_Record):
 
 
 @dataclass(frozen=True)
-class Operation(_Record):
+class Operation(Record):
     """A change to make in the CRM, with its payload and its history. Times are in seconds since the epoch.
 
     `due_at` is the time of the next attempt. `lead_id` is the record of an `update_lead` or a `log_activity`, and
@@ -316,107 +244,6 @@ class Operation(_Record):
     def activity(self) -> Activity:
         """The payload of a click as an `Activity`."""
         return Activity.from_dict(self.payload)
-
-
-@dataclass(frozen=True, slots=True)
-class Check(_Record):
-    """One result of a connection test: what was checked, whether it passed, and the remedy if it did not."""
-
-    name: str
-    ok: bool
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Connection(_Record):
-    """Result of a connection test. `latency_ms` is the time of the first request in milliseconds.
-
-    `refused`: the CRM answered, and refused the credentials.
-    """
-
-    NESTED = MappingProxyType({"checks": Check})
-
-    provider: str
-    connected: bool
-    latency_ms: float
-    checks: tuple[Check, ...] = ()
-    refused: bool = False
-
-
-class FieldState(Word):
-    """State of a field in the CRM, compared with the mapping."""
-
-    OK = "ok"
-    MISSING = "missing"
-    """The CRM has no such field."""
-    OPTION_MISSING = "option_missing"
-    """The list of the field has no option for a value that crmgate sends."""
-    READ_ONLY = "read_only"
-    """The field, or the role of the API user, allows no change."""
-    REQUIRED = "required"
-    """The CRM requires a value, but no fact is mapped to the field, or the fact can be empty."""
-    PROBLEM = "problem"
-    """Another problem, such as a type that does not take the value."""
-
-
-@dataclass(frozen=True, slots=True)
-class CrmField(_Record):
-    """A mapped fact with its field in the CRM, or a field that the CRM requires and that no `fact` fills (empty).
-
-    `problem` is empty if the field exists and takes the values of the fact. Otherwise it has the reason and the remedy,
-    and `state` the kind of problem; None: another one.
-    """
-
-    WORDS = MappingProxyType({"state": FieldState})
-
-    fact: str
-    name: str
-    type: str = ""
-    options: tuple[str, ...] = ()
-    problem: str = ""
-    state: FieldState | None = None
-
-    @property
-    def found(self) -> FieldState:
-        """The state of the field."""
-        if not self.problem:
-            return FieldState.OK
-        return self.state or (FieldState.PROBLEM if self.fact else FieldState.REQUIRED)
-
-
-@dataclass(frozen=True)
-class Preview(_Record):
-    """The request that would be sent for an operation on the current mapping, for people to read.
-
-    `path` is relative to the CRM, without a secret. `facts` names the fact of each mapped field in `body`, `described`
-    has the label and the text of each fact that goes into the description. `note` says what the request leaves out,
-    such as values that depend on the record in the CRM.
-    """
-
-    method: str
-    path: str
-    body: Mapping[str, Any]
-    facts: Mapping[str, str] = field(default_factory=dict)
-    described: tuple[tuple[str, str], ...] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Step(_Record):
-    """One step of the setup of a CRM. `done`: it was done before, or was done now."""
-
-    what: str
-    done: bool
-
-
-@dataclass(frozen=True)
-class Provision(_Record):
-    """Steps of the setup of a CRM. `settings` are lines for `.env`: they can contain secrets and are shown once."""
-
-    NESTED = MappingProxyType({"steps": Step})
-
-    steps: tuple[Step, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ import click
 from crmgate.channels import known_channels
 from crmgate.cli import bulk, changes, editing
 from crmgate.cli.output import as_json, clean, print_json
-from crmgate.cli.parts import UNCHANGEABLE, filters, opened, wanted
+from crmgate.cli.parts import filters, opened, wanted
 from crmgate.model import State
+from crmgate.operators.discards import discard_batch
 from crmgate.operators.edits import EditPreview, Edits, Effect
 from crmgate.operators.inventory import Filter
 from crmgate.services import Services
@@ -158,15 +159,14 @@ def _edit(edits: Edits, preview: EditPreview, patch: Mapping[str, Any]) -> Numbe
 
 
 def _discard(parts: Services, fixed: Filter, reason: str, total: int | None) -> Numbers:
-    numbers = Counter({"discarded": 0, str(Effect.SKIPPED): 0})
-    for operation in bulk.counted(parts.inventory.all(fixed), "Discarding", total):
-        try:
-            parts.desk.discard(operation.id, reason, command_line())
-        except UNCHANGEABLE:
-            numbers[Effect.SKIPPED] += 1
-        else:
-            numbers["discarded"] += 1
-    return numbers
+    numbers, cursor = Counter({"discarded": 0, "skipped": 0}), None
+    with bulk.progress("Discarding", total) as done:
+        while True:
+            batch = discard_batch(parts.inventory, parts.desk, fixed, reason, command_line(), cursor)
+            numbers.update(discarded=batch.discarded, skipped=batch.skipped)
+            done(numbers.total())
+            if (cursor := batch.next) is None:
+                return numbers
 
 
 def _report(numbers: Numbers, as_json: bool) -> None:

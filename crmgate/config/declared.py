@@ -250,6 +250,15 @@ class CoreSettings(marshmallow.Schema):
         validate=validate.Range(0, 10),
     )  # fmt: skip
     REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "Time limit of one call of Redis")
+    SPOOL_DIR = _setting(
+        Folder, None, "a folder on a local disk, not NFS",
+        "Folder for the spool: submissions that Redis does not take are kept there until Redis takes them. Each host"
+        " has its own; its web processes share it. Empty: no spool",
+    )  # fmt: skip
+    SPOOL_MAX = _setting(
+        fields.Float, 100.0, "megabytes, 1 to 100000",
+        "Size of the spool from which submissions are refused with 503", validate=validate.Range(1, 100_000),
+    )  # fmt: skip
     ALERT_WAITING_MINUTES = _setting(
         fields.Float, 15.0, "minutes, 0 to 10080; 0: never",
         "Age of the oldest waiting operation from which listeners, such as the alerts, are called",

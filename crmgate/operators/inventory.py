@@ -20,7 +20,8 @@ from typing import Any, Self
 
 import redis
 
-from crmgate.model import Event, EventType, Kind, Operation, State, Word
+from crmgate.model import Event, EventType, Kind, Operation, State
+from crmgate.record import Word
 from crmgate.store import keys
 from crmgate.store.causes import REST, CauseGroup, Causes, DeathCause
 from crmgate.store.keys import RECEIPT_SECONDS, translated
@@ -39,7 +40,7 @@ MERGED = 16
 """Largest number of causes whose dead letters are merged for a page; of more causes all dead letters are read."""
 ID_BEGINNING = 6
 """Smallest number of digits of the beginning of an id."""
-COUNTED = 5000
+COUNTED = 2500
 """Largest number of dead letters that are read to count matches of a filter, rounded up to `CHUNK`."""
 INDEXES: dict[str, str] = {State.DEAD: keys.DEAD, State.SUSPECT: keys.SUSPECT}
 """The sorted set with the operations of a state; `keys.OPS` has all operations."""
@@ -52,7 +53,8 @@ _WORDS: Mapping[str, type[Word]] = {"state": State, "kind": Kind}
 class Filter:
     """A filter for operations. Empty fields do not restrict it. Times are seconds since the epoch.
 
-    `code` is the code of the last failure, `field` a CRM field that was refused, `detail` a part of its message in any
+    `code` is the code of the last failure, `field` has names, separated by commas, of CRM fields that were refused
+    together, `detail` is a part of its message in any
     case. `accepted_from` is inclusive, `accepted_to` exclusive. `dead_before` (inclusive) fixes a selection of dead
     letters: it excludes operations that become dead letters later.
     """
@@ -80,7 +82,7 @@ class Filter:
             self.kind in (None, operation.kind),
             self.provider in ("", provider_of(operation)),
             self.code in ("", code_of(operation)),
-            not self.field or self.field in fields_of(operation),
+            self._names(fields_of(operation)),
             self.detail.casefold() in detail_of(operation).casefold(),
             self.accepted_from is None or operation.accepted_at >= self.accepted_from,
             self.accepted_to is None or operation.accepted_at < self.accepted_to,
@@ -94,8 +96,12 @@ class Filter:
         return all((
             self.provider in ("", cause.provider),
             self.code in ("", cause.code),
-            not self.field or self.field in cause.fields,
+            self._names(cause.fields),
         ))  # fmt: skip
+
+    def _names(self, refused: Sequence[str]) -> bool:
+        """Whether all fields of the filter are among the refused ones."""
+        return not self.field or set(self.field.split(",")) <= set(refused)
 
     @property
     def selective(self) -> bool:

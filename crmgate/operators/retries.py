@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, replace
 import redis
 
 from crmgate.errors import JobRunning
-from crmgate.model import State, Word, new_id
+from crmgate.model import State, new_id
 from crmgate.operators.inventory import SCAN, Count, Cursor, Filter, Inventory
+from crmgate.record import Word
 from crmgate.store import audit, keys
 from crmgate.store.entries import Batch
 from crmgate.store.gate import Recipient

@@ -228,6 +228,11 @@ class Batch:
     last: bool
 
 
+def announcement_of(text: str) -> Announcement | None:
+    """The announcement that a script answered; empty: None."""
+    return Announcement(text) if text else None
+
+
 def discarded(now: float, reason: str) -> dict[str, Any]:
     """The event of a discard at the time `now`, for the history of the operation."""
     return Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict()

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from crmgate.errors import Code
-from crmgate.model import Rate, Word, rfc3339
+from crmgate.model import Rate, rfc3339
 from crmgate.policy import MAX_RETRY_AFTER, REFUSED_PROBE, SETTLE_SECONDS
+from crmgate.record import Word
 
 
 class Cause(Word):
@@ -119,6 +120,11 @@ class Explanation:
 
 
 _NO_ANSWER = {Code.CONNECTION_FAILED, Code.CONNECTION_DROPPED, Code.TIMEOUT}
+
+
+def cause_of(text: str) -> Cause | None:
+    """The cause that a script answered; empty: None. An older process may have written `trial`, which is no cause."""
+    return Cause.read(text) if text and text != "trial" else None
 
 
 def explain(gate: Gate, failure: Code | None = None) -> Explanation | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import redis
 
@@ -21,7 +21,6 @@ from crmgate.store.clock import redis_time
 from crmgate.store.entries import (
     Acceptance,
     Accepted,
-    Announcement,
     Batch,
     Claim,
     NoClaim,
@@ -33,10 +32,11 @@ from crmgate.store.entries import (
     Session,
     Swept,
     Written,
+    announcement_of,
     discarded,
 )
 from crmgate.store.figures import counted
-from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient
+from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient, cause_of
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
@@ -79,17 +79,21 @@ class Ledger:
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
         once: Once | None = None, session: Session | None = None, people: Sequence[str] = (),
-        suspect: Suspicion | None = None,
+        suspect: Suspicion | None = None, waited: float | None = None,
     ) -> Accepted:  # fmt: skip
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
 
         A sweep looks at it `alarm` seconds from now; the lease lasts for `seconds`. `people` are digests of its email
         and phone. It waits for operations under way that have one of them, or its session.
+
+        `waited`: seconds since a submission from the spool was accepted. If it is the same as an earlier operation, its
+        id leads to that one (`get`) for as long as a receipt is kept.
         """
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
             "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect or "",
             "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
+            "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS,
         }  # fmt: skip
         if once:
             arguments |= asdict(once)
@@ -163,7 +167,7 @@ class Ledger:
         text = compact(attempt.to_dict())
         answer = self._run("record", arguments, to=to, text=text, operation=claim.operation.id)
         written, announcement, cause = (part.decode() for part in answer)
-        return Recorded(_announcement(announcement), _cause(cause), Written(written))
+        return Recorded(announcement_of(announcement), cause_of(cause), Written(written))
 
     def bury(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
@@ -209,9 +213,9 @@ class Ledger:
         reported(answer == b"amended", audit)
         return answer.decode()
 
-    def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
-        """Run a script on the index of persons; its answer (`crmgate.store.persons`)."""
-        return int(self._run(script, arguments))
+    def run(self, script: str, arguments: Mapping[str, Any], to: Recipient | None = None) -> Any:
+        """Run a script of another module of the store (`persons`, `backup`); its answer."""
+        return self._run(script, arguments, to=to)
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.
@@ -281,7 +285,7 @@ class Ledger:
         """
         arguments = {"began": began, "ok": ok, "refused": refused, "used": used}
         announcement, cause = (part.decode() for part in self._run("probed", arguments, to=to))
-        return Recorded(_announcement(announcement), _cause(cause))
+        return Recorded(announcement_of(announcement), cause_of(cause))
 
     def pause(self, to: Recipient, *, audit: Entry | None = None) -> Cause | None:
         """Send nothing to a provider until `resume`. Returns the cause for which its gate was shut before, or None."""
@@ -294,7 +298,7 @@ class Ledger:
     def _steer(self, script: str, to: Recipient, audit: Entry | None) -> Cause | None:
         answer: bytes = self._run(script, for_scripts(audit), to=to)
         reported(True, audit)
-        return _cause(answer.decode())
+        return cause_of(answer.decode())
 
     def gate(self, to: Recipient) -> Gate:
         """The gate of a provider: whether requests are sent to it, and why not."""
@@ -306,14 +310,17 @@ class Ledger:
             pipe.zcard(keys.RETURNING)
             (cause, since, until, confirmed, reason, failures), held, tried, returning = pipe.execute()
         return Gate(
-            _cause((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
+            cause_of((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
             (reason or b"").decode(), int(float(failures or 0)), held + tried, returning,
         )  # fmt: skip
 
     def get(self, operation_id: str) -> Operation | None:
-        """The operation or its receipt; None if neither is kept."""
+        """The operation or its receipt; None if neither is kept. The id of a repetition leads to the first one."""
         with translated():
             fields: dict[bytes, bytes] = self._redis.hgetall(keys.op(operation_id))  # type: ignore[assignment]
+            if not fields and (same := self._redis.get(keys.same(operation_id))):
+                operation_id = same.decode()  # type: ignore[union-attr]
+                fields = self._redis.hgetall(keys.op(operation_id))  # type: ignore[assignment]
         return to_operation(operation_id, fields)
 
     def stats(self) -> dict[str, int]:
@@ -386,15 +393,6 @@ class Ledger:
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)
-
-
-def _cause(text: str) -> Cause | None:
-    """The cause that a script answered. An older process may have written `trial`, which is no longer a cause."""
-    return Cause.read(text) if text and text != "trial" else None
-
-
-def _announcement(text: str) -> Announcement | None:
-    return Announcement(text) if text else None
 
 
 def _flag(value: bool) -> str:

@@ -41,6 +41,17 @@ class EditsSchema(Schema):
     next = _text("The `cursor` for the next batch; null after the last one.", None, required=False, allow_none=True)
 
 
+class DiscardsSchema(Schema):
+    """The preview of a discard of many dead letters (the first members), or the result of a batch (the last ones)."""
+
+    count = _number("Number of dead letters that match.", 214, required=False)
+    exact = fields.Boolean(metadata=_metadata("False if not all were counted: there may be more.", True))
+    filter = fields.Nested(SelectionSchema)
+    discarded = _number("Number of discarded dead letters.", 100, required=False)
+    skipped = _number("Number of those that somebody else retried or discarded meanwhile.", 0, required=False)
+    next = _text("The `cursor` for the next batch; null after the last one.", None, required=False, allow_none=True)
+
+
 class FiguresSchema(Schema):
     """Numbers of applications and clicks. A click counts only in the last two."""
 

@@ -127,12 +127,18 @@ def with_version(response: Response, operation: Operation) -> Response:
 
 def _reason() -> str:
     reason = read_body()[0].get("reason")
+    if errors := no_reason(reason):
+        raise InvalidFields(errors)
+    return str(reason).strip()
+
+
+def no_reason(reason: object) -> list[FieldError]:
+    """The error of a reason for a discard; empty if it is one."""
     if not isinstance(reason, str) or not reason.strip():
-        raise InvalidFields([FieldError("reason", FieldCode.REQUIRED, "Give a reason, without personal data.")])
+        return [FieldError("reason", FieldCode.REQUIRED, "Give a reason, without personal data.")]
     if len(reason) > REASON:
-        message = f"At most {REASON} characters are accepted."
-        raise InvalidFields([FieldError("reason", FieldCode.TOO_LONG, message)])
-    return reason.strip()
+        return [FieldError("reason", FieldCode.TOO_LONG, f"At most {REASON} characters are accepted.")]
+    return []
 
 
 def _version() -> int:

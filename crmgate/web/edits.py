@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response
@@ -11,15 +11,14 @@ from marshmallow import Schema, fields
 
 from crmgate.channels import known_channels
 from crmgate.operators.edits import EditBatch, EditPreview, Edits
-from crmgate.operators.inventory import Cursor, Filter
 from crmgate.schemas.codes import FieldCode
-from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.faults import FieldError
 from crmgate.schemas.fields import Text
 from crmgate.store.tokens import Scope
 from crmgate.web.answers_of_many import EditsSchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
-from crmgate.web.filters import FilterSchema, read_filter, selection
+from crmgate.web.filters import FilterSchema, Many, read_many, selection
 from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.receipts import answer
 from crmgate.web.services import services
@@ -42,14 +41,6 @@ class EditManySchema(Schema):
     cursor = Text(200, about="`next` of the previous batch.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    filter: Filter
-    changes: Mapping[str, Any]
-    start: bool
-    cursor: Cursor | None
-
-
 @blueprint.post("")
 @Describe(
     "Edit many", "Dead letters", {200: ResponseDoc("The preview, or the result of a batch.", EditsSchema)},
@@ -66,14 +57,19 @@ def create() -> Response:
     not be valid is left as it is, and counted in `refused`.
     """
     token = require(Scope.OPERATE)
-    asked, settings = _read(read_body()[0]), services().settings
-    edits = Edits(
+    asked, changes = _read(read_body()[0])
+    if asked.start:
+        return answer(_done(edits().batch(asked.filter, changes, token.name, asked.cursor)))
+    return answer(_previewed(edits().preview(asked.filter, changes)))
+
+
+def edits() -> Edits:
+    """Previews and makes edits with the settings of the gateway."""
+    settings = services().settings
+    return Edits(
         services().inventory, services().desk,
         default_region=settings.default_phone_region, channels=known_channels(settings.channels),
     )  # fmt: skip
-    if asked.start:
-        return answer(_done(edits.batch(asked.filter, asked.changes, token.name, asked.cursor)))
-    return answer(_previewed(edits.preview(asked.filter, asked.changes)))
 
 
 def _previewed(preview: EditPreview) -> dict[str, Any]:
@@ -90,27 +86,11 @@ def _done(batch: EditBatch) -> dict[str, Any]:
     return numbers | {"errors": errors, "next": str(batch.next) if batch.next else None}
 
 
-def _read(body: Mapping[str, Any]) -> _Asked:
-    """Parse the body. Raises `InvalidFields` with every error."""
-    wanted, changes, start = body.get("filter") or {}, body.get("changes"), body.get("start", False)
-    errors = [*_wrong(body, wanted, changes, start)]
-    cursor = None
-    try:
-        cursor = Cursor.parse(str(body["cursor"])) if body.get("cursor") else None
-    except ValueError:
-        errors.append(FieldError("cursor", FieldCode.INVALID_CHOICE, "Expected `next` of the previous answer."))
-    if errors:
-        raise InvalidFields(errors)
-    assert isinstance(changes, Mapping)
-    return _Asked(read_filter(wanted, "filter"), changes, start, cursor)
-
-
-def _wrong(body: Mapping[str, Any], wanted: Any, changes: Any, start: Any) -> Iterator[FieldError]:
-    for name in body.keys() - _MEMBERS:
-        yield FieldError(name[:64], FieldCode.UNKNOWN_FIELD, f"Expected one of: {', '.join(_MEMBERS)}.")
-    if not isinstance(wanted, Mapping):
-        yield FieldError("filter", FieldCode.INVALID_TYPE, "Expected an object.")
+def _read(body: Mapping[str, Any]) -> tuple[Many, Mapping[str, Any]]:
+    """The dead letters and the change. Raises `InvalidFields` with every error."""
+    changes, errors = body.get("changes"), list[FieldError]()
     if not isinstance(changes, Mapping) or not changes:
-        yield FieldError("changes", FieldCode.REQUIRED, "Expected an object with the fields to change.")
-    if not isinstance(start, bool):
-        yield FieldError("start", FieldCode.INVALID_TYPE, "Expected true or false.")
+        errors.append(FieldError("changes", FieldCode.REQUIRED, "Expected an object with the fields to change."))
+    many = read_many(body, _MEMBERS, errors)
+    assert isinstance(changes, Mapping)
+    return many, changes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,7 @@ class FilterSchema(Schema):
     kind = Choice(*Kind)
     provider = Text(64, about="The CRM that operations were delivered to, or tried with last.")
     code = Choice(*Code, about="The code of the last failure.")
-    field = Text(64, about="A CRM field that was refused in the last failure.")
+    field = Text(200, about="A CRM field that was refused in the last failure; several are separated by commas.")
     detail = Text(100, about="A part of the message of the last failure, in any case.")
     accepted_from = Moment(about="Accepted at this time or later.")
     accepted_to = Moment(about="Accepted before this time.")
@@ -82,6 +82,15 @@ class Asked:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A change of many dead letters: without `start` a preview, else the batch after the cursor."""
+
+    filter: Filter
+    start: bool
+    cursor: Cursor | None
+
+
 def read_list(query: Mapping[str, str], states: Iterable[State] = State, default: State | None = None) -> Asked:
     """Parse the query of a list of operations in one of `states`. Raises `Problem`: 400 with every error."""
     limit, cursor, errors = query.get("limit", str(PAGE)), None, list[FieldError]()
@@ -104,6 +113,32 @@ def read_filter(body: Mapping[str, Any], path: str) -> Filter:
     if errors:
         raise InvalidFields([FieldError(f"{path}.{error.field}", error.code, error.message) for error in errors])
     return Filter.read(wanted)
+
+
+def read_many(body: Mapping[str, Any], members: Iterable[str], errors: Iterable[FieldError] = ()) -> Many:
+    """Parse the body of a change of many dead letters with these `members`. Raises `InvalidFields` with every error.
+
+    `errors` are those of the other members.
+    """
+    wanted, start, cursor = body.get("filter") or {}, body.get("start", False), None
+    found = [*_unknown(body, members), *errors]
+    if not isinstance(wanted, Mapping):
+        found.append(FieldError("filter", FieldCode.INVALID_TYPE, "Expected an object."))
+    if not isinstance(start, bool):
+        found.append(FieldError("start", FieldCode.INVALID_TYPE, "Expected true or false."))
+    try:
+        cursor = Cursor.parse(str(body["cursor"])) if body.get("cursor") else None
+    except ValueError:
+        found.append(FieldError("cursor", FieldCode.INVALID_CHOICE, "Expected `next` of the previous answer."))
+    if found:
+        raise InvalidFields(found)
+    return Many(read_filter(wanted, "filter"), start, cursor)
+
+
+def _unknown(body: Mapping[str, Any], members: Iterable[str]) -> Iterator[FieldError]:
+    known = [*members]
+    for name in body.keys() - known:
+        yield FieldError(name[:64], FieldCode.UNKNOWN_FIELD, f"Expected one of: {', '.join(known)}.")
 
 
 def selection(wanted: Filter) -> dict[str, Any]:

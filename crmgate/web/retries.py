@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,14 +11,12 @@ from marshmallow import Schema, fields
 from crmgate.errors import NoSuchOperation
 from crmgate.operators.inventory import Filter
 from crmgate.operators.retries import Job
-from crmgate.schemas.codes import FieldCode
-from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.store.tokens import Scope
 from crmgate.web.answers import JobSchema, LatestJobSchema, PreviewSchema
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
-from crmgate.web.filters import FilterSchema, members_of, read_filter, selection
+from crmgate.web.filters import FilterSchema, members_of, read_many, selection
 from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
 from crmgate.web.receipts import answer
 from crmgate.web.services import services
@@ -58,11 +55,10 @@ class RetriesSchema(Schema):
 def create() -> Response:
     """Preview a job, or with `start` start it. The filter in the answer fixes the selection for a later start."""
     token = require(Scope.OPERATE)
-    wanted, start = _read(read_body()[0])
-    if not start:
-        count, fixed = services().desk.retries.preview(wanted)
-        return answer({"count": count.number, "exact": count.exact, "filter": selection(fixed)})
-    job = services().desk.start_retries(wanted, token.name)
+    asked = read_many(read_body()[0], ("filter", "start"))
+    if not asked.start:
+        return answer(previewed(asked.filter))
+    job = services().desk.start_retries(asked.filter, token.name)
     response = answer(_job(job), 202)
     response.headers["Location"] = url_for("retries.show", job_id=job.id)
     return response
@@ -102,19 +98,10 @@ def cancel(job_id: str) -> Response:
     return answer(_job(services().desk.cancel_retries(job_id, token.name)))
 
 
-def _read(body: Mapping[str, Any]) -> tuple[Filter, bool]:
-    wanted, start = body.get("filter") or {}, body.get("start", False)
-    errors = [
-        FieldError(name[:64], FieldCode.UNKNOWN_FIELD, "Expected one of: filter, start.")
-        for name in body.keys() - {"filter", "start"}
-    ]
-    if not isinstance(wanted, Mapping):
-        errors.append(FieldError("filter", FieldCode.INVALID_TYPE, "Expected an object."))
-    if not isinstance(start, bool):
-        errors.append(FieldError("start", FieldCode.INVALID_TYPE, "Expected true or false."))
-    if errors:
-        raise InvalidFields(errors)
-    return read_filter(wanted, "filter"), start
+def previewed(wanted: Filter) -> dict[str, Any]:
+    """The number of dead letters that match, and the filter that selects exactly these."""
+    count, fixed = services().desk.retries.preview(wanted)
+    return {"count": count.number, "exact": count.exact, "filter": selection(fixed)}
 
 
 def _job(job: Job) -> dict[str, Any]:

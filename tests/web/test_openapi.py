@@ -427,6 +427,9 @@ def test_answers_to_operators_match_the_document(gateway: Gateway) -> None:
         assert (answer.status_code, answer.mimetype) == (200, media)
     assert gateway.ask(many, "get").json == {"job": None}
     assert gateway.ask(many, "post", json={"filter": {"code": "invalid_value"}}).json["count"] == 1
+    discards, reason = "/api/v1/dead-letters/discards", {"reason": "A test.", "filter": {"code": "timeout"}}
+    assert gateway.ask(discards, "post", json=reason).json["count"] == 0
+    assert gateway.ask(discards, "post", json={**reason, "start": True}).json["discarded"] == 0
     gateway.ids["job_id"] = gateway.ask(many, "post", json={"start": True}).json["id"]
     for path, method in ((many, "get"), (f"{many}/{{job_id}}", "get"), (f"{many}/{{job_id}}", "delete")):
         assert gateway.ask(path, method).status_code == 200

@@ -17,7 +17,7 @@ from tests.world import World
 
 __all__ = ["call", "services"]  # fixtures
 
-STATS, CAUSES, EDITS = "/api/v1/stats", "/api/v1/causes", f"{DEAD}/edits"
+STATS, CAUSES, EDITS, DISCARDS = "/api/v1/stats", "/api/v1/causes", f"{DEAD}/edits", f"{DEAD}/discards"
 NOTHING = {"accepted": 0, "delivered": 0, "dead": 0, "clicks": 0, "applied": 0}
 
 
@@ -27,7 +27,7 @@ def _numbers(services: Any, world: World) -> None:
 
 
 def test_the_routes_take_a_token_of_their_scope(client: FlaskClient, call: Call) -> None:
-    for method, path in (("GET", STATS), ("GET", CAUSES), ("POST", EDITS)):
+    for method, path in (("GET", STATS), ("GET", CAUSES), ("POST", EDITS), ("POST", DISCARDS)):
         assert client.open(path, method=method).status_code == 401
         assert (call(method, path, "reader").status_code == 403) is (method == "POST")
 
@@ -142,6 +142,39 @@ def test_a_refused_change_names_the_field(call: Call, world: World) -> None:
 def test_an_ambiguous_edit_is_refused(call: Call, body: Any, name: str) -> None:
     answer = call("POST", EDITS, json=body)
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, name)
+
+
+def test_many_are_discarded_after_a_preview(call: Call, world: World) -> None:
+    made = bury(world.ledger, 120, code="duplicate", step=0.1)
+    [other] = bury(world.ledger)
+    body: dict[str, Any] = {"filter": {"code": "duplicate"}, "reason": " Sent twice. "}
+    preview = call("POST", DISCARDS, json=body).json
+    assert (preview["count"], preview["exact"]) == (120, True)
+    assert world.ledger.stats()["dead_letters"] == 121
+    body |= {"filter": preview["filter"], "start": True}
+    first = call("POST", DISCARDS, json=body).json
+    assert (first["discarded"], first["skipped"]) == (100, 0)
+    assert call("POST", DISCARDS, json=body | {"cursor": first["next"]}).json == {
+        "discarded": 20, "skipped": 0, "next": None,
+    }  # fmt: skip
+    gone = {(each.state, each.events[-1].detail, *each.payload) for each in map(world.stored, made)}
+    assert gone == {("discarded", "Sent twice.")}
+    assert world.stored(other).state == "dead"
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ({}, "reason"), ({"reason": " "}, "reason"), ({"reason": "x" * 301}, "reason"), ({"reason": 1}, "reason"),
+        ({"reason": "x", "start": "yes"}, "start"), ({"reason": "x", "filter": {"code": "x"}}, "filter.code"),
+        ({"reason": "x", "cursor": "x"}, "cursor"), ({"reason": "x", "all": True}, "all"),
+    ],
+)  # fmt: skip
+def test_an_ambiguous_discard_is_refused(call: Call, world: World, body: Any, name: str) -> None:
+    bury(world.ledger)
+    answer = call("POST", DISCARDS, json=body)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, name)
+    assert world.ledger.stats()["dead_letters"] == 1
 
 
 def test_the_figures_are_not_for_the_public(client: FlaskClient) -> None:

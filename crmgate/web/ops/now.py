@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import logging
 
 from flask import Response
 
-from crmgate.model import Operation, State
-from crmgate.operators.inventory import Filter
+from crmgate.errors import SpoolUnavailable
 from crmgate.policy import WORKER_SILENCE
 from crmgate.store.gate import explain
-from crmgate.web.ops import figures
+from crmgate.store.spool import SpoolFigures
 from crmgate.web.ops.progress import progress
 from crmgate.web.ops.shell import blueprint, page
 from crmgate.web.services import services
 
-EVENTS = 10
-"""Number of events that the page shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecentEvent:
-    """An event of the operation `on`. `at` is in seconds since the epoch."""
-
-    at: float
-    what: str
-    on: str = ""
-    tracking_code: str = ""
-    code: str = ""
-    detail: str = ""
+log = logging.getLogger(__name__)
 
 
 @blueprint.get("/")
@@ -39,26 +24,23 @@ def now() -> Response:
     gate = parts.desk.waiting.gate()
     redis, *dangers = parts.ledger.health()
     at, oldest = parts.ledger.now(), parts.figures.oldest_waiting()
+    causes = parts.numbers.causes()
     job = parts.desk.retries.current()
-    stats = parts.ledger.stats()
     return page(
         "ops/now.html",
         gate=gate, stopped=explain(gate), workers=parts.ledger.workers_seen(WORKER_SILENCE), silence=WORKER_SILENCE,
-        redis=redis, dangers=[danger for danger in dangers if not danger.ok], stats=stats,
-        waited=at - oldest if oldest else 0.0, causes=figures.causes(), hours=figures.hours(at),
-        job=progress(job, at, shut=bool(gate.cause)) if job else None, happenings=_happenings(),
+        redis=redis, dangers=[danger for danger in dangers if not danger.ok], stats=parts.ledger.stats(),
+        waited=at - oldest if oldest else 0.0, causes=causes.items, unfiled=causes.dead - causes.indexed,
+        hours=parts.numbers.hours(), spool=_spool(),
+        job=progress(job, at, shut=bool(gate.cause)) if job else None, happenings=parts.numbers.latest(),
     )  # fmt: skip
 
 
-def _happenings() -> list[RecentEvent]:
-    """The last events, newest first, of the operations that were accepted or became dead letters last."""
-    inventory = services().inventory
-    lists = (inventory.page(Filter(state=state), limit=EVENTS) for state in (None, State.DEAD))
-    found = {event for each in lists for operation in each.items for event in _of(operation)}
-    return sorted(found, key=lambda event: event.at, reverse=True)[:EVENTS]
-
-
-def _of(operation: Operation) -> Iterator[RecentEvent]:
-    yield RecentEvent(operation.accepted_at, "accepted", operation.id, operation.tracking_code)
-    for event in operation.events:
-        yield RecentEvent(event.at, event.outcome, operation.id, operation.tracking_code, event.code, event.detail)
+def _spool() -> SpoolFigures:
+    """What the spool of this host holds; zeros without a spool."""
+    own = services().spool
+    try:
+        return own.figures() if own and own.on else SpoolFigures()
+    except SpoolUnavailable as error:
+        log.error("%s", error)
+        return SpoolFigures()

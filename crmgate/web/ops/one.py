@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +12,11 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.errors import NoSuchOperation, ProviderError
 from crmgate.model import Event, Operation, State
 from crmgate.operators.desk import CHANGEABLE
-from crmgate.operators.inventory import Cursor, Filter, failure_of
+from crmgate.operators.inventory import Cursor, Filter, failure_of, fields_of
+from crmgate.operators.payloads import PLAIN, mask
+from crmgate.store.tokens import Scope
 from crmgate.web.changes import REASON
 from crmgate.web.codes import ProblemCode
-from crmgate.web.ops import payloads
 from crmgate.web.ops.shell import actor, blueprint, go, may_operate, page, require_operate
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
@@ -35,13 +35,13 @@ class TimelineEntry:
 def operation(operation_id: str) -> Response:
     """Timeline, failure, the request that would go out now, what the CRM kept, and the payload.
 
-    Personal data is shown only after a click, which the audit records.
+    Personal data is masked, and shown only after a click, which the audit records.
     """
     found = known(operation_id)
     [wait] = services().desk.waiting.of([found])
     newer, older = _neighbours(found)
     shown = may_operate() and request.args.get("data") == "shown"
-    payload = payloads.shown(found) if shown else payloads.hidden(found)
+    payload = services().payloads.shown(found, Scope.OPERATE if shown else Scope.READ, actor())
     return page(
         "ops/operation.html",
         operation=found, wait=wait, timeline=list(_timeline(found)), failure=failure_of(found),
@@ -101,18 +101,18 @@ class RequestLine:
 
 
 def _preview(operation: Operation, *, shown: bool) -> Mapping[str, Any]:
-    """The request that the current mapping gives, with its values only if they are `shown`."""
+    """The request that the current mapping gives, with personal data only if they are `shown`."""
     if operation.state not in CHANGEABLE or not operation.payload:
         return {"preview": None, "no_preview": ""}
     try:
         found = services().crm.preview(operation)
     except ProviderError as error:
         return {"preview": None, "no_preview": error.detail}
-    failure = failure_of(operation)
-    refused = set(re.findall(r"\w+", failure.detail)) if failure else set[str]()
+    refused = fields_of(operation)
     lines = [
-        RequestLine(path, found.facts.get(name, ""), value if shown else payloads.HIDDEN, name in refused)
+        RequestLine(path, fact, value if shown or fact in PLAIN else mask(value), name in refused or path in refused)
         for path, name, value in _leaves(found.body)
+        for fact in [found.facts.get(name, "")]
     ]
     return {"preview": found, "no_preview": "", "request_lines": lines}
 

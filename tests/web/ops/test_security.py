@@ -44,7 +44,14 @@ def routes(app: Flask, method: str) -> list[str]:
 def pages(operation: str) -> list[str]:
     """Every page that shows an operation."""
     one = f"/ops/operations/{operation}"
-    lists = ["/ops/", "/ops/operations", "/ops/operations?state=dead", "/ops/suspects", "/ops/retries/new"]
+    lists = [
+        "/ops/",
+        "/ops/operations",
+        "/ops/operations?state=dead",
+        "/ops/suspects",
+        "/ops/retries/new",
+        "/ops/discards/new",
+    ]
     return [*lists, one, f"{one}?data=shown", f"{one}/edit"]
 
 
@@ -348,7 +355,7 @@ def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: 
     [operation] = bury(parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba")
     for path in pages(operation):
         answer = reader.get(path)
-        forbidden = path.endswith("edit") or "retries" in path
+        forbidden = path.endswith("edit") or "retries" in path or "discards" in path
         assert answer.status_code == (403 if forbidden else 200), path
         for word in ("Zeynep", "zeynep@", "Merhaba"):
             assert word not in answer.text, path
