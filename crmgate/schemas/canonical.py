@@ -10,7 +10,7 @@ from crmgate.schemas import full_names
 from crmgate.schemas.application import CUSTOM_FIELDS, CUSTOM_NAME
 from crmgate.schemas.coded import NOTHING
 from crmgate.schemas.codes import WarningCode
-from crmgate.schemas.entries import FURTHER, Entry, Rank, entries
+from crmgate.schemas.entries import FURTHER, Rank, SentField, entries
 from crmgate.schemas.faults import FieldError
 from crmgate.schemas.fields import CUSTOM_TEXT
 from crmgate.schemas.names import FULL_NAME
@@ -135,7 +135,7 @@ def canonicalise(
     return result
 
 
-def _place(result: Canonical, entry: Entry) -> None:
+def _place(result: Canonical, entry: SentField) -> None:
     if is_blank(entry.value):
         return
     if entry.target == CONTACT_PATH:
@@ -151,7 +151,7 @@ def _place(result: Canonical, entry: Entry) -> None:
             result.renamed[entry.target] = entry.name
 
 
-def _keep(result: Canonical, entry: Entry, own_name: str) -> None:
+def _keep(result: Canonical, entry: SentField, own_name: str) -> None:
     rest = result.words.rest
     result.keep(own_name, entry.value)
     if entry.target is None:
@@ -162,7 +162,7 @@ def _keep(result: Canonical, entry: Entry, own_name: str) -> None:
         result.warn(entry.name, WarningCode.CONFLICTING_VALUES, message)
 
 
-def _compare(result: Canonical, entry: Entry, own_name: str) -> None:
+def _compare(result: Canonical, entry: SentField, own_name: str) -> None:
     if result.fields[str(entry.target)] == entry.value:
         return
     result.others.setdefault(str(entry.target), []).append(_joined(entry))
@@ -174,7 +174,7 @@ def _compare(result: Canonical, entry: Entry, own_name: str) -> None:
     )
 
 
-def _joined(entry: Entry) -> Any:
+def _joined(entry: SentField) -> Any:
     """The value; a contact or a full name in several parts, or sent several times, as one text."""
     value = entry.value
     separator = _SEPARATORS.get(str(entry.target))

@@ -56,7 +56,7 @@ class Rank(IntEnum):
     """A name for a contact of either kind."""
 
 
-class Entry(NamedTuple):
+class SentField(NamedTuple):
     """A field in a body. `target` is its path, `CUSTOM`, `FURTHER`, or None for a name that is not known."""
 
     name: str
@@ -66,19 +66,21 @@ class Entry(NamedTuple):
     rank: Rank = Rank.NESTED
 
 
-def entries(raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = "") -> Iterator[Entry]:
+def entries(
+    raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = ""
+) -> Iterator[SentField]:
     """The fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
     for name, value in _join_parts(_join_lists(raw, words.targets), words).items():
         if name not in CONTROLS:
             yield from _entry(outer, name, value, words, aliases)
 
 
-def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[Entry]:
+def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[SentField]:
     dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
     path = snake(dotted)
     target = words.targets.get(path)
     if aliases and alias_key(name) in aliases:
-        yield Entry(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
+        yield SentField(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
     elif isinstance(value, dict | list) and words.usual and (answers := answers_in(name, value, words.find)):
         yield from (_renamed_one(label, inner, words, aliases) for label, inner in answers)
     elif path == "custom" or path.startswith("custom."):
@@ -87,9 +89,9 @@ def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mappin
         yield from _group(outer + name, path, members, words, aliases)
         yield from _further(outer + name, value)
     elif target is not None and not _is_derived(target, value):
-        yield Entry(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
+        yield SentField(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
     elif path == "form" and isinstance(value, Mapping) and _DESCRIPTION.issuperset(value):
-        yield Entry(outer + name, value, None)
+        yield SentField(outer + name, value, None)
     elif path in WRAPPERS and (members := mapping(value)):
         yield from entries(members, words, aliases, f"{outer}{name}.")
         yield from _further(outer + name, value)
@@ -102,28 +104,28 @@ def _is_derived(target: str, value: Any) -> bool:
     return target == CONTACT_PATH or (isinstance(value, Mapping) and target != PHONE)
 
 
-def _custom(dotted: str, value: Any) -> Iterator[Entry]:
+def _custom(dotted: str, value: Any) -> Iterator[SentField]:
     name = dotted.partition(".")[2]
     if name:
-        yield Entry(name, value, CUSTOM)
+        yield SentField(name, value, CUSTOM)
         return
     for member, inner in (mapping(value) or {"custom": value}).items():
-        yield Entry(member, inner, CUSTOM)
+        yield SentField(member, inner, CUSTOM)
     yield from _further("custom", value)
 
 
 def _group(
     name: str, path: str, members: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]
-) -> Iterator[Entry]:
+) -> Iterator[SentField]:
     for member, inner in members.items():
         target = words.in_group(path, member)
         if target is None or _is_derived(target, inner):
             yield from _renamed(f"{name}.{member}", inner, words, aliases)
         else:
-            yield Entry(f"{name}.{member}", inner, target)
+            yield SentField(f"{name}.{member}", inner, target)
 
 
-def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[Entry]:
+def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[SentField]:
     """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
     entry = _renamed_one(name, value, words, aliases)
     if isinstance(value, Mapping) and words.usual and entry.target != PHONE:
@@ -134,16 +136,16 @@ def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str
     yield entry
 
 
-def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Entry:
+def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> SentField:
     """The field that FIELD_ALIASES, a name inside wrappers or a usual name means."""
     setting = aliases.get(alias_key(name)) if aliases else None
     if setting is not None:
-        return Entry(name, value, *_of_setting(setting, words))
+        return SentField(name, value, *_of_setting(setting, words))
     path = _inner(name)
     if (target := words.targets.get(path)) not in (None, CONTACT_PATH, FULL_NAME_PATH):
-        return Entry(name, value, target)
+        return SentField(name, value, target)
     found = words.find(name) or words.find(path)
-    return Entry(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
+    return SentField(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
 
 
 def _of_setting(target: str, words: Vocabulary) -> tuple[str, Rank]:
@@ -184,12 +186,12 @@ def _from_json(text: str) -> Any:
         return None  # a text that only begins like JSON
 
 
-def _further(name: str, value: Any) -> Iterator[Entry]:
+def _further(name: str, value: Any) -> Iterator[SentField]:
     """The further objects of a list, of which only the first one is read."""
     if isinstance(value, str):
         value = _from_json(value)
     if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
-        yield Entry(name, value[1:], FURTHER)
+        yield SentField(name, value[1:], FURTHER)
 
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:
