@@ -198,6 +198,8 @@ def split_name(result: Canonical) -> None:
         result.warn(sent, WarningCode.CONFLICTING_VALUES if first or last else WarningCode.UNUSABLE_VALUE, message)
         return
     fields |= {path: name for path, name in zip((FIRST_NAME, LAST_NAME), names, strict=True) if name}
+    if not last:
+        result.renamed[LAST_NAME] = sent  # a last name that is too long does not cost the lead
 
 
 def _names(full: Any, first: Any, last: Any) -> tuple[str, str] | None:

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from crmgate.schemas.labelled import answers_in
+from crmgate.schemas.labels import INSIDE
 from crmgate.schemas.vocabulary import (
     BIRTH_DATE,
     CONTACT_PATH,
@@ -129,11 +130,17 @@ def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str
     """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
     entry = _renamed_one(name, value, words, aliases)
     if isinstance(value, Mapping) and words.usual and entry.target != PHONE:
-        members = [_renamed_one(path, inner, words, aliases) for path, inner in _members(name, value)]
+        found = (_renamed_one(path, inner, words, aliases) for path, inner in _members(name, value))
+        members = [member if _is_own(member, entry) else member._replace(target=None) for member in found]
         if any(member.target for member in members):
             yield from members
             return
     yield entry
+
+
+def _is_own(member: SentField, entry: SentField) -> bool:
+    """Whether a member has a field by its own name, or is the value of the field that the object is called."""
+    return member.target != entry.target or snake(member.name.rpartition(".")[2]).replace("_", "") in INSIDE
 
 
 def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> SentField:
