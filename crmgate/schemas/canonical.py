@@ -10,7 +10,7 @@ from crmgate.schemas import full_names
 from crmgate.schemas.application import CUSTOM_FIELDS, CUSTOM_NAME
 from crmgate.schemas.coded import NOTHING
 from crmgate.schemas.codes import WarningCode
-from crmgate.schemas.entries import FURTHER, Entry, Rank, entries
+from crmgate.schemas.entries import FURTHER, Rank, SentField, entries
 from crmgate.schemas.faults import FieldError
 from crmgate.schemas.fields import CUSTOM_TEXT
 from crmgate.schemas.names import FULL_NAME
@@ -131,11 +131,11 @@ def canonicalise(
     for entry in sorted(entries(raw, result.words, aliases or {}), key=lambda entry: entry.rank):
         _place(result, entry._replace(value=tidy(entry.value)))
     if FULL_NAME_PATH in result.fields:
-        _split_name(result)
+        split_name(result)
     return result
 
 
-def _place(result: Canonical, entry: Entry) -> None:
+def _place(result: Canonical, entry: SentField) -> None:
     if is_blank(entry.value):
         return
     if entry.target == CONTACT_PATH:
@@ -151,7 +151,7 @@ def _place(result: Canonical, entry: Entry) -> None:
             result.renamed[entry.target] = entry.name
 
 
-def _keep(result: Canonical, entry: Entry, own_name: str) -> None:
+def _keep(result: Canonical, entry: SentField, own_name: str) -> None:
     rest = result.words.rest
     result.keep(own_name, entry.value)
     if entry.target is None:
@@ -162,7 +162,7 @@ def _keep(result: Canonical, entry: Entry, own_name: str) -> None:
         result.warn(entry.name, WarningCode.CONFLICTING_VALUES, message)
 
 
-def _compare(result: Canonical, entry: Entry, own_name: str) -> None:
+def _compare(result: Canonical, entry: SentField, own_name: str) -> None:
     if result.fields[str(entry.target)] == entry.value:
         return
     result.others.setdefault(str(entry.target), []).append(_joined(entry))
@@ -174,7 +174,7 @@ def _compare(result: Canonical, entry: Entry, own_name: str) -> None:
     )
 
 
-def _joined(entry: Entry) -> Any:
+def _joined(entry: SentField) -> Any:
     """The value; a contact or a full name in several parts, or sent several times, as one text."""
     value = entry.value
     separator = _SEPARATORS.get(str(entry.target))
@@ -187,7 +187,7 @@ def _joined(entry: Entry) -> Any:
     return value
 
 
-def _split_name(result: Canonical) -> None:
+def split_name(result: Canonical) -> None:
     """Replace a full name by first name and last name. What contradicts a name that was sent is kept."""
     fields, full = result.fields, result.fields.pop(FULL_NAME_PATH)
     sent, first, last = result.renamed.pop(FULL_NAME_PATH, FULL_NAME), fields.get(FIRST_NAME), fields.get(LAST_NAME)
@@ -198,6 +198,8 @@ def _split_name(result: Canonical) -> None:
         result.warn(sent, WarningCode.CONFLICTING_VALUES if first or last else WarningCode.UNUSABLE_VALUE, message)
         return
     fields |= {path: name for path, name in zip((FIRST_NAME, LAST_NAME), names, strict=True) if name}
+    if not last:
+        result.renamed[LAST_NAME] = sent  # a last name that is too long does not cost the lead
 
 
 def _names(full: Any, first: Any, last: Any) -> tuple[str, str] | None:

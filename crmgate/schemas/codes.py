@@ -47,7 +47,7 @@ class WarningCode(StrEnum):
     RECOGNISED = "recognised"
     """The name of the field is not known, but its value is an email or a phone number, and no other was sent."""
     STAND_IN = "stand_in"
-    """A machine sent no name; the first part of the email, or `-`, stands for the first name."""
+    """There was no name, and nobody could add one; the first part of the email, or `-`, stands for the first name."""
     CUT = "cut"
     """Only the first characters were used; the whole value, up to 2,000 characters, is kept in `custom`."""
     FILE_LEFT_OUT = "file_left_out"

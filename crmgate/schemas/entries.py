@@ -14,14 +14,24 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from crmgate.schemas.labelled import answers_in
-from crmgate.schemas.vocabulary import CONTACT_PATH, CUSTOM, PHONE, Vocabulary, alias_key, snake
+from crmgate.schemas.labels import INSIDE
+from crmgate.schemas.vocabulary import (
+    BIRTH_DATE,
+    CONTACT_PATH,
+    CUSTOM,
+    FULL_NAME_PATH,
+    PHONE,
+    Vocabulary,
+    alias_key,
+    snake,
+)
 
 CONTROLS = frozenset({"_next", "_charset_"})
 """Names of fields that are instructions for the gateway. `_t` and the honeypot are removed before."""
 WRAPPERS = frozenset({
-    "answers", "applicant", "application", "body", "client", "contact", "customer", "data", "fields", "form",
-    "form_data", "form_fields", "formdata", "inquiry", "json", "lead", "params", "payload", "person", "student",
-    "submission", "user", "values",
+    "answers", "applicant", "application", "attributes", "body", "client", "contact", "contacts", "customer", "data",
+    "fields", "form", "form_data", "form_fields", "formdata", "input", "inquiry", "json", "lead", "leads", "params",
+    "payload", "person", "properties", "response", "responses", "student", "submission", "user", "values", "variables",
 })  # fmt: skip
 """Names that frameworks put around the fields of a form, as in `lead[email]`."""
 _DESCRIPTION = frozenset({"id", "name", "title", "type", "slug", "url"})
@@ -32,6 +42,7 @@ FURTHER = "further"
 _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 _ENDS = frozenset("]0123456789")
 _DOT_INDEX = re.compile(r"\.\d+\Z")
+_PART = re.compile(r"([^\[\]]+)\[(country|area|phone|day|month|year)\]", re.IGNORECASE)
 _INNER_INDEX = re.compile(r"\.\d+(?=\.)")
 
 
@@ -46,7 +57,7 @@ class Rank(IntEnum):
     """A name for a contact of either kind."""
 
 
-class Entry(NamedTuple):
+class SentField(NamedTuple):
     """A field in a body. `target` is its path, `CUSTOM`, `FURTHER`, or None for a name that is not known."""
 
     name: str
@@ -56,31 +67,33 @@ class Entry(NamedTuple):
     rank: Rank = Rank.NESTED
 
 
-def entries(raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = "") -> Iterator[Entry]:
+def entries(
+    raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = ""
+) -> Iterator[SentField]:
     """The fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
-    for name, value in _join_lists(raw, words.targets).items():
+    for name, value in _join_parts(_join_lists(raw, words.targets), words).items():
         if name not in CONTROLS:
             yield from _entry(outer, name, value, words, aliases)
 
 
-def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[Entry]:
+def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[SentField]:
     dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
     path = snake(dotted)
     target = words.targets.get(path)
     if aliases and alias_key(name) in aliases:
-        yield Entry(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
+        yield SentField(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
     elif isinstance(value, dict | list) and words.usual and (answers := answers_in(name, value, words.find)):
         yield from (_renamed_one(label, inner, words, aliases) for label, inner in answers)
     elif path == "custom" or path.startswith("custom."):
         yield from _custom(dotted, value)
-    elif path in words.groups and (members := _mapping(value)):
+    elif path in words.groups and (members := mapping(value)):
         yield from _group(outer + name, path, members, words, aliases)
         yield from _further(outer + name, value)
     elif target is not None and not _is_derived(target, value):
-        yield Entry(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
+        yield SentField(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
     elif path == "form" and isinstance(value, Mapping) and _DESCRIPTION.issuperset(value):
-        yield Entry(outer + name, value, None)
-    elif path in WRAPPERS and (members := _mapping(value)):
+        yield SentField(outer + name, value, None)
+    elif path in WRAPPERS and (members := mapping(value)):
         yield from entries(members, words, aliases, f"{outer}{name}.")
         yield from _further(outer + name, value)
     else:
@@ -92,63 +105,68 @@ def _is_derived(target: str, value: Any) -> bool:
     return target == CONTACT_PATH or (isinstance(value, Mapping) and target != PHONE)
 
 
-def _custom(dotted: str, value: Any) -> Iterator[Entry]:
+def _custom(dotted: str, value: Any) -> Iterator[SentField]:
     name = dotted.partition(".")[2]
     if name:
-        yield Entry(name, value, CUSTOM)
+        yield SentField(name, value, CUSTOM)
         return
-    for member, inner in (_mapping(value) or {"custom": value}).items():
-        yield Entry(member, inner, CUSTOM)
+    for member, inner in (mapping(value) or {"custom": value}).items():
+        yield SentField(member, inner, CUSTOM)
     yield from _further("custom", value)
 
 
 def _group(
     name: str, path: str, members: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]
-) -> Iterator[Entry]:
+) -> Iterator[SentField]:
     for member, inner in members.items():
         target = words.in_group(path, member)
         if target is None or _is_derived(target, inner):
             yield from _renamed(f"{name}.{member}", inner, words, aliases)
         else:
-            yield Entry(f"{name}.{member}", inner, target)
+            yield SentField(f"{name}.{member}", inner, target)
 
 
-def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[Entry]:
+def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[SentField]:
     """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
     entry = _renamed_one(name, value, words, aliases)
     if isinstance(value, Mapping) and words.usual and entry.target != PHONE:
-        members = [_renamed_one(path, inner, words, aliases) for path, inner in _members(name, value)]
+        found = (_renamed_one(path, inner, words, aliases) for path, inner in _members(name, value))
+        members = [member if _is_own(member, entry) else member._replace(target=None) for member in found]
         if any(member.target for member in members):
             yield from members
             return
     yield entry
 
 
-def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Entry:
+def _is_own(member: SentField, entry: SentField) -> bool:
+    """Whether a member has a field by its own name, or is the value of the field that the object is called."""
+    return member.target != entry.target or snake(member.name.rpartition(".")[2]).replace("_", "") in INSIDE
+
+
+def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> SentField:
     """The field that FIELD_ALIASES, a name inside wrappers or a usual name means."""
     setting = aliases.get(alias_key(name)) if aliases else None
     if setting is not None:
-        return Entry(name, value, *_of_setting(setting, words))
-    if (path := _inner(name, words)) is not None:
-        return Entry(name, value, path)
-    found = words.find(name)
-    return Entry(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
+        return SentField(name, value, *_of_setting(setting, words))
+    path = _inner(name)
+    if (target := words.targets.get(path)) not in (None, CONTACT_PATH, FULL_NAME_PATH):
+        return SentField(name, value, target)
+    found = words.find(name) or words.find(path)
+    return SentField(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
 
 
 def _of_setting(target: str, words: Vocabulary) -> tuple[str, Rank]:
     return words.targets.get(target, target), Rank.SETTING
 
 
-def _inner(name: str, words: Vocabulary) -> str | None:
-    """The target of `lead.email`, `form[Ad Soyad]` or `education.0.level`: without wrappers and without indexes."""
-    sent = _INNER_INDEX.sub("", snake(name.replace("][", ".").replace("[", ".").replace("]", "")))
-    path = sent
+def _inner(name: str) -> str:
+    """`email` for `lead.email`, `education.level` for `education.0.level`: without wrappers and without indexes."""
+    path = _INNER_INDEX.sub("", snake(name.replace("][", ".").replace("[", ".").replace("]", "")))
     outer, _, inner = path.partition(".")
-    while outer in WRAPPERS and path not in words.targets and inner:
+    while outer in WRAPPERS and inner:
         path = inner
         outer, _, inner = path.partition(".")
-    target = words.targets.get(path) or (words.find(path) if path != sent else None)
-    return None if target == CONTACT_PATH else target
+    return path
 
 
 def _members(name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -159,7 +177,7 @@ def _members(name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield f"{name}.{member}", inner
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
     """The members of an object, also of the first object in a list, or of an object as JSON text; empty otherwise."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         value = _from_json(value)
@@ -175,12 +193,12 @@ def _from_json(text: str) -> Any:
         return None  # a text that only begins like JSON
 
 
-def _further(name: str, value: Any) -> Iterator[Entry]:
+def _further(name: str, value: Any) -> Iterator[SentField]:
     """The further objects of a list, of which only the first one is read."""
     if isinstance(value, str):
         value = _from_json(value)
     if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
-        yield Entry(name, value[1:], FURTHER)
+        yield SentField(name, value[1:], FURTHER)
 
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:
@@ -204,3 +222,27 @@ def _base(name: str, targets: Mapping[str, str]) -> str:
         return _LIST_SUFFIX.sub("", name)
     base = _DOT_INDEX.sub("", name)
     return base if snake(base) in targets else name
+
+
+def _join_parts(raw: Mapping[str, Any], words: Vocabulary) -> Mapping[str, Any]:
+    """`raw` with the parts of a phone number (`q5_phone[area]`, `q5_phone[phone]`) or of a date as one text."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in raw.items():
+        if name.endswith("]") and (match := _PART.fullmatch(name)) and words.find(match[1]) in (PHONE, BIRTH_DATE):
+            parts.setdefault(match[1], {})[match[2].lower()] = value
+    joined = {base: text for base, sent in parts.items() if base not in raw and (text := _in_one(sent))}
+    if not joined:
+        return raw
+    rest = {name: value for name, value in raw.items() if name.partition("[")[0] not in joined}
+    return rest | joined
+
+
+def _in_one(parts: Mapping[str, Any]) -> str:
+    """A phone number or a date of its parts; empty if a part is missing or too much."""
+    if not all(isinstance(value, str) for value in parts.values()):
+        return ""
+    if parts.keys() == {"day", "month", "year"}:
+        return "-".join(parts[part].zfill(2) for part in ("year", "month", "day"))
+    if "phone" in parts and parts.keys() <= {"country", "area", "phone"}:
+        return " ".join(parts[part] for part in ("country", "area", "phone") if parts.get(part))
+    return ""

@@ -50,7 +50,7 @@ _AROUND = _set(
     " entry entries record questions question mergefields record item items contactform"
 )
 """What contains a field in a nested name: `form_fields[email]`, `contact.email`."""
-_INSIDE = _set("value rawvalue values answer text prettyformat full")
+INSIDE = _set("value rawvalue values answer text prettyformat full")
 """What the field's own value is called in a nested name: `fields[name][value]`."""
 
 
@@ -75,7 +75,7 @@ def _segments(label: str) -> list[list[str]]:
     segments = [words for part in _SEGMENT.split(label) if (words := _WORD.findall(_plain(part)))]
     while len(segments) > 1 and "".join(segments[0]) in _AROUND:
         segments = segments[1:]
-    while len(segments) > 1 and "".join(segments[-1]) in _INSIDE:
+    while len(segments) > 1 and "".join(segments[-1]) in INSIDE:
         segments = segments[:-1]
     return segments
 

@@ -42,14 +42,14 @@ TABLE: Mapping[str, Names] = {
         " имя клиента, имя студента, фио студента",
         "vollständiger name, vor und nachname, vorname und nachname, vorname nachname, nom et prénom, nom complet,"
         " prénom et nom, nom prénom, nombre completo, nombre y apellido, nombre y apellidos, nombre, nome completo,"
-        " nome e cognome, الاسم, الاسم الكامل, الاسم بالكامل",
+        " nome e cognome, nom, ism, ism familiya, аты жөні, аты-жөні тегі, الاسم, الاسم الكامل, الاسم بالكامل",
     ),
     "first_name": Names(
         "firstname, fname, f name, given name, given names, forename, christian name, first, name first, names first,"
         " full name first, first names, name first name, names first name",
         "ilk ad, ilk adı, ilk adınız, ilk isim, ön ad, öğrenci adı, öğrencinin adı",
         "собственное имя, имя без фамилии",
-        "vorname, prénom, nombre de pila, primer nombre, nome proprio, الاسم الأول",
+        "vorname, prénom, imię, ім'я, аты, nombre de pila, primer nombre, nome proprio, الاسم الأول",
     ),
     "last_name": Names(
         "lastname, lname, l name, surname, family name, second name, last, name last, names last, full name last,"
@@ -57,7 +57,8 @@ TABLE: Mapping[str, Names] = {
         "soyad, soyadı, soyadınız, soyadınızı, soyisim, soy isim, soy ad, soy adı, soy adınız, soyismi, soyisminiz,"
         " öğrenci soyadı",
         "фамилия, ваша фамилия",
-        "nachname, familienname, nom de famille, apellido, apellidos, cognome, sobrenome, اسم العائلة, اللقب",
+        "nachname, familienname, nazwisko, прізвище, тегі, familiya,"
+        " nom de famille, apellido, apellidos, cognome, sobrenome, اسم العائلة, اللقب",
     ),
     "email": Names(
         "e-mail, mail, email address, e-mail address, mail address, email id, e-mail id, reply to, replyto,"
@@ -71,7 +72,7 @@ TABLE: Mapping[str, Names] = {
         " мейл, мэйл, майл, e-mail адрес, email адрес, электронный адрес, электронную почту",
         "e-mail-adresse, emailadresse, mailadresse, courriel, adresse email, adresse e-mail, adresse mail, mél,"
         " correo, correo electrónico, dirección de correo electrónico, dirección de correo, indirizzo email,"
-        " البريد الإلكتروني, البريد الالكتروني, الإيميل, ايميل",
+        " e-poçt, пошта, електронна пошта, البريد الإلكتروني, البريد الالكتروني, الإيميل, ايميل",
     ),
     "phone": Names(
         "telephone, tel, phone number, telephone number, tel number, tel no, phone no, mobile, mobile phone,"
@@ -93,7 +94,8 @@ TABLE: Mapping[str, Names] = {
         " тел, no телефона, номер тел, моб тел, моб телефон, номер, ватсап, вотсап, ватсапп, номер whatsapp,"
         " номер ватсап,"
         " телефон whatsapp, телефон для связи, номер для связи, ваш тел",
-        "telefonnummer, handy, handynummer, mobilnummer, rufnummer, téléphone, numéro de téléphone, portable,"
+        "telefonnummer, telefon raqami, numer telefonu, handy,"
+        " handynummer, mobilnummer, rufnummer, téléphone, numéro de téléphone, portable,"
         " téléphone portable, teléfono, número de teléfono, móvil, celular, teléfono móvil, telefono, cellulare,"
         " telefone, الهاتف, رقم الهاتف, رقم الجوال, الجوال, رقم الموبايل, الموبايل, هاتف, رقم الواتساب, واتساب",
     ),

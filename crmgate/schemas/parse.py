@@ -18,6 +18,7 @@ from crmgate.schemas.event import KnownChannels, MessengerEventSchema
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import PhoneRegion
 from crmgate.schemas.missing import explained
+from crmgate.schemas.recognition import recognise
 from crmgate.schemas.vocabulary import MESSENGER_EVENT
 
 _ROUNDS = 10
@@ -68,6 +69,8 @@ def parse_application(
     """
     canonical = canonicalise(raw, aliases=aliases)
     with PhoneRegion(default_region):
+        if sender is not Sender.OPERATOR:
+            recognise(canonical)
         data = _load(canonical, _APPLICATION, sender)
     contacts.settle(canonical, data, edit=sender is Sender.OPERATOR)
     data = _completed(data, remembered or {})

@@ -32,6 +32,7 @@ FULL_NAME_PATH = f"personal_info.{FULL_NAME}"
 CONTACT_PATH = f"personal_info.{CONTACT}"
 FIRST_NAME, LAST_NAME = "personal_info.first_name", "personal_info.last_name"
 PHONE, EMAIL = "personal_info.phone", "personal_info.email"
+BIRTH_DATE = "personal_info.birth_date"
 CUSTOM = "custom"
 """The target of a field that is kept as it is, without a warning."""
 

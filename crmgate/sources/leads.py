@@ -6,31 +6,24 @@ a phone the lead is incomplete: an operator has to complete it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import phonenumbers
 
 from crmgate.model import Lead
 from crmgate.schemas import FieldWarning, Sender, parse_application
 from crmgate.schemas.application import TOKEN
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import InvalidFields
+from crmgate.schemas.recognition import STAND_IN, stand_in
 from crmgate.schemas.text import as_text, clean
 from crmgate.schemas.vocabulary import CUSTOM, alias_key, named
 from crmgate.sources.model import Received
 
-NO_NAME = "-"
-"""The first name of a lead whose submission has no name, and no email whose local part could stand for it."""
 MOST, LONGEST_NAME, LONGEST = 50, 64, 2_000
 """Limits of `custom`: number of fields, and characters of a name and of a value."""
 NOTES = 20_000
 """Characters of `additional_info`."""
-_EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]{2,}")
-_PHONE = re.compile(r"[+(0][\d\s().-]{8,23}")  # a number without one of these is an id or a time as often
-_CONTACTS = frozenset({"email", "phone", "contact"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +71,6 @@ class _Draft:
             text = value if isinstance(value, bool | list) else as_text(value)
             if name in (None, CUSTOM) or draft.known.setdefault(name, text) != text:
                 draft.keep(label, value)
-        if not draft.known.keys() & _CONTACTS:
-            draft.recognise_contact()
         return draft
 
     def keep(self, label: str, value: Any) -> None:
@@ -88,22 +79,6 @@ class _Draft:
         name = clean(label).lstrip("_") or "unnamed"
         if text:
             self.custom[name] = f"{self.custom[name]}\n{text}" if name in self.custom else text
-
-    def recognise_contact(self) -> None:
-        """Take the first value that is an email, or else a phone, for the one that the lead needs."""
-        for name, fits in (("email", _EMAIL.fullmatch), ("phone", self._is_phone)):
-            label = next((label for label, text in self.custom.items() if fits(text)), None)
-            if label is not None:
-                self.known[name] = self.custom.pop(label)
-                self.warn(label, WarningCode.RECOGNISED, f"This field is not known; its value was taken as {name}.")
-
-    def _is_phone(self, text: str) -> bool:
-        if not _PHONE.fullmatch(text):
-            return False
-        try:
-            return phonenumbers.is_valid_number(phonenumbers.parse(text, self.region))
-        except phonenumbers.NumberParseException:
-            return False
 
     def warn(self, label: str, code: WarningCode, message: str) -> None:
         self.warnings.append(FieldWarning(clean(label)[:LONGEST_NAME], code, message))
@@ -129,9 +104,8 @@ class _Draft:
         return {**self.known, "custom": custom} | ({"additional_info": notes[:NOTES]} if notes else {})
 
     def _stand_in(self) -> None:
-        local = as_text(self.known.get("email")).partition("@")[0]
-        self.known["first_name"] = local[:100] or NO_NAME
-        self.warn("first_name", WarningCode.STAND_IN, "There was no name; a stand-in was used.")
+        self.known["first_name"] = stand_in(self.known.get("email"))
+        self.warn("first_name", WarningCode.STAND_IN, STAND_IN)
 
     def incomplete(self) -> dict[str, Any]:
         """The payload of a submission without a contact: names and every other value as text, for an operator."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from marshmallow import Schema, fields
 from marshmallow.validate import OneOf
@@ -286,6 +287,12 @@ class ReadySchema(Schema):
     ready = _flag("", True)
     degraded = _flag("Redis is away: submissions are accepted, and delivered later.", False)
     checks = fields.List(fields.Nested(CheckSchema), required=True)
+
+
+class SentSchema(Schema):
+    """What a form tool sends: its own JSON or form, as its documentation describes it."""
+
+    json_schema: ClassVar[Mapping[str, Any]] = {"additionalProperties": True}
 
 
 class FieldErrorSchema(Schema):

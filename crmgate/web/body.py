@@ -20,6 +20,7 @@ from crmgate.schemas.coded import Group, flatten
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.forms import FormField, MalformedForm
+from crmgate.schemas.labelled import labelled
 from crmgate.schemas.text import clean
 from crmgate.web.codes import ProblemCode
 from crmgate.web.pages import FORM_TYPES
@@ -196,8 +197,10 @@ def _read_json(data: bytes) -> dict[str, Any]:
 
 
 def _object(value: Any) -> dict[str, Any]:
-    """The object in the body: the body itself, the only entry of a list, or JSON that was encoded twice."""
-    if isinstance(value, list) and len(value) == 1:
+    """The object in the body: the body itself, the only entry or the answers of a list, or JSON encoded twice."""
+    if isinstance(value, list) and value and all(map(labelled, value)):
+        value = {"fields": value}  # jQuery's serializeArray
+    elif isinstance(value, list) and len(value) == 1:
         [value] = value
     elif isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         value = _parse(value)

@@ -18,11 +18,11 @@ from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.signatures import same
 from crmgate.sources.tools import tool_of
 from crmgate.web import limits
-from crmgate.web.answers import ReceivedSchema
+from crmgate.web.answers import ReceivedSchema, SentSchema
 from crmgate.web.auth import offered
 from crmgate.web.body import READ_BODY, read_raw
 from crmgate.web.codes import ProblemCode
-from crmgate.web.openapi import Describe, ResponseDoc
+from crmgate.web.openapi import Body, Describe, ResponseDoc
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, receipt
 from crmgate.web.services import services
@@ -53,7 +53,8 @@ _PARAMETERS = (
     "Take what a form tool sends", _TAG,
     {200: ResponseDoc("It is recorded, or it was a handshake.", ReceivedSchema, also=("text/plain",))},
     problems=(*_PROBLEMS, *(code for code in READ_BODY if code in (ProblemCode.BODY_TOO_LARGE,
-              ProblemCode.INCOMPLETE_BODY)), ProblemCode.SERVICE_UNAVAILABLE), parameters=_PARAMETERS,
+              ProblemCode.INCOMPLETE_BODY)), ProblemCode.SERVICE_UNAVAILABLE),
+    parameters=_PARAMETERS, body=Body(SentSchema),
 )  # fmt: skip
 def receive(source: str) -> Response:
     """Record the submissions in the body of a form tool. They are sent to the CRM afterwards.

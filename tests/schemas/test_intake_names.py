@@ -199,6 +199,9 @@ TOOLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"first_name": "Ada", "phone": "+905321234567", "custom": {"ad": "123", "Doğum tarihi": "dün"},
          "warnings": [("ad", "conflicting_values"), ("Doğum tarihi", "unusable_value")]},
     ),
+    ({"first_name": "Ada", "Name": "L" * 150} | PHONE,
+     {"first_name": "Ada", "last_name": "L" * 100, "phone": "+905321234567", "custom": {"Name": "L" * 150},
+      "warnings": [("Name", "cut")]}),
     ({"first_name": "Ada", "Telegram": "@ada"} | PHONE,
      {"first_name": "Ada", "phone": "+905321234567", "custom": {"Telegram": "@ada"},
       "warnings": [("Telegram", "unknown_field")]}),
@@ -463,7 +466,7 @@ def test_the_error_of_a_missing_field_names_what_was_sent_and_the_nearest_name()
     assert "Known names for it: first_name, full_name, firstname, name," in text
     assert "Did you mean `naam` -> `full_name`?" in text
     assert "FIELD_ALIASES=naam=full_name" in text
-    text = message({"first_name": "Ada", "mial": "hidden@x.co"}, "personal_info")
+    text = message({"first_name": "Ada", "mial": "hidden at x.co"}, "personal_info")
     assert "Did you mean `mial` -> `email`?" in text
     assert "hidden" not in text
 
