@@ -24,7 +24,7 @@ DEFAULT = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FiguresAsked:
     """The days from `since` to `until`, both included, the dimension, and one of its values; empty: all values."""
 
     days: int
@@ -57,7 +57,7 @@ def numbers_csv() -> Response:
     return response
 
 
-def _days(asked: Asked) -> list[DayTotal]:
+def _days(asked: FiguresAsked) -> list[DayTotal]:
     """The figures of each day: of one value if the address has one, else of all."""
     found = services().numbers
     if asked.value:
@@ -79,7 +79,7 @@ def _start(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
-def _asked() -> Asked:
+def _asked() -> FiguresAsked:
     """The range and the dimension in the address. Raises `Problem`: 400 with every error."""
     days, by = request.args.get("days") or str(DEFAULT), request.args.get("by") or Dimension.SOURCE
     errors = [*_wrong("days", days, RANGES), *_wrong("by", by, Dimension)]
@@ -87,7 +87,7 @@ def _asked() -> Asked:
         raise Problem(ProblemCode.INVALID_QUERY, "Correct the address and ask again.", errors=errors)
     until = services().numbers.today()
     since = until - timedelta(days=int(days) - 1)
-    return Asked(int(days), Dimension(by), request.args.get("value", ""), since, until)
+    return FiguresAsked(int(days), Dimension(by), request.args.get("value", ""), since, until)
 
 
 def _wrong(name: str, value: str, choices: Sequence[int] | type[Dimension]) -> Iterator[FieldError]:
