@@ -7,7 +7,7 @@ scan of the operations.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 
@@ -137,11 +137,7 @@ class Numbers:
 
     def values(self, since: date, until: date, dimension: Dimension) -> list[ValueCount]:
         """The figures from `since` to `until`, both included, by the values of a dimension, the largest first."""
-        total: dict[str, Counter[str]] = {}
-        for day in self._tallies.days(_numbers(since, until), dimension):
-            for value, counts in day.items():
-                total.setdefault(value, Counter()).update(counts)
-        return _ranked(total)
+        return _ranked(self._tallies.values(_numbers(since, until), dimension))
 
     def totals(self, since: date, until: date) -> list[DayTotal]:
         """The figures of all values for each day from `since` to `until`, both included, also of days without an event.
@@ -150,11 +146,20 @@ class Numbers:
         """
         numbers = _numbers(since, until)
         sources, channels = (
-            self._tallies.days(numbers, dimension) for dimension in (Dimension.SOURCE, Dimension.CHANNEL)
+            self._tallies.totals(numbers, dimension) for dimension in (Dimension.SOURCE, Dimension.CHANNEL)
         )
         return [
-            DayTotal(_EPOCH + timedelta(days=number), _figures(_sum([*applied.values(), *clicked.values()])))
+            DayTotal(_EPOCH + timedelta(days=number), _figures(Counter(applied) + Counter(clicked)))
             for number, applied, clicked in zip(numbers, sources, channels, strict=True)
+        ]
+
+    def totals_of(self, since: date, until: date, dimension: Dimension, value: str) -> list[DayTotal]:
+        """The figures of one value for each day from `since` to `until`, both included, also without an event."""
+        numbers = _numbers(since, until)
+        found = self._tallies.of_value(numbers, dimension, value)
+        return [
+            DayTotal(_EPOCH + timedelta(days=number), _figures(Counter(counts)))
+            for number, counts in zip(numbers, found, strict=True)
         ]
 
     def latest(self, limit: int = 10) -> list[Happening]:
@@ -189,13 +194,6 @@ def _ranked(values: dict[str, Counter[str]]) -> list[ValueCount]:
 
 def _figures(counts: Counter[str]) -> Amounts:
     return Amounts(*(counts[field.name] for field in fields(Amounts)))
-
-
-def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return total
 
 
 def _size(figures: Amounts) -> int:

@@ -68,6 +68,11 @@ class HookCaller:
         """Whether the plugin can carry out an operation of this kind."""
         return bool(getattr(self._hooks, kind).get_hookimpls())
 
+    def fact_of(self, field: str) -> str:
+        """The fact that the mapping sends as a field of the CRM; empty if none is mapped to it."""
+        names = self._provider.field_map.names
+        return next((fact for fact, name in names.items() if name == field), "")
+
     def used(self) -> int:
         """Number of requests that this thread sent since its previous call of `used`."""
         return self._provider.used()

@@ -126,6 +126,28 @@ class Tallies:
         found = self._hashes([keys.day(number, dimension) for number in numbers])
         return [_by_value(day) for day in found]
 
+    def values(self, numbers: range, dimension: Dimension) -> dict[str, Counter[str]]:
+        """Events by value, of all these days together. Sums before it reads the names: a year has many of them."""
+        total: dict[bytes, int] = {}
+        for day in self._hashes([keys.day(number, dimension) for number in numbers]):
+            for name, count in day.items():
+                total[name] = total.get(name, 0) + int(count)
+        return _by_value(total)
+
+    def totals(self, numbers: range, dimension: Dimension) -> list[dict[str, int]]:
+        """Events of all values together for each day."""
+        return [_total(day) for day in self._hashes([keys.day(number, dimension) for number in numbers])]
+
+    def of_value(self, numbers: range, dimension: Dimension, value: str) -> list[dict[str, int]]:
+        """Events of one value for each day."""
+        names = [f"{event}|{value}" for event in Tally]
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for number in numbers:
+                pipe.hmget(keys.day(number, dimension), names)
+            found: list[list[bytes | None]] = pipe.execute()
+        return [{event: int(count or 0) for event, count in zip(Tally, day, strict=True)} for day in found]
+
     def latest(self, limit: int) -> list[Happening]:
         """The latest events, newest first; at most `EVENTS_KEPT`."""
         with translated():
@@ -141,14 +163,23 @@ class Tallies:
         return found
 
 
-def _by_value(day: Mapping[bytes, bytes]) -> dict[str, Counter[str]]:
+def _total(day: Mapping[bytes, bytes]) -> dict[str, int]:
+    counts: dict[bytes, int] = {}
+    for name, count in day.items():
+        event, bar, _ = name.partition(b"|")
+        if bar:
+            counts[event] = counts.get(event, 0) + int(count)
+    return {event.decode(): count for event, count in counts.items()}
+
+
+def _by_value(day: Mapping[bytes, bytes | int]) -> dict[str, Counter[str]]:
     values: dict[str, Counter[str]] = {}
     for event, value, count in _counts(day):
         values.setdefault(value, Counter())[event] += count
     return values
 
 
-def _counts(day: Mapping[bytes, bytes]) -> Iterator[tuple[str, str, int]]:
+def _counts(day: Mapping[bytes, bytes | int]) -> Iterator[tuple[str, str, int]]:
     for name, count in day.items():
         event, bar, value = name.decode().partition("|")
         if bar:  # a field without a bar is the number of values of an event

@@ -20,6 +20,12 @@ from tests.web.ops.test_security import MARKUP
 
 AXE = (Path(__file__).parents[1] / "data" / "vendor" / "axe.min.js").read_text()
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
+ADMIN = {"ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "Admin-Fake-1"}
+OTHERS = (
+    "/crm", "/crm/test", "/crm/fields", "/crm/setup?code=not_found&field=source", "/numbers", "/audit", "/tokens",
+    "/persons", "/edits/new?code=not_found",
+)  # fmt: skip
+"""Pages besides those about operations."""
 Opened = Callable[..., Page]
 
 
@@ -45,7 +51,7 @@ class Office:
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    with Stack(tmp_path_factory.mktemp("ops")) as stack:
+    with Stack(tmp_path_factory.mktemp("ops"), **ADMIN) as stack:
         stack.start()
         office = Office(stack)
         for number in range(3):
@@ -127,6 +133,58 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     strangers = context(size, scheme, storage_state=None).new_page()
     strangers.goto(f"{office.pages}/")
     assert violations(strangers) == []
+
+
+def test_the_other_pages_fit_and_can_be_used_by_everybody(
+    context: Callable[..., BrowserContext], office: Office
+) -> None:
+    """As above; one load of a page serves both widths and both colour schemes."""
+    [marked] = office.bury(code="not_found", email="markup@example.com", source=MARKUP)
+    office.stack.espocrm.set_options("userTypeC", ["", "parent"])
+    page = context(reduced_motion="reduce").new_page()  # colours change at once, not step by step
+    for path in OTHERS:
+        answer = page.goto(office.pages + path)
+        assert answer is not None
+        assert answer.status == 200, path
+        fits(page, path)
+    page.get_by_label("Field of the submission").fill("source")
+    page.get_by_label("New value").fill(MARKUP)
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Edit")
+    fits(page, "preview of an edit")
+    page.goto(office.pages + "/persons")
+    page.get_by_label("Email, or phone").fill("markup@example.com")
+    page.get_by_role("button", name="Find").click()
+    expect(page.locator(f"a[href$='{marked}']")).to_be_visible()
+    fits(page, "one person")
+    assert "markup" not in page.url
+    page.get_by_role("button", name="Erase …").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Erase")
+    fits(page, "preview of an erasure")
+
+
+def fits(page: Page, path: str) -> None:
+    """The page has one heading, is not wider than its window, and axe-core finds no serious violation of WCAG."""
+    for size, scheme in (("wide", "light"), ("narrow", "dark")):
+        page.set_viewport_size(SIZES[size])  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        assert width[0] <= width[1], (path, size)
+        assert violations(page) == [], (path, size, scheme)
+
+
+def test_numbers_have_a_chart_and_an_edit_of_many_goes_on_by_itself(opened: Opened, office: Office) -> None:
+    buried = office.bury(130, "rate_limited", source="fair")
+    page = opened("/numbers?days=7")
+    expect(page.locator(".u-wrap")).to_have_count(1)
+    page.goto(f"{office.pages}/edits/new?code=rate_limited")
+    page.get_by_label("Field of the submission").fill("source")
+    page.get_by_label("New value").fill("website")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Edit these 130").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("130 dead letters edited")
+    assert {office.stack.operation(one).payload["source"] for one in buried} == {"website"}
 
 
 def violations(page: Page) -> list[str]:

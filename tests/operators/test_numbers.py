@@ -140,7 +140,7 @@ end
 """
 FILL_DAYS = """
 local key = function(name) return ARGV[1] .. name end
-for day = 20469, 20833 do
+for day = tonumber(ARGV[2]) - 364, tonumber(ARGV[2]) do
   for value = 1, 100 do
     for _, event in ipairs({'accepted', 'delivered', 'dead'}) do
       redis.call('HSET', key('day:' .. day .. ':source'), event .. '|value' .. value, value)
@@ -156,7 +156,7 @@ def full(redis_process: RedisProcess) -> Iterator[redis.Redis]:
         client.flushall()
         for first in range(1, 100_001, 10_000):
             client.eval(FILL, 0, keys.PREFIX, str(first))
-        client.eval(FILL_DAYS, 0, keys.PREFIX)
+        client.eval(FILL_DAYS, 0, keys.PREFIX, int(START // DAY))
         yield client
         client.flushall()
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from flask import Response, request
 
-from crmgate.errors import ProviderError
-from crmgate.model import Lead, Operation
+from crmgate.model import Lead
 from crmgate.operators.edits import Effect
 from crmgate.operators.inventory import Cursor, Filter
 from crmgate.schemas.codes import FieldCode
@@ -29,7 +28,7 @@ from crmgate.web.services import services
 LONGEST = 1000
 """Largest number of characters of the new value."""
 _NUMBERS = ("total", "began", *Effect)
-_OTHERS = ("path", "value", "start", "place", *_NUMBERS)
+_OTHERS = ("change", "value", "start", "place", *_NUMBERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Change:
 
     def fields(self) -> dict[str, str]:
         """The fields of the form that repeats the change."""
-        return filters.fields(self.filter) | {"path": self.path, "value": self.value}
+        return filters.fields(self.filter) | {"change": self.path, "value": self.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +82,10 @@ def edits_new() -> Response:
     require_operate()
     count, fixed = services().desk.retries.preview(filters.asked().filter)
     first = services().inventory.page(fixed, limit=1).items
-    path = _refused(first[0], fixed.field) if first else ""
     paths = list(possible(first[0])) if first else []
-    return page("ops/edits_new.html", count=count, fields=filters.fields(fixed), path=path, paths=paths)
+    return page(
+        "ops/edits_new.html", count=count, fields=filters.fields(fixed), path=_refused(fixed.field), paths=paths
+    )
 
 
 @blueprint.post("/edits")
@@ -107,8 +107,8 @@ def _batch(change: Change) -> Response:
         place = Cursor.parse(request.form["place"]) if request.form.get("place") else None
     except ValueError:
         raise Problem(ProblemCode.INVALID_BODY, "The form is damaged. Begin again with the preview.") from None
-    batch = edits().batch(change.filter, change.patch, actor(), place)
     before = {name: _number(name) for name in _NUMBERS}
+    batch = edits().batch(change.filter, change.patch, actor(), place)
     numbers = {str(effect): int(before[effect]) + number for effect, number in batch.numbers.items()}
     shown = _progress(numbers, int(before["total"]), services().ledger.now() - before["began"])
     kept = {"start": "1", "place": str(batch.next), "total": request.form.get("total", ""),
@@ -135,19 +135,16 @@ def _number(name: str) -> float:
 
 def _change() -> Change:
     """The change in the form. Raises `Problem`: 400 for the filter, 422 for the change."""
-    path, value = request.form.get("path", "").strip(), request.form.get("value", "").strip()
+    path, value = request.form.get("change", "").strip(), request.form.get("value", "").strip()
     if not path or len(path) > 100 or len(value) > LONGEST:
-        error = FieldError("path", FieldCode.REQUIRED, f"Name a field; its value has at most {LONGEST} characters.")
+        error = FieldError("change", FieldCode.REQUIRED, f"Name a field; its value has at most {LONGEST} characters.")
         raise Problem(ProblemCode.INVALID_BODY, "Nothing was changed.", errors=[error])
     chosen = {name: text for name, text in request.form.items() if name not in _OTHERS}
     return Change(filters.asked(chosen).filter, path, value)
 
 
-def _refused(operation: Operation, field: str) -> str:
+def _refused(field: str) -> str:
     """The path in the payload that the current mapping sends as the CRM field `field`; empty if it is unknown."""
-    try:
-        fact = services().crm.preview(operation).facts.get(field, "")
-    except ProviderError:
-        return ""
+    fact = services().crm.fact_of(field)
     path = fact.replace("utm_", "utm.", 1) if fact.startswith("utm_") else fact
     return path if path.partition(".")[0] in Lead.__dataclass_fields__ else ""

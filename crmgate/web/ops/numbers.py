@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 
 from flask import Response, request
 
-from crmgate.operators.numbers import Amounts, DayTotal, ValueCount
+from crmgate.operators.numbers import Amounts, DayTotal
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
 from crmgate.store.tallies import Dimension
@@ -24,7 +24,7 @@ DEFAULT = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class FiguresAsked:
     """The days from `since` to `until`, both included, the dimension, and one of its values; empty: all values."""
 
     days: int
@@ -39,7 +39,7 @@ def numbers() -> Response:
     """The figures of each value, and of each day, of all values or of the one in the address."""
     asked = _asked()
     values = services().numbers.values(asked.since, asked.until, asked.by)
-    days = [*(_of_value(asked) if asked.value else services().numbers.totals(asked.since, asked.until))]
+    days = _days(asked)
     return page(
         "ops/numbers.html",
         asked=asked, values=values, days=[(_start(day.day), day) for day in days], total=_total(days),
@@ -57,16 +57,15 @@ def numbers_csv() -> Response:
     return response
 
 
-def _of_value(asked: Asked) -> Iterator[DayTotal]:
-    """The figures of one value for each day, also of days without an event."""
-    rows = services().numbers.days(asked.since, asked.until, asked.by)
-    found = {row.day: row.figures for row in rows if row.value == asked.value}
-    for number in range(asked.days):
-        day = asked.since + timedelta(days=number)
-        yield DayTotal(day, found.get(day, Amounts()))
+def _days(asked: FiguresAsked) -> list[DayTotal]:
+    """The figures of each day: of one value if the address has one, else of all."""
+    found = services().numbers
+    if asked.value:
+        return found.totals_of(asked.since, asked.until, asked.by, asked.value)
+    return found.totals(asked.since, asked.until)
 
 
-def _total(days: Sequence[DayTotal | ValueCount]) -> Amounts:
+def _total(days: Sequence[DayTotal]) -> Amounts:
     figures = [day.figures for day in days]
     return Amounts(
         accepted=sum(each.accepted for each in figures), delivered=sum(each.delivered for each in figures),
@@ -80,7 +79,7 @@ def _start(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
-def _asked() -> Asked:
+def _asked() -> FiguresAsked:
     """The range and the dimension in the address. Raises `Problem`: 400 with every error."""
     days, by = request.args.get("days") or str(DEFAULT), request.args.get("by") or Dimension.SOURCE
     errors = [*_wrong("days", days, RANGES), *_wrong("by", by, Dimension)]
@@ -88,7 +87,7 @@ def _asked() -> Asked:
         raise Problem(ProblemCode.INVALID_QUERY, "Correct the address and ask again.", errors=errors)
     until = services().numbers.today()
     since = until - timedelta(days=int(days) - 1)
-    return Asked(int(days), Dimension(by), request.args.get("value", ""), since, until)
+    return FiguresAsked(int(days), Dimension(by), request.args.get("value", ""), since, until)
 
 
 def _wrong(name: str, value: str, choices: Sequence[int] | type[Dimension]) -> Iterator[FieldError]:

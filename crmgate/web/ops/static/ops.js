@@ -108,7 +108,7 @@
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const stepped = uPlot.paths.stepped({ align: 1 });
     const series = (label, name, fill) => ({
-      label, stroke: colour(name), width: 2, paths: stepped, points: { show: false },
+      label, stroke: colour(name), width: lines.length > 100 ? 1 : 2, paths: stepped, points: { show: false },
       fill: fill ? `${colour(name)}22` : undefined,
     });
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
