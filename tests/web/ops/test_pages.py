@@ -159,6 +159,22 @@ def test_search_finds_an_id_and_a_code(operator: Browser, parts: Services) -> No
     assert "No operation has" in operator.post("/ops/search", q="").text
 
 
+def test_a_person_is_found_by_email_and_phone_without_a_trace_in_the_address(
+    operator: Browser, reader: Browser, parts: Services
+) -> None:
+    made = bury(parts.ledger, 2, email="zeynep@example.com", phone="+905321234567")
+    bury(parts.ledger)
+    for words in (" Zeynep@Example.com", "+90 532 123 45 67", "+90 (532) 123-45-67"):
+        found = operator.post("/ops/search", q=words)
+        assert re.fullmatch(r"/ops/operations\?person=p[0-9a-f]{31}", found.location)
+        assert listed(operator.get(found.location).text) == set(made)
+    assert [(entry.who, entry.what) for entry in parts.audit.recent(1)] == [("ayse", "persons.show")]
+    for words in ("nobody@example.com", "a@b@c", "+90 532 000 00 00", "@"):
+        assert "No operation has" in operator.post("/ops/search", q=words).text
+    assert reader.post("/ops/search", q="zeynep@example.com").status_code == 403
+    assert listed(operator.get("/ops/operations?person=zeynep@example.com").text) == set()
+
+
 @pytest.mark.parametrize("action", ["retry", "discard"])
 def test_the_selected_operations_are_counted_first(operator: Browser, parts: Services, action: str) -> None:
     chosen = bury(parts.ledger, 3)[:2]
