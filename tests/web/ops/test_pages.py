@@ -74,7 +74,7 @@ def test_now_lists_the_last_events(operator: Browser, parts: Services, now: floa
     events = re.findall(r"<li>(.*?)</li>", page.partition("Last events")[2])
     assert [texts(event).partition(" ")[2].partition(" ")[2] for event in events] == [
         "A job ended: it sent 1 dead letter again",
-        f"Became a dead letter: {tracking_code(operation)} invalid_value",
+        f"Dead letter {tracking_code(operation)} invalid_value",
     ]
     assert f'href="/ops/retries/{job}"' in events[0]
 
