@@ -84,7 +84,7 @@ def pictures(letter: str) -> list[Picture]:
         Picture("fields", "/crm/fields", height=620),
         Picture("repair", "/crm/setup?provider=espocrm&code=invalid_value&field=source", height=760),
         Picture("numbers", "/numbers?by=utm_campaign", height=900),
-        Picture("person", "/persons", height=720, act=_finds_a_person),
+        Picture("person", "/persons", height=440, act=_finds_a_person),
         Picture("discard", "/discards/new?code=forbidden", height=420),
         Picture(
             "retry",
@@ -93,7 +93,7 @@ def pictures(letter: str) -> list[Picture]:
             act=_retries,
             worker=True,
         ),
-        Picture("audit", "/audit", height=420),
+        Picture("audit", "/audit", height=290),
     ]
 
 
