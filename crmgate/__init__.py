@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None, *, demo: bool = False) -> Flask
         sys.exit(GUNICORN_APP_LOAD_ERROR)
     logs.configure(built.settings.log_level, built.settings.log_format)
     report(built.ledger.health())
+    built.open_spool()
     app = Flask("crmgate", static_folder="web/static")
     app.extensions["crmgate"] = built
     web.init_app(app, demo=demo)

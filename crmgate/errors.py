@@ -85,6 +85,10 @@ class LedgerUnavailable(CrmgateError):
         super().__init__(reason)
 
 
+class SpoolUnavailable(CrmgateError):
+    """A read or write of the spool failed, or the spool is full. Nothing was written."""
+
+
 class KeyReused(CrmgateError):
     """An idempotency key was used again with another submission."""
 
@@ -119,6 +123,14 @@ class JobRunning(CrmgateError):
     def __init__(self, job: str) -> None:
         self.job = job
         super().__init__(job)
+
+
+class UnusableBackup(CrmgateError):
+    """A backup cannot be restored; the text is the end of a sentence that begins with the name of its file."""
+
+
+class LedgerNotEmpty(CrmgateError):
+    """A backup is not restored, because the ledger has operations already."""
 
 
 class NotAccepted(CrmgateError):

@@ -143,11 +143,12 @@ def worker_back() -> None:
 
 
 @hookspec
-def ledger_unavailable(reason: str) -> None:
+def ledger_unavailable(reason: str, spooled: int | None) -> None:
     """Redis has accepted no write for 15 s. Called once, by the web process that has the watch.
 
-    `reason`: the kind of error, without personal data. If the web processes start while Redis is away, each of them
-    calls it: they share nothing but Redis.
+    `reason`: the kind of error, without personal data. `spooled`: number of submissions in the spool of its host, None
+    without a spool: then submissions are refused, unless the CRM confirms them at once. If the web processes start
+    while Redis is away, each of them calls it: they share nothing but Redis.
     """
 
 
@@ -162,6 +163,15 @@ def ledger_nearly_full(share: float, waiting: int) -> None:
 
     Called once, by one of the web processes, and again after the use was less than 70 %. `share`: the part in use, 1 is
     full. `waiting`: number of operations that wait.
+    """
+
+
+@hookspec
+def spool_waiting(operations: int, size: int, seconds: float, share: float) -> None:
+    """The oldest submission has been in the spool of a host for `seconds` (at least 60), or the spool is 80 % full.
+
+    Called once for each of the two, by one web process of the host, and again after the spool was empty. `operations`
+    and `size`: number of submissions and bytes on the disk. `share`: the used part of `SPOOL_MAX`, 1 is full.
     """
 
 

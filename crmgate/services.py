@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from crmgate.config import Settings, environment
 from crmgate.delivery.attempt import Delivery, Plan
+from crmgate.delivery.drain import Drain
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import ConfigError
+from crmgate.operators.backups import Backups
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.crm_setup import CrmSetup
 from crmgate.operators.desk import Desk
@@ -25,6 +28,7 @@ from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.plugin_host.sources import SourcePlugins
 from crmgate.sources.reader import Sources
 from crmgate.store.audit import Audit
+from crmgate.store.backup import BackupStore
 from crmgate.store.causes import Causes
 from crmgate.store.client import connect
 from crmgate.store.clock import Clocks
@@ -33,9 +37,12 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
 from crmgate.store.sessions import Sessions
+from crmgate.store.spool import Spool
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
+
+log = logging.getLogger(__name__)
 
 NEEDED_BY_PLUGINS = ("CRM_PROVIDER", "CRM_HTTP_HOSTS", "PLUGINS_DIR", "PLUGINS_ALLOWED")
 """Settings with which plugins can be loaded and checked although another setting is wrong."""
@@ -68,6 +75,22 @@ class Services:
     crm_setup: CrmSetup
     sessions: Sessions
     sources: Sources
+    backups: Backups
+    spool: Spool | None = None
+    drain: Drain | None = None
+
+    def open_spool(self) -> None:
+        """Open the spool of this host, for the web application. The worker and the command line do not use it."""
+        if self.spool:
+            self.spool.prepare()
+            if self.spool.problem:
+                log.error("%s: without a spool, a submission may be refused while Redis is away", self.spool.problem)
+
+    def start_threads(self) -> None:
+        """Start the threads of a web process: the watch, and the one that drains the spool."""
+        self.watch.start()
+        if self.drain:
+            self.drain.start()
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -134,21 +157,33 @@ def build(settings: Settings) -> Services:
     others = partial(_other, plugins, settings)
     notify = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, notify=notify)
-    gateway = Gateway(ledger, delivery, notify=notify)
+    spool = Spool(settings.spool_dir, settings.spool_max * 1e6) if settings.spool_dir else None
+    gateway = Gateway(ledger, delivery, notify=notify, spool=spool)
+    drain = _drain(spool, gateway, ledger, notify)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
     inventory, limiter = Inventory(client), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
-    sources = Sources(settings.sources, settings.default_phone_region, SourcePlugins(plugins.manager))
-    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
+    plugged = SourcePlugins(plugins.manager)
+    sources = Sources(settings.sources, settings.default_phone_region, plugged, settings.field_aliases)
+    watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60, spool)
     index = PersonIndex(client, ledger)
     persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
+        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), spool, drain,
     )  # fmt: skip
+
+
+def _drain(spool: Spool | None, gateway: Gateway, ledger: Ledger, notify: Callable[..., None]) -> Drain | None:
+    if spool is None:
+        return None
+    drain = Drain(spool, gateway, ledger, notify)
+    gateway.on_spooled = drain.start
+    return drain
 
 
 def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None:

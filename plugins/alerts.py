@@ -34,9 +34,10 @@ TEXTS = {
     "provider_recovered": "{provider} works again",
     "worker_missing": "no worker was seen for {seconds:.0f} s, and nothing that waits is delivered",
     "worker_back": "a worker runs again",
-    "ledger_unavailable": "Redis accepts nothing ({explanation}), and submissions cannot be recorded",
+    "ledger_unavailable": "Redis accepts nothing ({explanation}), and submissions {fate}",
     "ledger_available": "Redis works again, after {seconds:.0f} s",
     "ledger_nearly_full": "Redis is nearly full ({percent:.0f} % of its maxmemory); a full one accepts no submissions",
+    "spool_waiting": "the spool has {spooled} submissions, the oldest for {seconds:.0f} s; it is {percent:.0f} % full",
     "waiting_too_long": "the oldest operation has waited for {minutes:.0f} min",
 }
 """Facts of each event, in words."""
@@ -49,6 +50,7 @@ REMEDIES = {
     "ledger_unavailable": "start Redis, or correct REDIS_URL; `crmgate check` shows whether it works",
     "ledger_available": "nothing; `crmgate check` shows whether everything works",
     "ledger_nearly_full": "raise maxmemory, or deliver what waits; `crmgate check` shows why it waits",
+    "spool_waiting": "start Redis, or correct REDIS_URL; from 100 % on, submissions are refused",
     "waiting_too_long": "`crmgate check` shows why",
 }
 """The command that helps. The remedy of a provider's incident comes with the event."""
@@ -59,7 +61,8 @@ class Alert:
     """One message. Those about dead letters add up.
 
     `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters. `waiting`: number of
-    operations that wait. `seconds`: length of the incident so far. `share`: part of Redis's `maxmemory` in use.
+    operations that wait. `seconds`: length of the incident so far. `share`: part of Redis's `maxmemory` in use, or of
+    the spool. `spooled`: number of submissions in the spool of a host, None without a spool.
     """
 
     event: str
@@ -71,6 +74,7 @@ class Alert:
     seconds: float = 0.0
     share: float = 0.0
     waiting: int = 0
+    spooled: int | None = None
     count: int = 0
     codes: Mapping[str, int] = field(default_factory=dict)
     operations: tuple[str, ...] = ()
@@ -89,7 +93,7 @@ class Alert:
         codes = ", ".join(f"{code} {count}" if count > 1 else code for code, count in self.codes.items())
         words = {
             **facts, "codes": codes, "codes_after": f" ({codes})" if codes else "", "minutes": self.seconds / 60,
-            "percent": self.share * 100,
+            "percent": self.share * 100, "fate": self._fate(),
             "operations": ", ".join(self.operations) + (", ..." if self.count > NAMED else ""),
         }  # fmt: skip
         sentences = [TEXTS[self.event].format(**words)]
@@ -98,6 +102,12 @@ class Alert:
         if facts["remedy"]:
             sentences.append(f"What to do: {facts['remedy']}")
         return f"crmgate on {self.instance}: {'. '.join(sentences)}."
+
+    def _fate(self) -> str:
+        """What becomes of submissions while Redis is away."""
+        if self.spooled is None:
+            return "cannot be recorded"
+        return f"are kept in the spool of the host, {self.spooled} so far"
 
 
 class Alerts(Listener):
@@ -172,8 +182,8 @@ class Alerts(Listener):
         self._send(self._alert("worker_back"))
 
     @hookimpl
-    def ledger_unavailable(self, reason: str) -> None:
-        self._send(self._alert("ledger_unavailable", explanation=reason))
+    def ledger_unavailable(self, reason: str, spooled: int | None) -> None:
+        self._send(self._alert("ledger_unavailable", explanation=reason, spooled=spooled))
 
     @hookimpl
     def ledger_available(self, seconds: float) -> None:
@@ -182,6 +192,10 @@ class Alerts(Listener):
     @hookimpl
     def ledger_nearly_full(self, share: float, waiting: int) -> None:
         self._send(self._alert("ledger_nearly_full", share=share, waiting=waiting))
+
+    @hookimpl
+    def spool_waiting(self, operations: int, seconds: float, share: float) -> None:
+        self._send(self._alert("spool_waiting", spooled=operations, seconds=seconds, share=share))
 
     @hookimpl
     def waiting_too_long(self, seconds: float, waiting: int) -> None:

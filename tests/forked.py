@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.processes import DEADLINE, ROOT, Process, wait_until
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.warm"])
+CONTEXT.set_forkserver_preload(["tests.warm", __name__])
 PYTHON = [sys.executable, "-m"]
 
 
@@ -77,6 +77,7 @@ class Child:
 
 def _run(command: list[str], environ: dict[str, str], output: Path, errors: Path) -> None:
     """Become the program. The last steps are those of an interpreter that ends; `multiprocessing` leaves them out."""
+    assert "tests.warm" in sys.modules, "the fork server passes over an ImportError"
     os.setsid()
     os.chdir(ROOT)
     os.environ.clear()

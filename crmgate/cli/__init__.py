@@ -9,6 +9,7 @@ import click
 from crmgate import __version__
 from crmgate.cli import home
 from crmgate.cli.audit import audit
+from crmgate.cli.backup import backup, restore
 from crmgate.cli.check import check
 from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
@@ -34,5 +35,5 @@ def main(context: click.Context) -> None:
             home.adopt(environment())
 
 
-for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, sources, stats, tokens):
+for command in (audit, backup, check, crm, dev, dlq, ops, person, plugins, restore, send, sources, stats, tokens):
     main.add_command(command)

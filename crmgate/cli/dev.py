@@ -43,7 +43,7 @@ MESSENGERS = {
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
 """Targets of the demo's messenger links; they are not real accounts."""
-KEPT = ("redis", "metrics", "sandbox.sqlite3*", "run.lock", homes.LOCK, homes.ENV)
+KEPT = ("redis", "metrics", "spool", "sandbox.sqlite3*", "run.lock", homes.LOCK, homes.ENV)
 """What `crmgate dev` keeps in CRMGATE_HOME."""
 
 
@@ -152,6 +152,7 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
     environ["CRM_PROVIDER"] = environ.get("CRM_PROVIDER") or "sandbox"
     environ["LOG_FORMAT"] = environ.get("LOG_FORMAT") or "console"
     environ["PROMETHEUS_MULTIPROC_DIR"] = environ.get("PROMETHEUS_MULTIPROC_DIR") or str(home / "metrics")
+    environ["SPOOL_DIR"] = environ.get("SPOOL_DIR") or str(home / "spool")
     if environ["CRM_PROVIDER"] == "sandbox" and not environ.get("SANDBOX_URL"):
         commands["sandbox"] = _sandbox(environ, home)
     commands["web"] = [
@@ -200,7 +201,8 @@ def _announce_when_ready(environ: dict[str, str], token: str, parts: Services) -
 
 def _ready(gateway: str) -> bool:
     try:
-        return requests.get(f"{gateway}/readyz", timeout=2).status_code == 200
+        answer = requests.get(f"{gateway}/readyz", timeout=2)
+        return answer.status_code == 200 and not answer.json()["degraded"]
     except requests.RequestException:
         return False
 

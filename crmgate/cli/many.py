@@ -16,7 +16,7 @@ from crmgate.cli.output import as_json, clean, print_json
 from crmgate.cli.parts import filters, opened, wanted
 from crmgate.model import State
 from crmgate.operators.discards import discard_batch
-from crmgate.operators.edits import Edits, Effect, Preview
+from crmgate.operators.edits import EditPreview, Edits, Effect
 from crmgate.operators.inventory import Filter
 from crmgate.services import Services
 from crmgate.store.audit import command_line
@@ -107,7 +107,7 @@ def _one_way(named: bool, all_: bool, options: Mapping[str, Any]) -> None:
         raise click.UsageError("The filters need --all.")
 
 
-def _confirmed(preview: Preview, as_json: bool) -> bool:
+def _confirmed(preview: EditPreview, as_json: bool) -> bool:
     """Show the preview of an edit, and ask. Without an answer nothing is changed; exits with status 1 for "no"."""
     if as_json:
         example = asdict(preview.example) if preview.example else None
@@ -127,7 +127,7 @@ def _confirmed(preview: Preview, as_json: bool) -> bool:
     sys.exit(1)
 
 
-def _preview(preview: Preview) -> list[str]:
+def _preview(preview: EditPreview) -> list[str]:
     if not preview.count.number:
         return ["There is nothing to edit."]
     lines: list[str] = []
@@ -146,7 +146,7 @@ def _shown(value: Any) -> str:
     return "(none)" if value in (None, "") else clean(str(value))
 
 
-def _edit(edits: Edits, preview: Preview, patch: Mapping[str, Any]) -> Numbers:
+def _edit(edits: Edits, preview: EditPreview, patch: Mapping[str, Any]) -> Numbers:
     """Edit batch after batch, with a progress bar. Returns the numbers by their effect."""
     numbers, cursor = Counter[str](), None
     with bulk.progress("Editing dead letters", preview.count.number if preview.count.exact else None) as done:

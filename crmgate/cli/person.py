@@ -18,7 +18,7 @@ from crmgate.services import Services
 from crmgate.store.audit import command_line
 
 if TYPE_CHECKING:
-    from crmgate.schemas.contact import Contact
+    from crmgate.schemas.typed_contact import Contact
 
 who = click.argument("contact", metavar="[EMAIL|PHONE|-]", default="")
 

@@ -13,7 +13,7 @@ from crmgate import services
 from crmgate.cli.output import as_json, clean, configuration, print_json, print_table
 from crmgate.config import Settings
 from crmgate.services import Services
-from crmgate.sources.leads import Reading, lines
+from crmgate.sources.leads import ReceivedLead, lines
 from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.tools import TOOLS, is_known, key, tool_of
 
@@ -81,7 +81,7 @@ def test(source: str, file: Path, headers: tuple[str, ...], as_json: bool) -> No
         parts = services.start()
     known = _source(parts, source)
     body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    request = SourceRequest("POST", _headers(headers, body), body)
+    request = SourceRequest("POST", _headers(headers, body), body, form_charset=parts.settings.default_form_charset)
     found = _outcome(parts, known, request)
     if as_json:
         print_json(found)
@@ -127,7 +127,7 @@ def _outcome(parts: Services, source: Source, request: SourceRequest) -> dict[st
     return {"handshake": None, "signature": signature, "items": [_item(reading) for reading in readings]}
 
 
-def _item(reading: Reading) -> dict[str, Any]:
+def _item(reading: ReceivedLead) -> dict[str, Any]:
     return {
         "complete": reading.complete,
         "delivery_id": reading.delivery_id,

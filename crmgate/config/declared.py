@@ -12,6 +12,7 @@ from marshmallow import fields, validate
 from crmgate.channels import Link, Links
 from crmgate.config.kinds import (
     ApiTokens,
+    Charset,
     Delays,
     FieldAliases,
     Folder,
@@ -31,6 +32,7 @@ from crmgate.config.redis_server import contradictions
 from crmgate.config.whatsapp import whatsapp_address
 from crmgate.logs import FORMATS
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
+from crmgate.schemas.charset import AUTO
 from crmgate.store.gate import EPIDEMIC_AFTER
 from crmgate.store.limits import UNITS, Limit
 
@@ -138,6 +140,14 @@ class CoreSettings(marshmallow.Schema):
         "Names of your form's fields with the field of an application that each one is. `name=custom` keeps a field in"
         " `custom` although its name is a usual one",
     )  # fmt: skip
+    DEFAULT_FORM_CHARSET = _setting(
+        Charset, AUTO, "auto, off or a charset such as windows-1251",
+        "Charset of forms that are not UTF-8 and name no charset. auto: windows-1251 for Russian text, else"
+        " windows-1254. off: such a form is refused",
+    )  # fmt: skip
+    REFUSE_FILES = _switch(
+        "on: a form with a file is refused. off: the file is left out, and its name and size are kept"
+    )
     ALLOWED_ORIGINS = _setting(
         Origins, (), "origins such as https://www.example.com, separated by commas",
         "Sites that may send submissions from a script (CORS) and that forms may redirect back to",
@@ -240,6 +250,15 @@ class CoreSettings(marshmallow.Schema):
         validate=validate.Range(0, 10),
     )  # fmt: skip
     REDIS_TIMEOUT = _seconds(1.0, 0.05, 30, "Time limit of one call of Redis")
+    SPOOL_DIR = _setting(
+        Folder, None, "a folder on a local disk, not NFS",
+        "Folder for the spool: submissions that Redis does not take are kept there until Redis takes them. Each host"
+        " has its own; its web processes share it. Empty: no spool",
+    )  # fmt: skip
+    SPOOL_MAX = _setting(
+        fields.Float, 100.0, "megabytes, 1 to 100000",
+        "Size of the spool from which submissions are refused with 503", validate=validate.Range(1, 100_000),
+    )  # fmt: skip
     ALERT_WAITING_MINUTES = _setting(
         fields.Float, 15.0, "minutes, 0 to 10080; 0: never",
         "Age of the oldest waiting operation from which listeners, such as the alerts, are called",

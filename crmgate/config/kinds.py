@@ -13,8 +13,9 @@ import phonenumbers
 from marshmallow import fields, validate
 from redis.connection import parse_url
 
-from crmgate.schemas.canonical import APPLICATION, alias_key
+from crmgate.schemas.charset import AUTO, STRICT, codec
 from crmgate.schemas.labels import nearest
+from crmgate.schemas.vocabulary import APPLICATION, alias_key
 from crmgate.store.limits import Limit
 from crmgate.store.tokens import configured
 
@@ -124,6 +125,16 @@ class Region(fields.String):
         if region not in phonenumbers.SUPPORTED_REGIONS:
             raise marshmallow.ValidationError("Not a region with telephone numbers.")
         return region
+
+
+class Charset(fields.String):
+    """The charset of forms that name none: the label of one, `auto` or `off`, in lower case."""
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> Any:
+        label = str(value).lower()
+        if label not in (AUTO, STRICT) and not codec(label):
+            raise marshmallow.ValidationError("Not a charset of forms.")
+        return label
 
 
 class ApiTokens(Words):

@@ -60,6 +60,8 @@ class Settings:
     plugins_allowed: tuple[str, ...]
     default_phone_region: str
     field_aliases: Mapping[str, str]
+    default_form_charset: str
+    refuse_files: bool
     allowed_origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     channels: Mapping[str, Channel]
@@ -75,6 +77,9 @@ class Settings:
     alert_waiting_minutes: float
     log_level: str
     log_format: str
+    spool_dir: Path | None = None
+    spool_max: float = 100.0
+    """Megabytes."""
     sources: Mapping[str, Source] = field(default_factory=dict)
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
 

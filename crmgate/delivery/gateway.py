@@ -17,12 +17,13 @@ from crmgate import logs
 from crmgate.delivery import identity
 from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, new_lease
 from crmgate.delivery.outcome import Outcome
-from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, StillRunning
+from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, SpoolUnavailable, StillRunning
 from crmgate.kinds import traits
 from crmgate.model import Kind, Operation, State, Suspicion, new_id
 from crmgate.store.audit import Entry
-from crmgate.store.entries import Acceptance, Accepted, Claim, Once
+from crmgate.store.entries import Acceptance, Accepted, Claim, Once, Session
 from crmgate.store.ledger import Ledger
+from crmgate.store.spool import Spool, Spooled
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,12 @@ class Gateway:
     def __init__(
         self, ledger: Ledger, delivery: Delivery, *,
         notify: Callable[..., None] = lambda *_, **__: None, clock: Callable[[], float] = time.monotonic,
+        spool: Spool | None = None,
     ) -> None:  # fmt: skip
         """`notify` calls a listener hook by its name; `clock` measures how long Redis is away, in seconds."""
-        self._ledger, self._delivery = ledger, delivery
+        self._ledger, self._delivery, self._spool = ledger, delivery, spool
+        self.on_spooled: Callable[[], None] = lambda: None
+        """Called after a submission was put into the spool: starts the thread that drains it."""
         self._notify, self._clock = notify, clock
         self._away: tuple[float, float] | None = None
         """Times of the first and the latest failure of the ledger since it last worked, by `clock`."""
@@ -64,10 +68,14 @@ class Gateway:
         same submission (a double click). `content` is compared instead of a payload that holds more than the sender
         sent.
 
-        Raises `NotAccepted` if the operation is recorded nowhere and the CRM did not confirm it. Raises
-        `LedgerUnavailable` if the operation, or an earlier request with its key, may be recorded: a worker may send it,
-        so sending it here as well could create two leads (`REPEATS_SETTLE`). Without `last_resort` nothing is sent to
-        the CRM while the ledger is unavailable, and `LedgerUnavailable` is raised.
+        While the ledger is unavailable, the operation goes into the spool of this host, and waits. So does one that
+        would overtake an operation there with the same key, session, email or phone. Raises `NotAccepted` if the spool
+        is full or cannot be written.
+
+        Without a spool: raises `NotAccepted` if the operation is recorded nowhere and the CRM did not confirm it.
+        Raises `LedgerUnavailable` if the operation, or an earlier request with its key, may be recorded: a worker may
+        send it, so sending it here as well could create two leads (`REPEATS_SETTLE`). Without `last_resort` nothing is
+        sent to the CRM while the ledger is unavailable, and `LedgerUnavailable` is raised.
 
         With the cause `suspect` it is kept until a person releases it, and no listener is called. The last
         `SUSPECTS_KEPT` are kept.
@@ -77,9 +85,15 @@ class Gateway:
         logs.bind(operation=operation.id)
         lease = new_lease() if inline else ""
         once = identity.once(operation, content, key, repeats, scope)
+        entry = Spooled(operation, once, suspect)
+        if self._would_overtake(entry):
+            return self._put(entry)
         try:
             accepted = self._accept(operation, lease, once, suspect)
         except LedgerUnavailable as error:
+            if self._spools:
+                log.error("the ledger is unavailable (%s); operation %s goes into the spool", error, operation.id)
+                return self._put(entry)
             if suspect:
                 raise NotAccepted("The submission could not be stored.") from None
             if not (last_resort and self._sent_unrecorded(operation, error, inline=inline, repeated=bool(key))):
@@ -101,6 +115,28 @@ class Gateway:
             claim, self._delivery.recipient, started + self._delivery.plan.inline_budget, wake=True
         )
         return _after(operation, outcome)
+
+    def record_spooled(self, entry: Spooled) -> None:
+        """Record a submission from the spool; a worker delivers it. A repetition of an earlier one ends here.
+
+        If its idempotency key came with other content meanwhile, it is recorded without its key: it was accepted.
+        Raises `LedgerUnavailable`.
+        """
+        waited = max(time.time() - entry.operation.accepted_at, 0.0)
+        accepted = self._record(entry, once=entry.once_after(waited), waited=waited)
+        if accepted.what is Acceptance.CONFLICT:
+            log.warning(
+                "operation %s from the spool has the idempotency key of operation %s, but other content:"
+                " it is recorded without the key", entry.operation.id, accepted.id,
+            )  # fmt: skip
+            accepted = self._record(entry, once=None, waited=waited)
+        if accepted.id != entry.operation.id:
+            log.info("operation %s from the spool is the same as operation %s", entry.operation.id, accepted.id)
+        elif entry.suspect:
+            self._forget_old_suspects()
+        else:
+            recorded = replace(entry.operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at)
+            self._notify("operation_accepted", operation=replace(recorded, state=_state(accepted.what)))
 
     def release(self, operation_id: str, audit: Entry | None = None) -> bool:
         """Try a dead letter, a suspect or a waiting operation now; False if it is none of them, or under way.
@@ -143,26 +179,70 @@ class Gateway:
         """Record the operation. With a lease its alarm is set to the end of the lease; else a worker is woken at once.
 
         If it is unknown whether Redis recorded the operation, it is recorded once more. With a lease it is not: no
-        worker attempts the operation during the lease, and the time is better spent on the CRM.
+        worker attempts the operation during the lease, and the time is better spent on the CRM. With a spool it is not
+        either: the operation goes from there to Redis again, under the same id.
         """
-        seconds = self._delivery.plan.inline_budget + LEASE_MARGIN
-        alarm = seconds if lease else LEASE_MARGIN
-        follow = traits(operation.kind).with_lead
-        session = identity.session(operation, follow if self._delivery.crm.supports(follow) else None)
-        record = partial(
-            self._ledger.accept, operation, self._delivery.recipient,
-            alarm=alarm, lease=lease, seconds=seconds, once=once, session=session,
-            people=identity.people(operation.payload), suspect=suspect,
-        )  # fmt: skip
+        record = partial(self._record, Spooled(operation, once, suspect), once=once, lease=lease)
         try:
             return record()
         except LedgerUnavailable as error:
-            if lease or error.refused:
+            if lease or error.refused or self._spools:
                 raise
         try:
             return record()
         except LedgerUnavailable as error:
             raise LedgerUnavailable(str(error)) from None  # refused now, but perhaps not the first time
+
+    def _record(
+        self, entry: Spooled, *, once: Once | None, lease: str = "", waited: float | None = None
+    ) -> Accepted:  # fmt: skip
+        seconds = self._delivery.plan.inline_budget + LEASE_MARGIN
+        operation = entry.operation
+        return self._ledger.accept(
+            operation, self._delivery.recipient, alarm=seconds if lease else LEASE_MARGIN, lease=lease, seconds=seconds,
+            once=once, session=self._session(operation), people=identity.people(operation.payload),
+            suspect=entry.suspect, waited=waited,
+        )  # fmt: skip
+
+    def _session(self, operation: Operation) -> Session | None:
+        follow = traits(operation.kind).with_lead
+        return identity.session(operation, follow if self._delivery.crm.supports(follow) else None)
+
+    @property
+    def _spools(self) -> bool:
+        return self._spool is not None and self._spool.on
+
+    def _marks(self, entry: Spooled) -> list[str]:
+        """Digests by which a later submission is recognized as the same, or as one about the same person."""
+        once, session = entry.once, self._session(entry.operation)
+        same = [once.key] if once else []
+        if entry.suspect:  # nothing waits for a suspect, and it waits for nothing
+            return same
+        return [*same, *([session.key] if session else []), *identity.people(entry.operation.payload)]
+
+    def _would_overtake(self, entry: Spooled) -> bool:
+        if self._spool is None or not self._spool.on:
+            return False
+        try:
+            return self._spool.concerns(self._marks(entry))
+        except SpoolUnavailable as error:
+            log.error("%s", error)
+            return False
+
+    def _put(self, entry: Spooled) -> Operation:
+        """Put a submission into the spool. Raises `NotAccepted`, and `KeyReused`."""
+        assert self._spool is not None
+        try:
+            accepted = self._spool.put(entry, self._marks(entry))
+        except SpoolUnavailable as error:
+            log.error("operation %s was not accepted: %s", entry.operation.id, error)
+            raise NotAccepted("The submission could not be stored.") from None
+        self.on_spooled()
+        logs.bind(operation=accepted.id)
+        if accepted.what is Acceptance.CONFLICT:
+            raise KeyReused
+        state = State.SUSPECT if entry.suspect else State.WAITING
+        return replace(entry.operation, id=accepted.id, accepted_at=accepted.at, state=state, suspicion=entry.suspect)
 
     def _sent_unrecorded(self, operation: Operation, error: LedgerUnavailable, *, inline: bool, repeated: bool) -> bool:
         """Whether to send an operation that could not be recorded: only if no other process can be sending it."""

@@ -87,9 +87,12 @@ def post_fork(_server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Start the watch of a web process. Called in the process itself, so that no fork loses its thread."""
+    """Start the watch of a web process, and the thread that drains the spool.
+
+    Called in the process itself, so that no fork loses its threads.
+    """
     worker.log.format_lines()
-    worker.app.wsgi().extensions["crmgate"].watch.start()
+    worker.app.wsgi().extensions["crmgate"].start_threads()
 
 
 def on_exit(server: Any) -> None:

@@ -44,7 +44,7 @@ class EditExample:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class EditPreview:
     """The number of dead letters that match, and an example. `filter` selects exactly these.
 
     Of the first `checked` ones the change would make `refused` invalid; `errors` are those of the first of these.
@@ -82,7 +82,7 @@ class Edits:
         self._inventory, self._desk = inventory, desk
         self._region, self._channels = default_region, channels
 
-    def preview(self, wanted: Filter, changes: Payload) -> Preview:
+    def preview(self, wanted: Filter, changes: Payload) -> EditPreview:
         """Count the dead letters that match, and apply the merge patch `changes` (RFC 7396) to the first ones."""
         count, fixed = self._desk.retries.preview(wanted)
         page = self._inventory.page(fixed)
@@ -90,7 +90,7 @@ class Edits:
         errors = [errors for _, errors in results if errors]
         examples = (_example(one, after) for one, (after, _) in zip(page.items, results, strict=True) if after)
         example = next((each for each in examples if each.before != each.after), None)
-        return Preview(count, fixed, example, len(results), len(errors), errors[0] if errors else ())
+        return EditPreview(count, fixed, example, len(results), len(errors), errors[0] if errors else ())
 
     def batch(
         self, wanted: Filter, changes: Payload, who: str, cursor: Cursor | None = None, limit: int = PAGE

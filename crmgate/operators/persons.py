@@ -20,7 +20,7 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.persons import REFERENCE, PersonIndex, Traces, VisitorSession
 
 if TYPE_CHECKING:
-    from crmgate.schemas.contact import Contact
+    from crmgate.schemas.typed_contact import Contact
 
 LIMIT = 200
 """Largest number of operations and sessions that one call looks at."""
@@ -147,7 +147,7 @@ class Persons:
     def contact(self, typed: str) -> Contact:
         """The email or phone that an operator typed. Raises `InvalidFields`."""
         # Imported here because the import is slow and most commands do not need it.
-        from crmgate.schemas.contact import read_contact
+        from crmgate.schemas.typed_contact import read_contact
 
         return read_contact(typed, self._region)
 

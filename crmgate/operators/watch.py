@@ -15,11 +15,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from crmgate.errors import LedgerUnavailable
+from crmgate.errors import LedgerUnavailable, SpoolUnavailable
 from crmgate.store.checks import NEARLY_FULL
 from crmgate.store.clock import Clocks
 from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
+from crmgate.store.spool import Spool
 from crmgate.store.watch import Watchbook
 
 log = logging.getLogger(__name__)
@@ -37,18 +38,18 @@ ROOM_AGAIN = 0.7
 class Watch:
     """The watch of one process. `notify` calls a listener hook with the name and arguments of an incident.
 
-    `limit` is the longest wait of an operation in seconds that is not reported; 0 reports none. `clock` measures
-    durations in this process, in seconds.
+    `limit` is the longest wait of an operation in seconds that is not reported; 0 reports none. `spool` is the spool of
+    this host, which the report about Redis counts. `clock` measures durations in this process, in seconds.
 
     A process that starts while Redis is unavailable acts as the holder of the watch.
     """
 
     def __init__(
         self, book: Watchbook, ledger: Ledger, figures: Figures, clocks: Clocks, notify: Callable[..., None],
-        limit: float, *, clock: Callable[[], float] = time.monotonic,
+        limit: float, spool: Spool | None = None, *, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._book, self._ledger, self._figures, self._clocks = book, ledger, figures, clocks
-        self._notify, self._limit, self._clock = notify, limit, clock
+        self._notify, self._limit, self._spool, self._clock = notify, limit, spool, clock
         self._process, self._stop = 0, threading.Event()
         self._holds = True
         self._since = clock()
@@ -101,7 +102,17 @@ class Watch:
         if self._holds and not self._reported_away and now - self._failed_at >= LEDGER_AWAY:
             self._reported_away = True
             log.error("Redis is unavailable since %.0f s (%s)", now - self._failed_at, reason)
-            self._notify("ledger_unavailable", reason=reason)
+            self._notify("ledger_unavailable", reason=reason, spooled=self._spooled())
+
+    def _spooled(self) -> int | None:
+        """Number of submissions in the spool of this host; None if it takes none."""
+        if self._spool is None or not self._spool.on:
+            return None
+        try:
+            return self._spool.figures().operations
+        except SpoolUnavailable as error:
+            log.error("%s", error)
+            return None
 
     def _back(self, now: float) -> None:
         """Report that Redis is available again. Workers need time for a heartbeat: their silence counts from now."""

@@ -1,16 +1,8 @@
 """Schemas of submissions, and the functions that parse a submission into a `Lead` or an `Activity`."""
 
-from crmgate.schemas.application import ApplicationSchema
+from crmgate.schemas.application import NO_REFERRAL, REFERRAL_CODE, TOKEN, ApplicationSchema
 from crmgate.schemas.canonical import FieldWarning
-from crmgate.schemas.parse import (
-    NO_REFERRAL,
-    REFERRAL_CODE,
-    TOKEN,
-    Parsed,
-    ParsedEvent,
-    parse_application,
-    parse_event,
-)
+from crmgate.schemas.parse import Parsed, ParsedEvent, Sender, parse_application, parse_event
 
 __all__ = [
     "NO_REFERRAL",
@@ -20,6 +12,7 @@ __all__ = [
     "FieldWarning",
     "Parsed",
     "ParsedEvent",
+    "Sender",
     "parse_application",
     "parse_event",
 ]

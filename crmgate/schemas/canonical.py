@@ -1,49 +1,40 @@
-"""Translates the field names of a form to canonical names, before validation.
-
-A field may be nested (`personal_info.first_name`), flat (`first_name`), in the form notation for nesting
-(`personal_info[first_name]`, `universities[]`), in camelCase, or have another name: an alias, one of the setting
-FIELD_ALIASES, or one that forms usually give it (`names.TABLE`).
-"""
+"""Assigns the fields of a body to canonical names, before validation; what has no place there is kept in `custom`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, NamedTuple
-
-from marshmallow import Schema
-from marshmallow import fields as marshmallow_fields
+from typing import Any
 
 from crmgate.schemas import full_names
-from crmgate.schemas.application import ApplicationSchema
-from crmgate.schemas.codes import FieldCode, WarningCode
-from crmgate.schemas.event import MessengerEventSchema
+from crmgate.schemas.application import CUSTOM_FIELDS, CUSTOM_NAME
+from crmgate.schemas.coded import NOTHING
+from crmgate.schemas.codes import WarningCode
+from crmgate.schemas.entries import FURTHER, Entry, Rank, entries
 from crmgate.schemas.faults import FieldError
-from crmgate.schemas.names import CONTACT, FULL_NAME, field_of
+from crmgate.schemas.fields import CUSTOM_TEXT
+from crmgate.schemas.names import FULL_NAME
 from crmgate.schemas.text import as_text, clean, is_blank, tidy
+from crmgate.schemas.vocabulary import (
+    APPLICATION,
+    CONTACT_PATH,
+    CUSTOM,
+    EMAIL,
+    FIRST_NAME,
+    FULL_NAME_PATH,
+    LAST_NAME,
+    PHONE,
+    Vocabulary,
+    flat_name,
+)
 
-ALIASES: Mapping[str, str] = {
-    "ref": "referral_code",
-    "session_id": "session",
-    "email_address": "personal_info.email",
-    "phone_number": "personal_info.phone",
-    "education_level": "education.level",
-    "field_of_study": "education.field",
-    "consent": "consent.given",
-}
-"""Path of a field by its alias. Aliases also work inside the field's group (`education.field_of_study`)."""
-
-FULL_NAME_PATH = f"personal_info.{FULL_NAME}"
-CONTACT_PATH = f"personal_info.{CONTACT}"
-FIRST_NAME, LAST_NAME = "personal_info.first_name", "personal_info.last_name"
-PHONE, EMAIL = "personal_info.phone", "personal_info.email"
+OTHERS = "other_fields"
+"""The entry of `custom` for the unknown fields beyond `CUSTOM_FIELDS`, each with its name."""
+OTHERS_TEXT = 10_000
+MAX_WARNINGS = 100
+"""Largest number of warnings for one submission: a body can contain thousands of fields."""
 _SEPARATORS = {PHONE: ", ", EMAIL: ", ", FULL_NAME_PATH: " "}
 """What joins the parts of a value that was sent in parts."""
-
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +46,6 @@ class FieldWarning:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The field names of one kind of body: the path of each accepted name in snake_case, and the groups."""
-
-    targets: Mapping[str, str]
-    groups: Mapping[str, bool]
-    """Whether each group is required."""
-    rest: str = "custom"
-    """Name of the field that keeps unknown fields."""
-    usual: bool = False
-    """Whether the fields may have the usual names of `names.TABLE`."""
-
-    def find(self, name: str) -> str | None:
-        """The path of the field with one of its usual names; None if there is none."""
-        flat = field_of(name) if self.usual else None
-        return None if flat is None else self.targets[flat]
-
-    def in_group(self, group: str, member: str) -> str | None:
-        """The path of the field `member` of a group, by any of its names."""
-        path = self.targets.get(f"{group}.{snake(member)}")
-        if path is None and (found := self.find(member)) and found.startswith(f"{group}."):
-            return found
-        return path
-
-
 @dataclass
 class Canonical:
     """A body by canonical names: known `fields` by dotted path, and all others in `custom`. `raw` is the body."""
@@ -89,7 +55,6 @@ class Canonical:
     fields: dict[str, Any] = field(default_factory=dict)
     custom: dict[str, str] = field(default_factory=dict)
     warnings: list[FieldWarning] = field(default_factory=list)
-    errors: list[FieldError] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     """Names that were sent and are not known."""
     renamed: dict[str, str] = field(default_factory=dict)
@@ -98,17 +63,51 @@ class Canonical:
     """Further values of a field that were sent, in the order of precedence."""
 
     def keep(self, name: str, value: Any) -> None:
-        """Put `value` into `custom`; a second value for the same name is appended on a new line."""
+        """Put `value` into `custom`; a second value for the same name is appended on a new line.
+
+        A text or name that is too long is cut. Fields beyond `CUSTOM_FIELDS` share the entry `OTHERS`.
+        """
         value = tidy(value)
         if is_blank(value):
             return
         name, text = clean(name) or "unnamed", as_text(value)
+        if len(name) > CUSTOM_NAME:
+            self.warn(name, WarningCode.CUT, f"A name has at most {CUSTOM_NAME} characters; the rest is in the text.")
+            name, text = name[:CUSTOM_NAME].rstrip(), f"{name[:500]}: {text}"
+        if name not in self.custom and name != OTHERS and len(self.custom) - (OTHERS in self.custom) >= CUSTOM_FIELDS:
+            name, text = OTHERS, f"{name}: {text}"
         known = self.custom.get(name)
-        self.custom[name] = text if known in (None, text) else f"{known}\n{text}"
+        self._put(name, text if known in (None, text) else f"{known}\n{text}")
+
+    def _put(self, name: str, text: str) -> None:
+        limit = OTHERS_TEXT if name == OTHERS else CUSTOM_TEXT
+        if name == OTHERS and OTHERS not in self.custom:
+            self.warn(name, WarningCode.UNKNOWN_FIELD, f"More than {CUSTOM_FIELDS} fields are kept in one text.")
+        if len(text) > limit:
+            self.warn(name, WarningCode.CUT, f"Only the first {limit:,} characters were kept in `{self.words.rest}`.")
+        self.custom[name] = text[:limit].rstrip()
 
     def warn(self, name: str, code: WarningCode, message: str) -> None:
-        """Add a warning about the field `name`."""
-        self.warnings.append(FieldWarning(clean(name), code, message))
+        """Add a warning about the field `name`, once for each code."""
+        warning = FieldWarning(clean(name)[:CUSTOM_NAME], code, message)
+        if len(self.warnings) < MAX_WARNINGS and warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def mend(self, path: str, fault: FieldError) -> None:
+        """Replace the value of `path` with its usable part, or with the next one that was sent, and keep the rest.
+
+        `fault` is the error of the value in `fields`.
+        """
+        mended = self.words.declared[path].mend(self.fields.pop(path), fault.message)
+        further = self.others.get(path)
+        if mended.value is not NOTHING:
+            self.fields[path] = mended.value
+        elif further:
+            self.fields[path] = further.pop(0)
+        name = self.renamed.get(path)
+        leaf = path.rpartition(".")[2]
+        self.keep(name or (leaf if flat_name(path) == leaf else path), mended.kept)
+        self.warn(name or path, mended.code, f"{mended.message} kept in `{self.words.rest}`.")
 
     def nested(self) -> dict[str, Any]:
         """The nested dictionary that the schema loads."""
@@ -120,25 +119,6 @@ class Canonical:
         return result
 
 
-class _Rank(IntEnum):
-    """Precedence of a name when a field was sent under several."""
-
-    NESTED = 0
-    FLAT = 1
-    SETTING = 2
-    USUAL = 3
-    CONTACT = 4
-    """A name for a contact of either kind."""
-
-
-class _Entry(NamedTuple):
-    name: str
-    """The name as it was sent; dotted if it was nested."""
-    value: Any
-    target: str | None
-    rank: _Rank
-
-
 def canonicalise(
     raw: Mapping[str, Any], words: Vocabulary | None = None, aliases: Mapping[str, str] | None = None
 ) -> Canonical:
@@ -148,37 +128,41 @@ def canonicalise(
     is the vocabulary, by default that of an application. `aliases` is the setting FIELD_ALIASES.
     """
     result = Canonical(words or APPLICATION, raw)
-    entries = _entries(_join_lists(raw), result, aliases or {})
-    for entry in sorted(entries, key=lambda entry: entry.rank):
+    for entry in sorted(entries(raw, result.words, aliases or {}), key=lambda entry: entry.rank):
         _place(result, entry._replace(value=tidy(entry.value)))
     if FULL_NAME_PATH in result.fields:
         _split_name(result)
     return result
 
 
-def _place(result: Canonical, entry: _Entry) -> None:
+def _place(result: Canonical, entry: Entry) -> None:
     if is_blank(entry.value):
         return
     if entry.target == CONTACT_PATH:
         entry = entry._replace(target=EMAIL if "@" in as_text(entry.value).lstrip("@") else PHONE)
-    rest = result.words.rest
-    own_name = entry.name.removeprefix(f"{rest}.")
-    if entry.target == rest:
-        result.keep(own_name, entry.value)
-    elif entry.target is None:
-        result.unknown.append(entry.name)
-        result.keep(own_name, entry.value)
-        message = f"This field is not known; it was kept in `{rest}`."
-        result.warn(entry.name, WarningCode.UNKNOWN_FIELD, message)
+    own_name = entry.name.removeprefix(f"{result.words.rest}.")
+    if entry.target in (CUSTOM, FURTHER, None):
+        _keep(result, entry, own_name)
     elif entry.target in result.fields:
         _compare(result, entry, own_name)
     else:
         result.fields[entry.target] = _joined(entry)
-        if entry.rank >= _Rank.SETTING:
+        if entry.rank >= Rank.SETTING:
             result.renamed[entry.target] = entry.name
 
 
-def _compare(result: Canonical, entry: _Entry, own_name: str) -> None:
+def _keep(result: Canonical, entry: Entry, own_name: str) -> None:
+    rest = result.words.rest
+    result.keep(own_name, entry.value)
+    if entry.target is None:
+        result.unknown.append(entry.name)
+        result.warn(entry.name, WarningCode.UNKNOWN_FIELD, f"This field is not known; it was kept in `{rest}`.")
+    elif entry.target == FURTHER:
+        message = f"Only the first of several values was used; the others were kept in `{rest}`."
+        result.warn(entry.name, WarningCode.CONFLICTING_VALUES, message)
+
+
+def _compare(result: Canonical, entry: Entry, own_name: str) -> None:
     if result.fields[str(entry.target)] == entry.value:
         return
     result.others.setdefault(str(entry.target), []).append(_joined(entry))
@@ -190,7 +174,7 @@ def _compare(result: Canonical, entry: _Entry, own_name: str) -> None:
     )
 
 
-def _joined(entry: _Entry) -> Any:
+def _joined(entry: Entry) -> Any:
     """The value; a contact or a full name in several parts, or sent several times, as one text."""
     value = entry.value
     separator = _SEPARATORS.get(str(entry.target))
@@ -223,123 +207,3 @@ def _names(full: Any, first: Any, last: Any) -> tuple[str, str] | None:
     if not any(char.isalpha() for char in full):
         return None
     return full_names.rest_of(full, first or "", last or "") if first or last else full_names.split(full)
-
-
-def _join_lists(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """`raw` with `name[]`, `name[0]`, `name[1]` ... joined into one list `name`."""
-    bases = {name: _LIST_SUFFIX.sub("", name) for name in raw}
-    lists = {base for name, base in bases.items() if base != name}
-    result: dict[str, Any] = {}
-    for name, value in raw.items():
-        if bases[name] in lists:
-            result.setdefault(bases[name], []).extend(value if isinstance(value, list) else [value])
-        else:
-            result[name] = value
-    return result
-
-
-def _entries(raw: Mapping[str, Any], result: Canonical, aliases: Mapping[str, str]) -> Iterator[_Entry]:
-    words = result.words
-    for name, value in raw.items():
-        dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
-        path = snake(dotted)
-        if aliases and alias_key(name) in aliases:
-            yield _Entry(name, value, *_usual(name, words, aliases))
-            continue
-        if name.startswith("_"):
-            continue  # a control key such as `_next`
-        if path == "custom":
-            for member, inner in _object(value, "custom", result):
-                result.keep(member, inner)
-        elif path.startswith("custom."):
-            result.keep(dotted.partition(".")[2], value)
-        elif path in words.groups and (isinstance(value, Mapping) or not _is_field(path, value, words)):
-            for member, inner in _object(value, path, result, required=words.groups[path]):
-                yield _Entry(f"{name}.{member}", inner, words.in_group(path, member), _Rank.NESTED)
-        elif path in words.targets and not _is_derived(words.targets[path], value):
-            yield _Entry(name, value, words.targets[path], _Rank.NESTED if "." in path else _Rank.FLAT)
-        else:
-            yield from _renamed(name, value, words, aliases)
-
-
-def _is_derived(path: str, value: Any) -> bool:
-    """Whether the name is no field itself, and its value is one of uncertain kind or an object of parts."""
-    return path == CONTACT_PATH or (path == FULL_NAME_PATH and isinstance(value, Mapping))
-
-
-def _is_field(path: str, value: Any, words: Vocabulary) -> bool:
-    """Whether the name of a group is also that of a field, such as `consent=on` or `education=Bachelor`."""
-    return path in words.targets or (isinstance(value, str) and words.find(path) is not None)
-
-
-def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[_Entry]:
-    """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
-    target, rank = _usual(name, words, aliases)
-    if isinstance(value, Mapping) and words.usual and target != PHONE:
-        members = [_Entry(path, inner, *_usual(path, words, aliases)) for path, inner in _members(name, value)]
-        if any(member.target for member in members):
-            yield from members
-            return
-    yield _Entry(name, value, target, rank)
-
-
-def _usual(name: str, words: Vocabulary, aliases: Mapping[str, str]) -> tuple[str | None, _Rank]:
-    """The field that FIELD_ALIASES or the usual names give to a name, and the rank of the name."""
-    target = aliases.get(alias_key(name)) if aliases else None
-    if target is None:
-        found = words.find(name)
-        return found, _Rank.CONTACT if found == CONTACT_PATH else _Rank.USUAL
-    return words.targets.get(target, target), _Rank.SETTING
-
-
-def _members(name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for member, inner in value.items():
-        if isinstance(inner, Mapping):
-            yield from _members(f"{name}.{member}", inner)
-        else:
-            yield f"{name}.{member}", inner
-
-
-def alias_key(name: str) -> str:
-    """A sent name as FIELD_ALIASES has it: without case."""
-    return clean(name).casefold()
-
-
-def _object(value: Any, name: str, result: Canonical, *, required: bool = False) -> Iterable[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        return value.items()
-    # PHP encodes an empty object as []: it counts as an absent group, unless the group is required.
-    if not is_blank(tidy(value)) or (isinstance(value, list) and required):
-        result.errors.append(FieldError(name, FieldCode.INVALID_TYPE, "Expected an object."))
-    return ()
-
-
-def snake(name: str) -> str:
-    """`firstName`, `first-name` and `First_Name` as `first_name`."""
-    return _CAMEL.sub("_", clean(name)).replace("-", "_").lower()
-
-
-def flat_prefix(group: str) -> str:
-    """Prefix of the flat names in `group`, for names that would be ambiguous without it (`source`, `text`)."""
-    return f"{group}_" if group in ("utm", "consent") else ""
-
-
-def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str, *, usual: bool = False) -> Vocabulary:
-    """All names of the fields of `schema`: dotted, flat and aliases."""
-    targets, groups = dict[str, str](), dict[str, bool]()
-    for name, declared in schema().fields.items():
-        if not isinstance(declared, marshmallow_fields.Nested):
-            targets[name] = name
-            continue
-        groups[name] = declared.required
-        prefix = flat_prefix(name)
-        for leaf in declared.schema.fields:
-            targets |= dict.fromkeys((f"{name}.{leaf}", f"{name}.{prefix}{leaf}", f"{prefix}{leaf}"), f"{name}.{leaf}")
-    in_group = {f"{path.rpartition('.')[0]}.{alias}": path for alias, path in aliases.items() if "." in path}
-    return Vocabulary(targets | dict(aliases) | in_group, groups, rest, usual)
-
-
-APPLICATION = _vocabulary(
-    ApplicationSchema, {**ALIASES, FULL_NAME: FULL_NAME_PATH, CONTACT: CONTACT_PATH}, "custom", usual=True
-)
-MESSENGER_EVENT = _vocabulary(MessengerEventSchema, {"ref": "referral_code", "session_id": "session"}, "metadata")

@@ -11,10 +11,27 @@ from typing import Any, ClassVar, TypeVar
 
 from marshmallow import Schema, ValidationError, fields
 
-from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import FieldError
+from crmgate.schemas.text import as_text, is_blank
 
 T = TypeVar("T")
+
+NOTHING = object()
+"""The `value` of a `Mended` field that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """The usable part of a value that its field does not accept.
+
+    `value` replaces the sent one, `kept` goes to `custom`. `message` begins the warning; its end says where `kept` is.
+    """
+
+    value: Any
+    kept: Any
+    code: WarningCode
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +47,9 @@ class Coded(fields.Field[T]):
 
     `example` and `about` are for the OpenAPI document; `json_schema` describes the accepted values.
     """
+
+    forgiving = False
+    """Whether the page offers the values, so that the visitor cannot correct one: it is kept instead of refused."""
 
     expected = "another type"
     default_error_messages = {  # noqa: RUF012 - marshmallow merges these along the class hierarchy
@@ -62,13 +82,55 @@ class Coded(fields.Field[T]):
         """The error for a JSON type that this field does not accept."""
         return self.make_error("invalid_type", expected=self.expected)
 
+    def forgives(self, code: FieldCode) -> bool:
+        """Whether `mend` applies to an error: a wrong type always comes from a page or a program."""
+        return self.forgiving or code is FieldCode.INVALID_TYPE
+
+    def mend(self, value: Any, fault: str) -> Mended:
+        """The usable part of `value`, which `read` refuses with the message `fault`: of a list the first entry."""
+        if isinstance(value, list) and len(entries := _different(value)) > 1:
+            message = "Only the first of several values was used; the others were"
+            return Mended(entries[0], single(entries[1:]), WarningCode.CONFLICTING_VALUES, message)
+        return Mended(NOTHING, value, WarningCode.UNUSABLE_VALUE, f"{fault.removesuffix('.')}; it was")
+
     def text(self, value: Any, limit: int) -> str:
-        """`value` as a text of at most `limit` characters. Raises `ValidationError`."""
-        if not isinstance(value, str):
-            raise self.wrong_type()
-        if len(value) > limit:
+        """`value` as a text of at most `limit` characters: also a number, a boolean, and the only entry of a list.
+
+        Raises `ValidationError`.
+        """
+        found = value if isinstance(value, str) else self._only(value)
+        if len(found) > limit:
             raise self.make_error("too_long", limit=limit)
-        return value
+        return found
+
+    def _only(self, value: Any) -> str:
+        found = single(value)
+        if not isinstance(found, str | int | float):
+            raise self.wrong_type()
+        return as_text(found)
+
+
+def single(value: Any) -> Any:
+    """The only entry of a list, at any depth; `value` itself if it is no such list."""
+    while isinstance(value, list) and len(entries := _different(value)) == 1:
+        [value] = entries
+    return value
+
+
+def _different(entries: list[Any]) -> list[Any]:
+    """The different entries that are not blank, in order."""
+    found: dict[str, Any] = {}
+    for entry in entries:
+        if not is_blank(entry):
+            found.setdefault(as_text(entry), entry)
+    return list(found.values())
+
+
+def texts_in(value: Any) -> list[str]:
+    """The texts in `value`, which may be a list of lists; objects and blank entries are left out."""
+    if isinstance(value, list):
+        return [text for entry in value for text in texts_in(entry)]
+    return [] if isinstance(value, dict) or is_blank(value) else [as_text(value)]
 
 
 class Group(Schema):

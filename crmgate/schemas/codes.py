@@ -24,12 +24,10 @@ class FieldCode(StrEnum):
     """Not one of the values that the message lists."""
     INVALID_DATE = "invalid_date"
     INVALID_NUMBER = "invalid_number"
-    INVALID_NEXT = "invalid_next"
-    """The origin of the address in `_next` is not allowed."""
     UNKNOWN_FIELD = "unknown_field"
     """There is no such field here, or it cannot be changed."""
     FILE_REFUSED = "file_refused"
-    """A file was uploaded."""
+    """A file was uploaded, and `REFUSE_FILES` is on."""
 
 
 class WarningCode(StrEnum):
@@ -50,3 +48,11 @@ class WarningCode(StrEnum):
     """The name of the field is not known, but its value is an email or a phone number, and no other was sent."""
     STAND_IN = "stand_in"
     """A machine sent no name; the first part of the email, or `-`, stands for the first name."""
+    CUT = "cut"
+    """Only the first characters were used; the whole value, up to 2,000 characters, is kept in `custom`."""
+    FILE_LEFT_OUT = "file_left_out"
+    """A file was not stored. Its name and size are in the message and in `custom`."""
+    INVALID_NEXT = "invalid_next"
+    """The origin of the address in `_next` is not allowed: the visitor gets the thank-you page instead."""
+    CHARSET_GUESSED = "charset_guessed"
+    """The form is not UTF-8 and names no charset; it was read with `DEFAULT_FORM_CHARSET`."""

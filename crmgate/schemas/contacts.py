@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Set
 from typing import Any
 
-from crmgate.schemas.canonical import EMAIL, FIRST_NAME, PHONE, Canonical
+from crmgate.schemas.canonical import Canonical
+from crmgate.schemas.coded import single
 from crmgate.schemas.codes import WarningCode
-from crmgate.schemas.faults import FieldError
 from crmgate.schemas.readings import Doubt, Reading
 from crmgate.schemas.text import as_text
+from crmgate.schemas.vocabulary import EMAIL, FIRST_NAME, PHONE
 
 _CONTACTS = {"email": EMAIL, "phone": PHONE}
 _OTHER = {EMAIL: PHONE, PHONE: EMAIL}
@@ -23,35 +24,15 @@ _MESSAGES = {
 }  # fmt: skip
 
 
-def spared(canonical: Canonical, errors: Sequence[FieldError]) -> bool:
-    """Move the values with errors that must not cost the lead to `custom`, with a warning. Whether there were any.
+def is_spared(canonical: Canonical, path: str, faulty: Set[str]) -> bool:
+    """Whether the value of the `faulty` field `path` must not cost the lead although the visitor could correct it.
 
-    These are an unusable contact beside another one, and a value that came under a usual name of an optional field.
+    That is an unusable contact beside another one, and a value that came under a usual name of an optional field.
     """
-    faulty = {path: error for error in errors if (path := _path(canonical, error)) is not None}
-    moved = [path for path in faulty if _is_spared(canonical, path, faulty)]
-    for path in moved:
-        name = canonical.renamed.get(path, path.rpartition(".")[2])
-        canonical.keep(name, canonical.fields.pop(path))
-        message = f"{faulty[path].message} It was kept in `custom`."
-        canonical.warn(canonical.renamed.get(path, path), WarningCode.UNUSABLE_VALUE, message)
-        if path in _OTHER and canonical.others.get(path):
-            canonical.fields[path] = canonical.others[path].pop(0)
-    return bool(moved)
-
-
-def _path(canonical: Canonical, error: FieldError) -> str | None:
-    """The sent field that an error is about, also one about an entry of its list."""
-    head, _, tail = error.field.rpartition(".")
-    return next((path for path in (error.field, head if tail.isdigit() else "") if path in canonical.fields), None)
-
-
-def _is_spared(canonical: Canonical, path: str, faulty: dict[str, FieldError]) -> bool:
-    if path in _OTHER:
-        if canonical.others.get(path):
-            return True
-        return _OTHER[path] in canonical.fields and _OTHER[path] not in faulty
-    return path in canonical.renamed and path != FIRST_NAME
+    if path not in _OTHER:
+        return path in canonical.renamed and path != FIRST_NAME
+    other = _OTHER[path]
+    return bool(canonical.others.get(path)) or (other in canonical.fields and other not in faulty)
 
 
 def settle(canonical: Canonical, data: dict[str, Any], *, edit: bool) -> None:
@@ -61,7 +42,7 @@ def settle(canonical: Canonical, data: dict[str, Any], *, edit: bool) -> None:
     """
     for name, reading in list(_readings(data)):
         data[name] = reading.value
-        typed = as_text(canonical.fields[_CONTACTS[name]])
+        typed = as_text(single(canonical.fields[_CONTACTS[name]]))
         if reading.doubt is Doubt.NONE or (edit and typed == reading.value):
             continue
         canonical.keep(canonical.renamed.get(_CONTACTS[name], name), typed)

@@ -16,7 +16,7 @@ from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.event import MetadataSchema
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import Text
-from crmgate.schemas.parse import parse_application, parse_event
+from crmgate.schemas.parse import Sender, parse_application, parse_event
 
 SETTLED = frozenset({"session", "occurred_at"})
 """Fields that an edit cannot change: `session` decides the order of operations, `occurred_at` is a fact."""
@@ -81,7 +81,7 @@ def _checked(form: _Payload, patch: Mapping[str, Any], parse: Callable[[], Edite
 
 
 def _application(payload: Mapping[str, Any], default_region: str) -> Edited:
-    parsed = parse_application(payload, default_region=default_region, edit=True)
+    parsed = parse_application(payload, default_region=default_region, sender=Sender.OPERATOR)
     return parsed.lead.to_dict(), parsed.warnings
 
 

@@ -9,9 +9,18 @@ from marshmallow import fields
 from marshmallow.experimental.context import Context
 
 from crmgate.channels import WELL_KNOWN, canonical_name
-from crmgate.schemas.application import CUSTOM_TEXT, REFERRAL, SESSION, UtmSchema
+from crmgate.schemas.application import (
+    CUSTOM_FIELDS,
+    CUSTOM_NAME,
+    NO_REFERRAL,
+    REFERRAL,
+    REFERRAL_CODE,
+    SESSION,
+    TOKEN,
+    UtmSchema,
+)
 from crmgate.schemas.coded import Coded, Group
-from crmgate.schemas.fields import Text, TextMap
+from crmgate.schemas.fields import CUSTOM_TEXT, PageCode, Text, TextMap
 
 KnownChannels = Context[Set[str]]
 """Context with the accepted channels, for a schema that loads a click."""
@@ -37,22 +46,25 @@ class ChannelName(Coded[str]):
 class MetadataSchema(Group):
     """The place of the click on the site."""
 
-    page = Text(CUSTOM_TEXT, example="/prices")
-    section = Text(CUSTOM_TEXT, example="hero")
-    component = Text(CUSTOM_TEXT, example="button")
-    campaign = Text(CUSTOM_TEXT)
-    referrer = Text(CUSTOM_TEXT)
-    notes = Text(CUSTOM_TEXT, lines=True)
+    page = Text(CUSTOM_TEXT, forgiving=True, example="/prices")
+    section = Text(CUSTOM_TEXT, forgiving=True, example="hero")
+    component = Text(CUSTOM_TEXT, forgiving=True, example="button")
+    campaign = Text(CUSTOM_TEXT, forgiving=True)
+    referrer = Text(CUSTOM_TEXT, forgiving=True)
+    notes = Text(CUSTOM_TEXT, lines=True, forgiving=True, join="\n")
 
 
 class MessengerEventSchema(Group):
     """A click on a messenger link in its canonical form."""
 
     channel = ChannelName(required=True, example="telegram", about="Upper or lower case; `telegramBot` is `telegram`.")
-    referral_code = Text(
-        CUSTOM_TEXT, required=True, example="REF1", about=f"{REFERRAL} Not required if the visitor's cookie has one."
-    )
-    session = Text(CUSTOM_TEXT, example="s-4711", about=SESSION)
+    referral_code = PageCode(
+        REFERRAL_CODE, default=NO_REFERRAL, required=True, example="REF1",
+        about=f"{REFERRAL} Not required if the visitor's cookie has one.",
+    )  # fmt: skip
+    session = PageCode(TOKEN, example="s-4711", about=SESSION)
     utm = fields.Nested(UtmSchema)
     metadata = fields.Nested(MetadataSchema)
-    custom = TextMap(50, 64, CUSTOM_TEXT, about="Other fields; unknown fields are kept in `metadata`.")
+    custom = TextMap(
+        CUSTOM_FIELDS, CUSTOM_NAME, CUSTOM_TEXT, about="Other fields; unknown fields are kept in `metadata`."
+    )

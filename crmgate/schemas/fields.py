@@ -1,50 +1,48 @@
-"""The field types of an application. No message contains the sent value."""
+"""The field types of a submission. No message contains the sent value."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
-from marshmallow import ValidationError
 from marshmallow.experimental.context import Context
 
 from crmgate.model import rfc3339
 from crmgate.schemas import emails, phones
-from crmgate.schemas.coded import Coded
+from crmgate.schemas.answers import last_of, yes_or_no
+from crmgate.schemas.coded import NOTHING, Coded, Mended, single, texts_in
+from crmgate.schemas.codes import WarningCode
+from crmgate.schemas.moments import day, moment
 from crmgate.schemas.readings import Reading
+from crmgate.schemas.text import as_text, is_blank
 
 PhoneRegion = Context[str]
 """Context with the ISO 3166 country of phone numbers without a country code, for a schema that loads."""
-
+CUSTOM_TEXT = 2_000
+"""Largest number of characters in an unknown field, or in a field whose value crmgate cannot use."""
 CONTACT_TEXT = 1_000
 """Largest number of characters in which an email address is looked for."""
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
-_YES_NO = {
-    "yes": True, "true": True, "on": True, "1": True,
-    "no": False, "false": False, "off": False, "0": False,
-}  # fmt: skip
-_DATE = re.compile(r"(?P<y>\d{4})-(?P<m>\d{2})-(?P<d>\d{2})|(?P<D>\d{1,2})\.(?P<M>\d{1,2})\.(?P<Y>\d{4})", re.ASCII)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_YEAR = re.compile(r"(?<!\d)(?:19\d\d|20\d\d|2100)(?!\d)", re.ASCII)
 
 
 class Text(Coded[str]):
-    """A text of at most `limit` characters, on one line unless `lines`.
+    """A text of at most `limit` characters, on one line unless `lines`. JSON numbers and booleans are read as text.
 
-    `numbers` also accepts JSON numbers, in their original notation; `booleans` accepts true and false as yes and no.
+    `numbers` and `booleans` recommend a number and a boolean. Several values are joined with `join`, if it is given.
     """
 
+    expected = "a text"
+
     def __init__(
-        self, limit: int, *, lines: bool = False, numbers: bool = False, booleans: bool = False, **options: Any
-    ) -> None:
+        self, limit: int, *, lines: bool = False, numbers: bool = False, booleans: bool = False,
+        forgiving: bool = False, join: str = "", **options: Any,
+    ) -> None:  # fmt: skip
         super().__init__(**options)
         self.limit, self.lines, self.numbers, self.booleans = limit, lines, numbers, booleans
-        self.expected = "a text"
-        if numbers:
-            self.expected += " or a number"
-        if booleans:
-            self.expected += ", true or false"
+        self.forgiving, self.join = forgiving, join
 
     def json_schema(self) -> dict[str, Any]:
         types = ["string"]
@@ -55,19 +53,61 @@ class Text(Coded[str]):
         return {"type": types if len(types) > 1 else "string", "maxLength": self.limit}
 
     def read(self, value: Any) -> str:
-        text = self.text(self._as_typed(value), self.limit)
+        text = self.text(value if isinstance(value, str) else self._as_typed(value), self.limit)
         return text if self.lines else _LINE_BREAKS.sub(" ", text)
 
     def _as_typed(self, value: Any) -> Any:
         if isinstance(value, bool):
             return ("yes" if value else "no") if self.booleans else value
-        return str(value) if self.numbers and isinstance(value, int | float) else value
+        if not isinstance(value, list) or not self.join or any(isinstance(entry, dict | list) for entry in value):
+            return value
+        texts = [as_text(self._as_typed(entry)) for entry in value if not is_blank(entry)]
+        if self.booleans and all(yes_or_no(text) is not None for text in texts):
+            return last_of(texts)
+        return self.join.join(dict.fromkeys(texts))
+
+    def mend(self, value: Any, fault: str) -> Mended:
+        """Of a text that is too long the beginning."""
+        typed = self._as_typed(single(value))
+        if not isinstance(typed, str | int | float):
+            return super().mend(value, fault)
+        text = as_text(typed)
+        # The whole text if `custom` has room for it, else what does not fit here.
+        kept = text if self.limit < CUSTOM_TEXT else text[self.limit :]
+        message = f"Only the first {self.limit:,} characters were used; the text was"
+        return Mended(text[: self.limit].rstrip(), kept, WarningCode.CUT, message)
+
+
+class PageCode(Coded[str]):
+    """A text that matches `pattern`, which the page fills in. `default` stands for any other value."""
+
+    forgiving = True
+
+    def __init__(self, pattern: re.Pattern[str], *, default: Any = NOTHING, **options: Any) -> None:
+        super().__init__(**options)
+        self.pattern, self.default = pattern, default
+        self.expected = f"1 to 64 of the characters {pattern.pattern.removesuffix('{1,64}')}"
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": CUSTOM_TEXT}
+
+    def read(self, value: Any) -> str:
+        text = self.text(value, CUSTOM_TEXT)
+        if not self.pattern.fullmatch(text):
+            raise self.wrong_type()
+        return text
+
+    def mend(self, value: Any, fault: str) -> Mended:
+        """The first of several values, else the default."""
+        mended = super().mend(value, fault)
+        return replace(mended, value=self.default) if mended.value is NOTHING else mended
 
 
 class TextList(Coded[tuple[str, ...]]):
     """At most `entries` texts of `limit` characters each; a single text is a list of one. Skips blank entries."""
 
     expected = "a list of texts"
+    forgiving = True
 
     def __init__(self, entries: int, limit: int, **options: Any) -> None:
         super().__init__(**options)
@@ -77,63 +117,16 @@ class TextList(Coded[tuple[str, ...]]):
         return {"type": "array", "maxItems": self.entries, "items": self.inner.json_schema()}
 
     def read(self, value: Any) -> tuple[str, ...]:
-        values = [value] if isinstance(value, str) else value
-        if not isinstance(values, list):
-            raise self.wrong_type()
+        values = value if isinstance(value, list) else [value]
         if len(values) > self.entries:
             raise self.make_error("too_many", limit=self.entries)
-        return self._each(values)
+        return tuple(self.inner.read(entry) for entry in values if not is_blank(entry))
 
-    def _each(self, values: list[Any]) -> tuple[str, ...]:
-        texts, errors = [], {}
-        for index, entry in enumerate(values):
-            if entry in (None, ""):
-                continue
-            try:
-                texts.append(self.inner.deserialize(entry))
-            except ValidationError as error:
-                errors[index] = error.messages
-        if errors:
-            raise ValidationError(errors)
-        return tuple(texts)
-
-
-class Choice(Coded[str]):
-    """One of `choices`, in upper or lower case."""
-
-    expected = "a text"
-    default_error_messages = {"invalid_choice": "Expected one of: {options}."}  # noqa: RUF012
-
-    def __init__(self, *choices: str, **options: Any) -> None:
-        super().__init__(**options)
-        self.choices = choices
-
-    def json_schema(self) -> dict[str, Any]:
-        return {"type": "string", "enum": [str(choice) for choice in self.choices]}
-
-    def read(self, value: Any) -> str:
-        word = self.text(value, 1_000).casefold()
-        if word not in self.choices:
-            raise self.make_error("invalid_choice", options=", ".join(self.choices))
-        return word
-
-
-class YesNo(Coded[bool]):
-    """A boolean, or a form's word for one (a ticked checkbox sends `on`)."""
-
-    expected = "yes, no, true or false"
-    default_error_messages = {"invalid_choice": "Expected yes or no."}  # noqa: RUF012
-
-    def json_schema(self) -> dict[str, Any]:
-        return {"enum": [True, False, *_YES_NO]}
-
-    def read(self, value: Any) -> bool:
-        if isinstance(value, bool):
-            return value
-        word = self.text(value, 1_000).casefold()
-        if word not in _YES_NO:
-            raise self.make_error("invalid_choice")
-        return _YES_NO[word]
+    def mend(self, value: Any, fault: str) -> Mended:
+        """The entries that are texts, cut to the limits."""
+        texts = [text[: self.inner.limit].rstrip() for text in texts_in(value)[: self.entries]]
+        message = f"{fault.removesuffix('.')}; all values were"
+        return Mended(texts or NOTHING, value, WarningCode.PARTLY_READ, message)
 
 
 class Email(Coded[Reading]):
@@ -167,41 +160,50 @@ class Phone(Coded[Reading]):
         return {"type": "string", "maxLength": 100}
 
     def read(self, value: Any) -> Reading:
-        reading = phones.read(self.text(_digits_of(value), 100), PhoneRegion.get())
+        reading = phones.read(self.text(_digits_of(single(value)), 100), PhoneRegion.get())
         if reading is None:
             raise self.make_error("invalid_phone")
         return reading
 
 
 def _digits_of(value: Any) -> Any:
-    """A JSON number as text: spreadsheets and form tools send phone numbers as numbers."""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """A JSON number without its fraction: a spreadsheet sends 5321234567.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Year(Coded[int]):
     """A year from 1900 to 2100, as a number or as its four digits."""
 
     expected = "a year"
+    forgiving = True
     default_error_messages = {"invalid_number": "Expected a year from 1900 to 2100."}  # noqa: RUF012
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": ["integer", "string"], "minimum": 1900, "maximum": 2100, "pattern": r"^(19\d\d|20\d\d|2100)$"}
 
     def read(self, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise self.wrong_type()
-        # Checked as text first, because int() of a number such as 1e300 is slow.
-        if not re.fullmatch(r"\d{4}", str(value)) or not 1900 <= int(str(value)) <= 2100:
+        text = self.text(value, CUSTOM_TEXT).removesuffix(".0")
+        # Checked as text first, because int() of many digits is slow.
+        if not _YEAR.fullmatch(text):
             raise self.make_error("invalid_number")
-        return int(str(value))
+        return int(text)
+
+    def mend(self, value: Any, fault: str) -> Mended:
+        """The only year in a text such as `June 2027`."""
+        years = set(_YEAR.findall(as_text(value)[:CUSTOM_TEXT]))
+        if len(years) == 1 and isinstance(value, str):
+            return Mended(years.pop(), value, WarningCode.PARTLY_READ, "Only the year was used; the whole text was")
+        return super().mend(value, fault)
 
 
 class BirthDate(Coded[str]):
-    """A date in the past, as `2001-12-31` or `31.12.2001`; converted to the former (RFC 3339 full-date)."""
+    """A date in the past, as `2001-12-31` or `31.12.2001`; converted to the former (RFC 3339 full-date).
 
-    expected = "a text"
+    Other notations are read if they are unambiguous. A date that cannot be, or that is in the future, is refused: the
+    visitor mistyped it. A text that is no date is kept, because it comes from a page with another notation.
+    """
+
+    expected = "a past date such as 2001-12-31 or 31.12.2001"
     default_error_messages = {"invalid_date": "Expected a past date such as 2001-12-31 or 31.12.2001."}  # noqa: RUF012
 
     def json_schema(self) -> dict[str, Any]:
@@ -209,47 +211,50 @@ class BirthDate(Coded[str]):
         return {"type": "string", "pattern": r"^(\d{4}-\d{2}-\d{2}|\d{1,2}\.\d{1,2}\.\d{4})$"}
 
     def read(self, value: Any) -> str:
-        match = _DATE.fullmatch(self.text(value, 100))
+        text = self.text(value, CUSTOM_TEXT)
         try:
-            day = _as_date(match.groupdict()) if match else None
+            found = day(text)
         except ValueError:
-            day = None
-        if day is None or not date(1900, 1, 1) <= day <= datetime.now(UTC).date():
+            found = None if _is_default(text) else date.max
+        if found is None or found.year < 1900:
+            raise self.wrong_type()
+        if found > datetime.now(UTC).date():
             raise self.make_error("invalid_date")
-        return day.isoformat()
+        return found.isoformat()
 
 
-def _as_date(parts: Mapping[str, str | None]) -> date:
-    year, month, day = (int(parts[name] or parts[name.upper()] or 0) for name in "ymd")
-    return date(year, month, day)
+def _is_default(text: str) -> bool:
+    """Whether a program wrote a date for none, such as 0000-00-00."""
+    return not text.strip("0-/.:TZ ")
 
 
 class Moment(Coded[str]):
-    """A time in RFC 3339; converted to UTC."""
+    """A time in RFC 3339, or in any notation of programs; converted to UTC."""
 
-    expected = "a text"
-    default_error_messages = {"invalid_date": "Expected a time such as 2026-11-23T10:00:00Z."}  # noqa: RUF012
+    expected = "a time such as 2026-11-23T10:00:00Z"
+    forgiving = True
+    default_error_messages = {"invalid_date": "Expected a time with its zone, such as 2026-11-23T10:00:00Z."}  # noqa: RUF012
 
     def json_schema(self) -> dict[str, Any]:
         return {"type": "string", "format": "date-time"}
 
     def read(self, value: Any) -> str:
-        text = self.text(value, 100)
-        try:
-            if _RFC3339.fullmatch(text):
-                return rfc3339(datetime.fromisoformat(text.upper()).timestamp())
-        except (ValueError, OverflowError):  # the 31st of February, the year 0
-            pass
-        raise self.make_error("invalid_date")
+        found = moment(self.text(value, CUSTOM_TEXT))
+        if found is None or not found[1]:
+            raise self.make_error("invalid_date")
+        return rfc3339(found[0])
+
+    def mend(self, value: Any, fault: str) -> Mended:
+        """A time without its zone counts as UTC."""
+        found = moment(value) if isinstance(value, str) else None
+        if found is None:
+            return super().mend(value, fault)
+        message = "The time has no zone and was read as UTC; the text was"
+        return Mended(rfc3339(found[0]), value, WarningCode.PARTLY_READ, message)
 
 
 class TextMap(Coded[dict[str, str]]):
-    """At most `entries` texts of `limit` characters by name; a name has at most `name_limit` characters."""
-
-    default_error_messages = {  # noqa: RUF012
-        "too_many": "At most {limit:,} unknown fields are kept; this one exceeds the limit.",
-        "too_long": "{what} may have at most {limit:,} characters.",
-    }
+    """At most `entries` texts of `limit` characters by name; `canonical.Canonical.keep` applies the limits."""
 
     def __init__(self, entries: int, name_limit: int, limit: int, **options: Any) -> None:
         super().__init__(**options)
@@ -264,22 +269,4 @@ class TextMap(Coded[dict[str, str]]):
 
     def read(self, value: Any) -> dict[str, str]:
         texts: dict[str, str] = value
-        errors = {}
-        for number, (name, text) in enumerate(texts.items()):
-            error = self._check(number, name, text)
-            if error is not None:
-                errors[name[: self.name_limit]] = error.messages
-            if number == self.entries:
-                break  # one error is enough; a body can contain thousands of fields
-        if errors:
-            raise ValidationError(errors)
         return texts
-
-    def _check(self, number: int, name: str, text: str) -> ValidationError | None:
-        if number == self.entries:
-            return self.make_error("too_many", limit=self.entries)
-        if len(name) > self.name_limit:
-            return self.make_error("too_long", what="The name of a field", limit=self.name_limit)
-        if len(text) > self.limit:
-            return self.make_error("too_long", what="An unknown field", limit=self.limit)
-        return None

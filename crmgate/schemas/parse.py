@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any
 
 from marshmallow import Schema, ValidationError
 
 from crmgate.model import Activity, Lead, Utm
 from crmgate.schemas import contacts
-from crmgate.schemas.application import ApplicationSchema
-from crmgate.schemas.canonical import MESSENGER_EVENT, Canonical, FieldWarning, canonicalise
+from crmgate.schemas.application import NO_REFERRAL, ApplicationSchema
+from crmgate.schemas.canonical import Canonical, FieldWarning, canonicalise
 from crmgate.schemas.coded import flatten
-from crmgate.schemas.codes import WarningCode
 from crmgate.schemas.event import KnownChannels, MessengerEventSchema
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import PhoneRegion
 from crmgate.schemas.missing import explained
+from crmgate.schemas.vocabulary import MESSENGER_EVENT
 
-UTM_LIMIT = 255
-REFERRAL_CODE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-TOKEN = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-NO_REFERRAL = "DIRECT"
-_CODES = {"referral_code": REFERRAL_CODE, "source": TOKEN, "session": TOKEN}
+_ROUNDS = 10
+"""Number of times that a body is validated: the usable part of a value can be too long, and so on."""
 _APPLICATION, _EVENT = ApplicationSchema(), MessengerEventSchema()
+
+
+class Sender(Enum):
+    """Who sends an application, and can correct it."""
+
+    VISITOR = auto()
+    """An unusable contact is kept if another one is good."""
+    OPERATOR = auto()
+    """Each unusable contact is an error, because the operator has just typed it."""
+    MACHINE = auto()
+    """Nobody can correct a value: each one that cannot be used is kept. Only missing fields are errors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +58,19 @@ def parse_application(
     default_region: str,
     remembered: Mapping[str, str] | None = None,
     aliases: Mapping[str, str] | None = None,
-    edit: bool = False,
+    sender: Sender = Sender.VISITOR,
 ) -> Parsed:
     """Parse an application. Raises `InvalidFields` with every error at once.
 
     `default_region` is the ISO 3166 country of phone numbers without a country code. `remembered` has the session and
-    the referral code from the visitor's cookies, for a body without them. `aliases` is the setting FIELD_ALIASES. In an
-    operator's `edit` an unusable contact is an error although another one is good.
+    the referral code from the visitor's cookies, for a body without them. `aliases` is the setting FIELD_ALIASES.
+    `sender` decides which values are refused.
     """
     canonical = canonicalise(raw, aliases=aliases)
     with PhoneRegion(default_region):
-        data = _load(canonical, _APPLICATION, spare=not edit)
-    contacts.settle(canonical, data, edit=edit)
-    data = _checked(canonical, data, remembered or {})
+        data = _load(canonical, _APPLICATION, sender)
+    contacts.settle(canonical, data, edit=sender is Sender.OPERATOR)
+    data = _completed(data, remembered or {})
     # `custom` last: the checks above have added to it.
     lead = Lead(**{**data, "custom": canonical.custom})
     return Parsed(lead, tuple(canonical.warnings))
@@ -81,7 +89,7 @@ def parse_event(
         canonical.fields.setdefault("referral_code", NO_REFERRAL)  # satisfies the schema; the cookie's code applies
     with KnownChannels(channels):
         data = _load(canonical, _EVENT)
-    data = _checked(canonical, data, remembered or {})
+    data = _completed(data, remembered or {})
     data.pop("custom", None)
     for name, value in data.pop("metadata", {}).items():
         more = canonical.custom.get(name)
@@ -89,52 +97,40 @@ def parse_event(
     return ParsedEvent(Activity(**data, occurred_at=occurred_at, metadata=canonical.custom), tuple(canonical.warnings))
 
 
-def _load(canonical: Canonical, schema: Schema, *, spare: bool = True) -> dict[str, Any]:
-    data, errors = _tried(canonical, schema)
-    while errors and spare and contacts.spared(canonical, errors):
-        data, errors = _tried(canonical, schema)
-    if errors:
-        raise InvalidFields(explained(canonical, errors))
-    return data
+def _load(canonical: Canonical, schema: Schema, sender: Sender = Sender.VISITOR) -> dict[str, Any]:
+    """The validated data. Values that the visitor cannot correct are mended. Raises `InvalidFields` for the others."""
+    faults: list[FieldError] = []
+    for _ in range(_ROUNDS):
+        try:
+            return dict(schema.load(canonical.nested()))
+        except ValidationError as error:
+            faults = list(flatten(error.messages_dict))
+        if not _mend(canonical, faults, sender):
+            break
+    raise InvalidFields(explained(canonical, faults))
 
 
-def _tried(canonical: Canonical, schema: Schema) -> tuple[dict[str, Any], list[FieldError]]:
-    errors: list[FieldError] = list(canonical.errors)
-    try:
-        data = dict(schema.load(canonical.nested()))
-    except ValidationError as error:
-        return {}, [*errors, *flatten(error.messages_dict)]
-    return data, errors
+def _mend(canonical: Canonical, faults: Sequence[FieldError], sender: Sender) -> bool:
+    """Mend the values that must not cost the submission; False if there are none."""
+    faulty = {path: fault for fault in faults if (path := _path(canonical, fault))}
+    chosen = [
+        path for path, fault in faulty.items()
+        if sender is Sender.MACHINE
+        or canonical.words.declared[path].forgives(fault.code)
+        or (sender is Sender.VISITOR and contacts.is_spared(canonical, path, faulty.keys()))
+    ]  # fmt: skip
+    for path in chosen:
+        canonical.mend(path, faulty[path])
+    return bool(chosen)
 
 
-# Invalid values that the page fills in are kept as text instead of refused, because the visitor cannot correct them.
+def _path(canonical: Canonical, fault: FieldError) -> str:
+    """The sent field of a fault, also of one in an entry of its list; empty for a missing field."""
+    return next((path for path in (fault.field, fault.field.rpartition(".")[0]) if path in canonical.fields), "")
 
 
-def _checked(canonical: Canonical, data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
-    _check_codes(canonical, data)
-    data["utm"] = Utm(**dict(_short_utm(canonical, data.get("utm", {}))))
+def _completed(data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
+    data["utm"] = Utm(**data.get("utm", {}))
     if data.get("referral_code") == NO_REFERRAL:
         del data["referral_code"]
     return dict(remembered) | data
-
-
-def _check_codes(canonical: Canonical, data: dict[str, Any]) -> None:
-    for name, pattern in _CODES.items():
-        if name in data and not pattern.fullmatch(data[name]):
-            canonical.keep(name, data.pop(name))
-            expected = f"Expected 1 to 64 of the characters {pattern.pattern.removesuffix('{1,64}')}"
-            canonical.warn(name, WarningCode.UNUSABLE_VALUE, f"{expected}; {_kept(canonical)}")
-
-
-def _short_utm(canonical: Canonical, utm: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in utm.items():
-        if len(value) <= UTM_LIMIT:
-            yield name, value
-            continue
-        canonical.keep(f"utm.{name}", value)
-        message = f"Expected at most {UTM_LIMIT} characters; {_kept(canonical)}"
-        canonical.warn(f"utm.{name}", WarningCode.UNUSABLE_VALUE, message)
-
-
-def _kept(canonical: Canonical) -> str:
-    return f"it was kept in `{canonical.words.rest}`."

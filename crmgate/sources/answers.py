@@ -6,19 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from crmgate.schemas.labelled import VALUES, Answer, labelled
 from crmgate.schemas.text import clean
-from crmgate.sources.labels import field_of
+from crmgate.schemas.vocabulary import named
 
-Answer = tuple[tuple[str, ...], Any]
-"""The names of an answer, first those for programs (id, ref), last the title that the visitor sees, and its value."""
-
-_FOR_PROGRAMS = ("ref", "key", "custom_key", "slug", "id", "name", "field")
-_FOR_PEOPLE = ("label", "title", "question", "text_label", "field_label")
 _ABOUT = ("form", "event", "site", "page", "workspace", "account", "company", "organization", "team", "campaign",
           "webhook", "meta")  # fmt: skip
 """Objects about the form and its owner: their names are not those of the person."""
 _DATA = re.compile(r"data:([\w/+.-]+)[^,]{0,100};base64,")
-_VALUES = ("value", "values", "answer", "answers", "raw_value", "response")
 
 
 def collected(answers: Iterable[Answer]) -> dict[str, Any]:
@@ -48,7 +43,7 @@ def _another(names: tuple[str, ...], name: str, taken: Mapping[str, Any]) -> str
 def chosen(names: Iterable[str]) -> str:
     """The first name that is a known field, else the last one."""
     given = [name for name in map(clean, names) if name] or ["unnamed"]
-    return next((name for name in given if field_of(name)), given[-1])
+    return next((name for name in given if named(name)), given[-1])
 
 
 def plain(value: Any) -> Any:
@@ -107,26 +102,8 @@ def _members(names: tuple[str, ...], value: Mapping[str, Any]) -> Iterator[Answe
     if answer := labelled(value):
         yield answer
         return
-    alone = [value[key] for key in _VALUES if key in value and value.keys() <= {key, "type"}]
+    alone = [value[key] for key in VALUES if key in value and value.keys() <= {key, "type"}]
     if alone and not isinstance(alone[0], Mapping | list):
         yield names, alone[0]
     else:
         yield from flat(value, names[-1])
-
-
-def labelled(data: Any) -> Answer | None:
-    """The answer in an object such as `{"label": "E-mail", "value": "ada@example.com"}`; None if it is none."""
-    if not isinstance(data, Mapping):
-        return None
-    value_of = next((key for key in _VALUES if key in data), None)
-    names = tuple(str(data[key]) for key in (*_FOR_PROGRAMS, *_FOR_PEOPLE) if isinstance(data.get(key), str | int))
-    return (names, _worded(data[value_of], data.get("options"))) if value_of and names else None
-
-
-def _worded(value: Any, options: Any) -> Any:
-    """A choice by its text, where a tool sends the ids of the chosen `options`."""
-    known = [each for each in options if isinstance(each, Mapping)] if isinstance(options, list) else []
-    texts = {each.get("id"): each.get("text") or each.get("label") for each in known}
-    if isinstance(value, list):
-        return [texts.get(each, each) if isinstance(each, str | int) else each for each in value]
-    return texts.get(value, value) if isinstance(value, str | int) else value

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl
 
-from werkzeug.exceptions import HTTPException
-from werkzeug.formparser import FormDataParser
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
+
+from crmgate.schemas import forms
+from crmgate.schemas.charset import AUTO, codec, decode
 
 MAX_DEPTH = 20
 MAX_FIELDS = 1_000
 _PARTS = re.compile(r"\[([^\[\]]*)\]")
 
 
-def parse_body(content_type: str, body: bytes) -> Any:
+def parse_body(content_type: str, body: bytes, default_charset: str = AUTO) -> Any:
     """A JSON value, or the fields of a form as a nested dictionary. Raises `ValueError` for anything else.
 
     JSON is recognised under each media type. A number with a point keeps its notation, as a text. Of a file only the
-    name is kept.
+    name is kept. `default_charset` is the value of `DEFAULT_FORM_CHARSET`.
     """
     mimetype, options = parse_options_header(content_type)
-    if mimetype == "multipart/form-data":
-        return nested(_multipart(body, options))
+    charset = options.get("charset", "")
     is_json = mimetype.endswith("json")
-    if is_json or body.lstrip()[:1] in (b"{", b"["):
+    if mimetype != "multipart/form-data" and (is_json or body.lstrip()[:1] in (b"{", b"[")):
         try:
-            return _json(body)
+            return _json(body, charset)
         except ValueError:
             if is_json:
                 raise
-    charset = options.get("charset", "utf-8")
-    return nested(_urlencoded(body, charset))
+    parts = _multipart(body, options) if mimetype == "multipart/form-data" else forms.urlencoded(body)
+    if len(parts) > MAX_FIELDS:
+        raise ValueError("too many fields")
+    fields, _guessed = forms.read(parts, charset, default_charset)
+    return nested((field.name, field.text) for field in fields if field.size is None or field.text)
 
 
-def _json(body: bytes) -> Any:
+def _multipart(body: bytes, options: Mapping[str, str]) -> list[forms.Part]:
     try:
-        value = json.loads(body.decode("utf-8-sig"), parse_float=str, parse_constant=_refuse)
+        return forms.multipart(body, options.get("boundary", ""), MAX_FIELDS)
+    except RequestEntityTooLarge:
+        raise ValueError("too many fields") from None
+
+
+def _json(body: bytes, charset: str) -> Any:
+    text = decode(body.removeprefix(b"\xef\xbb\xbf"), codec(charset))
+    if text is None:
+        raise ValueError("not in its charset")
+    try:
+        value = json.loads(text, parse_float=str, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if _deeper_than(value, MAX_DEPTH):
@@ -63,25 +75,6 @@ def _children(node: Any) -> Iterable[Any]:
     if isinstance(node, dict):
         return node.values()
     return node if isinstance(node, list) else ()
-
-
-def _urlencoded(body: bytes, charset: str) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, encoding=charset, errors="strict", max_num_fields=MAX_FIELDS
-        )
-    except LookupError:
-        raise ValueError("unknown charset") from None
-
-
-def _multipart(body: bytes, options: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    parser = FormDataParser(max_form_memory_size=len(body), max_form_parts=MAX_FIELDS, silent=False)
-    try:
-        _, form, files = parser.parse(io.BytesIO(body), "multipart/form-data", len(body), dict(options))
-    except HTTPException:
-        raise ValueError("not a complete form") from None
-    yield from form.items(multi=True)
-    yield from ((name, file.filename) for name, file in files.items(multi=True) if file.filename)
 
 
 def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

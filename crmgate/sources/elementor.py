@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from crmgate.sources.answers import Answer, collected, flat, plain
+from crmgate.schemas.labelled import Answer
+from crmgate.sources.answers import collected, flat, plain
 from crmgate.sources.model import Parsed, Received, SourceRequest
 
 _TECHNICAL = ("form", "form_id", "form_name", "form_post_id", "post_id", "meta", "Powered by", "Remote IP",

@@ -6,7 +6,8 @@ for one, because it may be the same in every body: `SOURCE_<NAME>_ID` names it.
 
 from __future__ import annotations
 
-from crmgate.sources.answers import collected, flat, labelled
+from crmgate.schemas.labelled import labelled
+from crmgate.sources.answers import collected, flat
 from crmgate.sources.model import Received, SourceRequest
 
 

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crmgate.sources.answers import Answer, collected, flat, plain
+from crmgate.schemas.labelled import Answer
+from crmgate.sources.answers import collected, flat, plain
 from crmgate.sources.model import Parsed, Received, SourceRequest
 
 _NUMBER = re.compile(r"(\d+)(?:\.(\d+))?")

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crmgate.sources.answers import Answer, collected, plain
-from crmgate.sources.labels import field_of
+from crmgate.schemas.labelled import Answer
+from crmgate.schemas.vocabulary import named
+from crmgate.sources.answers import collected, plain
 from crmgate.sources.model import Parsed, Received, SourceRequest
 
 _QUESTION = re.compile(r"q\d+_(.+)")
@@ -32,17 +33,17 @@ def parse(request: SourceRequest) -> Parsed:
 
 
 def _answers(raw: Mapping[str, Any]) -> Iterator[Answer]:
-    named = False
+    has_name = False
     for key, value in raw.items():
         question = _QUESTION.fullmatch(key)
         name = question[1] if question else key
-        if not question and not _is_files(value) and field_of(key) is None:
+        if not question and not _is_files(value) and named(key) is None:
             continue  # what the page of the form adds: `slug`, `jsExecutionTracker` and others
         if not isinstance(value, Mapping):
             yield (name,), value
         elif "first" in value and "last" in value:
-            yield from _name(name, value, of_the_person=not named)
-            named = True
+            yield from _name(name, value, of_the_person=not has_name)
+            has_name = True
         else:
             yield from _parts(name, value)
 

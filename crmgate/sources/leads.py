@@ -14,12 +14,12 @@ from typing import Any
 import phonenumbers
 
 from crmgate.model import Lead
-from crmgate.schemas import FieldWarning, parse_application
+from crmgate.schemas import FieldWarning, Sender, parse_application
+from crmgate.schemas.application import TOKEN
 from crmgate.schemas.codes import FieldCode, WarningCode
-from crmgate.schemas.faults import FieldError, InvalidFields
-from crmgate.schemas.parse import TOKEN
+from crmgate.schemas.faults import InvalidFields
 from crmgate.schemas.text import as_text, clean
-from crmgate.sources.labels import FULL_NAME, field_of, flat_name, split
+from crmgate.schemas.vocabulary import CUSTOM, alias_key, named
 from crmgate.sources.model import Received
 
 NO_NAME = "-"
@@ -30,11 +30,11 @@ NOTES = 20_000
 """Characters of `additional_info`."""
 _EMAIL = re.compile(r"[^@\s,;]+@[^@\s,;]+\.[^@\s,;.]{2,}")
 _PHONE = re.compile(r"[+(0][\d\s().-]{8,23}")  # a number without one of these is an id or a time as often
-_NAMES = ("first_name", "last_name", FULL_NAME)
+_CONTACTS = frozenset({"email", "phone", "contact"})
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReceivedLead:
     """A submission as the payload of an operation, with warnings. Not `complete`: nobody could be contacted."""
 
     payload: dict[str, Any]
@@ -48,14 +48,17 @@ class Reading:
         return tuple(str(self.payload[name]) for name in ("email", "phone") if self.payload.get(name))
 
 
-def read(source: str, received: Received, region: str) -> Reading:
-    """The lead in a submission of `source`. `region` is the country of phone numbers without a country code."""
-    draft = _Draft.of(received.fields, region)
+def read(source: str, received: Received, region: str, aliases: Mapping[str, str] | None = None) -> ReceivedLead:
+    """The lead in a submission of `source`.
+
+    `region` is the country of phone numbers without a country code, `aliases` the setting FIELD_ALIASES.
+    """
+    draft = _Draft.of(received.fields, region, aliases or {})
     draft.known.setdefault("source", source if TOKEN.fullmatch(source) else "source")
     payload = draft.lead()
     if payload is None:
-        return Reading(draft.incomplete(), (), complete=False, delivery_id=received.delivery_id)
-    return Reading(payload, tuple(draft.warnings), complete=True, delivery_id=received.delivery_id)
+        return ReceivedLead(draft.incomplete(), (), complete=False, delivery_id=received.delivery_id)
+    return ReceivedLead(payload, tuple(draft.warnings), complete=True, delivery_id=received.delivery_id)
 
 
 @dataclass
@@ -68,16 +71,15 @@ class _Draft:
     region: str
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any], region: str) -> _Draft:
+    def of(cls, fields: Mapping[str, Any], region: str, aliases: Mapping[str, str]) -> _Draft:
         draft = cls({}, {}, [], region)
         for label, value in fields.items():
-            name, text = field_of(label), value if isinstance(value, bool | list) else as_text(value)
-            if name is None or draft.known.setdefault(name, text) != text:
+            name = aliases.get(alias_key(label)) or named(label)
+            text = value if isinstance(value, bool | list) else as_text(value)
+            if name in (None, CUSTOM) or draft.known.setdefault(name, text) != text:
                 draft.keep(label, value)
-        if not draft.known.keys() & {"email", "phone"}:
+        if not draft.known.keys() & _CONTACTS:
             draft.recognise_contact()
-        if FULL_NAME in draft.known:
-            draft.known = split(draft.known)
         return draft
 
     def keep(self, label: str, value: Any) -> None:
@@ -107,45 +109,29 @@ class _Draft:
         self.warnings.append(FieldWarning(clean(label)[:LONGEST_NAME], code, message))
 
     def lead(self) -> dict[str, Any] | None:
-        """The payload; None without a contact. Values that do not fit move to `custom` on the way."""
-        for _ in range(len(self.known) + 2):
-            try:
-                parsed = parse_application(self._raw(), default_region=self.region)
-            except InvalidFields as invalid:
-                if not self._mended(invalid.errors):
-                    return None
-            else:
-                self.warnings += parsed.warnings
-                return parsed.lead.to_dict()
-        return None
+        """The payload; None without a contact. A submission without a name gets a stand-in."""
+        try:
+            return self._parsed()
+        except InvalidFields as invalid:
+            if any(error.code is not FieldCode.REQUIRED for error in invalid.errors):
+                return None
+            self._stand_in()
+            return self._parsed()
+
+    def _parsed(self) -> dict[str, Any]:
+        parsed = parse_application(self._raw(), default_region=self.region, sender=Sender.MACHINE)
+        self.warnings += parsed.warnings
+        return parsed.lead.to_dict()
 
     def _raw(self) -> dict[str, Any]:
         custom, rest = fitting(self.custom)
         notes = "\n".join(filter(None, (_text(self.known.get("additional_info")), *rest)))
         return {**self.known, "custom": custom} | ({"additional_info": notes[:NOTES]} if notes else {})
 
-    def _mended(self, errors: tuple[FieldError, ...]) -> bool:
-        """Mend what the errors are about; False if nothing of it can be mended."""
-        results = [self._mend(error) for error in errors if error.code is not FieldCode.CONTACT_REQUIRED]
-        return any(results)
-
-    def _mend(self, error: FieldError) -> bool:
-        name = _field_in(error.field)
-        if name == "first_name" and error.code is FieldCode.REQUIRED:
-            return self._stand_in()
-        moved = [each for each in (_NAMES if name in _NAMES else (name,)) if each in self.known]
-        for each in moved:
-            self.keep(each, self.known.pop(each))
-            self.warn(each, WarningCode.UNUSABLE_VALUE, f"{error.message} It was kept in `custom`.")
-        return bool(moved)
-
-    def _stand_in(self) -> bool:
-        if "first_name" in self.known:
-            return False
+    def _stand_in(self) -> None:
         local = as_text(self.known.get("email")).partition("@")[0]
         self.known["first_name"] = local[:100] or NO_NAME
         self.warn("first_name", WarningCode.STAND_IN, "There was no name; a stand-in was used.")
-        return True
 
     def incomplete(self) -> dict[str, Any]:
         """The payload of a submission without a contact: names and every other value as text, for an operator."""
@@ -156,12 +142,6 @@ class _Draft:
         custom, rest = fitting(self.custom)
         names = {name: as_text(value)[:100] for name, value in self.known.items()}
         return Lead.from_dict(names | {"custom": custom, "additional_info": "\n".join(rest)[:NOTES]}).to_dict()
-
-
-def _field_in(path: str) -> str:
-    """The flat name of the field in the path of an error: `universities` for `preferences.universities.2`."""
-    parts = [part for part in path.split(".") if not part.isdecimal()]
-    return flat_name(".".join(parts[:2]))
 
 
 def fitting(custom: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -176,7 +156,7 @@ def fitting(custom: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     return kept, rest
 
 
-def lines(reading: Reading) -> Iterator[tuple[str, str]]:
+def lines(reading: ReceivedLead) -> Iterator[tuple[str, str]]:
     """The fields of a reading for people: name and text."""
     for name, value in reading.payload.items():
         if isinstance(value, Mapping):

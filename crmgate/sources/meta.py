@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crmgate.sources.answers import Answer, collected
+from crmgate.schemas.labelled import Answer
+from crmgate.sources.answers import collected
 from crmgate.sources.model import Parsed, Received, SourceRequest
 
 _ABOUT = ("form_id", "form_name", "ad_id", "ad_name", "adset_name", "adgroup_id", "campaign_id", "campaign_name",

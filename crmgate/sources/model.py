@@ -6,21 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from crmgate.schemas.charset import AUTO
 from crmgate.sources.bodies import parse_body
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """A request of a form tool. The names of `headers` are in lower case; `query` does not contain the token."""
+    """A request of a form tool. The names of `headers` are in lower case; `query` does not contain the token.
+
+    `form_charset` is the value of `DEFAULT_FORM_CHARSET`.
+    """
 
     method: str
     headers: Mapping[str, str]
     body: bytes = b""
     query: Mapping[str, str] = field(default_factory=dict)
+    form_charset: str = AUTO
 
     def data(self) -> Any:
         """The body: a JSON value, or the fields of a form, nested by their brackets. Raises `ValueError`."""
-        return parse_body(self.headers.get("content-type", ""), self.body)
+        return parse_body(self.headers.get("content-type", ""), self.body, self.form_charset)
 
     def mapping(self) -> dict[str, Any]:
         """The body as an object; that of a list with one object is the object. Raises `ValueError`."""

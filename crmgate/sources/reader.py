@@ -11,7 +11,7 @@ from crmgate.errors import PluginError
 from crmgate.sources import generic
 from crmgate.sources.answers import plain
 from crmgate.sources.bodies import at
-from crmgate.sources.leads import Reading, read
+from crmgate.sources.leads import ReceivedLead, read
 from crmgate.sources.model import Handshake, Parsed, Received, Source, SourceRequest
 from crmgate.sources.tools import key, tool_of
 
@@ -25,10 +25,19 @@ Plugged = Callable[[str, SourceRequest], Parsed | None]
 
 
 class Sources:
-    """The sources by name. `region` is the ISO 3166 country of phone numbers without a country code."""
+    """The sources by name.
 
-    def __init__(self, sources: Mapping[str, Source], region: str, plugged: Plugged = lambda _name, _request: None):
-        self._sources, self._region, self._plugged = sources, region, plugged
+    `region` is the ISO 3166 country of phone numbers without a country code, `aliases` the setting FIELD_ALIASES.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        region: str,
+        plugged: Plugged = lambda _name, _request: None,
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
+        self._sources, self._region, self._plugged, self._aliases = sources, region, plugged, aliases or {}
 
     def get(self, name: str) -> Source | None:
         """The source with this name, in which `-` and `_` do not count; None if it is not switched on."""
@@ -64,9 +73,9 @@ class Sources:
             return []
         return [each if each.fields else replace(each, fields=unread(request.body)) for each in found]
 
-    def read(self, source: Source, received: Received) -> Reading:
+    def read(self, source: Source, received: Received) -> ReceivedLead:
         """The lead in a submission, with its warnings; incomplete if nobody could be contacted."""
-        return read(source.name, received, self._region)
+        return read(source.name, received, self._region, self._aliases)
 
 
 def _anyhow(request: SourceRequest) -> list[Received]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from crmgate.sources.answers import Answer, collected, flat
+from crmgate.schemas.labelled import Answer
+from crmgate.sources.answers import collected, flat
 from crmgate.sources.model import Handshake, Parsed, Received, SourceRequest
 
 _TECHNICAL = ("tranid", "formid", "formname", "COOKIES", "test", "token", "_mp", "formservices[]", "formservices")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crmgate.sources.answers import Answer, collected
+from crmgate.schemas.labelled import Answer
+from crmgate.sources.answers import collected
 from crmgate.sources.model import Parsed, Received, SourceRequest
 
 _MEANING = {"email": "email", "phone_number": "phone"}

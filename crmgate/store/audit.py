@@ -56,6 +56,8 @@ class Action(StrEnum):
     TOKEN_NEW = "tokens.new"  # noqa: S105
     TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
     VIEW = "operations.view"
+    BACKUP = "backups.make"
+    RESTORE = "backups.restore"
     OPS_LOGIN = "ops.login"
     OPS_LOGOUT = "ops.logout"
     OPS_LOGIN_LINK = "ops.login_link"

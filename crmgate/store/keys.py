@@ -109,6 +109,10 @@ idem = _family(
     "idem:<digest>", "string", "Operation and digest of the submission that came with an idempotency key.",
     IDEMPOTENCY_SECONDS,
 )  # fmt: skip
+same = _family(
+    "same:<operation>", "string", "Operation that a submission from the spool repeats, by the id of that submission.",
+    RECEIPT_SECONDS,
+)  # fmt: skip
 OPS = _key("ops", "zset", "Operations by the time of acceptance, until their receipt has expired.")
 IDS = _key("ids", "zset", "The same operations with the score 0, to find an id by its beginning.")
 limit = _family(
@@ -152,7 +156,7 @@ def for_scripts() -> dict[str, str]:
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
         "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "line": line(""), "gate": gate(""),
         "slots": slots(""), "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""),
-        "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
+        "same": same(""), "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
         "hour": hour(""), "day": day(""), "events": EVENTS,
         "person": person(""), "person_key": PERSON_KEY,
         "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import redis
 
@@ -79,17 +79,21 @@ class Ledger:
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
         once: Once | None = None, session: Session | None = None, people: Sequence[str] = (),
-        suspect: Suspicion | None = None,
+        suspect: Suspicion | None = None, waited: float | None = None,
     ) -> Accepted:  # fmt: skip
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
 
         A sweep looks at it `alarm` seconds from now; the lease lasts for `seconds`. `people` are digests of its email
         and phone. It waits for operations under way that have one of them, or its session.
+
+        `waited`: seconds since a submission from the spool was accepted. If it is the same as an earlier operation, its
+        id leads to that one (`get`) for as long as a receipt is kept.
         """
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
             "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect or "",
             "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
+            "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS,
         }  # fmt: skip
         if once:
             arguments |= asdict(once)
@@ -209,9 +213,9 @@ class Ledger:
         reported(answer == b"amended", audit)
         return answer.decode()
 
-    def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
-        """Run a script on the index of persons; its answer (`crmgate.store.persons`)."""
-        return int(self._run(script, arguments))
+    def run(self, script: str, arguments: Mapping[str, Any], to: Recipient | None = None) -> Any:
+        """Run a script of another module of the store (`persons`, `backup`); its answer."""
+        return self._run(script, arguments, to=to)
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.
@@ -311,9 +315,12 @@ class Ledger:
         )  # fmt: skip
 
     def get(self, operation_id: str) -> Operation | None:
-        """The operation or its receipt; None if neither is kept."""
+        """The operation or its receipt; None if neither is kept. The id of a repetition leads to the first one."""
         with translated():
             fields: dict[bytes, bytes] = self._redis.hgetall(keys.op(operation_id))  # type: ignore[assignment]
+            if not fields and (same := self._redis.get(keys.same(operation_id))):
+                operation_id = same.decode()  # type: ignore[union-attr]
+                fields = self._redis.hgetall(keys.op(operation_id))  # type: ignore[assignment]
         return to_operation(operation_id, fields)
 
     def stats(self) -> dict[str, int]:

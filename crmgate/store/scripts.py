@@ -20,7 +20,7 @@ from crmgate.store.gate import RETURN_WAITS, RULES, Recipient
 
 NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
-    "pause", "click", "refile", "reindex", "erase",
+    "pause", "click", "refile", "reindex", "erase", "snapshot", "restore",
 )  # fmt: skip
 """The scripts after `common.lua` and `person.lua`; `limit` and `trial` stand alone."""
 ALARM_GRACE = 3.0
@@ -33,7 +33,7 @@ KEPT = {
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
 _SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or sent twice
 
-_COMPUTES_PERSONS = {"accept", "amend", "reindex"}  # see lua/person.lua
+_COMPUTES_PERSONS = {"accept", "amend", "reindex", "restore"}  # see lua/person.lua
 
 
 class Scripts:

@@ -33,7 +33,7 @@ from crmgate.web import (
     tokens,
 )
 from crmgate.web import demo as demo_page
-from crmgate.web.body import MAX_BYTES, MAX_FORM_PARTS
+from crmgate.web.body import MAX_BYTES
 from crmgate.web.proxies import trust_proxies
 
 __all__ = ["init_app", "trust_proxies"]
@@ -44,7 +44,7 @@ SCRIPT_AGE = 3600
 
 def init_app(app: Flask, *, demo: bool = False) -> None:
     """Register every route, the error handlers and the limits on request bodies; with `demo` also the demo page."""
-    app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES, MAX_FORM_MEMORY_SIZE=MAX_BYTES, MAX_FORM_PARTS=MAX_FORM_PARTS)
+    app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES)
     app.config.update(SEND_FILE_MAX_AGE_DEFAULT=SCRIPT_AGE)
     request_log.init_app(app)
     request_id.init_app(app)

@@ -281,9 +281,10 @@ class AliveSchema(Schema):
 
 
 class ReadySchema(Schema):
-    """Whether submissions are recorded and delivered."""
+    """Whether submissions are accepted."""
 
     ready = _flag("", True)
+    degraded = _flag("Redis is away: submissions are accepted, and delivered later.", False)
     checks = fields.List(fields.Nested(CheckSchema), required=True)
 
 

@@ -4,31 +4,46 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
 
 from flask import request
 from marshmallow import ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
+from crmgate.schemas import forms
+from crmgate.schemas.canonical import FieldWarning
+from crmgate.schemas.charset import codec
 from crmgate.schemas.coded import Group, flatten
-from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import FieldError, InvalidFields
+from crmgate.schemas.forms import FormField, MalformedForm
 from crmgate.schemas.text import clean
 from crmgate.web.codes import ProblemCode
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import Problem
+from crmgate.web.services import services
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 8
 MAX_FORM_PARTS = 200
+URLENCODED, MULTIPART = FORM_TYPES
 ACCEPTED = ("application/json", *FORM_TYPES)
+_UNTYPED = ("", "text/plain")
+"""What programs send that set no type: the content decides."""
 
 READ_BODY = (
-    ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP, ProblemCode.INCOMPLETE_BODY,
-    ProblemCode.BODY_TOO_LARGE, ProblemCode.UNSUPPORTED_MEDIA_TYPE, ProblemCode.INVALID_BODY,
+    ProblemCode.EMPTY_BODY, ProblemCode.MALFORMED_JSON, ProblemCode.MALFORMED_FORM, ProblemCode.TOO_DEEP,
+    ProblemCode.INCOMPLETE_BODY, ProblemCode.BODY_TOO_LARGE, ProblemCode.UNSUPPORTED_MEDIA_TYPE,
+    ProblemCode.INVALID_BODY,
 )  # fmt: skip
 """Problems of every view that reads a body."""
+
+_JSON = re.compile(r"(?:application|text)/(?:x-)?json|[a-z0-9.-]+/[a-z0-9.+-]+\+json")
+_FORM = re.compile(rb"[\w%.+\[\]-]+=")
+_PARTS = re.compile(rb"[\r\n]*--[^\r\n]+\r?\n(?:[^\r\n]+\r?\n)*?Content-Disposition:", re.IGNORECASE)
 
 
 class WrittenFloat(float):
@@ -47,17 +62,20 @@ class WrittenFloat(float):
         return self.written
 
 
-def read_body() -> dict[str, Any]:
-    """The body of the current request, with names and values unchanged.
+def read_body() -> tuple[dict[str, Any], list[FieldWarning]]:
+    """The body of the current request, with names and values unchanged, and warnings for its sender.
 
-    Raises `Problem`: 400 (empty, malformed, too deep), 408 (cut off), 413 (too large), 415 (another media type),
-    422 (a file).
+    A form may be JSON that has the wrong type, and the reverse: the content decides. Raises `Problem`: 400 (empty,
+    malformed, too deep), 408 (cut off), 413 (too large), 415 (another media type); and `InvalidFields` for a file while
+    `REFUSE_FILES` is on.
     """
     try:
-        return _read()
+        return _read(_whole(), request.mimetype)
     except RequestEntityTooLarge:
         limit = f"A body may have {MAX_BYTES // 1024} KB, and a form {MAX_FORM_PARTS} parts."
         raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
+    except MalformedForm as error:
+        raise Problem(ProblemCode.MALFORMED_FORM, str(error)) from None
     except ClientDisconnected:
         raise _incomplete() from None
 
@@ -67,7 +85,7 @@ def read_fields(schema: Group) -> dict[str, Any]:
 
     Raises the problems of `read_body`, and `InvalidFields` with every error: names that are not in `schema`, too.
     """
-    body, known = read_body(), ", ".join(schema.fields)
+    (body, _), known = read_body(), ", ".join(schema.fields)
     errors = [
         FieldError(clean(name)[:64], FieldCode.UNKNOWN_FIELD, f"Expected one of: {known}.")
         for name in body.keys() - schema.fields.keys()
@@ -98,14 +116,37 @@ def read_raw() -> bytes:
         raise _incomplete() from None
 
 
-def _read() -> dict[str, Any]:
-    if request.mimetype == "application/json":
-        return _read_json(_whole())
-    if request.mimetype in FORM_TYPES:
-        return _read_form()
-    if not request.mimetype and not request.get_data(cache=False):
+def _read(data: bytes, kind: str) -> tuple[dict[str, Any], list[FieldWarning]]:
+    is_json = kind == "application/json" or _JSON.fullmatch(kind)
+    if not (is_json or kind in FORM_TYPES or kind in _UNTYPED):
+        raise _unsupported()
+    if not data:
         _refuse_empty()
-    raise Problem(
+    if _PARTS.match(data) or (kind == MULTIPART and data[:1] != b"{"):
+        return _read_form(forms.multipart(data, request.mimetype_params.get("boundary", ""), MAX_FORM_PARTS))
+    text = data.removeprefix(b"\xef\xbb\xbf")
+    if is_json and not _FORM.match(text):
+        return _read_json(data), []
+    if (value := _json_in_form(text)) is not None:
+        return value, []
+    if not is_json and kind in _UNTYPED and b"=" not in data:
+        raise _unsupported()
+    is_plain = kind == "text/plain" and b"\n" in text.strip()
+    return _read_form(forms.plain(text) if is_plain else forms.urlencoded(text))
+
+
+def _json_in_form(data: bytes) -> dict[str, Any] | None:
+    """The JSON object that was sent as a form; None if it is a form."""
+    start = data.lstrip()[:4].lower()
+    if start.startswith((b"{", b"[{", b"[ ")):
+        return _read_json(data)
+    if start.startswith((b"%7b", b"%5b%")):
+        return _json_in_form(unquote_to_bytes(data.replace(b"+", b" ")).removesuffix(b"="))
+    return None
+
+
+def _unsupported() -> Problem:
+    return Problem(
         ProblemCode.UNSUPPORTED_MEDIA_TYPE,
         f"Send the body as one of: {', '.join(ACCEPTED)}.",
         headers={"Accept": ", ".join(ACCEPTED)},  # RFC 9110, 15.5.16
@@ -148,11 +189,20 @@ def _read_json(data: bytes) -> dict[str, Any]:
     text = _decode(data)
     if not text.strip():
         _refuse_empty()
-    value = _parse(text)
-    if not isinstance(value, dict):
-        raise _malformed("The body must be a JSON object: {...}.")
+    value = _object(_parse(text))
     if _deeper_than(value, MAX_DEPTH):
         raise _too_deep()
+    return value
+
+
+def _object(value: Any) -> dict[str, Any]:
+    """The object in the body: the body itself, the only entry of a list, or JSON that was encoded twice."""
+    if isinstance(value, list) and len(value) == 1:
+        [value] = value
+    elif isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        value = _parse(value)
+    if not isinstance(value, dict):
+        raise _malformed("The body must be a JSON object: {...}.")
     return value
 
 
@@ -161,7 +211,17 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        declared = codec(request.mimetype_params.get("charset", ""))
+        if declared not in ("", "utf-8"):
+            return _decode_as(data, declared)
         raise _malformed(f"The body is not UTF-8 (byte {error.start}).") from None
+
+
+def _decode_as(data: bytes, declared: str) -> str:
+    try:
+        return data.decode(declared)
+    except UnicodeDecodeError:
+        raise _malformed("The body is not in the charset that its Content-Type names.") from None
 
 
 def _parse(text: str) -> Any:
@@ -210,19 +270,49 @@ def _children(node: Any) -> Any:
     return node.values() if isinstance(node, dict) else node
 
 
-def _read_form() -> dict[str, Any]:
-    _whole()  # refuses a truncated body; Flask parses the form from the cached data
-    sent: dict[str, list[str]] = {}
-    for name, values in request.form.lists():
-        sent.setdefault(name or "", []).extend(values)  # a part may have no name
-    fields = {name: values[0] if len(values) == 1 else values for name, values in sent.items()}
+def _read_form(parts: Sequence[forms.Part]) -> tuple[dict[str, Any], list[FieldWarning]]:
+    settings = services().settings
+    written, guessed = forms.read(parts, request.mimetype_params.get("charset", ""), settings.default_form_charset)
     # An empty file input is sent as a file without a name.
-    files = [name or "" for name, file in request.files.items(multi=True) if file.filename]
-    if files:
-        raise InvalidFields([_file_refused(name) for name in dict.fromkeys(files)])
+    files = [part for part in written if part.size is not None and part.text]
+    if files and settings.refuse_files:
+        raise InvalidFields([_file_refused(name) for name in dict.fromkeys(part.name for part in files)])
+    fields = _joined([*_fields(written), *map(_mention, files)])
     if not fields:
         _refuse_empty()
-    return fields
+    return fields, [*_about_charset(guessed), *map(_left_out, files)]
+
+
+def _fields(written: Sequence[FormField]) -> Iterator[tuple[str, str]]:
+    return ((part.name, part.text) for part in written if part.size is None)
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The fields by name; of a repeated name all values as a list."""
+    sent: dict[str, list[str]] = {}
+    for name, value in pairs:
+        sent.setdefault(name, []).append(value)  # a part may have no name
+    return {name: values[0] if len(values) == 1 else values for name, values in sent.items()}
+
+
+def _about_charset(guessed: str) -> Iterator[FieldWarning]:
+    if guessed:
+        message = f"The form is not UTF-8 and names no charset; it was read as {guessed.replace('cp', 'windows-')}."
+        yield FieldWarning(forms.CHARSET, WarningCode.CHARSET_GUESSED, message)
+
+
+def _mention(file: FormField) -> tuple[str, str]:
+    name = file.name.removesuffix("[]")
+    return f"custom[{name}]", f"{_described(file)}: not stored"
+
+
+def _left_out(file: FormField) -> FieldWarning:
+    message = f"The file {_described(file)} was left out: files are not stored."
+    return FieldWarning(clean(file.name)[:64], WarningCode.FILE_LEFT_OUT, message)
+
+
+def _described(file: FormField) -> str:
+    return f"{clean(file.text)[:200]} ({file.size:,} bytes)"
 
 
 def _file_refused(name: str) -> FieldError:

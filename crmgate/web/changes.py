@@ -86,7 +86,7 @@ def edit(operation_id: str) -> Response:
     `LedgerUnavailable`.
     """
     token = require(Scope.OPERATE)
-    body, desk = read_body(), services().desk
+    (body, _), desk = read_body(), services().desk
     operation = desk.get(operation_id)
     if operation.version != _version():
         raise Problem(ProblemCode.CHANGED_MEANWHILE, "Nothing was changed. Read it again and edit that version.")
@@ -126,7 +126,7 @@ def with_version(response: Response, operation: Operation) -> Response:
 
 
 def _reason() -> str:
-    reason = read_body().get("reason")
+    reason = read_body()[0].get("reason")
     if errors := no_reason(reason):
         raise InvalidFields(errors)
     return str(reason).strip()

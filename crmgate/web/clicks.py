@@ -1,8 +1,9 @@
 """Records clicks in the background: a redirect waits neither for the CRM nor for Redis.
 
-A background worker of the process records clicks, usually within a millisecond. While Redis does not answer, it retries
-a click for `PATIENCE` seconds. Lost clicks are counted and logged, without personal data. A graceful stop records the
-waiting clicks first; SIGKILL loses them.
+A background worker of the process records clicks, usually within a millisecond. While Redis does not answer, it puts a
+click into the spool of the host. Without a spool, or with a full one, it retries a click for `PATIENCE` seconds; so it
+does with a click that is only counted (`MINIMAL_LEADS` off). Lost clicks are counted and logged, without personal data.
+A graceful stop records the waiting clicks first; SIGKILL loses them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crmgate.background import CAPACITY, FAREWELL, Background, Report
-from crmgate.errors import LedgerUnavailable
+from crmgate.errors import LedgerUnavailable, NotAccepted
 from crmgate.model import Activity, Kind, Suspicion
 from crmgate.store.limits import Use
 
@@ -34,7 +35,7 @@ class Clicks:
     """The queue of clicks of one process.
 
     `record` returns False for a click above the limit of its address. `record` and `report` (number of dropped clicks,
-    by reason) may raise `LedgerUnavailable`.
+    by reason) may raise `LedgerUnavailable`; `record` also `NotAccepted`.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Clicks:
         while not (self._failing and self._over(until)):
             try:
                 recorded = self._record(activity, uses)
-            except LedgerUnavailable:
+            except (LedgerUnavailable, NotAccepted):
                 self._failing = True
                 self._background.stopping.wait(PAUSE)
             else:
@@ -92,7 +93,7 @@ def record(services: Services, activity: Activity, uses: Sequence[Use] = ()) -> 
     """Record a click once; the same channel and referral code of a session within a minute is a double click.
 
     Returns False, and records nothing, if one of the `uses` of rate limits exceeds its limit. Too many clicks of one
-    session are suspects. Raises `LedgerUnavailable`.
+    session are suspects. Raises `LedgerUnavailable` or `NotAccepted` if it is neither in Redis nor in the spool.
     """
     if uses and services.limiter.take_shared(uses):
         return False

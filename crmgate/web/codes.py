@@ -18,6 +18,7 @@ class ProblemCode(StrEnum):
 
     EMPTY_BODY = "empty_body", 400, "The request has no body"
     MALFORMED_JSON = "malformed_json", 400, "The body is not a valid JSON object"
+    MALFORMED_FORM = "malformed_form", 400, "The body is not a valid form"
     TOO_DEEP = "too_deep", 400, "The body is nested too deeply"
     INVALID_IDEMPOTENCY_KEY = "invalid_idempotency_key", 400, "The Idempotency-Key cannot be used"
     TOKEN_REQUIRED = "token_required", 401, "An API token is needed"

@@ -78,7 +78,7 @@ def fields() -> Response:
     The result may be some seconds old.
     """
     require(Scope.READ)
-    with _asking():
+    with asking():
         found = services().crm_setup.fields()
     return answer(_names() | found.to_json())
 
@@ -91,7 +91,7 @@ def fields() -> Response:
 def plan() -> Response:
     """What `POST` would create in the CRM. Changes nothing. The result may be some seconds old."""
     require(Scope.READ)
-    with _asking():
+    with asking():
         found = services().crm_setup.plan()
     return answer(_names() | {"done": is_done(found), "steps": steps_json(found)})
 
@@ -108,7 +108,7 @@ def setup() -> Response:
     steps are kept: ask again to do the rest.
     """
     token = require(Scope.OPERATE)
-    with _asking():
+    with asking():
         found = services().crm_setup.apply(token.name)
     new = services().crm_setup.new_settings(found)
     return answer(_names() | {"done": is_done(found), "steps": steps_json(found), "settings": new})
@@ -146,7 +146,7 @@ def _reason() -> str:
 
 
 @contextmanager
-def _asking() -> Iterator[None]:
+def asking() -> Iterator[None]:
     """Turn an error of the CRM, and missing settings, into a `Problem`."""
     try:
         yield

@@ -48,7 +48,7 @@ def create() -> Response:
 
     Send the `filter` of the preview, and then `next` of each answer as `cursor`, until it is null.
     """
-    token, body = require(Scope.OPERATE), read_body()
+    token, body = require(Scope.OPERATE), read_body()[0]
     asked = read_many(body, DiscardManySchema().fields, no_reason(body.get("reason")))
     if not asked.start:
         return answer(previewed(asked.filter))

@@ -10,7 +10,7 @@ from flask import Blueprint, Response
 from marshmallow import Schema, fields
 
 from crmgate.channels import known_channels
-from crmgate.operators.edits import EditBatch, Edits, Preview
+from crmgate.operators.edits import EditBatch, EditPreview, Edits
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
 from crmgate.schemas.fields import Text
@@ -57,17 +57,22 @@ def create() -> Response:
     not be valid is left as it is, and counted in `refused`.
     """
     token = require(Scope.OPERATE)
-    (asked, changes), settings = _read(read_body()), services().settings
-    edits = Edits(
+    asked, changes = _read(read_body()[0])
+    if asked.start:
+        return answer(_done(edits().batch(asked.filter, changes, token.name, asked.cursor)))
+    return answer(_previewed(edits().preview(asked.filter, changes)))
+
+
+def edits() -> Edits:
+    """Previews and makes edits with the settings of the gateway."""
+    settings = services().settings
+    return Edits(
         services().inventory, services().desk,
         default_region=settings.default_phone_region, channels=known_channels(settings.channels),
     )  # fmt: skip
-    if asked.start:
-        return answer(_done(edits.batch(asked.filter, changes, token.name, asked.cursor)))
-    return answer(_previewed(edits.preview(asked.filter, changes)))
 
 
-def _previewed(preview: Preview) -> dict[str, Any]:
+def _previewed(preview: EditPreview) -> dict[str, Any]:
     return {
         "count": preview.count.number, "exact": preview.count.exact, "filter": selection(preview.filter),
         "example": asdict(preview.example) if preview.example else None,

@@ -14,10 +14,11 @@ from crmgate.model import Kind, State, rfc3339
 from crmgate.operators import export
 from crmgate.operators.desk import KEPT_ASIDE
 from crmgate.operators.inventory import PAGE, Cursor, Filter
+from crmgate.schemas.choices import Choice
 from crmgate.schemas.coded import Coded, flatten
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
-from crmgate.schemas.fields import Choice, Moment, Text
+from crmgate.schemas.fields import Moment, Text
 from crmgate.web.codes import ProblemCode
 from crmgate.web.problems import Problem
 

@@ -13,9 +13,9 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.channels import canonical_name
 from crmgate.model import Activity, rfc3339
 from crmgate.schemas import NO_REFERRAL, parse_event
-from crmgate.schemas.canonical import MESSENGER_EVENT, snake
 from crmgate.schemas.event import MessengerEventSchema
 from crmgate.schemas.faults import InvalidFields
+from crmgate.schemas.vocabulary import MESSENGER_EVENT, snake
 from crmgate.web import cookies, limits
 from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi import Describe, ResponseDoc

@@ -6,7 +6,7 @@ from collections import Counter
 
 from flask import Blueprint, Response, jsonify
 
-from crmgate.errors import LedgerUnavailable
+from crmgate.errors import LedgerUnavailable, SpoolUnavailable
 from crmgate.model import Check
 from crmgate.operators.waiting import advice
 from crmgate.policy import WORKER_SILENCE
@@ -33,12 +33,15 @@ def alive() -> Response:
 @Describe(
     "Check readiness", "Operating",
     {
-        200: ResponseDoc("Submissions are recorded and delivered.", ReadySchema),
+        200: ResponseDoc("Submissions are accepted. With `degraded` they only go into the spool.", ReadySchema),
         503: ResponseDoc("They are not; `checks` has the remedy.", ReadySchema),
     },
 )  # fmt: skip
 def ready() -> Response:
     """Answers 200 when submissions are recorded and delivered, else 503; each failed check has its remedy.
+
+    While Redis is away and the spool takes submissions, the answer is 200 with `degraded`: they are accepted, and
+    delivered when Redis is back.
 
     A Redis that could lose data, and a host whose clock is wrong, are reported, but the answer stays 200: no other
     instance would be safer, and deliveries use Redis's clock.
@@ -46,8 +49,13 @@ def ready() -> Response:
     redis, *dangers = services().ledger.health()
     # A Redis that does not answer is asked only once: each query would take REDIS_TIMEOUT.
     needed = [redis, _provider(redis.ok), _worker(redis.ok), _clicks(redis.ok)]
-    checks, well = [*needed, *_clocks(redis.ok), *dangers], all(check.ok for check in needed)
-    body = {"ready": well, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]}
+    spool = _spool()
+    degraded = not redis.ok and needed[1].ok and any(check.ok for check in spool)
+    checks, well = [*needed, *_clocks(redis.ok), *spool, *dangers], degraded or all(check.ok for check in needed)
+    body = {
+        "ready": well, "degraded": degraded,
+        "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks],
+    }  # fmt: skip
     return _uncached(body, 200 if well else 503)
 
 
@@ -94,6 +102,25 @@ def _clocks(redis: bool) -> tuple[Check, ...]:
     except LedgerUnavailable:
         offsets = None
     return () if offsets is None else (clock.check(offsets, names=caller() is not None),)
+
+
+def _spool() -> tuple[Check, ...]:
+    """Whether the spool of this host takes submissions, and what it holds; nothing without the setting SPOOL_DIR."""
+    spool = services().spool
+    if spool is None:
+        return ()
+    if not spool.on:
+        return (Check("spool", False, f"{spool.problem}. It takes a folder that this user may write."),)
+    try:
+        found = spool.figures()
+    except SpoolUnavailable as error:
+        return (Check("spool", False, f"{error}."),)
+    if found.share >= 1:
+        return (Check("spool", False, f"It is full, with {found.operations} submissions: raise SPOOL_MAX."),)
+    if not found.operations:
+        return (Check("spool", True, "It is empty."),)
+    size = f"{found.size / 1e6:.1f} MB"
+    return (Check("spool", True, f"{found.operations} submissions ({size}), the oldest for {found.oldest:.0f} s."),)
 
 
 def _clicks(redis: bool) -> Check:

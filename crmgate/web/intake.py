@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 
 from crmgate.delivery.identity import known_by
 from crmgate.model import Kind, Operation, Suspicion
-from crmgate.sources.leads import Reading
+from crmgate.sources.leads import ReceivedLead
 from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.signatures import same
 from crmgate.sources.tools import tool_of
@@ -121,10 +121,10 @@ def _refuse() -> NoReturn:
 def _sent(body: bytes) -> SourceRequest:
     headers = {name.lower(): value for name, value in request.headers.items() if name.lower() != "authorization"}
     query = {name: value for name, value in request.args.items() if name not in TOKENS}
-    return SourceRequest(request.method, headers, body, query)
+    return SourceRequest(request.method, headers, body, query, services().settings.default_form_charset)
 
 
-def _stored(source: Source, reading: Reading) -> dict[str, Any]:
+def _stored(source: Source, reading: ReceivedLead) -> dict[str, Any]:
     """Record a submission. Raises `NotAccepted` and `LedgerUnavailable`: the tool sends it again."""
     key, scope = reading.delivery_id, f"source {source.name}"
     suspect = None if reading.complete else Suspicion.INCOMPLETE
@@ -137,7 +137,7 @@ def _stored(source: Source, reading: Reading) -> dict[str, Any]:
     return _item(operation, reading)
 
 
-def _item(operation: Operation, reading: Reading) -> dict[str, Any]:
+def _item(operation: Operation, reading: ReceivedLead) -> dict[str, Any]:
     warnings = [asdict(warning) for warning in reading.warnings]
     return receipt(operation) | {"complete": reading.complete, "warnings": warnings}
 

@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 
 from crmgate import __version__
 from crmgate.channels import known_channels
-from crmgate.errors import LedgerUnavailable
+from crmgate.errors import LedgerUnavailable, SpoolUnavailable
 from crmgate.model import Suspicion
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
@@ -63,6 +63,7 @@ def metrics() -> Response:
     registry = CollectorRegistry()
     registry.register(OfTheLedger(services()))
     registry.register(OfRequests())
+    registry.register(OfTheSpool(services()))
     response = Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -84,6 +85,29 @@ class OfRequests(Collector):
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         yield from shared.collect()
+
+
+class OfTheSpool(Collector):
+    """Metrics of the spool of this host, also while Redis does not answer; none without a spool."""
+
+    def __init__(self, parts: Services) -> None:
+        self._spool = parts.spool
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics, for a scrape."""
+        if self._spool is None:
+            return
+        try:
+            found = self._spool.figures() if self._spool.on else None
+        except SpoolUnavailable:
+            found = None
+        yield GaugeMetricFamily("crmgate_spool_up", "Whether the spool can be used", value=int(found is not None))
+        if found is None:
+            return
+        yield GaugeMetricFamily("crmgate_spool_operations", "Submissions in the spool", value=found.operations)
+        yield GaugeMetricFamily("crmgate_spool_bytes", "Size of the spool, 0 if it is empty", value=found.size)
+        words = "Age of the oldest submission in the spool"
+        yield GaugeMetricFamily("crmgate_spool_oldest_seconds", words, value=found.oldest)
 
 
 class OfTheLedger(Collector):

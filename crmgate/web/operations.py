@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from flask import Blueprint, Response, request
 
+from crmgate.errors import SpoolUnavailable
 from crmgate.model import Operation
 from crmgate.store.tokens import Scope
 from crmgate.web import changes, limits
@@ -17,6 +19,8 @@ from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import answer, details, listed, receipt
 from crmgate.web.services import services
+
+log = logging.getLogger(__name__)
 
 blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
 
@@ -54,11 +58,14 @@ def show(operation_id: str) -> Response:
     """The status for anybody with the id, which has 122 random bits and is known only to the sender.
 
     With a token the answer has more members; with the scope `operate` also the payload. An invalid token is refused.
+    A submission in the spool of this host is `waiting`, with no more members. The id of a submission that Redis
+    recognized as a repetition afterwards leads to the first one.
     """
     token = require(Scope.READ) if offered() else None
     limits.admit(services().settings.limits.lookups, Scope.READ)
-    operation = _find(operation_id)
-    if token is None:
+    spooled = _in_spool(operation_id)
+    operation = spooled or _find(operation_id)
+    if token is None or spooled:
         return answer(receipt(operation))
     more = details(operation) | {"payload": services().payloads.shown(operation, token.scope, token.name)}
     return changes.with_version(answer(receipt(operation) | more), operation)
@@ -89,6 +96,18 @@ def retry(operation_id: str) -> Response:
 def discard(operation_id: str) -> Response:
     """End a waiting operation without a delivery. Its history keeps the reason in the body."""
     return changes.discard(operation_id)
+
+
+def _in_spool(operation_id: str) -> Operation | None:
+    """The operation if the spool of this host has it. A spool that cannot be read has nothing to say."""
+    spool = services().spool
+    if spool is None or not spool.on:
+        return None
+    try:
+        return spool.find(operation_id)
+    except SpoolUnavailable as error:
+        log.error("%s", error)
+        return None
 
 
 def _find(operation_id: str) -> Operation:

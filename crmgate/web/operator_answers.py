@@ -8,7 +8,7 @@ from marshmallow import Schema, fields
 from marshmallow.validate import OneOf
 
 from crmgate.errors import Code
-from crmgate.model import FieldState, Kind, State
+from crmgate.model import FieldState, Kind, State, Suspicion
 from crmgate.store.tokens import IN_REDIS, IN_SETTINGS, Scope
 
 _TIME = "2026-11-23T04:59:07.567Z"
@@ -202,6 +202,8 @@ class PersonOperationSchema(Schema):
     code = _word(("", *Code), "The code of the last failure.")
     http_status = fields.Integer(required=True, allow_none=True)
     detail = _text("", "")
+    field = _text("Names of the refused CRM fields, separated by commas.", "")
+    cause = _word(Suspicion, "Cause of a suspect, also after its release; else null.", allow_none=True)
 
 
 class PersonSchema(Schema):

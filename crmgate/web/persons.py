@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from crmgate.schemas.choices import YesNo
 from crmgate.schemas.coded import Group
-from crmgate.schemas.fields import Text, YesNo
+from crmgate.schemas.fields import Text
 from crmgate.store.tokens import Scope
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_fields

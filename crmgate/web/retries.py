@@ -55,7 +55,7 @@ class RetriesSchema(Schema):
 def create() -> Response:
     """Preview a job, or with `start` start it. The filter in the answer fixes the selection for a later start."""
     token = require(Scope.OPERATE)
-    asked = read_many(read_body(), ("filter", "start"))
+    asked = read_many(read_body()[0], ("filter", "start"))
     if not asked.start:
         return answer(previewed(asked.filter))
     job = services().desk.start_retries(asked.filter, token.name)

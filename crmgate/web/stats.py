@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -12,11 +12,11 @@ from marshmallow import Schema
 
 from crmgate.model import rfc3339
 from crmgate.operators import sheets
-from crmgate.operators.numbers import KEPT_DAYS
+from crmgate.operators.numbers import KEPT_DAYS, DayCount
+from crmgate.schemas.choices import Choice
 from crmgate.schemas.coded import Coded
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
-from crmgate.schemas.fields import Choice
 from crmgate.store.tallies import Dimension
 from crmgate.store.tokens import Scope
 from crmgate.web.answers_of_many import CauseCountsSchema, StatsSchema
@@ -76,9 +76,7 @@ def stats() -> Response:
     numbers = services().numbers
     rows = numbers.days(asked.since, asked.until, asked.by)
     if asked.form == "csv":
-        response = Response("".join(sheets.lines(rows)), content_type="text/csv; charset=utf-8")
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return sheet(rows)
     totals, values = numbers.totals(asked.since, asked.until), numbers.values(asked.since, asked.until, asked.by)
     return answer({
         "since": asked.since.isoformat(), "until": asked.until.isoformat(), "by": asked.by,
@@ -87,6 +85,13 @@ def stats() -> Response:
         "values": [{"value": row.value} | asdict(row.figures) for row in values],
         "items": [{"day": row.day.isoformat(), "value": row.value} | asdict(row.figures) for row in rows],
     })  # fmt: skip
+
+
+def sheet(rows: Iterable[DayCount]) -> Response:
+    """The figures as CSV."""
+    response = Response("".join(sheets.lines(rows)), content_type="text/csv; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @blueprint.get("/causes")

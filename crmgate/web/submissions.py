@@ -14,8 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.delivery.identity import known_by
 from crmgate.errors import KeyReused, StillRunning
 from crmgate.model import Kind, Operation, State, Suspicion
-from crmgate.schemas import FieldWarning
-from crmgate.schemas.faults import InvalidFields
+from crmgate.schemas import FieldWarning, Parsed, ParsedEvent
 from crmgate.store.tokens import Scope
 from crmgate.web import limits, traps
 from crmgate.web.answers import SubmittedSchema
@@ -33,8 +32,12 @@ DOUBLE_CLICK = 60.0
 """Seconds during which the same content without an Idempotency-Key counts as the same submission."""
 MAX_KEY = 255
 KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}")
+_STRING = re.compile(
+    r'"((?:[ !#-\[\]-~]|\\["\\])*)"'  # RFC 9651, 3.3.3
+    r'(?: *; *[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|[^\s";,]+))?)*'  # parameters, 3.1.2
+)
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Parsed | ParsedEvent)
 
 # The common part of the OpenAPI description of the routes for submissions.
 _HEADERS, _PAGE = ("Location", "Preference-Applied"), ("text/html",)
@@ -53,7 +56,8 @@ PARAMETERS = (
     {
         "name": "Idempotency-Key", "in": "header", "example": "b0a3d0c4-6a3e-4c53-8f7e-3d0a4a9b8c11",
         "description": "Makes a repetition safe: for 24 hours the same key and content are the same submission. It"
-        " must be unguessable, such as a random UUID. Each site (`Origin`) and each API token has its own keys.",
+        " must be unguessable, such as a random UUID. Each site (`Origin`) and each API token has its own keys. The"
+        " form of a structured field is the same key: `\"uuid\"` equals `uuid`.",
         "schema": {"type": "string", "pattern": f"^{KEY.pattern}$"},
     },
     {
@@ -103,16 +107,15 @@ def read(
 
 
 def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
-    settings, raw = services().settings, read_body()
+    settings = services().settings
+    raw, warnings = read_body()
     suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
-    goal, errors = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
-    try:
-        parsed = parse(raw)
-    except InvalidFields as invalid:
-        raise InvalidFields([*invalid.errors, *errors]) from None
-    if errors:
-        raise InvalidFields(errors)
-    return parsed, Form(goal, suspect)
+    goal, refused = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
+    return _with(parse(raw), [*warnings, *refused]), Form(goal, suspect)
+
+
+def _with(parsed: T, warnings: Sequence[FieldWarning]) -> T:
+    return replace(parsed, warnings=(*warnings, *parsed.warnings)) if warnings else parsed
 
 
 def deliver(submission: Submission, form: Form) -> BaseResponse:
@@ -146,11 +149,18 @@ def _submit(submission: Submission, inline: bool, suspect: Suspicion | None) -> 
 
 def _idempotency_key() -> str:
     """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
-    key = request.headers.get("Idempotency-Key", "").strip()
-    if key and not KEY.fullmatch(key):
-        detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID."
+    sent = request.headers.get("Idempotency-Key", "").strip()
+    key = _unquoted(sent) if sent.startswith('"') else sent
+    if sent and not KEY.fullmatch(key):
+        detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID, with or without quotation marks."
         raise Problem(ProblemCode.INVALID_IDEMPOTENCY_KEY, detail)
     return key
+
+
+def _unquoted(item: str) -> str:
+    """The text of a structured field that is a String (RFC 9651, 3.3.3), without parameters; empty if malformed."""
+    match = _STRING.fullmatch(item)
+    return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
 
 
 def _scope() -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from crmgate.schemas.choices import Choice
 from crmgate.schemas.coded import Group
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError, InvalidFields
-from crmgate.schemas.fields import Choice, Text
+from crmgate.schemas.fields import Text
 from crmgate.store.tokens import NAME, Scope
 from crmgate.web.auth import require
 from crmgate.web.body import READ_BODY, read_fields

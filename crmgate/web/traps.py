@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from crmgate.model import Suspicion
+from crmgate.schemas.coded import single
 from crmgate.schemas.text import is_blank, tidy
 
 OPEN_FOR = "_t"
@@ -17,10 +18,10 @@ def caught(raw: dict[str, Any], honeypot: str, least: float) -> Suspicion | None
 
     `least` is the shortest plausible time in seconds; 0 disables that check. It is skipped for a form without `_t`.
     """
-    filled, open_for = raw.pop(honeypot, None), raw.pop(OPEN_FOR, None)
-    if not is_blank(tidy(filled)):
+    filled, open_for = tidy(raw.pop(honeypot, None)), tidy(single(raw.pop(OPEN_FOR, None)))
+    if not is_blank(filled):
         return Suspicion.HONEYPOT
-    if least > 0 and not is_blank(tidy(open_for)) and _too_fast(open_for, least):
+    if least > 0 and not is_blank(open_for) and _too_fast(open_for, least):
         return Suspicion.FAST
     return None
 

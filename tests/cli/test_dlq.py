@@ -203,7 +203,7 @@ def test_an_edit_in_the_editor(
     assert result.exit_code == 0, result.stderr
     assert ledger.get(dead).payload["city"] == "Ankara"  # type: ignore[union-attr]
     entry, view = Audit(redis_client).recent()
-    assert (view.what, view.on) == ("operations.viewed", dead)
+    assert (view.what, view.on) == ("operations.view", dead)
     assert (entry.what, entry.on, entry.detail) == ("dead_letters.edit", dead, "city, last_name, referral_code, source")
     assert entry.who.startswith("cli:")
     unchanged = run("dlq", "edit", dead, **configured, EDITOR="true")

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from crmgate.errors import Rejected
-from crmgate.model import Kind, Operation
+from crmgate.model import Kind, Operation, Suspicion
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.persons import Erasure, PersonData, Persons
 from crmgate.schemas.faults import InvalidFields
@@ -112,7 +112,7 @@ def test_every_kind_of_operation_is_found_and_counted(office: Office) -> None:
     world.crm.trouble = lambda _operation: Rejected("no")
     office.apply(city="dead")
     world.pass_time(5)
-    world.gateway.submit(Kind.CREATE_LEAD, ADA | {"city": "bot"}, inline=False, suspect=True)
+    world.gateway.submit(Kind.CREATE_LEAD, ADA | {"city": "bot"}, inline=False, suspect=Suspicion.HONEYPOT)
     world.crm.trouble = away
     office.apply(city="waits")
     found = office.find()
@@ -201,7 +201,7 @@ def test_operations_of_the_previous_version_come_into_the_index(office: Office) 
     world.pass_time(3)
     world.crm.trouble = away
     waits = office.apply(session="visit", city="Izmir")
-    world.gateway.submit(Kind.CREATE_LEAD, ADA | {"city": "bot"}, inline=False, suspect=True)
+    world.gateway.submit(Kind.CREATE_LEAD, ADA | {"city": "bot"}, inline=False, suspect=Suspicion.HONEYPOT)
     visit = digest("session visit")
     for name in [*office.indexes(), keys.PERSON_KEY]:
         office.redis.delete(name)
@@ -283,7 +283,7 @@ def test_after_delivery_and_erasure_nothing_of_a_person_is_left(
     world.crm.trouble = lambda _operation: Rejected(f"{EMAIL} is wrong")
     office.apply(city="dead", session="visit")
     world.pass_time(5)
-    world.gateway.submit(Kind.CREATE_LEAD, ADA, inline=False, suspect=True, key="k")
+    world.gateway.submit(Kind.CREATE_LEAD, ADA, inline=False, suspect=Suspicion.HONEYPOT, key="k")
     world.crm.trouble = away
     office.apply(city="waits")
     world.pass_time(10)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import redis
 
-from crmgate.model import Kind, Operation
+from crmgate.model import Kind, Operation, Suspicion
 from crmgate.operators.desk import Desk
 from crmgate.operators.edits import EditBatch, Edits
 from crmgate.operators.inventory import Count, Cursor, Filter, Inventory
@@ -102,6 +102,6 @@ def test_one_that_somebody_else_changes_is_skipped(world: World, edits: Edits, m
 
 
 def test_a_suspect_is_never_edited_with_many(world: World, edits: Edits) -> None:
-    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Bot"}, inline=False, suspect=True)
+    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Bot"}, inline=False, suspect=Suspicion.HONEYPOT)
     assert numbers(edits.batch(Filter(), {"city": "Ankara"}, "ada")) == {}
     assert world.stored(kept).version == 0

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from crmgate.schemas import Parsed
-from crmgate.schemas.canonical import canonicalise
-from crmgate.schemas.faults import InvalidFields
+from crmgate.schemas.canonical import OTHERS, canonicalise
 from tests.cases import all_cases
 
 Parse = Callable[..., Parsed]
@@ -67,7 +66,7 @@ ALIASES = [
 def test_every_spelling_leads_to_its_field(body: dict[str, Any], path: str) -> None:
     result = canonicalise(body)
     assert list(result.fields) == [path]
-    assert (result.custom, result.warnings, result.errors) == ({}, [], [])
+    assert (result.custom, result.warnings) == ({}, [])
 
 
 @pytest.mark.parametrize(
@@ -159,24 +158,48 @@ def test_an_empty_list_for_an_optional_group_is_an_absent_group(parse: Parse) ->
 
 
 def test_control_keys_leave_no_trace(parse: Parse) -> None:
-    assert parse(_next="/x", _hp="", _Foo={"a": 1}) == parse()
+    assert parse(_next="/x", _hp="", _charset_="UTF-8") == parse()
 
 
-@all_cases(
-    ("custom", "field", "code"),
+def test_other_names_with_an_underscore_are_unknown_fields(parse: Parse) -> None:
+    parsed = parse(_Foo={"a": 1})
+    assert parsed.lead.custom == {"_Foo": '{"a":1}'}
+    assert [(w.field, w.code.value) for w in parsed.warnings] == [("_Foo", "unknown_field")]
+
+
+LONG = "k" * 64
+FIFTY = {f"k{n}": "v" for n in range(50)}
+
+
+@pytest.mark.parametrize(
+    ("custom", "kept", "warned"),
     [
-        ({f"k{n}": "v" for n in range(51)}, "custom.k50", "too_many"),
-        ({f"k{n}": "v" for n in range(2_000)}, "custom.k50", "too_many"),
-        ({"k" * 65: "v"}, "custom." + "k" * 64, "too_long"),
-        ({"k": "v" * 2_001}, "custom.k", "too_long"),
-        ({"k": ["v" * 1_998]}, "custom.k", "too_long"),
+        (FIFTY | {"k50": "a", "k51": "b"}, FIFTY | {OTHERS: "k50: a\nk51: b"}, {(OTHERS, "unknown_field")}),
+        ({"k" * 65: "v"}, {"k" * 64: "k" * 65 + ": v"}, {("k" * 64, "cut")}),
+        (
+            {"k" * 64 + "a": "1", "k" * 64 + "b": "2"},
+            {"k" * 64: f"{'k' * 64}a: 1\n{'k' * 64}b: 2"},
+            {("k" * 64, "cut")},
+        ),
+        ({"k": "v" * 2_001}, {"k": "v" * 2_000}, {("k", "cut")}),
+        ({"k": ["v" * 1_998]}, {"k": '["' + "v" * 1_998}, {("k", "cut")}),
     ],
 )
-@all_cases("own", [True, False])
-def test_custom_has_limits(parse: Parse, custom: dict[str, Any], field: str, code: str, own: bool) -> None:
-    with pytest.raises(InvalidFields) as refused:
-        parse(**({"custom": custom} if own else custom))
-    assert [(e.field, e.code.value) for e in refused.value.errors] == [(field, code)]
+@pytest.mark.parametrize("own", [True, False])
+def test_custom_has_limits(parse: Parse, custom: dict[str, Any], kept: Any, warned: Any, own: bool) -> None:
+    parsed = parse(**({"custom": custom} if own else custom))
+    assert parsed.lead.custom == kept
+    found = {(w.field, w.code.value) for w in parsed.warnings}
+    assert warned <= found
+    assert own is (found == warned)
+    assert parse(**parsed.lead.to_dict()).lead == parsed.lead
+
+
+def test_thousands_of_fields_are_kept_in_a_text_with_a_limit(parse: Parse) -> None:
+    parsed = parse(**{f"k{n}": "v" for n in range(5_000)})
+    assert len(parsed.lead.custom) == 51
+    assert len(parsed.lead.custom[OTHERS]) <= 10_000
+    assert len(parsed.warnings) <= 100
 
 
 def test_custom_at_its_limits(parse: Parse) -> None:
@@ -184,13 +207,9 @@ def test_custom_at_its_limits(parse: Parse) -> None:
     assert parse(**custom).lead.custom == custom
 
 
-GROUPS = ["personal_info", "education", "preferences", "user_preferences", "utm", "custom"]
-NO_OBJECTS = [(group, wrong) for group in GROUPS for wrong in ("text", 5, True, ["x"])]
-NO_OBJECTS.remove(("education", "text"))  # the usual name of a field
-
-
-@all_cases(("group", "wrong"), NO_OBJECTS)
-def test_a_group_that_is_no_object_is_refused(parse: Parse, group: str, wrong: Any) -> None:
-    with pytest.raises(InvalidFields) as refused:
-        parse(**{group: wrong})
-    assert [(e.field, e.code.value) for e in refused.value.errors] == [(group, "invalid_type")]
+@pytest.mark.parametrize("group", ["preferences", "user_preferences", "utm", "custom", "personal_info"])
+@pytest.mark.parametrize(("wrong", "kept"), [("text", "text"), (5, "5"), (True, "true"), (["x"], '["x"]')])
+def test_a_group_that_is_no_object_is_kept(parse: Parse, group: str, wrong: Any, kept: str) -> None:
+    parsed = parse(**{group: wrong})
+    assert parsed.lead.custom == {group: kept}
+    assert [w.field for w in parsed.warnings] == ([] if group == "custom" else [group])

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from crmgate.schemas import parse_application
-from crmgate.schemas.canonical import APPLICATION
+from crmgate.schemas import Sender, parse_application
 from crmgate.schemas.faults import InvalidFields
 from crmgate.schemas.full_names import split
 from crmgate.schemas.names import FULL_NAME, TABLE, field_of
+from crmgate.schemas.vocabulary import APPLICATION
 
 PHONE = {"phone": "0532 123 45 67"}
 ADA = {"first_name": "Ada"}
@@ -440,13 +440,13 @@ def test_another_contact_counts_when_the_first_is_unusable() -> None:
 
 def test_an_operators_edit_refuses_an_unusable_contact() -> None:
     body = ADA | {"email": "a@x.co", "phone": "+39"}
-    assert parsed(body, edit=True) == {"errors": [("personal_info.phone", "invalid_phone")]}
+    assert parsed(body, sender=Sender.OPERATOR) == {"errors": [("personal_info.phone", "invalid_phone")]}
 
 
 def test_an_edit_of_another_field_keeps_a_possible_number_without_a_warning() -> None:
     once = parsed(ADA | {"phone": "1234567890"})
     once.pop("warnings")
-    assert parsed(once, edit=True) == once
+    assert parsed(once, sender=Sender.OPERATOR) == once
 
 
 def message(body: Mapping[str, Any], field: str = "personal_info.first_name") -> str:

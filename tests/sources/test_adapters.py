@@ -211,3 +211,19 @@ def test_thousands_of_answers_take_no_time() -> None:
     [found] = read("acme", Sent(body, JSON))
     Sources({}, "TR").read(Source("acme", "secret"), found)
     assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("media", "text"),
+    [
+        ("application/x-www-form-urlencoded", "Name=%C8%E2%E0%ED&Email=a%40b.co"),
+        ("application/x-www-form-urlencoded; charset=windows-1251", "Name=%C8%E2%E0%ED&Email=a%40b.co"),
+        ("application/x-www-form-urlencoded", "_charset_=windows-1251&Name=%C8%E2%E0%ED&Email=a%40b.co"),
+        ("multipart/form-data; boundary=b", '--b\r\nContent-Disposition: form-data; name="Name"\r\n\r\nИван\r\n--b--'),
+        ("application/json; charset=windows-1251", '{"Name": "Иван", "Email": "a@b.co"}'),
+    ],
+)
+def test_a_form_in_an_old_charset_is_read_as_those_of_browsers(media: str, text: str) -> None:
+    request = SourceRequest("POST", {"content-type": media}, text.encode("cp1251"))
+    [found] = Sources({}, "TR").parse(Source("acme", "secret"), request)
+    assert found.fields["Name"] == "Иван"

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from crmgate.errors import LedgerUnavailable, Rejected, Unavailable
-from crmgate.model import Activity, Kind
+from crmgate.model import Activity, Kind, Suspicion
 from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.tallies import DAY, HOUR, LENGTH, VALUES, Dimension, Tallies, labels
@@ -93,7 +93,7 @@ def test_a_suspect_counts_when_it_is_released(world: World, tallies: Tallies, ki
     click = kind == Kind.CREATE_MINIMAL_LEAD
     dimension, value = (Dimension.CHANNEL, "telegram") if click else (Dimension.SOURCE, "website")
     payload = {"channel": "telegram"} if click else {"first_name": "Ada"}
-    kept = world.gateway.submit(kind, payload, inline=False, suspect=True)
+    kept = world.gateway.submit(kind, payload, inline=False, suspect=Suspicion.HONEYPOT)
     assert (day(tallies, dimension), hour(tallies)) == ({}, {})
     world.gateway.release(kept.id)
     world.work()
@@ -102,7 +102,7 @@ def test_a_suspect_counts_when_it_is_released(world: World, tallies: Tallies, ki
 
 
 def test_a_suspect_of_a_newer_version_is_released(world: World, tallies: Tallies) -> None:
-    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Ada"}, inline=False, suspect=True)
+    kept = world.gateway.submit(Kind.CREATE_LEAD, {"first_name": "Ada"}, inline=False, suspect=Suspicion.HONEYPOT)
     world.redis.hset(keys.op(kept.id), "kind", "newer_kind")
     assert world.gateway.release(kept.id)
     assert hour(tallies) == {"accepted": 1}

@@ -20,6 +20,7 @@ from crmgate.operators.payloads import Payloads
 from crmgate.operators.waiting import Waiting
 from crmgate.sources.reader import Sources
 from crmgate.store.gate import Gate, Recipient
+from crmgate.store.spool import Spool
 
 
 @dataclass
@@ -107,6 +108,8 @@ class StandInGateway:
 class StandInSettings:
     default_phone_region: str = "TR"
     field_aliases: dict[str, str] = field(default_factory=dict)
+    default_form_charset: str = "auto"
+    refuse_files: bool = False
     delivery: str = "inline"
     allowed_origins: tuple[str, ...] = ("https://www.example.org", "http://localhost:3000")
     allowed_hosts: tuple[str, ...] = ()
@@ -141,6 +144,7 @@ class StandInServices:
     clocks: StandInClocks = field(default_factory=StandInClocks)
     payloads: Payloads = field(default_factory=lambda: Payloads(StandInAudit()))  # type: ignore[arg-type]
     sources: Sources = field(default_factory=lambda: Sources({}, "TR"))
+    spool: Spool | None = None
 
     @property
     def ledger(self) -> StandInLedger:

@@ -118,7 +118,7 @@ def test_a_direct_visitor_may_still_be_referred_later(client: FlaskClient) -> No
 ODD = ["a b", "a%0d%0aSet-Cookie:x=y", "%00", "a%26start%3Db", "x" * 65, "%D0%B0", "<script>", "a.b", "../x", "%ff"]
 
 
-KEPT = {"a%0d%0aSet-Cookie:x=y": "a Set-Cookie:x=y", "%ff": "%FF", "%00": ""}
+KEPT = {"%ff": "%FF", "%00": ""}
 """The text of these odd codes; that of the others is the code itself."""
 
 
@@ -222,7 +222,7 @@ def test_a_click_of_any_size_is_sent_on_with_its_codes(app: Flask, client: Flask
 def test_a_referral_code_of_any_length_is_cut(app: Flask, client: FlaskClient, gateway: Any, more: str) -> None:
     assert client.get(f"/go/telegram?ref=Help.{'x' * 5000}{more}", headers=BROWSER).status_code == 302
     [payload] = settled(app, gateway)
-    assert payload["metadata"] == {"referral_code": f"Help.{'x' * 250}…"}
+    assert payload["metadata"]["referral_code"] == f"Help.{'x' * 250}…"
 
 
 def test_a_double_click_is_the_same_channel_and_code_of_a_session(

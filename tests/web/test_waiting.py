@@ -120,7 +120,7 @@ def test_an_edit_of_the_version_that_was_read_is_what_the_crm_gets(call: Call, w
     [lead] = [operation.lead for operation in sent if operation and operation.id == waiting]
     assert (lead.city, lead.email) == ("Izmir", "new@example.com")
     entry, view = services.audit.recent()
-    assert (view.what, view.who, view.on) == ("operations.viewed", "operator", waiting)
+    assert (view.what, view.who, view.on) == ("operations.view", "operator", waiting)
     assert (entry.what, entry.who, entry.on, "email" in entry.detail) == (
         "dead_letters.edit", "operator", waiting, True,
     )  # fmt: skip
@@ -186,7 +186,7 @@ def test_a_pause_and_its_end(call: Call, world: World, services: Any) -> None:
     assert (resumed.status_code, resumed.json["cause"], resumed.json["what"]) == (200, None, None)
     world.work()
     assert world.stored(made).state == "delivered"
-    changes = [entry.what for entry in services.audit.recent() if entry.what != "operations.viewed"]
+    changes = [entry.what for entry in services.audit.recent() if entry.what != "operations.view"]
     assert changes == ["crm.resume", "crm.pause", "crm.pause"]
 
 

@@ -20,13 +20,16 @@
 --   patience     seconds until an operation that waits for an earlier one is checked
 --   settle       seconds for which the CRM may be processing a request
 --   suspect      cause for which it is kept aside until a person releases it, '': none
+--   waited       seconds since it was accepted, if it comes from the spool
+--   same_seconds  seconds for which its id leads to the operation that it repeats, 0: not at all
 --   labels       values that it is counted by, one `dimension|value` per line (crmgate.store.tallies)
 --   to           provider
 -- ARGV[2]: payload
 -- Answers {result, id, kind, lead id, time of acceptance}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its
 -- provider now), 'behind' (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an
 -- idempotency key that was used before: 'replay', 'running' or 'conflict'.
-local at, till = string.format('%.17g', a.now), a.now + a.lease_seconds
+local accepted_at, till = a.now - a.waited, a.now + a.lease_seconds
+local at = string.format('%.17g', accepted_at)
 local people, persons = table.concat(a.people, ' '), ''
 
 local function submission(digest) return digest ~= '' and redis.call('GET', key.idem .. digest) end
@@ -65,13 +68,19 @@ local function assign_clicks(visit, who)
   end
 end
 
+-- What an earlier operation answers for it.
+local function repeats(what, id)
+  if a.same_seconds > 0 then redis.call('SET', key.same .. a.id, id, 'EX', a.same_seconds) end
+  return {what, id}
+end
+
 local seen = seen_as()
 if seen then
   local id, digest = string.match(seen, '^(%S+) (%S+)$')
   if id ~= a.id and redis.call('EXISTS', op(id)) == 1 then
     if digest ~= a.digest then return {'conflict', id} end
     local lease, inline, ends = unpack(redis.call('HMGET', op(id), 'lease', 'inline', 'lease_until'))
-    return {lease and lease == inline and tonumber(ends) > a.now and 'running' or 'replay', id}
+    return repeats(lease and lease == inline and tonumber(ends) > a.now and 'running' or 'replay', id)
   end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then  -- sent again, because the answer was lost
@@ -81,7 +90,7 @@ end
 
 persons = keyed(people, a.person_key)
 -- Indexes for operators: by time, by the beginning of the id (crmgate.operators.inventory), and by person.
-redis.call('ZADD', key.ops, a.now, a.id)
+redis.call('ZADD', key.ops, accepted_at, a.id)
 redis.call('ZADD', key.ids, 0, a.id)
 if a.suspect ~= '' then
   if a.keyed then remember() end  -- the content of a suspect is not remembered: a robot could block the same of a person
@@ -90,9 +99,9 @@ if a.suspect ~= '' then
     redis.call('HSET', KEYS[1], 'session', a.session.key)
     lines = a.session.key .. ' ' .. people
   end
-  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', a.now, 'state', 'suspect', 'lines', lines,
+  redis.call('HSET', KEYS[1], 'kind', a.kind, 'payload', ARGV[2], 'accepted_at', at, 'state', 'suspect', 'lines', lines,
     'labels', a.labels, 'suspicion', a.suspect)
-  redis.call('ZADD', key.suspect, a.now, a.id)
+  redis.call('ZADD', key.suspect, accepted_at, a.id)
   assign(a.id, persons)
   redis.call('HINCRBY', key.stats, 'suspect', 1)
   redis.call('HINCRBY', key.stats, 'suspect:' .. a.suspect, 1)
@@ -110,7 +119,7 @@ if a.session then
   -- The session's lead is used unless another CRM has it. If it was not made, and no operation is under way that could make
   -- it, this one does.
   local known = first and (not provider or provider == to.provider) and (record or one_before(visit))
-  if known and minimal and a.session.follow == '' then return {'replay', first} end
+  if known and minimal and a.session.follow == '' then return repeats('replay', first) end
   if application then
     who = joined(first and stand_in == '0' and who or '')
     redis.call('HSET', S, 'minimal', '0', 'who', who)
@@ -136,7 +145,7 @@ if a.session then
 end
 
 remember()
-redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', a.now, 'lines', lines,
+redis.call('HSET', KEYS[1], 'kind', kind, 'payload', ARGV[2], 'accepted_at', at, 'lines', lines,
   'labels', minimal and '' or a.labels)
 if lead ~= '' then redis.call('HSET', KEYS[1], 'lead_id', lead, 'provider', to.provider) end
 redis.call('HINCRBY', key.stats, 'accepted', 1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 from crmgate.testing.espocrm import cost
@@ -78,6 +79,8 @@ class FakeEspoCRM(Staff, FakeCRM):
         """Seconds between the check for duplicates and the write, in which another create can pass the check."""
         self.limited_until = 0.0
         """Time (seconds since the epoch) until which a proxy answers 429 with `Retry-After`; EspoCRM has no limit."""
+        self.limit_form = "seconds"
+        """Form of that header: `seconds`, `fraction` (as in 1.5) or `date`."""
         self.virtual_leads = 0
         """Number of leads for which the response times of look-ups and duplicate checks are simulated (see `cost`)."""
         self._added: dict[str, dict[str, Any]] = {}
@@ -220,13 +223,18 @@ class FakeEspoCRM(Staff, FakeCRM):
         with self.lock:
             self._role.update({"data": data, **permissions})
 
+    def _retry_after(self, left: float) -> str:
+        if self.limit_form == "date":
+            return formatdate(math.ceil(self.clock() + left), usegmt=True)
+        return f"{left:.3f}" if self.limit_form == "fraction" else str(math.ceil(left))
+
     def answer(self, request: Request) -> Response:
         if self.php_down:
             return nginx_page(502, "Bad Gateway")
         if self.database_down:
             return Response(500, content_type=HTML)
         if (left := self.limited_until - self.clock()) > 0:
-            return nginx_page(429, "Too Many Requests", {"Retry-After": str(math.ceil(left))})
+            return nginx_page(429, "Too Many Requests", {"Retry-After": self._retry_after(left)})
         self._stopping.wait(cost.seconds(request, self.virtual_leads))
         try:
             with self.lock:

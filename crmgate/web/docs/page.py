@@ -15,7 +15,7 @@ from urllib.parse import quote
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from crmgate.schemas.canonical import flat_prefix
+from crmgate.schemas.vocabulary import flat_prefix
 from crmgate.store.tokens import Scope
 from crmgate.web.pages import FORM_TYPES
 

@@ -10,13 +10,17 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields
 
-from crmgate.schemas.canonical import flat_prefix
 from crmgate.schemas.coded import Coded
+from crmgate.schemas.vocabulary import flat_prefix
 
 _CONTROL = {
     "_next": {
         "type": "string",
         "description": "HTML forms only: the address to which the browser is redirected. Its origin must be allowed.",
+    },
+    "_charset_": {
+        "type": "string",
+        "description": "HTML forms only: the charset of the form. Browsers fill it in.",
     },
     "_hp": {
         "type": "string",

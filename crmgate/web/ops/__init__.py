@@ -6,10 +6,30 @@ obeys. A page is a module with its routes, a template of the same name, and an e
 
 from __future__ import annotations
 
-from crmgate.web.ops import discards, editing, failures, gate, login, now, one, operations, retries, suspects
+from crmgate.web.ops import (
+    audit,
+    crm,
+    discards,
+    editing,
+    edits,
+    failures,
+    gate,
+    login,
+    now,
+    numbers,
+    one,
+    operations,
+    persons,
+    retries,
+    suspects,
+    tokens,
+)
 from crmgate.web.ops.shell import blueprint
 
 __all__ = ["blueprint"]
 
-PAGES = (failures, login, now, gate, operations, one, editing, retries, discards, suspects)
+PAGES = (
+    failures, login, now, gate, operations, one, editing, retries, edits, discards, suspects, crm, numbers, persons,
+    audit, tokens,
+)  # fmt: skip
 """Modules with routes; importing one registers its routes on the blueprint."""

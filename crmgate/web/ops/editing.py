@@ -77,7 +77,7 @@ def _form(operation: Operation, values: Mapping[str, str], faults: Mapping[str, 
 
 def _inputs(operation: Operation, values: Mapping[str, str], faults: Mapping[str, str]) -> Iterator[Input]:
     """The fields that have a value first, then the others that this kind of payload can have."""
-    paths = dict.fromkeys([*values, *_possible(operation)])
+    paths = dict.fromkeys([*values, *possible(operation)])
     for path in sorted(paths, key=lambda path: not values.get(path)):
         text, top = values.get(path, ""), path.partition(".")[0]
         if top in SETTLED or top == "consent":
@@ -86,7 +86,7 @@ def _inputs(operation: Operation, values: Mapping[str, str], faults: Mapping[str
         yield Input(path, _label(path), text, path in _LISTS or path == "additional_info" or "\n" in text, fault)
 
 
-def _possible(operation: Operation) -> Iterator[str]:
+def possible(operation: Operation) -> Iterator[str]:
     payload = Lead if traits(operation.kind).editor is Editor.APPLICATION else Activity
     for name in payload.__dataclass_fields__:
         if name == "utm":
@@ -119,7 +119,7 @@ def _patch(operation: Operation, sent: Mapping[str, str]) -> dict[str, Any]:
         if text == before.get(path, "").strip():
             continue
         top, _, part = path.partition(".")
-        value = _value(path, text)
+        value = value_of(path, text)
         if part:
             patch.setdefault(top, {})[part] = value
         else:
@@ -127,7 +127,7 @@ def _patch(operation: Operation, sent: Mapping[str, str]) -> dict[str, Any]:
     return patch
 
 
-def _value(path: str, text: str) -> Any:
+def value_of(path: str, text: str) -> Any:
     if not text:
         return None
     return [line for line in text.split("\n") if line.strip()] if path in _LISTS else text

@@ -6,6 +6,8 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from crmgate.errors import CrmgateError, LedgerUnavailable
+from crmgate.schemas.faults import InvalidFields
+from crmgate.web.codes import ProblemCode
 from crmgate.web.ops.shell import blueprint, page
 from crmgate.web.problems import OPERATORS, RETRY_AFTER, Problem
 
@@ -18,6 +20,12 @@ def _problem(problem: Problem) -> Response:
     )  # fmt: skip
     response.headers.extend(problem.headers)
     return response
+
+
+@blueprint.errorhandler(InvalidFields)
+def _invalid_fields(invalid: InvalidFields) -> Response:
+    detail = "Nothing was changed. Correct the fields and send the form again."
+    return _problem(Problem(ProblemCode.INVALID_BODY, detail, errors=invalid.errors))
 
 
 @blueprint.errorhandler(LedgerUnavailable)

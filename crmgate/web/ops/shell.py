@@ -27,8 +27,15 @@ NAVIGATION = (
     ("ops.now", "Now", "n"),
     ("ops.operations", "Operations", "o"),
     ("ops.suspects", "Suspects", "s"),
+    ("ops.crm", "CRM", "c"),
+    ("ops.numbers", "Numbers", "m"),
+    ("ops.persons", "Person", "p"),
+    ("ops.audit", "Audit", "a"),
+    ("ops.tokens", "Tokens", "t"),
 )
 """Pages in the menu: endpoint, title, and the key after `g` that opens the page."""
+NEED_OPERATE = ("ops.persons", "ops.tokens")
+"""Pages of the menu that an operator who may only read does not get."""
 PUBLIC = ("ops.static", "ops.login", "ops.log_in")
 """Endpoints that need no session."""
 HEADERS = {
@@ -137,9 +144,10 @@ def _add_headers(response: Response) -> Response:
 def _frame() -> dict[str, Any]:
     """What every template can use."""
     session: OpsSession | None = g.get("ops_session")
+    operates = session is not None and session.token.allows(Scope.OPERATE)
     return {
-        "navigation": NAVIGATION, "asset": asset, "session": session,
-        "operates": session is not None and session.token.allows(Scope.OPERATE),
+        "navigation": [entry for entry in NAVIGATION if operates or entry[0] not in NEED_OPERATE],
+        "asset": asset, "session": session, "operates": operates,
         "provider": services().settings.provider, "here": request.endpoint,
     }  # fmt: skip
 

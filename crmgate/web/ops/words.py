@@ -12,6 +12,27 @@ from crmgate import tracking
 from crmgate.model import rfc3339
 from crmgate.plugin_kit.mapping import LABELS, label
 
+ACTIONS = {
+    "dead_letters.retry": "Retried an operation",
+    "dead_letters.discard": "Discarded an operation",
+    "dead_letters.edit": "Edited an operation",
+    "dead_letters.export": "Exported operations",
+    "dead_letters.retries.start": "Started a job of retries",
+    "dead_letters.retries.cancel": "Cancelled a job of retries",
+    "crm.pause": "Paused deliveries",
+    "crm.resume": "Resumed deliveries",
+    "crm.setup": "Set the CRM up",
+    "persons.show": "Searched for a person",
+    "persons.export": "Exported a person",
+    "persons.erase": "Erased a person",
+    "tokens.new": "Created a token",
+    "tokens.revoke": "Revoked a token",
+    "operations.view": "Viewed personal data",
+    "ops.login": "Logged in",
+    "ops.logout": "Logged out",
+    "ops.login_link": "Made a log-in link",
+}
+"""Actions in the audit log, in words."""
 KINDS = {
     "create_lead": "New lead",
     "update_lead": "Update of a lead",
@@ -104,6 +125,7 @@ def plain(value: Any) -> str:
 
 
 FILTERS: Mapping[str, Callable[..., Any]] = {
+    "action": _word(ACTIONS),
     "moment": moment, "span": span, "counted": counted, "kind": _word(KINDS), "state": _word(STATES),
     "tab": _word(TABS), "outcome": _word(OUTCOMES),
     "happened": _word(HAPPENINGS), "tracking_code": tracking.code, "plain": plain, "label": fact, "rich": rich,

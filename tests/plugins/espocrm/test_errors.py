@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -289,3 +290,11 @@ def test_recorded_creates(response: Mapping[str, Any]) -> None:
             return
         with pytest.raises(families[response["status"]]):
             create(provider(NOBODY))
+
+
+@pytest.mark.parametrize("form", ["seconds", "fraction", "date"])
+def test_a_limit_ends_when_the_proxy_says(crm: FakeEspoCRM, form: str) -> None:
+    crm.limit_form, crm.limited_until = form, time.time() + 90
+    with pytest.raises(RateLimited) as refused:
+        create(provider(crm.url))
+    assert refused.value.retry_after == pytest.approx(90, abs=30)

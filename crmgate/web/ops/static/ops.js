@@ -99,10 +99,11 @@
     const area = one("[data-chart]");
     const table = one("[data-chart-data]");
     if (!area || !table || !window.uPlot) return;
-    const lines = all("tbody tr", table);
-    // A step begins at its hour: the last one needs a point at its end.
+    const lines = all("tbody tr", table).sort((a, b) => a.dataset.at - b.dataset.at);
+    const step = Number(table.dataset.step) || 3600;
+    // A step begins at its hour or day: the last one needs a point at its end.
     const ended = (values) => [...values, values.at(-1)];
-    const column = (index) => ended(lines.map((line) => Number(line.cells[index].textContent)));
+    const column = (index) => ended(lines.map((line) => Number(line.cells[index].textContent.replaceAll(",", ""))));
     const times = lines.map((line) => Number(line.dataset.at));
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const stepped = uPlot.paths.stepped({ align: 1 });
@@ -111,18 +112,21 @@
       fill: fill ? `${colour(name)}22` : undefined,
     });
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const colours = ["--accent", "--good", "--bad", "--warn", "--soft"];
+    const headings = all("thead th", table).slice(1).map((heading) => heading.textContent);
+    const daily = step >= 86400;
     area.hidden = false;
     area.replaceChildren();
     new uPlot({
       width: area.clientWidth, height: 220,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
       scales: { y: { range: (_plot, _low, high) => [0, Math.max(high, 4)] } },
-      axes: [{ ...axis, values: "{HH}:00", space: 60 }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] }],
+      axes: [{ ...axis, values: daily ? "{MM}-{DD}" : "{HH}:00", space: 60 }, { ...axis, size: 44, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000] }],
       series: [
-        { value: "{YYYY}-{MM}-{DD} {HH}:00 UTC" },
-        series("Accepted", "--accent", true), series("Delivered", "--good"), series("Dead", "--bad"),
+        { value: daily ? "{YYYY}-{MM}-{DD}" : "{YYYY}-{MM}-{DD} {HH}:00 UTC" },
+        ...headings.map((heading, index) => series(heading, colours[index], index === 0)),
       ],
-    }, [[...times, times.at(-1) + 3600], column(1), column(2), column(3)], area);
+    }, [[...times, times.at(-1) + step], ...headings.map((_heading, index) => column(index + 1))], area);
   };
   window.addEventListener("resize", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
@@ -133,4 +137,8 @@
     draw();
   };
   ready();
+
+  // An edit of many goes on batch after batch while its page is open; the pause leaves time to cancel.
+  const next = one("form[data-continue]");
+  if (next) setTimeout(() => next.requestSubmit(), 400);
 })();

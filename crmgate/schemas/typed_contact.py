@@ -9,6 +9,7 @@ from marshmallow import ValidationError
 from crmgate.schemas.coded import flatten
 from crmgate.schemas.faults import InvalidFields
 from crmgate.schemas.fields import Email, Phone, PhoneRegion
+from crmgate.schemas.readings import Doubt
 from crmgate.schemas.text import clean
 
 
@@ -28,7 +29,10 @@ def read_contact(typed: str, default_region: str) -> Contact:
     text, kind = clean(typed).strip(), "email" if "@" in typed else "phone"
     try:
         with PhoneRegion(default_region):
-            value = (Email() if kind == "email" else Phone()).deserialize(text)
+            field = Email() if kind == "email" else Phone()
+            reading = field.deserialize(text)
+            if reading.doubt in (Doubt.PARTLY, Doubt.BROKEN):  # what is erased must be what was typed
+                raise field.make_error(f"invalid_{kind}", hint="and nothing else")
     except ValidationError as error:
         raise InvalidFields([*flatten({"contact": error.messages})]) from None
-    return Contact(kind, str(value).lower())
+    return Contact(kind, reading.value.lower())

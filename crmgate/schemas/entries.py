@@ -1,0 +1,206 @@
+"""Lists the fields in a body, each with the path that its name means.
+
+A field may be nested (`personal_info.first_name`), flat (`first_name`), in the form notation for nesting
+(`personal_info[first_name]`, `universities[]`), inside a wrapper (`data[first_name]`), in camelCase, or have another
+name: an alias, one of the setting FIELD_ALIASES, or one that forms usually give it (`names.TABLE`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from crmgate.schemas.labelled import answers_in
+from crmgate.schemas.vocabulary import CONTACT_PATH, CUSTOM, PHONE, Vocabulary, alias_key, snake
+
+CONTROLS = frozenset({"_next", "_charset_"})
+"""Names of fields that are instructions for the gateway. `_t` and the honeypot are removed before."""
+WRAPPERS = frozenset({
+    "answers", "applicant", "application", "body", "client", "contact", "customer", "data", "fields", "form",
+    "form_data", "form_fields", "formdata", "inquiry", "json", "lead", "params", "payload", "person", "student",
+    "submission", "user", "values",
+})  # fmt: skip
+"""Names that frameworks put around the fields of a form, as in `lead[email]`."""
+_DESCRIPTION = frozenset({"id", "name", "title", "type", "slug", "url"})
+"""What describes the form itself, as in `{"form": {"name": "Footer"}}`, if there is nothing else beside it."""
+FURTHER = "further"
+"""The target of further objects in a list of which only the first one is read."""
+
+_LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
+_ENDS = frozenset("]0123456789")
+_DOT_INDEX = re.compile(r"\.\d+\Z")
+_INNER_INDEX = re.compile(r"\.\d+(?=\.)")
+
+
+class Rank(IntEnum):
+    """Precedence of a name when a field was sent under several."""
+
+    NESTED = 0
+    FLAT = 1
+    SETTING = 2
+    USUAL = 3
+    CONTACT = 4
+    """A name for a contact of either kind."""
+
+
+class Entry(NamedTuple):
+    """A field in a body. `target` is its path, `CUSTOM`, `FURTHER`, or None for a name that is not known."""
+
+    name: str
+    """The name as it was sent; dotted if it was nested."""
+    value: Any
+    target: str | None
+    rank: Rank = Rank.NESTED
+
+
+def entries(raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = "") -> Iterator[Entry]:
+    """The fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
+    for name, value in _join_lists(raw, words.targets).items():
+        if name not in CONTROLS:
+            yield from _entry(outer, name, value, words, aliases)
+
+
+def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[Entry]:
+    dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
+    path = snake(dotted)
+    target = words.targets.get(path)
+    if aliases and alias_key(name) in aliases:
+        yield Entry(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
+    elif isinstance(value, dict | list) and words.usual and (answers := answers_in(name, value, words.find)):
+        yield from (_renamed_one(label, inner, words, aliases) for label, inner in answers)
+    elif path == "custom" or path.startswith("custom."):
+        yield from _custom(dotted, value)
+    elif path in words.groups and (members := _mapping(value)):
+        yield from _group(outer + name, path, members, words, aliases)
+        yield from _further(outer + name, value)
+    elif target is not None and not _is_derived(target, value):
+        yield Entry(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
+    elif path == "form" and isinstance(value, Mapping) and _DESCRIPTION.issuperset(value):
+        yield Entry(outer + name, value, None)
+    elif path in WRAPPERS and (members := _mapping(value)):
+        yield from entries(members, words, aliases, f"{outer}{name}.")
+        yield from _further(outer + name, value)
+    else:
+        yield from _renamed(outer + name, value, words, aliases)
+
+
+def _is_derived(target: str, value: Any) -> bool:
+    """Whether the name is no field itself, or its value is an object of parts."""
+    return target == CONTACT_PATH or (isinstance(value, Mapping) and target != PHONE)
+
+
+def _custom(dotted: str, value: Any) -> Iterator[Entry]:
+    name = dotted.partition(".")[2]
+    if name:
+        yield Entry(name, value, CUSTOM)
+        return
+    for member, inner in (_mapping(value) or {"custom": value}).items():
+        yield Entry(member, inner, CUSTOM)
+    yield from _further("custom", value)
+
+
+def _group(
+    name: str, path: str, members: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]
+) -> Iterator[Entry]:
+    for member, inner in members.items():
+        target = words.in_group(path, member)
+        if target is None or _is_derived(target, inner):
+            yield from _renamed(f"{name}.{member}", inner, words, aliases)
+        else:
+            yield Entry(f"{name}.{member}", inner, target)
+
+
+def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[Entry]:
+    """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
+    entry = _renamed_one(name, value, words, aliases)
+    if isinstance(value, Mapping) and words.usual and entry.target != PHONE:
+        members = [_renamed_one(path, inner, words, aliases) for path, inner in _members(name, value)]
+        if any(member.target for member in members):
+            yield from members
+            return
+    yield entry
+
+
+def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Entry:
+    """The field that FIELD_ALIASES, a name inside wrappers or a usual name means."""
+    setting = aliases.get(alias_key(name)) if aliases else None
+    if setting is not None:
+        return Entry(name, value, *_of_setting(setting, words))
+    if (path := _inner(name, words)) is not None:
+        return Entry(name, value, path)
+    found = words.find(name)
+    return Entry(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
+
+
+def _of_setting(target: str, words: Vocabulary) -> tuple[str, Rank]:
+    return words.targets.get(target, target), Rank.SETTING
+
+
+def _inner(name: str, words: Vocabulary) -> str | None:
+    """The target of `lead.email`, `form[Ad Soyad]` or `education.0.level`: without wrappers and without indexes."""
+    sent = _INNER_INDEX.sub("", snake(name.replace("][", ".").replace("[", ".").replace("]", "")))
+    path = sent
+    outer, _, inner = path.partition(".")
+    while outer in WRAPPERS and path not in words.targets and inner:
+        path = inner
+        outer, _, inner = path.partition(".")
+    target = words.targets.get(path) or (words.find(path) if path != sent else None)
+    return None if target == CONTACT_PATH else target
+
+
+def _members(name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for member, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _members(f"{name}.{member}", inner)
+        else:
+            yield f"{name}.{member}", inner
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """The members of an object, also of the first object in a list, or of an object as JSON text; empty otherwise."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        value = _from_json(value)
+    if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
+        value = value[0]
+    return value if isinstance(value, Mapping) else {}
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None  # a text that only begins like JSON
+
+
+def _further(name: str, value: Any) -> Iterator[Entry]:
+    """The further objects of a list, of which only the first one is read."""
+    if isinstance(value, str):
+        value = _from_json(value)
+    if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
+        yield Entry(name, value[1:], FURTHER)
+
+
+def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:
+    """`raw` with `name[]`, `name[0]`, `name[1]`, `name.0` ... joined into one list `name`."""
+    bases = {name: base for name in raw if name[-1:] in _ENDS and (base := _base(name, targets)) != name}
+    if not bases:
+        return raw
+    lists = set(bases.values())
+    result: dict[str, Any] = {}
+    for name, value in raw.items():
+        base = bases.get(name, name)
+        if base in lists:
+            result.setdefault(base, []).extend(value if isinstance(value, list) else [value])
+        else:
+            result[name] = value
+    return result
+
+
+def _base(name: str, targets: Mapping[str, str]) -> str:
+    if name.endswith("]"):
+        return _LIST_SUFFIX.sub("", name)
+    base = _DOT_INDEX.sub("", name)
+    return base if snake(base) in targets else name

@@ -1,0 +1,502 @@
+"""While Redis is away, a submission is accepted once it is on the disk of the host, and goes to Redis afterwards."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from crmgate.delivery.drain import LATE, Drain
+from crmgate.delivery.gateway import Gateway
+from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, SpoolUnavailable
+from crmgate.model import Check, Kind, Operation, State, Suspicion
+from crmgate.store import spool as store
+from crmgate.store.entries import Accepted
+from crmgate.store.ledger import Ledger
+from crmgate.store.spool import Spool
+from tests.processes import wait_until
+from tests.world import PLAN, World, away
+
+MOST = 1_000_000.0
+
+
+class Redis:
+    """The ledger's Redis as the gateway sees it: it refuses connections, or answers are lost after the work is done."""
+
+    def __init__(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.away = self.mute = False
+        self.refuses: Callable[[Operation], bool] = lambda _operation: False
+        self._accept = ledger.accept
+        health = ledger.health
+        monkeypatch.setattr(ledger, "accept", self.accept)
+        monkeypatch.setattr(ledger, "health", lambda: (Check("redis", False),) if self.away else health())
+
+    def accept(self, operation: Operation, *arguments: Any, **options: Any) -> Accepted:
+        if self.away or self.refuses(operation):
+            raise LedgerUnavailable("away", refused=True)
+        accepted = self._accept(operation, *arguments, **options)
+        if self.mute:
+            raise LedgerUnavailable("TimeoutError")
+        return accepted
+
+
+class Host:
+    """A web host: a spool, a gateway and the draining of one process."""
+
+    def __init__(self, world: World, folder: Path, most: float = MOST) -> None:
+        self.world, self.folder = world, folder
+        self.spool = Spool(folder, most)
+        self.spool.prepare()
+        self.hooks: list[tuple[str, dict[str, Any]]] = []
+        self.gateway = Gateway(world.ledger, world.delivery, notify=self._hear, clock=world.clock, spool=self.spool)
+        self.drain = Drain(self.spool, self.gateway, world.ledger, self._hear)
+
+    def _hear(self, hook: str, **arguments: Any) -> None:
+        self.hooks.append((hook, arguments))
+
+    def apply(self, number: int = 0, *, session: str = "", inline: bool = True, **options: Any) -> Operation:
+        payload = {"first_name": f"Test{number}", "email": f"test{number}@example.com", "session": session}
+        return self.gateway.submit(Kind.CREATE_LEAD, payload, inline=inline, **options)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The ids in the spool."""
+        return [name for _, name in self.spool.ids(limit=1000)]
+
+    def files(self) -> bytes:
+        return b"".join(path.read_bytes() for path in self.folder.iterdir())
+
+
+@pytest.fixture(autouse=True)
+def _one_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the host is that of Redis."""
+    monkeypatch.setattr(time, "time", world.clock)
+
+
+@pytest.fixture
+def server(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Redis:
+    return Redis(ledger, monkeypatch)
+
+
+@pytest.fixture
+def host(world: World, server: Redis, tmp_path: Path) -> Host:
+    """A host whose Redis is away."""
+    server.away = True
+    return Host(world, tmp_path / "spool")
+
+
+def come_back(server: Redis, *hosts: Host) -> None:
+    """Redis is back: every host drains its spool, and the worker does its work."""
+    server.away = server.mute = False
+    for each in hosts:
+        each.drain.look()
+        assert each.waiting == []
+    hosts[0].world.pass_time(30)
+
+
+def fill(host: Host, accepted: list[Operation]) -> None:
+    """Apply until the spool refuses."""
+    for number in range(1000):
+        accepted.append(host.apply(number))  # noqa: PERF401
+
+
+class TestWithoutRoom:
+    """What cannot be written to the disk is not accepted."""
+
+    def test_a_full_spool_refuses(self, world: World, server: Redis, tmp_path: Path) -> None:
+        server.away = True
+        host = Host(world, tmp_path, most=60_000)
+        accepted: list[Operation] = []
+        with pytest.raises(NotAccepted) as refused:
+            fill(host, accepted)
+        assert refused.value.retry_after > 0
+        assert len(accepted) > 10
+        assert host.waiting == [operation.id for operation in accepted]
+        come_back(server, host)
+        assert {*world.crm.records} == {operation.id for operation in accepted}
+        server.away = True
+        assert host.apply(1001).state is State.WAITING, "there is room again"
+
+    def test_a_disk_that_fails_refuses_and_nothing_is_sent_to_the_crm(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_: object) -> None:
+            raise sqlite3.OperationalError("disk I/O error")
+
+        monkeypatch.setattr(store, "_insert", fail)
+        with pytest.raises(NotAccepted):
+            host.apply()
+        assert host.world.crm.records == {}
+        assert host.waiting == []
+        assert "disk I/O error" in caplog.text
+        assert "test0@example.com" not in caplog.text
+
+    def test_a_folder_that_disappears_refuses(self, host: Host) -> None:
+        gone = Host(host.world, host.folder)
+        for path in host.folder.iterdir():
+            path.unlink()
+        host.folder.rmdir()
+        gone.spool._processes.clear()
+        with pytest.raises(NotAccepted):
+            gone.apply()
+
+    @pytest.mark.parametrize("damage", ["a file in its place", "no database"])
+    def test_a_spool_that_cannot_be_opened_is_off(
+        self, world: World, server: Redis, tmp_path: Path, damage: str
+    ) -> None:
+        """The gateway works as without a spool: it sends to the CRM at once, or refuses."""
+        folder = tmp_path / "spool"
+        if damage == "a file in its place":
+            folder.write_text("")
+        else:
+            folder.mkdir()
+            (folder / store.FILE).write_bytes(b"no database" * 1000)
+        host = Host(world, folder)
+        assert not host.spool.on
+        assert host.spool.problem.startswith("SPOOL_DIR cannot be used: ")
+        server.away = True
+        assert host.apply().state is State.DELIVERED
+        world.crm.trouble = away
+        with pytest.raises(NotAccepted):
+            host.apply(1)
+
+    def test_redis_is_used_while_the_spool_fails(
+        self, host: Host, server: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(_marks: object) -> None:
+            raise SpoolUnavailable("it cannot be read")
+
+        server.away = False
+        monkeypatch.setattr(host.spool, "concerns", fail)
+        assert host.apply().state is State.DELIVERED
+
+
+class TestFailures:
+    """Whatever fails in between, the CRM gets each submission once."""
+
+    @pytest.mark.parametrize("inline", [True, False])
+    def test_what_was_accepted_without_redis_is_delivered_once(self, host: Host, server: Redis, inline: bool) -> None:
+        world = host.world
+        operation = host.apply(inline=inline)
+        assert operation.state is State.WAITING
+        assert world.crm.records == {}, "nothing is sent without a record"
+        assert host.hooks == [], "a listener is called when the ledger has it"
+        world.now += 40
+        accepted_at = operation.accepted_at
+        come_back(server, host)
+        assert list(world.crm.records) == [operation.id]
+        stored = world.stored(operation)
+        assert (stored.state, stored.accepted_at) == (State.DELIVERED, accepted_at)
+        assert [hook for hook, _ in host.hooks] == ["operation_accepted"]
+
+    @pytest.mark.parametrize("inline", [True, False])
+    def test_an_answer_of_redis_that_was_lost(self, host: Host, server: Redis, inline: bool) -> None:
+        """Redis has the operation, perhaps with a lease of this process, and the spool has it too."""
+        server.away, server.mute = False, True
+        operation = host.apply(inline=inline)
+        assert (operation.state, host.waiting) == (State.WAITING, [operation.id])
+        come_back(server, host)
+        assert list(host.world.crm.records) == [operation.id]
+
+    def test_a_crash_after_redis_took_it_and_before_it_left_the_spool(
+        self, host: Host, server: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def crash(_ids: object) -> None:
+            raise SpoolUnavailable("killed")
+
+        operations = [host.apply(number) for number in range(3)]
+        with monkeypatch.context() as patch:
+            patch.setattr(host.spool, "remove", crash)
+            server.away = False
+            with pytest.raises(SpoolUnavailable):
+                host.drain.look()
+        host.world.pass_time(5)
+        restarted = Host(host.world, host.folder)
+        assert restarted.waiting == [operation.id for operation in operations]
+        come_back(server, restarted)
+        assert {*host.world.crm.records} == {operation.id for operation in operations}
+
+    def test_a_restart_drains_what_an_earlier_process_left(self, host: Host, server: Redis) -> None:
+        operation = host.apply()
+        restarted = Host(host.world, host.folder)
+        restarted.drain.look()
+        assert restarted.waiting == [operation.id], "Redis is still away"
+        come_back(server, restarted)
+        assert list(host.world.crm.records) == [operation.id]
+
+    def test_redis_that_leaves_again_half_way(self, host: Host, server: Redis) -> None:
+        operations = [host.apply(number) for number in range(5)]
+        taken: list[str] = []
+
+        def full(operation: Operation) -> bool:
+            server.away = len(taken) == 2
+            taken.append(operation.id)
+            return server.away
+
+        server.away, server.refuses = False, full
+        host.drain.look()
+        assert host.waiting == [operation.id for operation in operations[2:]]
+        server.refuses = lambda _operation: False
+        come_back(server, host)
+        assert {*host.world.crm.records} == {operation.id for operation in operations}
+
+    def test_one_that_redis_refuses_or_nobody_can_read_stays_and_the_others_go(
+        self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        unreadable, refused, good = (host.apply(number) for number in range(3))
+        with closing(sqlite3.connect(host.folder / store.FILE)) as db, db:
+            db.execute("update spool set payload = ? where id = ?", (b"\x80", unreadable.id))
+        server.away, server.refuses = False, lambda operation: operation.id == refused.id
+        for _ in range(2):
+            host.drain.look()
+        host.world.pass_time(5)
+        assert host.waiting == [unreadable.id, refused.id]
+        assert list(host.world.crm.records) == [good.id]
+        for name in host.waiting:
+            assert caplog.text.count(f"operation {name} stays in the spool") == 1
+
+    def test_one_process_drains_at_a_time(self, host: Host, server: Redis) -> None:
+        operation = host.apply()
+        other = Host(host.world, host.folder)
+        server.away = False
+        with other.spool.claimed() as mine:
+            assert mine
+            host.drain.look()
+            assert host.waiting == [operation.id]
+        come_back(server, host)
+
+    def test_processes_that_write_at_the_same_time(self, world: World, server: Redis, tmp_path: Path) -> None:
+        server.away = True
+        found: list[str] = []
+
+        def write(number: int) -> None:
+            host = Host(world, tmp_path / "spool")
+            found.extend(host.apply(number * 10 + each).id for each in range(10))
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        host = Host(world, tmp_path / "spool")
+        assert sorted(host.waiting) == sorted(found)
+        assert len(found) == 60
+        come_back(server, host)
+        assert {*world.crm.records} == {*found}
+
+
+class TestOrder:
+    """What is about one person, or one session, goes to Redis in its order."""
+
+    def test_a_later_one_does_not_overtake(self, host: Host, server: Redis) -> None:
+        first = host.apply(1, session="s")
+        second = host.apply(2, session="s")
+        server.away = False
+        third = host.apply(2)
+        assert third.state is State.WAITING, "Redis is back, but the spool has one about the same person"
+        come_back(server, host)
+        assert list(host.world.crm.records) == [first.id, second.id, third.id]
+
+    def test_another_person_does_not_wait(self, host: Host, server: Redis) -> None:
+        host.apply(1)
+        server.away = False
+        assert host.apply(2).state is State.DELIVERED
+
+    def test_a_click_and_its_application_are_one_lead(self, host: Host, server: Redis) -> None:
+        click = host.gateway.submit(
+            Kind.CREATE_MINIMAL_LEAD, {"channel": "telegram", "session": "s"}, inline=False, last_resort=False
+        )
+        application = host.apply(1, session="s")
+        come_back(server, host)
+        world = host.world
+        assert list(world.crm.records) == [click.id, application.id]
+        assert world.stored(application).kind is Kind.UPDATE_LEAD
+        assert world.stored(application).lead_id == world.crm.records[click.id]
+
+
+class TestSame:
+    """The same submission twice is one, wherever the first one is."""
+
+    def test_the_same_key_twice_without_redis(self, host: Host, server: Redis) -> None:
+        first, second = host.apply(key="k", scope="one"), host.apply(key="k", scope="one")
+        assert (second.id, second.state) == (first.id, State.WAITING)
+        with pytest.raises(KeyReused):
+            host.apply(1, key="k", scope="one")
+        assert host.apply(key="k", scope="another").id != first.id
+        server.away = False
+        assert host.apply(key="k", scope="one").id == first.id, "Redis is back, and has not heard of it yet"
+        come_back(server, host)
+        assert host.apply(key="k", scope="one").id == first.id
+        assert first.id in host.world.crm.records
+        assert len(host.world.crm.records) == 2
+
+    def test_a_key_that_redis_knew_is_the_earlier_submission(self, host: Host, server: Redis) -> None:
+        server.away = False
+        first = host.apply(key="k")
+        server.away = True
+        again = host.apply(key="k")
+        assert (again.state, again.id != first.id) == (State.WAITING, True)
+        come_back(server, host)
+        assert list(host.world.crm.records) == [first.id]
+        assert host.world.stored(again.id).id == first.id, "its id leads to the first one"
+
+    def test_nothing_is_lost_if_redis_knew_the_key_with_other_content(
+        self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.away = False
+        first = host.apply(1, key="k")
+        server.away = True
+        other = host.apply(2, key="k")
+        come_back(server, host)
+        assert list(host.world.crm.records) == [first.id, other.id]
+        assert "but other content" in caplog.text
+        server.away = False
+        assert host.apply(1, key="k").id == first.id, "the key stays that of the first"
+
+    def test_the_same_key_on_two_hosts(self, host: Host, server: Redis, tmp_path: Path) -> None:
+        second = Host(host.world, tmp_path / "second")
+        operations = [each.apply(key="k") for each in (host, second)]
+        come_back(server, host, second)
+        assert list(host.world.crm.records) == [operations[0].id]
+        assert host.world.stored(operations[1].id).id == operations[0].id
+
+    def test_a_double_click(self, host: Host, server: Redis) -> None:
+        first = host.apply(repeats=60.0)
+        host.world.now += 59
+        assert host.apply(repeats=60.0).id == first.id
+        host.world.now += 2
+        second = host.apply(repeats=60.0)
+        assert second.id != first.id, "after a minute it is another submission"
+        come_back(server, host)
+        assert list(host.world.crm.records) == [first.id, second.id]
+
+    def test_a_double_click_whose_first_one_redis_has(self, host: Host, server: Redis) -> None:
+        server.away = False
+        first = host.apply(repeats=60.0)
+        host.world.now += 1
+        server.away = True
+        host.apply(repeats=60.0)
+        come_back(server, host)
+        assert list(host.world.crm.records) == [first.id]
+
+
+class TestSuspects:
+    def test_a_suspect_stays_one(self, host: Host, server: Redis) -> None:
+        suspect = host.apply(suspect=Suspicion.HONEYPOT, inline=False)
+        assert suspect.state is State.SUSPECT
+        come_back(server, host)
+        stored = host.world.stored(suspect)
+        assert (stored.state, stored.suspicion) == (State.SUSPECT, Suspicion.HONEYPOT)
+        assert host.world.crm.records == {}
+        assert host.hooks == []
+
+    def test_a_robot_does_not_block_the_same_submission_of_a_person(self, host: Host, server: Redis) -> None:
+        host.apply(suspect=Suspicion.HONEYPOT, inline=False, repeats=60.0)
+        operation = host.apply(repeats=60.0)
+        come_back(server, host)
+        assert list(host.world.crm.records) == [operation.id]
+
+
+class TestPrivacy:
+    def test_only_the_user_of_the_gateway_can_read_it(self, world: World, server: Redis, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            server.away = True
+            host = Host(world, tmp_path / "deep" / "spool")
+            host.apply()
+        finally:
+            os.umask(before)
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in host.folder.iterdir()}
+        assert modes.keys() >= {store.FILE, f"{store.FILE}-wal", store.LOCK}
+        assert set(modes.values()) == {0o600}
+        assert stat.S_IMODE(host.folder.stat().st_mode) == 0o700
+
+    def test_nothing_of_a_person_is_left_after_draining(self, host: Host, server: Redis) -> None:
+        for number in range(200):
+            host.apply(number, key=f"key-{number}")
+        assert b"@example.com" in host.files()
+        come_back(server, host)
+        assert b"example.com" not in host.files()
+        assert b"Test1" not in host.files()
+
+
+class TestReports:
+    def test_listeners_hear_once_of_a_spool_that_is_not_drained(self, host: Host, server: Redis) -> None:
+        def reports() -> list[dict[str, Any]]:
+            return [arguments for hook, arguments in host.hooks if hook == "spool_waiting"]
+
+        host.apply()
+        host.drain.look()
+        assert reports() == []
+        host.world.now += LATE
+        for _ in range(3):
+            host.drain.look()
+        [report] = reports()
+        assert (report["operations"], report["seconds"]) == (1, LATE)
+        assert 0 < report["size"] < MOST
+        come_back(server, host)
+        server.away = True
+        host.apply(1)
+        host.world.now += LATE
+        host.drain.look()
+        assert len(reports()) == 2, "another outage is another report"
+
+    def test_and_once_more_when_it_is_nearly_full(self, world: World, server: Redis, tmp_path: Path) -> None:
+        server.away = True
+        host = Host(world, tmp_path, most=60_000)
+        host.apply()
+        world.now += LATE
+        host.drain.look()
+        with pytest.raises(NotAccepted):
+            fill(host, [])
+        for _ in range(2):
+            host.drain.look()
+        shares = [arguments["share"] for hook, arguments in host.hooks if hook == "spool_waiting"]
+        assert len(shares) == 2
+        assert shares[1] >= 0.8
+
+    def test_the_figures(self, host: Host) -> None:
+        assert host.spool.figures() == store.SpoolFigures()
+        for number in range(3):
+            host.apply(number)
+            host.world.now += 10
+        found = host.spool.figures()
+        assert (found.operations, found.oldest) == (3, 30)
+        assert found.share == found.size / MOST
+
+
+@pytest.fixture
+def thread(host: Host) -> Iterator[Drain]:
+    yield host.drain
+    host.drain.stop()
+
+
+def test_the_thread_drains_as_soon_as_redis_is_back(host: Host, server: Redis, thread: Drain) -> None:
+    host.gateway.on_spooled = thread.start
+    operation = host.apply()
+    assert host.waiting == [operation.id]
+    server.away = False
+    wait_until("the spool is empty", lambda: not host.waiting)
+    host.world.pass_time(PLAN.inline_budget)
+    assert list(host.world.crm.records) == [operation.id]
+
+
+def test_the_real_redis_knows_the_id_of_a_repetition_only_as_long_as_a_receipt(
+    host: Host, server: Redis, redis_client: redis.Redis
+) -> None:
+    server.away = False
+    host.apply(key="k")
+    server.away = True
+    again = host.apply(key="k")
+    come_back(server, host)
+    ttl: Any = redis_client.ttl(f"{{crmgate}}:same:{again.id}")
+    assert 0 < ttl <= 7 * 24 * 3600
