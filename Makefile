@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL = help
-.PHONY: help run test test-redis fuzz check format docs js bench soak chaos clean
+.PHONY: help run test test-redis fuzz check format docs screenshots js bench soak chaos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ format: $(VENV)/.check ## Format the code
 
 docs: $(VENV)/.test ## Write the tables of the documentation that are generated from the code
 	@$(BIN)/python docs/generate.py
+
+screenshots: $(VENV)/.test ## Take the pictures of docs/operating.md from a running gateway (ARGS="now operation" takes some)
+	@$(BIN)/python -m docs.screenshots $(ARGS)
 
 js: $(VENV)/.check ## Build the script for websites, crmgate/web/static/crmgate.js, from frontend/crmgate.js
 	@$(BIN)/python frontend/build.py

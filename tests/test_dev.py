@@ -18,7 +18,7 @@ import requests
 from click.testing import CliRunner
 
 from crmgate.cli import home, main
-from crmgate.cli.dev import close_to_others
+from crmgate.cli.dev import _add_token, close_to_others
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
@@ -90,6 +90,18 @@ def _finds_it_without_settings(dev: Process, page: str) -> None:
     assert json.loads(tested.stdout)["gate"] is not None, "it reaches the private Redis"
 
 
+def _logs_in_once(text: str, gateway: str) -> None:
+    """The link leads to the operator's pages, as the script of its page does: it posts the code of the fragment."""
+    link = re.search(rf"Operate +{gateway}/ops/login#once=(\S+)", text)
+    assert link
+    for expected in (200, 401):
+        with requests.Session() as browser:
+            page = browser.post(f"{gateway}/ops/login", data={"secret": link[1]}, headers={"Origin": gateway},
+                                timeout=DEADLINE)  # fmt: skip
+            assert page.status_code == expected
+    assert "Dead letters by cause" not in page.text
+
+
 UNUSABLE = [
     ({"PORT": "abc"}, "PORT, got 'abc': it takes a port, 1 to 65535."),
     ({"PORT": "65536"}, "PORT, got '65536': it takes a port, 1 to 65535."),
@@ -134,6 +146,21 @@ def test_a_folder_has_one_gateway(tmp_path: Path, refused: Refused) -> None:
     with home.claimed(tmp_path):
         assert f"already running in {tmp_path} on port 8123: stop it" in refused(CRMGATE_HOME=str(tmp_path))
     assert home.running(tmp_path) is False
+
+
+def test_the_token_of_a_run_is_beside_those_of_a_file(tmp_path: Path, refused: Refused) -> None:
+    tokens = tmp_path / "tokens"
+    environ = {"API_TOKENS_FILE": str(tokens)}
+    assert "API_TOKENS" not in _with_token(environ), "the start ends with the unusable file"
+    assert "API_TOKENS_FILE" in refused(**environ, CRMGATE_HOME=str(tmp_path / "home"))
+    tokens.write_text(f"site:read:{'0' * 64}\n")
+    assert re.fullmatch(r"site:read:0{64},dev:operate:[0-9a-f]{64}", _with_token(environ)["API_TOKENS"])
+
+
+def _with_token(environ: dict[str, str]) -> dict[str, str]:
+    changed = dict(environ)
+    _add_token(changed)
+    return changed
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -184,6 +211,7 @@ def test_a_lead_can_be_sent_seen_and_sent_again_after_a_crash(dev: Process) -> N
     assert token
     assert f"{gateway}/docs" in text
     assert "ops tail" in text
+    _logs_in_once(text, gateway)
     url, allowed = f"{gateway}/api/v1/dead-letters", {"Authorization": f"Bearer {token[1]}"}
     assert requests.get(url, headers=allowed, timeout=DEADLINE).status_code == 200
     assert requests.get(url, timeout=DEADLINE).status_code == 401

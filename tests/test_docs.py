@@ -175,6 +175,16 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_each_picture_is_taken_by_the_script_shown_and_small() -> None:
+    taken = set(re.findall(r'Picture\(\s*"([\w-]+)"', (ROOT / "docs" / "screenshots.py").read_text()))
+    pictures = {path.stem: path.read_bytes() for path in (ROOT / "docs" / "images").iterdir()}
+    shown = set(re.findall(r"images/([\w-]+)\.png", TEXT))
+    assert taken == pictures.keys() == shown
+    assert {name for name, picture in pictures.items() if len(picture) > 150_000} == set()
+    widths = {int.from_bytes(picture[16:20]) for picture in pictures.values()}
+    assert widths == {1280, 390}
+
+
 @all_cases("page", PAGES, ids=lambda page: page.name)
 def test_links_to_headings_find_them(page: Path) -> None:
     for target, heading in re.findall(r"\]\(([\w./-]*\.md)?#([^)\s]+)\)", page.read_text()):

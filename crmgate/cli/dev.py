@@ -24,7 +24,9 @@ from crmgate.cli import home as homes
 from crmgate.cli.output import configuration
 from crmgate.cli.redis_server import free_port, prepare
 from crmgate.config import CoreSettings, environment
-from crmgate.errors import ConfigError
+from crmgate.errors import ConfigError, LedgerUnavailable
+from crmgate.plugin_kit.settings import given
+from crmgate.store.audit import command_line
 from crmgate.store.tokens import Scope, digest, generate
 
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ def dev() -> None:
         close_to_others(home)
         commands = _commands(environ, home)
         token = _add_token(environ)
-        homes.write(home, _settings(_checked(environ), environ))
-        threading.Thread(target=_announce_when_ready, args=(environ, token), daemon=True).start()
+        parts = _checked(environ)
+        homes.write(home, _settings(parts, environ))
+        threading.Thread(target=_announce_when_ready, args=(environ, token, parts), daemon=True).start()
         status = _supervise(commands, environ, home)
         homes.write(home, {"PORT": environ["PORT"]})  # no password stays; commands see that it has stopped
     sys.exit(status)
@@ -100,8 +103,10 @@ def _held(port: int) -> Iterator[None]:
 def _add_token(environ: dict[str, str]) -> str:
     """Let a new token operate this run of the gateway; returns the token. It is stored nowhere but as a hash."""
     _id, token = generate()
-    entries = (environ.get("API_TOKENS", ""), f"dev:{Scope.OPERATE}:{digest(token)}")
-    environ["API_TOKENS"] = ",".join(filter(None, entries))
+    problems: list[str] = []
+    own = given(CoreSettings(), environ, problems).get("API_TOKENS", "")  # also those of API_TOKENS_FILE
+    if not problems:  # an unusable file ends the start: `_checked` names it
+        environ["API_TOKENS"] = ",".join(filter(None, (own, f"dev:{Scope.OPERATE}:{digest(token)}")))
     return token
 
 
@@ -186,12 +191,12 @@ def _checked(environ: dict[str, str]) -> Services:
         ) from None
 
 
-def _announce_when_ready(environ: dict[str, str], token: str) -> None:
+def _announce_when_ready(environ: dict[str, str], token: str, parts: Services) -> None:
     """Print the next steps once the gateway is ready; the printed curl command would fail earlier."""
     gateway = f"http://127.0.0.1:{environ['PORT']}"
     while not _ready(gateway):
         time.sleep(0.2)
-    click.echo(_announcement(gateway, environ, token))
+    click.echo(_announcement(gateway, environ, token, _login_link(gateway, parts, token)))
 
 
 def _ready(gateway: str) -> bool:
@@ -202,7 +207,21 @@ def _ready(gateway: str) -> bool:
         return False
 
 
-def _announced(gateway: str, environ: dict[str, str], token: str) -> Iterator[tuple[str, str, str]]:
+def _login_link(gateway: str, parts: Services, token: str) -> str:
+    """A link that logs a browser in to the operator's pages once, as the token of this run.
+
+    Without a Redis that keeps its code it is the page on which the token logs in.
+    """
+    known = parts.tokens.verify(token)
+    assert known is not None
+    try:
+        code = parts.sessions.new_code(known, command_line())
+    except LedgerUnavailable:
+        return f"{gateway}/ops/login"
+    return f"{gateway}/ops/login#once={code}"
+
+
+def _announced(gateway: str, environ: dict[str, str], token: str, link: str) -> Iterator[tuple[str, str, str]]:
     """What the user can open or run next: its name, the address or command, and what it shows."""
     crm = environ["CRM_PROVIDER"]
     yield "Gateway", gateway, ""
@@ -212,6 +231,7 @@ def _announced(gateway: str, environ: dict[str, str], token: str) -> Iterator[tu
         yield "CRM", crm, ""
     yield "Demo", f"{gateway}/demo", "a form as a website has it, and messenger links"
     yield "API", f"{gateway}/docs", "every request, with examples"
+    yield "Operate", link, "what happens, why, and what to press; the link works once, for 10 minutes"
     yield "Token", token, "operates this run over HTTP, as `Authorization: Bearer ...`"
     yield "Watch", f"{_program()} ops tail", "in another terminal, in this folder"
 
@@ -223,10 +243,10 @@ def _program() -> str:
     return os.path.relpath(Path(sys.executable).parent / "crmgate")
 
 
-def _announcement(gateway: str, environ: dict[str, str], token: str) -> str:
+def _announcement(gateway: str, environ: dict[str, str], token: str, link: str) -> str:
     lines = "\n".join(
         f"  {name:<9} {what}{f'   ({about})' if about else ''}"
-        for name, what, about in _announced(gateway, environ, token)
+        for name, what, about in _announced(gateway, environ, token, link)
     )
     body = '{"first_name": "Ada", "last_name": "Lovelace", "email": "ada@example.com", "phone": "0532 123 45 67"}'
     return f"""

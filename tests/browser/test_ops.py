@@ -122,7 +122,15 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     one = f"/operations/{marked}"
     page = context(size, scheme).new_page()
     lists = ("/", "/operations", "/operations?state=dead", "/operations?state=delivered", "/suspects")
-    for path in (*lists, "/retries/new", "/retries/new?code=timeout", one, f"{one}?data=shown", f"{one}/edit"):
+    for path in (
+        *lists,
+        "/retries/new",
+        "/retries/new?code=timeout",
+        "/discards/new",
+        one,
+        f"{one}?data=shown",
+        f"{one}/edit",
+    ):
         answer = page.goto(office.pages + path)
         assert answer is not None
         assert answer.status == 200, path
@@ -302,6 +310,31 @@ def test_all_of_one_cause_are_retried_with_progress_and_cancel(opened: Opened, o
     expect(page.get_by_role("heading", level=1)).to_have_text("The job has ended")
     for one in buried[50:]:
         office.stack.wait_for(one, "delivered")
+
+
+def test_all_that_match_are_discarded_batch_after_batch(opened: Opened, office: Office) -> None:
+    """The page asks for batch after batch by itself."""
+    buried = office.bury(210, "unsupported")
+    page = opened("/operations?state=dead&code=unsupported")
+    page.get_by_role("link", name="Discard all").click()
+    page.get_by_label("Reason").fill("a test")
+    page.get_by_role("button", name="Discard these 210").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("210 dead letters discarded")
+    assert {office.stack.operation(one).state for one in buried} == {"discarded"}
+
+
+def test_a_person_is_found_without_a_trace_in_the_address(opened: Opened, office: Office) -> None:
+    made = set(office.bury(2, "unsupported", email="zeynep@example.com"))
+    page = opened()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.keyboard.press("/")
+    page.keyboard.type("Zeynep@Example.com")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Operations of a person")
+    links = page.locator("td.code a").evaluate_all("links => links.map(link => link.href.slice(-32))")
+    assert set(links) == made
+    assert [url for url in asked if "zeynep" in url.lower()] == []
 
 
 def test_without_javascript_lists_are_read_and_actions_work(opened: Opened, office: Office) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from crmgate.errors import AttemptUnderWay, Code, NoSuchOperation, OperationEnde
 from crmgate.model import Kind, Operation, State
 from crmgate.operators.inventory import Cursor, code_of, failure_of, provider_of
 from crmgate.operators.waiting import Wait
+from crmgate.schemas.faults import InvalidFields
 from crmgate.web import exports
 from crmgate.web.changes import REASON
 from crmgate.web.codes import ProblemCode
@@ -23,6 +25,9 @@ from crmgate.web.services import services
 
 TABS = (None, State.WAITING, State.DEAD, State.SUSPECT, State.DELIVERED, State.DISCARDED)
 """States that the page offers; None: all."""
+
+_CONTACT = re.compile(r"@|^[+(]*(\d[\s()./-]*){7,}$")
+"""What may be an email or a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,9 @@ class Handled:
 
 @blueprint.get("/operations")
 def operations() -> Response:
-    """Operations that match the filter in the address, newest first."""
+    """Operations that match the filter in the address, newest first, or those of the person of a search."""
+    if person := request.args.get("person"):
+        return page("ops/person_operations.html", rows=rows(services().persons.of(person)))
     asked = filters.asked()
     found = services().inventory.page(asked.filter, asked.cursor, asked.limit)
     fields = filters.fields(asked.filter)
@@ -66,14 +73,30 @@ def export() -> Response:
 
 @blueprint.post("/search")
 def search() -> BaseResponse:
-    """Find an operation by its id or tracking code. A post, because personal data must not be in an address."""
+    """Find operations by id, tracking code, email or phone. A post, because an address stands in logs and histories.
+
+    The address of the operations of a person has only a keyed digest of the email or phone.
+    """
     words = request.form.get("q", "").strip()
     found = services().inventory.find(words)
     if not found and (one := services().ledger.get(words.lower())):
         found = [one]
     if len(found) == 1:
         return go("ops.operation", operation_id=found[0].id)
+    if not found and _CONTACT.search(words) and (reference := _person(words)):
+        return go("ops.operations", person=reference)
     return page("ops/search.html", rows=rows(found))
+
+
+def _person(typed: str) -> str:
+    """The reference of the person with this email or phone; empty if no operation is kept. The audit has the search."""
+    require_operate()
+    try:
+        contact = services().persons.contact(typed)
+    except InvalidFields:
+        return ""
+    found = services().persons.find(contact, actor())
+    return found.references[0] if found.operations else ""
 
 
 @blueprint.post("/selected")

@@ -65,7 +65,7 @@ OUTCOMES = {
 
 HAPPENINGS = {
     "delivered": "Delivered",
-    "dead": "Became a dead letter:",
+    "dead": "Dead letter",
     "shut": "Nothing is sent from now on to",
     "opened": "Sent again from now on to",
 }

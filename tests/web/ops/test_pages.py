@@ -74,7 +74,7 @@ def test_now_lists_the_last_events(operator: Browser, parts: Services, now: floa
     events = re.findall(r"<li>(.*?)</li>", page.partition("Last events")[2])
     assert [texts(event).partition(" ")[2].partition(" ")[2] for event in events] == [
         "A job ended: it sent 1 dead letter again",
-        f"Became a dead letter: {tracking_code(operation)} invalid_value",
+        f"Dead letter {tracking_code(operation)} invalid_value",
     ]
     assert f'href="/ops/retries/{job}"' in events[0]
 
@@ -157,6 +157,22 @@ def test_search_finds_an_id_and_a_code(operator: Browser, parts: Services) -> No
         assert operator.post("/ops/search", q=f" {words} ").location == f"/ops/operations/{operation}"
     assert "No operation has" in operator.post("/ops/search", q="CG-0000-0000").text
     assert "No operation has" in operator.post("/ops/search", q="").text
+
+
+def test_a_person_is_found_by_email_and_phone_without_a_trace_in_the_address(
+    operator: Browser, reader: Browser, parts: Services
+) -> None:
+    made = bury(parts.ledger, 2, email="zeynep@example.com", phone="+905321234567")
+    bury(parts.ledger)
+    for words in (" Zeynep@Example.com", "+90 532 123 45 67", "+90 (532) 123-45-67"):
+        found = operator.post("/ops/search", q=words)
+        assert re.fullmatch(r"/ops/operations\?person=p[0-9a-f]{31}", found.location)
+        assert listed(operator.get(found.location).text) == set(made)
+    assert [(entry.who, entry.what) for entry in parts.audit.recent(1)] == [("ayse", "persons.show")]
+    for words in ("nobody@example.com", "a@b@c", "+90 532 000 00 00", "@"):
+        assert "No operation has" in operator.post("/ops/search", q=words).text
+    assert reader.post("/ops/search", q="zeynep@example.com").status_code == 403
+    assert listed(operator.get("/ops/operations?person=zeynep@example.com").text) == set()
 
 
 @pytest.mark.parametrize("action", ["retry", "discard"])

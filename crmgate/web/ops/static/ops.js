@@ -137,8 +137,9 @@
     draw();
   };
   ready();
+  for (const tab of all(".tabs [aria-current]")) tab.scrollIntoView({ block: "nearest", inline: "nearest" });
 
-  // An edit of many goes on batch after batch while its page is open; the pause leaves time to cancel.
+  // An edit or a discard of many goes on batch after batch while its page is open; the pause leaves time to cancel.
   const next = one("form[data-continue]");
   if (next) setTimeout(() => next.requestSubmit(), 400);
 })();
