@@ -56,7 +56,7 @@ class Contents:
         return sum(self.operations.values())
 
 
-class Tally:
+class Manifest:
     """Counts and digests the lines of a backup, the first one included."""
 
     def __init__(self) -> None:
@@ -85,24 +85,24 @@ class Writer:
     """Writes a backup that is made at the time `at`, in seconds since the epoch. Raises `OSError`."""
 
     def __init__(self, file: BinaryIO, at: float, cipher: Cipher | None) -> None:
-        self._file, self._cipher, self._tally = file, cipher, Tally()
+        self._file, self._cipher, self._manifest = file, cipher, Manifest()
         first = {
             "crmgate_backup": FORMAT, "made_by": __version__, "made_at": rfc3339(at), "encrypted": cipher is not None,
         }  # fmt: skip
         line = _json(first)
-        self._tally.add(line, first)
+        self._manifest.add(line, first)
         file.write(line + b"\n")
 
     def add(self, record: dict[str, Any]) -> None:
         """Write a line."""
         line = _json(record)
-        self._tally.add(line, record)
+        self._manifest.add(line, record)
         self._write(line)
 
     def end(self) -> Contents:
         """Write the last line. Returns what the file has."""
-        self._write(_json(self._tally.end()))
-        return self._tally.contents
+        self._write(_json(self._manifest.end()))
+        return self._manifest.contents
 
     def _write(self, line: bytes) -> None:
         self._file.write((self._cipher.encrypt(line) if self._cipher else line) + b"\n")
@@ -122,8 +122,8 @@ class Archive:
         """Read the whole file and check it. Raises `UnusableBackup`."""
         file.seek(0)
         line = file.readline().rstrip(b"\n")
-        first, tally = _header(line, cipher), Tally()
-        tally.add(line, first)
+        first, manifest = _header(line, cipher), Manifest()
+        manifest.add(line, first)
         end: dict[str, Any] | None = None
         for line, record in _lines(file, cipher):
             if end:
@@ -131,12 +131,12 @@ class Archive:
             if "end" in record:
                 end = record
             else:
-                tally.add(line, record)
+                manifest.add(line, record)
         if end is None:
             raise UnusableBackup(_TRUNCATED)
-        if end != tally.end():
+        if end != manifest.end():
             raise UnusableBackup(_DAMAGED)
-        return cls(first["made_at"], tally.contents, file, cipher)
+        return cls(first["made_at"], manifest.contents, file, cipher)
 
     def records(self, kind: str) -> Iterator[dict[str, Any]]:
         """The lines with an `operation` or with a `key`, in their order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import re
 import socket
@@ -17,7 +18,13 @@ import requests
 import trustme
 
 from crmgate.cli.redis_server import executable, free_port
+from crmgate.operators.archive import Archive
+from crmgate.operators.backups import Backups
+from crmgate.operators.inventory import Inventory
+from crmgate.store import keys
 from crmgate.store.audit import Audit
+from crmgate.store.backup import BackupStore
+from crmgate.store.gate import Recipient
 from crmgate.store.tokens import Scope, Tokens
 from tests.integration.stack import Stack, person
 from tests.processes import DEADLINE, ROOT, Process, wait_until
@@ -206,3 +213,18 @@ def keep_the_rest(stack: Stack) -> None:
     assert 'crmgate_attempts_total{kind="create_lead",outcome="delivered"' in answer.text
     assert tokens.revoke(token.id, "test")
     assert [entry.what for entry in Audit(client).recent(2)] == ["tokens.revoke", "tokens.new"]
+    back_up(stack, client)
+
+
+def back_up(stack: Stack, client: Any) -> None:
+    """Make a backup, and restore it after the receipt of one operation was lost."""
+    store = BackupStore(client, stack.ledger, Recipient("espocrm"))
+    backups, file = Backups(store, Inventory(client), stack.ledger, Audit(client)), io.BytesIO()
+    contents = backups.make(file, None, "test")
+    assert contents.operations["delivered"] >= 3
+    assert contents.entries > 5
+    lost = client.zrange(keys.OPS, 0, 0)[0].decode()
+    client.delete(keys.op(lost))
+    restored = backups.restore(Archive.open(file, None), "test", merge=True)
+    assert restored.operations == 1
+    assert stack.ledger.get(lost) is not None

@@ -6,7 +6,6 @@ tests/data/upgrade/README.md says how the data were made.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,18 @@ import pytest
 import redis
 
 from crmgate.errors import ChangedMeanwhile, KeyReused
-from crmgate.model import Kind, Operation, State, new_id
+from crmgate.model import Kind, State, new_id
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory, code_of
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from crmgate.store.causes import Causes
-from crmgate.store.client import connect
-from crmgate.store.ledger import Ledger
 from crmgate.store.tokens import Tokens
-from crmgate.store.wakeups import wake_message
-from tests.processes import ROOT, RedisProcess
+from tests.integration.older import DATA, Older, described, history
 from tests.world import World
 
-DATA = ROOT / "tests/data/upgrade"
-ABOUT: dict[str, Any] = json.loads((DATA / "about.json").read_text())
+OLDER = Older(DATA)
+ABOUT, ids = OLDER.about, OLDER.ids
 PAYLOADS = {
     "key-of-a-delivered-one": (
         Kind.CREATE_LEAD,
@@ -45,53 +41,19 @@ PAYLOADS = {
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[redis.Redis]:
     """A client of a Redis that starts with the older version's data."""
-    server = RedisProcess(tmp_path)
-    shutil.copy(DATA / "appendonly.aof", tmp_path)
-    server.start()
-    with connect(server.url) as client:
+    with OLDER.client(tmp_path) as client:
         yield client
-    server.kill()
 
 
 @pytest.fixture
 def world(client: redis.Redis) -> World:
-    """This version's gateway a minute later; the CRM has what the older version brought there."""
-    world = World(Ledger(client, wake_message), client)
-    world.now = ABOUT["now"] + 60
-    world.crm.records |= ABOUT["in_the_crm"]
-    return world
+    return OLDER.world(client)
 
 
 @pytest.fixture
 def desk(world: World, client: redis.Redis) -> Desk:
     retries = Retries(client, world.ledger, Inventory(client), world.delivery.recipient)
     return Desk(world.ledger, world.gateway, world.delivery, retries)
-
-
-def ids(*names: str) -> list[str]:
-    return [operation for name in names for operation in ABOUT[name]]
-
-
-def described(operation: Operation) -> dict[str, Any]:
-    """An operation as `about.json` has it."""
-    names = (
-        "kind",
-        "state",
-        "accepted_at",
-        "due_at",
-        "behind",
-        "ahead_of",
-        "lead_id",
-        "provider",
-        "dead_at",
-        "version",
-    )
-    fields = {name: getattr(operation, name) for name in names if getattr(operation, name)}
-    return fields | {"attempts": history(operation)}
-
-
-def history(operation: Operation) -> list[str]:
-    return [f"{event.at:.0f} {event.outcome}" for event in operation.events]
 
 
 def test_every_record_reads_as_before(world: World) -> None:

@@ -73,13 +73,8 @@ def test_a_damaged_one_is_refused(key: Cipher | None) -> None:
     first, *lines = written(key).splitlines(keepends=True)
     swapped = [lines[1], lines[0], *lines[2:]]
     changed = [first.replace(b"2027", b"2026"), *lines]
-    for damaged in (
-        [first, *lines[1:]],
-        [first, *swapped],
-        changed,
-        [first, b"{\n", *lines],
-        [first, *lines, lines[0]],
-    ):
+    longer, broken = [first, *lines, lines[0]], [first, b"{\n", *lines]
+    for damaged in ([first, *lines[1:]], [first, *swapped], changed, broken, longer):
         with pytest.raises(UnusableBackup, match="damaged"):
             opened(b"".join(damaged), key)
 

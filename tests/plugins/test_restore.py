@@ -17,6 +17,8 @@ from crmgate.store.backup import BackupStore
 from crmgate.store.ledger import Ledger
 from tests.plugins.test_one_person import CRMS, Site
 
+SUSPECT = {"first_name": "Bot", "email": "bot@example.com", "additional_info": "text-of-a-suspect."}
+
 
 @pytest.fixture(params=CRMS)
 def site(request: pytest.FixtureRequest, ledger: Ledger, redis_client: redis.Redis) -> Iterator[Site]:
@@ -36,10 +38,7 @@ def submitted(site: Site) -> list[Operation]:
         world.click("t", metadata={"page": "/text-of-its-activity."}),
         world.apply(2, additional_info="text-of-another-one."),
         world.apply(2, additional_info="text-of-a-known-person."),
-        world.gateway.submit(
-            Kind.CREATE_LEAD, {"first_name": "Bot", "email": "bot@example.com", "additional_info": "text-of-a-suspect."},
-            inline=False, suspect=Suspicion.HONEYPOT,
-        ),
+        world.gateway.submit(Kind.CREATE_LEAD, SUSPECT, inline=False, suspect=Suspicion.HONEYPOT),
     ]  # fmt: skip
 
 

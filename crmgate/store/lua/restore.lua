@@ -52,34 +52,34 @@ local function restore_operation(saved)
 end
 
 -- A stream takes no entry that is older than its last one: such an entry is left out.
-local function restore_stream(entry)
+local function restore_stream(kept)
   local written = 0
-  for _, item in ipairs(entry.value) do
+  for _, item in ipairs(kept.value) do
     local flat = {}
     for field, value in pairs(item[2]) do
       flat[#flat + 1] = field
       flat[#flat + 1] = value
     end
-    if not redis.pcall('XADD', entry.key, item[1], unpack(flat)).err then written = 1 end
+    if not redis.pcall('XADD', kept.key, item[1], unpack(flat)).err then written = 1 end
   end
   return written
 end
 
-local function restore_fields(entry)
+local function restore_fields(kept)
   local written = 0
-  for field, value in pairs(entry.value) do
-    written = math.max(written, redis.call('HSETNX', entry.key, field, value))
+  for field, value in pairs(kept.value) do
+    written = math.max(written, redis.call('HSETNX', kept.key, field, value))
   end
   return written
 end
 
-local function restore_whole(entry)
-  if redis.call('EXISTS', entry.key) == 1 then return 0 end
-  if type(entry.value) == 'string' then redis.call('SET', entry.key, entry.value) else restore_fields(entry) end
-  if entry.expiry > 0 then redis.call('PEXPIRE', entry.key, entry.expiry) end
-  if entry.visit ~= '' then
-    if a.foreign then redis.call('HDEL', entry.key, 'who') end
-    keep_session_in_index(redis.call('HGET', entry.key, 'who'), entry.visit, entry.expiry / 1000)
+local function restore_whole(kept)
+  if redis.call('EXISTS', kept.key) == 1 then return 0 end
+  if type(kept.value) == 'string' then redis.call('SET', kept.key, kept.value) else restore_fields(kept) end
+  if kept.expiry > 0 then redis.call('PEXPIRE', kept.key, kept.expiry) end
+  if kept.visit ~= '' then
+    if a.foreign then redis.call('HDEL', kept.key, 'who') end
+    keep_session_in_index(redis.call('HGET', kept.key, 'who'), kept.visit, kept.expiry / 1000)
   end
   return 1
 end
@@ -87,5 +87,5 @@ end
 local restore_entry = {whole = restore_whole, fields = restore_fields, stream = restore_stream}
 local operations, entries = 0, 0
 for _, saved in ipairs(a.operations) do operations = operations + restore_operation(saved) end
-for _, entry in ipairs(a.entries) do entries = entries + restore_entry[entry.way](entry) end
+for _, kept in ipairs(a.entries) do entries = entries + restore_entry[kept.way](kept) end
 return {operations, entries}

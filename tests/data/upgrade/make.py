@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from commands import commands
 from crmgate.audit import Audit
 from crmgate.desk import Desk
 from crmgate.inventory import Filter, Inventory
@@ -24,7 +25,7 @@ from crmgate.wakeups import wake_message
 
 from crmgate.errors import Duplicate, OutcomeUnknown, RateLimited, Rejected, Unavailable
 from crmgate.model import Kind, Operation
-from tests.processes import RedisProcess, wait_until
+from tests.processes import RedisProcess
 from tests.world import World
 
 FOLDER = Path(__file__).parent
@@ -198,44 +199,6 @@ def payload(number: int, kind: Kind = Kind.CREATE_LEAD) -> dict[str, Any]:
     return {"first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com"}
 
 
-def commands(client: redis.Redis, server: RedisProcess) -> bytes:
-    """What Redis holds as commands, with relative expiry: so the age of the file changes nothing."""
-    client.config_set("aof-use-rdb-preamble", "no")
-    client.bgrewriteaof()
-    wait_until("it is written", lambda: not client.info("persistence")["aof_rewrite_in_progress"])
-    now = client.time()
-    words = parse((server.log.parent / "appendonly.aof").read_bytes())
-    return b"".join(resp(relative(command, now[0] * 1000)) for command in words)
-
-
-def relative(command: list[bytes], now: int) -> list[bytes]:
-    if command[0].upper() != b"PEXPIREAT":
-        return command
-    return [b"PEXPIRE", command[1], str(int(command[2]) - now).encode()]
-
-
-def parse(data: bytes) -> list[list[bytes]]:
-    found, at = [], 0
-    while at < len(data):
-        line, at = until_end(data, at)
-        words = []
-        for _ in range(int(line[1:])):
-            size, at = until_end(data, at)
-            words.append(data[at : at + int(size[1:])])
-            at += int(size[1:]) + 2
-        found.append(words)
-    return found
-
-
-def until_end(data: bytes, at: int) -> tuple[bytes, int]:
-    end = data.index(b"\r\n", at)
-    return data[at:end], end + 2
-
-
-def resp(command: list[bytes]) -> bytes:
-    return b"*%d\r\n" % len(command) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in command)
-
-
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         server = RedisProcess(Path(folder))
@@ -250,7 +213,7 @@ def main() -> None:
                     "operations": maker.records(),
                 }
                 (FOLDER / "about.json").write_text(json.dumps(maker.about) + "\n")
-                (FOLDER / "appendonly.aof").write_bytes(commands(client, server))
+                (FOLDER / "appendonly.aof").write_bytes(commands(client, server.log.parent / "appendonly.aof"))
         finally:
             server.kill()
 
