@@ -1,7 +1,7 @@
 """Moves what is in the spool to Redis, in its order, in one web process of the host at a time.
 
-Every web process has a thread that looks every `BEAT` seconds, also for what an earlier process left. The process with
-the spool's lock keeps it until the spool is empty; the system releases the lock of a killed process. A submission that
+Every web process has a thread that looks every `BEAT` seconds, also for what an earlier process left. A process holds
+the spool's lock while it moves what Redis takes; the system releases the lock of a killed process. A submission that
 Redis took is removed from the spool afterwards: after a crash in between it goes to Redis again, under the same id, and
 Redis records it once.
 """
@@ -38,7 +38,6 @@ class Drain:
         self._spool, self._gateway, self._ledger, self._notify = spool, gateway, ledger, notify
         self._process, self._stop = 0, threading.Event()
         self._starting = threading.Lock()
-        self._reported: set[str] = set()
         self._refused: set[str] = set()
         """Ids that were logged as not recordable."""
 
@@ -57,33 +56,22 @@ class Drain:
         """Stop the thread of this process after its current step."""
         self._stop.set()
 
-    def look(self) -> bool:
-        """Drain once, if this process gets the lock of the spool; whether something is left for it to drain."""
-        with self._spool.claimed() as mine:
-            return mine and self._step()
+    def look(self) -> None:
+        """Drain the spool, if this process gets its lock, until it is empty or Redis takes nothing."""
+        if not self._spool.empty():
+            with self._spool.claimed() as mine:
+                if mine:
+                    self._drain()
+        self._spool.tidy()
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT):
             try:
-                self._beat(stop)
+                self.look()
             except SpoolUnavailable as error:
                 log.error("the spool is not drained: %s", error)
             except Exception:
                 log.exception("spool: an unexpected error; draining continues")
-
-    def _beat(self, stop: threading.Event) -> None:
-        """Drain with the lock held until the spool is empty: so one process reports an outage."""
-        if self._spool.empty():
-            self._spool.tidy()
-            return
-        with self._spool.claimed() as mine:
-            while mine and self._step() and not stop.wait(BEAT):
-                pass
-
-    def _step(self) -> bool:
-        self._drain()
-        self._spool.tidy()
-        return not self._spool.empty()
 
     def _drain(self) -> None:
         """Move submissions to Redis until the end of the spool, or until Redis takes nothing."""
@@ -128,13 +116,11 @@ class Drain:
         """Call the listeners if the spool is not drained for long, or nearly full: once each until it is empty."""
         found = self._spool.figures()
         if not found.operations:
-            self._reported.clear()
+            self._spool.withdraw()
             self._refused.clear()
             return
         causes = {"late": found.oldest >= LATE, "full": found.share >= NEARLY_FULL}
-        new = {cause for cause, is_so in causes.items() if is_so} - self._reported
-        self._reported |= new
-        if new:
+        if self._spool.announce([cause for cause, is_so in causes.items() if is_so]):
             log.error(
                 "the spool holds %d submissions, the oldest for %.0f s; %.0f %% of SPOOL_MAX are in use",
                 found.operations, found.oldest, found.share * 100,

@@ -33,6 +33,7 @@ create table if not exists spool(
   suspicion text not null, once text not null, once_key text unique, digest text not null, seconds real not null
 );
 create table if not exists marks(digest text not null, seq integer not null);
+create table if not exists announced(cause text primary key);
 create index if not exists marks_by_digest on marks(digest);
 create index if not exists marks_by_seq on marks(seq);
 create trigger if not exists marks_end after delete on spool begin delete from marks where seq = old.seq; end;
@@ -163,6 +164,21 @@ class Spool:
         if not number:
             return SpoolFigures()
         return SpoolFigures(number, used, max(time.time() - oldest, 0.0), used / self._most)
+
+    def announce(self, causes: Sequence[str]) -> bool:
+        """Mark these causes of an alert as announced; whether one of them was not. All processes share the marks."""
+        if not causes:
+            return False
+        with self._writing() as db:
+            return (
+                db.executemany("insert or ignore into announced values (?)", [(cause,) for cause in causes]).rowcount
+                > 0
+            )
+
+    def withdraw(self) -> None:
+        """Remove the marks of `announce`."""
+        with self._writing() as db:
+            db.execute("delete from announced")
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:

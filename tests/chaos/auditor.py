@@ -28,7 +28,7 @@ WORDS = {
     "lost": "got the answer 201 or 202, the CRM has no lead, and no operation for it waits",
     "duplicated": "has more than one lead",
     "early": "got the answer 201 before the CRM had the lead",
-    "unrecorded": "got the answer 202, and Redis has no such operation",
+    "unrecorded": "got the answer 201 or 202, and Redis has no such operation",
     "unfinished": "an operation is not delivered",
     "stranger": "is in the CRM, and nobody sent it",
     "unanswered": "never got an answer, long after everything worked again",
@@ -172,8 +172,7 @@ def _of_note(note: Note, leads: Mapping[str, list[float]], operations: Mapping[s
         yield Complaint("lost", who)  # one that still waits is unfinished
     elif note.statuses[-1] == 201 and (not stored or min(stored) > note.answered_at):
         yield Complaint("early", who)
-    # With Redis away, 201 is what the CRM confirmed, and there is no record of it.
-    if note.statuses[-1] == 202 and note.operation not in operations:
+    if note.operation not in operations:
         yield Complaint("unrecorded", who)
 
 
@@ -213,14 +212,22 @@ def read_leads(provider: str, database: Path) -> tuple[Lead, ...]:
 
 
 def read_operations(url: str) -> dict[str, str]:
-    """The state of every operation in Redis."""
-    prefix = "{crmgate}:op:"
+    """The state of every operation in Redis; that of a repetition, which was in the spool, is the first one's."""
+    prefix, same = "{crmgate}:op:", "{crmgate}:same:"
     with redis.Redis.from_url(url, decode_responses=True) as client:
         keys = [str(key) for key in client.scan_iter(f"{prefix}*", count=1000)]
         pipe = client.pipeline(transaction=False)
         for key in keys:
             pipe.hget(key, "state")
-        return {key.removeprefix(prefix): str(state) for key, state in zip(keys, pipe.execute(), strict=True)}
+        states = {key.removeprefix(prefix): str(state) for key, state in zip(keys, pipe.execute(), strict=True)}
+        repeated = {str(key).removeprefix(same): str(client.get(str(key))) for key in client.scan_iter(f"{same}*")}
+        return states | {name: states[first] for name, first in repeated.items() if first in states}
+
+
+def read_spool(folder: Path) -> int:
+    """The number of submissions in the spool of a host."""
+    with closing(sqlite3.connect(f"file:{folder / 'spool.sqlite3'}?mode=ro", uri=True)) as db:
+        return int(db.execute("select count(*) from spool").fetchone()[0])
 
 
 def dead_letters(url: str) -> frozenset[str]:

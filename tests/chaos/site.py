@@ -17,7 +17,7 @@ import redis
 import requests
 
 from crmgate.cli.redis_server import free_port
-from tests.chaos.auditor import read_letters, read_operations
+from tests.chaos.auditor import read_letters, read_operations, read_spool
 from tests.processes import DEADLINE, ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
 from tests.skewed import SkewedHost
 from tests.troubled import Troubled
@@ -41,7 +41,7 @@ class Site:
 
     def __init__(self, folder: Path, provider: str) -> None:
         self.folder, self.provider = folder, provider
-        self.database = folder / "crm.sqlite"
+        self.database, self.spool = folder / "crm.sqlite", folder / "spool"
         self.redis = RedisProcess(folder / "redis")
         with (folder / "redis" / "redis.conf").open("a") as config:
             config.write("appendfsync always\n")  # see docs/reliability.md: the default may lose a write to a kill -9
@@ -58,7 +58,7 @@ class Site:
         """The host of the web processes and of each worker. Redis, the CRM and the clients have the true time."""
         self.processes: dict[str, Process] = {
             "redis": self.redis, "crm": Process("crm", crm, folder),
-            "web": gunicorn(folder, env | self.hosts["web"].env),
+            "web": gunicorn(folder, env | self.hosts["web"].env | {"SPOOL_DIR": str(self.spool)}),
         } | {
             name: huey_worker(folder, env | self.hosts[name].env, name.replace(" ", "-")) for name in WORKERS
         }  # fmt: skip
@@ -171,7 +171,9 @@ class Site:
         wait_until("`crmgate crm resume` succeeds", resumed, STARTS_WITHIN)
 
     def settled(self) -> bool:
-        """Whether every operation is delivered, or a dead letter that the CRM refuses for good."""
+        """Whether the spool is empty, and every operation is delivered, or dead because the CRM refuses it for good."""
+        if read_spool(self.spool):
+            return False
         with redis.Redis.from_url(self.redis.url) as client:
             if client.zcard("{crmgate}:due") or client.zcard(f"{{crmgate}}:held:{self.provider}"):
                 return False  # cheaper than to look at every operation
@@ -182,7 +184,8 @@ class Site:
 
     def ready(self) -> bool:
         """The checks of `readyz`."""
-        return requests.get(f"{self.url}/readyz", timeout=10).status_code == 200
+        answer = requests.get(f"{self.url}/readyz", timeout=10)
+        return answer.status_code == 200 and not answer.json()["degraded"]
 
     def tails(self, size: int = 1500) -> str:
         """The ends of all logs."""

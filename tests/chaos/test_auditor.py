@@ -51,8 +51,8 @@ def test_a_submission_without_an_answer_may_have_one_lead_or_none() -> None:
     assert audit(replace(WELL, leads=(*WELL.leads, Lead(GONE.email, 20.0)))) == []
 
 
-def test_a_lead_confirmed_while_redis_was_away_needs_no_record() -> None:
-    assert audit(replace(WELL, operations={"b2": "delivered"})) == []
+def test_a_lead_without_a_record_is_unrecorded() -> None:
+    assert complaints(replace(WELL, operations={"b2": "delivered"})) == [("unrecorded", STORED.email)]
 
 
 @pytest.mark.parametrize("note", [STORED, WAITS], ids=["201", "202"])
@@ -170,7 +170,9 @@ def test_it_reads_the_databases_of_both_crms(tmp_path: Path) -> None:
 def test_it_reads_the_states_in_redis(redis_client: redis.Redis, redis_process: RedisProcess) -> None:
     redis_client.hset("{crmgate}:op:a1", mapping={"state": "waiting", "kind": "create_lead"})
     redis_client.zadd("{crmgate}:due", {"a1": 1.0})
-    assert read_operations(redis_process.url) == {"a1": "waiting"}
+    redis_client.set("{crmgate}:same:b2", "a1")
+    redis_client.set("{crmgate}:same:c3", "forgotten")
+    assert read_operations(redis_process.url) == {"a1": "waiting", "b2": "waiting"}
 
 
 def test_it_reads_the_dead_letters_in_redis(redis_client: redis.Redis, redis_process: RedisProcess) -> None:
