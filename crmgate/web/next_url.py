@@ -49,6 +49,6 @@ def _log_once() -> None:
     if not _logged.is_set():
         _logged.set()
         log.warning(
-            "a form names a page in `_next` that is not on this site or in ALLOWED_ORIGINS: its visitors get the thank-you"
-            " page instead"
+            "a form names a page in `_next` that is not on this site or in ALLOWED_ORIGINS: its visitors get the"
+            " thank-you page instead"
         )
