@@ -25,6 +25,8 @@ ACTIONS = {
     "persons.show": "Searched for a person",
     "persons.export": "Exported a person",
     "persons.erase": "Erased a person",
+    "backups.make": "Made a backup",
+    "backups.restore": "Restored a backup",
     "tokens.new": "Created a token",
     "tokens.revoke": "Revoked a token",
     "operations.view": "Viewed personal data",
