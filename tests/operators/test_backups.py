@@ -69,6 +69,11 @@ def operations_of(world: World, email: str) -> set[str]:
     return set(index.traces([reference(world, email)], 100).operations)
 
 
+def traces_of_sessions(world: World) -> list[bytes]:
+    """Sessions with keyed digests of their person."""
+    return [name for name in world.redis.scan_iter(match=keys.session("*")) if world.redis.hexists(name, "who")]
+
+
 class Contents:
     """Everything in Redis, with the expiry of each key in seconds."""
 
@@ -307,16 +312,17 @@ class TestAMerge:
 
     def test_new_operations_and_old_ones_are_delivered_in_order(self, world: World) -> None:
         """The gateway ran on with an empty Redis: another secret key of the index of persons, other counters."""
-        old = [*paused(world, 3), world.click("s")]
+        old = [*paused(world, 3), world.click("s"), world.apply(5, session="t")]
         file = backed_up(world)
         world.redis.flushall()
         later = World(Ledger(world.redis, wake_message), world.redis, world.crm)
         later.now = world.now
         later.delivery.pause()
         new = [later.apply(0), later.click("s")]
-        assert restored(later, file, merge=True).operations == 5
+        assert restored(later, file, merge=True).operations == 6
         assert later.ledger.stats()["accepted"] == 2, "counters are not added up"
         assert operations_of(later, "test0@example.com") == {old[0].id, new[0].id}
+        assert traces_of_sessions(later) == []
         later.delivery.resume()
         later.pass_time(120)
         assert later.states([*old, *new]) == {State.DELIVERED}
@@ -336,11 +342,15 @@ class TestAMerge:
     def test_tokens_are_added_and_others_stay(self, world: World) -> None:
         tokens = Tokens(world.redis, (), Audit(world.redis))
         _, text = tokens.new("site", Scope.READ, "ada")
+        assert tokens.verify(text)
         file = backed_up(world)
         world.redis.flushall()
         _, other = tokens.new("other", Scope.OPERATE, "ada")
         restored(world, file)
+        world.redis.hset(keys.TOKENS_USED, tokens.all()[0].id, "7")
+        restored(world, file, merge=True)
         again = Tokens(world.redis, (), Audit(world.redis))
+        assert again.all()[0].last_used == 7
         assert [token.name for token in map(again.verify, (text, other)) if token] == ["site", "other"]
 
 
