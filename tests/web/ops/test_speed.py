@@ -16,7 +16,7 @@ from tests.processes import DEADLINE, RedisProcess, fastest_of_ten
 from tests.web.ops.conftest import Browser
 
 LIMIT = 1.0
-"""Seconds of server time for a page: 0.2 on a machine of one's own (`pytest -s` prints the times), more on a busy one."""
+"""Seconds of server time for a page: 0.2 on a machine of one's own (`pytest -s` prints the times), more otherwise."""
 ONE = f"{7919 * 10:032x}"
 """A dead letter."""
 PATHS = (
