@@ -18,6 +18,7 @@ from crmgate.model import Kind
 from crmgate.services import Services
 from crmgate.store import keys
 from crmgate.store.keys import OPS_SESSION_SECONDS
+from crmgate.store.tallies import Dimension
 from crmgate.store.tokens import Scope
 from crmgate.web.ops.shell import PUBLIC
 from tests.graves import bury
@@ -41,10 +42,17 @@ def routes(app: Flask, method: str) -> list[str]:
 
 
 def pages(operation: str) -> list[str]:
-    """Every page that shows an operation."""
+    """Every page."""
     one = f"/ops/operations/{operation}"
     lists = ["/ops/", "/ops/operations", "/ops/operations?state=dead", "/ops/suspects", "/ops/retries/new"]
-    return [*lists, one, f"{one}?data=shown", f"{one}/edit"]
+    crm = ["/ops/crm", "/ops/crm/test", "/ops/crm/fields", "/ops/crm/setup?field=source"]
+    numbers = [f"/ops/numbers?by={by}" for by in Dimension]
+    rest = ["/ops/audit", "/ops/tokens", "/ops/persons", "/ops/edits/new"]
+    return [*lists, one, f"{one}?data=shown", f"{one}/edit", *crm, *numbers, *rest]
+
+
+NOT_FOR_READERS = re.compile(r"/edit$|retries|tokens|persons|edits")
+"""Pages that show personal data or begin a change."""
 
 
 class Inline(HTMLParser):
@@ -338,7 +346,7 @@ def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: 
     [operation] = bury(parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba")
     for path in pages(operation):
         answer = reader.get(path)
-        forbidden = path.endswith("edit") or "retries" in path
+        forbidden = NOT_FOR_READERS.search(path)
         assert answer.status_code == (403 if forbidden else 200), path
         for word in ("Zeynep", "zeynep@", "Merhaba"):
             assert word not in answer.text, path
