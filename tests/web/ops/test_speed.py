@@ -15,8 +15,8 @@ from tests.operators.test_numbers import FILL, FILL_DAYS
 from tests.processes import DEADLINE, RedisProcess, fastest_of_ten
 from tests.web.ops.conftest import Browser
 
-LIMIT = 0.2
-"""Seconds of server time for a page."""
+LIMIT = 1.0
+"""Seconds of server time for a page: 0.2 on a machine of one's own (`pytest -s` prints the times), more otherwise."""
 ONE = f"{7919 * 10:032x}"
 """A dead letter."""
 PATHS = (
@@ -44,12 +44,10 @@ def full(redis_process: RedisProcess, app: Flask) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_page_needs_less_than_200_ms(full: Browser, path: str) -> None:
-    """The limit is that of a machine of one's own; the test accepts more from one that has other work to do."""
-
+def test_a_page_is_quick_however_much_there_is(full: Browser, path: str) -> None:
     def get() -> None:
         assert full.get(f"/ops{path}").status_code == 200
 
     took = fastest_of_ten(get, LIMIT)
     print(f"{took * 1000:.0f} ms {path}")
-    assert took < 5 * LIMIT
+    assert took < LIMIT
