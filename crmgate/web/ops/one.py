@@ -21,6 +21,9 @@ from crmgate.web.ops.shell import actor, blueprint, go, may_operate, page, requi
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
+OPEN = PLAIN | {"operation_id"}
+"""Facts whose values are shown to everybody."""
+
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
@@ -110,7 +113,7 @@ def _preview(operation: Operation, *, shown: bool) -> Mapping[str, Any]:
         return {"preview": None, "no_preview": error.detail}
     refused = fields_of(operation)
     lines = [
-        RequestLine(path, fact, value if shown or fact in PLAIN else mask(value), name in refused or path in refused)
+        RequestLine(path, fact, value if shown or fact in OPEN else mask(value), name in refused or path in refused)
         for path, name, value in _leaves(found.body)
         for fact in [found.facts.get(name, "")]
     ]
