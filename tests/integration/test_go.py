@@ -100,6 +100,14 @@ def test_a_short_silence_of_redis_loses_no_click(stack: Stack) -> None:
     assert lost(stack) == gone
 
 
+def test_a_referral_code_that_no_messenger_carries_stands_in_the_description(stack: Stack) -> None:
+    answer = requests.get(f"{stack.url}/go/telegram?ref=Help.Contact", allow_redirects=False, timeout=DEADLINE)
+    assert answer.headers["Location"] == LINK
+    wait_until(
+        "the CRM has the click", lambda: any("Help.Contact" in str(lead["description"]) for lead in stack.espocrm.leads)
+    )
+
+
 def test_a_redirect_waits_neither_for_a_silent_redis_nor_for_a_hanging_crm(stack: Stack) -> None:
     """Beside `/healthz` in the same run; a round in which others had the machine does not count."""
     stack.espocrm.fail("hang")
@@ -161,11 +169,3 @@ def test_without_minimal_leads_clicks_are_only_counted(own_stack: Stack) -> None
     assert (answer.status_code, answer.json()) == (200, {"status": "counted"})
     wait_until("both are counted", lambda: own_stack.ledger.stats().get("clicks:telegram") == 2)
     assert "accepted" not in own_stack.ledger.stats()
-
-
-def test_a_referral_code_that_no_messenger_carries_stands_in_the_description(stack: Stack) -> None:
-    answer = requests.get(f"{stack.url}/go/telegram?ref=Help.Contact", allow_redirects=False, timeout=DEADLINE)
-    assert answer.headers["Location"] == LINK
-    wait_until(
-        "the CRM has the click", lambda: any("Help.Contact" in str(lead["description"]) for lead in stack.espocrm.leads)
-    )
