@@ -30,8 +30,6 @@ ACTIONS = {
     "tokens.new": "Created a token",
     "tokens.revoke": "Revoked a token",
     "operations.view": "Viewed personal data",
-    "backups.make": "Made a backup",
-    "backups.restore": "Restored a backup",
     "ops.login": "Logged in",
     "ops.logout": "Logged out",
     "ops.login_link": "Made a log-in link",
