@@ -19,9 +19,9 @@ LABEL org.opencontainers.image.title="crmgate" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.base.name="docker.io/library/python:${PYTHON}"
-# The setup of a CRM writes its key into /run/crmgate; a new volume there gets this owner.
+# The setup of a CRM writes its key into /run/crmgate; the spool is in /var/lib/crmgate. New volumes there get this owner.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin crmgate \
-    && install -d -o crmgate -g crmgate -m 0700 /run/crmgate
+    && install -d -o crmgate -g crmgate -m 0700 /run/crmgate /var/lib/crmgate /var/lib/crmgate/spool
 COPY --from=build /opt/crmgate /opt/crmgate
 COPY contrib/docker/entrypoint.sh /usr/local/bin/crmgate-entrypoint
 # Plugins of your own belong into /app/plugins; those that come with crmgate are in the package.

@@ -45,7 +45,13 @@ ANSWERS = {
     201: ResponseDoc(
         "The CRM has the submission. A browser's form gets a page.", SubmittedSchema, _HEADERS, also=_PAGE
     ),
-    202: ResponseDoc("The submission is recorded and waits.", SubmittedSchema, _HEADERS, "waiting", also=_PAGE),
+    202: ResponseDoc(
+        "The submission is recorded, in Redis or on the disk of the host, and waits.",
+        SubmittedSchema,
+        _HEADERS,
+        "waiting",
+        also=_PAGE,
+    ),
     303: ResponseDoc("The submission is recorded; the browser is redirected to `_next`.", headers=_HEADERS),
 }
 PROBLEMS = (
