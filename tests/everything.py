@@ -9,8 +9,9 @@ from typing import Any
 
 import redis
 
+from crmgate.delivery import identity
 from crmgate.errors import AuthFailed, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import Activity, Kind, Operation, Suspicion
+from crmgate.model import Activity, Kind, Operation, Suspicion, new_id
 from crmgate.operators.archive import Archive
 from crmgate.operators.backups import Backups
 from crmgate.operators.connection_test import ConnectionTest
@@ -26,6 +27,7 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.persons import PersonIndex
 from crmgate.store.sessions import Sessions
+from crmgate.store.spool import Spooled
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.watch import Watchbook
 from tests.graves import bury
@@ -153,6 +155,13 @@ def _erase(world: World, _desk: Desk, look: Look) -> None:
     look()
 
 
+def _drain_a_repetition(world: World) -> None:
+    """Record a submission from the spool that repeats one that Redis has."""
+    first = world.apply(40, key="k40")
+    repeated = Operation(new_id(), Kind.CREATE_LEAD, first.payload, world.now)
+    world.gateway.record_spooled(Spooled(repeated, identity.once(repeated, None, "k40", 0)))
+
+
 def _back_up(world: World) -> None:
     """Make a backup, and restore it where everything is there already."""
     store = BackupStore(world.redis, world.ledger, world.delivery.recipient)
@@ -183,5 +192,6 @@ def _keep_the_rest(world: World, look: Look) -> None:
     book.hold("p")
     book.announce("worker_missing", world.now)
     assert ledger.health()[0].ok
+    _drain_a_repetition(world)
     look()
     _back_up(world)

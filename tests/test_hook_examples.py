@@ -202,6 +202,7 @@ def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCap
     listeners.notify("ledger_unavailable", reason="ConnectionError")
     listeners.notify("ledger_available", seconds=20.0)
     listeners.notify("ledger_nearly_full", share=0.83, waiting=3)
+    listeners.notify("spool_waiting", operations=3, size=4096, seconds=61.0, share=0.01)
     listeners.notify("waiting_too_long", seconds=900.0, waiting=3)
     stop_all()
     code = click.tracking_code
@@ -210,5 +211,6 @@ def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCap
         "acme is paused (refused): it refuses the credentials; 3 wait", "acme works again",
         "no worker for 61 s; 3 wait", "a worker runs again", "Redis is unavailable: ConnectionError",
         "Redis is available again after 20 s", "Redis is 83 % full; 3 wait",
+        "the spool has 3 submissions, the oldest for 61 s; it is 1 % full",
         "the oldest of 3 operations has waited for 900 s",
     ]  # fmt: skip

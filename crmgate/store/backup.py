@@ -49,6 +49,7 @@ COPIED = {
     "audit": Way.STREAM,
     "session:<digest>": Way.WHOLE,
     "idem:<digest>": Way.WHOLE,
+    "same:<operation>": Way.WHOLE,
     "gate:<provider>": Way.WHOLE,
     "job:<job>": Way.WHOLE,
     "hour:<number>": Way.WHOLE,

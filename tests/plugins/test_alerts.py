@@ -39,7 +39,7 @@ TOKEN = f"123456:{CANARY}-token"
 PERSON = Lead(first_name=CANARY, email=f"{CANARY}@example.com", phone="+905321234567")
 KEYS = {
     "text", "event", "instance", "provider", "cause", "explanation", "remedy", "seconds", "waiting", "count", "codes",
-    "operations", "since", "share",
+    "operations", "since", "share", "spooled",
 }  # fmt: skip
 
 
@@ -228,7 +228,7 @@ REPORTS = {
     ),
     "worker_back": ({}, "a worker runs again. What to do: nothing; `crmgate ops tail` shows the deliveries."),
     "ledger_unavailable": (
-        {"reason": "ConnectionError"},
+        {"reason": "ConnectionError", "spooled": None},
         "Redis accepts nothing (ConnectionError), and submissions cannot be recorded. What to do: start Redis, or"
         " correct REDIS_URL; `crmgate check` shows whether it works.",
     ),
@@ -240,6 +240,11 @@ REPORTS = {
         {"share": 0.834, "waiting": 3},
         "Redis is nearly full (83 % of its maxmemory); a full one accepts no submissions. Operations that wait: 3."
         " What to do: raise maxmemory, or deliver what waits; `crmgate check` shows why it waits.",
+    ),
+    "spool_waiting": (
+        {"operations": 3, "size": 4096, "seconds": 61.2, "share": 0.834},
+        "the spool has 3 submissions, the oldest for 61 s; it is 83 % full. What to do: start Redis, or correct"
+        " REDIS_URL; from 100 % on, submissions are refused.",
     ),
     "waiting_too_long": (
         {"seconds": 1200.0, "waiting": 3},

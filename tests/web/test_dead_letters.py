@@ -53,6 +53,7 @@ class Built:
     persons: Persons
     tokens: Tokens = field(default_factory=Tokens)
     settings: StandInSettings = field(default_factory=StandInSettings)
+    spool: None = None
 
 
 @pytest.fixture
