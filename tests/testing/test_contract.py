@@ -20,19 +20,7 @@ import requests
 
 from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, NotFound, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import (
-    Activity,
-    Check,
-    Connection,
-    CrmField,
-    Delivered,
-    Kind,
-    Lead,
-    Operation,
-    Preview,
-    Provision,
-    Step,
-)
+from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision, Step
 from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, time_left, web_address
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 from crmgate.testing.contract import Contract
@@ -86,7 +74,7 @@ class Acme(CRMProvider):
 
     name = "acme"
     label = "Acme CRM"
-    capabilities = frozenset({"update_lead", "log_activity", "describe_fields", "preview", "provision"})
+    capabilities = frozenset({"update_lead", "log_activity", "describe_fields", "provision"})
     lead_fields: ClassVar[Mapping[str, str]] = {
         "first_name": "first", "last_name": "last", "email": "email", "phone": "phone", "operation_id": "operation",
     }  # fmt: skip
@@ -127,11 +115,6 @@ class Acme(CRMProvider):
         note = {"lead": lead_id, "operation": operation.id, "text": self.describe(mapped, operation)}
         self._id(self._send("POST", "notes", json=note), 201)
         return Delivered(self.name, lead_id)
-
-    @hookimpl
-    def preview(self, operation: Operation) -> Preview:
-        mapped = self.map_again(operation, self.field_map)
-        return self.previewed("POST", "leads", mapped.fields | {"text": str(mapped.described)}, mapped, operation)
 
     @hookimpl
     def test_connection(self) -> Connection:
@@ -593,14 +576,6 @@ class DescribesNothingWhenDown(Acme):
             return super().describe_fields()
         except ProviderError:
             return ()
-
-
-@fails("a_preview_sends_nothing_and_shows_the_facts", alone=True)
-class PreviewAsks(Acme):
-    @hookimpl
-    def preview(self, operation: Operation) -> Preview:
-        self._rows("leads", operation=operation.id)
-        return super().preview(operation)
 
 
 @fails("required_hooks_are_implemented", alone=True)
