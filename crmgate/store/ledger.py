@@ -60,12 +60,16 @@ class Ledger:
     clock: Callable[[], float] | None = None
     """None: Redis's clock. A test that moves time sets its own, in seconds since the epoch."""
 
-    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5):
+    def __init__(
+        self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5,
+        keep: float = 0.0,
+    ) -> None:  # fmt: skip
         """A failover keeps accepted operations and leases: `replicas` replicas have them within `patience` seconds.
 
-        Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM.
+        Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM. The
+        payload of a delivered operation is kept for `keep` seconds.
         """
-        self._redis = client
+        self._redis, self._keep = client, round(keep)
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
 
     def now(self) -> float:
@@ -121,7 +125,7 @@ class Ledger:
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
         """Record that the CRM confirmed the operation. Only its receipt stays."""
-        receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id}
+        receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": self._keep}
         return self._record(claim, to, Written.DELIVERED, result, receipt)
 
     def record_waiting(
@@ -156,7 +160,8 @@ class Ledger:
             "used": result.used, "outage": result.outage, "floor": result.floor, "settle": result.settle,
             "settles_at": claim.settles_at if claim.look_first else 0,
             "figures": counted(claim.operation, attempt),
-            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", **following,
+            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", "keep": 0,
+            **following,
         }  # fmt: skip
         if result.event:
             arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
@@ -209,9 +214,11 @@ class Ledger:
         reported(answer == b"amended", audit)
         return answer.decode()
 
-    def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
-        """Run a script on the index of persons; its answer (`crmgate.store.persons`)."""
-        return int(self._run(script, arguments))
+    def run(
+        self, script: Literal["reindex", "erase", "repair", "inquire"], arguments: Mapping[str, Any], **options: Any
+    ) -> Any:  # fmt: skip
+        """Run a script of another module of the store (`store.persons`, `store.reconciled`); its answer."""
+        return self._run(script, arguments, **options)
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar, assert_never
 
 from crmgate import hookimpl
@@ -15,7 +16,7 @@ from .activities import EspoActivities
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
-from .lookup import EspoLookup, by_age
+from .lookup import EspoLookup, by_age, keys_of
 from .metadata import EspoMetadata
 from .names import MINIMAL, names_to_fill
 from .required import DASH, EspoRequired
@@ -33,8 +34,9 @@ class EspoCRM(CRMProvider):
     name = "espocrm"
     label = "EspoCRM"
     capabilities = frozenset({
-        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
-        "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields", "unique_key",
+        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "find_many",
+        "test_connection", "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
+        "unique_key",
     })  # fmt: skip
     Settings = EspoSettings
     lead_fields: ClassVar[Mapping[str, str]] = {
@@ -77,12 +79,12 @@ class EspoCRM(CRMProvider):
     def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
         """The lead by names of fields, in the form that each field takes. Reads the metadata if they are not cached."""
         self.field_map = self._metadata.typed_map()
-        return super().map_lead(lead, operation)
+        return self._with_key(super().map_lead(lead, operation), operation)
 
     def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
         """A messenger click by names of fields, as `map_lead` maps a lead."""
         self.field_map = self._metadata.typed_map()
-        return super().map_activity(activity, operation)
+        return self._with_key(super().map_activity(activity, operation), operation)
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
@@ -153,6 +155,14 @@ class EspoCRM(CRMProvider):
         return self.delivered(found, adopted=True) if found else None
 
     @hookimpl
+    def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
+        """Operations with their id or tracking code on a lead, or with a call or a note on it.
+
+        At most 50 operations are one request, and another one for those that are not found by the ids of their leads.
+        """
+        return self._lookup.existing(operations)
+
+    @hookimpl
     def test_connection(self) -> Connection:
         """Check address, key, rights, assigned user, mapped and required fields, and the search for an operation id."""
         # Only the right to create leads is required: leads arrive without a field, and if the rights cannot be read.
@@ -182,6 +192,12 @@ class EspoCRM(CRMProvider):
     def provision(self, apply: bool) -> Provision:
         """List the missing fields and options, the role and the API user; with `apply`, create them."""
         return self._setup.provision(apply)
+
+    def _with_key(self, mapped: Mapped, operation: Operation) -> Mapped:
+        """`mapped` with the id that a lead of the operation gets: one that no deleted lead has."""
+        if not operation.repairs or self._id_field not in mapped.fields:
+            return mapped
+        return replace(mapped, fields=mapped.fields | {self._id_field: keys_of(operation)[-1]})
 
     def _record(self, base: Mapping[str, str], mapped: Mapping[str, Any], description: str) -> dict[str, Any]:
         """Body of a create or an update. Blank values are left out, because EspoCRM accepts blank names silently."""
