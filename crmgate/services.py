@@ -17,6 +17,7 @@ from crmgate.operators.inventory import Inventory
 from crmgate.operators.numbers import Numbers
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.persons import Persons
+from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
@@ -32,6 +33,7 @@ from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads, ReconcileBook
 from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Tokens
 from crmgate.store.wakeups import wake_message
@@ -68,6 +70,7 @@ class Services:
     crm_setup: CrmSetup
     sessions: Sessions
     sources: Sources
+    reconcile: Reconcile
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -125,7 +128,7 @@ def build(settings: Settings) -> Services:
     crm = _start_plugins(plugins, settings)
     at = settings.redis
     client = connect(at)
-    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2)
+    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2, keep=settings.payload_keep)
     audit, figures = Audit(client), Figures(client)
     plan = Plan(
         settings.inline_budget, worker_budget(settings), settings.retry_delays,
@@ -143,11 +146,16 @@ def build(settings: Settings) -> Services:
     sources = Sources(settings.sources, settings.default_phone_region, SourcePlugins(plugins.manager))
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60)
     index = PersonIndex(client, ledger)
-    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
+    kept = KeptPayloads(client)
+    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region, kept)
+    reconcile = Reconcile(
+        ledger, inventory, ReconcileBook(client, ledger), kept, crm, delivery.recipient,
+        others=others, budget=settings.timeout * 3, notify=notify,
+    )  # fmt: skip
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
-        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
+        CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources, reconcile,
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads
 from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.watch import Watchbook
@@ -143,7 +144,9 @@ def _retry_many(world: World, desk: Desk, look: Look) -> None:
 def _erase(world: World, _desk: Desk, look: Look) -> None:
     """Bring an operation of the previous version into the index of persons, and erase a person."""
     audit, index = Audit(world.redis, world.clock), PersonIndex(world.redis, world.ledger)
-    persons = Persons(index, world.ledger, Inventory(world.redis), world.gateway, audit, "TR")
+    persons = Persons(
+        index, world.ledger, Inventory(world.redis), world.gateway, audit, "TR", KeptPayloads(world.redis)
+    )
     index.renew()
     persons.erase(persons.contact("test30@example.com"), "ada")
     look()

@@ -16,6 +16,7 @@ from crmgate.cli.dlq import dlq
 from crmgate.cli.ops import ops
 from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
+from crmgate.cli.reconcile import reconcile
 from crmgate.cli.send import send
 from crmgate.cli.sources import sources
 from crmgate.cli.stats import stats
@@ -34,5 +35,5 @@ def main(context: click.Context) -> None:
             home.adopt(environment())
 
 
-for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, sources, stats, tokens):
+for command in (audit, check, crm, dev, dlq, ops, person, plugins, reconcile, send, sources, stats, tokens):
     main.add_command(command)

@@ -37,6 +37,14 @@ class KeptPayloads:
         found = zip(ids, texts, strict=True)
         return {operation: json.loads(text) for operation, text in found if text is not None}
 
+    def which(self, ids: Sequence[str]) -> set[str]:
+        """Those of the operations whose payloads are kept."""
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            for operation in ids:
+                pipe.exists(keys.kept(operation))
+            return {operation for operation, there in zip(ids, pipe.execute(), strict=True) if there}
+
 
 class ReconcileBook:
     """Repairs, the result of the last run, and the mark of a run that is under way. Raises `LedgerUnavailable`."""

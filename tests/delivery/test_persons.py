@@ -18,6 +18,7 @@ from crmgate.store.audit import Audit
 from crmgate.store.keys import RECEIPT_SECONDS, SESSION_SECONDS, digest
 from crmgate.store.ledger import Ledger
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads
 from crmgate.store.wakeups import wake_message
 from tests.world import World, away, well
 
@@ -33,7 +34,9 @@ class Office:
         self.audit = Audit(world.redis, world.clock)
         self.index = PersonIndex(world.redis, world.ledger)
         inventory = Inventory(world.redis)
-        self.persons = Persons(self.index, world.ledger, inventory, world.gateway, self.audit, "TR")
+        self.persons = Persons(
+            self.index, world.ledger, inventory, world.gateway, self.audit, "TR", KeptPayloads(world.redis)
+        )
 
     def apply(self, **more: Any) -> Operation:
         return self.world.gateway.submit(Kind.CREATE_LEAD, ADA | more, inline=False)
