@@ -60,8 +60,9 @@ REMEDIES = {
 class Alert:
     """One message. Those about dead letters add up.
 
-    `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters, or of missing records. `waiting`: number of
-    operations that wait. `seconds`: length of the incident so far. `share`: part of Redis's `maxmemory` in use.
+    `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters, or of records that
+    the CRM lacks. `waiting`: number of operations that wait. `seconds`: length of the incident so far. `share`: part of
+    Redis's `maxmemory` in use.
     """
 
     event: str

@@ -117,8 +117,13 @@ def _repair(parts: Services, report: Report, only: Collection[str], *, yes: bool
 
 def _named(report: Report, only: Collection[str]) -> tuple[Gap, ...]:
     """The gaps with these ids or tracking codes. Raises `click.UsageError` for one that is no gap."""
-    names = {name.upper(): gap for gap in report.gaps for name in (gap.operation.id, gap.operation.tracking_code)}
-    unknown = [name for name in only if name.upper() not in names]
+    wanted = {name.upper() for name in only}
+    named = [gap for gap in report.gaps if wanted & _names(gap)]
+    unknown = wanted - {name for gap in named for name in _names(gap)}
     if unknown:
-        raise click.UsageError(f"These are not missing in the CRM: {', '.join(unknown)}.")
-    return tuple(dict.fromkeys(names[name.upper()] for name in only))
+        raise click.UsageError(f"These are not missing in the CRM: {', '.join(sorted(unknown))}.")
+    return tuple(named)
+
+
+def _names(gap: Gap) -> set[str]:
+    return {gap.operation.id.upper(), gap.operation.tracking_code}
