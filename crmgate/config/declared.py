@@ -187,7 +187,7 @@ class CoreSettings(marshmallow.Schema):
         "Age at which a suspect that no operator released is discarded", validate=validate.Range(1, 3650),
     )  # fmt: skip
     PAYLOAD_KEEP = _setting(
-        Duration, 0.0, "0, or a duration up to 7d, such as 12h or 7d",
+        Duration, 0, "0, or a duration up to 7d, such as 12h or 7d",
         "Time for which the data of a delivered operation are kept, so that `crmgate reconcile --repair` can send it"
         " again. 0: they are removed with the delivery", most=RECEIPT_SECONDS,
     )  # fmt: skip

@@ -62,7 +62,7 @@ class ComparedCrm:
         return BATCH if self.caller.finds_many else SINGLE_BATCH
 
 
-class Comparison:
+class ReceiptComparison:
     """Compares the operations of a time with the CRMs that have their records.
 
     `reach` finds a CRM by its name, None if it is not configured. `budget` is the limit of one batch in seconds. After

@@ -14,7 +14,7 @@ from typing import Any
 
 from crmgate.delivery import identity
 from crmgate.model import Operation, rfc3339
-from crmgate.operators.comparison import ComparedCrm, Comparison, Done
+from crmgate.operators.comparison import ComparedCrm, Done, ReceiptComparison
 from crmgate.operators.inventory import CHUNK, Filter, Inventory
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.store.audit import Action, made
@@ -124,7 +124,7 @@ class Reconcile:
         as the last one. Raises `CrmShut` and `ProviderError`.
         """
         now = self._ledger.now()
-        comparison = Comparison(
+        comparison = ReceiptComparison(
             self._ledger, self._inventory, self._book, self._reach, budget=self._budget, sleep=self._sleep
         )
         comparison.run(Filter(accepted_from=since, accepted_to=now), done)

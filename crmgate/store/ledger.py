@@ -69,7 +69,7 @@ class Ledger:
         Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM. The
         payload of a delivered operation is kept for `keep` seconds.
         """
-        self._redis, self._keep = client, round(keep)
+        self._redis, self.keep = client, keep
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
 
     def now(self) -> float:
@@ -126,7 +126,7 @@ class Ledger:
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
         """Record that the CRM confirmed the operation. Only its receipt stays."""
-        receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": self._keep}
+        receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
         return self._record(claim, to, Written.DELIVERED, result, receipt)
 
     def record_waiting(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crmgate.errors import AuthFailed, Code, Forbidden, NotFound, Unsupported
 from crmgate.model import Lead, Operation
+from crmgate.provider import Mapped
 
 from .answers import rows_with_id, unsearchable
 from .api import EspoApi, any_of, equals, lead_path, rows_of
@@ -110,21 +111,21 @@ class EspoLookup:
 
         Most operations are found with one request, by the ids of their leads.
         """
-        leads = {str(row["id"]): row for row in self._having("id", map(record_of, operations))}
+        leads = {str(row["id"]): row for row in self._having("id", map(lead_of, operations))}
         found = {
-            one.id: record_of(one) for one in operations
-            if record_of(one) in leads and self.is_own(leads[record_of(one)], one)
+            one.id: lead_of(one) for one in operations
+            if lead_of(one) in leads and self.is_own(leads[lead_of(one)], one)
         }  # fmt: skip
-        rest = [one for one in operations if one.id not in found and record_of(one) in leads]
+        rest = [one for one in operations if one.id not in found and lead_of(one) in leads]
         found |= self._with_calls(rest)
-        found |= {one.id: record_of(one) for one in rest if one.id not in found and self._noted(record_of(one), one)}
+        found |= {one.id: lead_of(one) for one in rest if one.id not in found and self._noted(lead_of(one), one)}
         return found | self._elsewhere([one for one in operations if one.id not in found])
 
     def _with_calls(self, operations: Sequence[Operation]) -> dict[str, str]:
         """Those of the operations whose calls are on their leads."""
         if not operations:
             return {}
-        filtered = any_of("parentId", dict.fromkeys(map(record_of, operations)))
+        filtered = any_of("parentId", dict.fromkeys(map(lead_of, operations)))
         names = dict[str, str]()
         for offset in range(0, CALLS_READ, PAGE):
             page = {"select": "id,name,parentId", "maxSize": str(PAGE), "offset": str(offset)}
@@ -134,7 +135,7 @@ class EspoLookup:
                 names[parent] = f"{names.get(parent, '')}\n{row.get('name')}"
             if len(rows) < PAGE:
                 break
-        return {one.id: record_of(one) for one in operations if one.tracking_code in names.get(record_of(one), "")}
+        return {one.id: lead_of(one) for one in operations if one.tracking_code in names.get(lead_of(one), "")}
 
     def _elsewhere(self, operations: Sequence[Operation]) -> dict[str, str]:
         """Those of the operations whose ids other leads have: a lead can be created again."""
@@ -174,7 +175,14 @@ def keys_of(operation: Operation) -> list[str]:
     return [operation.id, *(f"{operation.id}-{number}" for number in range(1, operation.repairs + 1))]
 
 
-def record_of(operation: Operation) -> str:
+def keyed(mapped: Mapped, operation: Operation, id_field: str) -> Mapped:
+    """`mapped` with the id that a lead of the operation gets in `id_field`: one that no deleted lead has."""
+    if not operation.repairs or id_field not in mapped.fields:
+        return mapped
+    return replace(mapped, fields=mapped.fields | {id_field: keys_of(operation)[-1]})
+
+
+def lead_of(operation: Operation) -> str:
     """Id of the lead that the receipt of an operation names; empty: none."""
     return operation.delivered.record_id if operation.delivered else ""
 

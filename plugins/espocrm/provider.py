@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, ClassVar, assert_never
 
 from crmgate import hookimpl
@@ -16,13 +15,13 @@ from .activities import EspoActivities
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
-from .lookup import EspoLookup, by_age, keys_of
+from .lookup import EspoLookup, by_age, keyed
 from .metadata import EspoMetadata
 from .names import MINIMAL, names_to_fill
 from .required import DASH, EspoRequired
 from .rows import ROWS, adding_rows, with_rows
 from .setup import EspoSetup
-from .texts import bare, below, dropped, joined
+from .texts import bare, below, dropped, joined, record_of
 
 DUPLICATES_SHOWN = 5
 """Maximum number of leads that a 409 lists as duplicates."""
@@ -79,12 +78,12 @@ class EspoCRM(CRMProvider):
     def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
         """The lead by names of fields, in the form that each field takes. Reads the metadata if they are not cached."""
         self.field_map = self._metadata.typed_map()
-        return self._with_key(super().map_lead(lead, operation), operation)
+        return keyed(super().map_lead(lead, operation), operation, self._id_field)
 
     def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
         """A messenger click by names of fields, as `map_lead` maps a lead."""
         self.field_map = self._metadata.typed_map()
-        return self._with_key(super().map_activity(activity, operation), operation)
+        return keyed(super().map_activity(activity, operation), operation, self._id_field)
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
@@ -94,7 +93,7 @@ class EspoCRM(CRMProvider):
         """
         mapped = self.map_lead(lead, operation)
         description = self.describe(mapped, operation, lead.additional_info)
-        record = self._record({"lastName": DASH}, mapped.fields, description) | self._assigned()
+        record = record_of({"lastName": DASH}, mapped.fields, description) | self._assigned()
         if not self.merges_duplicates:
             return self._create(record, operation, None)
         known = self._lookup.leads_like(lead)
@@ -107,7 +106,7 @@ class EspoCRM(CRMProvider):
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
         """Create a lead for a visitor without a name."""
         mapped = self.map_activity(activity, operation)
-        record = self._record(MINIMAL, mapped.fields, self.describe(mapped, operation)) | self._assigned()
+        record = record_of(MINIMAL, mapped.fields, self.describe(mapped, operation)) | self._assigned()
         # All these leads have the same name: EspoCRM would call each one a duplicate of the first.
         return self._create(record, operation, None)
 
@@ -121,7 +120,7 @@ class EspoCRM(CRMProvider):
         plan = self.plan_update(lead, operation, with_rows(known), rows=ROWS, minimal=MINIMAL)
         names = names_to_fill(plan, known)
         text = self.describe(plan, operation, lead.additional_info)
-        record = self._record(names, plan.fields | plan.rows, text)
+        record = record_of(names, plan.fields | plan.rows, text)
         above = joined(before, self.update_heading(operation))
         return self._send(lambda record: self._put(known, record, plan.rows, above), record, names)
 
@@ -184,25 +183,14 @@ class EspoCRM(CRMProvider):
         text = self.text_of(mapped, operation)
         if operation.kind is Kind.UPDATE_LEAD:
             path = lead_path(operation.lead_id)
-            return self.previewed("PUT", path, self._record({}, mapped.fields, text), mapped, operation)
-        record = self._record(MINIMAL if minimal else {"lastName": DASH}, mapped.fields, text) | self._assigned()
+            return self.previewed("PUT", path, record_of({}, mapped.fields, text), mapped, operation)
+        record = record_of(MINIMAL if minimal else {"lastName": DASH}, mapped.fields, text) | self._assigned()
         return self.previewed("POST", "Lead", record, mapped, operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
         """List the missing fields and options, the role and the API user; with `apply`, create them."""
         return self._setup.provision(apply)
-
-    def _with_key(self, mapped: Mapped, operation: Operation) -> Mapped:
-        """`mapped` with the id that a lead of the operation gets: one that no deleted lead has."""
-        if not operation.repairs or self._id_field not in mapped.fields:
-            return mapped
-        return replace(mapped, fields=mapped.fields | {self._id_field: keys_of(operation)[-1]})
-
-    def _record(self, base: Mapping[str, str], mapped: Mapping[str, Any], description: str) -> dict[str, Any]:
-        """Body of a create or an update. Blank values are left out, because EspoCRM accepts blank names silently."""
-        record = {**base, **{name: value for name, value in mapped.items() if str(value).strip()}}
-        return record | {"description": joined(record.get("description"), description)}
 
     def _assigned(self) -> dict[str, str]:
         assignee = self.settings.get("ESPOCRM_ASSIGNED_USER_ID")

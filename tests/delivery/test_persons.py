@@ -119,7 +119,14 @@ def test_every_kind_of_operation_is_found_and_counted(office: Office) -> None:
     world.crm.trouble = away
     office.apply(city="waits")
     found = office.find()
-    assert found.counts() == {"waiting": 1, "dead_letters": 1, "suspects": 1, "ended": 4, "sessions": 1}
+    assert found.counts() == {
+        "waiting": 1,
+        "dead_letters": 1,
+        "suspects": 1,
+        "ended": 4,
+        "sessions": 1,
+        "kept_payloads": 0,
+    }
     assert [one.accepted_at for one in found.operations] == sorted(o.accepted_at for o in found.operations)[::-1]
     assert {record.record_id for record in found.records} == {"acme-1"}
     assert found.sessions[0].record_id == "acme-1"
@@ -214,7 +221,14 @@ def test_operations_of_the_previous_version_come_into_the_index(office: Office) 
     office.redis.hset(keys.session(visit), "who", plain)
     assert office.ids() == set()
     assert (office.index.renew(), office.index.renew()) == (3, 0)
-    assert office.find().counts() == {"waiting": 1, "dead_letters": 0, "suspects": 1, "ended": 1, "sessions": 1}
+    assert office.find().counts() == {
+        "waiting": 1,
+        "dead_letters": 0,
+        "suspects": 1,
+        "ended": 1,
+        "sessions": 1,
+        "kept_payloads": 0,
+    }
     assert {done.id, waits.id} < office.ids()
     assert office.redis.hget(keys.session(visit), "who") == " ".join(office.references()).encode()
     assert office.redis.hget(keys.op(done.id), "lines") is None

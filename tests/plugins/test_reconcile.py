@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from crmgate.errors import Unsupported
 from crmgate.model import Delivered, Event, EventType, Kind, Operation, State, new_id
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.reconcile import PERIOD, Reconcile, Report
@@ -315,3 +316,52 @@ def test_the_comparison_leaves_requests_for_deliveries(site: Site) -> None:
     began = site.world.now
     assert site.world.apply(7, inline=True).state == State.DELIVERED
     assert site.world.now == began
+
+
+@pytest.mark.parametrize("site", ["espocrm"], indirect=True)
+class TestEspoCRM:
+    def test_a_note_in_the_place_of_a_call_is_found(self, site: Site) -> None:
+        site.fake.set_role(espocrm.NO_CALLS)
+        site.world.apply(1, session="a", inline=True)
+        click = site.world.click("a", inline=True)
+        [note] = site.fake.notes
+        assert click.tracking_code in note["post"]
+        assert site.missing() == set()
+        site.fake.database.table("Note").records[note["id"]]["deleted"] = True
+        assert site.missing() == {click.id}
+
+    def test_an_address_is_not_too_long_for_a_web_server(self, site: Site) -> None:
+        """nginx and Apache refuse a request line of more than 8 kB."""
+        for operation in receipts(site, 50):
+            site.delete(site.record(operation))
+        seen = len(site.fake.requests)
+        assert site.compare().missing == 50
+        asked = site.fake.requests[seen:]
+        assert max(len(f"{request.path}?{request.query}") for request in asked) < 8000
+
+    def test_a_lead_that_staff_edited_is_found_by_its_id(self, site: Site) -> None:
+        application = site.world.apply(1, inline=True)
+        site.fake.database.table("Lead").records[site.record(application)].update(description="", lastName="Edited")
+        assert site.missing() == set()
+
+
+@pytest.mark.parametrize("site", ["bitrix"], indirect=True)
+def test_a_comment_below_fifty_others_is_found(site: Site) -> None:
+    lead = site.record(site.world.apply(1, session="a", inline=True))
+    click = site.world.click("a", inline=True)
+    for number in range(60):
+        site.fake.add_comment(int(lead), f"of staff {number}")
+    assert site.missing() == set()
+    assert click.state == State.DELIVERED
+
+
+@pytest.mark.parametrize("site", ["bitrix"], indirect=True)
+def test_a_portal_that_ignores_the_filter_is_no_proof(site: Site) -> None:
+    """Otherwise each lead beyond the first page would be called missing."""
+    site.world.apply(1, inline=True)
+    other = site.fake.save_lead({"title": "Another"}, [])["id"]
+    site.fake.fail("answer", body=json.dumps({"result": {
+        "result": {"records": {"items": [{"id": other, "originId": None, "comments": ""}]}}, "result_error": [],
+    }}), content_type="application/json", path=r"batch\.json")  # fmt: skip
+    with pytest.raises(Unsupported):
+        site.compare()
