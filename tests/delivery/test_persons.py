@@ -9,9 +9,10 @@ import pytest
 import redis
 
 from crmgate.errors import Rejected
-from crmgate.model import Kind, Operation
+from crmgate.model import Kind, Operation, State
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.persons import Erasure, PersonData, Persons
+from crmgate.schemas.contact import Contact
 from crmgate.schemas.faults import InvalidFields
 from crmgate.store import keys
 from crmgate.store.audit import Audit
@@ -334,3 +335,27 @@ def test_an_export_has_everything_and_is_audited_without_the_person(office: Offi
     assert (entry.what, entry.detail) == (
         "persons.export", "1 waiting, 0 dead letters, 0 suspects, 1 ended, 1 sessions",
     )  # fmt: skip
+
+
+class TestKeptPayloads:
+    """With PAYLOAD_KEEP the payload of a delivered operation is data of the person, too."""
+
+    @pytest.fixture
+    def done(self, office: Office) -> Operation:
+        office.world.ledger.keep = 3600.0
+        made = office.apply()
+        office.world.pass_time(3)
+        assert office.world.stored(made).state == State.DELIVERED
+        return made
+
+    def test_are_counted_and_exported(self, office: Office, done: Operation) -> None:
+        contact = Contact("email", EMAIL)
+        assert office.persons.preview(contact).counts()["kept_payloads"] == 1
+        [exported] = office.persons.export(contact, "ops")["operations"]
+        assert (exported["id"], exported["payload"]) == (done.id, ADA)
+
+    def test_are_erased(self, office: Office, done: Operation) -> None:
+        assert NAME in office.everything()
+        assert office.persons.erase(Contact("email", EMAIL), "ops").complete
+        assert office.redis.exists(keys.kept(done.id)) == 0
+        assert not any(word in office.everything() for word in (NAME, EMAIL, PHONE))
