@@ -11,7 +11,7 @@ logs the exception of a listener and continues.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pluggy
 
@@ -56,6 +56,17 @@ def find_lead(operation: Operation) -> Delivered | None:
     """Find the record that an earlier attempt of `operation` left in the CRM; None if it left nothing.
 
     Called before the next attempt of an operation with an unknown outcome. Search by the operation id.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def find_many(operations: Sequence[Operation]) -> Mapping[str, str]:
+    """Which of these delivered operations the CRM has: ids of records by the ids of the operations.
+
+    Called with up to 50 receipts when crmgate compares itself with the CRM. A receipt has no payload; its `delivered`
+    names the record that the CRM confirmed. Search with as few requests as the CRM allows, and change nothing. An
+    operation that the CRM no longer has, or whose activity it no longer has, is not in the result.
     """
     raise NotImplementedError
 
@@ -181,6 +192,15 @@ def waiting_too_long(seconds: float, waiting: int) -> None:
 
     Called once, by one of the web processes, and again after the wait was less than half of that. `waiting`: number of
     operations that wait.
+    """
+
+
+@hookspec
+def records_missing(missing: int, checked: int, operations: Sequence[str]) -> None:
+    """The daily comparison with the CRM found delivered operations whose record the CRM no longer has.
+
+    Called by the worker, once for each of these operations. `missing`: number of all such operations. `checked`: number
+    of delivered operations that were looked for. `operations`: ids of the new ones, at most 5.
     """
 
 

@@ -207,7 +207,8 @@ class Operation(Record):
     `provider` is the CRM that has this record. Operations about the same person are sent one after another: this one
     waits for `behind`, and `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead
     letter; `dead_at` is the time at which it became one. `version` increases with each change. `suspicion` is the cause
-    of a suspect, also after its release.
+    of a suspect, also after its release. `repairs` is the number of times that it was sent again because the CRM no
+    longer had its record.
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
@@ -229,6 +230,7 @@ class Operation(Record):
     dead_at: float = 0.0
     version: int = 0
     suspicion: Suspicion | None = None
+    repairs: int = 0
 
     @property
     def tracking_code(self) -> str:

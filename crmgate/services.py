@@ -20,6 +20,7 @@ from crmgate.operators.inventory import Inventory
 from crmgate.operators.numbers import Numbers
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.persons import Persons
+from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
@@ -36,6 +37,7 @@ from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads, ReconcileBook
 from crmgate.store.sessions import Sessions
 from crmgate.store.spool import Spool
 from crmgate.store.tokens import Tokens
@@ -76,6 +78,7 @@ class Services:
     sessions: Sessions
     sources: Sources
     backups: Backups
+    reconcile: Reconcile
     spool: Spool | None = None
     drain: Drain | None = None
 
@@ -148,7 +151,7 @@ def build(settings: Settings) -> Services:
     crm = _start_plugins(plugins, settings)
     at = settings.redis
     client = connect(at)
-    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2)
+    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2, keep=settings.payload_keep)
     audit, figures = Audit(client), Figures(client)
     plan = Plan(
         settings.inline_budget, worker_budget(settings), settings.retry_delays,
@@ -169,12 +172,17 @@ def build(settings: Settings) -> Services:
     sources = Sources(settings.sources, settings.default_phone_region, plugged, settings.field_aliases)
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60, spool)
     index = PersonIndex(client, ledger)
-    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region)
+    kept = KeptPayloads(client)
+    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region, kept)
+    reconcile = Reconcile(
+        ledger, inventory, ReconcileBook(client, ledger), kept, crm, delivery.recipient,
+        others=others, budget=settings.timeout * 3, notify=notify,
+    )  # fmt: skip
     return Services(
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
-        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), spool, drain,
+        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), reconcile, spool, drain,
     )  # fmt: skip
 
 

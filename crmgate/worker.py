@@ -25,7 +25,8 @@ from huey.signals import SIGNAL_ERROR
 from huey.storage import SCHEDULE_POP_LUA, RedisStorage
 
 from crmgate import logs
-from crmgate.errors import ConfigError, LedgerUnavailable
+from crmgate.errors import ConfigError, LedgerUnavailable, ProviderError
+from crmgate.operators.comparison import CrmShut
 from crmgate.policy import Dead, Done, Hold, Retry
 from crmgate.services import Services, start
 from crmgate.store.checks import report
@@ -166,6 +167,7 @@ class Pulse:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
         self._job: threading.Thread | None = None
+        self._comparison: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread. Huey calls this in each worker thread; only the first call has an effect."""
@@ -196,6 +198,7 @@ class Pulse:
         services.causes.repair(ledger.refile)
         services.index.renew()
         self._begin_job()
+        self._begin_comparison()
         if swept.woken:
             log.info("woke %d operations that were due", swept.woken)
         for provider in doubtful:  # on another thread: a CRM that hangs would stop the heartbeat
@@ -209,10 +212,27 @@ class Pulse:
         if (self._job is None or not self._job.is_alive()) and retries.step() is not None:
             self._job = _in_thread("retries", self._carry_out)
 
+    def _begin_comparison(self) -> None:
+        """Compare the receipts with the CRM once a day, in a thread of its own: it can take minutes."""
+        if services.settings.reconcile != "daily" or (self._comparison is not None and self._comparison.is_alive()):
+            return
+        if services.reconcile.is_due():
+            self._comparison = _in_thread("reconcile", _compare, self.name)
+
     def _carry_out(self) -> None:
         while (looked_at := retries.step()) is not None and not self._stop.is_set():
             if not looked_at:
                 self._stop.wait(JOB_SECONDS)
+
+
+def _compare(process: str) -> None:
+    try:
+        report = services.reconcile.daily(process)
+    except (CrmShut, ProviderError) as error:
+        log.warning("the comparison with the CRM ended early: %s", error)
+        return
+    if report is not None:
+        log.info("compared %d delivered operations with the CRM: it lacks %d", report.checked, report.missing)
 
 
 def _in_thread(name: str, work: Callable[..., object], *arguments: object) -> threading.Thread:

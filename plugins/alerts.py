@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,7 @@ TEXTS = {
     "ledger_nearly_full": "Redis is nearly full ({percent:.0f} % of its maxmemory); a full one accepts no submissions",
     "spool_waiting": "the spool has {spooled} submissions, the oldest for {seconds:.0f} s; it is {percent:.0f} % full",
     "waiting_too_long": "the oldest operation has waited for {minutes:.0f} min",
+    "records_missing": "the CRM lacks {count} of the delivered operations of the last 7 days: {operations}",
 }
 """Facts of each event, in words."""
 REMEDIES = {
@@ -52,6 +53,7 @@ REMEDIES = {
     "ledger_nearly_full": "raise maxmemory, or deliver what waits; `crmgate check` shows why it waits",
     "spool_waiting": "start Redis, or correct REDIS_URL; from 100 % on, submissions are refused",
     "waiting_too_long": "`crmgate check` shows why",
+    "records_missing": "see `crmgate reconcile`: staff may have deleted the records, else repair them",
 }
 """The command that helps. The remedy of a provider's incident comes with the event."""
 
@@ -60,9 +62,10 @@ REMEDIES = {
 class Alert:
     """One message. Those about dead letters add up.
 
-    `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters. `waiting`: number of
-    operations that wait. `seconds`: length of the incident so far. `share`: part of Redis's `maxmemory` in use, or of
-    the spool. `spooled`: number of submissions in the spool of a host, None without a spool.
+    `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters, or of records that
+    the CRM lacks. `waiting`: number of operations that wait. `seconds`: length of the incident so far. `share`: part of
+    Redis's `maxmemory` in use, or of the spool. `spooled`: number of submissions in the spool of a host, None without a
+    spool.
     """
 
     event: str
@@ -200,6 +203,10 @@ class Alerts(Listener):
     @hookimpl
     def waiting_too_long(self, seconds: float, waiting: int) -> None:
         self._send(self._alert("waiting_too_long", seconds=seconds, waiting=waiting))
+
+    @hookimpl
+    def records_missing(self, missing: int, operations: Sequence[str]) -> None:
+        self._send(self._alert("records_missing", count=missing, operations=tuple(operations[:NAMED])))
 
     def _alert(self, event: str, **facts: Any) -> Alert:
         return Alert(event, self._instance, **facts)

@@ -6,7 +6,7 @@ first one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -53,8 +53,8 @@ class Sandbox(CRMProvider):
     name = "sandbox"
     label = "Sandbox CRM"
     capabilities = frozenset({
-        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
-        "describe_fields", "preview", "provision", "moves_refused_fields", "unique_key",
+        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "find_many",
+        "test_connection", "describe_fields", "preview", "provision", "moves_refused_fields", "unique_key",
     })  # fmt: skip
     lead_fields: ClassVar[Mapping[str, str]] = {fact: fact for fact in FIELDS}
 
@@ -145,6 +145,20 @@ class Sandbox(CRMProvider):
         raise self._error(answer, read=True)
 
     @hookimpl
+    def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
+        """Operations with their id on the lead or an activity, or with their tracking code in the description."""
+        records = {one.id: one.delivered.record_id for one in operations if one.delivered}
+        numbers = ",".join(sorted({record for record in records.values() if record.isdecimal()}))
+        answer = self._send("GET", "/leads", params={"ids": numbers or "0"})
+        match answer.status, answer.parsed:
+            case 200, {"leads": list(leads)}:
+                kept = {str(lead["id"]): lead for lead in leads}
+            case _:
+                raise self._error(answer, read=True)
+        pairs = ((one, records.get(one.id, "")) for one in operations)
+        return {one.id: record for one, record in pairs if record in kept and _left(one, kept[record])}
+
+    @hookimpl
     def test_connection(self) -> Connection:
         """Check that the sandbox answers and accepts the key."""
         return self.test(Look("ping", self._ping, "(SANDBOX_URL)", gate=True))
@@ -215,3 +229,9 @@ class Sandbox(CRMProvider):
     @property
     def _address(self) -> str:
         return str(self.settings["SANDBOX_URL"]).rstrip("/")
+
+
+def _left(operation: Operation, lead: Mapping[str, Any]) -> bool:
+    """Whether the operation made the lead, updated it or logged an activity on it."""
+    made = {lead.get("operation_id"), *(activity.get("operation_id") for activity in lead.get("activities", ()))}
+    return operation.id in made or operation.tracking_code in str(lead.get("description", ""))

@@ -18,6 +18,7 @@ from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.persons import Persons
+from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
 from crmgate.store import keys
 from crmgate.store.audit import Audit
@@ -26,6 +27,7 @@ from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads, ReconcileBook
 from crmgate.store.sessions import Sessions
 from crmgate.store.spool import Spooled
 from crmgate.store.tokens import Scope, Tokens
@@ -54,6 +56,7 @@ def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:
         step(world, look)
     for change in (_pause, _change, _retry_many, _erase):
         change(world, desk, look)
+    _repair(world, look)
     _keep_the_rest(world, look)
 
 
@@ -149,7 +152,9 @@ def _retry_many(world: World, desk: Desk, look: Look) -> None:
 def _erase(world: World, _desk: Desk, look: Look) -> None:
     """Bring an operation of the previous version into the index of persons, and erase a person."""
     audit, index = Audit(world.redis, world.clock), PersonIndex(world.redis, world.ledger)
-    persons = Persons(index, world.ledger, Inventory(world.redis), world.gateway, audit, "TR")
+    persons = Persons(
+        index, world.ledger, Inventory(world.redis), world.gateway, audit, "TR", KeptPayloads(world.redis)
+    )
     index.renew()
     persons.erase(persons.contact("test30@example.com"), "ada")
     look()
@@ -169,6 +174,30 @@ def _back_up(world: World) -> None:
     file = io.BytesIO()
     backups.make(file, None, "ada")
     assert backups.restore(Archive.open(file, None), "ada", merge=True).operations == 0
+
+
+def _repair(world: World, look: Look) -> None:
+    """Keep the payload of an operation, find that its record is gone, and send it again."""
+    ledger, client, crm = world.ledger, world.redis, world.crm
+    _trouble(world, look, None)
+    ledger.keep = 60.0
+    lost = world.apply(40)
+    world.pass_time(1)
+    look()
+    del crm.records[lost.id]
+    world.pass_time(20)
+    book: Any = ReconcileBook(client, ledger)
+    reconcile = Reconcile(
+        ledger, Inventory(client), book, KeptPayloads(client), crm, world.delivery.recipient  # type: ignore[arg-type]
+    )  # fmt: skip
+    report = reconcile.daily("w")
+    assert report is not None
+    assert report.missing == 1
+    reconcile.repair(report, [lost.id], "ada")
+    book.begin("w")
+    look()
+    world.pass_time(1)
+    assert world.states([lost]) == {"delivered"}
 
 
 def _keep_the_rest(world: World, look: Look) -> None:

@@ -83,6 +83,7 @@ def test_the_loader_knows_which_hooks_belong_to_a_crm() -> None:
 def test_the_gateway_calls_every_hook(hook: str) -> None:
     callers = [*(ROOT / "crmgate").glob("*.py"), *(ROOT / "crmgate/delivery").glob("*.py")]
     callers += [ROOT / "crmgate/plugin_host/caller.py", ROOT / "crmgate/operators/connection_test.py"]
+    callers += [ROOT / "crmgate/operators/reconcile.py"]
     callers += [ROOT / "crmgate/operators/watch.py", ROOT / "crmgate/plugin_host/sources.py"]
     texts = [path.read_text() for path in callers if path.name != Path(inspect.getfile(hookspecs)).name]
     called = re.compile(rf'"{hook}"|\b_?hooks\.{hook}\(|\bhook\.{hook}\(')

@@ -49,7 +49,8 @@ WRONG = {
     "RATE_LIMIT_ADDRESS": ["0/minute", "60", "/minute", "60/week", "-1/hour", "many", "60 / minute", "²/hour"],
     "MIN_FILL_SECONDS": ["-1", "61", "soon"],
     "HONEYPOT_FIELD": ["x" * 65],
-    "SUSPECT_DAYS": ["0", "3651", "soon", "nan"],
+    "SUSPECT_DAYS": ["0", "3651", "soon", "nan"], "PAYLOAD_KEEP": ["8d", "169h", "7", "soon", "-1d", "1.5d"],
+    "RECONCILE": ["on", "hourly"],
     "REDIS_HOST": ["redis:6379", "redis://x", "a b", "host/0", "me@host", "[::1]"],
     "REDIS_PORT": ["0", "65536", "x", "6379.5", "-1"],
     "REDIS_TLS": ["yes", "1"],
@@ -188,6 +189,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
         limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60), Limit(600, 60)), suspect_days=30.0,
+        payload_keep=0.0, reconcile="off",
         honeypot_field="_hp", min_fill_seconds=2.0, alert_waiting_minutes=15.0,
     )  # fmt: skip
 
@@ -215,7 +217,8 @@ OTHER = {
     "WHATSAPP_URL": "https://x", "INSTAGRAM_URL": "https://x", "MESSENGER_CHANNELS": "line=https://x",
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
     "RATE_LIMIT_SOURCE": "5/hour",
-    "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "SUSPECT_DAYS": "5", "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
+    "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "SUSPECT_DAYS": "5", "PAYLOAD_KEEP": "7d", "RECONCILE": "daily",
+    "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
     "TRUSTED_PROXIES": "5", "REDIS_URL": "redis://x", "REDIS_HOST": "x", "REDIS_PORT": "5", "REDIS_USERNAME": "x",
     "REDIS_PASSWORD": "x", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__, "REDIS_CERT_FILE": __file__,
     "REDIS_KEY_FILE": __file__, "REDIS_SENTINELS": "x:5", "REDIS_SENTINEL_MASTER": "x",

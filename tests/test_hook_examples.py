@@ -66,6 +66,9 @@ class FakeAcme(FakeCRM):
                     return self._json(201, body)
                 case "GET", ["fields"]:
                     return self._json(200, {"fields": self.fields})
+                case "GET", ["leads"] if "ids" in (query := parse_qs(request.query)):
+                    ids = query["ids"][0].split(",")
+                    return self._json(200, {"leads": [self._whole(one) for one in self.leads if str(one["id"]) in ids]})
                 case "GET", ["leads" | "notes" as table]:
                     [wanted] = parse_qs(request.query)["ref"]
                     return self._json(200, {table: [row for row in getattr(self, table) if row["ref"] == wanted]})
@@ -76,6 +79,9 @@ class FakeAcme(FakeCRM):
 
     def _lead(self, lead_id: str) -> dict[str, Any] | None:
         return next((lead for lead in self.leads if str(lead["id"]) == lead_id), None)
+
+    def _whole(self, lead: dict[str, Any]) -> dict[str, Any]:
+        return lead | {"timeline": [note for note in self.notes if note["lead"] == str(lead["id"])]}
 
     def _added(self, rows: list[dict[str, Any]], body: dict[str, Any]) -> Response:
         rows.append(body | {"id": len(rows) + 1})
@@ -204,6 +210,7 @@ def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCap
     listeners.notify("ledger_nearly_full", share=0.83, waiting=3)
     listeners.notify("spool_waiting", operations=3, size=4096, seconds=61.0, share=0.01)
     listeners.notify("waiting_too_long", seconds=900.0, waiting=3)
+    listeners.notify("records_missing", missing=2, checked=900, operations=["a", "b"])
     stop_all()
     code = click.tracking_code
     assert caplog.messages == [
@@ -213,4 +220,5 @@ def test_the_listeners_log_what_happened(plugins: Plugins, caplog: pytest.LogCap
         "Redis is available again after 20 s", "Redis is 83 % full; 3 wait",
         "the spool has 3 submissions, the oldest for 61 s; it is 1 % full",
         "the oldest of 3 operations has waited for 900 s",
+        "2 of 900 delivered operations are missing, such as a, b",
     ]  # fmt: skip

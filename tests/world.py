@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -74,6 +74,13 @@ class Crm:
         self._request(operation)
         known = self.records.get(operation.id)
         return Delivered(self.name, known, adopted=True) if known else None
+
+    finds_many = True
+
+    def find_many(self, operations: Sequence[Operation], budget: float) -> dict[str, str]:
+        assert budget > 0
+        self._request(None)
+        return {one.id: self.records[one.id] for one in operations if one.id in self.records}
 
     def test_connection(self, budget: float) -> Connection:
         assert budget > 0

@@ -17,6 +17,7 @@ from crmgate.cli.dlq import dlq
 from crmgate.cli.ops import ops
 from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
+from crmgate.cli.reconcile import reconcile
 from crmgate.cli.send import send
 from crmgate.cli.sources import sources
 from crmgate.cli.stats import stats
@@ -35,5 +36,7 @@ def main(context: click.Context) -> None:
             home.adopt(environment())
 
 
-for command in (audit, backup, check, crm, dev, dlq, ops, person, plugins, restore, send, sources, stats, tokens):
+for command in (
+    audit, backup, check, crm, dev, dlq, ops, person, plugins, reconcile, restore, send, sources, stats, tokens,
+):  # fmt: skip
     main.add_command(command)

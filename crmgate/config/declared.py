@@ -14,6 +14,7 @@ from crmgate.config.kinds import (
     ApiTokens,
     Charset,
     Delays,
+    Duration,
     FieldAliases,
     Folder,
     Hosts,
@@ -34,6 +35,7 @@ from crmgate.logs import FORMATS
 from crmgate.plugin_kit.settings import LOCAL_HOSTS
 from crmgate.schemas.charset import AUTO
 from crmgate.store.gate import EPIDEMIC_AFTER
+from crmgate.store.keys import RECEIPT_SECONDS
 from crmgate.store.limits import UNITS, Limit
 
 
@@ -194,6 +196,15 @@ class CoreSettings(marshmallow.Schema):
         fields.Float, 30.0, "days, 1 to 3650",
         "Age at which a suspect that no operator released is discarded", validate=validate.Range(1, 3650),
     )  # fmt: skip
+    PAYLOAD_KEEP = _setting(
+        Duration, 0, "0, or a duration up to 7d, such as 12h or 7d",
+        "Time for which the data of a delivered operation are kept, so that `crmgate reconcile --repair` can send it"
+        " again. 0: they are removed with the delivery", most=RECEIPT_SECONDS,
+    )  # fmt: skip
+    RECONCILE = _choice(
+        ("off", "daily"),
+        "daily: once a day a worker compares the delivered operations of the last 7 days with the CRM",
+    )
     API_TOKENS = _setting(
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
         "API tokens, as hashes, that also work while Redis is unavailable", metadata=_SECRET,

@@ -107,6 +107,25 @@ class Delays(fields.Field[tuple[float, ...]]):
         return delays
 
 
+DURATIONS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+"""Units of a duration, in seconds."""
+
+
+class Duration(fields.Field[float]):
+    """A number of seconds, minutes, hours or days, such as `12h`, or `0`: in seconds, at most `most`."""
+
+    def __init__(self, most: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._most = most
+
+    def _deserialize(self, value: Any, *_args: Any, **_options: Any) -> float:
+        found = re.fullmatch(r"([0-9]{1,9})([smhd])|0", str(value))
+        seconds = int(found[1]) * DURATIONS[found[2]] if found and found[1] else 0
+        if not found or seconds > self._most:
+            raise marshmallow.ValidationError("Not a duration, or too long.")
+        return float(seconds)
+
+
 class RateField(fields.Field[Limit | None]):
     """A number in a unit of time, such as `10/hour`; `off` is None."""
 

@@ -73,6 +73,8 @@ class Settings:
     honeypot_field: str
     min_fill_seconds: float
     suspect_days: float
+    payload_keep: float
+    reconcile: str
     redis: RedisAddress
     alert_waiting_minutes: float
     log_level: str

@@ -210,6 +210,11 @@ class Inventory:
             if (cursor := page.next) is None:
                 return
 
+    def accepted_since(self, since: float) -> int:
+        """Number of entries of the operations accepted since then (seconds since the epoch), also of expired ones."""
+        with translated():
+            return int(self._redis.zcount(keys.OPS, since, "+inf"))
+
     def find(self, code: str) -> list[Operation]:
         """The operations with a tracking code as people write it, or with an id that begins so (`ID_BEGINNING` digits).
 

@@ -6,7 +6,7 @@ input. Every method raises `LedgerUnavailable`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from crmgate.operators.inventory import Inventory, provider_of
 from crmgate.store.audit import Action, Audit, made
 from crmgate.store.ledger import Ledger
 from crmgate.store.persons import REFERENCE, PersonIndex, Traces, VisitorSession
+from crmgate.store.reconciled import KeptPayloads
 
 if TYPE_CHECKING:
     from crmgate.schemas.typed_contact import Contact
@@ -47,13 +48,14 @@ class PersonData:
     """What crmgate keeps about a person: operations, newest first, and sessions.
 
     `references` are the keyed digests of the contact, which contain no personal data; a link may contain them. `more`:
-    there are more operations than `LIMIT`.
+    there are more operations than `LIMIT`. `kept`: number of delivered operations whose payload is kept.
     """
 
     references: tuple[str, ...]
     operations: tuple[Operation, ...]
     sessions: tuple[VisitorSession, ...]
     more: bool = False
+    kept: int = 0
 
     @property
     def open(self) -> tuple[Operation, ...]:
@@ -78,7 +80,7 @@ class PersonData:
         dead, suspects = self.in_state(State.DEAD), self.in_state(State.SUSPECT)
         return {
             "waiting": len(self.open) - dead - suspects, "dead_letters": dead, "suspects": suspects,
-            "ended": len(self.operations) - len(self.open), "sessions": len(self.sessions),
+            "ended": len(self.operations) - len(self.open), "sessions": len(self.sessions), "kept_payloads": self.kept,
         }  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -139,10 +141,10 @@ class Persons:
 
     def __init__(
         self, index: PersonIndex, ledger: Ledger, inventory: Inventory, gateway: Gateway, audit: Audit,
-        default_region: str,
+        default_region: str, kept: KeptPayloads,
     ) -> None:  # fmt: skip
         self._index, self._ledger, self._inventory = index, ledger, inventory
-        self._gateway, self._audit, self._region = gateway, audit, default_region
+        self._gateway, self._audit, self._region, self._kept = gateway, audit, default_region, kept
 
     def contact(self, typed: str) -> Contact:
         """The email or phone that an operator typed. Raises `InvalidFields`."""
@@ -167,7 +169,8 @@ class Persons:
         """Everything that crmgate keeps about the person, for JSON, with payloads; an entry in the audit log."""
         found = self._found(contact)
         self._audit.record(who, Action.PERSON_EXPORT, "person", _numbers(found))
-        operations = [_whole(operation) for operation in found.operations]
+        kept = self._kept.read([operation.id for operation in found.operations])
+        operations = [_whole(operation, kept.get(operation.id, {})) for operation in found.operations]
         sessions = [CrmRecord(one.provider, one.record_id).to_json() for one in found.sessions]
         return {
             "contact": {contact.kind: contact.value}, "operations": operations, "sessions": sessions,
@@ -204,7 +207,8 @@ class Persons:
         return references, self._index.traces(references, LIMIT)
 
     def _described(self, references: tuple[str, ...], traces: Traces) -> PersonData:
-        return PersonData(references, self._read(traces), traces.sessions, traces.more)
+        kept = self._kept.which(traces.operations)
+        return PersonData(references, self._read(traces), traces.sessions, traces.more, len(kept))
 
     def _read(self, traces: Traces) -> tuple[Operation, ...]:
         found = [operation for operation in self._inventory.read(traces.operations) if operation]
@@ -215,6 +219,6 @@ def _numbers(found: PersonData) -> str:
     return ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in found.counts().items())
 
 
-def _whole(operation: Operation) -> dict[str, Any]:
+def _whole(operation: Operation, kept: Mapping[str, Any]) -> dict[str, Any]:
     attempts = [event.to_dict() | {"at": rfc3339(event.at)} for event in operation.events]
-    return described(operation) | {"attempts": attempts, "payload": dict(operation.payload)}
+    return described(operation) | {"attempts": attempts, "payload": dict(operation.payload or kept)}

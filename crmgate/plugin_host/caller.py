@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never
@@ -14,6 +15,7 @@ import pluggy
 
 from crmgate import hookspecs
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
+from crmgate.kinds import traits
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Preview, Provision, Rate
 from crmgate.plugin_host.privacy import mask
 from crmgate.plugin_kit.transport import time_budget
@@ -85,6 +87,35 @@ class HookCaller:
         """The record that an earlier attempt left in the CRM, or None. Raises `ProviderError`."""
         found = self._call("find_lead", operation, budget, lambda _: {})
         return None if found is None else self._delivered("find_lead", found, operation.id)
+
+    @property
+    def finds_many(self) -> bool:
+        """Whether the plugin looks many operations up at once."""
+        return bool(self._hooks.find_many.get_hookimpls())
+
+    def find_many(self, operations: Sequence[Operation], budget: float) -> Mapping[str, str]:
+        """Ids of the records of those delivered operations that the CRM has, by the ids of the operations.
+
+        Calls `find_lead` for one after the other if the plugin has no `find_many`. `budget` is in seconds, for all of
+        them. Raises `ProviderError`.
+        """
+        deadline = time.monotonic() + budget
+        if not self.finds_many:
+            looked = ((one.id, self._find_delivered(one, deadline)) for one in operations)
+            return {operation_id: found.record_id for operation_id, found in looked if found}
+        found = self._ask("find_many", budget, operations=operations)
+        if not isinstance(found, Mapping) or not found.keys() <= {one.id for one in operations}:
+            raise self._bug("find_many returned something else than records of these operations", "")
+        return found
+
+    def _find_delivered(self, operation: Operation, deadline: float) -> Delivered | None:
+        """The record of a delivered operation. If the person was known, the operation left its traces on a lead."""
+        about = [operation]
+        if operation.delivered and operation.delivered.adopted and not traits(operation.kind).needs_lead:
+            lead = operation.delivered.record_id
+            about += [replace(operation, kind=kind, lead_id=lead) for kind in (Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY)]
+        found = (self.find(one, max(deadline - time.monotonic(), 0.0)) for one in about)
+        return next(filter(None, found), None)
 
     def test_connection(self, budget: float) -> Connection:
         """Run the connection test within `budget` seconds. An exception becomes a failed check; nothing is raised."""

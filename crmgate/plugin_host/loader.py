@@ -41,7 +41,7 @@ MODULE_PREFIX = "crmgate_plugin_"
 REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
 WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
 WRITE_SETTLE = "Write a number of seconds, at least 0."
-PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "preview", "provision"}
+PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "find_many", "preview", "provision"}
 
 
 @dataclass

@@ -88,10 +88,12 @@ def create_lead() -> ResponseReturnValue:
 
 @records.get("/leads")
 def list_leads() -> ResponseReturnValue:
-    """Leads by `operation_id` or `email`, or the leads changed after the revision `since`; else the newest."""
+    """Leads by `operation_id`, `ids` or `email`, or those changed after the revision `since`; else the newest."""
     store, asked = sandbox().store, request.args
     if "operation_id" in asked:
         found = store.by_operation(asked["operation_id"])
+    elif "ids" in asked:
+        found = store.by_numbers([row_number(number) for number in asked["ids"].split(",")][:LISTED])
     elif "email" in asked:
         found = store.by_email(asked["email"], LISTED)
     elif "since" in asked:

@@ -141,6 +141,10 @@ class Store:
         """The lead that an operation created; empty if there is none."""
         return self._leads("SELECT * FROM leads WHERE operation_id = ?", operation_id)
 
+    def by_numbers(self, numbers: Sequence[int]) -> list[StoredLead]:
+        """The leads with these numbers."""
+        return self._leads("SELECT * FROM leads WHERE id IN (SELECT value FROM json_each(?))", json.dumps(numbers))
+
     def by_email(self, email: str, limit: int) -> list[StoredLead]:
         """At most `limit` leads with this email (case-insensitive), newest first."""
         return self._leads("SELECT * FROM leads WHERE email = ? ORDER BY id DESC LIMIT ?", email, limit)

@@ -47,6 +47,7 @@ class Action(StrEnum):
     EXPORT = "dead_letters.export"
     RETRIES_START = "dead_letters.retries.start"
     RETRIES_CANCEL = "dead_letters.retries.cancel"
+    REPAIR = "operations.repair"
     CRM_PAUSE = "crm.pause"
     CRM_RESUME = "crm.resume"
     CRM_SETUP = "crm.setup"

@@ -214,6 +214,18 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Whether requests for a comparison with the CRM may be sent now.
+
+    `wait`: seconds until the vendor allows them, 0 if they were taken. `cause`: why nothing is sent, None if the gate
+    is open.
+    """
+
+    wait: float
+    cause: Cause | None
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """A part of a job that retries dead letters: the `ids` to release, of `seen` dead letters that were looked at.
 

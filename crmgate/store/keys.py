@@ -41,6 +41,8 @@ OPS_SESSION_SECONDS = 8 * 3600
 """Expiry of a session of the operator's pages, in seconds after the log-in; use does not extend it."""
 LOGIN_CODE_SECONDS = 600
 """Expiry of a one-time log-in code, in seconds."""
+RECONCILING_SECONDS = 600
+"""Expiry of the mark of a daily comparison with the CRM, in seconds after its last batch: then it is tried again."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
 
@@ -113,6 +115,14 @@ same = _family(
     "same:<operation>", "string", "Operation that a submission from the spool repeats, by the id of that submission.",
     RECEIPT_SECONDS,
 )  # fmt: skip
+kept = _family(
+    "kept:<operation>", "string", "Payload of a delivered operation, for `PAYLOAD_KEEP` after its delivery.",
+    RECEIPT_SECONDS,
+)  # fmt: skip
+RECONCILED = _key("reconciled", "string", "Result of the last comparison with the CRM, as JSON.")
+RECONCILING = _key(
+    "reconciling", "string", "Worker whose daily comparison with the CRM is under way.", RECONCILING_SECONDS
+)
 OPS = _key("ops", "zset", "Operations by the time of acceptance, until their receipt has expired.")
 IDS = _key("ids", "zset", "The same operations with the score 0, to find an id by its beginning.")
 limit = _family(
@@ -156,7 +166,7 @@ def for_scripts() -> dict[str, str]:
         "op": op(""), "due": DUE, "held": held(""), "tried": tried(""), "later": later(""), "dead": DEAD,
         "returning": RETURNING, "suspect": SUSPECT, "session": session(""), "line": line(""), "gate": gate(""),
         "slots": slots(""), "providers": PROVIDERS, "current_job": CURRENT_JOB, "job": job(""), "idem": idem(""),
-        "same": same(""), "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
+        "same": same(""), "kept": kept(""), "ops": OPS, "ids": IDS, "causes": CAUSES, "cause": cause(""),
         "hour": hour(""), "day": day(""), "events": EVENTS,
         "person": person(""), "person_key": PERSON_KEY,
         "stats": STATS, "attempts": ATTEMPTS, "audit": AUDIT, "wake_list": WAKE_LIST, "wake_schedule": WAKE_SCHEDULE,

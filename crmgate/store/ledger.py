@@ -60,19 +60,24 @@ class Ledger:
     clock: Callable[[], float] | None = None
     """None: Redis's clock. A test that moves time sets its own, in seconds since the epoch."""
 
-    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5):
+    def __init__(
+        self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5,
+        keep: float = 0.0,
+    ) -> None:  # fmt: skip
         """A failover keeps accepted operations and leases: `replicas` replicas have them within `patience` seconds.
 
-        Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM.
+        Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM. The
+        payload of a delivered operation is kept for `keep` seconds.
         """
-        self._redis = client
+        self._redis, self.keep = client, keep
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
 
     def now(self) -> float:
         """The time by the clock of the ledger, in seconds since the epoch. Compare its times with no other clock."""
         return self.clock() if self.clock else redis_time(self._redis)
 
-    def _run(self, script: str, arguments: Mapping[str, Any], **options: Any) -> Any:
+    def run(self, script: str, arguments: Mapping[str, Any], **options: Any) -> Any:
+        """Run a script by its name (`crmgate.store.scripts`), for this module and others of the store; its answer."""
         moved = {"now": self.clock()} if self.clock else {}
         return self._scripts.run(script, {**arguments, **moved}, **options)
 
@@ -99,7 +104,7 @@ class Ledger:
             arguments |= asdict(once)
         if session:
             arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
-        answer = self._run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
+        answer = self.run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
         what, identifier, *of_it = (part.decode() for part in answer)
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
@@ -115,7 +120,7 @@ class Ledger:
             "lease": lease, "lease_seconds": seconds, "patience": PATIENCE, "settle": to.settle,
             "supported": dict.fromkeys(supported, True),
         }  # fmt: skip
-        answer = self._run("claim", arguments, to=to, operation=operation_id)
+        answer = self.run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
@@ -125,7 +130,7 @@ class Ledger:
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
         """Record that the CRM confirmed the operation. Only its receipt stays."""
-        receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id}
+        receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
         return self._record(claim, to, Written.DELIVERED, result, receipt)
 
     def record_waiting(
@@ -160,18 +165,19 @@ class Ledger:
             "used": result.used, "outage": result.outage, "floor": result.floor, "settle": result.settle,
             "settles_at": claim.settles_at if claim.look_first else 0,
             "figures": counted(claim.operation, attempt),
-            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", **following,
+            "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", "keep": 0,
+            **following,
         }  # fmt: skip
         if result.event:
             arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
         text = compact(attempt.to_dict())
-        answer = self._run("record", arguments, to=to, text=text, operation=claim.operation.id)
+        answer = self.run("record", arguments, to=to, text=text, operation=claim.operation.id)
         written, announcement, cause = (part.decode() for part in answer)
         return Recorded(announcement_of(announcement), cause_of(cause), Written(written))
 
     def bury(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
-        return bool(self._run("bury", {}, operation=operation_id))
+        return bool(self.run("bury", {}, operation=operation_id))
 
     def release(self, operation_id: str, to: Recipient, *, audit: Entry | None = None) -> bool:
         """Let a dead letter, or a suspect, wait for its provider again, with all its retries.
@@ -181,7 +187,7 @@ class Ledger:
         """
         event = compact(Event(self.now(), 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = for_scripts(audit)
-        done = bool(self._run("release", arguments, to=to, text=event, operation=operation_id))
+        done = bool(self.run("release", arguments, to=to, text=event, operation=operation_id))
         return reported(done, audit)
 
     def discard(
@@ -195,7 +201,7 @@ class Ledger:
         """
         arguments = {"seconds": seconds, **for_scripts(audit)}
         event = compact(discarded(self.now(), reason))
-        return reported(bool(self._run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
+        return reported(bool(self.run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
 
     def amend(
         self, operation: Operation, payload: Mapping[str, Any], event: Event, audit: Entry, *, people: Sequence[str]
@@ -209,13 +215,9 @@ class Ledger:
             "version": operation.version, "event": compact(event.to_dict()), "people": list(people),
             **for_scripts(audit),
         }  # fmt: skip
-        answer: bytes = self._run("amend", arguments, text=compact(payload), operation=operation.id)
+        answer: bytes = self.run("amend", arguments, text=compact(payload), operation=operation.id)
         reported(answer == b"amended", audit)
         return answer.decode()
-
-    def run(self, script: str, arguments: Mapping[str, Any], to: Recipient | None = None) -> Any:
-        """Run a script of another module of the store (`persons`, `backup`); its answer."""
-        return self._run(script, arguments, to=to)
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
         """Start a job that looks at `total` dead letters and retries those that pass the filter `wanted`.
@@ -234,14 +236,14 @@ class Ledger:
         return state
 
     def _job(self, what: str, job: str, arguments: Mapping[str, Any], audit: Entry) -> str:
-        answer: bytes = self._run("job", {"what": what, "job": job, **arguments, **for_scripts(audit)})
+        answer: bytes = self.run("job", {"what": what, "job": job, **arguments, **for_scripts(audit)})
         return answer.decode()
 
     def release_batch(self, batch: Batch, to: Recipient) -> bool:
         """Release the dead letters of a batch and advance its job; False if the job is no longer at `batch.start`."""
         event = compact(Event(self.now(), 0.0, "", EventType.RELEASED, counted=False).to_dict())
         arguments = {**asdict(batch), "seconds": RECEIPT_SECONDS}
-        released: int = self._run("retries", arguments, to=to, text=event)
+        released: int = self.run("retries", arguments, to=to, text=event)
         return released >= 0
 
     def drop_suspects(self, keep: int, to: Recipient) -> int:
@@ -275,7 +277,7 @@ class Ledger:
             "again": again, "lease": lease, "wait": wait, "limit": limit, "batch": RETURN_BATCH,
             "suspect_age": suspects, "suspect_event": expired, "suspect_receipt": keys.DROPPED_SECONDS,
         }  # fmt: skip
-        woken, returned, probe, announcement = self._run("sweep", arguments, to=to, text=event)
+        woken, returned, probe, announcement = self.run("sweep", arguments, to=to, text=event)
         return Swept(woken, returned, bool(probe), recovered=bool(announcement))
 
     def record_probe(self, to: Recipient, *, began: float, ok: bool, refused: bool, used: int) -> Recorded:
@@ -284,7 +286,7 @@ class Ledger:
         `used` is the number of requests sent.
         """
         arguments = {"began": began, "ok": ok, "refused": refused, "used": used}
-        announcement, cause = (part.decode() for part in self._run("probed", arguments, to=to))
+        announcement, cause = (part.decode() for part in self.run("probed", arguments, to=to))
         return Recorded(announcement_of(announcement), cause_of(cause))
 
     def pause(self, to: Recipient, *, audit: Entry | None = None) -> Cause | None:
@@ -296,7 +298,7 @@ class Ledger:
         return self._steer("resume", to, audit)
 
     def _steer(self, script: str, to: Recipient, audit: Entry | None) -> Cause | None:
-        answer: bytes = self._run(script, for_scripts(audit), to=to)
+        answer: bytes = self.run(script, for_scripts(audit), to=to)
         reported(True, audit)
         return cause_of(answer.decode())
 
@@ -341,11 +343,11 @@ class Ledger:
 
     def count_click(self, activity: Activity) -> None:
         """Count a click that makes no operation."""
-        self._run("click", {"labels": labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict())})
+        self.run("click", {"labels": labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict())})
 
     def refile(self, index: str, ids: Sequence[str]) -> None:
         """Enter dead letters into the index of the causes; with an `index`, remove from it what is no dead letter."""
-        self._run("refile", {"index": index, "ids": list(ids)})
+        self.run("refile", {"index": index, "ids": list(ids)})
 
     def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
         """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`)."""

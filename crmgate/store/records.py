@@ -48,6 +48,7 @@ def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
         dead_at=float(fields.get("dead_at", 0)),
         version=int(fields.get("version", 0)) + int(fields.get("tries", 0)),
         suspicion=Suspicion.read(suspicion) if suspicion else None,
+        repairs=int(fields.get("repairs", 0)),
     )
 
 

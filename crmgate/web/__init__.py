@@ -25,6 +25,7 @@ from crmgate.web import (
     plugins,
     problems,
     proxies,
+    reconcile,
     request_id,
     request_log,
     retries,
@@ -55,7 +56,8 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     headers.init_app(app)
     public = (applications, messenger, intake, go, operations)
     for_operators = (
-        dead_letters, retries, edits, discards, persons, stats, crm, plugins, audit, tokens, health, metrics, docs, ops,
+        dead_letters, retries, edits, discards, persons, stats, reconcile, crm, plugins, audit, tokens, health, metrics,
+        docs, ops,
     )  # fmt: skip
     for room in (*public, *for_operators, *([demo_page] if demo else [])):
         app.register_blueprint(room.blueprint)

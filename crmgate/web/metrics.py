@@ -21,6 +21,7 @@ from crmgate import __version__
 from crmgate.channels import known_channels
 from crmgate.errors import LedgerUnavailable, SpoolUnavailable
 from crmgate.model import Suspicion
+from crmgate.operators.reconcile import moment_of
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
 from crmgate.store.figures import Durations
@@ -120,7 +121,7 @@ class OfTheLedger(Collector):
         """The metrics, for a scrape."""
         yield _labelled("crmgate_build_info", "The version of crmgate", {(__version__,): 1}, ["version"])
         try:
-            found, up = [*self._gauges(), *self._gate(), *self._attempts()], 1
+            found, up = [*self._gauges(), *self._gate(), *self._attempts(), *self._comparison()], 1
         except LedgerUnavailable:
             found, up = [], 0
         yield GaugeMetricFamily("crmgate_ledger_up", "Whether Redis answers", value=up)
@@ -160,6 +161,18 @@ class OfTheLedger(Collector):
         words = "1 while nothing is sent to the CRM for this cause, else 0"
         states: dict[tuple[str, ...], int] = {(to.provider, cause): int(gate.cause is cause) for cause in Cause}
         yield _labelled("crmgate_provider_paused", words, states, ["provider", "cause"])
+
+    def _comparison(self) -> Iterator[Metric]:
+        """Gauges of the last comparison with the CRM; none before the first one."""
+        last = self._parts.reconcile.last()
+        if last is None:
+            return
+        for name, words, value in (
+            ("checked", "Delivered operations that the last comparison looked for in the CRM", last["checked"]),
+            ("missing", "Delivered operations that the CRM lacked in the last comparison", last["missing"]),
+            ("last_run_timestamp_seconds", "Time of the last comparison with the CRM", moment_of(last)),
+        ):
+            yield GaugeMetricFamily(f"crmgate_reconcile_{name}", words, value=value)
 
     def _attempts(self) -> Iterator[Metric]:
         found = self._parts.figures.attempts()

@@ -187,6 +187,7 @@ class TraceCountsSchema(Schema):
     suspects = _number("", 0)
     ended = _number("Receipts of operations that were delivered or discarded.", 2)
     sessions = _number("", 1)
+    kept_payloads = _number("Delivered operations whose payload is kept (`PAYLOAD_KEEP`).", 0)
 
 
 class PersonOperationSchema(Schema):
@@ -220,7 +221,9 @@ class ExportedOperationSchema(PersonOperationSchema):
     """An operation of a person with everything that is kept of it."""
 
     attempts = fields.List(fields.Dict(), required=True, metadata=_about("Its history.", []))
-    payload = fields.Dict(required=True, metadata=_about("Empty after its end.", {"first_name": "Ada"}))
+    payload = fields.Dict(
+        required=True, metadata=_about("Empty after its end, unless `PAYLOAD_KEEP` keeps it.", {"first_name": "Ada"})
+    )
 
 
 class PersonExportSchema(Schema):
@@ -242,3 +245,37 @@ class ErasureSchema(Schema):
     left = _texts("Ids of operations under way, which could not be discarded: erase again after the attempt.", [])
     crm = _many(RecordSchema, "Erase these in the CRM.")
     complete = _flag("Whether nothing is left. Always false for a preview.", True)
+
+
+class MissingRecordSchema(RecordSchema):
+    """A delivered operation that the CRM no longer has, with the record that its receipt names."""
+
+    id = _text("", _ID)
+    tracking_code = _text("", "CG-H32R-ZT36")
+    kind = _word(Kind)
+    submitted_at = _time()
+    repairable = _flag("Whether its payload is kept, so that `crmgate reconcile --repair` can send it again.", True)
+
+
+class ComparisonSchema(Schema):
+    """The result of a comparison. `accepted` is the sum of the numbers from `in_crm` to `discarded`."""
+
+    since = _time("Operations accepted since then were compared.")
+    at = _time("Time of the comparison.")
+    accepted = _number("Operations that the gateway knows.", 2000)
+    checked = _number("Delivered operations that were looked for in a CRM.", 1990)
+    in_crm = _number("Those that the CRM has.", 1985)
+    missing = _number("Those that the CRM lacks.", 5)
+    unsettled = _number("Not found, but delivered so recently that the search of the CRM may not show it yet.", 0)
+    other_crm = _number("Delivered to a CRM that is not configured.", 0)
+    waiting = _number("", 7)
+    dead_letters = _number("", 1)
+    suspects = _number("", 2)
+    discarded = _number("", 0)
+    gaps = _many(MissingRecordSchema, "The missing ones, the oldest first, at most 1,000.")
+
+
+class LastComparisonSchema(Schema):
+    """The last comparison; null before the first one."""
+
+    last = fields.Nested(ComparisonSchema, required=True, allow_none=True)

@@ -98,16 +98,17 @@ class BitrixLookup:
 
     def commented(self, refs: Iterable[str], operation: Operation) -> str | None:
         """Id of the first record with the operation's comment among its 50 newest. Raises `ProviderError`."""
-        order = {"select": ["ID", "COMMENT"], "order": {"ID": "DESC"}}
-        commands = {
-            f"of{ref}": ("crm.timeline.comment.list", {"filter": self._owner(ref), **order})
-            for ref in refs if self._type.owns(ref)
-        }  # fmt: skip
+        commands = {f"of{ref}": self.comments(ref) for ref in refs if self._type.owns(ref)}
         results, refused = self._api.batch(commands) if commands else ({}, {})
         for error in refused.values():
             if not isinstance(error, NotFound | Forbidden):
                 raise error
         return next((key[2:] for key, rows in results.items() if operation.tracking_code in str(rows)), None)
+
+    def comments(self, ref: str) -> tuple[str, Row]:
+        """REST method and parameters that list the comments of a record, the newest first."""
+        order = {"select": ["ID", "COMMENT"], "order": {"ID": "DESC"}}
+        return "crm.timeline.comment.list", {"filter": self._owner(ref), **order}
 
     def _owner(self, ref: str) -> Row:
         return {"ENTITY_ID": self._type.number(ref), "ENTITY_TYPE": self._type.name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, assert_never
@@ -15,6 +15,7 @@ from crmgate.provider import CRMProvider, Mapped, Rate
 
 from .api import BitrixApi, BitrixSettings
 from .checks import BitrixChecks
+from .compare import BitrixComparison
 from .contacts import BitrixContacts, person
 from .fields import BitrixFields
 from .lookup import BitrixLookup
@@ -47,8 +48,8 @@ class Bitrix(CRMProvider):
     name = "bitrix"
     label = "Bitrix24"
     capabilities = frozenset((
-        "create_lead", "create_minimal_lead", "find_lead", "update_lead", "log_activity", "test_connection",
-        "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
+        "create_lead", "create_minimal_lead", "find_lead", "find_many", "update_lead", "log_activity",
+        "test_connection", "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
     ))  # fmt: skip
     Settings = BitrixSettings
     lead_fields = {  # noqa: RUF012 - read only
@@ -76,6 +77,7 @@ class Bitrix(CRMProvider):
 
         self._records = records(self._api.target)
         self._lookup = BitrixLookup(self._api, self._records, merges_duplicates=self.merges_duplicates)
+        self._comparison = BitrixComparison(self._api, self._records, self._lookup)
         assignee = self.settings["BITRIX_ASSIGNED_BY_ID"]
         self._contacts: BitrixContacts | None = None
         self._pipeline: BitrixPipeline | None = None
@@ -168,6 +170,11 @@ class Bitrix(CRMProvider):
         if operation.kind is not Kind.LOG_ACTIVITY and (item := self._records.readable(found)):
             self._complete(found, item, operation)
         return self.delivered(found, adopted=True)
+
+    @hookimpl
+    def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
+        """Operations with their id or tracking code on a record, or in a comment on it, in any stage."""
+        return self._comparison.existing(operations)
 
     @hookimpl
     def test_connection(self) -> Connection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -105,23 +105,32 @@ class BitrixRecords:
         except (NotFound, Forbidden):
             return None
 
-    def matching(self, names: Iterable[str], wanted: Mapping[str, Any], order: str = "ASC") -> list[Row]:
+    def matching(self, names: Collection[str], wanted: Mapping[str, Any], order: str = "ASC") -> list[Row]:
         """The fields `names` of the first 50 records that match a filter, in the `order` of their ids.
 
         Raises `ProviderError`.
         """
-        names = {name: self._api.spelt(name) for name in names}
+        method, params = self.list_request(names, wanted, order)
+        return self.listed(names, self._api.call(method, params, safe=True)["result"])
+
+    def list_request(self, names: Collection[str], wanted: Mapping[str, Any], order: str = "ASC") -> tuple[str, Row]:
+        """REST method and parameters with which `matching` lists records."""
         conditions = {key[0] + self._api.spelt(key[1:]): value for key, value in wanted.items()}
         entity = {} if self._api.old else {"entityTypeId": self.type.type_id}
         params = {
-            "select": [*names.values()],
+            "select": [self._api.spelt(name) for name in names],
             "filter": conditions,
             "order": {self._api.spelt("id"): order},
             "start": -1,
         }
-        match self._api.call(f"crm.{self._api.kind}.list", {**entity, **params}, safe=True)["result"]:
+        return f"crm.{self._api.kind}.list", {**entity, **params}
+
+    def listed(self, names: Collection[str], result: Any) -> list[Row]:
+        """The fields `names` of the records in the result of `list_request`. Raises `ProviderError`."""
+        match result:
             case {"items": list(rows)} | list(rows):
-                return [{n: row.get(spelt) for n, spelt in names.items()} for row in rows if isinstance(row, dict)]
+                spelt = {name: self._api.spelt(name) for name in names}
+                return [{n: row.get(shown) for n, shown in spelt.items()} for row in rows if isinstance(row, dict)]
         raise lost(True, Code.INVALID_RESPONSE, f"the answer is no list of {self.type.name}s")
 
     def comment(self, ref: str, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -122,6 +122,12 @@ def _address(url: str) -> str:
 def equals(prefix: str, attribute: str, value: str) -> dict[str, str]:
     """Parameters of a filter: the attribute has this value."""
     return {f"{prefix}[type]": "equals", f"{prefix}[attribute]": attribute, f"{prefix}[value]": value}
+
+
+def any_of(attribute: str, values: Iterable[str]) -> dict[str, str]:
+    """Parameters of a filter: the attribute has one of these values."""
+    listed = {f"where[0][value][{number}]": value for number, value in enumerate(values)}
+    return {"where[0][type]": "in", "where[0][attribute]": attribute, **listed}
 
 
 def lead_path(lead_id: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, assert_never
 
@@ -15,13 +15,13 @@ from .activities import EspoActivities
 from .answers import error_for, rows_with_id
 from .api import EspoApi, EspoSettings, lead_path
 from .checks import EspoChecks
-from .lookup import EspoLookup, by_age
+from .lookup import EspoLookup, by_age, keyed
 from .metadata import EspoMetadata
 from .names import MINIMAL, names_to_fill
 from .required import DASH, EspoRequired
 from .rows import ROWS, adding_rows, with_rows
 from .setup import EspoSetup
-from .texts import bare, below, dropped, joined
+from .texts import bare, below, dropped, joined, record_of
 
 DUPLICATES_SHOWN = 5
 """Maximum number of leads that a 409 lists as duplicates."""
@@ -33,8 +33,9 @@ class EspoCRM(CRMProvider):
     name = "espocrm"
     label = "EspoCRM"
     capabilities = frozenset({
-        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "test_connection",
-        "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields", "unique_key",
+        "create_lead", "create_minimal_lead", "update_lead", "log_activity", "find_lead", "find_many",
+        "test_connection", "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
+        "unique_key",
     })  # fmt: skip
     Settings = EspoSettings
     lead_fields: ClassVar[Mapping[str, str]] = {
@@ -77,12 +78,12 @@ class EspoCRM(CRMProvider):
     def map_lead(self, lead: Lead, operation: Operation) -> Mapped:
         """The lead by names of fields, in the form that each field takes. Reads the metadata if they are not cached."""
         self.field_map = self._metadata.typed_map()
-        return super().map_lead(lead, operation)
+        return keyed(super().map_lead(lead, operation), operation, self._id_field)
 
     def map_activity(self, activity: Activity, operation: Operation) -> Mapped:
         """A messenger click by names of fields, as `map_lead` maps a lead."""
         self.field_map = self._metadata.typed_map()
-        return super().map_activity(activity, operation)
+        return keyed(super().map_activity(activity, operation), operation, self._id_field)
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:
@@ -92,7 +93,7 @@ class EspoCRM(CRMProvider):
         """
         mapped = self.map_lead(lead, operation)
         description = self.describe(mapped, operation, lead.additional_info)
-        record = self._record({"lastName": DASH}, mapped.fields, description) | self._assigned()
+        record = record_of({"lastName": DASH}, mapped.fields, description) | self._assigned()
         if not self.merges_duplicates:
             return self._create(record, operation, None)
         known = self._lookup.leads_like(lead)
@@ -105,7 +106,7 @@ class EspoCRM(CRMProvider):
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
         """Create a lead for a visitor without a name."""
         mapped = self.map_activity(activity, operation)
-        record = self._record(MINIMAL, mapped.fields, self.describe(mapped, operation)) | self._assigned()
+        record = record_of(MINIMAL, mapped.fields, self.describe(mapped, operation)) | self._assigned()
         # All these leads have the same name: EspoCRM would call each one a duplicate of the first.
         return self._create(record, operation, None)
 
@@ -119,7 +120,7 @@ class EspoCRM(CRMProvider):
         plan = self.plan_update(lead, operation, with_rows(known), rows=ROWS, minimal=MINIMAL)
         names = names_to_fill(plan, known)
         text = self.describe(plan, operation, lead.additional_info)
-        record = self._record(names, plan.fields | plan.rows, text)
+        record = record_of(names, plan.fields | plan.rows, text)
         above = joined(before, self.update_heading(operation))
         return self._send(lambda record: self._put(known, record, plan.rows, above), record, names)
 
@@ -153,6 +154,14 @@ class EspoCRM(CRMProvider):
         return self.delivered(found, adopted=True) if found else None
 
     @hookimpl
+    def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
+        """Operations with their id or tracking code on a lead, or with a call or a note on it.
+
+        At most 50 operations are one request, and another one for those that are not found by the ids of their leads.
+        """
+        return self._lookup.existing(operations)
+
+    @hookimpl
     def test_connection(self) -> Connection:
         """Check address, key, rights, assigned user, mapped and required fields, and the search for an operation id."""
         # Only the right to create leads is required: leads arrive without a field, and if the rights cannot be read.
@@ -174,19 +183,14 @@ class EspoCRM(CRMProvider):
         text = self.text_of(mapped, operation)
         if operation.kind is Kind.UPDATE_LEAD:
             path = lead_path(operation.lead_id)
-            return self.previewed("PUT", path, self._record({}, mapped.fields, text), mapped, operation)
-        record = self._record(MINIMAL if minimal else {"lastName": DASH}, mapped.fields, text) | self._assigned()
+            return self.previewed("PUT", path, record_of({}, mapped.fields, text), mapped, operation)
+        record = record_of(MINIMAL if minimal else {"lastName": DASH}, mapped.fields, text) | self._assigned()
         return self.previewed("POST", "Lead", record, mapped, operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
         """List the missing fields and options, the role and the API user; with `apply`, create them."""
         return self._setup.provision(apply)
-
-    def _record(self, base: Mapping[str, str], mapped: Mapping[str, Any], description: str) -> dict[str, Any]:
-        """Body of a create or an update. Blank values are left out, because EspoCRM accepts blank names silently."""
-        record = {**base, **{name: value for name, value in mapped.items() if str(value).strip()}}
-        return record | {"description": joined(record.get("description"), description)}
 
     def _assigned(self) -> dict[str, str]:
         assignee = self.settings.get("ESPOCRM_ASSIGNED_USER_ID")

@@ -31,3 +31,9 @@ def _equal(value: Any, echo: Any) -> bool:
 def bare(value: Any) -> str:
     """The letters and digits of a value, in lower case."""
     return "".join(character for character in str(value).casefold() if character.isalnum())
+
+
+def record_of(base: Mapping[str, str], mapped: Mapping[str, Any], description: str) -> dict[str, Any]:
+    """Body of a create or an update. Blank values are left out, because EspoCRM accepts blank names silently."""
+    record = {**base, **{name: value for name, value in mapped.items() if str(value).strip()}}
+    return record | {"description": joined(record.get("description"), description)}

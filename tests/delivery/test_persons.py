@@ -9,15 +9,17 @@ import pytest
 import redis
 
 from crmgate.errors import Rejected
-from crmgate.model import Kind, Operation, Suspicion
+from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.persons import Erasure, PersonData, Persons
+from crmgate.schemas.contact import Contact
 from crmgate.schemas.faults import InvalidFields
 from crmgate.store import keys
 from crmgate.store.audit import Audit
 from crmgate.store.keys import RECEIPT_SECONDS, SESSION_SECONDS, digest
 from crmgate.store.ledger import Ledger
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads
 from crmgate.store.wakeups import wake_message
 from tests.world import World, away, well
 
@@ -33,7 +35,9 @@ class Office:
         self.audit = Audit(world.redis, world.clock)
         self.index = PersonIndex(world.redis, world.ledger)
         inventory = Inventory(world.redis)
-        self.persons = Persons(self.index, world.ledger, inventory, world.gateway, self.audit, "TR")
+        self.persons = Persons(
+            self.index, world.ledger, inventory, world.gateway, self.audit, "TR", KeptPayloads(world.redis)
+        )
 
     def apply(self, **more: Any) -> Operation:
         return self.world.gateway.submit(Kind.CREATE_LEAD, ADA | more, inline=False)
@@ -116,7 +120,14 @@ def test_every_kind_of_operation_is_found_and_counted(office: Office) -> None:
     world.crm.trouble = away
     office.apply(city="waits")
     found = office.find()
-    assert found.counts() == {"waiting": 1, "dead_letters": 1, "suspects": 1, "ended": 4, "sessions": 1}
+    assert found.counts() == {
+        "waiting": 1,
+        "dead_letters": 1,
+        "suspects": 1,
+        "ended": 4,
+        "sessions": 1,
+        "kept_payloads": 0,
+    }
     assert [one.accepted_at for one in found.operations] == sorted(o.accepted_at for o in found.operations)[::-1]
     assert {record.record_id for record in found.records} == {"acme-1"}
     assert found.sessions[0].record_id == "acme-1"
@@ -211,7 +222,14 @@ def test_operations_of_the_previous_version_come_into_the_index(office: Office) 
     office.redis.hset(keys.session(visit), "who", plain)
     assert office.ids() == set()
     assert (office.index.renew(), office.index.renew()) == (3, 0)
-    assert office.find().counts() == {"waiting": 1, "dead_letters": 0, "suspects": 1, "ended": 1, "sessions": 1}
+    assert office.find().counts() == {
+        "waiting": 1,
+        "dead_letters": 0,
+        "suspects": 1,
+        "ended": 1,
+        "sessions": 1,
+        "kept_payloads": 0,
+    }
     assert {done.id, waits.id} < office.ids()
     assert office.redis.hget(keys.session(visit), "who") == " ".join(office.references()).encode()
     assert office.redis.hget(keys.op(done.id), "lines") is None
@@ -317,3 +335,27 @@ def test_an_export_has_everything_and_is_audited_without_the_person(office: Offi
     assert (entry.what, entry.detail) == (
         "persons.export", "1 waiting, 0 dead letters, 0 suspects, 1 ended, 1 sessions",
     )  # fmt: skip
+
+
+class TestKeptPayloads:
+    """With PAYLOAD_KEEP the payload of a delivered operation is data of the person, too."""
+
+    @pytest.fixture
+    def done(self, office: Office) -> Operation:
+        office.world.ledger.keep = 3600.0
+        made = office.apply()
+        office.world.pass_time(3)
+        assert office.world.stored(made).state == State.DELIVERED
+        return made
+
+    def test_are_counted_and_exported(self, office: Office, done: Operation) -> None:
+        contact = Contact("email", EMAIL)
+        assert office.persons.preview(contact).counts()["kept_payloads"] == 1
+        [exported] = office.persons.export(contact, "ops")["operations"]
+        assert (exported["id"], exported["payload"]) == (done.id, ADA)
+
+    def test_are_erased(self, office: Office, done: Operation) -> None:
+        assert NAME in office.everything()
+        assert office.persons.erase(Contact("email", EMAIL), "ops").complete
+        assert office.redis.exists(keys.kept(done.id)) == 0
+        assert not any(word in office.everything() for word in (NAME, EMAIL, PHONE))

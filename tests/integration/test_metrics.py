@@ -37,7 +37,7 @@ def value(samples: dict[str, list[tuple[Labels, float]]], name: str, **labels: s
 
 @pytest.fixture
 def started(own_stack: Stack) -> Stack:
-    own_stack.env |= {"API_TOKENS": f"prometheus:read:{digest(TOKEN)}", "CRM_RETRY_DELAYS": "0.2"}
+    own_stack.env |= {"API_TOKENS": f"prometheus:read:{digest(TOKEN)}", "CRM_RETRY_DELAYS": "0.2", "RECONCILE": "daily"}
     return own_stack.start()
 
 
@@ -70,6 +70,9 @@ def test_figures_are_true_whichever_process_answers(started: Stack) -> None:
     assert value(samples, "crmgate_attempt_duration_seconds_count", provider="espocrm") == 13
     assert value(samples, "crmgate_provider_paused") == 0
 
+    wait_until("the worker compares with the CRM", lambda: "crmgate_reconcile_checked" in scrape(stack))
+    samples = scrape(stack)
+    assert value(samples, "crmgate_reconcile_missing") == 0
     assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in samples} - set(DOCUMENTED) == set()
     assert len(DOCUMENTED) >= 12
     exposed = set(samples)

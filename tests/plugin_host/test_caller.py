@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -296,3 +297,46 @@ def test_a_connection_test_never_raises_and_shows_no_secret(folder: Path, body: 
     assert not check.ok
     assert detail in check.detail
     assert "acme-secret" not in repr(connection)
+
+
+class TestManyLookUps:
+    """Which of many delivered operations the CRM has."""
+
+    RECEIPTS = tuple(replace(one, payload={}, delivered=Delivered("acme", "7")) for one in (LEAD, CLICK))
+
+    def test_a_plugin_with_the_hook_gets_them_at_once(self, folder: Path) -> None:
+        hook = """
+    @hookimpl
+    def find_many(self, operations):
+        return {operations[1].id: "7"}
+"""
+        crm = choose(discover(write(folder, acme=PROVIDER + hook)))
+        assert (crm.finds_many, crm.find_many(self.RECEIPTS, 1.0)) == (True, {CLICK.id: "7"})
+
+    def test_for_another_plugin_each_is_looked_up(self, folder: Path) -> None:
+        body = f'return Delivered(self.name, "7", adopted=True) if operation.id == "{LEAD.id}" else None'
+        crm = acme(folder, body, hook="find_lead")
+        assert (crm.finds_many, crm.find_many(self.RECEIPTS, 1.0)) == (False, {LEAD.id: "7"})
+
+    @pytest.mark.parametrize(("adopted", "found"), [(True, {LEAD.id: "7"}), (False, {})])
+    def test_an_application_of_a_known_person_is_a_note_on_its_lead(
+        self, folder: Path, adopted: bool, found: dict[str, str]
+    ) -> None:
+        body = (
+            'return Delivered(self.name, "7") if (operation.kind, operation.lead_id) == ("log_activity", "7") else None'
+        )
+        receipt = replace(LEAD, payload={}, delivered=Delivered("acme", "7", adopted=adopted))
+        assert acme(folder, body, hook="find_lead").find_many([receipt], 1.0) == found
+
+    @pytest.mark.parametrize("result", ["None", "[]", "{'x': '7'}"])
+    def test_a_wrong_result_is_a_bug_of_the_plugin(self, folder: Path, result: str) -> None:
+        hook = f"\n    @hookimpl\n    def find_many(self, operations):\n        return {result}\n"
+        crm = choose(discover(write(folder, acme=PROVIDER + hook)))
+        with pytest.raises(OutcomeUnknown) as raised:
+            crm.find_many(self.RECEIPTS, 1.0)
+        assert raised.value.code == Code.PLUGIN_BUG
+
+    def test_time_that_is_over_is_an_error_and_no_gap(self, folder: Path) -> None:
+        body = 'self.request("GET", "http://127.0.0.1:1")'
+        with pytest.raises(OutOfTime):
+            acme(folder, body, hook="find_lead").find_many(self.RECEIPTS, 0.0)

@@ -250,6 +250,11 @@ REPORTS = {
         {"seconds": 1200.0, "waiting": 3},
         "the oldest operation has waited for 20 min. Operations that wait: 3. What to do: `crmgate check` shows why.",
     ),
+    "records_missing": (
+        {"missing": 7, "checked": 900, "operations": ["a", "b", "c", "d", "e"]},
+        "the CRM lacks 7 of the delivered operations of the last 7 days: a, b, c, d, e, .... What to do: see"
+        " `crmgate reconcile`: staff may have deleted the records, else repair them.",
+    ),
 }
 
 

@@ -10,7 +10,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs
@@ -20,7 +21,19 @@ import requests
 
 from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, NotFound, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
-from crmgate.model import Activity, Check, Connection, CrmField, Delivered, Kind, Lead, Operation, Provision, Step
+from crmgate.model import (
+    Activity,
+    Check,
+    Connection,
+    CrmField,
+    Delivered,
+    Kind,
+    Lead,
+    Operation,
+    Preview,
+    Provision,
+    Step,
+)
 from crmgate.provider import Answer, CRMProvider, ProviderSettings, fields, lost, secret, time_left, web_address
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 from crmgate.testing.contract import Contract
@@ -74,7 +87,7 @@ class Acme(CRMProvider):
 
     name = "acme"
     label = "Acme CRM"
-    capabilities = frozenset({"update_lead", "log_activity", "describe_fields", "provision"})
+    capabilities = frozenset({"update_lead", "log_activity", "find_many", "describe_fields", "preview", "provision"})
     lead_fields: ClassVar[Mapping[str, str]] = {
         "first_name": "first", "last_name": "last", "email": "email", "phone": "phone", "operation_id": "operation",
     }  # fmt: skip
@@ -98,6 +111,15 @@ class Acme(CRMProvider):
         table, key = ("notes", "lead") if operation.kind == Kind.LOG_ACTIVITY else ("leads", "id")
         rows = self._rows(table, operation=operation.id)
         return Delivered(self.name, str(rows[0][key]), adopted=True) if rows else None
+
+    @hookimpl
+    def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
+        records = {one.id: one.delivered.record_id for one in operations if one.delivered}
+        return {one: record for one, record in records.items() if self._left(one, record)}
+
+    def _left(self, operation: str, record: str) -> bool:
+        leads, notes = self._rows("leads", id=record), self._rows("notes", lead=record)
+        return bool(leads) and operation in str(leads + notes)
 
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
@@ -131,6 +153,12 @@ class Acme(CRMProvider):
             CrmField(fact, name, problem="" if name in known else "run `crmgate crm setup`")
             for fact, name in self.field_map.names.items()
         )
+
+    @hookimpl
+    def preview(self, operation: Operation) -> Preview:
+        mapped = self.map_again(operation, self.field_map)
+        body = mapped.fields | {"text": self.text_of(mapped, operation)}
+        return self.previewed("POST", "leads", body, mapped, operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
@@ -394,7 +422,8 @@ class LookUpIsOutcomeUnknown(Acme):
 
 
 @fails("operation_id_is_sent", "created_lead_is_found", "lead_whose_answer_was_lost_is_found",
-       "lost_answer_makes_no_second_record", "lost_request_is_sent_again", "threads_share_a_provider")  # fmt: skip
+       "lost_answer_makes_no_second_record", "lost_request_is_sent_again", "threads_share_a_provider",
+       "delivered_operations_are_found_together", "lost_operations_are_not_found")  # fmt: skip
 class NoOperationId(Acme):
     def _create(self, record: dict[str, Any]) -> Delivered:
         return super()._create({name: value for name, value in record.items() if name != "operation"})
@@ -576,6 +605,34 @@ class DescribesNothingWhenDown(Acme):
             return super().describe_fields()
         except ProviderError:
             return ()
+
+
+@fails("a_preview_sends_nothing_and_shows_the_facts", alone=True)
+class PreviewsNoFact(Acme):
+    @hookimpl
+    def preview(self, operation: Operation) -> Preview:
+        return replace(super().preview(operation), body={})
+
+
+@fails("delivered_operations_are_found_together", alone=True)
+class FindsOnlyWhatItMade(Acme):
+    def _left(self, operation: str, record: str) -> bool:
+        return bool(self._rows("leads", id=record, operation=operation))
+
+
+@fails("lost_operations_are_not_found", alone=True)
+class BelievesItsReceipts(Acme):
+    def _left(self, operation: str, record: str) -> bool:
+        return True
+
+
+@fails("a_look_up_of_many_without_the_crm_is_an_error", alone=True)
+class FindsNoneWhenDown(Acme):
+    def _left(self, operation: str, record: str) -> bool:
+        try:
+            return super()._left(operation, record)
+        except ProviderError:
+            return False
 
 
 @fails("required_hooks_are_implemented", alone=True)

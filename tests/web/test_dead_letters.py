@@ -25,6 +25,7 @@ from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from crmgate.store.ledger import Ledger
 from crmgate.store.persons import PersonIndex
+from crmgate.store.reconciled import KeptPayloads
 from crmgate.store.tokens import Scope, Token
 from crmgate.tracking import code as tracking_code
 from tests.graves import bury
@@ -63,7 +64,15 @@ def services(world: World, redis_client: redis.Redis) -> Any:
     inventory, audit = Inventory(redis_client), Audit(redis_client, world.clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient)
     desk = Desk(world.ledger, world.gateway, world.delivery, retries)
-    persons = Persons(PersonIndex(redis_client, world.ledger), world.ledger, inventory, world.gateway, audit, "TR")
+    persons = Persons(
+        PersonIndex(redis_client, world.ledger),
+        world.ledger,
+        inventory,
+        world.gateway,
+        audit,
+        "TR",
+        KeptPayloads(redis_client),
+    )
     return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery, Payloads(audit), persons)
 
 

@@ -19,6 +19,7 @@ from crmgate import services, web
 from crmgate.config import Settings
 from crmgate.errors import StillRunning
 from crmgate.model import Kind
+from crmgate.operators.reconcile import PERIOD
 from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.vocabulary import APPLICATION
 from crmgate.store.tokens import Scope, digest, generate
@@ -473,12 +474,37 @@ def test_answers_about_the_setup_match_the_document(gateway: Gateway) -> None:
         assert "Admin-Fake-1" not in str(done) + str(plan)
 
 
+def test_answers_about_the_comparison_match_the_document(gateway: Gateway, crm: FakeEspoCRM) -> None:
+    path, parts = "/api/v1/reconcile", gateway.parts
+    assert gateway.ask(path, "get").json == {"last": None}
+    assert "crmgate_reconcile" not in gateway.ask("/metrics", "get").text
+    gateway.ask(SUBMIT[0], "post", json=GOOD)
+    for lead in crm.leads:
+        crm.delete_lead(lead["id"])
+    parts.ledger.clock = lambda: time.time() + 60
+    parts.reconcile.compare(parts.ledger.now() - PERIOD)
+    last = gateway.ask(path, "get").json["last"]
+    assert (last["missing"], last["checked"], len(last["gaps"])) == (1, 1, 1)
+    text = gateway.ask("/metrics", "get").text
+    assert "crmgate_reconcile_missing 1.0" in text
+    assert "crmgate_reconcile_checked 1.0" in text
+    [line] = re.findall(r"^crmgate_reconcile_last_run_timestamp_seconds (\S+)$", text, re.MULTILINE)
+    assert abs(float(line) - parts.ledger.now()) < 60
+
+
 def test_answers_about_persons_match_the_document(gateway: Gateway) -> None:
     ada = {"contact": "ADA@example.com"}
     gateway.ask(SUBMIT[0], "post", json={**GOOD, "session": "visit"})
     gateway.dead()
     found = gateway.ask("/api/v1/persons/search", "post", json=ada).json
-    assert found["counts"] == {"waiting": 0, "dead_letters": 0, "suspects": 0, "ended": 1, "sessions": 1}
+    assert found["counts"] == {
+        "waiting": 0,
+        "dead_letters": 0,
+        "suspects": 0,
+        "ended": 1,
+        "sessions": 1,
+        "kept_payloads": 0,
+    }
     [reference] = found["references"]
     listed = gateway.ask("/api/v1/operations", "get", query_string={"person": reference}).json["items"]
     assert [one["id"] for one in listed] == [one["id"] for one in found["operations"]]

@@ -1,5 +1,5 @@
 -- Remove everything that connects ended operations and sessions with a person. Of a receipt the state and the record in the CRM
--- stay; its history goes, because a refusal of the CRM may quote what the visitor typed.
+-- stay; its kept payload and its history go, because a refusal of the CRM may quote what the visitor typed.
 -- Arguments:
 --   ids       operations; those that have not ended stay as they are
 --   sessions  digests of sessions
@@ -13,6 +13,7 @@ for _, id in ipairs(a.ids) do
   if ended(state) then
     drop_from_index(persons, id)
     redis.call('HDEL', op(id), 'persons', 'session', 'lines')
+    redis.call('DEL', key.kept .. id)
     for _, field in ipairs(redis.call('HKEYS', op(id))) do
       if string.find(field, '^event:') or string.find(field, '^attempt:') then redis.call('HDEL', op(id), field) end
     end

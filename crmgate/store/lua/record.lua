@@ -12,6 +12,7 @@
 --                    (not if its lead was made so itself)
 --   receipt          delivered: what the CRM confirmed, as JSON
 --   record           delivered: id of the record in the CRM
+--   keep             delivered: seconds for which the payload is kept, 0: it is removed at once
 --   receipt_seconds  seconds for which a receipt is kept
 --   session_seconds  seconds for which a session is kept
 --   used             number of requests that were sent
@@ -64,6 +65,8 @@ local function answer(outcome)
 end
 
 if a.outcome == 'delivered' then
+  local payload = a.keep > 0 and redis.call('HGET', KEYS[1], 'payload')
+  if payload then redis.call('SET', key.kept .. a.id, payload, 'EX', a.keep) end
   redis.call('HSET', KEYS[1], 'state', 'delivered', 'delivered', a.receipt)
   redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at',
     'settles_at', 'refused_at', 'sent_as', 'labels')

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import unittest
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from crmgate.errors import ConfigError, NotFound, OutcomeUnknown, ProviderError, Unavailable
-from crmgate.model import CrmField, Kind, Lead, Preview, Provision
+from crmgate.model import CrmField, Kind, Lead, Operation, Preview, Provision
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, fail, made, reason
 from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
@@ -22,10 +23,14 @@ ONCE = (
     "Store the operation id with the activity, and let find_lead (`operation.kind` is log_activity) return the lead if "
     "the activity exists."
 )
+MANY = (
+    "Search for the operation id, or for the tracking code in texts and activities, on the record that "
+    "`operation.delivered` names."
+)
 
 
 class CapabilityChecks(Contract):
-    """`update_lead`, `log_activity`, `describe_fields`, `preview`, `provision`."""
+    """`update_lead`, `log_activity`, `find_many`, `describe_fields`, `preview`, `provision`."""
 
     def test_update_arrives_and_names_the_lead(self) -> None:
         """All new values are sent."""
@@ -126,6 +131,55 @@ class CapabilityChecks(Contract):
             self.crm.heal()
             count = self.stored(self.crm, activity.metadata["page"])
             expect(count == 1, f"an activity whose answer was lost exists {count} times. {ONCE}")
+
+    def test_delivered_operations_are_found_together(self) -> None:
+        """`find_many` gets receipts without payloads, and finds what is in the CRM: also updates and activities."""
+        self.needs("find_many")
+        receipts = [*self._receipts()]
+        found = self._found(receipts)
+        records = {one.id: one.delivered.record_id for one in receipts if one.delivered}
+        missing = sorted({str(one.kind) for one in receipts if found.get(one.id) != records[one.id]})
+        expect(not missing, f"find_many lacks operations of the kinds {missing}, which the CRM has. {MANY}")
+
+    def test_lost_operations_are_not_found(self) -> None:
+        """A record that is gone, and an operation that left nothing on a record of another one."""
+        self.needs("find_many")
+        [kept, *_] = self._receipts()
+        assert kept.delivered is not None
+        gone = replace(kept.delivered, record_id=self.unknown_lead_id)
+        lost = [replace(kept, id=made(kept.kind, Lead()).id, delivered=one) for one in (gone, kept.delivered)]
+        found = self._found([*lost, kept])
+        expect(
+            found.keys() == {kept.id},
+            f"find_many finds {sorted(found.keys() - {kept.id})}, which the CRM does not have. {MANY}",
+        )
+
+    def test_a_look_up_of_many_without_the_crm_is_an_error(self) -> None:
+        """An empty result would mean that everything is lost."""
+        self.needs("find_many")
+        receipts = [*self._receipts()]
+        self.crm.stop()
+        outcome = self.ask("find_many", operations=receipts)
+        ends_with(outcome, ProviderError, "without a connection", "Raise Unavailable.")
+
+    def _receipts(self) -> Iterator[Operation]:
+        """Operations that the CRM confirmed, as crmgate keeps them: without a payload."""
+        outcomes = [self.create(), self.click()]
+        lead_id = delivered(outcomes[0]).record_id
+        if self.implements("update_lead"):
+            outcomes.append(self.update(lead_id, replace(self.full_lead(), city="Seydisfjordur")))
+        if self.implements("log_activity"):
+            outcomes.append(self.log(lead_id, samples.NEWS))
+        for outcome in outcomes:
+            yield replace(outcome.operation, payload={}, delivered=delivered(outcome))
+
+    def _found(self, receipts: Sequence[Operation]) -> Mapping[str, str]:
+        outcome = self.ask("find_many", operations=receipts)
+        found = outcome.result
+        if not isinstance(found, Mapping):
+            fail(f"{outcome}{reason(outcome)}. Return ids of records by ids of operations.")
+        expect(not self.writes(outcome.requests), "find_many sends writes. Send only requests that read.")
+        return found
 
     def test_fields_are_described(self) -> None:
         """A CrmField for each fact that has a field. Nothing is changed."""

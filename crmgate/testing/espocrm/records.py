@@ -15,7 +15,7 @@ from crmgate.testing.espocrm.answers import EspoError, crashed, invalid, success
 from crmgate.testing.espocrm.fields import MEDIUMTEXT_BYTES, clean, flaw, fold
 from crmgate.testing.espocrm.hooks import Hooks
 from crmgate.testing.espocrm.metadata import EntityType, FieldDef, Record, attributes_of
-from crmgate.testing.espocrm.search import Search, check_where, matches, parse_search
+from crmgate.testing.espocrm.search import Search, check_where, matches, parse_search, values_in
 from crmgate.testing.espocrm.store import Database, Table, created_at, index_key
 from crmgate.testing.espocrm.views import FROM_OTHER_TABLES, Views
 from crmgate.testing.server import Request, Response
@@ -265,8 +265,12 @@ class RecordService:
         """A superset of the matches: found by an index if a condition allows that, else the whole table."""
         table: Table = self.database.table(kind.name)
         for item in search.where:
-            if item["type"] == "equals" and kind.fields.get(item["attribute"], {}).get("type") in ("varchar", "email"):
-                return table.find(item["attribute"], fold(item.get("value", "")))
+            attribute = item.get("attribute", "")
+            if attribute != "id" and kind.fields.get(attribute, {}).get("type") not in ("varchar", "email"):
+                continue
+            if item["type"] in ("equals", "in"):
+                keys = dict.fromkeys(fold(value) for value in values_in(item.get("value", "")))
+                return [record for key in keys for record in table.find(attribute, key)]
         return table
 
     def _is_listed(self, record: Record) -> bool:

@@ -104,7 +104,8 @@ def _items(value: Any) -> list[dict[str, Any]]:
     return list(value.values()) if isinstance(value, dict) else list(value)
 
 
-def _values(value: Any) -> list[Any]:
+def values_in(value: Any) -> list[Any]:
+    """The values of a condition: one, or those of a list."""
     return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
 
 
@@ -146,7 +147,7 @@ def _compare(actual: Any, wanted: Any) -> int | None:
 
 
 def _between(actual: Any, wanted: Any) -> bool:
-    low, high = _values(wanted)
+    low, high = values_in(wanted)
     return _compare(actual, low) in (0, 1) and _compare(actual, high) in (0, -1)
 
 
@@ -164,8 +165,8 @@ _GROUPS: dict[str, Callable[[Any], bool]] = {"and": all, "or": any, "not": lambd
 _COMPARISONS: dict[str, Callable[[Any, Any, float], bool]] = {
     "equals": lambda actual, value, now: _same(actual, value),
     "notEquals": lambda actual, value, now: not _same(actual, value),
-    "in": lambda actual, value, now: any(_same(actual, one) for one in _values(value)),
-    "notIn": lambda actual, value, now: not any(_same(actual, one) for one in _values(value)),
+    "in": lambda actual, value, now: any(_same(actual, one) for one in values_in(value)),
+    "notIn": lambda actual, value, now: not any(_same(actual, one) for one in values_in(value)),
     "isNull": lambda actual, value, now: actual is None,
     "isNotNull": lambda actual, value, now: actual is not None,
     "isTrue": lambda actual, value, now: actual is True,
