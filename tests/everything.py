@@ -162,9 +162,10 @@ def _erase(world: World, _desk: Desk, look: Look) -> None:
 
 def _drain_a_repetition(world: World) -> None:
     """Record a submission from the spool that repeats one that Redis has."""
-    first = world.apply(40, key="k40")
+    first = world.apply(41, key="k41")
     repeated = Operation(new_id(), Kind.CREATE_LEAD, first.payload, world.now)
-    world.gateway.record_spooled(Spooled(repeated, identity.once(repeated, None, "k40", 0)))
+    world.gateway.record_spooled(Spooled(repeated, identity.once(repeated, None, "k41", 0)))
+    world.pass_time(1)
 
 
 def _back_up(world: World) -> None:

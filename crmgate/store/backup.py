@@ -50,6 +50,8 @@ COPIED = {
     "session:<digest>": Way.WHOLE,
     "idem:<digest>": Way.WHOLE,
     "same:<operation>": Way.WHOLE,
+    "kept:<operation>": Way.WHOLE,
+    "reconciled": Way.WHOLE,
     "gate:<provider>": Way.WHOLE,
     "job:<job>": Way.WHOLE,
     "hour:<number>": Way.WHOLE,
@@ -77,6 +79,7 @@ REBUILT = {
 LEFT_OUT = {
     "slots:<provider>": "the attempts under way end before a restore",
     "limit:<what>:<digest>": "a rate limit starts again",
+    "reconciling": "it describes running processes",
     "workers": "it describes running processes",
     "clocks": "it describes running processes",
     "watch": "it describes running processes",

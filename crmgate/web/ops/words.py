@@ -25,6 +25,7 @@ ACTIONS = {
     "persons.show": "Searched for a person",
     "persons.export": "Exported a person",
     "persons.erase": "Erased a person",
+    "operations.repair": "Sent an operation again that the CRM had lost",
     "backups.make": "Made a backup",
     "backups.restore": "Restored a backup",
     "tokens.new": "Created a token",
