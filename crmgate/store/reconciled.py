@@ -58,9 +58,8 @@ class ReconcileBook:
         `people` are digests of the email and phone of its kept payload. False if the operation changed since it was
         read, or its payload is no longer kept. `audit` is written in the same step.
         """
-        now, gone = self._ledger.now(), operation.delivered.record_id if operation.delivered else ""
-        event = Event(now, 0.0, "", EventType.RELEASED, counted=False, detail=NO_RECORD)
-        arguments = {"version": operation.version, "record": gone, "people": list(people), **for_scripts(audit)}
+        event = Event(self._ledger.now(), 0.0, "", EventType.RELEASED, counted=False, detail=NO_RECORD)
+        arguments = {"version": operation.version, "people": list(people), **for_scripts(audit)}
         text = compact(event.to_dict())
         return reported(bool(self._ledger.run("repair", arguments, to=to, text=text, operation=operation.id)), audit)
 

@@ -183,6 +183,16 @@ class TestEveryKind:
         assert site.record(later) == made
         assert site.repair().missing == 0
 
+    def test_a_click_after_the_repair_waits_for_the_lead(self, site: Site, operations: dict[str, Operation]) -> None:
+        site.delete(site.record(operations["minimal"]))
+        report = site.compare()
+        site.reconcile.repair(report, {operations["minimal"].id}, "ada")
+        click = site.world.click("b", inline=True, page="after")
+        assert click.state == State.WAITING
+        site.world.pass_time(30)
+        assert site.record(click) == site.record(operations["minimal"])
+        assert site.missing() == set()
+
     def test_a_minimal_lead_is_made_again(self, site: Site, operations: dict[str, Operation]) -> None:
         gone = site.record(operations["minimal"])
         site.delete(gone)
