@@ -281,10 +281,7 @@ class Ledger:
         return Swept(woken, returned, bool(probe), recovered=bool(announcement))
 
     def record_probe(self, to: Recipient, *, began: float, ok: bool, refused: bool, used: int) -> Recorded:
-        """Record the result of a connection test of the provider that began at the time `began` of this ledger.
-
-        `used` is the number of requests sent.
-        """
+        """Record a connection test that began at `began`, by this ledger's clock, and sent `used` requests."""
         arguments = {"began": began, "ok": ok, "refused": refused, "used": used}
         announcement, cause = (part.decode() for part in self.run("probed", arguments, to=to))
         return Recorded(announcement_of(announcement), cause_of(cause))
