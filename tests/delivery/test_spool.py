@@ -233,7 +233,9 @@ class TestFailures:
         come_back(server, restarted)
         assert list(host.world.crm.records) == [operation.id]
 
-    def test_redis_that_leaves_again_half_way(self, host: Host, server: Redis) -> None:
+    def test_redis_that_leaves_again_half_way(
+        self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
+    ) -> None:
         operations = [host.apply(number) for number in range(5)]
         taken: list[str] = []
 
@@ -245,6 +247,8 @@ class TestFailures:
         server.away, server.refuses = False, full
         host.drain.look()
         assert host.waiting == [operation.id for operation in operations[2:]]
+        assert len(taken) == 3, "the rest is not tried"
+        assert "stays in the spool" not in caplog.text
         server.refuses = lambda _operation: False
         come_back(server, host)
         assert {*host.world.crm.records} == {operation.id for operation in operations}

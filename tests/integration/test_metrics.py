@@ -38,6 +38,7 @@ def value(samples: dict[str, list[tuple[Labels, float]]], name: str, **labels: s
 @pytest.fixture
 def started(own_stack: Stack) -> Stack:
     own_stack.env |= {"API_TOKENS": f"prometheus:read:{digest(TOKEN)}", "CRM_RETRY_DELAYS": "0.2", "RECONCILE": "daily"}
+    own_stack.env["SPOOL_DIR"] = str(own_stack.folder / "spool")
     return own_stack.start()
 
 

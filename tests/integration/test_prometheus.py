@@ -69,7 +69,8 @@ scrape_configs:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A gateway that has delivered, has a dead letter, has counted a click and serves its metrics without a token."""
     folder = tmp_path_factory.mktemp("watched")
-    with Stack(folder, METRICS_PUBLIC="on", CRM_ON_REJECTED_FIELD="dead") as stack:
+    spool = str(folder / "spool")
+    with Stack(folder, METRICS_PUBLIC="on", CRM_ON_REJECTED_FIELD="dead", SPOOL_DIR=spool) as stack:
         stack.start()
         stack.submit(person(1))
         reason = "Field validation failure; entityType: Lead, field: source, type: valid."
