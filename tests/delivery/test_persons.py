@@ -317,7 +317,7 @@ def test_after_delivery_and_erasure_nothing_of_a_person_is_left(
     assert office.indexes() == []
     entry = office.audit.recent(1)[0]
     assert (entry.who, entry.what, entry.on) == ("ops", "persons.erase", "person")
-    assert entry.detail == "1 waiting, 1 dead letters, 1 suspects, 2 ended, 1 sessions; 3 discarded"
+    assert entry.detail == "1 waiting, 1 dead letters, 1 suspects, 2 ended, 1 sessions, 0 kept payloads; 3 discarded"
 
 
 def test_an_export_has_everything_and_is_audited_without_the_person(office: Office) -> None:
@@ -333,7 +333,7 @@ def test_an_export_has_everything_and_is_audited_without_the_person(office: Offi
     [entry] = office.audit.recent()
     assert EMAIL not in str(entry)
     assert (entry.what, entry.detail) == (
-        "persons.export", "1 waiting, 0 dead letters, 0 suspects, 1 ended, 1 sessions",
+        "persons.export", "1 waiting, 0 dead letters, 0 suspects, 1 ended, 1 sessions, 0 kept payloads",
     )  # fmt: skip
 
 
