@@ -7,11 +7,15 @@ from typing import Any
 from crmgate.delivery import identity
 from crmgate.kinds import traits
 from crmgate.model import Activity, Event, EventType, Kind, Operation, new_id
+from crmgate.store import keys
 from crmgate.store.entries import Claim, Result
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
 from tests import world
 from tests.world import START
+
+LONG = 1e6
+"""Seconds."""
 
 
 def bury(
@@ -27,6 +31,10 @@ def bury(
     ]
 
 
+def _credentials(ledger: Ledger, provider: str) -> str:
+    return (ledger._redis.hget(keys.gate(provider), "verified") or b"").decode()
+
+
 def _sent(kind: Kind, number: int) -> dict[str, Any]:
     if traits(kind).payload is Activity:
         return {"channel": "telegram", "referral_code": f"REF{number}", "occurred_at": "2027-01-15T08:00:00.000Z"}
@@ -38,11 +46,14 @@ def _bury(
 ) -> str:  # fmt: skip
     provider, code, field = cause
     to = Recipient(provider)
+    # With the credentials in use: with others, `accept` holds it while another attempt is under way.
+    known = Recipient(provider, credentials=_credentials(ledger, provider))
     operation = Operation(new_id(), kind, _sent(kind, number) | more, at)
     attempt = Event(at, 0.1, provider, EventType.FAILED, code, 400, "E42", "The CRM refuses it.", field=field)
     with world.at(ledger, at):
         people = identity.people(operation.payload)
-        ledger.accept(operation, to, alarm=0, lease="L", seconds=10, people=people)
+        # `at` may be long ago: a worker that runs must not take it before it is dead.
+        ledger.accept(operation, known, alarm=LONG, lease="L", seconds=LONG, people=people)
         claim = Claim(operation, "L", look_first=False, counted=0, at=at)
         ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
         ledger.bury(operation.id)  # a worker that sweeps may have been quicker
