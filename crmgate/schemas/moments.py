@@ -63,7 +63,7 @@ def moment(text: str) -> tuple[float, bool] | None:
 def day(text: str) -> date | None:
     """The day that `text` names, None if it names none. Raises `ValueError` for a day that does not exist.
 
-    A time other than midnight is no date of a calendar: its day depends on the zone of whoever wrote it.
+    A time other than midnight is no date of a calendar: its day depends on the zone of its author.
     """
     read = _read(text)
     return read.day if read and read.clock in (None, time()) else None
