@@ -28,6 +28,7 @@ def hook_manager() -> pluggy.PluginManager:
 
 
 _TOO_OLD = "a newer version of crmgate made this operation ({}): update this one, then release the dead letter"
+WRITE_DELIVERED = "Write self.delivered(str(id)), with the id that the CRM confirmed."
 HOOKS = tuple(sorted(name for name in vars(hook_manager().hook) if not name.startswith("_")))
 
 
@@ -178,8 +179,8 @@ class HookCaller:
         if not isinstance(result, Delivered):
             wanted = "Delivered or None" if hook == "find_lead" else "Delivered"
             raise self._bug(f"{hook} returned {type(result).__name__} instead of {wanted}", operation)
-        if fault := _fault(result, self.name):
-            raise self._bug(f"{hook} returned a Delivered whose {fault}", operation)
+        if fault := delivered_fault(result, self.name):
+            raise self._bug(f"{hook} returned a Delivered whose {fault}. {WRITE_DELIVERED}", operation)
         return result
 
     def _bug(self, detail: str, operation: str) -> OutcomeUnknown:
@@ -201,7 +202,7 @@ def _payload(operation: Operation) -> dict[str, Any]:
             assert_never(operation.kind)
 
 
-def _fault(delivered: Delivered, provider: str) -> str:
+def delivered_fault(delivered: Delivered, provider: str) -> str:
     """Description of the first wrong field of `delivered`, a confirmation of `provider`; empty if all are right."""
     for name in ("provider", "record_id", "url"):
         value: object = getattr(delivered, name)

@@ -276,7 +276,7 @@ def test_a_confirmation_that_cannot_be_believed_is_a_plugin_bug(
     crm = acme(folder, f"return Delivered({arguments})", hook)
     error = failing(lambda: crm.deliver(LEAD, 1.0) if hook == "create_lead" else crm.find(LEAD, 1.0))
     assert (type(error), error.code) == (OutcomeUnknown, Code.PLUGIN_BUG)
-    assert error.detail == f"{hook} returned a Delivered whose {fault}"
+    assert error.detail == f"{hook} returned a Delivered whose {fault}. {WRITE_DELIVERED}"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,11 @@ class TestBitrix(ProviderContract):
     def is_write(self, request: Request) -> bool:
         """Bitrix24 reads with POST too."""
         return bool(re.search(r"\.(add|update|delete|set)\.json", request.path))
+
+    def html_texts(self, request: Request) -> list[str]:
+        """The portal reads the comments of a record as HTML."""
+        fields = json.loads(request.body or b"{}").get("fields")
+        return [str(fields["comments"])] if isinstance(fields, dict) and "comments" in fields else []
 
     def bad_credentials(self, fake: FakeCRM) -> None:
         cast(FakeBitrix24, fake).secret = "anothersecret456"

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import unittest
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,10 +20,11 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
+from crmgate.plugin_host.caller import WRITE_DELIVERED, delivered_fault
 from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.testing.contract import samples
-from crmgate.testing.contract.text import contains, decoded
+from crmgate.testing.contract.text import HTML_TAG, contains, decoded, sent_texts
 from crmgate.testing.server import FakeCRM, Request
 
 BUDGET = 10.0
@@ -47,6 +48,8 @@ class CallResult:
     requests: tuple[Request, ...]
     output: str
     """Text that was logged or printed."""
+    provider: str
+    """Name of the provider."""
 
     def __str__(self) -> str:
         if self.error is None:
@@ -116,6 +119,13 @@ class Contract:
         """All decoded text of a request. The default reads the address, JSON, forms and any other text."""
         return decoded(request)
 
+    def html_texts(self, request: Request) -> Iterable[str]:
+        """The texts of a request that the CRM shows as HTML. Default: those with a tag of HTML, such as `<br>`.
+
+        Override it for a CRM that reads a field as HTML although the plugin writes no tags.
+        """
+        return [text for text in sent_texts(request) if HTML_TAG.search(text)]
+
     def arrived(self, value: str, sent: str) -> bool:
         """Whether the text `sent` contains a value of a lead. The default compares words, and the digits of phones."""
         return contains(sent, value)
@@ -155,6 +165,13 @@ class Contract:
     def provider(self) -> CRMProvider:
         """The provider, configured for the fake."""
         return self.provider_class()(self._environ, timeout=BUDGET)
+
+    def restart(self, **policies: str) -> None:
+        """Begin again with a new fake, and with a provider that has these policies, such as `on_duplicate`."""
+        self.teardown_method()
+        self.setup_method()
+        vars(self).pop("hooks", None)
+        vars(self)["provider"] = self.provider_class()(self._environ, timeout=BUDGET, **policies)
 
     @cached_property
     def hooks(self) -> pluggy.HookRelay:
@@ -265,7 +282,8 @@ class Contract:
                 error = raised
         seconds = time.monotonic() - begun
         operation = about or made(Kind.CREATE_LEAD, Lead())
-        return CallResult(hook, operation, result, error, seconds, tuple(self.crm.requests[seen:]), output.getvalue())
+        requests, name = tuple(self.crm.requests[seen:]), self.provider.name
+        return CallResult(hook, operation, result, error, seconds, requests, output.getvalue(), name)
 
 
 def made(kind: Kind, data: Lead | Activity, lead_id: str = "", provider: str = "") -> Operation:
@@ -277,6 +295,8 @@ def delivered(outcome: CallResult) -> Delivered:
     """The result of a call that must succeed."""
     if not isinstance(outcome.result, Delivered):
         fail(f"{outcome}{reason(outcome)}, but the CRM works. Return the Delivered that the CRM confirmed.")
+    if fault := delivered_fault(outcome.result, outcome.provider):
+        fail(f"{outcome.hook} returned a Delivered whose {fault}. {WRITE_DELIVERED}")
     return outcome.result
 
 

@@ -96,6 +96,10 @@ class OutcomeChecks(Contract):
         outcome = self.create()
         if not isinstance(outcome.result, Delivered):
             ends_with(outcome, Rejected, "when the CRM refuses a value", "Raise Rejected.")
+            claimed = "moves_refused_fields" in self.provider.capabilities
+            expect(
+                not claimed, f"{outcome} when the CRM refuses a value. Move it, or do not claim to in `capabilities`."
+            )
             return
         there, writes = self.stored(self.crm, outcome.operation.id), self.writes(outcome.requests)
         expect(there, f"{outcome} when the CRM refuses a value, but the lead does not exist. Raise Rejected.")
