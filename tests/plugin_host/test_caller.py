@@ -21,6 +21,7 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Delivered, Kind, Operation
+from crmgate.plugin_host.caller import WRITE_DELIVERED
 from crmgate.plugin_host.loader import discover
 from tests.listeners import notify_at_the_end
 from tests.plugin_host.rig import (
