@@ -61,6 +61,9 @@ chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the lead
 	@LAWS_FULL=1 $(BIN)/python -m pytest -q -n 2 -o timeout=300 tests/integration/test_laws.py
 	@$(BIN)/python -m tests.chaos --write $(ARGS)
 
+mutants: $(VENV)/.test ## Run all checks of the contract kit on each harmful edit of the plugins, and print the score
+	@MUTANTS_FULL=1 $(BIN)/python -m pytest -q -n 2 -s -o timeout=900 tests/testing/mutation
+
 clean: ## Remove the files that the other targets created
 	rm -rf $(VENV) .crmgate build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 

@@ -19,6 +19,9 @@ class TestBitrix(ProviderContract):
     def fake(self) -> FakeBitrix24:
         return FakeBitrix24()
 
+    def fake_before_setup(self) -> FakeBitrix24:
+        return FakeBitrix24(preset=False)
+
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         return {"BITRIX_WEBHOOK_URL": cast(FakeBitrix24, fake).webhook_url}
 
@@ -47,11 +50,15 @@ class TestBitrixDeals(TestBitrix):
     unknown_lead_id = "D_999999999"
 
     def fake(self) -> FakeBitrix24:
-        fake = FakeBitrix24()
-        fake.simple_mode = True
-        fake.categories = {0: "General", 3: "Students"}
+        fake = self.fake_before_setup()
         for name, label in PRESET.items():
             fake.add_deal_field(name, label=label)
+        return fake
+
+    def fake_before_setup(self) -> FakeBitrix24:
+        fake = FakeBitrix24(preset=False)
+        fake.simple_mode = True
+        fake.categories = {0: "General", 3: "Students"}
         return fake
 
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:

@@ -74,6 +74,13 @@ class Contract:
         """A new fake of the CRM, not started. Each check gets its own fake."""
         raise NotImplementedError("Give the contract a fake of your CRM: `def fake(self): return FakeAcme()`.")
 
+    def fake_before_setup(self) -> FakeCRM:
+        """A new fake of the CRM, not started, that lacks what `provision` creates. Default: that of `fake`.
+
+        Without it the checks of `provision` see only that nothing is created twice.
+        """
+        return self.fake()
+
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         """Settings with which the plugin reaches `fake`, by the names of the environment variables.
 
@@ -142,8 +149,11 @@ class Contract:
 
     def setup_method(self) -> None:
         """Start the fake (called by pytest before each check)."""
+        self._start(self.fake())
+
+    def _start(self, fake: FakeCRM) -> None:
         self._open = contextlib.ExitStack()
-        self.crm = self._open.enter_context(self.fake())
+        self.crm = self._open.enter_context(fake)
         self._environ = dict(self.settings(self.crm))  # now: a check may change the fake before it creates the provider
 
     def teardown_method(self) -> None:
@@ -166,10 +176,10 @@ class Contract:
         """The provider, configured for the fake."""
         return self.provider_class()(self._environ, timeout=BUDGET)
 
-    def restart(self, **policies: str) -> None:
+    def restart(self, fake: FakeCRM | None = None, **policies: str) -> None:
         """Begin again with a new fake, and with a provider that has these policies, such as `on_duplicate`."""
         self.teardown_method()
-        self.setup_method()
+        self._start(fake or self.fake())
         vars(self).pop("hooks", None)
         vars(self)["provider"] = self.provider_class()(self._environ, timeout=BUDGET, **policies)
 

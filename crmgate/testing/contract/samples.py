@@ -63,6 +63,11 @@ PRIVATE = ("Wilhelmina", "Quastenflosser", "wilhelmina.q", "905321234567", "Hafn
 QUOTING_STATUSES = (200, 400, 401, 403, 409, 422, 500)
 
 
+def quoting_page(secrets: str) -> str:
+    """A page that repeats what was sent, as the error page of a web server does."""
+    return f"<html><body><p>{' / '.join((*PRIVATE, secrets))}</p></body></html>"
+
+
 def quoting(secrets: str) -> str:
     """An answer that repeats what was sent, in all places in which CRMs describe errors."""
     said = " / ".join((*PRIVATE, secrets))
@@ -95,6 +100,7 @@ class Bad:
 LOGIN_PAGE = "<!DOCTYPE html><html><body><h1>Please log in</h1></body></html>"
 SERVER_ERRORS = (
     Bad("a 500 in HTML", 500, "<html><body><h1>Internal Server Error</h1></body></html>", HTML),
+    Bad("a 500 in JSON", 500, '{"message": "Internal Server Error"}'),
     Bad("a 502 of a proxy", 502, "<html><body><h1>Bad Gateway</h1></body></html>", HTML),
 )
 HTML_PAGES = (Bad("an HTML page with status 200", 200, LOGIN_PAGE, HTML), Bad("a page called JSON", 200, LOGIN_PAGE))
