@@ -15,6 +15,7 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Preview, Provision, Rate
+from crmgate.plugin_host.output import caught
 from crmgate.plugin_host.privacy import mask
 from crmgate.plugin_kit.transport import time_budget
 from crmgate.provider import CRMProvider
@@ -85,7 +86,7 @@ class HookCaller:
     def test_connection(self, budget: float) -> Connection:
         """Run the connection test within `budget` seconds. An exception becomes a failed check; nothing is raised."""
         try:
-            with time_budget(budget):
+            with time_budget(budget), caught(self.name, "test_connection"):
                 result = self._hooks.test_connection()
         except ProviderError as error:
             return replace(self._failed_test(str(error)), refused=isinstance(error, AuthFailed))
@@ -122,7 +123,7 @@ class HookCaller:
         if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"the plugin has no {hook}", provider=self.name)
         try:
-            with time_budget(budget):
+            with time_budget(budget), caught(self.name, hook):
                 return getattr(self._hooks, hook)(**arguments)
         except ProviderError as error:
             failure: ProviderError = self._own(error)
@@ -146,7 +147,7 @@ class HookCaller:
         if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"{hook} is not supported", provider=self.name, operation=operation.id)
         try:
-            with time_budget(budget):
+            with time_budget(budget), caught(self.name, hook):
                 return getattr(self._hooks, hook)(operation=operation, **payload(operation))
         except ProviderError as error:
             failure: ProviderError = self._own(error, operation)

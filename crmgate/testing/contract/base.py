@@ -176,7 +176,7 @@ class Contract:
         """The provider, configured for the fake."""
         return self.provider_class()(self._environ, timeout=BUDGET)
 
-    def restart(self, fake: FakeCRM | None = None, **policies: str) -> None:
+    def restart(self, fake: FakeCRM | None = None, **policies: Any) -> None:
         """Begin again with a new fake, and with a provider that has these policies, such as `on_duplicate`."""
         self.teardown_method()
         self._start(fake or self.fake())
