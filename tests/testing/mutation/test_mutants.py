@@ -23,6 +23,7 @@ from tests.testing.mutation.mutate import (
 FULL = bool(os.environ.get("MUTANTS_FULL"))
 CAUGHT = [mutant for mutant in all_mutants() if mutant.check]
 SURVIVORS = [mutant for mutant in all_mutants() if not mutant.check]
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 LEAST, SCORE = 40, 0.95
 
 
