@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 
-from crmgate.delivery.drain import LATE, Drain
+from crmgate.delivery.drain import BATCH, LATE, Drain
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, SpoolUnavailable
 from crmgate.model import Check, Kind, Operation, State, Suspicion
@@ -103,6 +104,10 @@ def come_back(server: Redis, *hosts: Host) -> None:
     hosts[0].world.pass_time(30)
 
 
+def full_disk(_ids: object) -> None:
+    raise SpoolUnavailable("database or disk is full")
+
+
 def fill(host: Host, accepted: list[Operation]) -> None:
     """Apply until the spool refuses."""
     for number in range(1000):
@@ -140,14 +145,32 @@ class TestWithoutRoom:
         assert "disk I/O error" in caplog.text
         assert "test0@example.com" not in caplog.text
 
-    def test_a_folder_that_disappears_refuses(self, host: Host) -> None:
-        gone = Host(host.world, host.folder)
-        for path in host.folder.iterdir():
-            path.unlink()
-        host.folder.rmdir()
-        gone.spool._processes.clear()
+    def test_a_folder_that_disappears_refuses(self, host: Host, server: Redis) -> None:
+        """SQLite itself goes on with a removed file: what it accepts would be lost with the process."""
+        host.apply()
+        shutil.rmtree(host.folder)
         with pytest.raises(NotAccepted):
-            gone.apply()
+            host.apply(1)
+        restarted = Host(host.world, host.folder)
+        operation = host.apply(2)
+        assert restarted.waiting == [operation.id], "it uses the file that another process made"
+        come_back(server, host)
+        assert list(host.world.crm.records) == [operation.id]
+
+    def test_a_full_disk_that_refuses_to_remove_what_redis_has(
+        self, host: Host, server: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        operations = [host.apply(number) for number in range(BATCH + 2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(host.spool, "remove", full_disk)
+            server.away = False
+            for _ in range(3):
+                with pytest.raises(SpoolUnavailable):
+                    host.drain.look()
+        heard = [arguments["operation"].id for _, arguments in host.hooks]
+        assert heard == [operation.id for operation in operations], "the rest goes to Redis, and each of them once"
+        come_back(server, host)
+        assert {*host.world.crm.records} == {*heard}
 
     @pytest.mark.parametrize("damage", ["a file in its place", "no database"])
     def test_a_spool_that_cannot_be_opened_is_off(
@@ -256,17 +279,31 @@ class TestFailures:
     def test_one_that_redis_refuses_or_nobody_can_read_stays_and_the_others_go(
         self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
-        unreadable, refused, good = (host.apply(number) for number in range(3))
+        unreadable, newer, refused, good = (host.apply(number, key=f"k{number}") for number in range(4))
         with closing(sqlite3.connect(host.folder / store.FILE)) as db, db:
             db.execute("update spool set payload = ? where id = ?", (b"\x80", unreadable.id))
+            db.execute("update spool set once = ? where id = ?", ('{"of a newer version": 1}', newer.id))
         server.away, server.refuses = False, lambda operation: operation.id == refused.id
         for _ in range(2):
             host.drain.look()
         host.world.pass_time(5)
-        assert host.waiting == [unreadable.id, refused.id]
+        assert host.waiting == [unreadable.id, newer.id, refused.id]
         assert list(host.world.crm.records) == [good.id]
         for name in host.waiting:
             assert caplog.text.count(f"operation {name} stays in the spool") == 1
+
+    def test_redis_that_is_away_for_a_moment(self, host: Host, server: Redis) -> None:
+        """The second one about a person does not overtake the first one, which met a broken connection."""
+        first, second = host.apply(1), host.apply(1)
+        tried: list[str] = []
+
+        def once(operation: Operation) -> bool:
+            tried.append(operation.id)
+            return len(tried) == 1
+
+        server.away, server.refuses = False, once
+        host.drain.look()
+        assert tried == [first.id, first.id, second.id]
 
     def test_one_process_drains_at_a_time(self, host: Host, server: Redis) -> None:
         operation = host.apply()
