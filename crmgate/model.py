@@ -279,7 +279,7 @@ class Operation(_Record):
     `provider` is the CRM that has this record. Operations about the same person are sent one after another: this one
     waits for `behind`, and `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead
     letter; `dead_at` is the time at which it became one. `version` increases with each change. `suspicion` is the cause
-    of a suspect, also after its release.
+    of a suspect, also after its release. `unreadable` says why the payload cannot be decrypted; it is empty then.
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
@@ -301,6 +301,7 @@ class Operation(_Record):
     dead_at: float = 0.0
     version: int = 0
     suspicion: Suspicion | None = None
+    unreadable: str = ""
 
     @property
     def tracking_code(self) -> str:

@@ -13,11 +13,13 @@ from crmgate.errors import ConfigError
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.crm_setup import CrmSetup
 from crmgate.operators.desk import Desk
+from crmgate.operators.expiry import Expiry
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.numbers import Numbers
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.persons import Persons
 from crmgate.operators.retries import Retries
+from crmgate.operators.rotation import Rotation
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
@@ -32,8 +34,10 @@ from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
+from crmgate.store.rewrite import Rewriter
 from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Tokens
+from crmgate.store.vault import Vault
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
 
@@ -68,6 +72,10 @@ class Services:
     crm_setup: CrmSetup
     sessions: Sessions
     sources: Sources
+    vault: Vault
+    rotation: Rotation
+    expiry: Expiry
+    rewriter: Rewriter
 
 
 def start(environ: Mapping[str, str] | None = None) -> Services:
@@ -124,8 +132,8 @@ def build(settings: Settings) -> Services:
     plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     crm = _start_plugins(plugins, settings)
     at = settings.redis
-    client = connect(at)
-    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2)
+    client, vault = connect(at), Vault(settings.payload_keys)
+    ledger = Ledger(client, wake_message, vault, replicas=at.replicas, patience=at.timeout / 2)
     audit, figures = Audit(client), Figures(client)
     plan = Plan(
         settings.inline_budget, worker_budget(settings), settings.retry_delays,
@@ -137,7 +145,7 @@ def build(settings: Settings) -> Services:
     gateway = Gateway(ledger, delivery, notify=notify)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    inventory, limiter = Inventory(client), Limiter(client)
+    inventory, limiter = Inventory(client, vault), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
     sources = Sources(settings.sources, settings.default_phone_region, SourcePlugins(plugins.manager))
@@ -148,6 +156,8 @@ def build(settings: Settings) -> Services:
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
+        vault, Rotation(client, ledger, inventory, vault),
+        Expiry(ledger, inventory, delivery.recipient, settings.dead_days), Rewriter(client),
     )  # fmt: skip
 
 

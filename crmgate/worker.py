@@ -195,6 +195,8 @@ class Pulse:
         services.inventory.trim(ledger.now())
         services.causes.repair(ledger.refile)
         services.index.renew()
+        services.expiry.discard_old()
+        services.rewriter.daily()
         self._begin_job()
         if swept.woken:
             log.info("woke %d operations that were due", swept.woken)

@@ -13,6 +13,7 @@ from crmgate.cli.check import check
 from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
 from crmgate.cli.dlq import dlq
+from crmgate.cli.keys import keys
 from crmgate.cli.ops import ops
 from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
@@ -34,5 +35,5 @@ def main(context: click.Context) -> None:
             home.adopt(environment())
 
 
-for command in (audit, check, crm, dev, dlq, ops, person, plugins, send, sources, stats, tokens):
+for command in (audit, check, crm, dev, dlq, keys, ops, person, plugins, send, sources, stats, tokens):
     main.add_command(command)

@@ -19,6 +19,7 @@ from crmgate.config.kinds import (
     Nodes,
     OneOfWords,
     Origins,
+    PayloadKeys,
     RateField,
     Region,
     Switch,
@@ -183,6 +184,16 @@ class CoreSettings(marshmallow.Schema):
     SUSPECT_DAYS = _setting(
         fields.Float, 30.0, "days, 1 to 3650",
         "Age at which a suspect that no operator released is discarded", validate=validate.Range(1, 3650),
+    )  # fmt: skip
+    DEAD_DAYS = _setting(
+        fields.Float, 0.0, "days, 0 to 3650; 0: never",
+        "Age at which a dead letter that no operator retried or discarded is discarded, with an entry in the audit log",
+        validate=validate.Range(0, 3650),
+    )  # fmt: skip
+    PAYLOAD_KEYS = _setting(
+        PayloadKeys, (), "Fernet keys, separated by commas; `crmgate keys new` makes one",
+        "Keys that encrypt the payloads in Redis. The first one encrypts, all of them decrypt. Empty: no encryption",
+        metadata=_SECRET,
     )  # fmt: skip
     API_TOKENS = _setting(
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",

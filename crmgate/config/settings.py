@@ -71,6 +71,8 @@ class Settings:
     honeypot_field: str
     min_fill_seconds: float
     suspect_days: float
+    dead_days: float
+    payload_keys: tuple[str, ...] = field(repr=False)
     redis: RedisAddress
     alert_waiting_minutes: float
     log_level: str

@@ -56,6 +56,7 @@ class Action(StrEnum):
     TOKEN_NEW = "tokens.new"  # noqa: S105
     TOKEN_REVOKE = "tokens.revoke"  # noqa: S105
     VIEW = "operations.view"
+    KEYS_ROTATE = "keys.rotate"
     OPS_LOGIN = "ops.login"
     OPS_LOGOUT = "ops.logout"
     OPS_LOGIN_LINK = "ops.login_link"

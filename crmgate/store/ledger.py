@@ -21,7 +21,6 @@ from crmgate.store.clock import redis_time
 from crmgate.store.entries import (
     Acceptance,
     Accepted,
-    Announcement,
     Batch,
     Claim,
     NoClaim,
@@ -33,7 +32,10 @@ from crmgate.store.entries import (
     Session,
     Swept,
     Written,
+    announced,
     discarded,
+    flag,
+    gate_cause,
 )
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient
@@ -41,6 +43,7 @@ from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
 from crmgate.store.tallies import labels
+from crmgate.store.vault import Vault
 
 PATIENCE = 60.0
 """Seconds between two checks of an operation that waits for an earlier one. The earlier one wakes it when it ends."""
@@ -60,12 +63,16 @@ class Ledger:
     clock: Callable[[], float] | None = None
     """None: Redis's clock. A test that moves time sets its own, in seconds since the epoch."""
 
-    def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5):
+    def __init__(
+        self, client: redis.Redis, wake: Callable[[str], bytes], vault: Vault | None = None, *,
+        replicas: int = 0, patience: float = 0.5,
+    ) -> None:  # fmt: skip
         """A failover keeps accepted operations and leases: `replicas` replicas have them within `patience` seconds.
 
         Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM.
+        `vault` encrypts the payloads; None: they are plain text.
         """
-        self._redis = client
+        self._redis, self._vault = client, vault or Vault()
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
 
     def now(self) -> float:
@@ -75,6 +82,9 @@ class Ledger:
     def _run(self, script: str, arguments: Mapping[str, Any], **options: Any) -> Any:
         moved = {"now": self.clock()} if self.clock else {}
         return self._scripts.run(script, {**arguments, **moved}, **options)
+
+    def _sealed(self, payload: Mapping[str, Any]) -> str:
+        return self._vault.seal(compact(payload))
 
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
@@ -95,7 +105,7 @@ class Ledger:
             arguments |= asdict(once)
         if session:
             arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
-        answer = self._run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
+        answer = self._run("accept", arguments, to=to, text=self._sealed(operation.payload), operation=operation.id)
         what, identifier, *of_it = (part.decode() for part in answer)
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
@@ -109,14 +119,14 @@ class Ledger:
         """
         arguments = {
             "lease": lease, "lease_seconds": seconds, "patience": PATIENCE, "settle": to.settle,
-            "supported": dict.fromkeys(supported, True),
+            "supported": dict.fromkeys(supported, True), "keys": dict.fromkeys(self._vault.ids, True),
         }  # fmt: skip
         answer = self._run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
         _, at, look, settles_at, *fields = answer
-        operation, used_up, sent_as = from_pairs(operation_id, fields)
+        operation, used_up, sent_as = from_pairs(operation_id, fields, self._vault)
         return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
@@ -131,12 +141,12 @@ class Ledger:
 
         With `look` the CRM is searched before the next attempt; with `wake` a worker is scheduled.
         """
-        following = {"delay": delay, "look": _flag(look), "wake": wake}
+        following = {"delay": delay, "look": flag(look), "wake": wake}
         return self._record(claim, to, Written.WAITING, result, following)
 
     def record_held(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
         """Record that the operation waits for the gate of its provider, or is dead if only this record is refused."""
-        return self._record(claim, to, Written.HELD, result, {"look": _flag(look), "wake": wake})
+        return self._record(claim, to, Written.HELD, result, {"look": flag(look), "wake": wake})
 
     def record_dead(
         self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False, remake: Remake = ""
@@ -145,7 +155,7 @@ class Ledger:
 
         `bury` then makes the operation a dead letter; until then its alarm is set. With `wake` a worker is woken.
         """
-        return self._record(claim, to, Written.DEAD, result, {"look": _flag(look), "wake": wake, "remake": remake})
+        return self._record(claim, to, Written.DEAD, result, {"look": flag(look), "wake": wake, "remake": remake})
 
     def _record(
         self, claim: Claim, to: Recipient, outcome: Written, result: Result, following: Mapping[str, Any]
@@ -163,7 +173,7 @@ class Ledger:
         text = compact(attempt.to_dict())
         answer = self._run("record", arguments, to=to, text=text, operation=claim.operation.id)
         written, announcement, cause = (part.decode() for part in answer)
-        return Recorded(_announcement(announcement), _cause(cause), Written(written))
+        return Recorded(announced(announcement), gate_cause(cause), Written(written))
 
     def bury(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
@@ -182,14 +192,16 @@ class Ledger:
 
     def discard(
         self, operation_id: str, to: Recipient, *, reason: str, seconds: int = RECEIPT_SECONDS,
-        audit: Entry | None = None,
+        audit: Entry | None = None, dead_before: float | None = None,
     ) -> bool:  # fmt: skip
         """End a dead letter, a suspect or a waiting operation without a delivery. It blocks no later operation.
 
-        False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
-        same step.
+        False if it has ended, or an attempt is under way; with `dead_before` also if it is no dead letter of that time
+        or earlier. The receipt stays for `seconds`. `audit` is written in the same step.
         """
         arguments = {"seconds": seconds, **for_scripts(audit)}
+        if dead_before is not None:
+            arguments["dead_before"] = dead_before
         event = compact(discarded(self.now(), reason))
         return reported(bool(self._run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
 
@@ -205,12 +217,12 @@ class Ledger:
             "version": operation.version, "event": compact(event.to_dict()), "people": list(people),
             **for_scripts(audit),
         }  # fmt: skip
-        answer: bytes = self._run("amend", arguments, text=compact(payload), operation=operation.id)
+        answer: bytes = self._run("amend", arguments, text=self._sealed(payload), operation=operation.id)
         reported(answer == b"amended", audit)
         return answer.decode()
 
-    def on_persons(self, script: Literal["reindex", "erase"], arguments: Mapping[str, Any]) -> int:
-        """Run a script on the index of persons; its answer (`crmgate.store.persons`)."""
+    def on_many(self, script: Literal["reindex", "erase", "reseal"], arguments: Mapping[str, Any]) -> int:
+        """Run a script on several operations; its answer, a number (`store.persons`, `operators.rotation`)."""
         return int(self._run(script, arguments))
 
     def start_job(self, job: str, wanted: Mapping[str, Any], total: int, *, audit: Entry) -> str:
@@ -281,7 +293,7 @@ class Ledger:
         """
         arguments = {"began": began, "ok": ok, "refused": refused, "used": used}
         announcement, cause = (part.decode() for part in self._run("probed", arguments, to=to))
-        return Recorded(_announcement(announcement), _cause(cause))
+        return Recorded(announced(announcement), gate_cause(cause))
 
     def pause(self, to: Recipient, *, audit: Entry | None = None) -> Cause | None:
         """Send nothing to a provider until `resume`. Returns the cause for which its gate was shut before, or None."""
@@ -294,7 +306,7 @@ class Ledger:
     def _steer(self, script: str, to: Recipient, audit: Entry | None) -> Cause | None:
         answer: bytes = self._run(script, for_scripts(audit), to=to)
         reported(True, audit)
-        return _cause(answer.decode())
+        return gate_cause(answer.decode())
 
     def gate(self, to: Recipient) -> Gate:
         """The gate of a provider: whether requests are sent to it, and why not."""
@@ -306,7 +318,7 @@ class Ledger:
             pipe.zcard(keys.RETURNING)
             (cause, since, until, confirmed, reason, failures), held, tried, returning = pipe.execute()
         return Gate(
-            _cause((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
+            gate_cause((cause or b"").decode()), float(since or 0), float(until or 0), confirmed == b"1",
             (reason or b"").decode(), int(float(failures or 0)), held + tried, returning,
         )  # fmt: skip
 
@@ -314,7 +326,7 @@ class Ledger:
         """The operation or its receipt; None if neither is kept."""
         with translated():
             fields: dict[bytes, bytes] = self._redis.hgetall(keys.op(operation_id))  # type: ignore[assignment]
-        return to_operation(operation_id, fields)
+        return to_operation(operation_id, fields, self._vault)
 
     def stats(self) -> dict[str, int]:
         """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `suspects`, `queued`)."""
@@ -386,16 +398,3 @@ class Ledger:
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)
-
-
-def _cause(text: str) -> Cause | None:
-    """The cause that a script answered. An older process may have written `trial`, which is no longer a cause."""
-    return Cause.read(text) if text and text != "trial" else None
-
-
-def _announcement(text: str) -> Announcement | None:
-    return Announcement(text) if text else None
-
-
-def _flag(value: bool) -> str:
-    return "1" if value else "0"

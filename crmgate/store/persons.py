@@ -81,7 +81,7 @@ class PersonIndex:
             "ids": list(found.operations), "sessions": [one.digest for one in found.sessions],
             "persons": list(references), **for_scripts(audit),
         }  # fmt: skip
-        left = self._ledger.on_persons("erase", arguments)
+        left = self._ledger.on_many("erase", arguments)
         report(audit)
         return left
 
@@ -95,7 +95,7 @@ class PersonIndex:
             rows: list[bytes] = self._redis.zrange(keys.OPS, self._place, self._place + RENEWED - 1)  # type: ignore[assignment]
         self._place = self._place + len(rows) if len(rows) == RENEWED else 0
         ids = [row.decode() for row in rows]
-        return self._ledger.on_persons("reindex", {"ids": ids}) if ids else 0
+        return self._ledger.on_many("reindex", {"ids": ids}) if ids else 0
 
     def _sessions(self, digests: Sequence[str]) -> tuple[VisitorSession, ...]:
         with translated():
