@@ -22,7 +22,7 @@ BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class RotatedBatch:
     """Numbers of one batch: operations that were looked at, payloads that were encrypted, and those without a key."""
 
     seen: int
@@ -41,14 +41,14 @@ class Rotation:
         with translated():
             return int(self._redis.zcard(keys.OPS))
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[RotatedBatch]:
         """Encrypt batch after batch, the oldest operation first, also those that are accepted meanwhile."""
         cursor: Cursor | None = None
         while rows := self._inventory.walk(keys.OPS, Filter(), cursor, BATCH):
             yield self._step([row.id for row in rows])
             cursor = rows[-1]
 
-    def _step(self, ids: Sequence[str]) -> Step:
+    def _step(self, ids: Sequence[str]) -> RotatedBatch:
         changes, unreadable = list[tuple[str, bytes, str]](), 0
         for operation_id, stored in zip(ids, self._stored(ids), strict=True):
             if stored is None or self._vault.is_current(stored):
@@ -57,7 +57,7 @@ class Rotation:
                 changes.append((operation_id, stored, self._vault.seal(self._vault.unseal(stored))))
             except Undecryptable:
                 unreadable += 1
-        return Step(len(ids), self._replace(changes) if changes else 0, unreadable)
+        return RotatedBatch(len(ids), self._replace(changes) if changes else 0, unreadable)
 
     def _replace(self, changes: Sequence[tuple[str, bytes, str]]) -> int:
         """Replace payloads that did not change since they were read; returns their number."""
