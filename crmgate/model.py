@@ -208,7 +208,7 @@ class Operation(Record):
     waits for `behind`, and `ahead_of` waits for this one. `returns` is the number of automatic redrives of a dead
     letter; `dead_at` is the time at which it became one. `version` increases with each change. `suspicion` is the cause
     of a suspect, also after its release. `repairs` is the number of times that it was sent again because the CRM no
-    longer had its record.
+    longer had its record. `unreadable` says why the payload cannot be decrypted; it is empty then.
     """
 
     NESTED = MappingProxyType({"events": Event, "delivered": Delivered})
@@ -231,6 +231,7 @@ class Operation(Record):
     version: int = 0
     suspicion: Suspicion | None = None
     repairs: int = 0
+    unreadable: str = ""
 
     @property
     def tracking_code(self) -> str:

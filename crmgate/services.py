@@ -16,12 +16,14 @@ from crmgate.operators.backups import Backups
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.crm_setup import CrmSetup
 from crmgate.operators.desk import Desk
+from crmgate.operators.expiry import Expiry
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.numbers import Numbers
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.persons import Persons
 from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
+from crmgate.operators.rotation import Rotation
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
@@ -38,9 +40,12 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limiter
 from crmgate.store.persons import PersonIndex
 from crmgate.store.reconciled import KeptPayloads, ReconcileBook
+from crmgate.store.rewrite import Rewriter
 from crmgate.store.sessions import Sessions
 from crmgate.store.spool import Spool
+from crmgate.store.stored import StoredPayloads
 from crmgate.store.tokens import Tokens
+from crmgate.store.vault import Vault
 from crmgate.store.wakeups import wake_message
 from crmgate.store.watch import Watchbook
 
@@ -79,6 +84,10 @@ class Services:
     sources: Sources
     backups: Backups
     reconcile: Reconcile
+    vault: Vault
+    rotation: Rotation
+    expiry: Expiry
+    rewriter: Rewriter
     spool: Spool | None = None
     drain: Drain | None = None
 
@@ -150,8 +159,10 @@ def build(settings: Settings) -> Services:
     plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
     crm = _start_plugins(plugins, settings)
     at = settings.redis
-    client = connect(at)
-    ledger = Ledger(client, wake_message, replicas=at.replicas, patience=at.timeout / 2, keep=settings.payload_keep)
+    client, vault = connect(at), Vault(settings.payload_keys)
+    ledger = Ledger(
+        client, wake_message, vault, replicas=at.replicas, patience=at.timeout / 2, keep=settings.payload_keep
+    )
     audit, figures = Audit(client), Figures(client)
     plan = Plan(
         settings.inline_budget, worker_budget(settings), settings.retry_delays,
@@ -160,19 +171,19 @@ def build(settings: Settings) -> Services:
     others = partial(_other, plugins, settings)
     notify = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, notify=notify)
-    spool = Spool(settings.spool_dir, settings.spool_max * 1e6) if settings.spool_dir else None
+    spool = Spool(settings.spool_dir, settings.spool_max * 1e6, vault) if settings.spool_dir else None
     gateway = Gateway(ledger, delivery, notify=notify, spool=spool)
     drain = _drain(spool, gateway, ledger, notify)
     tokens = Tokens(client, settings.api_tokens, audit)
     connection = ConnectionTest(client, crm, settings.timeout)
-    inventory, limiter = Inventory(client), Limiter(client)
+    inventory, limiter = Inventory(client, vault), Limiter(client)
     desk = Desk(ledger, gateway, delivery, Retries(client, ledger, inventory, delivery.recipient))
     clocks = Clocks(client)
     plugged = SourcePlugins(plugins.manager)
     sources = Sources(settings.sources, settings.default_phone_region, plugged, settings.field_aliases)
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60, spool)
     index = PersonIndex(client, ledger)
-    kept = KeptPayloads(client)
+    kept = KeptPayloads(client, vault)
     persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region, kept)
     reconcile = Reconcile(
         ledger, inventory, ReconcileBook(client, ledger), kept, crm, delivery.recipient,
@@ -182,7 +193,9 @@ def build(settings: Settings) -> Services:
         settings, plugins, crm, ledger, delivery, gateway, audit, tokens, connection, figures, inventory, desk, limiter,
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
-        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), reconcile, spool, drain,
+        Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), reconcile,
+        vault, Rotation(StoredPayloads(client, ledger), inventory, vault),
+        Expiry(ledger, inventory, delivery.recipient, settings.dead_days), Rewriter(client), spool, drain,
     )  # fmt: skip
 
 

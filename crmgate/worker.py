@@ -197,6 +197,8 @@ class Pulse:
         services.inventory.trim(ledger.now())
         services.causes.repair(ledger.refile)
         services.index.renew()
+        services.expiry.discard_old()
+        services.rewriter.daily()
         self._begin_job()
         self._begin_comparison()
         if swept.woken:

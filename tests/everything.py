@@ -16,10 +16,12 @@ from crmgate.operators.archive import Archive
 from crmgate.operators.backups import Backups
 from crmgate.operators.connection_test import ConnectionTest
 from crmgate.operators.desk import Desk
+from crmgate.operators.expiry import Expiry
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.persons import Persons
 from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
+from crmgate.operators.rotation import Rotation
 from crmgate.store import keys
 from crmgate.store.audit import Audit
 from crmgate.store.backup import BackupStore
@@ -28,9 +30,12 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.persons import PersonIndex
 from crmgate.store.reconciled import KeptPayloads, ReconcileBook
+from crmgate.store.rewrite import Rewriter
 from crmgate.store.sessions import Sessions
 from crmgate.store.spool import Spooled
+from crmgate.store.stored import StoredPayloads
 from crmgate.store.tokens import Scope, Tokens
+from crmgate.store.vault import Vault, new_key
 from crmgate.store.watch import Watchbook
 from tests.graves import bury
 from tests.world import World
@@ -218,6 +223,8 @@ def _keep_the_rest(world: World, look: Look) -> None:
     ledger.refile("", ["x"])
     ledger.beat("w")
     Clocks(client).note()
+    Rewriter(client).daily()
+    _expire_and_encrypt(world)
     book = Watchbook(client)
     book.hold("p")
     book.announce("worker_missing", world.now)
@@ -225,3 +232,17 @@ def _keep_the_rest(world: World, look: Look) -> None:
     _drain_a_repetition(world)
     look()
     _back_up(world)
+
+
+def _expire_and_encrypt(world: World) -> None:
+    """An old dead letter is discarded, and what waits is encrypted."""
+    inventory = Inventory(world.redis)
+    bury(world.ledger, at=world.now - 40 * 86_400, email="old@example.com")
+    assert Expiry(world.ledger, inventory, world.delivery.recipient, 30).discard_old()
+    world.apply(90)
+    vault = Vault([new_key()])
+    steps = Rotation(StoredPayloads(world.redis, world.ledger), inventory, vault).steps()
+    assert sum(step.encrypted for step in steps)
+    world.ledger.vault = vault
+    world.pass_time(1)
+    world.ledger.vault = Vault()

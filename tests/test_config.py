@@ -50,7 +50,7 @@ WRONG = {
     "MIN_FILL_SECONDS": ["-1", "61", "soon"],
     "HONEYPOT_FIELD": ["x" * 65],
     "SUSPECT_DAYS": ["0", "3651", "soon", "nan"], "PAYLOAD_KEEP": ["8d", "169h", "7", "soon", "-1d", "1.5d"],
-    "RECONCILE": ["on", "hourly"],
+    "RECONCILE": ["on", "hourly"], "DEAD_DAYS": ["-1", "3651", "soon", "nan"],
     "REDIS_HOST": ["redis:6379", "redis://x", "a b", "host/0", "me@host", "[::1]"],
     "REDIS_PORT": ["0", "65536", "x", "6379.5", "-1"],
     "REDIS_TLS": ["yes", "1"],
@@ -73,6 +73,24 @@ def test_a_wrong_value_is_reported_with_its_name_what_it_was_and_what_it_takes(n
     takes = CoreSettings().fields[name].metadata["takes"]
     assert problem.startswith(f"{name}, got {value!r}: ")
     assert problem.endswith(f" It takes {takes}.")
+
+
+KEY = "k" * 43 + "="
+
+
+@all_cases(
+    ("value", "wrong"),
+    [
+        (CANARY, "Entry 1: not a key; `crmgate keys new` makes one."),
+        (f"{KEY},{CANARY}", "Entry 2: not a key; `crmgate keys new` makes one."),
+        (f"{KEY[:-1]}", "Entry 1: not a key; `crmgate keys new` makes one."),
+        (f"{KEY},{KEY}", "A key occurs twice."),
+    ],
+)
+def test_a_wrong_key_for_payloads_is_named_by_its_position(value: str, wrong: str) -> None:
+    [problem] = problems(ENVIRON | {"PAYLOAD_KEYS": value})
+    assert problem.startswith(f"PAYLOAD_KEYS, got a value that is not shown: {wrong}")
+    assert KEY[:-1] not in problem
 
 
 @pytest.mark.parametrize("environ", [{}, {"CRM_PROVIDER": ""}, {"CRM_PROVIDER": " \t\n"}])
@@ -189,7 +207,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         api_tokens=(), metrics_public=False, log_level="INFO", log_format="json",
         channels={}, minimal_leads=True, trusted_proxies=0, environ=ENVIRON,
         limits=Limits(Limit(60, 60), Limit(10, 3600), Limit(300, 60), Limit(600, 60)), suspect_days=30.0,
-        payload_keep=0.0, reconcile="off",
+        payload_keep=0.0, reconcile="off", dead_days=0.0, payload_keys=(),
         honeypot_field="_hp", min_fill_seconds=2.0, alert_waiting_minutes=15.0,
     )  # fmt: skip
 
@@ -218,7 +236,7 @@ OTHER = {
     "MINIMAL_LEADS": "off", "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_PERSON": "off", "RATE_LIMIT_LOOKUPS": "off",
     "RATE_LIMIT_SOURCE": "5/hour",
     "HONEYPOT_FIELD": "x", "MIN_FILL_SECONDS": "5", "SUSPECT_DAYS": "5", "PAYLOAD_KEEP": "7d", "RECONCILE": "daily",
-    "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
+    "DEAD_DAYS": "5", "PAYLOAD_KEYS": f"{'k' * 43}=", "API_TOKENS": TOKEN, "METRICS_PUBLIC": "on",
     "TRUSTED_PROXIES": "5", "REDIS_URL": "redis://x", "REDIS_HOST": "x", "REDIS_PORT": "5", "REDIS_USERNAME": "x",
     "REDIS_PASSWORD": "x", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__, "REDIS_CERT_FILE": __file__,
     "REDIS_KEY_FILE": __file__, "REDIS_SENTINELS": "x:5", "REDIS_SENTINEL_MASTER": "x",
@@ -351,7 +369,9 @@ def test_a_name_of_a_token_stands_once() -> None:
 
 
 def test_what_holds_a_password_is_declared_secret() -> None:
-    assert secret_names(CoreSettings) == ["API_TOKENS", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD"]
+    assert secret_names(CoreSettings) == [
+        "PAYLOAD_KEYS", "API_TOKENS", "REDIS_URL", "REDIS_PASSWORD", "REDIS_SENTINEL_PASSWORD",
+    ]  # fmt: skip
 
 
 def test_each_setting_says_what_it_takes_and_what_it_is_for() -> None:

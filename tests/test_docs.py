@@ -23,6 +23,7 @@ from crmgate.plugin_host.admission import PROVIDER_HOOKS, REQUIRED_HOOKS
 from crmgate.plugin_host.loader import discover
 from crmgate.schemas import codes as field_codes
 from crmgate.sources.tools import TOOLS
+from crmgate.store import keys
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web import codes
 from tests.cases import all_cases
@@ -203,3 +204,14 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         targets = {(page.parent / link).resolve() for link in links if "://" not in link}
         open_ends += [target for target in targets - reached if target.exists()]
     assert [page for page in PAGES if page.resolve() not in reached] == []
+
+
+def test_every_key_that_can_hold_personal_data_is_in_the_table_of_data_protection() -> None:
+    page = (ROOT / "docs" / "data-protection.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| ")]
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+(?::<[^`]+)?)`", row)}
+    personal = {key.name for key in keys.TABLE if key.personal}
+    assert personal <= named
+    assert {key.name for key in keys.TABLE if key.name in named} == personal, "a key in the table has no flag"
+    kept_long = {key.name for key in keys.TABLE if key.name.partition(":")[0] in ("op", "session", "person", "idem")}
+    assert kept_long <= personal

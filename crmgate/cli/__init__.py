@@ -14,6 +14,7 @@ from crmgate.cli.check import check
 from crmgate.cli.crm import crm
 from crmgate.cli.dev import dev
 from crmgate.cli.dlq import dlq
+from crmgate.cli.keys import keys
 from crmgate.cli.ops import ops
 from crmgate.cli.person import person
 from crmgate.cli.plugins import plugins
@@ -37,6 +38,6 @@ def main(context: click.Context) -> None:
 
 
 for command in (
-    audit, backup, check, crm, dev, dlq, ops, person, plugins, reconcile, restore, send, sources, stats, tokens,
+    audit, backup, check, crm, dev, dlq, keys, ops, person, plugins, reconcile, restore, send, sources, stats, tokens,
 ):  # fmt: skip
     main.add_command(command)

@@ -25,6 +25,7 @@ from crmgate.store.checks import undetermined
 from crmgate.store.client import connect
 from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
+from crmgate.store.rewrite import Rewriter
 from crmgate.store.wakeups import wake_message
 
 BUDGET = 30.0
@@ -146,6 +147,7 @@ def _redis(settings: Settings | None) -> Iterator[Line]:
         try:
             yield from _state(ledger)
             yield _clocks(Clocks(client))
+            yield _rewrite(Rewriter(client))
         except LedgerUnavailable as error:
             yield Line("worker", Mark.FAIL, f"Redis stopped answering ({error}).")
 
@@ -167,6 +169,12 @@ def _clocks(clocks: Clocks) -> Line:
     """The clocks of all hosts that run crmgate, and of this one."""
     here, known = clocks.measure(), clocks.offsets()
     found = clock.check(known if here is None else {**known, clocks.host: here})
+    return Line(found.name, Mark.OK if found.ok else Mark.WARN, found.detail)
+
+
+def _rewrite(rewriter: Rewriter) -> Line:
+    """The daily rewrite of the append-only file."""
+    found = rewriter.check()
     return Line(found.name, Mark.OK if found.ok else Mark.WARN, found.detail)
 
 

@@ -220,6 +220,7 @@ def _facts(operation: Operation) -> Iterator[tuple[str, str]]:
     yield "state", operation.state
     yield "suspect because of", operation.suspicion or ""
     yield "accepted", brief(operation.accepted_at)
+    yield "payload", operation.unreadable
     yield "next attempt", brief(operation.due_at)
     yield "waits for", operation.behind
     yield "held up by it", operation.ahead_of

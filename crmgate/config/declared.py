@@ -21,6 +21,7 @@ from crmgate.config.kinds import (
     Nodes,
     OneOfWords,
     Origins,
+    PayloadKeys,
     RateField,
     Region,
     Switch,
@@ -205,6 +206,16 @@ class CoreSettings(marshmallow.Schema):
         ("off", "daily"),
         "daily: once a day a worker compares the delivered operations of the last 7 days with the CRM",
     )
+    DEAD_DAYS = _setting(
+        fields.Float, 0.0, "days, 0 to 3650; 0: never",
+        "Age at which a dead letter that no operator retried or discarded is discarded, with an entry in the audit log",
+        validate=validate.Range(0, 3650),
+    )  # fmt: skip
+    PAYLOAD_KEYS = _setting(
+        PayloadKeys, (), "Fernet keys, separated by commas; `crmgate keys new` makes one",
+        "Keys that encrypt the payloads in Redis. The first one encrypts, all of them decrypt. Empty: no encryption",
+        metadata=_SECRET,
+    )  # fmt: skip
     API_TOKENS = _setting(
         ApiTokens, (), "name:scope:hash, separated by commas; `crmgate tokens new --env` makes one",
         "API tokens, as hashes, that also work while Redis is unavailable", metadata=_SECRET,

@@ -18,6 +18,7 @@ from crmgate.schemas.labels import nearest
 from crmgate.schemas.vocabulary import APPLICATION, alias_key
 from crmgate.store.limits import Limit
 from crmgate.store.tokens import configured
+from crmgate.store.vault import is_key
 
 
 class Words(fields.Field[tuple[str, ...]]):
@@ -171,6 +172,22 @@ class ApiTokens(Words):
         if problems:
             raise marshmallow.ValidationError(problems)
         return tuple(tokens)
+
+
+class PayloadKeys(Words):
+    """Comma-separated Fernet keys. A message names a key by its position: it is a secret."""
+
+    def _deserialize(self, value: Any, *args: Any, **options: Any) -> tuple[str, ...]:
+        keys = super()._deserialize(value, *args, **options)
+        problems = [
+            f"Entry {number}: not a key; `crmgate keys new` makes one."
+            for number, key in enumerate(keys, 1) if not is_key(key)
+        ]  # fmt: skip
+        if len(set(keys)) < len(keys):
+            problems.append("A key occurs twice.")
+        if problems:
+            raise marshmallow.ValidationError(problems)
+        return keys
 
 
 class OneOfWords(fields.String):

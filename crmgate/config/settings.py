@@ -75,6 +75,8 @@ class Settings:
     suspect_days: float
     payload_keep: float
     reconcile: str
+    dead_days: float
+    payload_keys: tuple[str, ...] = field(repr=False)
     redis: RedisAddress
     alert_waiting_minutes: float
     log_level: str

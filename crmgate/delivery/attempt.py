@@ -23,6 +23,7 @@ from crmgate.delivery.outcome import (
     out_of_time,
     remakes,
     result,
+    undecryptable,
     unsettled,
 )
 from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
@@ -34,6 +35,7 @@ from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Reco
 from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
 from crmgate.store.scripts import ALARM_GRACE
+from crmgate.store.vault import missing
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,8 @@ class Delivery:
             to = self._gate(claim.more)
             claim = self._claim(operation_id, to)
         if isinstance(claim, NotClaimed):
+            if claim.reason is NoClaim.LOCKED:
+                self._report_locked(claim.more)
             return Outcome(None, claim.reason)
         return self.attempt_claimed(claim, to, deadline, wake=False)
 
@@ -295,10 +299,18 @@ class Delivery:
                     self._reported.add((trouble, name))
                     log.warning("%s %s the field %s: see `crmgate crm fields`", delivered.provider, trouble, name)
 
+    def _report_locked(self, key: str) -> None:
+        """Log a key that this process lacks; once for each key, because many operations may need it."""
+        if ("locked", key) not in self._reported:
+            self._reported.add(("locked", key))
+            log.error("operations wait: %s", missing(key))
+
     def _send(self, claim: Claim, crm: Crm | None, deadline: float) -> Sent:
         """Search for the operation if an earlier attempt may have sent it, else send it. Returns the CRM's answer."""
         if crm is None:
             return Sent(None, not_configured(claim.operation), asked=False)
+        if claim.operation.unreadable:
+            return Sent(None, undecryptable(claim.operation), asked=False)
         if deadline <= time.monotonic():
             return Sent(None, out_of_time(crm.name), asked=False)
         crm.used()

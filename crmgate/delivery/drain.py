@@ -19,6 +19,7 @@ from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable, SpoolUnavailable
 from crmgate.store.ledger import Ledger
 from crmgate.store.spool import Spool
+from crmgate.store.vault import Undecryptable
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +115,8 @@ class Drain:
             if not self._takes_writes():
                 return False
             self._refuse(name, str(error))
+        except Undecryptable as error:
+            self._refuse(name, str(error))
         except (ValueError, SpoolUnavailable) as error:
             self._refuse(name, type(error).__name__)
         else:
@@ -125,6 +128,8 @@ class Drain:
         entry = self._spool.read(name)
         if entry is None:
             return
+        if entry.operation.unreadable:
+            raise Undecryptable(entry.operation.unreadable)
         try:
             self._gateway.record_spooled(entry)
         except LedgerUnavailable:

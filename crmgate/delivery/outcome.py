@@ -135,6 +135,11 @@ def not_configured(operation: Operation) -> Unsupported:
     return Unsupported(detail, provider=operation.provider, operation=operation.id)
 
 
+def undecryptable(operation: Operation) -> Unsupported:
+    """The error of an attempt whose payload is damaged: the key that it names does not decrypt it."""
+    return Unsupported(operation.unreadable, operation=operation.id)
+
+
 def failed_test(connection: Connection) -> ProviderError | None:
     """The failure of a connection test, for listeners; None if it passed."""
     if connection.connected:

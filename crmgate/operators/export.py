@@ -22,7 +22,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """The last four are full-width forms, which spreadsheets in East Asian languages treat in the same way."""
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 ABOUT = ("id", "tracking_code", "kind", "state", "submitted_at", "dead_at", "provider", "code", "http_status", "detail",
-         "field", "cause")  # fmt: skip
+         "field", "cause", "unreadable")  # fmt: skip
 SPREAD = {
     "utm": ("source", "medium", "campaign", "content", "term"),
     "consent": ("given", "text", "at"),
@@ -67,6 +67,7 @@ def described(operation: Operation) -> dict[str, Any]:
         "detail": failure.detail if failure else "",
         "field": failure.field if failure else "",
         "cause": operation.suspicion,
+        "unreadable": operation.unreadable,
     }
 
 

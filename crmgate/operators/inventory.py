@@ -26,6 +26,7 @@ from crmgate.store import keys
 from crmgate.store.causes import REST, CauseGroup, Causes, DeathCause
 from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import to_operation
+from crmgate.store.vault import Vault
 from crmgate.tracking import id_prefix
 
 PAGE = 100
@@ -164,8 +165,9 @@ class Count:
 class Inventory:
     """Reads operations from Redis. Every method raises `LedgerUnavailable`."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis, self._causes = client, Causes(client)
+    def __init__(self, client: redis.Redis, vault: Vault | None = None) -> None:
+        """`vault` decrypts the payloads."""
+        self._redis, self._causes, self._vault = client, Causes(client), vault or Vault()
         self._trimmed: Cursor | None = None
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
@@ -324,7 +326,7 @@ class Inventory:
             for operation_id in ids:
                 pipe.hgetall(keys.op(operation_id))
             records = pipe.execute()
-        return [to_operation(i, record) for i, record in zip(ids, records, strict=True)]
+        return [to_operation(i, record, self._vault) for i, record in zip(ids, records, strict=True)]
 
     def trim(self, now: float) -> int:
         """Remove expired operations from the index; returns their number. `now` is in seconds since the epoch.

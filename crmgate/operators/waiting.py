@@ -22,6 +22,8 @@ class WaitsFor(StrEnum):
     """An earlier operation about the same person: the same session, email or phone."""
     CRM = "crm"
     """Its CRM: nothing is sent there now."""
+    KEY = "key"
+    """The key of its payload, which is encrypted."""
     TIME = "time"
     """The time of its next attempt."""
     TURN = "turn"
@@ -74,6 +76,8 @@ class Waiting:
         if operation.behind:
             why = f"the operation {operation.behind} about the same person goes first"
             return Wait(WaitsFor.OPERATION, why, operation=operation.behind)
+        if operation.unreadable:
+            return Wait(WaitsFor.KEY, operation.unreadable)
         until = operation.due_at if operation.due_at > now else 0.0
         gate = gates[operation.provider or self._active.provider]
         if reason := stopped(gate):

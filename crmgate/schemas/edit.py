@@ -58,6 +58,8 @@ def edited(operation: Operation, patch: Mapping[str, Any], *, default_region: st
         raise InvalidFields(
             [FieldError("kind", FieldCode.INVALID_CHOICE, "Only a newer version of crmgate can edit this.")]
         )
+    if operation.unreadable:
+        raise InvalidFields([FieldError("payload", FieldCode.INVALID_TYPE, f"{operation.unreadable}.")])
     payload = _merged(operation.payload, patch)
     match traits(operation.kind).editor:
         case Editor.APPLICATION:

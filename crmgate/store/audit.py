@@ -59,6 +59,7 @@ class Action(StrEnum):
     VIEW = "operations.view"
     BACKUP = "backups.make"
     RESTORE = "backups.restore"
+    KEYS_ROTATE = "keys.rotate"
     OPS_LOGIN = "ops.login"
     OPS_LOGOUT = "ops.logout"
     OPS_LOGIN_LINK = "ops.login_link"

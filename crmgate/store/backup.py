@@ -90,6 +90,7 @@ LEFT_OUT = {
     "login_code:<digest>": "a code is valid for ten minutes",
     "tested:<provider>:<credentials>": "the connection is tested again",
     "probe": "it is a test write",
+    "rewrite": "it is about the files of the old Redis",
     "huey:queue": "a restored operation is woken again",
     "huey:schedule": "a restored operation is woken again",
 }

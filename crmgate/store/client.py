@@ -159,6 +159,13 @@ def server_of(client: redis.Redis, key: str) -> redis.Redis:
     return cast(redis.Redis, client.get_redis_connection(node))
 
 
+def nodes(client: redis.Redis) -> list[redis.Redis]:
+    """A client of each server: every node of a cluster, also the replicas; else the server of `client`."""
+    if not isinstance(client, _Cluster):
+        return [client]
+    return [cast(redis.Redis, client.get_redis_connection(node)) for node in client.get_nodes()]
+
+
 class _Cluster:
     """The client of a cluster, created at its first use because redis-py connects as soon as it creates one."""
 

@@ -44,6 +44,8 @@ class NoClaim(StrEnum):
     """Nothing is sent to its provider now."""
     BEHIND = "behind"
     """It waits for an earlier operation about the same person."""
+    LOCKED = "locked"
+    """Its payload is encrypted with a key that this process does not have."""
     ELSEWHERE = "elsewhere"
     """Another CRM holds its record."""
     EXHAUSTED = "exhausted"
@@ -161,7 +163,8 @@ class Claim:
 class NotClaimed:
     """Why an operation is not attempted now.
 
-    `more` names the operation that it waits for (`behind`), or the CRM that holds its record (`elsewhere`).
+    `more` names the operation that it waits for (`behind`), the CRM that holds its record (`elsewhere`), or the key of
+    its payload (`locked`).
     """
 
     reason: NoClaim
@@ -248,3 +251,8 @@ def announcement_of(text: str) -> Announcement | None:
 def discarded(now: float, reason: str) -> dict[str, Any]:
     """The event of a discard at the time `now`, for the history of the operation."""
     return Event(now, 0.0, "", EventType.DISCARDED, detail=reason, counted=False).to_dict()
+
+
+def flag(value: bool) -> str:
+    """A truth value as the records hold it."""
+    return "1" if value else "0"

@@ -43,6 +43,8 @@ LOGIN_CODE_SECONDS = 600
 """Expiry of a one-time log-in code, in seconds."""
 RECONCILING_SECONDS = 600
 """Expiry of the mark of a daily comparison with the CRM, in seconds after its last batch: then it is tried again."""
+REWRITE_SECONDS = 24 * 3600
+"""Seconds between two rewrites of the append-only file."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
 
@@ -51,7 +53,8 @@ class Key:
     """A row of the table. A part of the name in angle brackets varies.
 
     `type` is the answer of Redis's command TYPE. `seconds` is the longest expiry that the key may have, 0 if it has
-    none; with `after_end` it has none before the operation, or the job, has ended.
+    none; with `after_end` it has none before the operation, or the job, has ended. `personal`: it can hold personal
+    data, or a digest of them, so docs/data-protection.md has it.
     """
 
     name: str
@@ -59,28 +62,31 @@ class Key:
     meaning: str
     seconds: int = 0
     after_end: bool = False
+    personal: bool = False
 
 
 TABLE: list[Key] = []
 """Every key, or family of keys. `tests/store/test_keys.py` compares it with a Redis that a whole gateway has used."""
 
 
-def _key(name: str, type_: str, meaning: str, seconds: int = 0) -> str:
+def _key(name: str, type_: str, meaning: str, seconds: int = 0, *, personal: bool = False) -> str:
     """Add a key to the table; its full name."""
-    TABLE.append(Key(name, type_, meaning, seconds))
+    TABLE.append(Key(name, type_, meaning, seconds, personal=personal))
     return PREFIX + name
 
 
-def _family(name: str, type_: str, meaning: str, seconds: int = 0, *, after_end: bool = False) -> Callable[..., str]:
+def _family(
+    name: str, type_: str, meaning: str, seconds: int = 0, *, after_end: bool = False, personal: bool = False
+) -> Callable[..., str]:
     """Add a family of keys to the table; a function from the varying parts of the name to the full name."""
-    TABLE.append(Key(name, type_, meaning, seconds, after_end))
+    TABLE.append(Key(name, type_, meaning, seconds, after_end, personal))
     start = PREFIX + name.partition("<")[0]
     return lambda *parts: start + ":".join(map(str, parts))
 
 
 op = _family(
     "op:<operation>", "hash", "State, payload, history and lease of an operation; after its end a receipt.",
-    RECEIPT_SECONDS, after_end=True,
+    RECEIPT_SECONDS, after_end=True, personal=True,
 )  # fmt: skip
 DUE = _key("due", "zset", "Operations by the time of their alarm: a retry is due, or a lease runs out.")
 held = _family("held:<provider>", "zset", "Operations that only wait for their provider, by the time of acceptance.")
@@ -94,22 +100,27 @@ cause = _family("cause:<digest>", "zset", "Dead letters of one cause by the time
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
 SUSPECT = _key("suspect", "zset", "Suspects, which are kept for review, by the time of acceptance.")
 session = _family(
-    "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS
-)
+    "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS,
+    personal=True,
+)  # fmt: skip
 PERSON_KEY = _key("person_key", "string", "Secret key of the digests in the names of `person:<digest>`.")
 person = _family(
     "person:<digest>", "zset", "Operations and sessions of an email or phone, by the time at which they are forgotten.",
-    SESSION_SECONDS, after_end=True,
+    SESSION_SECONDS, after_end=True, personal=True,
 )  # fmt: skip
-line = _family("line:<digest>", "zset", "Operations under way with one session, email or phone, in their order.")
+line = _family(
+    "line:<digest>", "zset", "Operations under way with one session, email or phone, in their order.", personal=True
+)
 gate = _family("gate:<provider>", "hash", "Whether a provider takes requests, and how many (crmgate.store.gate).")
 slots = _family("slots:<provider>", "zset", "Leases of the attempts under way, by the time of their end.")
 PROVIDERS = _key("providers", "set", "Providers for which operations were held.")
 CURRENT_JOB = _key("job", "string", "Id of the job that was started last (crmgate.operators.retries).")
-job = _family("job:<job>", "hash", "State of a job that retries dead letters.", RECEIPT_SECONDS, after_end=True)
+job = _family(
+    "job:<job>", "hash", "State of a job that retries dead letters.", RECEIPT_SECONDS, after_end=True, personal=True
+)
 idem = _family(
     "idem:<digest>", "string", "Operation and digest of the submission that came with an idempotency key.",
-    IDEMPOTENCY_SECONDS,
+    IDEMPOTENCY_SECONDS, personal=True,
 )  # fmt: skip
 same = _family(
     "same:<operation>", "string", "Operation that a submission from the spool repeats, by the id of that submission.",
@@ -117,7 +128,7 @@ same = _family(
 )  # fmt: skip
 kept = _family(
     "kept:<operation>", "string", "Payload of a delivered operation, for `PAYLOAD_KEEP` after its delivery.",
-    RECEIPT_SECONDS,
+    RECEIPT_SECONDS, personal=True,
 )  # fmt: skip
 RECONCILED = _key("reconciled", "string", "Result of the last comparison with the CRM, as JSON.")
 RECONCILING = _key(
@@ -126,8 +137,9 @@ RECONCILING = _key(
 OPS = _key("ops", "zset", "Operations by the time of acceptance, until their receipt has expired.")
 IDS = _key("ids", "zset", "The same operations with the score 0, to find an id by its beginning.")
 limit = _family(
-    "limit:<what>:<digest>", "string", "Time at which a meter is empty (crmgate.store.limits).", _METER_SECONDS
-)
+    "limit:<what>:<digest>", "string", "Time at which a meter is empty (crmgate.store.limits).", _METER_SECONDS,
+    personal=True,
+)  # fmt: skip
 WORKERS = _key("workers", "zset", "Workers by the time of their last heartbeat.")
 CLOCKS = _key("clocks", "hash", "Offset of the clock of each host in seconds, and the time of its measurement.")
 WATCH = _key("watch", "string", "Web process that has the watch (crmgate.store.watch).", WATCH_SECONDS)
@@ -137,23 +149,27 @@ hour = _family(
     "hour:<number>", "hash", "Operations that were accepted, delivered and that died in one hour.", HOUR_SECONDS
 )
 day = _family(
-    "day:<number>:<dimension>", "hash", "Figures of one day by source, referral, channel or campaign.", DAY_SECONDS
-)
+    "day:<number>:<dimension>", "hash", "Figures of one day by source, referral, channel or campaign.", DAY_SECONDS,
+    personal=True,
+)  # fmt: skip
 EVENTS = _key("events", "stream", "Latest deliveries, dead letters, changes of gates and ended jobs.")
 ATTEMPTS = _key("attempts", "hash", "Counters of attempts and their durations (crmgate.store.figures).")
 CLICKS_LOST = _key("clicks_lost", "hash", "Recently lost clicks by reason.", LOST_CLICKS_SECONDS)
-AUDIT = _key("audit", "stream", "Changes that operators made (crmgate.store.audit).")
-TOKENS = _key("tokens", "hash", "API tokens by id: name, scope and hash (crmgate.store.tokens).")
+AUDIT = _key("audit", "stream", "Changes that operators made (crmgate.store.audit).", personal=True)
+TOKENS = _key("tokens", "hash", "API tokens by id: name, scope and hash (crmgate.store.tokens).", personal=True)
 TOKENS_USED = _key("tokens:used", "hash", "Time of the last use of a token, by its id.")
 ops_session = _family(
     "ops_session:<digest>", "string", "Session of the operator's pages: its token, without the secret.",
-    OPS_SESSION_SECONDS,
+    OPS_SESSION_SECONDS, personal=True,
 )  # fmt: skip
 login_code = _family(
-    "login_code:<digest>", "string", "Token that a one-time log-in code stands for.", LOGIN_CODE_SECONDS
+    "login_code:<digest>", "string", "Token that a one-time log-in code stands for.", LOGIN_CODE_SECONDS, personal=True
 )
 tested = _family(
     "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(REFUSED_PROBE)
+)
+REWRITE = _key(
+    "rewrite", "string", "Result of the last rewrite of the append-only file (crmgate.store.rewrite).", REWRITE_SECONDS
 )
 PROBE = _key("probe", "string", "Test write: whether Redis, and enough replicas of it, accept writes.", MARK_SECONDS)
 WAKE_LIST = _key("huey:queue", "list", "Wake-ups for the workers: Huey's queue.")

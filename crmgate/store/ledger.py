@@ -34,6 +34,7 @@ from crmgate.store.entries import (
     Written,
     announcement_of,
     discarded,
+    flag,
 )
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient, cause_of
@@ -41,6 +42,7 @@ from crmgate.store.keys import RECEIPT_SECONDS, translated
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
 from crmgate.store.tallies import labels
+from crmgate.store.vault import Vault
 
 PATIENCE = 60.0
 """Seconds between two checks of an operation that waits for an earlier one. The earlier one wakes it when it ends."""
@@ -61,15 +63,15 @@ class Ledger:
     """None: Redis's clock. A test that moves time sets its own, in seconds since the epoch."""
 
     def __init__(
-        self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int = 0, patience: float = 0.5,
-        keep: float = 0.0,
+        self, client: redis.Redis, wake: Callable[[str], bytes], vault: Vault | None = None, *,
+        replicas: int = 0, patience: float = 0.5, keep: float = 0.0,
     ) -> None:  # fmt: skip
         """A failover keeps accepted operations and leases: `replicas` replicas have them within `patience` seconds.
 
         Later changes may be lost with the master. A lease without an outcome makes the next attempt search the CRM. The
-        payload of a delivered operation is kept for `keep` seconds.
+        payload of a delivered operation is kept for `keep` seconds. `vault` encrypts payloads.
         """
-        self._redis, self.keep = client, keep
+        self._redis, self.vault, self.keep = client, vault or Vault(), keep
         self._scripts = Scripts(client, wake, replicas=replicas, patience=patience)
 
     def now(self) -> float:
@@ -104,7 +106,9 @@ class Ledger:
             arguments |= asdict(once)
         if session:
             arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
-        answer = self.run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
+        answer = self.run(
+            "accept", arguments, to=to, text=self.vault.seal(compact(operation.payload)), operation=operation.id
+        )
         what, identifier, *of_it = (part.decode() for part in answer)
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
@@ -118,14 +122,14 @@ class Ledger:
         """
         arguments = {
             "lease": lease, "lease_seconds": seconds, "patience": PATIENCE, "settle": to.settle,
-            "supported": dict.fromkeys(supported, True),
+            "supported": dict.fromkeys(supported, True), "keys": dict.fromkeys(self.vault.ids, True),
         }  # fmt: skip
         answer = self.run("claim", arguments, to=to, operation=operation_id)
         reason = answer[0].decode()
         if reason != "claimed":
             return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
         _, at, look, settles_at, *fields = answer
-        operation, used_up, sent_as = from_pairs(operation_id, fields)
+        operation, used_up, sent_as = from_pairs(operation_id, fields, self.vault)
         return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)
 
     def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
@@ -140,12 +144,12 @@ class Ledger:
 
         With `look` the CRM is searched before the next attempt; with `wake` a worker is scheduled.
         """
-        following = {"delay": delay, "look": _flag(look), "wake": wake}
+        following = {"delay": delay, "look": flag(look), "wake": wake}
         return self._record(claim, to, Written.WAITING, result, following)
 
     def record_held(self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False) -> Recorded:
         """Record that the operation waits for the gate of its provider, or is dead if only this record is refused."""
-        return self._record(claim, to, Written.HELD, result, {"look": _flag(look), "wake": wake})
+        return self._record(claim, to, Written.HELD, result, {"look": flag(look), "wake": wake})
 
     def record_dead(
         self, claim: Claim, to: Recipient, result: Result, *, look: bool, wake: bool = False, remake: Remake = ""
@@ -154,7 +158,7 @@ class Ledger:
 
         `bury` then makes the operation a dead letter; until then its alarm is set. With `wake` a worker is woken.
         """
-        return self._record(claim, to, Written.DEAD, result, {"look": _flag(look), "wake": wake, "remake": remake})
+        return self._record(claim, to, Written.DEAD, result, {"look": flag(look), "wake": wake, "remake": remake})
 
     def _record(
         self, claim: Claim, to: Recipient, outcome: Written, result: Result, following: Mapping[str, Any]
@@ -192,14 +196,16 @@ class Ledger:
 
     def discard(
         self, operation_id: str, to: Recipient, *, reason: str, seconds: int = RECEIPT_SECONDS,
-        audit: Entry | None = None,
+        audit: Entry | None = None, dead_before: float | None = None,
     ) -> bool:  # fmt: skip
         """End a dead letter, a suspect or a waiting operation without a delivery. It blocks no later operation.
 
-        False if it has ended, or an attempt is under way. The receipt stays for `seconds`. `audit` is written in the
-        same step.
+        False if it has ended, or an attempt is under way; with `dead_before` also if it is no dead letter of that time
+        or earlier. The receipt stays for `seconds`. `audit` is written in the same step.
         """
         arguments = {"seconds": seconds, **for_scripts(audit)}
+        if dead_before is not None:
+            arguments["dead_before"] = dead_before
         event = compact(discarded(self.now(), reason))
         return reported(bool(self.run("discard", arguments, to=to, text=event, operation=operation_id)), audit)
 
@@ -215,7 +221,7 @@ class Ledger:
             "version": operation.version, "event": compact(event.to_dict()), "people": list(people),
             **for_scripts(audit),
         }  # fmt: skip
-        answer: bytes = self.run("amend", arguments, text=compact(payload), operation=operation.id)
+        answer: bytes = self.run("amend", arguments, text=self.vault.seal(compact(payload)), operation=operation.id)
         reported(answer == b"amended", audit)
         return answer.decode()
 
@@ -320,7 +326,7 @@ class Ledger:
             if not fields and (same := self._redis.get(keys.same(operation_id))):
                 operation_id = same.decode()  # type: ignore[union-attr]
                 fields = self._redis.hgetall(keys.op(operation_id))  # type: ignore[assignment]
-        return to_operation(operation_id, fields)
+        return to_operation(operation_id, fields, self.vault)
 
     def stats(self) -> dict[str, int]:
         """Counters (`accepted`, `delivered`, `dead`) and gauges (`waiting`, `dead_letters`, `suspects`, `queued`)."""
@@ -392,7 +398,3 @@ class Ledger:
     def health(self) -> tuple[Check, ...]:
         """Check Redis. The first check says whether it accepts writes, the others find settings that may lose data."""
         return inspect(self._redis, keys.PROBE)
-
-
-def _flag(value: bool) -> str:
-    return "1" if value else "0"

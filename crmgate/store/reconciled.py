@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,11 @@ from crmgate.store.entries import Inquiry
 from crmgate.store.gate import Cause, Recipient
 from crmgate.store.keys import RECONCILING_SECONDS, translated
 from crmgate.store.ledger import Ledger
+from crmgate.store.records import read_payload
 from crmgate.store.scripts import compact
+from crmgate.store.vault import Vault
+
+log = logging.getLogger(__name__)
 
 NO_RECORD = "the CRM no longer has its record"
 """Detail of the event of a repair."""
@@ -24,18 +29,26 @@ NO_RECORD = "the CRM no longer has its record"
 class KeptPayloads:
     """Payloads of delivered operations, which Redis removes after `PAYLOAD_KEEP`. Raises `LedgerUnavailable`."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+    def __init__(self, client: redis.Redis, vault: Vault | None = None) -> None:
+        """`vault` decrypts the payloads."""
+        self._redis, self._vault = client, vault or Vault()
 
-    def read(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The payloads that are kept, by the ids of their operations."""
+    def read(self, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The payloads that are kept, by the ids of their operations; without those that cannot be decrypted."""
         with translated():
             pipe = self._redis.pipeline(transaction=False)
             for operation in ids:
                 pipe.get(keys.kept(operation))
             texts: list[bytes | None] = pipe.execute()
-        found = zip(ids, texts, strict=True)
-        return {operation: json.loads(text) for operation, text in found if text is not None}
+        found = ((operation, text) for operation, text in zip(ids, texts, strict=True) if text is not None)
+        return {operation: payload for operation, text in found if (payload := self._read(operation, text)) is not None}
+
+    def _read(self, operation: str, text: bytes) -> Mapping[str, Any] | None:
+        payload, unreadable = read_payload(self._vault, text)
+        if unreadable:
+            log.error("The kept payload of the operation %s is not used: %s", operation, unreadable)
+            return None
+        return payload
 
     def which(self, ids: Sequence[str]) -> set[str]:
         """Those of the operations whose payloads are kept."""

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
+from crmgate.store.vault import Undecryptable, Vault
 
 
-def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
+def to_operation(operation_id: str, fields: Mapping[bytes, bytes], vault: Vault) -> Operation | None:
     """The operation that a hash of the ledger holds; None for an empty one."""
-    return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}) if fields else None
+    if not fields:
+        return None
+    return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}, vault)
 
 
-def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int, Kind | None]:
+def from_pairs(operation_id: str, flat: list[bytes], vault: Vault) -> tuple[Operation, int, Kind | None]:
     """The operation in a list of field, value, field, value ...
 
     Also the number of its retries that are used up, and another kind in which it may have been sent.
@@ -25,16 +29,17 @@ def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int, Ki
     fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
     sent_as = _text(fields, "sent_as")
     used_up = int(fields.get("counted", 0))
-    return from_fields(operation_id, fields), used_up, Kind.read(sent_as) if sent_as else None
+    return from_fields(operation_id, fields, vault), used_up, Kind.read(sent_as) if sent_as else None
 
 
-def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
-    """The operation that the fields of a record hold."""
+def from_fields(operation_id: str, fields: Mapping[str, bytes], vault: Vault) -> Operation:
+    """The operation that the fields of a record hold. A payload that `vault` cannot decrypt is empty."""
+    payload, unreadable = read_payload(vault, fields.get("payload", b"{}"))
     delivered, suspicion = fields.get("delivered"), _text(fields, "suspicion")
     return Operation(
         id=operation_id,
         kind=Kind.read(fields["kind"].decode()),
-        payload=json.loads(fields.get("payload", b"{}")),
+        payload=payload,
         accepted_at=float(fields["accepted_at"]),
         state=State.read(fields["state"].decode()),
         due_at=float(fields.get("due_at", 0)),
@@ -49,7 +54,16 @@ def from_fields(operation_id: str, fields: Mapping[str, bytes]) -> Operation:
         version=int(fields.get("version", 0)) + int(fields.get("tries", 0)),
         suspicion=Suspicion.read(suspicion) if suspicion else None,
         repairs=int(fields.get("repairs", 0)),
+        unreadable=unreadable,
     )
+
+
+def read_payload(vault: Vault, stored: bytes) -> tuple[Mapping[str, Any], str]:
+    """The payload of its stored text, and the reason why it cannot be read; one of the two is empty."""
+    try:
+        return json.loads(vault.unseal(stored)), ""
+    except Undecryptable as error:
+        return {}, str(error)
 
 
 def _text(fields: Mapping[str, bytes], name: str) -> str:

@@ -20,7 +20,7 @@ from crmgate.store.gate import RETURN_WAITS, RULES, Recipient
 
 NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
-    "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire",
+    "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire", "reseal",
 )  # fmt: skip
 """The scripts after `common.lua` and `person.lua`; `limit` and `trial` stand alone."""
 ALARM_GRACE = 3.0

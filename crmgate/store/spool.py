@@ -22,6 +22,8 @@ from typing import Any
 from crmgate.errors import SpoolUnavailable
 from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.store.entries import Acceptance, Accepted, Once
+from crmgate.store.records import read_payload
+from crmgate.store.vault import Vault
 
 FILE, LOCK = "spool.sqlite3", "spool.lock"
 BUSY_SECONDS = 5.0
@@ -74,11 +76,12 @@ class SpoolFigures:
 class Spool:
     """The spool in `folder`, for `most` bytes. Every method but `prepare` raises `SpoolUnavailable`.
 
-    A process that has not called `prepare`, or whose `prepare` failed, has no spool (`on` is false).
+    `vault` encrypts the payloads; None: they are plain text. A process that has not called `prepare`, or whose
+    `prepare` failed, has no spool (`on` is false).
     """
 
-    def __init__(self, folder: Path, most: float) -> None:
-        self._folder, self._most = folder, most
+    def __init__(self, folder: Path, most: float, vault: Vault | None = None) -> None:
+        self._folder, self._most, self._vault = folder, most, vault or Vault()
         self._processes: dict[int, _Process] = {}
         self.on = False
         self.problem = ""
@@ -113,7 +116,7 @@ class Spool:
                 return known
             if _used(db) > self._most:
                 raise SpoolUnavailable("the spool is full (SPOOL_MAX)")
-            _insert(db, entry, marks)
+            _insert(db, entry, marks, self._vault.seal(_written(entry.operation.payload)))
         return Accepted(Acceptance.ACCEPTED, operation.id, operation.kind, "", operation.accepted_at)
 
     def concerns(self, marks: Sequence[str]) -> bool:
@@ -126,7 +129,7 @@ class Spool:
         """The operation with this id; None if the spool does not have it."""
         with self._reading() as db:
             row = db.execute(f"select {_COLUMNS} from spool where id = ?", (operation_id,)).fetchone()  # noqa: S608
-        return _entry(row).operation if row else None
+        return self._entry(row).operation if row else None
 
     def ids(self, after: int = 0, limit: int = 50) -> list[tuple[int, str]]:
         """The places and ids of the oldest submissions whose place is after `after`, in their order."""
@@ -138,7 +141,17 @@ class Spool:
         """The submission with this id. Raises `ValueError` if it cannot be read."""
         with self._reading() as db:
             row = db.execute(f"select {_COLUMNS} from spool where id = ?", (operation_id,)).fetchone()  # noqa: S608
-        return _entry(row) if row else None
+        return self._entry(row) if row else None
+
+    def _entry(self, row: tuple[Any, ...]) -> Spooled:
+        identifier, kind, stored, at, suspicion, once = row
+        suspect = Suspicion.read(suspicion) if suspicion else None
+        state = State.SUSPECT if suspect else State.WAITING
+        payload, unreadable = read_payload(self._vault, stored)
+        operation = Operation(
+            identifier, Kind.read(kind), payload, at, state, suspicion=suspect, unreadable=unreadable
+        )  # fmt: skip
+        return Spooled(operation, _once(once) if once else None, suspect)
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove submissions that Redis has."""
@@ -267,22 +280,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def _written(payload: Any) -> bytes:
-    """The stored form of a payload."""
+    """The stored form of a payload, not encrypted."""
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _read(stored: bytes) -> dict[str, Any]:
-    """The payload of its stored form. Raises `ValueError`."""
-    payload: dict[str, Any] = json.loads(stored)
-    return payload
-
-
-def _entry(row: tuple[Any, ...]) -> Spooled:
-    name, kind, payload, at, suspicion, once = row
-    suspect = Suspicion.read(suspicion) if suspicion else None
-    state = State.SUSPECT if suspect else State.WAITING
-    operation = Operation(name, Kind.read(kind), _read(payload), at, state, suspicion=suspect)
-    return Spooled(operation, _once(once) if once else None, suspect)
 
 
 def _once(stored: str) -> Once:
@@ -306,12 +305,12 @@ def _known(db: sqlite3.Connection, once: Once, now: float) -> Accepted | None:
     return Accepted(what, name, Kind.read(kind), "", at)
 
 
-def _insert(db: sqlite3.Connection, entry: Spooled, marks: Sequence[str]) -> None:
+def _insert(db: sqlite3.Connection, entry: Spooled, marks: Sequence[str], payload: str) -> None:
     operation, once = entry.operation, entry.once
     # The content of a suspect is not remembered: a robot could block the same of a person (accept.lua).
     remembered = once if once and (once.keyed or not entry.suspect) else None
     row = (
-        operation.id, operation.kind, _written(operation.payload), operation.accepted_at, entry.suspect or "",
+        operation.id, operation.kind, payload.encode(), operation.accepted_at, entry.suspect or "",
         json.dumps(asdict(once)) if once else "", remembered.key if remembered else None,
         once.digest if once else "", once.seconds if once else 0,
     )  # fmt: skip

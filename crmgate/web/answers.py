@@ -140,7 +140,7 @@ class WaitSchema(CauseSchema):
     """The reason why an operation waits."""
 
     reason = _word(
-        WaitsFor, "An earlier operation of its session, its CRM (nothing is sent there), a time or a worker.",
+        WaitsFor, "An earlier operation of its session, its CRM (nothing is sent there), a key, a time or a worker.",
         WaitsFor.CRM,
     )  # fmt: skip
     why = _text("For people.", f"nothing is sent to the CRM since {_TIME}, because {_OUTAGE}")
@@ -188,6 +188,7 @@ class SummarySchema(ReceiptSchema):
     detail = _text("", "emailAddress: valid", allow_none=True)
     field = _text("Names of the refused CRM fields, separated by commas.", "emailAddress")
     cause = _word(Suspicion, "Cause of a suspect, also after its release; else null.", allow_none=True)
+    unreadable = _text("Why the payload cannot be decrypted; empty: it can.", "")
     waits = fields.Nested(
         WaitSchema, required=True, allow_none=True, metadata=_metadata("Null if it does not wait.", None)
     )

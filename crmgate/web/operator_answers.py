@@ -205,6 +205,7 @@ class PersonOperationSchema(Schema):
     detail = _text("", "")
     field = _text("Names of the refused CRM fields, separated by commas.", "")
     cause = _word(Suspicion, "Cause of a suspect, also after its release; else null.", allow_none=True)
+    unreadable = _text("Why the payload cannot be decrypted; empty: it can.", "")
 
 
 class PersonSchema(Schema):

@@ -15,6 +15,7 @@ from crmgate.model import Check, Kind, Operation
 from crmgate.store.entries import Accepted
 from crmgate.store.ledger import Ledger
 from crmgate.store.spool import Spool
+from crmgate.store.vault import Vault
 from tests.world import World
 
 MOST = 1_000_000.0
@@ -43,9 +44,9 @@ class Redis:
 class Host:
     """A web host: a spool, a gateway and the draining of one process."""
 
-    def __init__(self, world: World, folder: Path, most: float = MOST) -> None:
+    def __init__(self, world: World, folder: Path, most: float = MOST, vault: Vault | None = None) -> None:
         self.world, self.folder = world, folder
-        self.spool = Spool(folder, most)
+        self.spool = Spool(folder, most, vault)
         self.spool.prepare()
         self.hooks: list[tuple[str, dict[str, Any]]] = []
         self.gateway = Gateway(world.ledger, world.delivery, notify=self._hear, clock=world.clock, spool=self.spool)

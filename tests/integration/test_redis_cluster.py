@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from crmgate.store import keys
 from tests.integration.redis_servers import (
     PASSWORD,
     Server,
@@ -20,6 +21,7 @@ from tests.integration.redis_servers import (
     somebody,
 )
 from tests.integration.stack import Stack
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,8 @@ def test_a_lead_goes_all_the_way(stack: Stack, nodes: list[Server]) -> None:
     checks = {check.name: check for check in stack.ledger.health()}
     assert all(check.ok for check in checks.values()), checks
     assert checks["redis_persistence"].detail == "Redis writes an append-only file."
+    wait_until("the append-only files are rewritten", lambda: stack.client.get(keys.REWRITE) == b"done")
+    wait_until("on each node", lambda: all(_has_rewritten(node) for node in nodes))
     assert "Traceback" not in stack.web.output() + stack.worker.output()
 
 
@@ -77,3 +81,9 @@ def test_a_lost_node_costs_an_honest_answer_and_no_lead(stack: Stack, nodes: lis
     for operation_id in accepted:
         stack.wait_for(operation_id, "delivered")
     assert leads(stack) == before + 1
+
+
+def _has_rewritten(node: Server) -> bool:
+    """Whether the node has rewritten its append-only file."""
+    with node.client() as client:
+        return bool(client.info("persistence")["aof_last_rewrite_time_sec"] >= 0)

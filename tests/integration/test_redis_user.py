@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import requests
 
+from crmgate.store import keys
 from tests.integration.redis_servers import (
     PASSWORD,
     Server,
@@ -19,7 +20,7 @@ from tests.integration.redis_servers import (
     somebody,
 )
 from tests.integration.stack import Stack
-from tests.processes import DEADLINE
+from tests.processes import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def test_the_documented_rights_are_enough(stack: Stack, server: Server) -> None:
     checks = {check.name: (check.ok, check.detail) for check in stack.ledger.health()}
     assert all(ok for ok, _ in checks.values()), checks
     assert checks["redis_persistence"] == (True, "Redis writes an append-only file.")
+    wait_until("the append-only file is rewritten", lambda: stack.client.get(keys.REWRITE) == b"done")
     with server.client() as client:
         # Redis may refuse the command CLIENT SETINFO, with which redis-py names itself when it connects.
         assert {entry["object"] for entry in client.acl_log()} <= {"client"}

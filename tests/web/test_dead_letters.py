@@ -172,7 +172,7 @@ def test_the_list_of_operations(call: Call, world: World) -> None:
         "id": dead, "tracking_code": tracking_code(dead), "kind": "create_lead", "status": "failed", "state": "dead",
         "submitted_at": "2027-01-15T08:00:00.000Z", "dead_at": "2027-01-15T08:00:00.000Z", "provider": "acme",
         "code": "invalid_value", "http_status": 400, "detail": "The CRM refuses it.", "field": "",
-        "waits": None, "cause": None,
+        "waits": None, "cause": None, "unreadable": "",
     }  # fmt: skip
     assert page["next"] is None
     assert "example.com" not in json.dumps(page)

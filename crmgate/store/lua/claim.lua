@@ -6,10 +6,11 @@
 --   patience     seconds until an operation that waits for an earlier one is checked again
 --   settle       seconds for which the CRM may be processing a request
 --   supported    kinds of operations that the CRM supports: true, by name
+--   keys         keys that the caller has for payloads: true, by id
 --   to           provider
 -- Answers {'claimed', time of the claim, 1 if the CRM has to be searched first, time until which it may be processing an
 -- earlier request, field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation
--- that it waits for.
+-- that it waits for, 'locked' the key of its payload (crmgate.store.vault).
 despite_full()
 renew(a.id)
 local ends = a.now + a.lease_seconds
@@ -31,6 +32,18 @@ if behind then
   redis.call('ZADD', key.due, a.now + a.patience, a.id)
   pump_all()
   return {'behind', behind}
+end
+-- The caller lacks the key of the payload. The operation stays in its lines, uses up no retry, and is looked at again later.
+local sealed_with = string.match(redis.call('HGET', KEYS[1], 'payload') or '', '^sealed:(%x+):')
+if sealed_with and not a.keys[sealed_with] then
+  if lease then
+    redis.call('HSET', KEYS[1], 'state', 'waiting', 'look', '1')
+    redis.call('HDEL', KEYS[1], 'lease', 'lease_until')
+  end
+  for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
+  redis.call('ZADD', key.due, a.now + a.patience, a.id)
+  pump_all()
+  return {'locked', sealed_with}
 end
 local traits = kinds[kind] or {}  -- a kind that only a newer version knows: Python decides about it
 if traits.needs_lead then

@@ -439,7 +439,8 @@ end
 local function discard(id, event, seconds)
   note(id, event)
   redis.call('HSET', op(id), 'state', 'discarded')
-  redis.call('HDEL', op(id), 'payload', 'look', 'due_at', 'verdict', 'cause', 'labels')
+  redis.call('HDEL', op(id), 'payload', 'look', 'due_at', 'verdict', 'cause', 'labels', 'lease', 'lease_until', 'inline',
+    'settles_at', 'sent_as')
   unfile(id)
   redis.call('EXPIRE', op(id), seconds)
   for _, set in ipairs({key.dead, key.returning, key.suspect, key.due, HELD, TRIED, LATER}) do redis.call('ZREM', set, id) end

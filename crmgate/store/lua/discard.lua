@@ -2,6 +2,7 @@
 -- Arguments:
 --   id       operation
 --   seconds  seconds for which its receipt is kept
+--   dead_before  only a dead letter of that time or earlier is discarded, for its age; absent: whatever it is
 --   audit    audit entry, absent: no operator discards it
 --   to       provider
 -- ARGV[2]: event that is added to its history
@@ -9,6 +10,11 @@
 despite_full()
 local state, visit = unpack(redis.call('HMGET', KEYS[1], 'state', 'session'))
 if state ~= 'dead' and state ~= 'suspect' and not is_waiting(a.id) then return 0 end
+if a.dead_before then
+  local dead_at = redis.call('ZSCORE', key.dead, a.id)
+  if state ~= 'dead' or not dead_at or tonumber(dead_at) > a.dead_before then return 0 end
+  redis.call('HINCRBY', key.stats, 'dead_expired', 1)
+end
 discard(a.id, ARGV[2], a.seconds)
 leave(a.id)
 end_in_index(a.id, a.seconds)

@@ -26,6 +26,7 @@ ACTIONS = {
     "persons.export": "Exported a person",
     "persons.erase": "Erased a person",
     "operations.repair": "Sent an operation again that the CRM had lost",
+    "keys.rotate": "Encrypted all payloads with the first key",
     "backups.make": "Made a backup",
     "backups.restore": "Restored a backup",
     "tokens.new": "Created a token",
