@@ -174,10 +174,16 @@ def rewritten(stack: Stack) -> bool:
 
 
 def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path) -> None:
-    """A delivered operation, a dead letter, a suspect and one that waits, in the append-only file and a snapshot."""
-    with Stack(tmp_path, LOG_LEVEL="DEBUG", CRM_RETRY_DELAYS="0.2", CRM_ON_DUPLICATE="create").start() as stack:
+    """One each: delivered and kept, dead, suspect, waiting, and in the spool while Redis was away.
+
+    They are in the append-only file, in a snapshot and in the spool.
+    """
+    settings = {"LOG_LEVEL": "DEBUG", "CRM_RETRY_DELAYS": "0.2", "CRM_ON_DUPLICATE": "create", "PAYLOAD_KEEP": "7d",
+                "SPOOL_DIR": str(tmp_path / "spool"), "REDIS_TIMEOUT": "1"}  # fmt: skip
+    with Stack(tmp_path, **settings).start() as stack:
         stack.client.config_set("rdbcompression", "no")  # grep reads no compressed text
-        stack.submit(BIRD | {"session": "one"})
+        kept = stack.submit(BIRD | {"session": "one"})
+        assert stack.client.exists(keys.kept(kept))
         stack.espocrm.fail("answer", method="POST", path="/Lead", status=400, body=json.dumps(BIRD))
         died = stack.submit_queued(BIRD | {"session": "two", "city": BIRD["city"] + "."})
         wait_until("a dead letter", lambda: stack.operation(died).state == "dead")
@@ -185,6 +191,12 @@ def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path)
         stack.submit_queued(BIRD | {"city": BIRD["city"] + ".."})
         form = {"json": None, "data": BIRD | {"_hp": "bot"}}
         assert requests.post(f"{stack.url}/api/v1/applications", timeout=DEADLINE, **form).status_code == 202
+        stack.redis.kill()
+        stack.submit_queued(BIRD | {"city": BIRD["city"] + "..."})
+        assert any("spool.sqlite3" in trace for trace in traces(stack.folder))
+        stack.redis.start()
+        wait_until("Redis has it", lambda: stack.ledger.stats()["waiting"] == 2)
+        stack.client.config_set("rdbcompression", "no")
         stack.client.save()
         in_clear = {trace for trace in traces(stack.folder) if ".aof" in trace or ".rdb" in trace}
         assert {trace.split(": ")[1] for trace in in_clear} == {*BIRD}, "otherwise this test cannot fail"
@@ -193,6 +205,7 @@ def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path)
             done = crmgate(os.environ | stack.env, "person", "erase", contact, "--yes")
             assert done.returncode == 0, done.stderr
         assert stack.operation(died).state == "discarded"
+        assert not stack.client.exists(keys.kept(kept))
         stack.client.delete(keys.REWRITE)  # a day is over
         wait_until("the file is rewritten", lambda: rewritten(stack))
         stack.client.save()
