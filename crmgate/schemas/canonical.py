@@ -129,7 +129,8 @@ def canonicalise(
     """
     result = Canonical(words or APPLICATION, raw)
     for entry in sorted(entries(raw, result.words, aliases or {}), key=lambda entry: entry.rank):
-        _place(result, entry._replace(value=tidy(entry.value)))
+        value = tidy(entry.value)
+        _place(result, entry if value is entry.value else entry._replace(value=value))
     if FULL_NAME_PATH in result.fields:
         split_name(result)
     return result

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from crmgate.schemas.labelled import answers_in
+from crmgate.schemas.labelled import answers_in, labelled
 from crmgate.schemas.labels import INSIDE
 from crmgate.schemas.vocabulary import (
     BIRTH_DATE,
@@ -43,6 +43,7 @@ _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 _ENDS = frozenset("]0123456789")
 _DOT_INDEX = re.compile(r"\.\d+\Z")
 _PART = re.compile(r"([^\[\]]+)\[(country|area|phone|day|month|year)\]", re.IGNORECASE)
+_ANSWER = re.compile(r"([^\[\]]+)\[(\d+)\]\[(\w+)\]")
 _INNER_INDEX = re.compile(r"\.\d+(?=\.)")
 
 
@@ -71,7 +72,7 @@ def entries(
     raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = ""
 ) -> Iterator[SentField]:
     """The fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
-    for name, value in _join_parts(_join_lists(raw, words.targets), words).items():
+    for name, value in _join_parts(_join_lists(_join_answers(raw), words.targets), words).items():
         if name not in CONTROLS:
             yield from _entry(outer, name, value, words, aliases)
 
@@ -102,7 +103,7 @@ def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mappin
 
 def _is_derived(target: str, value: Any) -> bool:
     """Whether the name is no field itself, or its value is an object of parts."""
-    return target == CONTACT_PATH or (isinstance(value, Mapping) and target != PHONE)
+    return target == CONTACT_PATH or (isinstance(value, dict) and target != PHONE)
 
 
 def _custom(dotted: str, value: Any) -> Iterator[SentField]:
@@ -199,6 +200,17 @@ def _further(name: str, value: Any) -> Iterator[SentField]:
         value = _from_json(value)
     if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
         yield SentField(name, value[1:], FURTHER)
+
+
+def _join_answers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`raw` with `fields[0][name]`, `fields[0][value]`, ... (jQuery's `serializeArray`) joined into one list `fields`."""
+    matches = {name: match for name in raw if name[-1:] == "]" and (match := _ANSWER.fullmatch(name))}
+    answers: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, (base, index, member) in ((name, match.groups()) for name, match in matches.items()):
+        answers.setdefault(base, {}).setdefault(index, {})[member] = raw[name]
+    joined = {base: [*sent.values()] for base, sent in answers.items() if base not in raw and all(map(labelled, sent.values()))}
+    rest = {name: value for name, value in raw.items() if name not in matches or matches[name][1] not in joined}
+    return rest | joined if joined else raw
 
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:
