@@ -129,8 +129,7 @@ def canonicalise(
     """
     result = Canonical(words or APPLICATION, raw)
     for entry in sorted(entries(raw, result.words, aliases or {}), key=lambda entry: entry.rank):
-        value = tidy(entry.value)
-        _place(result, entry if value is entry.value else entry._replace(value=value))
+        _place(result, entry._replace(value=tidy(entry.value)))
     if FULL_NAME_PATH in result.fields:
         split_name(result)
     return result

@@ -103,7 +103,7 @@ def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mappin
 
 def _is_derived(target: str, value: Any) -> bool:
     """Whether the name is no field itself, or its value is an object of parts."""
-    return target == CONTACT_PATH or (isinstance(value, dict) and target != PHONE)
+    return target == CONTACT_PATH or (isinstance(value, Mapping) and target != PHONE)
 
 
 def _custom(dotted: str, value: Any) -> Iterator[SentField]:
@@ -203,14 +203,32 @@ def _further(name: str, value: Any) -> Iterator[SentField]:
 
 
 def _join_answers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`raw` with `fields[0][name]`, `fields[0][value]`, ... (jQuery's `serializeArray`) joined into one list `fields`."""
-    matches = {name: match for name in raw if name[-1:] == "]" and (match := _ANSWER.fullmatch(name))}
-    answers: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, (base, index, member) in ((name, match.groups()) for name, match in matches.items()):
-        answers.setdefault(base, {}).setdefault(index, {})[member] = raw[name]
-    joined = {base: [*sent.values()] for base, sent in answers.items() if base not in raw and all(map(labelled, sent.values()))}
-    rest = {name: value for name, value in raw.items() if name not in matches or matches[name][1] not in joined}
-    return rest | joined if joined else raw
+    """`raw` with `fields[0][name]`, `fields[0][value]`, `fields[1][name]` ... joined into one list `fields`.
+
+    A script writes a form in this way that sends what jQuery's `serializeArray` returns as a form.
+    """
+    joined = {base: list(answers.values()) for base, answers in _answers(raw).items() if base not in raw}
+    joined = {base: answers for base, answers in joined.items() if all(map(labelled, answers))}
+    if not joined:
+        return raw
+    rest = {name: value for name, value in raw.items() if _list_of_answers(name) not in joined}
+    return rest | joined
+
+
+def _answers(raw: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The members of objects in lists, by the name of the list and by the index of the object."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, value in raw.items():
+        if name.endswith("]") and (match := _ANSWER.fullmatch(name)):
+            base, index, member = match.groups()
+            found.setdefault(base, {}).setdefault(index, {})[member] = value
+    return found
+
+
+def _list_of_answers(name: str) -> str:
+    """`fields` for `fields[0][value]`; empty for another name."""
+    match = _ANSWER.fullmatch(name)
+    return match[1] if match else ""
 
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:

@@ -205,6 +205,17 @@ TOOLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"first_name": "Ada", "Telegram": "@ada"} | PHONE,
      {"first_name": "Ada", "phone": "+905321234567", "custom": {"Telegram": "@ada"},
       "warnings": [("Telegram", "unknown_field")]}),
+    (
+        {"fields[0][name]": "name", "fields[0][value]": "Ada Lovelace", "fields[1][name]": "email",
+         "fields[1][value]": "ada@x.co", "fields[1][type]": "email", "page": "/apply"},
+        {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@x.co", "custom": {"page": "/apply"},
+         "warnings": [("page", "unknown_field")]},
+    ),
+    (
+        {"child[0][label]": "Ida", "child[0][age]": "5", "name": "Ada", "email": "ada@x.co"},
+        {"first_name": "Ada", "email": "ada@x.co", "custom": {"child[0][label]": "Ida", "child[0][age]": "5"},
+         "warnings": [("child[0][label]", "unknown_field"), ("child[0][age]", "unknown_field")]},
+    ),
 ]  # fmt: skip
 
 
