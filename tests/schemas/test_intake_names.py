@@ -205,6 +205,14 @@ TOOLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"first_name": "Ada", "Telegram": "@ada"} | PHONE,
      {"first_name": "Ada", "phone": "+905321234567", "custom": {"Telegram": "@ada"},
       "warnings": [("Telegram", "unknown_field")]}),
+]  # fmt: skip
+
+
+def test_bodies_of_form_tools() -> None:
+    assert failing((body, parsed(body), lead) for body, lead in TOOLS) == []
+
+
+SERIALIZED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (
         {"fields[0][name]": "name", "fields[0][value]": "Ada Lovelace", "fields[1][name]": "email",
          "fields[1][value]": "ada@x.co", "fields[1][type]": "email", "page": "/apply"},
@@ -219,8 +227,8 @@ TOOLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-def test_bodies_of_form_tools() -> None:
-    assert failing((body, parsed(body), lead) for body, lead in TOOLS) == []
+def test_lists_of_answers_in_the_notation_of_forms() -> None:
+    assert failing((body, parsed(body), lead) for body, lead in SERIALIZED) == []
 
 
 SPLIT = [
