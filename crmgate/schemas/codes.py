@@ -45,7 +45,7 @@ class WarningCode(StrEnum):
     """The value is used but may be wrong, such as a phone number outside the numbering plan; the typed text is also
     kept in `custom`."""
     RECOGNISED = "recognised"
-    """The name of the field is not known, but its value is an email or a phone number, and no other was sent."""
+    """The value is an email or a phone number, but the name of the field is not known or means another contact."""
     STAND_IN = "stand_in"
     """There was no name, and nobody could add one; the first part of the email, or `-`, stands for the first name."""
     CUT = "cut"

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from crmgate.schemas.labelled import answers_in
+from crmgate.schemas.labelled import answers_in, labelled
 from crmgate.schemas.labels import INSIDE
 from crmgate.schemas.vocabulary import (
     BIRTH_DATE,
@@ -43,6 +43,7 @@ _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 _ENDS = frozenset("]0123456789")
 _DOT_INDEX = re.compile(r"\.\d+\Z")
 _PART = re.compile(r"([^\[\]]+)\[(country|area|phone|day|month|year)\]", re.IGNORECASE)
+_ANSWER = re.compile(r"([^\[\]]+)\[(\d+)\]\[(\w+)\]")
 _INNER_INDEX = re.compile(r"\.\d+(?=\.)")
 
 
@@ -71,7 +72,7 @@ def entries(
     raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = ""
 ) -> Iterator[SentField]:
     """The fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
-    for name, value in _join_parts(_join_lists(raw, words.targets), words).items():
+    for name, value in _join_parts(_join_lists(_join_answers(raw), words.targets), words).items():
         if name not in CONTROLS:
             yield from _entry(outer, name, value, words, aliases)
 
@@ -199,6 +200,35 @@ def _further(name: str, value: Any) -> Iterator[SentField]:
         value = _from_json(value)
     if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
         yield SentField(name, value[1:], FURTHER)
+
+
+def _join_answers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`raw` with `fields[0][name]`, `fields[0][value]`, `fields[1][name]` ... joined into one list `fields`.
+
+    A script writes a form in this way that sends what jQuery's `serializeArray` returns as a form.
+    """
+    joined = {base: list(answers.values()) for base, answers in _answers(raw).items() if base not in raw}
+    joined = {base: answers for base, answers in joined.items() if all(map(labelled, answers))}
+    if not joined:
+        return raw
+    rest = {name: value for name, value in raw.items() if _list_of_answers(name) not in joined}
+    return rest | joined
+
+
+def _answers(raw: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The members of objects in lists, by the name of the list and by the index of the object."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, value in raw.items():
+        if name.endswith("]") and (match := _ANSWER.fullmatch(name)):
+            base, index, member = match.groups()
+            found.setdefault(base, {}).setdefault(index, {})[member] = value
+    return found
+
+
+def _list_of_answers(name: str) -> str:
+    """`fields` for `fields[0][value]`; empty for another name."""
+    match = _ANSWER.fullmatch(name)
+    return match[1] if match else ""
 
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from marshmallow import ValidationError
+
 from crmgate.model import Lead
 from crmgate.schemas import FieldWarning, Sender, parse_application
 from crmgate.schemas.application import TOKEN
 from crmgate.schemas.codes import FieldCode, WarningCode
 from crmgate.schemas.faults import InvalidFields
-from crmgate.schemas.recognition import STAND_IN, stand_in
+from crmgate.schemas.fields import Email, Phone, PhoneRegion
+from crmgate.schemas.recognition import NO_NAME, STAND_IN, stand_in
 from crmgate.schemas.text import as_text, clean
 from crmgate.schemas.vocabulary import CUSTOM, alias_key, named
 from crmgate.sources.model import Received
@@ -24,6 +27,8 @@ MOST, LONGEST_NAME, LONGEST = 50, 64, 2_000
 """Limits of `custom`: number of fields, and characters of a name and of a value."""
 NOTES = 20_000
 """Characters of `additional_info`."""
+_OTHER = {"email": "phone", "phone": "email"}
+"""The contact that people may type into the field of each contact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +53,27 @@ def read(source: str, received: Received, region: str, aliases: Mapping[str, str
     """
     draft = _Draft.of(received.fields, region, aliases or {})
     draft.known.setdefault("source", source if TOKEN.fullmatch(source) else "source")
-    payload = draft.lead()
-    if payload is None:
-        return ReceivedLead(draft.incomplete(), (), complete=False, delivery_id=received.delivery_id)
-    return ReceivedLead(payload, tuple(draft.warnings), complete=True, delivery_id=received.delivery_id)
+    lead = draft.lead()
+    payload = draft.incomplete() if lead is None else lead
+    return ReceivedLead(payload, tuple(draft.warnings), lead is not None, received.delivery_id)
+
+
+def _is_other_contact(name: str, text: str, region: str) -> bool:
+    """Whether the text in the field of the email is a phone number instead, or the reverse."""
+    if ("@" in text) == (name == "email"):
+        return False
+    return not _is_contact(name, text, region) and _is_contact(_OTHER[name], text, region)
+
+
+def _is_contact(name: str, text: str, region: str) -> bool:
+    """Whether a text contains an email or a phone number, as `name` says."""
+    field = Email() if name == "email" else Phone()
+    try:
+        with PhoneRegion(region):
+            field.read(text)
+    except ValidationError:
+        return False
+    return True
 
 
 @dataclass
@@ -66,12 +88,31 @@ class _Draft:
     @classmethod
     def of(cls, fields: Mapping[str, Any], region: str, aliases: Mapping[str, str]) -> _Draft:
         draft = cls({}, {}, [], region)
+        swapped = list[tuple[str, str, Any]]()  # placed last: a contact in its own field takes precedence
         for label, value in fields.items():
             name = aliases.get(alias_key(label)) or named(label)
-            text = value if isinstance(value, bool | list) else as_text(value)
-            if name in (None, CUSTOM) or draft.known.setdefault(name, text) != text:
-                draft.keep(label, value)
+            if name in _OTHER and _is_other_contact(name, _text(value), region):
+                swapped.append((label, name, value))
+            else:
+                draft.place(label, name, value)
+        for label, name, value in swapped:
+            draft.place_swapped(label, name, value)
         return draft
+
+    def place(self, label: str, name: str | None, value: Any) -> None:
+        """Take a value as the field `name`; keep it in `custom` without a name, or if the field has another value."""
+        text = value if isinstance(value, bool | list) else as_text(value)
+        if name in (None, CUSTOM) or self.known.setdefault(name, text) != text:
+            self.keep(label, value)
+
+    def place_swapped(self, label: str, name: str, value: Any) -> None:
+        """Take the email in the field of the phone, or the reverse, if the lead lacks it."""
+        other = _OTHER[name]
+        if other in self.known:
+            self.place(label, name, value)
+        else:
+            self.place(label, other, value)
+            self.warn(label, WarningCode.RECOGNISED, f"The value of this field was taken as {other}.")
 
     def keep(self, label: str, value: Any) -> None:
         """Put a value into `custom`, a list as one text; a second value for the same name below the first."""
@@ -90,8 +131,7 @@ class _Draft:
         except InvalidFields as invalid:
             if any(error.code is not FieldCode.REQUIRED for error in invalid.errors):
                 return None
-            self._stand_in()
-            return self._parsed()
+            return self._with_stand_in()
 
     def _parsed(self) -> dict[str, Any]:
         parsed = parse_application(self._raw(), default_region=self.region, sender=Sender.MACHINE)
@@ -101,21 +141,25 @@ class _Draft:
     def _raw(self) -> dict[str, Any]:
         custom, rest = fitting(self.custom)
         notes = "\n".join(filter(None, (_text(self.known.get("additional_info")), *rest)))
-        return {**self.known, "custom": custom} | ({"additional_info": notes[:NOTES]} if notes else {})
+        return {**self.known, "custom": custom} | ({"additional_info": notes} if notes else {})
 
-    def _stand_in(self) -> None:
-        self.known["first_name"] = stand_in(self.known.get("email"))
+    def _with_stand_in(self) -> dict[str, Any]:
+        """The payload with a first name made of the email as it was read: the sent text may contain more."""
+        self.known["first_name"] = NO_NAME
         self.warn("first_name", WarningCode.STAND_IN, STAND_IN)
+        payload = self._parsed()
+        return payload | {"first_name": stand_in(payload.get("email"))}
 
     def incomplete(self) -> dict[str, Any]:
         """The payload of a submission without a contact: names and every other value as text, for an operator."""
         for name in [name for name in self.known if name not in ("first_name", "last_name", "source")]:
             self.keep(name, self.known.pop(name))
-        if any(warning.code is WarningCode.STAND_IN for warning in self.warnings):
-            self.known.pop("first_name")
         custom, rest = fitting(self.custom)
+        notes = "\n".join(rest)
+        if len(notes) > NOTES:
+            self.warn("additional_info", WarningCode.CUT, f"Only the first {NOTES:,} characters were kept.")
         names = {name: as_text(value)[:100] for name, value in self.known.items()}
-        return Lead.from_dict(names | {"custom": custom, "additional_info": "\n".join(rest)[:NOTES]}).to_dict()
+        return Lead.from_dict(names | {"custom": custom, "additional_info": notes[:NOTES]}).to_dict()
 
 
 def fitting(custom: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -33,6 +33,8 @@ REPEATS = 600.0
 """Seconds during which the same content without a delivery id counts as the same submission."""
 TOKENS = ("token", "hub.verify_token")
 """Parameters of the query with the secret; the second one is Meta's."""
+_SCOPE = "source\n"
+"""Begins the scope of a delivery id. A header cannot contain a line break: no `Origin` of another request is equal."""
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="crmgate"'}
 _WRONG = "Nothing was stored. Send the secret of this source as ?token=..., or sign the body with it."
 _TAG = "Sources"
@@ -127,7 +129,7 @@ def _sent(body: bytes) -> SourceRequest:
 
 def _stored(source: Source, reading: ReceivedLead) -> dict[str, Any]:
     """Record a submission. Raises `NotAccepted` and `LedgerUnavailable`: the tool sends it again."""
-    key, scope = reading.delivery_id, f"source {source.name}"
+    key, scope = reading.delivery_id, f"{_SCOPE}{source.name}"
     suspect = None if reading.complete else Suspicion.INCOMPLETE
     if reading.complete and limits.exceeds_person(reading.people, known_by(key, scope) if key else ""):
         suspect = Suspicion.OVER_LIMIT
