@@ -60,7 +60,7 @@ LARGEST = 100
 """Largest number of records in a batch."""
 PAGE = 500
 """Number of notes in a page of associations."""
-LIMITS = {"contacts": "CONTACT", "notes": "NOTE"}
+KINDS = {"contacts": "CONTACT", "notes": "NOTE"}
 
 
 class FakeHubSpot(Store, FakeCRM):
@@ -133,7 +133,8 @@ class FakeHubSpot(Store, FakeCRM):
         for method, path, scope, handler in self._routes():
             found = re.fullmatch(path, request.path)
             if found and method == request.method:
-                self._needs(scope) if scope else None
+                if scope:
+                    self._needs(scope)
                 return handler(request, *found.groups())
         raise not_found()
 
@@ -182,7 +183,7 @@ class FakeHubSpot(Store, FakeCRM):
         by, names = body.get("idProperty"), body.get("properties") or ()
         found = {one: [item for item in self._found(kind, by, one) if item.archived == archived] for one in ids}
         results = [item.shown(names) for items in found.values() for item in items]
-        return batch(results, missing(LIMITS[kind], [one for one, items in found.items() if not items]))
+        return batch(results, missing(KINDS[kind], [one for one, items in found.items() if not items]))
 
     def _found(self, kind: str, by: str | None, wanted: str) -> list[Item]:
         if not by:
