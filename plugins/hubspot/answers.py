@@ -41,7 +41,6 @@ The daily limit ends at midnight in the time zone of the account, which the answ
 LOCK_SECONDS = 2.0
 """Duration of a lock (423)."""
 UNIQUE = "CONFLICTING_UNIQUE_VALUE"
-CONFLICTS = ("CONFLICT", "OBJECT_ALREADY_EXISTS")
 EXISTING = re.compile(r"Contact already exists\. Existing ID: ([0-9]{1,20})\b")
 NAME, CODE = re.compile(r"[a-z][a-z0-9_]{0,99}"), re.compile(r"[A-Z][A-Z_]{0,63}")
 
@@ -138,10 +137,8 @@ def is_conflict(answer: Answer) -> bool:
     if answer.status == 409:
         return True
     body = _body(answer)
-    if answer.status != 400:
-        return False
-    unique = UNIQUE in flaws_in(body).values() or "already has that value" in str(body.get("message"))
-    return unique or _category(body) in CONFLICTS
+    named = UNIQUE in flaws_in(body).values() or "already has that value" in str(body.get("message"))
+    return answer.status == 400 and named
 
 
 def existing_id(answer: Answer) -> str:

@@ -129,7 +129,7 @@ class Store:
     def _conflict(self, name: str, value: str) -> VendorError:
         if self.conflict_status == 409:
             return VendorError(409, "OBJECT_ALREADY_EXISTS", f"A contact with {name} {value} already exists")
-        return invalid([flaw(name, "CONFLICTING_UNIQUE_VALUE", f"CONTACT has {name}={value}; already has that value")])
+        return invalid([flaw(name, "CONFLICTING_UNIQUE_VALUE", f"The value {value} of {name} is taken")])
 
     def _keep(self, items: dict[str, Item], values: dict[str, str]) -> Item:
         self._next_id += 1
