@@ -41,10 +41,10 @@ from hmac import compare_digest
 from typing import Any
 from urllib.parse import parse_qs
 
-from crmgate.testing.hubspot.store import Item, Store, definition
+from crmgate.testing.hubspot.store import HubSpotRecords, Item, definition
 from crmgate.testing.hubspot.wire import (
     Body,
-    VendorError,
+    HubSpotError,
     answer,
     batch,
     content,
@@ -63,14 +63,14 @@ PAGE = 500
 KINDS = {"contacts": "CONTACT", "notes": "NOTE"}
 
 
-class FakeHubSpot(Store, FakeCRM):
+class FakeHubSpot(HubSpotRecords, FakeCRM):
     """A fake HubSpot account. `ready=False` leaves out the properties that crmgate's setup creates."""
 
     server_header = "cloudflare"
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, *, ready: bool = True) -> None:
         FakeCRM.__init__(self, host, port)
-        Store.__init__(self, ready)
+        HubSpotRecords.__init__(self, ready)
         self.token = "pat-eu1-fake-0123456789"  # noqa: S105 - opens nothing but this fake
         self.scopes = [READ, WRITE, SCHEMAS_READ, SCHEMAS_WRITE]
         self.policy = ""
@@ -107,7 +107,7 @@ class FakeHubSpot(Store, FakeCRM):
                 if self.policy:
                     return limited(self.policy)
                 return self._route(request)
-            except VendorError as error:
+            except HubSpotError as error:
                 return error.response()
 
     def _admit(self, request: Request) -> None:
@@ -117,7 +117,7 @@ class FakeHubSpot(Store, FakeCRM):
                 "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find "
                 "more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview"
             )
-            raise VendorError(401, "INVALID_AUTHENTICATION", message)
+            raise HubSpotError(401, "INVALID_AUTHENTICATION", message)
 
     def _needs(self, scope: str) -> None:
         if scope not in self.scopes:
@@ -127,7 +127,7 @@ class FakeHubSpot(Store, FakeCRM):
             )
             detail = "One or more of the following scopes are required."
             errors = [{"message": detail, "context": {"requiredGranularScopes": [scope]}}]
-            raise VendorError(403, "MISSING_SCOPES", message, errors=errors)
+            raise HubSpotError(403, "MISSING_SCOPES", message, errors=errors)
 
     def _route(self, request: Request) -> Response:
         for method, path, scope, handler in self._routes():
@@ -178,7 +178,7 @@ class FakeHubSpot(Store, FakeCRM):
         body = content(request)
         ids = [str(one.get("id")) for one in body.get("inputs") or ()]
         if not 0 < len(ids) <= LARGEST:
-            raise VendorError(400, "VALIDATION_ERROR", f"A batch has 1 to {LARGEST} inputs")
+            raise HubSpotError(400, "VALIDATION_ERROR", f"A batch has 1 to {LARGEST} inputs")
         archived = parse_qs(request.query).get("archived") == ["true"]
         by, names = body.get("idProperty"), body.get("properties") or ()
         found = {one: [item for item in self._found(kind, by, one) if item.archived == archived] for one in ids}
@@ -188,7 +188,7 @@ class FakeHubSpot(Store, FakeCRM):
     def _found(self, kind: str, by: str | None, wanted: str) -> list[Item]:
         if not by:
             if not wanted.isdecimal():
-                raise VendorError(400, "VALIDATION_ERROR", "An object id is a number")
+                raise HubSpotError(400, "VALIDATION_ERROR", "An object id is a number")
             return [one for one in (self._items(kind).get(wanted),) if one]
         return [one for one in self.having(by, wanted) if time.monotonic() - one.at >= self.read_lag]
 
@@ -222,9 +222,9 @@ class FakeHubSpot(Store, FakeCRM):
         name = str(body.get("name"))
         if name in self.definitions:
             message = f'A property named "{name}" already exists.'
-            raise VendorError(409, "OBJECT_ALREADY_EXISTS", message)
+            raise HubSpotError(409, "OBJECT_ALREADY_EXISTS", message)
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or body.get("groupName") != "contactinformation":
-            raise VendorError(400, "VALIDATION_ERROR", "The property is not valid")
+            raise HubSpotError(400, "VALIDATION_ERROR", "The property is not valid")
         unique = body.get("hasUniqueValue") is True
         self.definitions[name] = definition(
             name, body["type"], unique=unique, label=body["label"], fieldType=body["fieldType"]

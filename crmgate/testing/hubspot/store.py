@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from crmgate.testing.hubspot.wire import Body, VendorError, invalid, not_found, now
+from crmgate.testing.hubspot.wire import Body, HubSpotError, invalid, not_found, now
 
 EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,18}")
 LONGEST = 65_536
@@ -42,7 +42,7 @@ class Item:
         return {"id": self.id, "properties": properties, **times, "archived": self.archived}
 
 
-class Store:
+class HubSpotRecords:
     """Checks and stores. The caller holds the server's lock."""
 
     def __init__(self, ready: bool) -> None:
@@ -57,15 +57,15 @@ class Store:
         self._next_id = 100
 
     def add_contact(self, properties: Mapping[str, Any]) -> Item:
-        """Create a contact, as staff do, too. Raises `VendorError`."""
+        """Create a contact, as staff do, too. Raises `HubSpotError`."""
         values = self.checked(properties)
         if not any(values.get(name) for name in ("email", "firstname", "lastname")):
-            raise VendorError(400, "VALIDATION_ERROR", "At least one of email, firstname and lastname is required")
+            raise HubSpotError(400, "VALIDATION_ERROR", "At least one of email, firstname and lastname is required")
         self._unique(values, "")
         return self._keep(self.contacts, values)
 
     def change_contact(self, contact_id: str, properties: Mapping[str, Any]) -> Item:
-        """Change a contact. Raises `VendorError`."""
+        """Change a contact. Raises `HubSpotError`."""
         contact = self.contacts.get(contact_id)
         if contact is None or contact.archived:
             raise not_found()
@@ -75,9 +75,9 @@ class Store:
         return contact
 
     def add_note(self, properties: Mapping[str, Any], associations: Any) -> Item:
-        """Create a note on contacts. Raises `VendorError`."""
+        """Create a note on contacts. Raises `HubSpotError`."""
         if not properties.get("hs_timestamp"):
-            raise VendorError(400, "VALIDATION_ERROR", "hs_timestamp is required")
+            raise HubSpotError(400, "VALIDATION_ERROR", "hs_timestamp is required")
         contacts = [self._noted(one) for one in associations or ()]
         note = self._keep(self.notes, {name: str(value) for name, value in properties.items()})
         for contact in contacts:
@@ -88,11 +88,11 @@ class Store:
         types = [one.get("associationTypeId") for one in association.get("types", ())]
         contact = self.contacts.get(str(association.get("to", {}).get("id")))
         if types != [202] or contact is None or contact.archived:
-            raise VendorError(400, "VALIDATION_ERROR", "The association of the note is not valid")
+            raise HubSpotError(400, "VALIDATION_ERROR", "The association of the note is not valid")
         return contact
 
     def checked(self, properties: Mapping[str, Any]) -> dict[str, str]:
-        """Values of properties. Raises `VendorError` that names each refused one."""
+        """Values of properties. Raises `HubSpotError` that names each refused one."""
         if flaws := [*self._flaws(properties)]:
             raise invalid(flaws)
         values = {name: str(value) for name, value in properties.items()}
@@ -120,15 +120,15 @@ class Store:
             if contact.id == own:
                 continue
             if values.get("email") and values["email"] in emails(contact) and not contact.archived:
-                raise VendorError(409, "CONFLICT", f"Contact already exists. Existing ID: {contact.id}")
+                raise HubSpotError(409, "CONFLICT", f"Contact already exists. Existing ID: {contact.id}")
             for name, known in self.definitions.items():
                 # Open in the documentation: a deleted contact, which can be restored, keeps its unique values.
                 if known["hasUniqueValue"] and values.get(name) and contact.properties.get(name) == values[name]:
                     raise self._conflict(name, values[name])
 
-    def _conflict(self, name: str, value: str) -> VendorError:
+    def _conflict(self, name: str, value: str) -> HubSpotError:
         if self.conflict_status == 409:
-            return VendorError(409, "OBJECT_ALREADY_EXISTS", f"A contact with {name} {value} already exists")
+            return HubSpotError(409, "OBJECT_ALREADY_EXISTS", f"A contact with {name} {value} already exists")
         return invalid([flaw(name, "CONFLICTING_UNIQUE_VALUE", f"The value {value} of {name} is taken")])
 
     def _keep(self, items: dict[str, Item], values: dict[str, str]) -> Item:
@@ -136,9 +136,9 @@ class Store:
         return items.setdefault(str(self._next_id), Item(str(self._next_id), values))
 
     def having(self, name: str, value: str) -> list[Item]:
-        """Contacts with a value of a unique property, or of the email. Raises `VendorError` for another property."""
+        """Contacts with a value of a unique property, or of the email. Raises `HubSpotError` for another property."""
         if name != "email" and not self.definitions.get(name, {}).get("hasUniqueValue"):
-            raise VendorError(400, "VALIDATION_ERROR", f"{name} is not a unique property")
+            raise HubSpotError(400, "VALIDATION_ERROR", f"{name} is not a unique property")
         if name == "email":
             return [one for one in self.contacts.values() if value.lower() in emails(one)]
         return [one for one in self.contacts.values() if one.properties.get(name) == value]

@@ -15,7 +15,7 @@ JSON = "application/json;charset=utf-8"
 INTERVAL = {"X-HubSpot-RateLimit-Interval-Milliseconds": "10000"}
 
 
-class VendorError(Exception):
+class HubSpotError(Exception):
     """An error answer: its status, its `category`, its message, and further keys of the body."""
 
     def __init__(self, status: int, category: str, message: str, **more: Any) -> None:
@@ -42,19 +42,19 @@ def limited(policy: str) -> Response:
     return Response(429, json.dumps(body), headers, JSON)
 
 
-def invalid(flaws: Sequence[Mapping[str, Any]]) -> VendorError:
+def invalid(flaws: Sequence[Mapping[str, Any]]) -> HubSpotError:
     """The 400 for refused properties: each flaw has `name`, `error` and `message`."""
     listed = [{"isValid": False, **flaw} for flaw in flaws]
     errors = [
         {"message": one["message"], "code": one["error"], "context": {"propertyName": [one["name"]]}} for one in listed
     ]
     message = f"Property values were not valid: {json.dumps(listed, ensure_ascii=False)}"
-    return VendorError(400, "VALIDATION_ERROR", message, errors=errors)
+    return HubSpotError(400, "VALIDATION_ERROR", message, errors=errors)
 
 
-def not_found(message: str = "resource not found") -> VendorError:
+def not_found(message: str = "resource not found") -> HubSpotError:
     """The 404 for one record."""
-    return VendorError(404, "OBJECT_NOT_FOUND", message)
+    return HubSpotError(404, "OBJECT_NOT_FOUND", message)
 
 
 def batch(results: Sequence[Any], errors: Sequence[Mapping[str, Any]]) -> Response:
@@ -82,7 +82,7 @@ def content(request: Request) -> Body:
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise VendorError(400, "VALIDATION_ERROR", "Invalid input JSON on line 1, column 1")
+        raise HubSpotError(400, "VALIDATION_ERROR", "Invalid input JSON on line 1, column 1")
     return body
 
 

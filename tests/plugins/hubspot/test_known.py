@@ -175,6 +175,17 @@ class TestDeletedContacts:
         assert crm.find_many([receipt], 5.0) == {operation.id: made.record_id}
 
 
+def test_no_address_has_personal_data_or_the_token(account: FakeHubSpot, crm: HookCaller) -> None:
+    operation = creation()
+    lead_id = deliver(crm, operation).record_id
+    deliver(crm, creation(AGAIN))
+    deliver(crm, update(lead_id, AGAIN))
+    crm.find(operation, 5.0)
+    crm.test_connection(5.0)
+    addresses = " ".join(f"{one.path}?{one.query}" for one in account.requests)
+    assert [one for one in ("ada", "Ada", "905321234567", "Lovelace", account.token) if one in addresses] == []
+
+
 def test_markup_of_a_visitor_is_escaped_in_a_note(account: FakeHubSpot, crm: HookCaller) -> None:
     deliver(crm, creation())
     deliver(crm, creation(replace(ADA, additional_info="<img src=x>\nsecond")))
