@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from crmgate.errors import Code
+from crmgate.errors import AuthFailed, Code
 from crmgate.provider import Answer, ProviderSettings, lost, secret, validate, web_address
 
-from .answers import error_for, made_id, rows_of
+from .answers import SETUP, error_for, made_id, rows_of
+from .records import UNIQUE
 
 CONTACTS, NOTES = "/crm/v3/objects/contacts", "/crm/v3/objects/notes"
 PROPERTIES = "/crm/v3/properties/contacts"
@@ -59,7 +60,11 @@ class HubSpotApi:
         rows, wanted = list[dict[str, Any]](), [*dict.fromkeys(filter(None, values))]
         for start in range(0, len(wanted), BATCH):
             body = options | {"inputs": [{"id": value} for value in wanted[start : start + BATCH]]}
-            rows += rows_of(self.send("POST", f"{path}/batch/read", json=body, params=params, safe=True))
+            answer = self.send("POST", f"{path}/batch/read", json=body, params=params, safe=True)
+            if by in UNIQUE and answer.status == 400:  # it concerns every contact
+                detail = f"HubSpot does not read contacts by {by}: {SETUP}"
+                raise AuthFailed(detail, code=Code.NO_PERMISSION, status=answer.status)
+            rows += rows_of(answer)
         return rows
 
     def listed(self, path: str, **params: str) -> list[dict[str, Any]]:

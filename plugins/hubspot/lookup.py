@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from crmgate.errors import NotFound
+from crmgate.errors import NotFound, Rejected
 from crmgate.model import Lead, Operation
 from crmgate.provider import Known
 
@@ -38,11 +38,15 @@ class HubSpotLookup:
 
     def people(self, lead: Lead, *, archived: bool = False) -> list[Contact]:
         """Contacts with this email, and contacts of crmgate with this phone. Raises `ProviderError`."""
-        found = dict[str, Contact]()
-        for name, wanted in (("email", lead.email.strip()), (PHONE, phone_of(lead))):
-            rows = self._api.read(CONTACTS, [wanted], SHOWN, by=name, archived=archived) if wanted else []
-            found |= {str(one["id"]): one for one in rows}
-        return list(found.values())
+        rows = self._with_email(lead.email.strip(), archived)
+        rows += self._api.read(CONTACTS, [phone_of(lead)], SHOWN, by=PHONE, archived=archived)
+        return list({str(one["id"]): one for one in rows}.values())
+
+    def _with_email(self, email: str, archived: bool) -> list[Contact]:
+        try:
+            return self._api.read(CONTACTS, [email], SHOWN, by="email", archived=archived)
+        except Rejected:  # it is no email for HubSpot, so no contact has it
+            return []
 
     def holders(self, lead: Lead, operation: Operation, existing: str) -> list[Known]:
         """The contacts with which a new contact conflicts: that of the operation itself, else those of the person.

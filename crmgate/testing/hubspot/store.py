@@ -139,6 +139,8 @@ class HubSpotRecords:
         """Contacts with a value of a unique property, or of the email. Raises `HubSpotError` for another property."""
         if name != "email" and not self.definitions.get(name, {}).get("hasUniqueValue"):
             raise HubSpotError(400, "VALIDATION_ERROR", f"{name} is not a unique property")
+        if name == "email" and not EMAIL.fullmatch(value):  # open in the documentation: the harder case
+            raise HubSpotError(400, "VALIDATION_ERROR", f"{value} is not a valid email")
         if name == "email":
             return [one for one in self.contacts.values() if value.lower() in emails(one)]
         return [one for one in self.contacts.values() if one.properties.get(name) == value]

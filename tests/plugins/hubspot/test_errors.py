@@ -183,6 +183,14 @@ def test_a_missing_property_of_crmgate_concerns_every_contact(
     assert (connection.connected, connection.refused) == (False, True)
 
 
+@pytest.mark.parametrize("name", [KEY, "crmgate_phone"])
+def test_so_does_a_read_by_a_missing_property(account: FakeHubSpot, crm: HookCaller, name: str) -> None:
+    del account.definitions[name]
+    error = failure(lambda: crm.find(creation(), 5.0))
+    assert isinstance(error, AuthFailed)
+    assert (name in error.detail, "crmgate crm setup" in error.detail) == (True, True)
+
+
 class TestBatches:
     """A part of a batch that could not be read is no proof that a contact does not exist."""
 

@@ -79,6 +79,15 @@ class TestPolicies:
 class TestOnePhone:
     """HubSpot has no unique phones. The property of crmgate has."""
 
+    def test_an_invalid_email_beside_a_known_phone(self, account: FakeHubSpot, crm: HookCaller) -> None:
+        deliver(crm, creation(PHONE_ONLY))
+        operation = creation(replace(PHONE_ONLY, email="nobody"))
+        assert deliver(crm, operation).adopted
+        assert "Email: nobody" in notes(account)[0]
+        found = crm.find(operation, 5.0)
+        assert found is not None
+        assert found.record_id == only(account)["id"]
+
     def test_two_emails_with_one_phone_are_one_contact(self, account: FakeHubSpot, crm: HookCaller) -> None:
         deliver(crm, creation())
         assert deliver(crm, creation(replace(ADA, email="countess@example.org"))).adopted

@@ -145,8 +145,8 @@ class TestASilentAccount:
 
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_one_contact(self, when: Any, account: FakeHubSpot, ledger: Ledger, redis_client: redis.Redis) -> None:
-        world = World(ledger, redis_client, connected(account, timeout=0.3))
-        account.fail("hang", when=when, method="POST", path=CONTACTS, times=1, seconds=1)
+        world = World(ledger, redis_client, connected(account, timeout=1.0))
+        account.fail("hang", when=when, method="POST", path=CONTACTS, times=1, seconds=1.5)
         operation = submit(world, "phone")
         world.pass_time(100, 2)
         assert world.stored(operation).state == State.DELIVERED
