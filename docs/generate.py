@@ -56,6 +56,7 @@ PUBLIC_MODULES = {
     "crmgate.testing.contract": "tests",
     "crmgate.testing.espocrm": "tests",
     "crmgate.testing.bitrix24": "tests",
+    "crmgate.testing.hubspot": "tests",
 }
 """Modules that plugins may import, and modules that only tests of plugins import."""
 

@@ -50,7 +50,10 @@ def test_without_a_provider_the_message_lists_the_providers(run: Run, mini: dict
     unset, unknown = run("crm", command), run("crm", command, CRM_PROVIDER="acme")
     assert unset.exit_code == unknown.exit_code == 2
     assert "CRM_PROVIDER: Missing" in unset.stderr
-    assert "CRM_PROVIDER, got 'acme': there is no such plugin. Found: bitrix, espocrm, mini, sandbox." in unknown.stderr
+    assert (
+        "CRM_PROVIDER, got 'acme': there is no such plugin. Found: bitrix, espocrm, hubspot, mini, sandbox."
+        in unknown.stderr
+    )
 
 
 def test_env_that_cannot_be_read_is_a_problem_of_the_configuration(run: Run, folder: Path) -> None:

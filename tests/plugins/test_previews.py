@@ -17,6 +17,7 @@ SETTINGS = {
     "sandbox": {"SANDBOX_URL": NOWHERE},
     "espocrm": {"ESPOCRM_URL": NOWHERE, "ESPOCRM_API_KEY": "secret-key-4711"},
     "bitrix": {"BITRIX_WEBHOOK_URL": f"{NOWHERE}/rest/1/secret-key-4711/"},
+    "hubspot": {"HUBSPOT_URL": NOWHERE, "HUBSPOT_TOKEN": "secret-key-4711"},
 }
 """Settings of each provider; nothing listens at this address."""
 LEAD = {"first_name": "Ayşe", "last_name": "Öz", "email": "ayse@example.com", "city": "Izmir", "source": "landing"}
@@ -50,6 +51,9 @@ def test_the_preview_has_the_visitors_values_and_no_secret(name: str, kind: Kind
 REQUESTS = {
     ("espocrm", Kind.CREATE_LEAD): ("POST", "Lead"), ("espocrm", Kind.UPDATE_LEAD): ("PUT", "Lead/98765432"),
     ("espocrm", Kind.LOG_ACTIVITY): ("POST", "Call"), ("sandbox", Kind.UPDATE_LEAD): ("PUT", "/leads/98765432"),
+    ("hubspot", Kind.CREATE_LEAD): ("POST", "/crm/v3/objects/contacts"),
+    ("hubspot", Kind.UPDATE_LEAD): ("PATCH", "/crm/v3/objects/contacts/98765432"),
+    ("hubspot", Kind.LOG_ACTIVITY): ("POST", "/crm/v3/objects/notes"),
     ("bitrix", Kind.CREATE_LEAD): ("POST", "crm.item.add"), ("bitrix", Kind.UPDATE_LEAD): ("POST", "crm.item.update"),
 }  # fmt: skip
 

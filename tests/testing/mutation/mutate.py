@@ -17,7 +17,7 @@ from types import ModuleType
 
 from crmgate.provider import CRMProvider
 from crmgate.testing import ProviderContract
-from tests.plugins import test_contract_bitrix, test_contract_espocrm, test_contract_sandbox
+from tests.plugins import test_contract_bitrix, test_contract_espocrm, test_contract_hubspot, test_contract_sandbox
 
 ROOT = Path(__file__).parents[3]
 SCAFFOLD = ROOT / "crmgate" / "cli" / "template"
@@ -52,6 +52,7 @@ def contracts() -> dict[str, tuple[Path, type[ProviderContract]]]:
         "espocrm": (plugins / "espocrm", test_contract_espocrm.TestEspoCRM),
         "bitrix": (plugins / "bitrix", test_contract_bitrix.TestBitrix),
         "bitrix_deals": (plugins / "bitrix", test_contract_bitrix.TestBitrixDeals),
+        "hubspot": (plugins / "hubspot", test_contract_hubspot.TestHubSpot),
         "sandbox": (plugins / "sandbox.py", test_contract_sandbox.TestSandbox),
         "scaffold": (SCAFFOLD / "acme.py", _scaffold_contract()),
     }
