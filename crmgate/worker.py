@@ -129,9 +129,17 @@ huey = WakeupHuey(
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Attempt to deliver one operation. The verdict of the policy decides whether Huey retries the task."""
+    """Attempt to deliver an operation, and then those that wait, until one fails or none waits.
+
+    The verdict of the policy decides whether Huey retries the task. The further operations have no task of their own:
+    the ledger schedules their next attempts.
+    """
     with logs.bound(operation=operation_id):
-        outcome = delivery.attempt(operation_id)
+        outcome = delivery.attempt(operation_id, more=_runs)
+    following = outcome.following
+    while following is not None:
+        with logs.bound(operation=following.claim.operation.id):
+            following = delivery.follow(following, more=_runs).following
     match outcome.verdict:
         case Retry(delay, left):
             task.retries, task.retry_delay = left + 1, max(delay, 0.001)
@@ -146,6 +154,11 @@ def deliver(operation_id: str, task: Any = None) -> None:
     if outcome.reason is NoClaim.EXHAUSTED:  # the last attempt was made, but its dead letter was not recorded
         task.retries = 0
         raise DeliveryFailed
+
+
+def _runs() -> bool:
+    """Whether the consumer runs: once it stops, a task takes no further operation."""
+    return not huey.stopping
 
 
 @huey.signal(SIGNAL_ERROR)  # type: ignore[untyped-decorator]

@@ -89,12 +89,14 @@ class Announcement(StrEnum):
 class Recorded:
     """The result of recording an attempt, or a connection test.
 
-    `cause` is that of the provider's gate, None if it is open. `written` is None for a connection test.
+    `cause` is that of the provider's gate, None if it is open. `written` is None for a connection test. `following` is
+    the operation that was taken in the same step, None if there is none.
     """
 
     announcement: Announcement | None
     cause: Cause | None
     written: Written | None = None
+    following: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,25 @@ class Claim:
     at: float
     settles_at: float = 0.0
     sent_as: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lease that a caller wants on an operation: its token, and its duration in seconds.
+
+    `supported` are the kinds of operations that the CRM supports.
+    """
+
+    lease: str
+    seconds: float
+    supported: tuple[Kind, ...] = ()
+
+    def for_scripts(self, patience: float, settle: float) -> dict[str, object]:
+        """The lease as the scripts read it (`a.claim` in `lua/common.lua`)."""
+        return {
+            "lease": self.lease, "seconds": self.seconds, "supported": dict.fromkeys(self.supported, True),
+            "patience": patience, "settle": settle,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,19 @@ import json
 from collections.abc import Iterator, Mapping
 
 from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
+from crmgate.store.entries import Claim
 
 
 def to_operation(operation_id: str, fields: Mapping[bytes, bytes]) -> Operation | None:
     """The operation that a hash of the ledger holds; None for an empty one."""
     return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}) if fields else None
+
+
+def to_claim(answer: list[bytes], lease: str) -> Claim:
+    """The claim that a script answered (`lua/take.lua`)."""
+    _, operation_id, at, look, settles_at, *fields = answer
+    operation, used_up, sent_as = from_pairs(operation_id.decode(), fields)
+    return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)
 
 
 def from_pairs(operation_id: str, flat: list[bytes]) -> tuple[Operation, int, Kind | None]:
