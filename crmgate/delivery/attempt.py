@@ -115,6 +115,8 @@ class Delivery:
             epidemic_after=plan.epidemic_after, settle=crm.settle_seconds,
         )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
+        self._supported: dict[str, tuple[Kind, ...]] = {}
+        """The kinds of operations that each CRM supports, by its name."""
 
     def attempt(self, operation_id: str, more: Callable[[], bool] = never) -> Outcome:
         """Attempt an operation, if it is due and no other caller has its lease. Raises `LedgerUnavailable`.
@@ -211,9 +213,10 @@ class Delivery:
         return self._ledger.claim(operation_id, to, wanted.lease, seconds=wanted.seconds, supported=wanted.supported)
 
     def _wanted(self, to: Recipient) -> Wanted:
-        crm = self._gates[to.provider][0]
-        supported = tuple(kind for kind in Kind if crm and crm.supports(kind))
-        return Wanted(new_lease(), self.plan.worker_budget + LEASE_MARGIN, supported)
+        if to.provider not in self._supported:
+            crm = self._gates[to.provider][0]
+            self._supported[to.provider] = tuple(kind for kind in Kind if crm and crm.supports(kind))
+        return Wanted(new_lease(), self.plan.worker_budget + LEASE_MARGIN, self._supported[to.provider])
 
     def attempt_claimed(
         self, claim: Claim, to: Recipient, deadline: float, *, wake: bool, more: Callable[[], bool] = never

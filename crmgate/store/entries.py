@@ -216,6 +216,11 @@ class GateEvent:
     answered: bool = False
     wait: float | None = None
 
+    def for_scripts(self) -> dict[str, object]:
+        """The event as `lua/gate.lua` reads it."""
+        event: dict[str, object] = {"what": self.what, "refusal": self.refusal, "answered": self.answered}
+        return event if self.wait is None else event | {"wait": self.wait}
+
 
 @dataclass(frozen=True, slots=True)
 class Result:

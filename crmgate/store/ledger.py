@@ -169,7 +169,7 @@ class Ledger:
             **following,
         }  # fmt: skip
         if result.event:
-            arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
+            arguments["event"] = result.event.for_scripts()
         if wanted:
             arguments["claim"] = wanted.for_scripts(PATIENCE, to.settle)
         text = compact(attempt.to_dict())

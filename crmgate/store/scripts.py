@@ -33,6 +33,7 @@ KEPT = {
 }  # fmt: skip
 """Limits of the figures: expiries in seconds, and numbers of entries."""
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or sent twice
 
 _COMPUTES_PERSONS = {"accept", "amend", "reindex", "restore"}  # see lua/person.lua
@@ -96,7 +97,7 @@ def read(name: str) -> str:
 
 def compact(value: Mapping[str, Any]) -> str:
     """JSON without spaces, as the scripts read it and the records hold it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(value)
 
 
 def _lua(value: Any) -> str:
