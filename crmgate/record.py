@@ -46,7 +46,7 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""
         result = {}
-        for name, left_out in _fields(type(self)).items():
+        for name, left_out in _fields(type(self)).items():  # type: ignore[arg-type]
             value = getattr(self, name)
             if type(value) is not str:
                 value = _plain(value)
@@ -57,7 +57,7 @@ class Record:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The record from the result of `to_dict`. A null value counts as absent."""
-        known, words, nested = _fields(cls), cls.WORDS, cls.NESTED
+        known, words, nested = _fields(cls), cls.WORDS, cls.NESTED  # type: ignore[arg-type]
         present: dict[str, Any] = {}
         for name, value in data.items():
             if name in words and value is not None:
@@ -71,9 +71,9 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 @functools.cache
-def _fields(record: type[Record]) -> dict[str, bool]:
+def _fields(record: type[Any]) -> dict[str, bool]:
     """Names of the fields, each with whether `to_dict` leaves its empty value out: computed once for each class."""
-    return {f.name: _empty_by_default(f) for f in dataclasses.fields(record)}  # type: ignore[arg-type]
+    return {f.name: _empty_by_default(f) for f in dataclasses.fields(record)}
 
 
 def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:

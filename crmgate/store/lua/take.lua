@@ -65,7 +65,8 @@ local function take(id, claim)
   redis.call('HSET', op(id), 'state', 'delivering', 'lease', claim.lease, 'lease_until', ends, 'look', look)
   redis.call('ZADD', key.due, ends, id)
   for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, id) end
-  return {'claimed', id, string.format('%.17g', a.now), look, string.format('%.17g', settles), unpack(redis.call('HGETALL', op(id)))}
+  local at, until_when = string.format('%.17g', a.now), string.format('%.17g', settles)
+  return {'claimed', id, at, look, until_when, unpack(redis.call('HGETALL', op(id)))}
 end
 
 -- The id of the operation that a wake-up is about; nil for any other message.
