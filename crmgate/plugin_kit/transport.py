@@ -8,6 +8,7 @@ look-up. Therefore this module watches the connections.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import io
 import json as jsonlib
@@ -162,11 +163,29 @@ class Transport:
 
 
 class _Request(requests.PreparedRequest):
-    """A request that prepares no empty cookie jar."""
+    """A request that prepares nothing twice, and nothing that is empty."""
+
+    def prepare_url(self, url: Any, params: Any) -> None:
+        if params is None:
+            self.url = _prepared(url)
+        else:
+            super().prepare_url(url, params)
+
+    def prepare_auth(self, auth: Any, url: Any = "") -> None:
+        if auth is not None or "@" in url:
+            super().prepare_auth(auth, url)
 
     def prepare_cookies(self, cookies: Any) -> None:
         if cookies:
             super().prepare_cookies(cookies)
+
+
+@functools.lru_cache(100)
+def _prepared(url: str) -> str | None:
+    """An address without parameters as it is sent. A plugin has few of them that it uses again and again."""
+    request = requests.PreparedRequest()
+    request.prepare_url(url, None)
+    return request.url
 
 
 class _Session(requests.Session):

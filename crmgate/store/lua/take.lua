@@ -69,15 +69,14 @@ local function take(id, claim)
   return {'claimed', id, at, look, until_when, unpack(redis.call('HGETALL', op(id)))}
 end
 
--- The id of the operation that a wake-up is about; nil for any other message.
+-- The id of the operation that a wake-up of a script is about; nil for any other message, such as a task that Huey retries.
 local function woken_by(message)
-  local readable, task = pcall(cjson.decode, message)
-  if not readable or type(task) ~= 'table' or type(task.args) ~= 'table' then return nil end
-  return task.name == cjson.decode(WAKE_MESSAGE).name and task.args[1] or nil
+  local id = string.match(message, '"id":"(%w+)"')
+  return id and message == wake_message(id) and id or nil
 end
 
 -- Take the operation of the oldest wake-up that can be attempted. Answers as `take` does, or nil if there is none. A message
--- that needs the worker itself goes back to the place that it had.
+-- that needs Huey or Python goes back to the place that it had.
 local function take_next(claim)
   for _ = 1, 10 do
     local message = redis.call('RPOP', key.wake_list)
