@@ -1,8 +1,11 @@
-"""Worker process, started with `huey_consumer crmgate.worker.huey -w 8 -k thread -g TERM`.
+"""Worker process, started with `huey_consumer crmgate.worker.huey -k thread -g TERM`.
 
 Huey waits between attempts: a failed attempt raises, and Huey runs the task again after the delay that the policy
 chose. When no retry is left, Huey's error signal records the dead letter. The ledger is the source of truth: if a task
 is lost, the sweeper finds the overdue operation and wakes it.
+
+One task delivers many operations: the step that records a delivery takes the next operation that waits. So Huey's work
+for a task, and its round trips, are needed once for each burst, not once for each delivery.
 
 With `-g TERM` a SIGTERM lets running tasks finish; Huey's default interrupts them.
 """
@@ -42,6 +45,10 @@ PULSE_SECONDS = 2.0
 """Seconds between two heartbeats, and between two sweeps for overdue operations."""
 JOB_SECONDS = 0.2
 """Seconds that a retry job waits before it checks again whether more operations may be released."""
+MOST_THREADS = 64
+"""Largest number of attempts at once in one process: with more, the interpreter lock of the process is the limit."""
+SPARE_THREADS = 2
+"""Threads for wake-ups that need no request, such as one for a dead letter, while all attempts wait for the CRM."""
 LEAVE_SECONDS = 5.0
 """Seconds that the end of the consumer waits for the pulse to end."""
 
@@ -78,10 +85,16 @@ class WakeupHuey(RedisHuey):  # type: ignore[misc]
     """Huey with crmgate's log format."""
 
     _consumer: Any = None
+    threads = 1
+    """Smallest number of threads of the consumer."""
 
     def create_consumer(self, **options: Any) -> Any:
-        """Create the consumer. `huey_consumer` calls this after it has given Huey's logger a handler."""
+        """Create the consumer. `huey_consumer` calls this after it has given Huey's logger a handler.
+
+        It has the threads that `CRM_MAX_CONCURRENCY` can use, unless `--workers` names a larger number.
+        """
         logs.adopt("huey")
+        options["workers"] = max(options.get("workers", 1), self.threads)
         consumer = super().create_consumer(**options)
         # Huey sets them after its threads have started: a SIGTERM in between would lose the tasks they took.
         consumer._set_signal_handlers()
@@ -125,6 +138,8 @@ delivery, ledger, retries = services.delivery, services.ledger, services.desk.re
 huey = WakeupHuey(
     "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, address=services.settings.redis
 )
+
+huey.threads = min(services.settings.max_concurrency, MOST_THREADS) + SPARE_THREADS
 
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]

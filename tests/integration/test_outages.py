@@ -170,6 +170,7 @@ def test_sigterm_lets_the_worker_begin_nothing_more(command_stack: Stack) -> Non
     stack.espocrm.fail("latency", seconds=0.5, method="POST", path="/Lead")
     ids = [stack.submit_queued(person(number)) for number in range(20)]
     wait_until("the second delivery of a task is under way", lambda: len(posts(stack)) >= 2)
+    assert "started with 3 thread" in stack.worker.output(), "one for the CRM, two spare ones"
     before = len(posts(stack))
     assert stack.worker.stop(signal.SIGTERM) == 0
     assert len(posts(stack)) <= before + 2
