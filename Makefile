@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE =
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## Install everything and run the gateway with a private Redis and a sandbox CRM (PORT, CRMGATE_HOME)
+run: $(VENV)/.run ## Install everything and run the gateway with a private Redis and a sandbox CRM (PORT, CRMGATE_HOME, WORKER_PROCESSES)
 	@exec $(BIN)/crmgate dev
 
 test: $(VENV)/.test ## Install everything and run every test (ARGS="-k name" selects some)

@@ -7,6 +7,7 @@ older process can read what a newer process wrote.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar, Self
@@ -44,24 +45,35 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""
-        pairs = ((f, _plain(getattr(self, f.name))) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {f.name: value for f, value in pairs if value not in _EMPTY or not _empty_by_default(f)}
+        result = {}
+        for name, left_out in _fields(type(self)).items():  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if type(value) is not str:
+                value = _plain(value)
+            if not (left_out and value in _EMPTY):
+                result[name] = value
+        return result
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The record from the result of `to_dict`. A null value counts as absent."""
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        present = {name: value for name, value in data.items() if name in known and value is not None}
-        return cls(**{name: cls._read(name, value) for name, value in present.items()})
-
-    @classmethod
-    def _read(cls, name: str, value: Any) -> Any:
-        if name in cls.WORDS:
-            return cls.WORDS[name].read(value)
-        return _rich(value, cls.NESTED.get(name))
+        known, words, nested = _fields(cls), cls.WORDS, cls.NESTED  # type: ignore[arg-type]
+        present: dict[str, Any] = {}
+        for name, value in data.items():
+            if name in words and value is not None:
+                present[name] = words[name].read(value)
+            elif name in known and value is not None:
+                present[name] = value if type(value) is str else _rich(value, nested.get(name))
+        return cls(**present)
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+@functools.cache
+def _fields(record: type[Any]) -> dict[str, bool]:
+    """Names of the fields, each with whether `to_dict` leaves its empty value out: computed once for each class."""
+    return {f.name: _empty_by_default(f) for f in dataclasses.fields(record)}
 
 
 def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:

@@ -1,8 +1,11 @@
-"""Worker process, started with `huey_consumer crmgate.worker.huey -w 8 -k thread -g TERM`.
+"""Worker process, started with `huey_consumer crmgate.worker.huey -k thread -g TERM`.
 
 Huey waits between attempts: a failed attempt raises, and Huey runs the task again after the delay that the policy
 chose. When no retry is left, Huey's error signal records the dead letter. The ledger is the source of truth: if a task
 is lost, the sweeper finds the overdue operation and wakes it.
+
+One task delivers many operations: the step that records a delivery takes the next operation that waits. So Huey's work
+for a task, and its round trips, are needed once for each burst, not once for each delivery.
 
 With `-g TERM` a SIGTERM lets running tasks finish; Huey's default interrupts them.
 """
@@ -42,6 +45,10 @@ PULSE_SECONDS = 2.0
 """Seconds between two heartbeats, and between two sweeps for overdue operations."""
 JOB_SECONDS = 0.2
 """Seconds that a retry job waits before it checks again whether more operations may be released."""
+MOST_THREADS = 64
+"""Largest number of attempts at once in one process: with more, the interpreter lock of the process is the limit."""
+SPARE_THREADS = 2
+"""Threads for wake-ups that need no request, such as one for a dead letter, while all attempts wait for the CRM."""
 LEAVE_SECONDS = 5.0
 """Seconds that the end of the consumer waits for the pulse to end."""
 
@@ -78,10 +85,16 @@ class WakeupHuey(RedisHuey):  # type: ignore[misc]
     """Huey with crmgate's log format."""
 
     _consumer: Any = None
+    threads = 1
+    """Smallest number of threads of the consumer."""
 
     def create_consumer(self, **options: Any) -> Any:
-        """Create the consumer. `huey_consumer` calls this after it has given Huey's logger a handler."""
+        """Create the consumer. `huey_consumer` calls this after it has given Huey's logger a handler.
+
+        It has the threads that `CRM_MAX_CONCURRENCY` can use, unless `--workers` names a larger number.
+        """
         logs.adopt("huey")
+        options["workers"] = max(options.get("workers", 1), self.threads)
         consumer = super().create_consumer(**options)
         # Huey sets them after its threads have started: a SIGTERM in between would lose the tasks they took.
         consumer._set_signal_handlers()
@@ -126,12 +139,22 @@ huey = WakeupHuey(
     "crmgate", storage_class=WakeupStorage, serializer=JsonSerializer(), results=False, address=services.settings.redis
 )
 
+huey.threads = min(services.settings.max_concurrency, MOST_THREADS) + SPARE_THREADS
+
 
 @huey.task(context=True)  # type: ignore[untyped-decorator]
 def deliver(operation_id: str, task: Any = None) -> None:
-    """Attempt to deliver one operation. The verdict of the policy decides whether Huey retries the task."""
+    """Attempt to deliver an operation, and then those that wait, until one fails or none waits.
+
+    The verdict of the policy decides whether Huey retries the task. The further operations have no task of their own:
+    the ledger schedules their next attempts.
+    """
     with logs.bound(operation=operation_id):
-        outcome = delivery.attempt(operation_id)
+        outcome = delivery.attempt(operation_id, more=_runs)
+    following = outcome.following
+    while following is not None:
+        with logs.bound(operation=following.claim.operation.id):
+            following = delivery.follow(following, more=_runs).following
     match outcome.verdict:
         case Retry(delay, left):
             task.retries, task.retry_delay = left + 1, max(delay, 0.001)
@@ -146,6 +169,11 @@ def deliver(operation_id: str, task: Any = None) -> None:
     if outcome.reason is NoClaim.EXHAUSTED:  # the last attempt was made, but its dead letter was not recorded
         task.retries = 0
         raise DeliveryFailed
+
+
+def _runs() -> bool:
+    """Whether the consumer runs: once it stops, a task takes no further operation."""
+    return not huey.stopping
 
 
 @huey.signal(SIGNAL_ERROR)  # type: ignore[untyped-decorator]

@@ -17,8 +17,7 @@ from crmgate.store import scripts
 from tests import needs
 from tests.processes import ROOT
 
-SHARED = ("gate", "common", "person")
-"""The files that stand before each script, in this order."""
+SHARED = scripts.SHARED
 ALONE = ("limit", "trial")
 
 

@@ -152,7 +152,7 @@ def huey_worker(
 ) -> Process:  # fmt: skip
     """The worker as the Procfile runs it. `kind` is the class of the process."""
     command = [
-        sys.executable, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--workers", "8",
-        "--worker-type", "thread", "--graceful-signal", "TERM", "--shutdown-timeout", "25",
+        sys.executable, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--worker-type", "thread",
+        "--graceful-signal", "TERM", "--shutdown-timeout", "25",
     ]  # fmt: skip
     return kind(name, command, folder, env)

@@ -18,7 +18,7 @@ import requests
 from click.testing import CliRunner
 
 from crmgate.cli import home, main
-from crmgate.cli.dev import _add_token, close_to_others
+from crmgate.cli.dev import _add_token, _commands, close_to_others
 from crmgate.testing.espocrm import FakeEspoCRM
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
@@ -105,6 +105,8 @@ def _logs_in_once(text: str, gateway: str) -> None:
 UNUSABLE = [
     ({"PORT": "abc"}, "PORT, got 'abc': it takes a port, 1 to 65535."),
     ({"PORT": "65536"}, "PORT, got '65536': it takes a port, 1 to 65535."),
+    ({"WORKER_PROCESSES": "0"}, "WORKER_PROCESSES, got '0': it takes a number, 1 to 32."),
+    ({"WORKER_PROCESSES": "x"}, "WORKER_PROCESSES, got 'x': it takes a number, 1 to 32."),
     ({"CRMGATE_HOME": "file"}, "it cannot be written"),
     ({"CRMGATE_HOME": "file/home"}, "it cannot be written"),
     ({"CRMGATE_HOME": "/proc/crmgate"}, "it cannot be written"),
@@ -138,6 +140,13 @@ def test_an_unusable_port_or_folder_is_reported(
     monkeypatch.chdir(tmp_path)
     assert problem in refused(**settings)
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("number", "names"), [("", ["worker"]), ("1", ["worker"]), ("2", ["worker", "worker2"])])
+def test_the_number_of_workers_is_a_setting(tmp_path: Path, number: str, names: list[str]) -> None:
+    environ = {"REDIS_URL": "redis://127.0.0.1:9", "CRM_PROVIDER": "none", "WORKER_PROCESSES": number}
+    commands = _commands(environ, tmp_path)
+    assert [name for name in commands if name.startswith("worker")] == names
 
 
 def test_a_folder_has_one_gateway(tmp_path: Path, refused: Refused) -> None:

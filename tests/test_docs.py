@@ -37,7 +37,7 @@ PAGES = [
 ]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 EXAMPLE = (ROOT / ".env.example").read_text()
-DEV_SETTINGS = {"PORT", "CRMGATE_HOME"}
+DEV_SETTINGS = {"PORT", "CRMGATE_HOME", "WORKER_PROCESSES"}
 
 
 def generator() -> ModuleType:

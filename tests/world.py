@@ -197,7 +197,10 @@ class World:
         return self.redis.rpop(WAKE_LIST)  # type: ignore[return-value]
 
     def _deliver(self, operation_id: str) -> Outcome:
-        outcome = self.delivery.attempt(operation_id)
+        outcome = self.delivery.attempt(operation_id, more=lambda: True)
+        following = outcome.following
+        while following:
+            following = self.delivery.follow(following, more=lambda: True).following
         match outcome.verdict:
             case Retry(delay):
                 message = wake_message(operation_id)

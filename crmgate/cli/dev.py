@@ -43,6 +43,8 @@ MESSENGERS = {
     "INSTAGRAM_URL": "https://ig.me/m/example?ref={ref}",
 }
 """Targets of the demo's messenger links; they are not real accounts."""
+MOST_WORKERS = 32
+"""Largest number of worker processes of one `crmgate dev`."""
 KEPT = ("redis", "metrics", "spool", "sandbox.sqlite3*", "run.lock", homes.LOCK, homes.ENV)
 """What `crmgate dev` keeps in CRMGATE_HOME."""
 
@@ -52,7 +54,8 @@ def dev() -> None:
     """Run web, worker, a private Redis and a sandbox CRM until Ctrl-C.
 
     Takes the whole configuration from the environment and .env; CRM_PROVIDER defaults to the sandbox and REDIS_URL to a
-    private redis-server with its data in CRMGATE_HOME (.crmgate). PORT is the port of the web server (8000).
+    private redis-server with its data in CRMGATE_HOME (.crmgate). PORT is the port of the web server (8000),
+    WORKER_PROCESSES the number of workers (1).
 
     Other commands find the running gateway by CRMGATE_HOME and need no settings.
     """
@@ -160,11 +163,19 @@ def _commands(environ: dict[str, str], home: Path) -> dict[str, list[str]]:
         "--bind", f"127.0.0.1:{environ['PORT']}", "--reuse-port", "--graceful-timeout", "3",
         "--log-level", "warning",
     ]  # fmt: skip
-    commands["worker"] = [
-        PYTHON, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--workers", "8", "--worker-type", "thread",
+    worker = [
+        PYTHON, "-m", "huey.bin.huey_consumer", "crmgate.worker.huey", "--worker-type", "thread",
         "--graceful-signal", "TERM", "--shutdown-timeout", "3", "--quiet",
     ]  # fmt: skip
-    return commands
+    return commands | dict.fromkeys(_worker_names(environ), worker)
+
+
+def _worker_names(environ: Mapping[str, str]) -> list[str]:
+    """Names of the worker processes: `worker`, and `worker2` ... for WORKER_PROCESSES above 1."""
+    text = environ.get("WORKER_PROCESSES") or "1"
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_WORKERS):
+        raise click.ClickException(f"WORKER_PROCESSES, got {text!r}: it takes a number, 1 to {MOST_WORKERS}.")
+    return ["worker", *(f"worker{number}" for number in range(2, int(text) + 1))]
 
 
 def _sandbox(environ: dict[str, str], home: Path) -> list[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 from crmgate.delivery.outcome import (
+    Following,
     Outcome,
     Sent,
     failed_test,
@@ -31,7 +32,7 @@ from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import JITTER, MAX_RETRY_AFTER, Dead, Done, Hold, Retry, Verdict, decide
 from crmgate.store import keys
 from crmgate.store.audit import Entry
-from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Written
+from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Wanted, Written
 from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
 from crmgate.store.scripts import ALARM_GRACE
@@ -43,6 +44,11 @@ SWEEP_AGAIN = 8.0
 """Seconds after which a sweep wakes an operation again that an earlier sweep woke and that still waits."""
 LEASE_MARGIN = 2.0
 """Seconds between the end of an attempt's time budget and the end of its lease."""
+
+
+def never() -> bool:
+    """False: the caller attempts no further operation."""
+    return False
 
 
 class Crm(Protocol):
@@ -111,9 +117,15 @@ class Delivery:
             epidemic_after=plan.epidemic_after, settle=crm.settle_seconds,
         )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
+        self._supported: dict[str, tuple[Kind, ...]] = {}
+        """The kinds of operations that each CRM supports, by its name."""
 
-    def attempt(self, operation_id: str) -> Outcome:
-        """Attempt an operation, if it is due and no other caller has its lease. Raises `LedgerUnavailable`."""
+    def attempt(self, operation_id: str, more: Callable[[], bool] = never) -> Outcome:
+        """Attempt an operation, if it is due and no other caller has its lease. Raises `LedgerUnavailable`.
+
+        If it is delivered and `more()` is true, the next operation is taken in the step that records it: the caller
+        attempts the `following` of the outcome with `follow`, at once.
+        """
         deadline = time.monotonic() + self.plan.worker_budget
         claim, to = self._claim(operation_id, self.recipient), self.recipient
         if isinstance(claim, NotClaimed) and claim.reason is NoClaim.ELSEWHERE:
@@ -123,7 +135,11 @@ class Delivery:
             if claim.reason is NoClaim.LOCKED:
                 self._report_locked(claim.more)
             return Outcome(None, claim.reason)
-        return self.attempt_claimed(claim, to, deadline, wake=False)
+        return self.attempt_claimed(claim, to, deadline, wake=False, more=more)
+
+    def follow(self, following: Following, more: Callable[[], bool] = never) -> Outcome:
+        """Attempt an operation that was taken with the record of another one. The ledger schedules its next attempt."""
+        return self.attempt_claimed(following.claim, self.recipient, following.deadline, wake=True, more=more)
 
     def probe(self, name: str) -> bool:
         """Test the connection to a provider that `tend` named. If it passes, waiting operations are delivered.
@@ -197,15 +213,22 @@ class Delivery:
         return self._gates[name][1]
 
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
-        seconds, crm = self.plan.worker_budget + LEASE_MARGIN, self._gates[to.provider][0]
-        supported = [kind for kind in Kind if crm and crm.supports(kind)]
-        return self._ledger.claim(operation_id, to, new_lease(), seconds=seconds, supported=supported)
+        wanted = self._wanted(to)
+        return self._ledger.claim(operation_id, to, wanted.lease, seconds=wanted.seconds, supported=wanted.supported)
 
-    def attempt_claimed(self, claim: Claim, to: Recipient, deadline: float, *, wake: bool) -> Outcome:
+    def _wanted(self, to: Recipient) -> Wanted:
+        if to.provider not in self._supported:
+            crm = self._gates[to.provider][0]
+            self._supported[to.provider] = tuple(kind for kind in Kind if crm and crm.supports(kind))
+        return Wanted(new_lease(), self.plan.worker_budget + LEASE_MARGIN, self._supported[to.provider])
+
+    def attempt_claimed(
+        self, claim: Claim, to: Recipient, deadline: float, *, wake: bool, more: Callable[[], bool] = never
+    ) -> Outcome:
         """Send an operation that is leased, decide what follows and record it.
 
         Nothing is sent after `deadline`, a time of `time.monotonic`: the lease ends soon after it, and another process
-        may then send the operation. With `wake` this process schedules the next attempt.
+        may then send the operation. With `wake` this process schedules the next attempt. `more`: see `attempt`.
         """
         begun = time.monotonic()
         sent = self._send(claim, self._gates[to.provider][0], deadline)
@@ -214,14 +237,19 @@ class Delivery:
         duration = time.monotonic() - begun
         verdict = decide(sent.error, claim.counted + 1, self.plan.retry_delays, self._rng, asked=sent.asked)
         written = result(claim, to.provider, duration, sent, verdict, to.settle)
+        wanted = self._wanted(to) if sent.delivered and to is self.recipient and more() else None
+        deadline_of_next = time.monotonic() + self.plan.worker_budget
         try:
-            recorded = self._record(claim, to, verdict, written, sent, wake)
+            recorded = self._record(claim, to, verdict, written, sent, wake, wanted)
         except LedgerUnavailable as failure:
             # The lease runs out and the next attempt looks in the CRM first.
             log.error("operation %s: its outcome could not be recorded (%s)", claim.operation.id, failure)
             return Outcome(None, "unrecorded", sent.delivered, sent.error)
         log.info("operation %s: %s in %.3f s", claim.operation.id, sent.error or "delivered", duration)
-        return self._after(claim.operation, to.provider, verdict, sent, recorded)
+        outcome = self._after(claim.operation, to.provider, verdict, sent, recorded)
+        if recorded.following is None:
+            return outcome
+        return replace(outcome, following=Following(recorded.following, deadline_of_next))
 
     def _after(
         self, operation: Operation, provider: str, verdict: Verdict, sent: Sent, recorded: Recorded
@@ -333,13 +361,14 @@ class Delivery:
         return None
 
     def _record(
-        self, claim: Claim, to: Recipient, verdict: Verdict, written: Result, sent: Sent, wake: bool
+        self, claim: Claim, to: Recipient, verdict: Verdict, written: Result, sent: Sent, wake: bool,
+        wanted: Wanted | None,
     ) -> Recorded:  # fmt: skip
         look = looks_next(claim, sent)
         match verdict:
             case Done():
                 assert sent.delivered is not None
-                return self._ledger.record_delivered(claim, to, written, sent.delivered)
+                return self._ledger.record_delivered(claim, to, written, sent.delivered, wanted)
             case Retry(delay):
                 return self._ledger.record_waiting(claim, to, written, delay=delay, look=look, wake=wake)
             case Hold():

@@ -29,14 +29,29 @@ Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
 """Why an attempt has no verdict: it was not made, or its outcome is not recorded."""
 
 
+@dataclass(frozen=True, slots=True)
+class Following:
+    """An operation whose lease was taken in the step that recorded the operation before it.
+
+    Nothing is sent after `deadline`, a time of `time.monotonic`.
+    """
+
+    claim: Claim
+    deadline: float
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of an attempt. If `verdict` is None, `reason` says why."""
+    """The outcome of an attempt. If `verdict` is None, `reason` says why.
+
+    `following` is the operation that the caller attempts next (`Delivery.follow`).
+    """
 
     verdict: Verdict | None
     reason: Reason = ""
     delivered: Delivered | None = None
     error: ProviderError | None = None
+    following: Following | None = None
 
 
 @dataclass(frozen=True, slots=True)

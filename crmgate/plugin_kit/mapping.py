@@ -57,6 +57,9 @@ LABELS: Mapping[str, str] = {
 SILENT = ("operation_id", "source_id")
 """Facts that can be mapped but are not in the description: the operation id, and the source for CRMs with a list."""
 
+_SAME = ("university", "universities")
+"""Facts that can have the same value."""
+
 TEXT = FieldType()
 """Type of a field that a provider does not describe."""
 
@@ -110,16 +113,21 @@ class FieldMap:
         mapped = Mapped({}, [])
         for name, value in facts.items():
             rest = self._send(name, value, mapped)
-            if rest is not None and name not in SILENT and not self._repeated(name, facts):
+            if rest is None or name in SILENT:
+                continue
+            if name not in _SAME or not self._repeated(name, facts):
                 mapped.rest.append((label(name), text(rest)))
         return mapped
 
     def _send(self, name: str, value: Any, mapped: Mapped) -> Any:
         """Put the value into its field. Returns the part that is missing there; None: nothing is missing."""
-        fact = setting_name(name)
+        fact = setting_name(name) if name.startswith(CUSTOM_PREFIX) else name
         target = self.names.get(fact)
         if not target or target in mapped.fields:
             return value
+        if type(value) is str and target not in self.types and fact not in self.values:  # sent as it is
+            mapped.fields[target], mapped.facts[target], mapped.undescribed[target] = value, name, value
+            return None
         sent, rest = self.types.get(target, TEXT).convert(value, self.values.get(fact))
         if sent is not None:
             mapped.fields[target] = sent

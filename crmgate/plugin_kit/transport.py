@@ -8,6 +8,7 @@ look-up. Therefore this module watches the connections.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import io
 import json as jsonlib
@@ -16,7 +17,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
@@ -33,6 +34,9 @@ from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, Rejec
 
 MAX_BODY = 1024 * 1024
 """Maximum size of an answer in bytes. A longer answer is an error."""
+
+MAX_PACKET = 16 * 1024
+"""Size in bytes up to which the head and the body of a request are sent together."""
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
@@ -128,10 +132,7 @@ class Transport:
         exchange = _Exchange(deadline=self.begin())
         token = _exchange.set(exchange)
         try:
-            with self._session().request(
-                method, url, **content,
-                timeout=exchange.left(), allow_redirects=False, stream=True,
-            ) as response:  # fmt: skip
+            with self._session().request(method, url, **content, timeout=exchange.left()) as response:
                 return Answer(response.status_code, response.headers, _body(response, read))
         except (requests.RequestException, HTTPError, ValueError) as error:
             failure = _failure(error, exchange, read)
@@ -161,6 +162,32 @@ class Transport:
         return session
 
 
+class _Request(requests.PreparedRequest):
+    """A request that prepares nothing twice, and nothing that is empty."""
+
+    def prepare_url(self, url: Any, params: Any) -> None:
+        if params is None:
+            self.url = _prepared(url)
+        else:
+            super().prepare_url(url, params)
+
+    def prepare_auth(self, auth: Any, url: Any = "") -> None:
+        if auth is not None or "@" in url:
+            super().prepare_auth(auth, url)
+
+    def prepare_cookies(self, cookies: Any) -> None:
+        if cookies:
+            super().prepare_cookies(cookies)
+
+
+@functools.lru_cache(100)
+def _prepared(url: str) -> str | None:
+    """An address without parameters as it is sent. A plugin has few of them that it uses again and again."""
+    request = requests.PreparedRequest()
+    request.prepare_url(url, None)
+    return request.url
+
+
 class _Session(requests.Session):
     """A session without proxies and .netrc from the environment, and without redirects."""
 
@@ -170,6 +197,17 @@ class _Session(requests.Session):
         self.headers["User-Agent"] = "crmgate"
         self.mount("http://", _Adapter())
         self.mount("https://", _Adapter())
+
+    def request(  # type: ignore[override]
+        self, method: str, url: str, *, timeout: float, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> requests.Response:
+        """Send one request; the body of the answer is read later.
+
+        `requests` would merge settings, hooks, proxies and cookies that this session does not have, for each request.
+        """
+        request = _Request()
+        request.prepare(method, url, headers={**self.headers, **(headers or {})}, cookies=self.cookies, **content)
+        return self.send(request, timeout=timeout, stream=True, proxies=self.proxies, allow_redirects=False)
 
     def get_redirect_target(self, _resp: requests.Response) -> None:
         """None. Otherwise `requests` reads the whole body of a redirect, of any size, to prepare the next request."""
@@ -217,10 +255,22 @@ class _TimedResponse(http.client.HTTPResponse):
 
 
 class _Timed:
-    """Mixin of connections: applies the deadline, and records whether anything was sent."""
+    """Mixin of connections: applies the deadline, and records whether anything was sent.
+
+    The head and the body of a small request are sent together: one packet and one system call.
+    """
 
     response_class: ClassVar[type[http.client.HTTPResponse]] = _TimedResponse
     sock: socket.socket | None
+    _unsent: bytes | None = None  # of a request that is being written; else None
+
+    def request(self, *args: Any, **options: Any) -> None:
+        self._unsent = b""
+        try:
+            super().request(*args, **options)  # type: ignore[misc]
+            self._flush()
+        finally:
+            self._unsent = None
 
     def connect(self) -> None:
         _exchange.get().sent = False
@@ -232,6 +282,19 @@ class _Timed:
         return made
 
     def send(self, data: Any) -> None:
+        if self._unsent is not None and isinstance(data, bytes) and len(self._unsent) + len(data) <= MAX_PACKET:
+            self._unsent += data
+            return
+        self._flush()
+        self._send(data)
+
+    def _flush(self) -> None:
+        """Send what was written so far."""
+        if self._unsent:
+            data, self._unsent = self._unsent, b""
+            self._send(data)
+
+    def _send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()
         assert self.sock is not None

@@ -114,6 +114,8 @@ class FieldType:
 
 def text(value: Any) -> str:
     """Value of a fact as text."""
+    if type(value) is str:
+        return value
     match value:
         case tuple() | list():
             return ", ".join(map(text, value))

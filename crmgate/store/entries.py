@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -91,12 +92,14 @@ class Announcement(StrEnum):
 class Recorded:
     """The result of recording an attempt, or a connection test.
 
-    `cause` is that of the provider's gate, None if it is open. `written` is None for a connection test.
+    `cause` is that of the provider's gate, None if it is open. `written` is None for a connection test. `following` is
+    the operation that was taken in the same step, None if there is none.
     """
 
     announcement: Announcement | None
     cause: Cause | None
     written: Written | None = None
+    following: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,25 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lease that a caller wants on an operation: its token, and its duration in seconds.
+
+    `supported` are the kinds of operations that the CRM supports.
+    """
+
+    lease: str
+    seconds: float
+    supported: tuple[Kind, ...] = ()
+
+    def for_scripts(self, patience: float, settle: float, keys: Sequence[str]) -> dict[str, object]:
+        """The lease as the scripts read it (`a.claim` in `lua/common.lua`). `keys`: ids of keys for payloads."""
+        return {
+            "lease": self.lease, "seconds": self.seconds, "supported": dict.fromkeys(self.supported, True),
+            "patience": patience, "settle": settle, "keys": dict.fromkeys(keys, True),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class NotClaimed:
     """Why an operation is not attempted now.
 
@@ -197,6 +219,11 @@ class GateEvent:
     refusal: str = ""
     answered: bool = False
     wait: float | None = None
+
+    def for_scripts(self) -> dict[str, object]:
+        """The event as `lua/gate.lua` reads it."""
+        event: dict[str, object] = {"what": self.what, "refusal": self.refusal, "answered": self.answered}
+        return event if self.wait is None else event | {"wait": self.wait}
 
 
 @dataclass(frozen=True, slots=True)

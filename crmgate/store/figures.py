@@ -6,6 +6,7 @@ and a count outlives its process. The script that records an attempt counts it i
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -63,7 +64,8 @@ def counted(operation: Operation, attempt: Event) -> dict[str, int]:
 
 def _bound(bounds: tuple[float, ...], seconds: float) -> str:
     """The smallest upper bound for a duration."""
-    return next((f"{bound:g}" for bound in bounds if seconds <= bound), "+Inf")
+    place = bisect_left(bounds, seconds)
+    return f"{bounds[place]:g}" if place < len(bounds) else "+Inf"
 
 
 class Figures:

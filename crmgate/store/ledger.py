@@ -31,6 +31,7 @@ from crmgate.store.entries import (
     Result,
     Session,
     Swept,
+    Wanted,
     Written,
     announcement_of,
     discarded,
@@ -39,7 +40,7 @@ from crmgate.store.entries import (
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient, cause_of
 from crmgate.store.keys import RECEIPT_SECONDS, translated
-from crmgate.store.records import from_pairs, to_operation
+from crmgate.store.records import to_claim, to_operation
 from crmgate.store.scripts import Scripts, compact
 from crmgate.store.tallies import labels
 from crmgate.store.vault import Vault
@@ -106,9 +107,8 @@ class Ledger:
             arguments |= asdict(once)
         if session:
             arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
-        answer = self.run(
-            "accept", arguments, to=to, text=self.vault.seal(compact(operation.payload)), operation=operation.id
-        )
+        text = self.vault.seal(compact(operation.payload))
+        answer = self.run("accept", arguments, to=to, text=text, operation=operation.id)
         what, identifier, *of_it = (part.decode() for part in answer)
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
@@ -116,26 +116,23 @@ class Ledger:
     def claim(
         self, operation_id: str, to: Recipient, lease: str, *, seconds: float, supported: Iterable[Kind] = ()
     ) -> Claim | NotClaimed:
-        """Take the lease on an operation for `seconds`, if it may be attempted now.
+        """Take the lease on an operation for `seconds`, if it may be attempted now (see `Wanted`)."""
+        wanted = Wanted(lease, seconds, tuple(supported)).for_scripts(PATIENCE, to.settle, self.vault.ids)
+        answer = self.run("claim", {"claim": wanted}, to=to, operation=operation_id)
+        reason, more = answer[0].decode(), answer[1].decode() if len(answer) > 1 else ""
+        return to_claim(answer, lease, self.vault) if reason == "claimed" else NotClaimed(NoClaim(reason), more)
 
-        `supported` are the kinds of operations that the CRM supports.
+    def record_delivered(
+        self, claim: Claim, to: Recipient, result: Result, delivered: Delivered, wanted: Wanted | None = None
+    ) -> Recorded:
+        """Record that the CRM confirmed the operation. Only its receipt stays.
+
+        With `wanted`, the operation of the oldest wake-up that may be attempted now is taken in the same step
+        (`Recorded.following`). None is taken where a lease has to be on replicas before the CRM is asked.
         """
-        arguments = {
-            "lease": lease, "lease_seconds": seconds, "patience": PATIENCE, "settle": to.settle,
-            "supported": dict.fromkeys(supported, True), "keys": dict.fromkeys(self.vault.ids, True),
-        }  # fmt: skip
-        answer = self.run("claim", arguments, to=to, operation=operation_id)
-        reason = answer[0].decode()
-        if reason != "claimed":
-            return NotClaimed(NoClaim(reason), answer[1].decode() if len(answer) > 1 else "")
-        _, at, look, settles_at, *fields = answer
-        operation, used_up, sent_as = from_pairs(operation_id, fields, self.vault)
-        return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)
-
-    def record_delivered(self, claim: Claim, to: Recipient, result: Result, delivered: Delivered) -> Recorded:
-        """Record that the CRM confirmed the operation. Only its receipt stays."""
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
-        return self._record(claim, to, Written.DELIVERED, result, receipt)
+        following = None if self._scripts.replicas else wanted
+        return self._record(claim, to, Written.DELIVERED, result, receipt, following)
 
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *, delay: float, look: bool, wake: bool = False
@@ -161,8 +158,9 @@ class Ledger:
         return self._record(claim, to, Written.DEAD, result, {"look": flag(look), "wake": wake, "remake": remake})
 
     def _record(
-        self, claim: Claim, to: Recipient, outcome: Written, result: Result, following: Mapping[str, Any]
-    ) -> Recorded:
+        self, claim: Claim, to: Recipient, outcome: Written, result: Result, following: Mapping[str, Any],
+        wanted: Wanted | None = None,
+    ) -> Recorded:  # fmt: skip
         attempt = result.attempt
         arguments = {
             "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
@@ -173,11 +171,14 @@ class Ledger:
             **following,
         }  # fmt: skip
         if result.event:
-            arguments["event"] = {name: value for name, value in asdict(result.event).items() if value is not None}
+            arguments["event"] = result.event.for_scripts()
+        if wanted:
+            arguments["claim"] = wanted.for_scripts(PATIENCE, to.settle, self.vault.ids)
         text = compact(attempt.to_dict())
         answer = self.run("record", arguments, to=to, text=text, operation=claim.operation.id)
-        written, announcement, cause = (part.decode() for part in answer)
-        return Recorded(announcement_of(announcement), cause_of(cause), Written(written))
+        written, announcement, cause = (part.decode() for part in answer[:3])
+        taken = to_claim(answer[3], wanted.lease, self.vault) if wanted and len(answer) > 3 else None
+        return Recorded(announcement_of(announcement), cause_of(cause), Written(written), taken)
 
     def bury(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""

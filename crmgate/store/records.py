@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
+from crmgate.store.entries import Claim
 from crmgate.store.vault import Undecryptable, Vault
 
 
@@ -19,6 +20,13 @@ def to_operation(operation_id: str, fields: Mapping[bytes, bytes], vault: Vault)
     if not fields:
         return None
     return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}, vault)
+
+
+def to_claim(answer: list[bytes], lease: str, vault: Vault) -> Claim:
+    """The claim that a script answered (`lua/take.lua`)."""
+    _, operation_id, at, look, settles_at, *fields = answer
+    operation, used_up, sent_as = from_pairs(operation_id.decode(), fields, vault)
+    return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)
 
 
 def from_pairs(operation_id: str, flat: list[bytes], vault: Vault) -> tuple[Operation, int, Kind | None]:

@@ -22,7 +22,9 @@ NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
     "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire", "reseal",
 )  # fmt: skip
-"""The scripts after `common.lua` and `person.lua`; `limit` and `trial` stand alone."""
+"""The scripts after the shared ones (`SHARED`); `limit` and `trial` stand alone."""
+SHARED = ("gate", "common", "person", "take")
+"""The files that stand before each script, in this order."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
 KEPT = {
@@ -31,6 +33,7 @@ KEPT = {
 }  # fmt: skip
 """Limits of the figures: expiries in seconds, and numbers of entries."""
 _ANY_ID = "@id@"  # stands for the operation's id in the wake-up that the scripts have
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _SURVIVES_FAILOVER = {"accept", "claim"}  # else an operation could be lost, or sent twice
 
 _COMPUTES_PERSONS = {"accept", "amend", "reindex", "restore"}  # see lua/person.lua
@@ -43,9 +46,9 @@ class Scripts:
     """
 
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int, patience: float) -> None:
-        self._redis, self._replicas, self._patience = client, replicas, patience
+        self._redis, self.replicas, self._patience = client, replicas, patience
         self._person_key = secrets.token_hex(64)
-        before = header(wake(_ANY_ID).decode()) + read("gate") + read("common") + read("person")
+        before = header(wake(_ANY_ID).decode()) + "".join(read(name) for name in SHARED)
         self._scripts = {name: client.register_script(before + read(name)) for name in NAMES}
 
     def run(
@@ -65,11 +68,11 @@ class Scripts:
             place, sent["id"] = keys.op(operation), operation
         script, values = self._scripts[name], [compact(sent), text]
         with keys.translated():
-            if not self._replicas or name not in _SURVIVES_FAILOVER:
+            if not self.replicas or name not in _SURVIVES_FAILOVER:
                 return script(keys=[place], args=values)
             return redis_client.run_replicated(
                 self._redis, script, [place], values,
-                replicas=self._replicas, seconds=self._patience, mark=keys.PROBE,
+                replicas=self.replicas, seconds=self._patience, mark=keys.PROBE,
             )  # fmt: skip
 
 
@@ -94,7 +97,7 @@ def read(name: str) -> str:
 
 def compact(value: Mapping[str, Any]) -> str:
     """JSON without spaces, as the scripts read it and the records hold it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(value)
 
 
 def _lua(value: Any) -> str:

@@ -14,6 +14,7 @@ import redis
 import requests
 
 from crmgate.model import Operation
+from crmgate.testing.server import Request
 from tests.integration.stack import CommandStack, Stack, emails, person
 from tests.processes import DEADLINE, wait_until
 
@@ -31,6 +32,10 @@ def started(stack: Stack) -> Stack:
 
 def leads(stack: Stack) -> list[dict[str, object]]:
     return stack.espocrm.leads
+
+
+def posts(stack: Stack) -> list[Request]:
+    return [each for each in stack.espocrm.requests if each.method == "POST" and each.path.endswith("/Lead")]
 
 
 def counted(operation: Operation) -> list[str]:
@@ -156,6 +161,22 @@ def test_sigterm_lets_the_worker_finish_what_it_has_in_hand(command_stack: Stack
     assert stack.worker.stop(signal.SIGTERM) == 0
     operation = stack.operation(operation_id)
     assert (operation.state, counted(operation)) == ("delivered", ["delivered"])
+
+
+def test_sigterm_lets_the_worker_begin_nothing_more(command_stack: Stack) -> None:
+    """A task delivers one operation after the other: it ends with the one that it has in hand."""
+    command_stack.env["CRM_MAX_CONCURRENCY"] = "1"
+    stack = started(command_stack)
+    stack.espocrm.fail("latency", seconds=0.5, method="POST", path="/Lead")
+    ids = [stack.submit_queued(person(number)) for number in range(20)]
+    wait_until("the second delivery of a task is under way", lambda: len(posts(stack)) >= 2)
+    assert "started with 3 thread" in stack.worker.output(), "one for the CRM, two spare ones"
+    before = len(posts(stack))
+    assert stack.worker.stop(signal.SIGTERM) == 0
+    assert len(posts(stack)) <= before + 2
+    states = [stack.operation(operation_id).state for operation_id in ids]
+    assert states.count("delivered") == len(posts(stack))
+    assert states.count("delivering") == 0
 
 
 def test_switching_the_provider_takes_the_waiting_ones_along(own_stack: Stack) -> None:

@@ -51,7 +51,7 @@ class Soaked:
     def table(self) -> str:
         mega = 1024 * 1024
         rows = (
-            ("deliveries by one worker of 8 threads", f"{self.deliveries:,}"),
+            ("deliveries by one worker, eight at once", f"{self.deliveries:,}"),
             (f"worker's memory after {self.deliveries // 10:,}", f"{self.worker_early / mega:.1f} MB"),
             (f"worker's memory after {self.deliveries:,}",
              f"{self.worker_late / mega:.1f} MB ({self.worker_growth:+.1%})"),

@@ -23,8 +23,8 @@ from tests import luacheck, needs
 from tests.everything import use
 
 Names = dict[str, set[str]]
-NESTED = {"to": "to", "audit": "entry"}
-"""Arguments with parts that common.lua reads: the name that they have there."""
+NESTED = {"to": "to", "audit": "entry", "claim": "claim"}
+"""Arguments with parts that the shared files read: the name that they have there."""
 
 
 def code(name: str) -> str:
@@ -33,13 +33,13 @@ def code(name: str) -> str:
 
 
 def definitions() -> dict[str, str]:
-    """Code of each name that common.lua defines."""
-    parts = re.split(r"^local (?:function )?(\w+)", code("common"), flags=re.MULTILINE)
+    """Code of each name that common.lua and take.lua define."""
+    parts = re.split(r"^local (?:function )?(\w+)", code("common") + code("take"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def used(name: str) -> set[str]:
-    """The arguments that a script reads itself, and by what it uses of common.lua; all get the time."""
+    """The arguments that a script reads itself, and by what it uses of the shared files; all get the time."""
     shared, texts, reached = definitions(), [code(name)], {"now"}
     while texts:
         text = texts.pop()

@@ -17,6 +17,13 @@
 --   to.reserve      requests set aside for an attempt
 --   to.epidemic_after  number of different operations with the same refusal in a row that shut the gate
 --   to.active       false: a CRM that is no longer chosen, but holds records that operations are about
+-- A script that takes the lease on an operation gets a.claim:
+--   claim.lease      lease that the caller takes
+--   claim.seconds    duration of that lease
+--   claim.patience   seconds until an operation that waits for an earlier one is checked again
+--   claim.settle     seconds for which the CRM may be processing a request
+--   claim.supported  kinds of operations that the CRM supports: true, by name
+--   claim.keys       keys that the caller has for payloads: true, by id
 -- A script that makes a change of an operator gets its audit entry (crmgate.store.audit.Entry) as a.audit:
 --   audit.at        time, RFC 3339
 --   audit.who       operator

@@ -21,12 +21,14 @@
 --   settle           seconds for which the CRM may be processing the request, 0: it is not
 --   settles_at       settle is 0: time until which it may be processing an earlier one, 0: it is not
 --   figures          counters of crmgate.store.figures: number to add, by name
+--   claim            delivered: lease on the next operation, absent: the caller takes none
 --   to               provider
 -- ARGV[2]: event that is added to its history
--- Answers {outcome, announcement, cause}. The outcome is as recorded: a gate that is shut turns 'dead' and 'waiting' into
+-- Answers {outcome, announcement, cause, next}. The outcome is as recorded: a gate that is shut turns 'dead' and 'waiting' into
 -- 'held', a refusal of one record turns 'held' into 'dead', and `remake` turns 'dead' into 'again' (the next attempt follows
 -- at once). Or it is 'lost' (another one has the lease) or 'ended' (the
 -- operation had ended before). The announcement is 'paused', 'recovered' or ''. The cause is that of the gate, or ''.
+-- `next` is the operation that the caller attempts next (take.lua), absent: none.
 despite_full()
 redis.call('ZREM', SLOTS, a.lease)
 spend(a.used - to.reserve)
@@ -89,7 +91,9 @@ if a.outcome == 'delivered' then
   end_in_index(a.id, a.receipt_seconds)
   hurry()
   pump_all()
-  return answer('delivered')
+  local recorded = answer('delivered')
+  recorded[4] = a.claim and take_next(a.claim)
+  return recorded
 end
 
 redis.call('HDEL', KEYS[1], 'lease', 'lease_until')
