@@ -30,9 +30,10 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
 from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, Rejected, Unavailable
+from crmgate.plugin_kit.bodies import request_arguments
 
 MAX_BODY = 1024 * 1024
-"""Maximum size of an answer in bytes. A longer answer is an error."""
+"""Maximum size of an answer in bytes, if a plugin sets no other. A longer answer is an error."""
 
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
@@ -72,7 +73,7 @@ def wait(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """Complete answer of a CRM. `body` has at most `MAX_BODY` bytes."""
+    """Complete answer of a CRM. `body` has at most `CRMProvider.MAX_BODY` bytes."""
 
     status: int
     headers: CaseInsensitiveDict[str]
@@ -117,22 +118,26 @@ class Answer:
 
 
 class Transport:
-    """Sends requests, each within `timeout` seconds and within its time budget. Threads may share an instance."""
+    """Sends requests, each within `timeout` seconds and within its time budget. Threads may share an instance.
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+    An answer has at most `max_body` bytes.
+    """
+
+    def __init__(self, timeout: float, max_body: int = MAX_BODY) -> None:
+        self.timeout, self.max_body = timeout, max_body
         self._local = threading.local()
 
     def send(self, method: str, url: str, *, read: bool, **content: Any) -> Answer:
         """Send one request and return the complete answer; see `CRMProvider.request`. `read`: it changes nothing."""
+        arguments = request_arguments(**content)
         exchange = _Exchange(deadline=self.begin())
         token = _exchange.set(exchange)
         try:
             with self._session().request(
-                method, url, **content,
+                method, url, **arguments,
                 timeout=exchange.left(), allow_redirects=False, stream=True,
             ) as response:  # fmt: skip
-                return Answer(response.status_code, response.headers, _body(response, read))
+                return Answer(response.status_code, response.headers, _body(response, read, self.max_body))
         except (requests.RequestException, HTTPError, ValueError) as error:
             failure = _failure(error, exchange, read)
         finally:
@@ -170,6 +175,11 @@ class _Session(requests.Session):
         self.headers["User-Agent"] = "crmgate"
         self.mount("http://", _Adapter())
         self.mount("https://", _Adapter())
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send one request. Hooks are removed: an `auth` such as HTTPDigestAuth would send a second one."""
+        request.hooks = requests.hooks.default_hooks()
+        return super().send(request, **options)
 
     def get_redirect_target(self, _resp: requests.Response) -> None:
         """None. Otherwise `requests` reads the whole body of a redirect, of any size, to prepare the next request."""
@@ -275,12 +285,13 @@ def _http_date(value: str) -> float | None:
         return None
 
 
-def _body(response: requests.Response, read: bool) -> bytes:
+def _body(response: requests.Response, read: bool, longest: int) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(65536):
         body += chunk
-        if len(body) > MAX_BODY:
-            raise lost(read, Code.INVALID_RESPONSE, "the answer is longer than 1 MB", response.status_code)
+        if len(body) > longest:
+            detail = f"the answer is longer than {longest / MAX_BODY:g} MB"
+            raise lost(read, Code.INVALID_RESPONSE, detail, response.status_code)
     return bytes(body)
 
 
