@@ -91,8 +91,9 @@ class FieldMap:
     """Mapping of facts to CRM fields (`names`), and of their values to the CRM's values (`values`).
 
     A fact with a table of values is sent only if the table has its value: the CRM would refuse other values. If two
-    facts have one field, the first is sent: a composite fact before its parts. Names of custom facts are compared in the form that an environment variable
-    can have. `types` has the types of fields that are no text, by the name of the field.
+    facts have one field, the first is sent: a composite fact before its parts. Names of custom facts are compared in
+    the form that an environment variable can have. `types` has the types of fields that are no text, by the name of
+    the field.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)

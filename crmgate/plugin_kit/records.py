@@ -93,8 +93,9 @@ class _Corrections:
 class FieldMover:
     """Sends records. Values of refused and of recently dropped fields move into the description.
 
-    After a refusal that names no field, the values of all optional facts move, once. A field that the CRM requires gets a stand-in. With `moves_refused=False` only values of dropped fields move, and
-    there are no stand-ins. Threads may share an instance.
+    After a refusal that names no field, the values of all optional facts move, once. A field that the CRM requires
+    gets a stand-in. With `moves_refused=False` only values of dropped fields move, and there are no stand-ins. Threads
+    may share an instance.
     """
 
     def __init__(self, *, moves_refused: bool) -> None:

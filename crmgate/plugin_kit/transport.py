@@ -129,12 +129,11 @@ class Transport:
 
     def send(self, method: str, url: str, *, read: bool, **content: Any) -> Answer:
         """Send one request and return the complete answer; see `CRMProvider.request`. `read`: it changes nothing."""
-        arguments = request_arguments(**content)
         exchange = _Exchange(deadline=self.begin())
         token = _exchange.set(exchange)
         try:
             with self._session().request(
-                method, url, **arguments,
+                method, url, **request_arguments(**content),
                 timeout=exchange.left(), allow_redirects=False, stream=True,
             ) as response:  # fmt: skip
                 return Answer(response.status_code, response.headers, _body(response, read, self.max_body))

@@ -1,0 +1,81 @@
+"""Access tokens for the CRM in Redis, which all processes share (`crmgate.plugin_kit.oauth.TokenStore`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import redis
+
+from crmgate.store import keys
+from crmgate.store.keys import translated
+
+
+class Cipher(Protocol):
+    """Encrypts a text for Redis."""
+
+    def seal(self, text: str) -> str:
+        """The text as Redis keeps it."""
+
+    def unseal(self, stored: str | bytes) -> str:
+        """The text that `seal` got."""
+
+
+class PlainText:
+    """The cipher of a gateway without keys: it changes nothing."""
+
+    def seal(self, text: str) -> str:
+        """The text."""
+        return text
+
+    def unseal(self, stored: str | bytes) -> str:
+        """The text."""
+        return stored if isinstance(stored, str) else stored.decode()
+
+
+class AccessTokens:
+    """Reads and writes access tokens. Every method raises `LedgerUnavailable`.
+
+    `cipher` encrypts them. A token that `unseal` does not decrypt, which it says by raising `undecryptable`, counts as
+    absent: a new one is asked for.
+    """
+
+    def __init__(
+        self, client: redis.Redis, cipher: Cipher | None = None, undecryptable: tuple[type[Exception], ...] = ()
+    ) -> None:  # fmt: skip
+        self._redis, self._cipher, self._undecryptable = client, cipher or PlainText(), undecryptable
+
+    def read(self, name: str) -> str | None:
+        """The text that was written last under this name; None if there is none, or no longer."""
+        with translated():
+            stored: bytes | None = self._redis.get(keys.access_token(name))  # type: ignore[assignment]
+        if stored is None:
+            return None
+        try:
+            return self._cipher.unseal(stored)
+        except self._undecryptable:
+            return None
+
+    def write(self, name: str, text: str, seconds: float) -> None:
+        """Keep a text for `seconds`, at most `ACCESS_TOKEN_SECONDS`."""
+        expiry = max(1, round(min(seconds, keys.ACCESS_TOKEN_SECONDS)))
+        with translated():
+            self._redis.set(keys.access_token(name), self._cipher.seal(text), ex=expiry)
+
+    @contextmanager
+    def locked(self, name: str, seconds: float) -> Iterator[bool]:
+        """Whether this process alone may renew the token, in a `with` block, for at most `seconds`.
+
+        Redis removes the lock after that time. It is removed here only if another process cannot have it yet.
+        """
+        begun, key = time.monotonic(), keys.access_token_lock(name)
+        with translated():
+            mine = bool(self._redis.set(key, "1", nx=True, ex=max(1, round(seconds))))
+        try:
+            yield mine
+        finally:
+            if mine and time.monotonic() - begun < seconds / 2:
+                with translated():
+                    self._redis.delete(key)
