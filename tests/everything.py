@@ -21,6 +21,7 @@ from crmgate.operators.persons import Persons
 from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
 from crmgate.store import keys
+from crmgate.store.access_tokens import AccessTokens
 from crmgate.store.audit import Audit
 from crmgate.store.backup import BackupStore
 from crmgate.store.clock import Clocks
@@ -223,5 +224,8 @@ def _keep_the_rest(world: World, look: Look) -> None:
     book.announce("worker_missing", world.now)
     assert ledger.health()[0].ok
     _drain_a_repetition(world)
-    look()
+    access = AccessTokens(client)
+    access.write("c0ffee", "{}", 60)
+    with access.locked("c0ffee", 60):
+        look()
     _back_up(world)
