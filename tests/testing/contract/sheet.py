@@ -1,8 +1,7 @@
-"""A plugin without HTTP: it sends rows with a vendor's SDK. The faults of the kit reach it through the fake."""
+"""A correct plugin without HTTP: it sends rows with a vendor's SDK."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -11,69 +10,7 @@ from crmgate import hookimpl
 from crmgate.errors import AuthFailed, Code, Duplicate, NotFound, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.model import Activity, Check, Connection, Delivered, Kind, Lead, Operation
 from crmgate.provider import CRMProvider, Known, Look, ProviderSettings, fields, lost, secret
-from crmgate.testing import Failed, Failure, FakeDestination, ProviderContract
-
-TOKEN = "sheet-token-4711"
-_numbers = itertools.count()
-
-
-class SheetError(Exception):
-    """Error of the vendor's SDK. Its text repeats what the server says."""
-
-    def __init__(self, code: str, text: str, retry_after: float | None = None) -> None:
-        self.code, self.retry_after = code, retry_after
-        super().__init__(text)
-
-
-class FakeSheet(FakeDestination):
-    """The vendor's server. The SDK calls it in this process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows: list[dict[str, Any]] = []
-        self.address = f"sheet-{next(_numbers)}"
-        SERVERS[self.address] = self
-
-    def records(self) -> dict[str, list[dict[str, Any]]]:
-        return {"rows": self.rows}
-
-    def call(self, name: str, token: str, values: dict[str, Any], timeout: float) -> Any:
-        """One call of the SDK, under the faults of the kit."""
-        try:
-            return self.exchange(
-                name, values, partial(self._work, name, token, values), reads=name == "find", timeout=timeout
-            )
-        except Failed as failed:
-            raise SheetError(failed.failure, failed.text, failed.retry_after) from None
-
-    def _work(self, name: str, token: str, values: dict[str, Any]) -> Any:
-        if token != TOKEN:
-            raise Failed(Failure.CREDENTIALS, f"wrong token {token}")
-        with self.lock:
-            match name:
-                case "append":
-                    self.rows.append({"id": f"R{len(self.rows) + 1}"} | values)
-                    return self.rows[-1]["id"]
-                case "find":
-                    return [row for row in self.rows if values.items() <= row.items()]
-            [row] = [row for row in self.rows if row["id"] == values["id"]]
-            row |= values
-            return row["id"]
-
-
-SERVERS: dict[str, FakeSheet] = {}
-
-
-class SheetClient:
-    """The vendor's SDK."""
-
-    def __init__(self, address: str, token: str) -> None:
-        self._server, self._token = SERVERS[address], token
-
-    def call(self, name: str, timeout: float, /, **values: Any) -> Any:
-        """Raises `SheetError` or `OSError`."""
-        return self._server.call(name, self._token, values, timeout)
-
+from tests.testing.contract.fake_sheet import SheetClient, SheetError
 
 ERRORS: dict[str, type[ProviderError]] = {
     "credentials": AuthFailed, "right": AuthFailed, "address": Unavailable, "conflict": Duplicate, "value": Rejected,
@@ -182,15 +119,3 @@ class Sheet(CRMProvider):
             safe=read,
             errors=partial(sheet_error, read=read),
         )
-
-
-class SheetContract(ProviderContract):
-    """The checks of the kit."""
-
-    plugin = Sheet
-
-    def fake(self) -> FakeSheet:
-        return FakeSheet()
-
-    def settings(self, fake: FakeSheet) -> Mapping[str, str]:
-        return {"SHEET_ADDRESS": fake.address, "SHEET_TOKEN": TOKEN}

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
-from crmgate.testing import Failed, Failure
+from crmgate.testing import Failed, Failure, ProviderContract
 from crmgate.testing.transport import READ, WRITE
 from tests.processes import DEADLINE
-from tests.testing.contract.sheet import FakeSheet, SheetContract
+from tests.testing.contract.fake_sheet import TOKEN, FakeSheet
+from tests.testing.contract.sheet import Sheet
 
 
-class TestSheet(SheetContract):
+class TestSheet(ProviderContract):
     """The checks, each as a test."""
+
+    plugin = Sheet
+
+    def fake(self) -> FakeSheet:
+        return FakeSheet()
+
+    def settings(self, fake: FakeSheet) -> Mapping[str, str]:
+        return {"SHEET_ADDRESS": fake.address, "SHEET_TOKEN": TOKEN}
 
 
 @pytest.fixture
@@ -36,8 +45,8 @@ def exchange(fake: FakeSheet, *, reads: bool = False, timeout: float | None = No
 def test_a_request_is_recorded(fake: FakeSheet) -> None:
     assert (exchange(fake), exchange(fake, reads=True)) == ("stored", "stored")
     assert [(one.method, one.path) for one in fake.requests] == [(WRITE, "append"), (READ, "append")]
-    assert SheetContract().sent_text(fake.requests[0]) == "append\nAyşe"
-    assert [SheetContract().is_write(one) for one in fake.requests] == [True, False]
+    assert TestSheet().sent_text(fake.requests[0]) == "append\nAyşe"
+    assert [TestSheet().is_write(one) for one in fake.requests] == [True, False]
 
 
 def test_a_stopped_fake_refuses_the_connection(fake: FakeSheet) -> None:
