@@ -173,8 +173,10 @@ def signature(function: Any) -> str:
     text = str(inspect.signature(function)).replace("(self, ", "(").replace("(self)", "()")
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
     text = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", text)
+    text = re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", text)
     text = re.sub(r"<factory>|mappingproxy\(\{\}\)", "{}", text)
-    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')
+    return text.removesuffix(" -> None") if inspect.isclass(function) else text
 
 
 def public_names() -> Iterator[str]:

@@ -13,7 +13,7 @@ from crmgate.store import keys
 from crmgate.store.keys import translated
 
 
-class Cipher(Protocol):
+class Sealer(Protocol):
     """Encrypts a text for Redis."""
 
     def seal(self, text: str) -> str:
@@ -24,7 +24,7 @@ class Cipher(Protocol):
 
 
 class PlainText:
-    """The cipher of a gateway without keys: it changes nothing."""
+    """The sealer of a gateway without keys: it changes nothing."""
 
     def seal(self, text: str) -> str:
         """The text."""
@@ -38,14 +38,14 @@ class PlainText:
 class AccessTokens:
     """Reads and writes access tokens. Every method raises `LedgerUnavailable`.
 
-    `cipher` encrypts them. A token that `unseal` does not decrypt, which it says by raising `undecryptable`, counts as
+    `sealer` encrypts them. A token that `unseal` does not decrypt, which it says by raising `undecryptable`, counts as
     absent: a new one is asked for.
     """
 
     def __init__(
-        self, client: redis.Redis, cipher: Cipher | None = None, undecryptable: tuple[type[Exception], ...] = ()
+        self, client: redis.Redis, sealer: Sealer | None = None, undecryptable: tuple[type[Exception], ...] = ()
     ) -> None:  # fmt: skip
-        self._redis, self._cipher, self._undecryptable = client, cipher or PlainText(), undecryptable
+        self._redis, self._sealer, self._undecryptable = client, sealer or PlainText(), undecryptable
 
     def read(self, name: str) -> str | None:
         """The text that was written last under this name; None if there is none, or no longer."""
@@ -54,7 +54,7 @@ class AccessTokens:
         if stored is None:
             return None
         try:
-            return self._cipher.unseal(stored)
+            return self._sealer.unseal(stored)
         except self._undecryptable:
             return None
 
@@ -62,7 +62,7 @@ class AccessTokens:
         """Keep a text for `seconds`, at most `ACCESS_TOKEN_SECONDS`."""
         expiry = max(1, round(min(seconds, keys.ACCESS_TOKEN_SECONDS)))
         with translated():
-            self._redis.set(keys.access_token(name), self._cipher.seal(text), ex=expiry)
+            self._redis.set(keys.access_token(name), self._sealer.seal(text), ex=expiry)
 
     @contextmanager
     def locked(self, name: str, seconds: float) -> Iterator[bool]:

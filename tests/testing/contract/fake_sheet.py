@@ -20,6 +20,8 @@ class SheetError(Exception):
         super().__init__(text)
 
 
+# What stands between the lines `# docs:` and `# docs: end` is shown in docs/plugins/testing.md.
+# docs:
 class FakeSheet(FakeDestination):
     """The vendor's server. The SDK calls it in this process."""
 
@@ -40,6 +42,8 @@ class FakeSheet(FakeDestination):
             )
         except Failed as failed:
             raise SheetError(failed.failure, failed.text, failed.retry_after) from None
+
+    # docs: end
 
     def _work(self, name: str, token: str, values: dict[str, Any]) -> Any:
         if token != TOKEN:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,8 @@ from crmgate.testing.transport import READ, WRITE
 from tests.processes import DEADLINE
 from tests.testing.contract.fake_sheet import TOKEN, FakeSheet
 from tests.testing.contract.sheet import Sheet
+
+PAGE = Path(__file__).parents[3] / "docs" / "plugins" / "testing.md"
 
 
 class TestSheet(ProviderContract):
@@ -96,3 +100,10 @@ def test_an_answer_of_the_kit(fake: FakeSheet, status: int, failure: Failure) ->
         exchange(fake)
     assert (caught.value.failure, caught.value.text, caught.value.retry_after) == (failure, "quoted words", 7.0)
     assert fake.rows == []
+
+
+def test_the_documentation_shows_the_example_that_runs() -> None:
+    page, source = PAGE.read_text(), Path(__file__).with_name("fake_sheet.py").read_text()
+    [shown] = re.findall(r"^# docs:\n(.*?)\n+ *# docs: end$", source, re.MULTILINE | re.DOTALL)
+    assert shown.strip() in page, "copy the example again"
+    assert sorted(re.findall(r"`(\w+)`", page.partition("`failure` is one of")[2].partition(".")[0])) == sorted(Failure)
