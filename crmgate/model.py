@@ -167,6 +167,7 @@ class Delivered(Record):
     `record_id` is the id of the lead, also after an activity on it. `adopted`: the lead existed before this attempt.
     `dropped` names CRM fields that were sent but that the CRM did not store. `moved` names CRM fields whose value,
     or lack of a value, the CRM refused: the value is in the description instead, and a required field has a stand-in.
+    `unnamed`: a refusal named no field, so all optional values are in the description.
     """
 
     provider: str
@@ -175,6 +176,7 @@ class Delivered(Record):
     adopted: bool = False
     dropped: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
+    unnamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,20 +10,24 @@ from __future__ import annotations
 import hashlib
 import json as jsonlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, ClassVar
-from urllib.parse import quote, urlsplit
+from typing import Any, ClassVar, TypeVar
 
 from marshmallow import fields, validate
 
-from crmgate.errors import AuthFailed, Code, ConfigError, Forbidden, NotFound, ProviderError, Rejected
-from crmgate.model import Activity, Check, Connection, Delivered, Kind, Lead, Operation, Preview, Rate
+from crmgate.errors import ConfigError, Forbidden, NotFound, ProviderError, Rejected
+from crmgate.model import Activity, Connection, Delivered, Kind, Lead, Operation, Preview, Rate
+from crmgate.plugin_kit.bodies import Auth, Files, Form
+from crmgate.plugin_kit.connection import Look, tested
+from crmgate.plugin_kit.exchange import Translate, exchanged, no_translation
 from crmgate.plugin_kit.mapping import FieldMap, Mapped, activity_facts, describe, lead_facts
+from crmgate.plugin_kit.oauth import MemoryTokens, OAuth2, TokenStore
 from crmgate.plugin_kit.records import MAX_MOVED, FieldMover, Known, move, no_stand_ins
+from crmgate.plugin_kit.redaction import Redactor
 from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_settings, secret, secret_names, web_address
-from crmgate.plugin_kit.transport import Answer, Transport, lost, redirected, time_budget, time_left, wait
+from crmgate.plugin_kit.transport import MAX_BODY, Answer, Transport, lost, redirected, time_budget, time_left, wait
 from crmgate.plugin_kit.updates import Update, merged, update_heading
 from crmgate.plugin_kit.values import FieldType, ValueForm
 from crmgate.policy import SETTLE_SECONDS
@@ -37,8 +41,10 @@ __all__ = [
     "Known",
     "Look",
     "Mapped",
+    "OAuth2",
     "ProviderSettings",
     "Rate",
+    "TokenStore",
     "Update",
     "ValueForm",
     "fields",
@@ -52,18 +58,7 @@ __all__ = [
     "web_address",
 ]
 
-
-@dataclass(frozen=True)
-class Look:
-    """One step of a connection test: its name, a function that returns its checks, and a hint for a failed request.
-
-    If a check of a `gate` fails, the steps after it are not run.
-    """
-
-    name: str
-    checks: Callable[[], Iterable[Check]]
-    hint: str = ""
-    gate: bool = False
+T = TypeVar("T")
 
 
 class CRMProvider:
@@ -84,6 +79,8 @@ class CRMProvider:
 
     An attempt that does not find the record sends nothing during this time. A plugin for a CRM whose search lags longer
     sets a larger value, at least 0."""
+    MAX_BODY: ClassVar[int] = MAX_BODY
+    """Maximum size of an answer in bytes (default: 1 MB). A longer answer is an error of `request`."""
     lead_fields: ClassVar[Mapping[str, str]] = {}
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {}
 
@@ -99,8 +96,10 @@ class CRMProvider:
         if problems:
             raise ConfigError(problems)
         secrets = filter(None, (self.settings.get(name) for name in secret_names(self.Settings)))
-        self._secrets = sorted({form for value in secrets for form in _forms(str(value))}, key=len, reverse=True)
-        self._transport = Transport(timeout)
+        self._redactor = Redactor(map(str, secrets))
+        self.tokens: TokenStore = MemoryTokens()
+        """Where `OAuth2` keeps access tokens. crmgate replaces it with a store that all processes share."""
+        self._transport = Transport(timeout, self.MAX_BODY)
         self._mover = FieldMover(moves_refused=on_rejected_field == "describe")
 
     def __repr__(self) -> str:
@@ -129,34 +128,52 @@ class CRMProvider:
         return hashlib.sha256(f"crmgate:{self.name}:{settings}".encode()).hexdigest()[:16]
 
     def redact(self, text: str) -> str:
-        """`text` with every secret of the settings masked, and with the parts of a secret address masked."""
-        for value in self._secrets:
-            text = text.replace(value, "***")
-        return text
+        """`text` without secrets: those of the settings, parts of a secret address, tokens and passwords of headers."""
+        return self._redactor.redact(text)
+
+    def conceal(self, value: str) -> None:
+        """Let `redact` mask a secret that is no setting, such as a session id. The last 20 of them count."""
+        self._redactor.conceal(value)
 
     # Requests
 
     def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        json: Any = None,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        safe: bool | None = None,
-    ) -> Answer:
+        self, method: str, url: str, *,
+        json: Any = None, data: Form | None = None, content: str | bytes | None = None, files: Files | None = None,
+        params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None,
+        auth: Auth | None = None, safe: bool | None = None,
+    ) -> Answer:  # fmt: skip
         """Send one request and return the complete answer, with any status.
+
+        The body is `json`, or `content` as it is (a text in UTF-8), or a form with the fields `data` and the `files`.
+        `auth` is (user, password) for Basic authentication, or a function that changes the prepared request.
 
         `safe` states that the request changes nothing in the CRM (RFC 9110, 9.2.1; default: GET and HEAD). Raises
         `Unavailable` if nothing was sent or if a safe request got no answer, `OutcomeUnknown` if another request got no
-        answer, and `Rejected` for content that cannot be sent.
+        answer, `Rejected` for content that cannot be sent, `OutOfTime` without time, and `TypeError` for two bodies.
         """
         read = method.upper() in ("GET", "HEAD") if safe is None else safe
-        return self._transport.send(method, url, read=read, json=json, params=params, headers=headers)
+        return self._transport.send(
+            method, url, read=read, json=json, data=data, content=content, files=files, params=params,
+            headers=headers, auth=auth,
+        )  # fmt: skip
+
+    def exchange(
+        self, send: Callable[[float], T], *, safe: bool = False, errors: Translate = no_translation
+    ) -> T:  # fmt: skip
+        """Send one request with a transport of the plugin's own, such as a vendor's SDK, and return its result.
+
+        `send` gets the seconds that the request may take. `errors` turns an exception of the vendor's client into an
+        error of crmgate; None leaves it to this method. `safe`: the request changes nothing in the destination.
+
+        Raises `OutOfTime` without time (`send` is not called), `Unavailable` if there is no connection or if a safe
+        request got no answer, and `OutcomeUnknown` if another request got no answer (`TimeoutError`, another
+        `OSError`, `EOFError`). Other exceptions pass, and count as a bug of the plugin.
+        """
+        return exchanged(send, self.begin_request(), read=safe, errors=errors)
 
     def begin_request(self) -> float:
-        """Announce a request that the plugin sends with its own transport; the seconds that it may take.
+        """Announce a request that the plugin sends without `request` and `exchange`; the seconds that it may take.
 
         crmgate counts it: only after a request was sent does it wait `settle_seconds` for a record. Raises `OutOfTime`
         if no time is left (see `time_left`).
@@ -247,9 +264,11 @@ class CRMProvider:
         `send` raises `Rejected` with `fields` by their names in `record`. Fields in `keep` never move. Refused fields
         in `silent` are left out without a line in the text, because they hold nothing of the visitor. `stand_ins`
         returns the values to send in fields of a refusal that the CRM requires and that have no value, or no longer
-        have one; it may send requests that read. The refusal is raised after `MAX_MOVED` corrections, and at once with
-        `CRM_ON_REJECTED_FIELD=dead`. The result names both kinds of fields in `Delivered.moved`. Fields that the CRM
-        dropped recently (`remember_dropped`) move before the first call, and are named in `Delivered.dropped`.
+        have one; it may send requests that read. After a refusal without `fields`, all optional facts move, once: the
+        names, the email and the phone stay. The refusal is raised after `MAX_MOVED` corrections of single fields, and
+        at once with `CRM_ON_REJECTED_FIELD=dead`. The result names both kinds of fields in `Delivered.moved`. Fields
+        that the CRM dropped recently (`remember_dropped`) move before the first call, and are named in
+        `Delivered.dropped`.
         """
         return self._mover.send(
             send, record, self.field_map, text_field=text_field, keep=keep, silent=silent, stand_ins=stand_ins
@@ -298,23 +317,7 @@ class CRMProvider:
         accept the credentials, or refuses a gate or one of `needs`. A narrower right, such as one for a single type of
         record, changes neither.
         """
-        checks = list[Check]()
-        connected, refused = True, False
-        begun, latency = time.monotonic(), 0.0
-        for look in looks:
-            try:
-                found = list(look.checks())
-            except ProviderError as error:
-                found = [Check(look.name, False, self.explain(error, look.hint))]
-                refused |= _refuses_all(error, needed=look.gate or look.name in needs)
-            else:
-                refused |= any(not check.ok for check in found if check.name in needs)
-            latency = latency or round((time.monotonic() - begun) * 1000, 1)
-            checks += found
-            connected &= all(check.ok for check in found if look.gate or check.name in needs)
-            if look.gate and not connected:
-                break
-        return Connection(self.name, connected, latency, tuple(checks), refused)
+        return tested(self.name, looks, needs, self.explain)
 
     def explain(self, error: ProviderError, hint: str) -> str:
         """Detail of a check after a failed request. Adds the hint of the `Look` if the CRM sent no answer."""
@@ -334,17 +337,3 @@ def _facts(operation: Operation) -> dict[str, Any]:
     if _is_click(operation):
         return activity_facts(operation.activity, operation)
     return lead_facts(operation.lead, operation)
-
-
-def _refuses_all(error: ProviderError, *, needed: bool) -> bool:
-    """Whether a failed request of a connection test says that every operation would be refused."""
-    return isinstance(error, AuthFailed) and (needed or error.code is not Code.NO_PERMISSION)
-
-
-def _forms(value: str) -> Iterator[str]:
-    """Forms in which a secret can occur in a text: complete, percent-encoded, and the long parts of an address."""
-    yield value
-    yield quote(value, safe="")
-    if "://" in value:
-        path = urlsplit(value).path.strip("/")
-        yield from (part for part in (path, *path.split("/")) if len(part) >= 8)

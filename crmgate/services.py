@@ -29,7 +29,9 @@ from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover, shipped_folder
 from crmgate.plugin_host.sources import SourcePlugins
+from crmgate.provider import TokenStore
 from crmgate.sources.reader import Sources
+from crmgate.store.access_tokens import AccessTokens
 from crmgate.store.audit import Audit
 from crmgate.store.backup import BackupStore
 from crmgate.store.causes import Causes
@@ -130,11 +132,11 @@ def _plugin_problems(environ: Mapping[str, str]) -> tuple[str, ...]:
     return ()
 
 
-def _start_plugins(plugins: Plugins, settings: Settings) -> HookCaller:
+def _start_plugins(plugins: Plugins, settings: Settings, tokens: TokenStore | None = None) -> HookCaller:
     """Start the chosen provider and the listeners. Raises `ConfigError` with the problems of all of them."""
     problems: list[str] = []
     try:
-        crm = _choose(plugins, settings, settings.provider)
+        crm = _choose(plugins, settings, tokens, settings.provider)
     except ConfigError as error:
         problems += error.problems
     try:
@@ -146,9 +148,9 @@ def _start_plugins(plugins: Plugins, settings: Settings) -> HookCaller:
     return crm
 
 
-def _choose(plugins: Plugins, settings: Settings, name: str) -> HookCaller:
+def _choose(plugins: Plugins, settings: Settings, tokens: TokenStore | None, name: str) -> HookCaller:
     return plugins.choose(
-        name, settings.environ, settings.timeout, settings.http_hosts,
+        name, settings.environ, settings.timeout, settings.http_hosts, tokens,
         on_duplicate=settings.on_duplicate, on_update=settings.on_update,
         on_rejected_field=settings.on_rejected_field,
     )  # fmt: skip
@@ -157,9 +159,10 @@ def _choose(plugins: Plugins, settings: Settings, name: str) -> HookCaller:
 def build(settings: Settings) -> Services:
     """Load the plugins, choose the provider and build the parts. Does not connect to Redis. Raises `ConfigError`."""
     plugins = discover(settings.plugins_dir, settings.plugins_allowed, shipped=shipped_folder())
-    crm = _start_plugins(plugins, settings)
     at = settings.redis
     client, vault = connect(at), Vault(settings.payload_keys)
+    access = AccessTokens(client, vault)
+    crm = _start_plugins(plugins, settings, access)
     ledger = Ledger(
         client, wake_message, vault, replicas=at.replicas, patience=at.timeout / 2, keep=settings.payload_keep
     )
@@ -168,7 +171,7 @@ def build(settings: Settings) -> Services:
         settings.inline_budget, worker_budget(settings), settings.retry_delays,
         settings.max_concurrency, settings.epidemic_after, settings.suspect_days * 86400,
     )  # fmt: skip
-    others = partial(_other, plugins, settings)
+    others = partial(_other, plugins, settings, access)
     notify = Listeners(plugins.manager).notify
     delivery = Delivery(ledger, crm, plan, others=others, notify=notify)
     spool = Spool(settings.spool_dir, settings.spool_max * 1e6, vault) if settings.spool_dir else None
@@ -207,10 +210,10 @@ def _drain(spool: Spool | None, gateway: Gateway, ledger: Ledger, notify: Callab
     return drain
 
 
-def _other(plugins: Plugins, settings: Settings, name: str) -> HookCaller | None:
+def _other(plugins: Plugins, settings: Settings, tokens: TokenStore, name: str) -> HookCaller | None:
     """A provider that is not the active one; None if its settings are missing or wrong."""
     try:
-        return _choose(plugins, settings, name)
+        return _choose(plugins, settings, tokens, name)
     except ConfigError:
         return None
 

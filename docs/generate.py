@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import enum
 import functools
 import importlib
 import inspect
@@ -15,11 +16,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import marshmallow
 
 from crmgate import hookspecs
+from crmgate import provider as provider_module
 from crmgate.config import CoreSettings
 from crmgate.errors import Code, ProviderError
 from crmgate.plugin_host.admission import PROVIDER_HOOKS, REQUIRED_HOOKS
@@ -140,6 +142,42 @@ def hooks() -> Iterator[str]:
             yield ""
             yield inspect.getdoc(function) or ""
             yield ""
+
+
+def helpers() -> Iterator[str]:
+    """Every method of `CRMProvider` that a plugin uses, then the other names of `crmgate.provider`."""
+    public = ((name, member) for name, member in vars(provider_module.CRMProvider).items() if not name.startswith("_"))
+    for name, member in public:
+        if isinstance(member, property) or inspect.isfunction(member):
+            yield from helper(name, member)
+    for name in provider_module.__all__:
+        member = getattr(provider_module, name)
+        if name != "CRMProvider" and (inspect.isfunction(member) or inspect.isclass(member)):
+            yield from helper(name, member)
+
+
+def helper(name: str, member: Any) -> Iterator[str]:
+    """Heading with the signature, if it says anything, and the docstring."""
+    plain = isinstance(member, property) or issubclass_of(member, enum.Enum, marshmallow.Schema, Protocol)
+    yield f"### `{name}{'' if plain else signature(member)}`"
+    yield ""
+    yield inspect.getdoc(member) or ""
+    yield ""
+
+
+def issubclass_of(member: Any, *kinds: Any) -> bool:
+    return inspect.isclass(member) and any(kind in member.__mro__ for kind in kinds)
+
+
+def signature(function: Any) -> str:
+    """The signature without `self`, and without the addresses of default values."""
+    text = str(inspect.signature(function)).replace("(self, ", "(").replace("(self)", "()")
+    text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
+    text = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", text)
+    text = re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", text)
+    text = re.sub(r"<factory>|mappingproxy\(\{\}\)", "{}", text)
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')
+    return text.removesuffix(" -> None") if inspect.isclass(function) else text
 
 
 def public_names() -> Iterator[str]:
@@ -297,6 +335,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "sandbox_modes": sandbox_modes,
     "matrix": matrix,
     "hooks": hooks,
+    "helpers": helpers,
     "public_names": public_names,
     "errors": errors,
     "facts": facts,

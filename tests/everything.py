@@ -23,6 +23,7 @@ from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
 from crmgate.operators.rotation import Rotation
 from crmgate.store import keys
+from crmgate.store.access_tokens import AccessTokens
 from crmgate.store.audit import Audit
 from crmgate.store.backup import BackupStore
 from crmgate.store.clock import Clocks
@@ -230,7 +231,10 @@ def _keep_the_rest(world: World, look: Look) -> None:
     book.announce("worker_missing", world.now)
     assert ledger.health()[0].ok
     _drain_a_repetition(world)
-    look()
+    access = AccessTokens(client)
+    access.write("c0ffee", "{}", 60)
+    with access.locked("c0ffee", 60):
+        look()
     _back_up(world)
 
 

@@ -320,7 +320,7 @@ class Delivery:
         """Log fields that the CRM dropped or refused; once for each field, because every lead has the same problem."""
         for trouble, names in (
             ("does not keep", delivered.dropped),
-            ("refuses a bad or missing value of", delivered.moved),
+            ("refuses a bad or missing value of", () if delivered.unnamed else delivered.moved),
         ):
             for name in names:
                 if (trouble, name) not in self._reported:

@@ -22,6 +22,8 @@ from crmgate.model import Connection, Delivered, Event, EventType, Operation
 from crmgate.policy import MAX_RETRY_AFTER, Dead, Verdict, counts, is_outage, outcome_unknown, refusal, refused_fields
 from crmgate.store.entries import Claim, GateEvent, NoClaim, Remake, Result, Written
 
+ALL_DESCRIBED = "the CRM refused the record and named no field: all optional values are in the description"
+"""Detail of the event of such a delivery."""
 FIELDS = 200
 """Largest number of characters of the names of refused fields that an event keeps."""
 
@@ -102,9 +104,10 @@ def gate_event(sent: Sent, verdict: Verdict) -> GateEvent | None:
 
 
 def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
-    error = sent.error
+    error, delivered = sent.error, sent.delivered
     if error is None:
-        return Event(at, round(duration, 3), provider, EventType.DELIVERED)
+        detail = ALL_DESCRIBED if delivered and delivered.unnamed else ""
+        return Event(at, round(duration, 3), provider, EventType.DELIVERED, detail=detail)
     return Event(
         at, round(duration, 3), provider, EventType.FAILED,
         error.code, error.status, error.vendor_code, error.detail, counts(error, asked=sent.asked),

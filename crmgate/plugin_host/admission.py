@@ -23,6 +23,7 @@ REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_conne
 WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
 WRITE_CAPABILITIES = 'Write a set of names, such as frozenset({"update_lead"}), with a comma after each.'
 WRITE_SETTLE = "Write a number of seconds, at least 0."
+WRITE_SIZE = "Write a number of bytes, at least 1, such as 5 * 1024 * 1024."
 PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "find_many", "preview", "provision"}
 FEATURES = frozenset({"detects_duplicates", "moves_refused_fields", "unique_key"})
 """Capabilities that are no hooks: a known person gets no second lead, a refused value moves into the description, and
@@ -64,6 +65,13 @@ def settle_fault(seconds: object) -> str:
     return "" if 0 <= seconds < math.inf else repr(seconds)
 
 
+def size_fault(size: object) -> str:
+    """Description of a wrong `MAX_BODY` of a provider; empty if it is right."""
+    if not isinstance(size, int) or isinstance(size, bool):
+        return f"of type {type(size).__name__}"
+    return "" if size >= 1 else repr(size)
+
+
 def check_hooks(source: str, plugin: object) -> None:
     """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
     for name, options in marked_hooks(plugin).items():
@@ -103,6 +111,8 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
         raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
     if fault := settle_fault(provider.settle_seconds):
         raise PluginError(source, f"{where}.settle_seconds is {fault}.", WRITE_SETTLE)
+    if fault := size_fault(provider.MAX_BODY):
+        raise PluginError(source, f"{where}.MAX_BODY is {fault}.", WRITE_SIZE)
     _check_mapping(source, provider)
 
 

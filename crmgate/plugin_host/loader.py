@@ -33,7 +33,7 @@ from crmgate.plugin_host.admission import (
     rate_fault,
 )
 from crmgate.plugin_host.caller import HookCaller, ends_process, hook_manager, where
-from crmgate.provider import CRMProvider
+from crmgate.provider import CRMProvider, TokenStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,13 +60,15 @@ class Plugins:
     """Files that define a provider of the same name, by that name; the operator has to choose one."""
 
     def choose(
-        self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...], **policies: str
-    ) -> HookCaller:
+        self, name: str, environ: Mapping[str, str], timeout: float, http_hosts: tuple[str, ...],
+        tokens: TokenStore | None = None, **policies: str,
+    ) -> HookCaller:  # fmt: skip
         """The provider `name`, configured from `environ`.
 
         Raises `ConfigError` if there is none, if two files define it, or if it cannot start.
 
-        `policies` are `on_duplicate`, `on_update` and `on_rejected_field` of `CRMProvider`.
+        `tokens` keeps its access tokens; None: this process alone has them. `policies` are `on_duplicate`, `on_update`
+        and `on_rejected_field` of `CRMProvider`.
         """
         if name not in self.providers:
             raise ConfigError([self._not_found(name)])
@@ -74,7 +76,10 @@ class Plugins:
             files = " and ".join(self.rivals[name])
             remedy = "Rename or remove all but one, or name the right one in PLUGINS_ALLOWED."
             raise ConfigError([f"CRM_PROVIDER, got {name!r}: several plugins have this name: {files}. {remedy}"])
-        return HookCaller(self.manager, _start(self.providers[name], environ, timeout, http_hosts, policies))
+        provider = _start(self.providers[name], environ, timeout, http_hosts, policies)
+        if tokens is not None:
+            provider.tokens = tokens
+        return HookCaller(self.manager, provider)
 
     def listen(self, environ: Mapping[str, str], http_hosts: tuple[str, ...]) -> None:
         """Start the listeners that are classes. Raises `ConfigError` with all problems; then no listener starts."""

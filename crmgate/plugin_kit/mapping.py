@@ -16,6 +16,8 @@ from crmgate.model import Activity, Lead, Operation, Utm
 from crmgate.plugin_kit.values import CUSTOM_PREFIX, FieldType, listed, text
 
 LABELS: Mapping[str, str] = {
+    "full_name": "Full name",
+    "address": "Address",
     "first_name": "First name",
     "last_name": "Last name",
     "email": "Email",
@@ -54,6 +56,15 @@ LABELS: Mapping[str, str] = {
 }
 """Labels of the facts that can be mapped to CRM fields, in the order of the description."""
 
+COMPOSITES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "full_name": (" ", ("first_name", "last_name")),
+    "address": (", ", ("city", "country")),
+}
+"""Facts that are made of other facts: the separator, and the parts in their order.
+
+They are for CRMs with one field for all parts. A part is in the description only if its composite fact has no field.
+"""
+
 SILENT = ("operation_id", "source_id")
 """Facts that can be mapped but are not in the description: the operation id, and the source for CRMs with a list."""
 
@@ -83,8 +94,9 @@ class FieldMap:
     """Mapping of facts to CRM fields (`names`), and of their values to the CRM's values (`values`).
 
     A fact with a table of values is sent only if the table has its value: the CRM would refuse other values. If two
-    facts have one field, the first is sent. Names of custom facts are compared in the form that an environment variable
-    can have. `types` has the types of fields that are no text, by the name of the field.
+    facts have one field, the first is sent: a composite fact before its parts. Names of custom facts are compared in
+    the form that an environment variable can have. `types` has the types of fields that are no text, by the name of
+    the field.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -111,9 +123,10 @@ class FieldMap:
     def apply(self, facts: Mapping[str, Any]) -> Mapped:
         """Split `facts` (see `lead_facts`) into CRM fields and the rest."""
         mapped = Mapped({}, [])
-        for name, value in facts.items():
-            rest = self._send(name, value, mapped)
-            if rest is None or name in SILENT:
+        left = {name: self._send(name, value, mapped) for name, value in facts.items()}
+        sent = {part for name, (_, parts) in COMPOSITES.items() if left.get(name, "") is None for part in parts}
+        for name, rest in left.items():
+            if rest is None or name in SILENT or name in COMPOSITES or name in sent:
                 continue
             if name not in _SAME or not self._repeated(name, facts):
                 mapped.rest.append((label(name), text(rest)))
@@ -142,10 +155,14 @@ class FieldMap:
 
 
 def lead_facts(lead: Lead, operation: Operation) -> dict[str, Any]:
-    """Facts of a lead that are not empty, by name; `university` is the first of the `universities`."""
+    """Facts of a lead that are not empty, by name, with the composite facts first.
+
+    `university` is the first of the `universities`.
+    """
     facts: dict[str, Any] = {name: getattr(lead, name) for name in LABELS if hasattr(lead, name)}
     facts |= _utm(lead.utm) | {"consent": lead.consent}
     facts["university"] = lead.universities[0] if lead.universities else ""
+    facts |= {name: _composite(name, facts) for name in COMPOSITES}
     return _known(facts) | {"operation_id": operation.id, "source_id": lead.source} | _custom(lead.custom)
 
 
@@ -186,6 +203,11 @@ def setting_name(name: str) -> str:
 def _known(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Facts that are not empty, in the order of the description."""
     return {name: facts[name] for name in LABELS if facts.get(name) not in (None, "", (), [])}
+
+
+def _composite(name: str, facts: Mapping[str, Any]) -> str:
+    separator, parts = COMPOSITES[name]
+    return separator.join(str(facts[part]) for part in parts if facts[part])
 
 
 def _custom(values: Mapping[str, Any]) -> dict[str, Any]:

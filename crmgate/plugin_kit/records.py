@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crmgate.errors import Rejected
+from crmgate.errors import Code, Rejected
 from crmgate.model import Delivered
 from crmgate.plugin_kit.mapping import FieldMap, label
 from crmgate.plugin_kit.values import text
@@ -17,6 +17,10 @@ MAX_MOVED = 5
 
 DROPPED_SECONDS = 300.0
 """Seconds for which a field that the CRM dropped goes into the description instead."""
+ESSENTIAL = frozenset({"first_name", "last_name", "full_name", "email", "phone", "operation_id"})
+"""Facts that stay in their fields after a refusal that names no field: without them nobody finds the record."""
+_NO_VALUE = frozenset({Code.DUPLICATE, Code.INVALID_REQUEST})
+"""Codes of a `Rejected` that is about no value: another record without the optional values would be refused, too."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,19 @@ def move(record: Mapping[str, Any], names: Collection[str], text_field: str, fie
 
 
 class _Corrections:
-    """Corrections of one record after refusals. Fields in `fixed` never move."""
+    """Corrections of one record after refusals.
 
-    def __init__(self, fixed: Collection[str], stand_ins: Callable[[Rejected], Mapping[str, Any]]) -> None:
-        self._fixed, self._stand_ins = fixed, stand_ins
+    Fields in `fixed` never move. Fields in `optional` move together after a refusal that names no field.
+    """
+
+    def __init__(
+        self, fixed: Collection[str], optional: Collection[str], stand_ins: Callable[[Rejected], Mapping[str, Any]]
+    ) -> None:
+        self._fixed, self._optional, self._stand_ins = fixed, optional, stand_ins
         self._moved, self._filled = list[str](), list[str]()
         self._count = 0
+        self.unnamed = False
+        """Whether a refusal named no field, so that all optional values moved."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,6 +64,9 @@ class _Corrections:
 
     def after(self, error: Rejected, record: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """Fields that move, and stand-ins by field. Raises `error` if nothing, or too much, is to be corrected."""
+        return self._named(error, record) if error.fields else (self._everything(error, record), {})
+
+    def _named(self, error: Rejected, record: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
         done = {*self._fixed, *self._moved, *self._filled}
         refused = [name for name in error.fields if name in record and name not in done]
         absent = [name for name in error.fields if name in refused or name not in record]
@@ -65,12 +79,23 @@ class _Corrections:
         self._filled += added
         return refused, added
 
+    def _everything(self, error: Rejected, record: Mapping[str, Any]) -> list[str]:
+        """All optional fields, once. Raises `error` the second time."""
+        done = {*self._fixed, *self._moved, *self._filled}
+        names = [name for name in record if name in self._optional and name not in done]
+        if self.unnamed or not names or error.code in _NO_VALUE:
+            raise error
+        self.unnamed = True
+        self._moved += names
+        return names
+
 
 class FieldMover:
     """Sends records. Values of refused and of recently dropped fields move into the description.
 
-    A field that the CRM requires gets a stand-in. With `moves_refused=False` only values of dropped fields move, and
-    there are no stand-ins. Threads may share an instance.
+    After a refusal that names no field, the values of all optional facts move, once. A field that the CRM requires
+    gets a stand-in. With `moves_refused=False` only values of dropped fields move, and there are no stand-ins. Threads
+    may share an instance.
     """
 
     def __init__(self, *, moves_refused: bool) -> None:
@@ -90,7 +115,7 @@ class FieldMover:
         now = time.monotonic()
         dropped = tuple(name for name in record if self._dropped_until.get(name, now) > now)
         moved, added = list(dropped), dict[str, Any]()
-        corrections = _Corrections({text_field, *keep}, stand_ins)
+        corrections = _Corrections({text_field, *keep}, optional(field_map), stand_ins)
         while True:
             current = (move(record, moved, text_field, field_map) if moved else dict(record)) | added
             try:
@@ -103,7 +128,16 @@ class FieldMover:
                 record = {name: value for name, value in record.items() if name not in silent or name not in refused}
                 added |= filled
             else:
-                return replace(delivered, moved=corrections.names, dropped=(*dropped, *delivered.dropped))
+                return replace(
+                    delivered, moved=corrections.names, dropped=(*dropped, *delivered.dropped),
+                    unnamed=corrections.unnamed,
+                )  # fmt: skip
+
+
+def optional(field_map: FieldMap) -> set[str]:
+    """CRM fields of facts that are not `ESSENTIAL`."""
+    named = {fact: name for fact, name in field_map.names.items() if name}
+    return {*named.values()} - {name for fact, name in named.items() if fact in ESSENTIAL}
 
 
 def no_stand_ins(_error: Rejected) -> Mapping[str, Any]:

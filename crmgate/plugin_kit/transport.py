@@ -8,7 +8,6 @@ look-up. Therefore this module watches the connections.
 from __future__ import annotations
 
 import contextlib
-import functools
 import http.client
 import io
 import json as jsonlib
@@ -31,9 +30,10 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError
 
 from crmgate.errors import Code, OutcomeUnknown, OutOfTime, ProviderError, Rejected, Unavailable
+from crmgate.plugin_kit.bodies import LeanRequest, request_arguments
 
 MAX_BODY = 1024 * 1024
-"""Maximum size of an answer in bytes. A longer answer is an error."""
+"""Maximum size of an answer in bytes, if a plugin sets no other. A longer answer is an error."""
 
 MAX_PACKET = 16 * 1024
 """Size in bytes up to which the head and the body of a request are sent together."""
@@ -76,7 +76,7 @@ def wait(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Answer:
-    """Complete answer of a CRM. `body` has at most `MAX_BODY` bytes."""
+    """Complete answer of a CRM. `body` has at most `CRMProvider.MAX_BODY` bytes."""
 
     status: int
     headers: CaseInsensitiveDict[str]
@@ -121,10 +121,13 @@ class Answer:
 
 
 class Transport:
-    """Sends requests, each within `timeout` seconds and within its time budget. Threads may share an instance."""
+    """Sends requests, each within `timeout` seconds and within its time budget. Threads may share an instance.
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+    An answer has at most `max_body` bytes.
+    """
+
+    def __init__(self, timeout: float, max_body: int = MAX_BODY) -> None:
+        self.timeout, self.max_body = timeout, max_body
         self._local = threading.local()
 
     def send(self, method: str, url: str, *, read: bool, **content: Any) -> Answer:
@@ -132,8 +135,9 @@ class Transport:
         exchange = _Exchange(deadline=self.begin())
         token = _exchange.set(exchange)
         try:
-            with self._session().request(method, url, **content, timeout=exchange.left()) as response:
-                return Answer(response.status_code, response.headers, _body(response, read))
+            sent = request_arguments(**content)
+            with self._session().request(method, url, **sent, timeout=exchange.left()) as response:
+                return Answer(response.status_code, response.headers, _body(response, read, self.max_body))
         except (requests.RequestException, HTTPError, ValueError) as error:
             failure = _failure(error, exchange, read)
         finally:
@@ -162,32 +166,6 @@ class Transport:
         return session
 
 
-class _Request(requests.PreparedRequest):
-    """A request that prepares nothing twice, and nothing that is empty."""
-
-    def prepare_url(self, url: Any, params: Any) -> None:
-        if params is None:
-            self.url = _prepared(url)
-        else:
-            super().prepare_url(url, params)
-
-    def prepare_auth(self, auth: Any, url: Any = "") -> None:
-        if auth is not None or "@" in url:
-            super().prepare_auth(auth, url)
-
-    def prepare_cookies(self, cookies: Any) -> None:
-        if cookies:
-            super().prepare_cookies(cookies)
-
-
-@functools.lru_cache(100)
-def _prepared(url: str) -> str | None:
-    """An address without parameters as it is sent. A plugin has few of them that it uses again and again."""
-    request = requests.PreparedRequest()
-    request.prepare_url(url, None)
-    return request.url
-
-
 class _Session(requests.Session):
     """A session without proxies and .netrc from the environment, and without redirects."""
 
@@ -205,9 +183,14 @@ class _Session(requests.Session):
 
         `requests` would merge settings, hooks, proxies and cookies that this session does not have, for each request.
         """
-        request = _Request()
+        request = LeanRequest()
         request.prepare(method, url, headers={**self.headers, **(headers or {})}, cookies=self.cookies, **content)
         return self.send(request, timeout=timeout, stream=True, proxies=self.proxies, allow_redirects=False)
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send one request. Hooks are removed: an `auth` such as HTTPDigestAuth would send a second one."""
+        request.hooks = requests.hooks.default_hooks()
+        return super().send(request, **options)
 
     def get_redirect_target(self, _resp: requests.Response) -> None:
         """None. Otherwise `requests` reads the whole body of a redirect, of any size, to prepare the next request."""
@@ -338,12 +321,13 @@ def _http_date(value: str) -> float | None:
         return None
 
 
-def _body(response: requests.Response, read: bool) -> bytes:
+def _body(response: requests.Response, read: bool, longest: int) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(65536):
         body += chunk
-        if len(body) > MAX_BODY:
-            raise lost(read, Code.INVALID_RESPONSE, "the answer is longer than 1 MB", response.status_code)
+        if len(body) > longest:
+            detail = f"the answer is longer than {longest / MAX_BODY:g} MB"
+            raise lost(read, Code.INVALID_RESPONSE, detail, response.status_code)
     return bytes(body)
 
 

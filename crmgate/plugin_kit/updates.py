@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Any, assert_never
 
 from crmgate.model import Operation
-from crmgate.plugin_kit.mapping import SILENT, Mapped, label
+from crmgate.plugin_kit.mapping import COMPOSITES, SILENT, Mapped, label
 from crmgate.plugin_kit.values import listed, text
 
 PLACEHOLDER = "-"
@@ -114,7 +114,8 @@ def decide(
 def has_value(fact: str, value: Any, known: Any) -> bool:
     """Whether the CRM has a value, or each value of a list.
 
-    The case of an email does not count, nor does the punctuation of a phone. The CRM may store a number for a text or
+    The case of an email does not count, nor does the punctuation of a phone. A composite fact is there if all its
+    parts are: a first name alone says nothing about a full name. The CRM may store a number for a text or
     a text for a number, add a time to a date, and show a moment in another time zone.
     """
     return all(any(_same(fact, one, other) for other in listed(known)) for one in listed(value))
@@ -132,6 +133,9 @@ def _same(fact: str, value: Any, known: Any) -> bool:
             return ours.casefold() == theirs.casefold()
         case "phone":
             return ours == theirs or (_digits(ours) == _digits(theirs) != "")
+        case name if name in COMPOSITES:
+            separator, _ = COMPOSITES[name]
+            return {*ours.split(separator)} <= {*theirs.split(separator)}
     if ours == theirs or (_DATE.fullmatch(ours) and theirs.startswith(ours)):
         return True
     if _is_number(value) or _is_number(known):

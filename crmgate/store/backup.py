@@ -88,6 +88,8 @@ LEFT_OUT = {
     "clicks_lost": "it is about the last minutes",
     "ops_session:<digest>": "after a restore an operator logs in again",
     "login_code:<digest>": "a code is valid for ten minutes",
+    "access_token:<digest>": "a new one is asked for; the server refuses a refresh token that was used since",
+    "access_token_lock:<digest>": "it describes running processes",
     "tested:<provider>:<credentials>": "the connection is tested again",
     "probe": "it is a test write",
     "rewrite": "it is about the files of the old Redis",

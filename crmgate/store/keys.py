@@ -45,6 +45,10 @@ RECONCILING_SECONDS = 600
 """Expiry of the mark of a daily comparison with the CRM, in seconds after its last batch: then it is tried again."""
 REWRITE_SECONDS = 24 * 3600
 """Seconds between two rewrites of the append-only file."""
+ACCESS_TOKEN_SECONDS = 400 * 24 * 3600
+"""Longest expiry of an access token for the CRM, in seconds: that of an unused refresh token."""
+ACCESS_TOKEN_LOCK_SECONDS = 60
+"""Expiry of the right to renew an access token, in seconds."""
 _METER_SECONDS = 2 * 24 * 3600  # the slowest limit is one use a day
 
 
@@ -164,6 +168,13 @@ ops_session = _family(
 )  # fmt: skip
 login_code = _family(
     "login_code:<digest>", "string", "Token that a one-time log-in code stands for.", LOGIN_CODE_SECONDS, personal=True
+)
+access_token = _family(
+    "access_token:<digest>", "string", "Access token for the CRM and its refresh token, as JSON, or encrypted.",
+    ACCESS_TOKEN_SECONDS,
+)  # fmt: skip
+access_token_lock = _family(
+    "access_token_lock:<digest>", "string", "A process renews this access token.", ACCESS_TOKEN_LOCK_SECONDS
 )
 tested = _family(
     "tested:<provider>:<credentials>", "string", "Result of the last connection test.", round(REFUSED_PROBE)

@@ -131,8 +131,7 @@ class Ledger:
         (`Recorded.following`). None is taken where a lease has to be on replicas before the CRM is asked.
         """
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
-        following = None if self._scripts.replicas else wanted
-        return self._record(claim, to, Written.DELIVERED, result, receipt, following)
+        return self._record(claim, to, Written.DELIVERED, result, receipt, None if self._scripts.replicas else wanted)
 
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *, delay: float, look: bool, wake: bool = False

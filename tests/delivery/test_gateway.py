@@ -15,7 +15,7 @@ from crmgate.errors import (
     OutcomeUnknown,
     Rejected,
 )
-from crmgate.model import Delivered, Kind, State
+from crmgate.model import Delivered, EventType, Kind, State
 from crmgate.policy import SETTLE_SECONDS, Dead, Done, Hold, Retry
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.ledger import Ledger
@@ -248,6 +248,17 @@ def test_a_field_that_the_crm_drops_or_refuses_is_logged_once(world: World, capl
         "scripted does not keep the field referralCodeC: see `crmgate crm fields`",
         "scripted refuses a bad or missing value of the field source: see `crmgate crm fields`",
     ]
+
+
+def test_a_refusal_that_named_no_field_is_in_the_events(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.crm.record = {"moved": ("source", "town"), "unnamed": True}
+    operation = world.ledger.get(world.apply(inline=True).id)
+    assert operation.delivered is not None
+    assert (operation.delivered.moved, operation.delivered.unnamed) == (("source", "town"), True)
+    [event] = operation.events
+    assert event.outcome is EventType.DELIVERED
+    assert event.detail == "the CRM refused the record and named no field: all optional values are in the description"
+    assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
 
 
 def test_no_log_line_holds_what_a_visitor_typed(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -98,6 +98,10 @@ BROKEN = {
     "settle_seconds without end": (
         variant(("label =", "settle_seconds = float('inf'); label =")), "Acme.settle_seconds is inf.", "at least 0",
     ),
+    "MAX_BODY of text": (
+        variant(("label =", "MAX_BODY = '5 MB'; label =")), "Acme.MAX_BODY is of type str.", "a number of bytes",
+    ),
+    "MAX_BODY of nothing": (variant(("label =", "MAX_BODY = 0; label =")), "Acme.MAX_BODY is 0.", "a number of bytes"),
     "rate as a number": (
         variant(("label =", "rate = 10; label =")), "Acme.rate is of type int.", "Write Rate(per_second=2, burst=50,",
     ),
@@ -125,7 +129,7 @@ BROKEN = {
     ),
     "unknown fact": (
         variant(('label =', 'lead_fields = {"emial": "x", "custom_a": "y"}; lead_values = {"sauce": {}}; label =')),
-        "Acme maps 'emial', 'sauce', which is no fact of a lead.", "Facts that exist: first_name, ",
+        "Acme maps 'emial', 'sauce', which is no fact of a lead.", "Facts that exist: full_name, ",
     ),
     "provider hook outside a class": (
         "from crmgate import hookimpl\n@hookimpl\ndef create_lead(lead, operation): ...",

@@ -276,6 +276,54 @@ def test_the_operation_id_and_the_second_source_are_never_described() -> None:
     assert description.count("landing") == 1
 
 
+PARTS = {"full_name": ("first_name", "last_name"), "address": ("city", "country")}
+COMPOSITES = [
+    ("full_name", Lead(first_name="Ayşe Gül", last_name="Çağlı"), "Ayşe Gül Çağlı"),
+    ("full_name", Lead(last_name="Çağlı"), "Çağlı"),
+    ("full_name", Lead(city="Bonn"), None),
+    ("address", Lead(city="İzmir", country="Türkiye"), "İzmir, Türkiye"),
+    ("address", Lead(country="Türkiye"), "Türkiye"),
+    ("address", Lead(first_name="Ada"), None),
+]
+
+
+@all_cases(("fact", "lead", "whole"), COMPOSITES)
+def test_a_composite_fact_has_all_its_parts(fact: str, lead: Lead, whole: str | None) -> None:
+    mapped, description = mapped_and_described(lead, FieldMap({fact: "whole"}))
+    assert mapped.fields.get("whole") == whole
+    for part in PARTS[fact]:
+        assert f"{label(part)}: " not in description
+    parts, described = mapped_and_described(lead, FieldMap())
+    assert (parts.fields, label(fact) in described) == ({}, False)
+    for part in PARTS[fact]:
+        assert (f"{label(part)}: {getattr(lead, part)}" in described) == bool(getattr(lead, part))
+
+
+def test_a_part_with_a_field_of_its_own_is_sent_too() -> None:
+    mapped, _ = mapped_and_described(FULL, FieldMap({"full_name": "whole", "first_name": "first"}))
+    assert mapped.fields == {"whole": "Ada Byron", "first": "Ada"}
+
+
+def test_a_composite_fact_comes_before_its_part_in_one_field() -> None:
+    mapped, description = mapped_and_described(FULL, FieldMap({"last_name": "name", "full_name": "name"}))
+    assert (mapped.fields, mapped.facts) == ({"name": "Ada Byron"}, {"name": "full_name"})
+    assert "Last name: Byron" not in description
+
+
+def test_the_parts_of_a_composite_fact_that_is_not_sent_are_described() -> None:
+    field_map = FieldMap({"address": "place"}, {"address": {"Bonn, Germany": "B"}})
+    mapped, description = mapped_and_described(FULL, field_map)
+    assert mapped.fields == {}
+    assert {"City: Köln", "Country: Germany"} <= set(description.splitlines())
+    assert "Address" not in description
+
+
+def test_a_setting_maps_a_composite_fact() -> None:
+    problems: list[str] = []
+    field_map = FieldMap.configured({"first_name": "f"}, {}, "acme", {"ACME_MAP_FULL_NAME": "n"}, problems)
+    assert (problems, field_map.names) == ([], {"first_name": "f", "full_name": "n"})
+
+
 def test_every_field_of_a_lead_and_a_click_is_a_fact() -> None:
     nested = {"utm", "custom", "metadata", "additional_info"}  # flattened, or the free text of the description
     names = {each.name for each in (*fields(Lead), *fields(Activity))} - nested

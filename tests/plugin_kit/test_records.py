@@ -263,3 +263,65 @@ class TestStandIns:
     def test_a_field_that_has_a_value_keeps_it(self) -> None:
         *_, last = self.sent([{"office": "required"}], {"office": "-", "firstName": "-"})
         assert last == {**self.RECORD, "office": "-"}
+
+
+class TestUnnamed:
+    """A refusal that names no field."""
+
+    RECORD: ClassVar[Mapping[str, str]] = {
+        "firstName": "Ada", "origin": "fair", "code": "REF7", "stage": "new", "description": "Hello",
+    }  # fmt: skip
+    DESCRIBED: ClassVar[Mapping[str, str]] = {
+        "firstName": "Ada", "stage": "new", "description": "Source: fair\nReferral code: REF7\n\nHello",
+    }  # fmt: skip
+
+    def sent(self, refusals: list[Rejected | AuthFailed], **options: Any) -> list[dict[str, Any]]:
+        """The records that were sent, one refusal after the other."""
+        self.bodies, pending = list[dict[str, Any]](), iter(refusals)
+
+        def send(record: dict[str, Any]) -> Delivered:
+            self.bodies.append(record)
+            for refusal in pending:
+                raise refusal
+            return Delivered("some", "1")
+
+        policy = options.pop("policy", "describe")
+        self.delivered = Some({}, on_rejected_field=policy).send_describing(send, self.RECORD, **options)
+        return self.bodies
+
+    def test_all_optional_values_move(self) -> None:
+        assert self.sent([Rejected("no")]) == [self.RECORD, self.DESCRIBED]
+        assert (self.delivered.moved, self.delivered.unnamed) == (("origin", "code"), True)
+
+    def test_a_refusal_that_names_a_field_is_another_case(self) -> None:
+        self.sent([Rejected("no", fields={"code": "bad"})])
+        assert (self.delivered.moved, self.delivered.unnamed) == (("code",), False)
+
+    def test_after_a_field_was_named_the_others_move(self) -> None:
+        *_, last = self.sent([Rejected("no", fields={"code": "bad"}), Rejected("no")])
+        assert last == self.DESCRIBED | {"description": "Referral code: REF7\nSource: fair\n\nHello"}
+        assert self.delivered.moved == ("code", "origin")
+
+    def test_a_field_that_is_named_afterwards_moves_too(self) -> None:
+        *_, last = self.sent([Rejected("no"), Rejected("no", fields={"stage": "bad"})], silent=("stage",))
+        assert last == {name: value for name, value in self.DESCRIBED.items() if name != "stage"}
+
+    def test_kept_and_silent_fields(self) -> None:
+        *_, last = self.sent([Rejected("no")], keep=("code",), silent=("origin",))
+        assert last == {name: value for name, value in self.RECORD.items() if name != "origin"}
+
+    @pytest.mark.parametrize(
+        ("refusals", "options", "count"),
+        [
+            ([Rejected("no")] * 2, {}, 2),
+            ([Rejected("no")], {"policy": "dead"}, 1),
+            ([Rejected("no")], {"keep": ("origin", "code")}, 1),
+            ([Rejected("no", code=Code.DUPLICATE)], {}, 1),
+            ([Rejected("no", code=Code.INVALID_REQUEST)], {}, 1),
+            ([AuthFailed("no")], {}, 1),
+        ],
+    )
+    def test_what_stays_a_refusal(self, refusals: list[Any], options: dict[str, Any], count: int) -> None:
+        with pytest.raises(type(refusals[0])) as raised:
+            self.sent(refusals, **options)
+        assert (raised.value, len(self.bodies)) == (refusals[-1], count)

@@ -92,6 +92,13 @@ class TestDecision:
         ("consent", False, True, False),
         ("programs", ["CS", "Law"], ["Law", "CS", "MBA"], True),
         ("programs", ["CS", "Law"], ["Law"], False),
+        ("full_name", "Ada Lovelace", "Ada Lovelace", True),
+        ("full_name", "Ada", "Ada Lovelace", True),
+        ("full_name", "Ada Byron", "Ada Lovelace", False),
+        ("full_name", "Ad", "Ada Lovelace", False),
+        ("address", "Türkiye", "İzmir, Türkiye", True),
+        ("address", "İzmir", "İzmir Köyü, Türkiye", False),
+        ("city", "İzmir", "İzmir, Türkiye", False),
     ],
 )
 def test_equal_values(fact: str, value: Any, known: Any, equal: bool) -> None:
@@ -107,6 +114,31 @@ class Some(CRMProvider):
         "referral_code": "code", "user_type": "type", "operation_id": "key",
     }  # fmt: skip
     lead_values: ClassVar[Mapping[str, Mapping[str, str]]] = {"user_type": {"student": "S", "parent": "P"}}
+
+
+class Whole(CRMProvider):
+    """A CRM with one field for a name and one for an address."""
+
+    name = "whole"
+    lead_fields: ClassVar[Mapping[str, str]] = {"full_name": "name", "address": "place"}
+
+
+class TestComposites:
+    def plan(self, lead: Lead, current: Mapping[str, Any], **options: str) -> Update:
+        return Whole({}, **options).plan_update(lead, OPERATION, current, minimal={"name": "Messenger"})
+
+    def test_a_part_alone_changes_nothing(self) -> None:
+        plan = self.plan(Lead(first_name="Ada"), {"name": "Ada Lovelace"}, on_update="overwrite")
+        assert plan.fields == {}
+        assert [name for name, _ in plan.rest if "name" in name.lower()] == []
+
+    def test_another_name_is_described_as_a_whole(self) -> None:
+        plan = self.plan(Lead(first_name="Ada", last_name="Byron", city="Bonn"), {"name": "Ada Lovelace"})
+        assert (plan.fields, plan.rest[0]) == ({"place": "Bonn"}, ("Full name", "Ada Byron"))
+        assert ("City", "Bonn") not in plan.rest
+
+    def test_a_person_replaces_the_name_of_a_click(self) -> None:
+        assert self.plan(Lead(first_name="Ada"), {"name": "Messenger"}).fields == {"name": "Ada"}
 
 
 class TestPlan:
