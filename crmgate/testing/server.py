@@ -11,118 +11,33 @@ import abc
 import argparse
 import contextlib
 import json
-import re
 import socket
 import sys
 import threading
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Literal, Self
+from typing import Any, Self
+
+from crmgate.testing.transport import Dropped, FakeDestination, Fault, Request, Response
+
+__all__ = ["FakeCRM", "Fault", "Request", "Response", "serve"]
 
 CONTROL_PREFIX = "/__fake__/"
 
 
-@dataclass(frozen=True)
-class Request:
-    """A received request. `path` is percent-encoded and has no query string; `at` is in seconds since the epoch."""
-
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
-    at: float = field(default_factory=time.time)
-    client: str = ""
-    """IP address of the client."""
-
-    def header(self, name: str, default: str = "") -> str:
-        """Value of a header; its name in any case."""
-        return next((v for k, v in self.headers.items() if k.lower() == name.lower()), default)
-
-
-@dataclass(frozen=True)
-class Response:
-    """An answer. A `str` body is sent in UTF-8; values of headers may contain any UTF-8."""
-
-    status: int = 200
-    body: bytes | str = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = "application/json"
-
-
-@dataclass
-class Fault:
-    """A failure on every `every`-th matching request, `times` times (None: until it is removed).
-
-    `when` says whether the CRM does its work before the failure: after a connection is dropped "after" the work, the
-    record exists although the client got no answer.
-    """
-
-    kind: Literal["latency", "hang", "drop", "answer"]
-    when: Literal["before", "after"] = "before"
-    seconds: float = 0.0
-    """`latency`: the delay; `hang`: the time without an answer (0: until the server stops)."""
-    status: int = 503
-    body: str = ""
-    content_type: str = "text/html; charset=UTF-8"
-    headers: dict[str, str] = field(default_factory=dict)
-    method: str | None = None
-    path: str | None = None
-    """A regular expression searched for in path and query."""
-    times: int | None = None
-    every: int = 1
-    seen: int = 0
-
-    def strikes(self, request: Request) -> bool:
-        """Whether this fault applies to `request`. Counts matching requests. The caller holds the server's lock."""
-        if self.times == 0 or (self.method and self.method != request.method):
-            return False
-        if self.path and not re.search(self.path, f"{request.path}?{request.query}"):
-            return False
-        self.seen += 1
-        if self.seen % self.every:
-            return False
-        if self.times is not None:
-            self.times -= 1
-        return True
-
-
-class _Drop(Exception):
-    """Close the connection without an answer."""
-
-
-class FakeCRM(abc.ABC):
+class FakeCRM(FakeDestination):
     """Base class of fake CRMs. Use it as a context manager, or `start()` and `stop()`; both keep the records."""
 
     server_header = "nginx/1.22.1"
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__()
         self.host, self.port = host, port
-        self.lock = threading.RLock()
-        self.faults: list[Fault] = []
-        self.requests: list[Request] = []
-        self.in_hand = self.peak = 0
-        """Number of requests in progress, and its maximum so far."""
         self._httpd: _Server | None = None
-        self._stopping = threading.Event()
 
     @abc.abstractmethod
     def answer(self, request: Request) -> Response:
         """The vendor's answer to a request. The caller does not hold the lock."""
-
-    @abc.abstractmethod
-    def records(self) -> dict[str, list[dict[str, Any]]]:
-        """All stored records, by name of the entity."""
-
-    def configure(self, options: Mapping[str, Any]) -> None:
-        """Set attributes of the fake: the options of `POST /__fake__/configure`."""
-        with self.lock:
-            for name, value in options.items():
-                if not hasattr(self, name):
-                    raise ValueError(f"{type(self).__name__} has no option {name!r}")
-                setattr(self, name, value)
 
     @property
     def url(self) -> str:
@@ -131,7 +46,7 @@ class FakeCRM(abc.ABC):
 
     def start(self) -> Self:
         """Start to listen. Later starts use the same port."""
-        self._stopping.clear()
+        super().start()
         self._httpd = _Server((self.host, self.port), self)
         self.port = self._httpd.server_address[1]
         threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
@@ -139,68 +54,18 @@ class FakeCRM(abc.ABC):
 
     def stop(self) -> None:
         """Stop to listen and break every open connection, like a machine that fails."""
-        self._stopping.set()
+        super().stop()
         if self._httpd is not None:
             self._httpd.shutdown()
             self._httpd.server_close()
             self._httpd.cut_connections()
             self._httpd = None
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def fail(self, kind: Literal["latency", "hang", "drop", "answer"], **options: Any) -> Fault:
-        """Add a fault (see `Fault`) and return it."""
-        fault = Fault(kind, **options)
-        with self.lock:
-            self.faults.append(fault)
-        return fault
-
-    def heal(self) -> None:
-        """Remove every fault."""
-        with self.lock:
-            self.faults.clear()
-
     def handle(self, request: Request) -> Response:
-        """Answer one request and apply the faults. Raises `_Drop` to break the connection."""
+        """Answer one request and apply the faults. Raises `Dropped` to break the connection."""
         if request.path.startswith(CONTROL_PREFIX):
             return self._control(request)
-        with self.lock:
-            self.in_hand += 1
-            self.peak = max(self.peak, self.in_hand)
-        try:
-            return self._handle(request)
-        finally:
-            with self.lock:
-                self.in_hand -= 1
-
-    def _handle(self, request: Request) -> Response:
-        with self.lock:
-            self.requests.append(request)
-            struck = [fault for fault in self.faults if fault.strikes(request)]
-        for fault in (f for f in struck if f.when == "before"):
-            if (response := self._suffer(fault)) is not None:
-                return response
-        response = self.answer(request)
-        for fault in (f for f in struck if f.when == "after"):
-            response = self._suffer(fault) or response
-        return response
-
-    def _suffer(self, fault: Fault) -> Response | None:
-        match fault.kind:
-            case "latency":
-                self._stopping.wait(fault.seconds)
-                return None
-            case "hang":
-                self._stopping.wait(fault.seconds or None)
-                raise _Drop
-            case "drop":
-                raise _Drop
-            case "answer":
-                return Response(fault.status, fault.body, fault.headers, fault.content_type)
+        return self.under_faults(request, lambda: self.answer(request), lambda faulty: faulty)
 
     def _control(self, request: Request) -> Response:
         """`GET records|requests|faults`, `POST faults|configure`, `DELETE faults`."""
@@ -276,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
             if self.parse_request():
                 self._answer()
                 self.wfile.flush()
-        except (_Drop, OSError):
+        except (Dropped, OSError):
             self.close_connection = True
 
     def _answer(self) -> None:

@@ -25,7 +25,7 @@ from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.text import HTML_TAG, contains, decoded, sent_texts
-from crmgate.testing.server import FakeCRM, Request
+from crmgate.testing.transport import READ, FakeDestination, Request
 
 BUDGET = 10.0
 """Time limit in seconds of a call that is expected to finish."""
@@ -70,29 +70,32 @@ class Contract:
     unknown_lead_id: ClassVar[str] = "999999999"
     """Id of a lead that does not exist, in the format of the CRM's ids."""
 
-    def fake(self) -> FakeCRM:
-        """A new fake of the CRM, not started. Each check gets its own fake."""
+    def fake(self) -> FakeDestination:
+        """A new fake of the CRM, not started: a `FakeCRM`, or a `FakeDestination` for a transport without HTTP.
+
+        Each check gets its own fake.
+        """
         raise NotImplementedError("Give the contract a fake of your CRM: `def fake(self): return FakeAcme()`.")
 
-    def fake_before_setup(self) -> FakeCRM:
+    def fake_before_setup(self) -> FakeDestination:
         """A new fake of the CRM, not started, that lacks what `provision` creates. Default: that of `fake`.
 
         Without it the checks of `provision` see only that nothing is created twice.
         """
         return self.fake()
 
-    def settings(self, fake: FakeCRM) -> Mapping[str, str]:
+    def settings(self, fake: Any) -> Mapping[str, str]:
         """Settings with which the plugin reaches `fake`, by the names of the environment variables.
 
         Include an administrator's settings to check `provision`. Use secrets that no error contains by chance.
         """
         raise NotImplementedError("Give the settings that reach the fake: `return {'ACME_URL': fake.url, ...}`.")
 
-    def bad_credentials(self, fake: FakeCRM) -> None:
+    def bad_credentials(self, fake: Any) -> None:
         """Make the CRM refuse the plugin's credentials. Default: it answers 401."""
         fake.fail("answer", status=401, body="{}", content_type="application/json")
 
-    def rate_limit(self, fake: FakeCRM) -> float | None:
+    def rate_limit(self, fake: Any) -> float | None:
         """Make the CRM limit the rate. Returns the seconds to wait that its answer has; None: it has none.
 
         Default: it answers 429 with `Retry-After: 7`.
@@ -100,16 +103,17 @@ class Contract:
         fake.fail("answer", status=429, headers={"Retry-After": "7"})
         return 7.0
 
-    def refusal(self, fake: FakeCRM) -> None:
+    def refusal(self, fake: Any) -> None:
         """Make the CRM refuse the value of a field of the full lead. Default: it answers a create with 422."""
         self.fail_writes(fake, "answer", status=422, body="{}", content_type="application/json")
 
     def is_write(self, request: Request) -> bool:
         """Whether a request changes something in the CRM. Default: every method except GET and HEAD.
 
-        Override it for a CRM that reads with POST, or that requires a login request.
+        A request of a `FakeDestination` says itself whether it `reads`. Override it for a CRM that reads with POST, or
+        that requires a login request.
         """
-        return request.method not in ("GET", "HEAD")
+        return request.method not in ("GET", "HEAD", READ)
 
     def final_writes(self, requests: tuple[Request, ...]) -> list[Request]:
         """The writes whose content the CRM has after a delivery with refused attempts. Default: the last write.
@@ -137,21 +141,21 @@ class Contract:
         """Whether the text `sent` contains a value of a lead. The default compares words, and the digits of phones."""
         return contains(sent, value)
 
-    def stored(self, fake: FakeCRM, text: str) -> int:
+    def stored(self, fake: FakeDestination, text: str) -> int:
         """Number of records of the CRM that contain `text`. The default searches `fake.records()`."""
         everything = (record for records in fake.records().values() for record in records)
         return sum(text in json.dumps(record, ensure_ascii=False, default=str) for record in everything)
 
     # Helpers of the checks; own checks may use them.
 
-    crm: FakeCRM
+    crm: FakeDestination
     """The running fake of this check."""
 
     def setup_method(self) -> None:
         """Start the fake (called by pytest before each check)."""
         self._start(self.fake())
 
-    def _start(self, fake: FakeCRM) -> None:
+    def _start(self, fake: FakeDestination) -> None:
         self._open = contextlib.ExitStack()
         self.crm = self._open.enter_context(fake)
         self._environ = dict(self.settings(self.crm))  # now: a check may change the fake before it creates the provider
@@ -176,7 +180,7 @@ class Contract:
         """The provider, configured for the fake."""
         return self.provider_class()(self._environ, timeout=BUDGET)
 
-    def restart(self, fake: FakeCRM | None = None, **policies: Any) -> None:
+    def restart(self, fake: FakeDestination | None = None, **policies: Any) -> None:
         """Begin again with a new fake, and with a provider that has these policies, such as `on_duplicate`."""
         self.teardown_method()
         self._start(fake or self.fake())
@@ -205,7 +209,7 @@ class Contract:
         """Seconds for which a silent CRM does not answer: longer than the time limit, so that a missing limit shows."""
         return self.patience + 2 * GRACE
 
-    def fail_writes(self, fake: FakeCRM, kind: Any, **options: Any) -> None:
+    def fail_writes(self, fake: FakeDestination, kind: Any, **options: Any) -> None:
         """Add a fault (see `Fault`) that applies only to requests that change something in the CRM."""
         with fake.lock:
             fake.faults.append(samples.WriteFault(kind, writes=self.is_write, **options))

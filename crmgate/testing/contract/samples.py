@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crmgate.model import Activity, Consent, Lead, Utm
-from crmgate.testing.server import FakeCRM, Fault, Request, Response
+from crmgate.testing.server import FakeCRM
+from crmgate.testing.transport import Fault, Request, Response
 
 HTML, JSON = "text/html; charset=UTF-8", "application/json"
 

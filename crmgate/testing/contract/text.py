@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from crmgate.testing.server import Request
+from crmgate.testing.transport import Request
 
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
 """Invisible characters that a plugin may insert to disable markup."""
