@@ -18,6 +18,7 @@ from crmgate.delivery.outcome import (
     Outcome,
     Sent,
     failed_test,
+    interrupted,
     looks_next,
     not_configured,
     out_of_time,
@@ -27,7 +28,7 @@ from crmgate.delivery.outcome import (
 )
 from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
-from crmgate.policy import JITTER, MAX_RETRY_AFTER, Dead, Done, Hold, Retry, Verdict, decide
+from crmgate.policy import JITTER, MAX_RETRY_AFTER, Dead, DeliveryMode, Done, Hold, Retry, Verdict, decide
 from crmgate.store import keys
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Written
@@ -54,6 +55,8 @@ class Crm(Protocol):
     def rate(self) -> Rate | None: ...
     @property
     def settle_seconds(self) -> float: ...
+    @property
+    def delivery(self) -> DeliveryMode: ...
     def supports(self, kind: Kind) -> bool: ...
     def used(self) -> int: ...
     def test_connection(self, budget: float) -> Connection: ...
@@ -107,6 +110,7 @@ class Delivery:
         self.recipient = Recipient(
             crm.name, crm.credentials, plan.most, crm.rate,
             epidemic_after=plan.epidemic_after, settle=crm.settle_seconds,
+            at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
         )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
 
@@ -188,7 +192,10 @@ class Delivery:
             crm = self._others(name)
             known = Recipient(name, most=self.plan.most, active=False)
             if crm:
-                known = replace(known, credentials=crm.credentials, rate=crm.rate, settle=crm.settle_seconds)
+                known = replace(
+                    known, credentials=crm.credentials, rate=crm.rate, settle=crm.settle_seconds,
+                    at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
+                )  # fmt: skip
             self._gates[name] = crm, known
         return self._gates[name][1]
 
@@ -204,11 +211,14 @@ class Delivery:
         may then send the operation. With `wake` this process schedules the next attempt.
         """
         begun = time.monotonic()
-        sent = self._send(claim, self._gates[to.provider][0], deadline)
+        sent = replace(self._send(claim, self._gates[to.provider][0], deadline), repeatable=not to.at_most_once)
         if isinstance(sent.error, OutOfTime) and not sent.used:  # the CRM has used none of the time
             sent = replace(sent, asked=False)
         duration = time.monotonic() - begun
-        verdict = decide(sent.error, claim.counted + 1, self.plan.retry_delays, self._rng, asked=sent.asked)
+        verdict = decide(
+            sent.error, claim.counted + 1, self.plan.retry_delays, self._rng,
+            asked=sent.asked, repeatable=sent.repeatable,
+        )  # fmt: skip
         written = result(claim, to.provider, duration, sent, verdict, to.settle)
         try:
             recorded = self._record(claim, to, verdict, written, sent, wake)
@@ -301,6 +311,8 @@ class Delivery:
             return Sent(None, not_configured(claim.operation), asked=False)
         if deadline <= time.monotonic():
             return Sent(None, out_of_time(crm.name), asked=False)
+        if claim.look_first and crm.delivery is DeliveryMode.AT_MOST_ONCE:
+            return Sent(None, interrupted(crm.name), asked=False)
         crm.used()
         try:
             delivered = self._found(claim, crm, deadline) or crm.deliver(claim.operation, _left(deadline, crm.name))
@@ -309,8 +321,11 @@ class Delivery:
         return Sent(delivered, None, crm.used())
 
     def _found(self, claim: Claim, crm: Crm, deadline: float) -> Delivered | None:
-        """The record of an earlier attempt, or None. Raises `Unsettled` while such a record may still appear."""
-        if not claim.look_first:
+        """The record of an earlier attempt, or None. Raises `Unsettled` while such a record may still appear.
+
+        A destination that recognizes a repetition is not searched.
+        """
+        if not claim.look_first or crm.delivery is not DeliveryMode.EXACTLY_ONCE:
             return None
         for operation in _as_sent(claim):
             if found := crm.find(operation, _left(deadline, crm.name)):
