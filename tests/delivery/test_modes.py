@@ -193,10 +193,11 @@ def test_in_an_outage_nothing_of_unknown_outcome_waits_or_returns(ledger: Ledger
     assert 5 <= len(dead) < len(operations)
     assert {State.WAITING} == {state for state in states if state != State.DEAD}
     world.crm.trouble = well
-    world.pass_time(3 * 3600, step=30)
+    world.pass_time(600, step=2)
     assert world.states(dead) == {State.DEAD}
     assert len(world.crm.records) == len(operations) - len(dead)
     assert not {operation.id for operation in dead} & world.crm.records.keys()
+    assert {len(world.stored(operation).events) for operation in dead} == {1}, "none returned"
 
 
 def test_while_an_operator_pauses_an_unknown_outcome_is_a_dead_letter(once: World) -> None:
@@ -234,6 +235,8 @@ def test_a_bug_of_the_plugin_makes_no_epidemic_that_sends_again(
     operations = [world.apply(number) for number in range(8)]
     world.pass_time(60)
     assert world.states(operations) == {State.DEAD}
+    assert {len(world.stored(operation).events) for operation in operations} == {1}, "none returned"
+    assert world.ledger.gate(world.delivery.recipient).cause is None
     world.crm.trouble = well
     if release:
         for operation in operations:
