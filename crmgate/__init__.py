@@ -2,7 +2,8 @@
 
 Plugins import only names in `__all__` of these modules: `crmgate`, `crmgate.errors`, `crmgate.model`,
 `crmgate.provider`, `crmgate.listener` and `crmgate.sources`. Tests of plugins also import names in `__all__` of
-`crmgate.testing`, `crmgate.testing.contract`, `crmgate.testing.espocrm` and `crmgate.testing.bitrix24`. All other
+`crmgate.testing`, `crmgate.testing.contract`, `crmgate.testing.espocrm`, `crmgate.testing.bitrix24`,
+`crmgate.testing.smtp` and `crmgate.testing.webhook`. All other
 modules and names are internal: they can change with any version.
 """
 

@@ -88,11 +88,11 @@ class Webhook(CRMProvider):
         yield Check("receiver", True)
 
     def _post(self, body: dict[str, Any], operation: Operation) -> Delivered:
-        stamp = str(int(time.time()))
+        key, stamp = operation.id, str(int(time.time()))
         signed = json.dumps(body, allow_nan=False).encode()  # the bytes that `request` sends
         headers = {
-            "webhook-id": operation.id, "webhook-timestamp": stamp,
-            "webhook-signature": sign_standard(self.settings["WEBHOOK_SECRET"], operation.id, stamp, signed),
+            "webhook-id": key, "webhook-timestamp": stamp,
+            "webhook-signature": sign_standard(self.settings["WEBHOOK_SECRET"], key, stamp, signed),
         }  # fmt: skip
         answer = self.request("POST", self.settings["WEBHOOK_URL"], json=body, headers=headers)
         if error := _problem(answer, read=False):

@@ -24,6 +24,8 @@ from typing import Any, Self
 
 from crmgate.testing.transport import Failed, Failure, FakeDestination
 
+__all__ = ["PASSWORD", "USER", "FakeMailServer", "part"]
+
 USER, PASSWORD = "crmgate@example.com", "smtp-password-4711"
 SILENCE = 60.0
 """Seconds without a command after which the server closes a connection."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from crmgate.testing.server import FakeCRM, Request, Response, serve
 
+__all__ = ["ANSWERS", "SECRET", "FakeReceiver"]
+
 SECRET = "whsec_" + base64.b64encode(b"a key of thirty-two bytes, fixed").decode()
 TOLERANCE = 300
 """Seconds by which the time stamp may differ from the clock."""

@@ -22,7 +22,7 @@ from crmgate.errors import AuthFailed, Code, ConfigError, Unavailable
 from crmgate.model import Activity, Check, Connection, Delivered, Lead, Operation, Preview
 from crmgate.provider import CRMProvider, Look, Mapped, ProviderSettings, fields, secret, validate
 
-from .session import Encrypted, Session, refusal
+from .session import EncryptedSmtpSession, SmtpSession, refusal
 
 PORTS = {"starttls": 587, "tls": 465, "off": 25}
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -142,10 +142,10 @@ class Mail(CRMProvider):
         message.add_alternative(page, subtype="html", cte="quoted-printable")
 
     @contextlib.contextmanager
-    def _session(self) -> Iterator[Session]:
+    def _session(self) -> Iterator[SmtpSession]:
         """A session that is encrypted and logged in. Errors of the connection become those of crmgate.
 
-        Nothing but the content can have an effect, so its loss is the only unknown outcome (`Session.deliver`).
+        Nothing but the content can have an effect, so its loss is the only unknown outcome (`SmtpSession.deliver`).
         """
         ends = time.monotonic() + self.begin_request()
         smtp, failure = None, None
@@ -170,9 +170,9 @@ class Mail(CRMProvider):
         if failure:
             raise failure
 
-    def _opened(self, ends: float) -> Session:
+    def _opened(self, ends: float) -> SmtpSession:
         settings, mode = self.settings, self.settings["MAIL_TLS"]
-        kind = Encrypted if mode == "tls" else Session
+        kind = EncryptedSmtpSession if mode == "tls" else SmtpSession
         smtp = kind(settings["MAIL_HOST"], settings.get("MAIL_PORT", PORTS[mode]), ends)
         try:
             if mode == "starttls":
@@ -185,7 +185,7 @@ class Mail(CRMProvider):
             raise
         return smtp
 
-    def _envelope(self, smtp: Session) -> None:
+    def _envelope(self, smtp: SmtpSession) -> None:
         smtp.say(f"MAIL FROM:<{self.settings['MAIL_FROM']}>", "the sender MAIL_FROM")
         for number, one in enumerate(self._to, 1):
             smtp.say(f"RCPT TO:<{one}>", f"mailbox {number} of MAIL_TO")

@@ -31,7 +31,7 @@ LOG_IN = (530, 534, 535, 538)
 INVALID = Code.INVALID_RESPONSE
 
 
-class Session(smtplib.SMTP):
+class SmtpSession(smtplib.SMTP):
     """A session that is over at `ends`, a time of `time.monotonic`: then nothing is sent or read."""
 
     def __init__(self, host: str, port: int, ends: float, **options: Any) -> None:
@@ -92,9 +92,8 @@ class Session(smtplib.SMTP):
         if code == 0:
             late = time.monotonic() >= self._ends
             words = "no reply within the time limit" if late else "the connection was cut"
-            raise OutcomeUnknown(
-                f"{words} after the mail was sent", code=Code.TIMEOUT if late else Code.CONNECTION_DROPPED
-            )
+            reason = Code.TIMEOUT if late else Code.CONNECTION_DROPPED
+            raise OutcomeUnknown(f"{words} after the mail was sent", code=reason)
         if code != 250:
             raise refusal(code, reply, "the mail", content=True)
 
@@ -106,7 +105,7 @@ class Session(smtplib.SMTP):
         self.close()
 
 
-class Encrypted(Session, smtplib.SMTP_SSL):
+class EncryptedSmtpSession(SmtpSession, smtplib.SMTP_SSL):
     """A session with TLS from its first byte."""
 
     def __init__(self, host: str, port: int, ends: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,6 +14,9 @@ from crmgate.testing.smtp import PASSWORD, USER, FakeMailServer
 from tests.forked import crmgate
 from tests.integration.stack import Stack, person
 from tests.processes import wait_until
+
+NUMBERS = itertools.count(1)
+"""Numbers of persons: the same submission twice is a double click."""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, server: FakeMailServer) -> I
     settings = {
         "MAIL_HOST": server.host, "MAIL_PORT": str(server.port), "MAIL_TLS": "off", "MAIL_USER": USER,
         "MAIL_PASSWORD": PASSWORD, "MAIL_FROM": USER, "MAIL_TO": "leads@example.com", "CRM_INLINE_BUDGET": "6",
+        "CRM_TIMEOUT": "4",
     }  # fmt: skip
     with Stack(tmp_path_factory.mktemp("mail"), "mail", **settings) as running:
         yield running.start()
@@ -52,22 +57,22 @@ def dead(stack: Stack, operation_id: str) -> Operation:
 
 
 def test_a_mail_is_delivered_once(stack: Stack, server: FakeMailServer) -> None:
-    operation_id = stack.submit(person(1), 201)
+    operation_id = stack.submit(person(next(NUMBERS)), 201)
     assert (stack.operation(operation_id).state, stored(server, operation_id)) == ("delivered", 1)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize(("inline", "when"), [(True, "after"), (False, "before")])
 def test_a_server_that_hangs_after_the_content_gets_one_mail(
-    stack: Stack, server: FakeMailServer, when: str, inline: bool
+    stack: Stack, server: FakeMailServer, inline: bool, when: str
 ) -> None:
     """One mail at most and one dead letter; later mails are delivered, and this one is not sent again."""
     server.fail("hang", when=when, method="WRITE", times=1)
-    operation_id = stack.submit(person(2), 202) if inline else stack.submit_queued(person(3))
+    someone = person(next(NUMBERS))
+    operation_id = stack.submit(someone, 202) if inline else stack.submit_queued(someone)
     [event] = dead(stack, operation_id).events
     assert event.code == "outcome_unknown"
     assert event.detail.startswith("timeout: no reply within the time limit after the mail was sent. It may have arr")
-    stack.submit(person(4), 201)
+    stack.submit(person(next(NUMBERS)), 201)
     assert contents(server, operation_id) == 1
     assert stored(server, operation_id) == (1 if when == "after" else 0)
     assert stack.operation(operation_id).state == "dead"
@@ -82,7 +87,7 @@ def test_a_process_that_is_killed_after_the_content_sends_one_mail(
     server.fail("hang", when="after", method="WRITE", times=1)
     headers = {"Prefer": "respond-async"} if process == "worker" else {}
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(stack.post, person(5), headers=headers)
+        answer = pool.submit(stack.post, person(next(NUMBERS)), headers=headers)
         wait_until("the content was sent", lambda: len(server.mails) > before)
         (stack.worker if process == "worker" else stack.web).kill()
     assert process == "worker" or isinstance(answer.exception(), requests.ConnectionError)

@@ -17,7 +17,13 @@ from types import ModuleType
 
 from crmgate.provider import CRMProvider
 from crmgate.testing import ProviderContract
-from tests.plugins import test_contract_bitrix, test_contract_espocrm, test_contract_sandbox
+from tests.plugins import (
+    test_contract_bitrix,
+    test_contract_espocrm,
+    test_contract_mail,
+    test_contract_sandbox,
+    test_contract_webhook,
+)
 
 ROOT = Path(__file__).parents[3]
 SCAFFOLD = ROOT / "crmgate" / "cli" / "template"
@@ -53,6 +59,8 @@ def contracts() -> dict[str, tuple[Path, type[ProviderContract]]]:
         "bitrix": (plugins / "bitrix", test_contract_bitrix.TestBitrix),
         "bitrix_deals": (plugins / "bitrix", test_contract_bitrix.TestBitrixDeals),
         "sandbox": (plugins / "sandbox.py", test_contract_sandbox.TestSandbox),
+        "webhook": (plugins / "webhook.py", test_contract_webhook.TestWebhook),
+        "mail": (plugins / "mail", test_contract_mail.TestMail),
         "scaffold": (SCAFFOLD / "acme.py", _scaffold_contract()),
     }
 
