@@ -250,7 +250,7 @@ def test_the_project_s_own_plugins_are_listed_and_good(run: Run) -> None:
     """They are listed in any working directory, and only once if PLUGINS_DIR names their folder."""
     elsewhere, there = (output_of(run("plugins", "list", "--json", PLUGINS_DIR=folder))
                         for folder in ("elsewhere", str(ROOT / "plugins")))  # fmt: skip
-    assert {one["name"] for one in elsewhere["providers"]} == {"bitrix", "espocrm", "sandbox"}
+    assert {one["name"] for one in elsewhere["providers"]} == {"bitrix", "espocrm", "mail", "sandbox", "webhook"}
     assert elsewhere["providers"] == there["providers"]
     assert elsewhere["quarantined"] == there["quarantined"] == []
 
