@@ -144,7 +144,7 @@ def test_an_unknown_provider_lists_those_found(tmp_path: Any) -> None:
     process = huey_worker(tmp_path, {"CRM_PROVIDER": "hubspot"})
     process.start()
     wait_until("the process has ended", lambda: not process.running)
-    assert "bitrix, espocrm, sandbox" in process.output()
+    assert "bitrix, espocrm, mail, sandbox, webhook" in process.output()
 
 
 def test_a_sample_line_survives_the_trip(stack: Stack) -> None:
