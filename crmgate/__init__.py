@@ -2,8 +2,9 @@
 
 Plugins import only names in `__all__` of these modules: `crmgate`, `crmgate.errors`, `crmgate.model`,
 `crmgate.provider`, `crmgate.listener` and `crmgate.sources`. Tests of plugins also import names in `__all__` of
-`crmgate.testing`, `crmgate.testing.contract`, `crmgate.testing.espocrm`, `crmgate.testing.bitrix24` and
-`crmgate.testing.hubspot`. All other modules and names are internal: they can change with any version.
+`crmgate.testing`, `crmgate.testing.contract`, `crmgate.testing.espocrm`, `crmgate.testing.bitrix24`,
+`crmgate.testing.hubspot`, `crmgate.testing.smtp` and `crmgate.testing.webhook`. All other modules and names are
+internal: they can change with any version.
 """
 
 from __future__ import annotations

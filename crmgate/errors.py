@@ -3,7 +3,7 @@
 | class | next step |
 |---|---|
 | `Unavailable` | retry later |
-| `OutcomeUnknown` | search in the CRM first, then retry |
+| `OutcomeUnknown` | search in the CRM first, then retry (see `crmgate.policy.DeliveryMode`) |
 | `OutOfTime` | retry soon: the time of the attempt was over before the request was sent |
 | `Rejected`, `Forbidden`, `NotFound`, `Unsupported`, `Duplicate` | dead letter: a person decides about this record |
 | `NotFound`, `Forbidden` of an update or an activity | create another lead: this one is gone, or may not be changed |
@@ -55,6 +55,7 @@ class Code(StrEnum):
     FORBIDDEN = "forbidden"
     LOCKED_OUT = "locked_out"
     PLUGIN_BUG = "plugin_bug"
+    OUTCOME_UNKNOWN = "outcome_unknown"
 
 
 class CrmgateError(Exception):
@@ -201,7 +202,10 @@ class RateLimited(ProviderError):
 
 
 class OutcomeUnknown(ProviderError):
-    """The request was sent and the CRM may have carried it out. Before a retry, crmgate calls `find_lead`."""
+    """The request was sent and the CRM may have carried it out. Before a retry, crmgate calls `find_lead`.
+
+    With `delivery = "idempotent"` it is sent again without a look-up, with `"at_most_once"` it is a dead letter.
+    """
 
     default_code = Code.TIMEOUT
 

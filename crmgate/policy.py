@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from crmgate.errors import (
     AuthFailed,
@@ -37,6 +38,17 @@ WORKER_SILENCE = 30.0
 """Seconds without a heartbeat after which a worker counts as stopped."""
 
 
+class DeliveryMode(StrEnum):
+    """What a request of unknown outcome leads to at a destination: the attribute `delivery` of a provider."""
+
+    EXACTLY_ONCE = "exactly_once"
+    """The destination can be searched: the operation is sent again if `find_lead` finds nothing."""
+    IDEMPOTENT = "idempotent"
+    """The destination recognizes a repetition by its key, the operation id: the operation is sent again."""
+    AT_MOST_ONCE = "at_most_once"
+    """Neither: the operation is a dead letter, and only an operator can have it sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The CRM confirmed the record."""
@@ -64,18 +76,22 @@ Verdict = Done | Retry | Dead | Hold
 
 
 def decide(
-    error: ProviderError | None, attempts: int, delays: Sequence[float], rng: random.Random, *, asked: bool
-) -> Verdict:
+    error: ProviderError | None, attempts: int, delays: Sequence[float], rng: random.Random, *, asked: bool,
+    repeatable: bool = True,
+) -> Verdict:  # fmt: skip
     """The verdict on an attempt that ended with `error` (None: delivered).
 
     `attempts` is the number of attempts that count, this one included, so it is at least 1. `delays` are the seconds to
     wait after the first, second ... of them. `asked` says whether a hook of the provider was called. `Retry-After` is a
-    floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`.
+    floor (RFC 9110, 10.2.3), capped at `MAX_RETRY_AFTER`. Without `repeatable` only an operator may
+    send an operation again whose outcome is unknown.
     """
     same_again = len(delays) - attempts + 1
     match error:
         case None:
             return Done()
+        case OutcomeUnknown() if not repeatable:
+            return Dead()
         case Unsettled():
             return Retry(error.retry_after or 0.0, left=same_again)
         case OutOfTime() if not asked:
@@ -100,7 +116,8 @@ def is_outage(error: ProviderError | None) -> bool:
     """Whether a failure says that the CRM is away, rather than anything about the operation."""
     if isinstance(error, Unsettled):
         return False
-    return isinstance(error, Unavailable) or (isinstance(error, OutcomeUnknown) and error.code != Code.PLUGIN_BUG)
+    unanswered = isinstance(error, OutcomeUnknown) and error.code not in (Code.PLUGIN_BUG, Code.OUTCOME_UNKNOWN)
+    return isinstance(error, Unavailable) or unanswered
 
 
 def outcome_unknown(error: ProviderError | None, *, asked: bool) -> bool:

@@ -30,7 +30,7 @@ from crmgate.plugin_kit.settings import LOCAL_HOSTS, ProviderSettings, load_sett
 from crmgate.plugin_kit.transport import MAX_BODY, Answer, Transport, lost, redirected, time_budget, time_left, wait
 from crmgate.plugin_kit.updates import Update, merged, update_heading
 from crmgate.plugin_kit.values import FieldType, ValueForm
-from crmgate.policy import SETTLE_SECONDS
+from crmgate.policy import SETTLE_SECONDS, DeliveryMode
 
 __all__ = [
     "MAX_MOVED",
@@ -74,6 +74,12 @@ class CRMProvider:
     label: ClassVar[str] = ""
     capabilities: ClassVar[frozenset[str]] = frozenset()
     Settings: ClassVar[type[ProviderSettings]] = ProviderSettings
+    delivery: ClassVar[str] = DeliveryMode.EXACTLY_ONCE
+    """What follows a request of unknown outcome: `"exactly_once"`, `"idempotent"` or `"at_most_once"`.
+
+    With `"exactly_once"` crmgate calls `find_lead`, and sends the operation again if it finds nothing. With
+    `"idempotent"` it sends the operation again at once: the receiver recognizes the operation id. With
+    `"at_most_once"` the operation is a dead letter, and only an operator can send it again."""
     settle_seconds: ClassVar[float] = SETTLE_SECONDS
     """Seconds after a request of unknown outcome during which the CRM may still store the record, or not find it yet.
 

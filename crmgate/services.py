@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from crmgate.config import Settings, environment
-from crmgate.delivery.attempt import Delivery, Plan
+from crmgate.delivery.attempt import Delivery
 from crmgate.delivery.drain import Drain
 from crmgate.delivery.gateway import Gateway
+from crmgate.delivery.plan import Plan
 from crmgate.errors import ConfigError
 from crmgate.operators.backups import Backups
 from crmgate.operators.connection_test import ConnectionTest

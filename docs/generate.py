@@ -59,6 +59,8 @@ PUBLIC_MODULES = {
     "crmgate.testing.espocrm": "tests",
     "crmgate.testing.bitrix24": "tests",
     "crmgate.testing.hubspot": "tests",
+    "crmgate.testing.smtp": "tests",
+    "crmgate.testing.webhook": "tests",
 }
 """Modules that plugins may import, and modules that only tests of plugins import."""
 
@@ -112,6 +114,7 @@ def matrix() -> Iterator[str]:
     features = {name for crm in crms for name in crm.capabilities} - PROVIDER_HOOKS
     yield f"| | {' | '.join(crm.label for crm in crms)} |"
     yield f"|---|{':-:|' * len(crms)}"
+    yield f"| `delivery` | {' | '.join(f'`{crm.delivery}`' for crm in crms)} |"
     for name in [*hooks, *sorted(features)]:
         words = f": {FEATURES[name]}" if name in FEATURES else ""
         yield f"| `{name}`{words} | {' | '.join('yes' if name in crm.capabilities else '' for crm in crms)} |"

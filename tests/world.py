@@ -11,11 +11,12 @@ from typing import Any
 
 import redis
 
-from crmgate.delivery.attempt import Delivery, Outcome, Plan
+from crmgate.delivery.attempt import Delivery, Outcome
 from crmgate.delivery.gateway import Gateway
+from crmgate.delivery.plan import Plan
 from crmgate.errors import AuthFailed, Code, ProviderError, Unavailable
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
-from crmgate.policy import SETTLE_SECONDS, Dead, Retry
+from crmgate.policy import SETTLE_SECONDS, Dead, DeliveryMode, Retry
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
@@ -35,10 +36,14 @@ def at(ledger: Ledger, moment: float) -> Iterator[None]:
 class Crm:
     """A CRM that the test controls: `trouble` returns the error of a request, each call costs `cost` requests."""
 
-    def __init__(self, world: World, name: str = "acme", rate: Rate | None = None, cost: int = 1) -> None:
+    def __init__(
+        self, world: World, name: str = "acme", rate: Rate | None = None, cost: int = 1,
+        mode: DeliveryMode = DeliveryMode.EXACTLY_ONCE,
+    ) -> None:  # fmt: skip
         self.world, self.name, self.rate, self.cost = world, name, rate, cost
         self.credentials = "c1"
         self.settle_seconds = SETTLE_SECONDS
+        self.delivery = mode
         self.kinds: set[str] = {*Kind}
         self.trouble: Callable[[Operation | None], ProviderError | None] = lambda _operation: None
         self.records: dict[str, str] = {}

@@ -110,9 +110,10 @@ def _show_list(described: dict[str, Any]) -> None:
     rows = [(one, "CRM", "yes" if one["active"] else "no", one["capabilities"]) for one in described["providers"]]
     rows += [(one, "listener", "yes", one["hooks"]) for one in described["listeners"]]
     cells = (
-        (one["name"], one["label"], one["file"], kind, active, ", ".join(hooks)) for one, kind, active, hooks in rows
+        (one["name"], one["label"], one["file"], kind, active, one.get("delivery", ""), ", ".join(hooks))
+        for one, kind, active, hooks in rows
     )
-    print_table(("NAME", "LABEL", "FILE", "KIND", "ACTIVE", "CAPABILITIES"), cells)
+    print_table(("NAME", "LABEL", "FILE", "KIND", "ACTIVE", "DELIVERY", "CAPABILITIES"), cells)
     if described["quarantined"]:
         broken = ((one["file"], one["reason"], one["remedy"]) for one in described["quarantined"])
         print_table(("FILE", "REASON", "WHAT TO DO"), broken, "\nThese files cannot be used:\n")

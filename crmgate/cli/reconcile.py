@@ -22,6 +22,7 @@ WORDS = {
     "missing": "missing in the CRM",
     "unsettled": "delivered just now, and not found yet",
     "other_crm": "in another CRM, which is not configured",
+    "not_comparable": "delivered to a destination that cannot be searched",
     "waiting": "waiting",
     "dead_letters": "dead letters",
     "suspects": "suspects",

@@ -11,14 +11,15 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Protocol, assert_never
+from dataclasses import replace
+from typing import assert_never
 
 from crmgate.delivery.outcome import (
     Following,
     Outcome,
     Sent,
     failed_test,
+    interrupted,
     looks_next,
     not_configured,
     out_of_time,
@@ -27,73 +28,25 @@ from crmgate.delivery.outcome import (
     undecryptable,
     unsettled,
 )
+from crmgate.delivery.plan import LEASE_MARGIN, Crm, Plan
 from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
-from crmgate.model import Connection, Delivered, Kind, Operation, Rate
-from crmgate.policy import JITTER, MAX_RETRY_AFTER, Dead, Done, Hold, Retry, Verdict, decide
-from crmgate.store import keys
+from crmgate.model import Delivered, Kind, Operation
+from crmgate.policy import Dead, DeliveryMode, Done, Hold, Retry, Verdict, decide
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Wanted, Written
-from crmgate.store.gate import EPIDEMIC_AFTER, Cause, Gate, Recipient, explain
+from crmgate.store.gate import Cause, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
-from crmgate.store.scripts import ALARM_GRACE
 from crmgate.store.vault import missing
 
 log = logging.getLogger(__name__)
 
 SWEEP_AGAIN = 8.0
 """Seconds after which a sweep wakes an operation again that an earlier sweep woke and that still waits."""
-LEASE_MARGIN = 2.0
-"""Seconds between the end of an attempt's time budget and the end of its lease."""
 
 
 def never() -> bool:
     """False: the caller attempts no further operation."""
     return False
-
-
-class Crm(Protocol):
-    """A provider, as deliveries use it. `used`: number of requests that this thread sent since its previous call."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def credentials(self) -> str: ...
-    @property
-    def rate(self) -> Rate | None: ...
-    @property
-    def settle_seconds(self) -> float: ...
-    def supports(self, kind: Kind) -> bool: ...
-    def used(self) -> int: ...
-    def test_connection(self, budget: float) -> Connection: ...
-    def deliver(self, operation: Operation, budget: float) -> Delivered: ...
-    def find(self, operation: Operation, budget: float) -> Delivered | None: ...
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Limits of attempts: time budgets inline and in the worker, and delays between attempts, all in seconds.
-
-    `most`: maximum number of attempts at once, 0: no limit. `epidemic_after`: see `Recipient`. `suspects`: age at which
-    a suspect is discarded.
-    """
-
-    inline_budget: float
-    worker_budget: float
-    retry_delays: tuple[float, ...]
-    most: int = 0
-    epidemic_after: int = EPIDEMIC_AFTER
-    suspects: float = keys.SUSPECT_SECONDS
-
-    @property
-    def longest_lease(self) -> float:
-        """The longest duration of a lease, in seconds."""
-        return max(self.inline_budget, self.worker_budget) + LEASE_MARGIN
-
-    @property
-    def longest_wait(self) -> float:
-        """The longest time that an operation may have to wait for its next attempt, in seconds."""
-        delays = (delay * (1 + JITTER) for delay in self.retry_delays)
-        return max(self.longest_lease, MAX_RETRY_AFTER, *delays) + ALARM_GRACE
 
 
 class Delivery:
@@ -115,6 +68,7 @@ class Delivery:
         self.recipient = Recipient(
             crm.name, crm.credentials, plan.most, crm.rate,
             epidemic_after=plan.epidemic_after, settle=crm.settle_seconds,
+            at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
         )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
         self._supported: dict[str, tuple[Kind, ...]] = {}
@@ -208,7 +162,10 @@ class Delivery:
             crm = self._others(name)
             known = Recipient(name, most=self.plan.most, active=False)
             if crm:
-                known = replace(known, credentials=crm.credentials, rate=crm.rate, settle=crm.settle_seconds)
+                known = replace(
+                    known, credentials=crm.credentials, rate=crm.rate, settle=crm.settle_seconds,
+                    at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
+                )  # fmt: skip
             self._gates[name] = crm, known
         return self._gates[name][1]
 
@@ -231,11 +188,14 @@ class Delivery:
         may then send the operation. With `wake` this process schedules the next attempt. `more`: see `attempt`.
         """
         begun = time.monotonic()
-        sent = self._send(claim, self._gates[to.provider][0], deadline)
+        sent = replace(self._send(claim, self._gates[to.provider][0], deadline), repeatable=not to.at_most_once)
         if isinstance(sent.error, OutOfTime) and not sent.used:  # the CRM has used none of the time
             sent = replace(sent, asked=False)
         duration = time.monotonic() - begun
-        verdict = decide(sent.error, claim.counted + 1, self.plan.retry_delays, self._rng, asked=sent.asked)
+        verdict = decide(
+            sent.error, claim.counted + 1, self.plan.retry_delays, self._rng,
+            asked=sent.asked, repeatable=sent.repeatable,
+        )  # fmt: skip
         written = result(claim, to.provider, duration, sent, verdict, to.settle)
         wanted = self._wanted(to) if sent.delivered and to is self.recipient and more() else None
         deadline_of_next = time.monotonic() + self.plan.worker_budget
@@ -341,6 +301,8 @@ class Delivery:
             return Sent(None, undecryptable(claim.operation), asked=False)
         if deadline <= time.monotonic():
             return Sent(None, out_of_time(crm.name), asked=False)
+        if claim.look_first and crm.delivery is DeliveryMode.AT_MOST_ONCE:
+            return Sent(None, interrupted(crm.name), asked=False)
         crm.used()
         try:
             delivered = self._found(claim, crm, deadline) or crm.deliver(claim.operation, _left(deadline, crm.name))
@@ -349,8 +311,11 @@ class Delivery:
         return Sent(delivered, None, crm.used())
 
     def _found(self, claim: Claim, crm: Crm, deadline: float) -> Delivered | None:
-        """The record of an earlier attempt, or None. Raises `Unsettled` while such a record may still appear."""
-        if not claim.look_first:
+        """The record of an earlier attempt, or None. Raises `Unsettled` while such a record may still appear.
+
+        A destination that recognizes a repetition is not searched.
+        """
+        if not claim.look_first or crm.delivery is not DeliveryMode.EXACTLY_ONCE:
             return None
         for operation in _as_sent(claim):
             if found := crm.find(operation, _left(deadline, crm.name)):

@@ -15,8 +15,9 @@ from typing import Any, assert_never
 
 from crmgate import logs
 from crmgate.delivery import identity
-from crmgate.delivery.attempt import LEASE_MARGIN, Delivery, new_lease
+from crmgate.delivery.attempt import Delivery, new_lease
 from crmgate.delivery.outcome import Outcome
+from crmgate.delivery.plan import LEASE_MARGIN
 from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, SpoolUnavailable, StillRunning
 from crmgate.kinds import traits
 from crmgate.model import Kind, Operation, State, Suspicion, new_id

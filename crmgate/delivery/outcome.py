@@ -19,13 +19,26 @@ from crmgate.errors import (
 )
 from crmgate.kinds import traits
 from crmgate.model import Connection, Delivered, Event, EventType, Operation
-from crmgate.policy import MAX_RETRY_AFTER, Dead, Verdict, counts, is_outage, outcome_unknown, refusal, refused_fields
+from crmgate.policy import (
+    MAX_RETRY_AFTER,
+    Dead,
+    Verdict,
+    counts,
+    is_outage,
+    outcome_unknown,
+    refusal,
+    refused_fields,
+)
 from crmgate.store.entries import Claim, GateEvent, NoClaim, Remake, Result, Written
 
 ALL_DESCRIBED = "the CRM refused the record and named no field: all optional values are in the description"
 """Detail of the event of such a delivery."""
 FIELDS = 200
 """Largest number of characters of the names of refused fields that an event keeps."""
+
+DETAIL = 300
+"""Largest number of characters of the detail of an event."""
+MAY_HAVE_ARRIVED = ". It may have arrived: look for its tracking code there. A retry sends it again."
 
 Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
 """Why an attempt has no verdict: it was not made, or its outcome is not recorded."""
@@ -61,12 +74,19 @@ class Sent:
     """The answer of a provider: a confirmation or an error, and the number of requests that were sent.
 
     `asked`: whether one of its hooks was called. A plugin may have its own transport, whose requests are not counted.
+    `repeatable`: false if only an operator may send an operation of unknown outcome again (`AT_MOST_ONCE`).
     """
 
     delivered: Delivered | None
     error: ProviderError | None
     used: int = 0
     asked: bool = True
+    repeatable: bool = True
+
+    @property
+    def final(self) -> bool:
+        """Whether the operation may have arrived, and is not sent again by itself."""
+        return not self.repeatable and isinstance(self.error, OutcomeUnknown)
 
 
 def result(claim: Claim, provider: str, duration: float, sent: Sent, verdict: Verdict, settle: float) -> Result:
@@ -79,9 +99,10 @@ def result(claim: Claim, provider: str, duration: float, sent: Sent, verdict: Ve
         _event(provider, claim.at, duration, sent),
         sent.used,
         event=gate_event(sent, verdict),
-        outage=is_outage(error),
+        outage=is_outage(error) and not sent.final,
         floor=error is not None and error.retry_after is not None,
         settle=settle if outcome_unknown(error, asked=sent.asked) else 0.0,
+        final=sent.final,
     )
 
 
@@ -99,6 +120,8 @@ def gate_event(sent: Sent, verdict: Verdict) -> GateEvent | None:
         return GateEvent("unavailable")
     if not isinstance(verdict, Dead):
         return None
+    if sent.final:  # no refusal that other operations could share
+        return GateEvent("refusal")
     answered = sent.asked and not isinstance(error, OutOfTime) and error.code != Code.PLUGIN_BUG
     return GateEvent("refusal", refusal(error, asked=sent.asked), answered=answered)
 
@@ -108,9 +131,10 @@ def _event(provider: str, at: float, duration: float, sent: Sent) -> Event:
     if error is None:
         detail = ALL_DESCRIBED if delivered and delivered.unnamed else ""
         return Event(at, round(duration, 3), provider, EventType.DELIVERED, detail=detail)
+    code, detail = (Code.OUTCOME_UNKNOWN, final_detail(error)) if sent.final else (error.code, error.detail)
     return Event(
         at, round(duration, 3), provider, EventType.FAILED,
-        error.code, error.status, error.vendor_code, error.detail, counts(error, asked=sent.asked),
+        code, error.status, error.vendor_code, detail, counts(error, asked=sent.asked),
         refused_fields(error)[:FIELDS],
     )  # fmt: skip
 
@@ -137,6 +161,21 @@ def unsettled(wait: float, provider: str) -> Unsettled:
     """The error of an attempt that found no record; nothing is sent for `wait` seconds."""
     detail = "not found, but the CRM may still store, or not show yet, what an earlier request of unknown outcome sent"
     return Unsettled(detail, code=Code.TIMEOUT, retry_after=wait, provider=provider)
+
+
+def interrupted(provider: str) -> OutcomeUnknown:
+    """The error of an operation whose earlier attempt may have arrived, where it can be neither searched nor repeated.
+
+    Nothing is sent.
+    """
+    detail = "an earlier attempt ended without a recorded outcome, as when a process is killed"
+    return OutcomeUnknown(detail, code=Code.OUTCOME_UNKNOWN, provider=provider)
+
+
+def final_detail(error: ProviderError) -> str:
+    """Detail of the last event of a dead letter that may have arrived, for operators: at most 300 characters."""
+    reason = error.detail if error.code is Code.OUTCOME_UNKNOWN else f"{error.code}: {error.detail}"
+    return f"{reason[: DETAIL - len(MAY_HAVE_ARRIVED)]}{MAY_HAVE_ARRIVED}"
 
 
 def out_of_time(provider: str) -> OutOfTime:

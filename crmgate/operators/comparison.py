@@ -14,6 +14,7 @@ from crmgate.errors import OutOfTime, RateLimited, Unavailable
 from crmgate.model import EventType, Operation, State
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.plugin_host.caller import HookCaller
+from crmgate.policy import DeliveryMode
 from crmgate.store.gate import Cause, Recipient
 from crmgate.store.ledger import Ledger
 from crmgate.store.reconciled import ReconcileBook
@@ -102,6 +103,9 @@ class ReceiptComparison:
         crm = self._crm(operation.delivered.provider)
         if crm is None or not operation.kind.known:
             self.numbers["other_crm"] += 1
+            return
+        if crm.caller.delivery is not DeliveryMode.EXACTLY_ONCE:
+            self.numbers["not_comparable"] += 1
             return
         crm.pending.append(operation)
         if len(crm.pending) >= crm.batch:

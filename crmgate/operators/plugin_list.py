@@ -14,7 +14,7 @@ def listed(found: Plugins, chosen: str) -> dict[str, Any]:
     """The plugins for JSON; `chosen` is the name in CRM_PROVIDER, empty if it is not set."""
     providers = [
         {"name": name, "label": kind.label, "file": found.files[name], "active": name == chosen,
-         "capabilities": sorted({*kind.capabilities, *_hooks(kind)})}
+         "delivery": str(kind.delivery), "capabilities": sorted({*kind.capabilities, *_hooks(kind)})}
         for name, kind in sorted(found.providers.items())
     ]  # fmt: skip
     quarantined = [{"file": error.file, "reason": error.reason, "remedy": error.remedy} for error in found.quarantined]

@@ -34,7 +34,9 @@ REMEMBERED = 1000
 """Largest number of gaps that a result names."""
 NAMED = 5
 """Number of operations that an alert names."""
-_NUMBERS = ("in_crm", "missing", "unsettled", "other_crm", "waiting", "dead_letters", "suspects", "discarded")
+_NUMBERS = (
+    "in_crm", "missing", "unsettled", "other_crm", "not_comparable", "waiting", "dead_letters", "suspects", "discarded",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Gap:
 class Report:
     """The result of a comparison: numbers of the operations accepted from `since` until `at` (seconds since the epoch).
 
-    `other_crm`: delivered to a CRM that is not configured, or by a newer version. `unsettled`: not found, but delivered
+    `other_crm`: delivered to a CRM that is not configured, or by a newer version. `not_comparable`: delivered to a
+    destination that cannot be searched, such as a webhook. `unsettled`: not found, but delivered
     so recently that the search of the CRM may not show it yet. `gaps` has the `missing` ones, the oldest first.
     """
 
@@ -69,6 +72,7 @@ class Report:
     missing: int = 0
     unsettled: int = 0
     other_crm: int = 0
+    not_comparable: int = 0
     waiting: int = 0
     dead_letters: int = 0
     suspects: int = 0

@@ -22,6 +22,7 @@ _REMEDIES: dict[Code, str] = {
     Code.NO_PERMISSION: "give the account of crmgate the missing right in the CRM (`crmgate crm test`), then retry",
     Code.FORBIDDEN: "allow the account of crmgate to change this record in the CRM, then retry, or discard",
     Code.LOCKED_OUT: "wait until the CRM lets the account in again, or unlock it, then retry",
+    Code.OUTCOME_UNKNOWN: "look whether it arrived: if so, discard it. A retry sends it again, perhaps a second time",
     Code.PLUGIN_BUG: "the plugin failed: read the log, repair or update the plugin, then retry",
 }
 

@@ -17,9 +17,13 @@ from crmgate.model import Kind, Rate
 from crmgate.plugin_host.caller import HOOKS, hook_manager
 from crmgate.plugin_kit.mapping import mappable
 from crmgate.plugin_kit.values import CUSTOM_PREFIX
+from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider
 
 REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
+SEARCHES = ("find_lead", "find_many")
+"""Hooks of a destination that can be searched. With another `delivery` than `exactly_once` they are never called."""
+WRITE_DELIVERY = f"Write {', '.join(map(repr, map(str, DeliveryMode)))}: see docs/plugins/README.md."
 WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
 WRITE_CAPABILITIES = 'Write a set of names, such as frozenset({"update_lead"}), with a comma after each.'
 WRITE_SETTLE = "Write a number of seconds, at least 0."
@@ -72,6 +76,19 @@ def size_fault(size: object) -> str:
     return "" if size >= 1 else repr(size)
 
 
+def delivery_fault(delivery: object) -> str:
+    """Description of a wrong `delivery` of a provider; empty if it is right."""
+    if not isinstance(delivery, str):
+        return f"of type {type(delivery).__name__}"
+    return "" if delivery in [*DeliveryMode] else repr(delivery)
+
+
+def required_hooks(provider: type[CRMProvider]) -> list[str]:
+    """The hooks that a provider with its `delivery` must have."""
+    searched = provider.delivery == DeliveryMode.EXACTLY_ONCE
+    return [hook for hook in REQUIRED_HOOKS if searched or hook not in SEARCHES]
+
+
 def check_hooks(source: str, plugin: object) -> None:
     """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
     for name, options in marked_hooks(plugin).items():
@@ -103,8 +120,11 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
         reason = f"the provider {name!r} is already defined by {taken[name]}."
         raise PluginError(source, reason, "Rename or remove one of them.")
     check_hooks(source, provider)
-    if missing := [hook for hook in REQUIRED_HOOKS if hook not in marked_hooks(provider)]:
+    if fault := delivery_fault(provider.delivery):
+        raise PluginError(source, f"{where}.delivery is {fault}.", WRITE_DELIVERY)
+    if missing := [hook for hook in required_hooks(provider) if hook not in marked_hooks(provider)]:
         raise PluginError(source, f"{where} lacks {', '.join(missing)}.", "Implement them, marked @hookimpl.")
+    _check_searches(source, provider)
     _check_capabilities(source, provider)
     computed = hasattr(provider.rate, "__get__")  # a property is looked at when the provider starts
     if not computed and (fault := rate_fault(provider.rate)):
@@ -114,6 +134,16 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
     if fault := size_fault(provider.MAX_BODY):
         raise PluginError(source, f"{where}.MAX_BODY is {fault}.", WRITE_SIZE)
     _check_mapping(source, provider)
+
+
+def _check_searches(source: str, provider: type[CRMProvider]) -> None:
+    """Refuse a hook that searches a destination which crmgate never searches."""
+    stray = [hook for hook in SEARCHES if hook in marked_hooks(provider)]
+    if stray and provider.delivery != DeliveryMode.EXACTLY_ONCE:
+        reason = (
+            f"{provider.__name__} has {stray[0]}, which is never called with delivery = {str(provider.delivery)!r}."
+        )
+        raise PluginError(source, reason, "Remove the hook, or write delivery = 'exactly_once'.")
 
 
 def _check_capabilities(source: str, provider: type[CRMProvider]) -> None:

@@ -20,6 +20,7 @@ from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operatio
 from crmgate.plugin_host.output import caught
 from crmgate.plugin_host.privacy import mask
 from crmgate.plugin_kit.transport import time_budget
+from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider
 
 
@@ -57,6 +58,11 @@ class HookCaller:
     def credentials(self) -> str:
         """A digest of the settings: it changes when they do, and does not reveal them."""
         return self._provider.fingerprint()
+
+    @property
+    def delivery(self) -> DeliveryMode:
+        """What a request of unknown outcome leads to."""
+        return DeliveryMode(self._provider.delivery)
 
     @property
     def settle_seconds(self) -> float:

@@ -232,7 +232,8 @@ class Result:
 
     `used`: number of requests sent. `event`: what the attempt says about the provider, None for nothing. `outage`: the
     failure says that the CRM is away. `floor`: the next attempt is not made before its time, even if an outage ends.
-    `settle`: seconds for which the CRM may be processing the request, 0 if it is not.
+    `settle`: seconds for which the CRM may be processing the request, 0 if it is not. `final`: the operation may have
+    arrived and only an operator may send it again, so it is dead even while the gate is shut.
     """
 
     attempt: Event
@@ -241,6 +242,7 @@ class Result:
     outage: bool = False
     floor: bool = False
     settle: float = 0.0
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

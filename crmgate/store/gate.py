@@ -67,7 +67,8 @@ class Recipient:
     `credentials` is a fingerprint of those in use: others are tried by one operation first. At most `most` attempts run
     at once in all processes together (0: no limit). `epidemic_after` different operations in a row with the same
     refusal shut the gate. `settle`: seconds for which a request of unknown outcome may still be at work. A CRM that is
-    not `active` is no longer chosen, but holds records that waiting operations are about.
+    not `active` is no longer chosen, but holds records that waiting operations are about. `at_most_once`: only an
+    operator may send an operation again that may have arrived.
     """
 
     provider: str
@@ -77,13 +78,14 @@ class Recipient:
     active: bool = True
     epidemic_after: int = EPIDEMIC_AFTER
     settle: float = SETTLE_SECONDS
+    at_most_once: bool = False
 
     def for_scripts(self) -> dict[str, object]:
         """The recipient as the Lua scripts read it (`a.to`)."""
         rate = self.rate or Rate(0, 0, 0)
         return {
             "provider": self.provider, "credentials": self.credentials, "most": self.most, "active": self.active,
-            "epidemic_after": self.epidemic_after,
+            "epidemic_after": self.epidemic_after, "at_most_once": self.at_most_once,
             "rate": rate.per_second, "burst": rate.burst, "reserve": rate.reserve,
         }  # fmt: skip
 

@@ -164,7 +164,7 @@ class Ledger:
         arguments = {
             "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
             "used": result.used, "outage": result.outage, "floor": result.floor, "settle": result.settle,
-            "settles_at": claim.settles_at if claim.look_first else 0,
+            "final": result.final, "settles_at": claim.settles_at if claim.look_first else 0,
             "figures": counted(claim.operation, attempt),
             "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", "keep": 0,
             **following,

@@ -102,6 +102,7 @@ class ProviderSchema(Schema):
     label = _text("", "EspoCRM")
     file = _text("", "/app/plugins/espocrm")
     active = _flag("Whether CRM_PROVIDER names it.", True)
+    delivery = _text("What a request of unknown outcome leads to: the attribute `delivery`.", "exactly_once")
     capabilities = _texts("Hooks and features.", ["create_lead", "find_lead"])
 
 
@@ -269,6 +270,7 @@ class ComparisonSchema(Schema):
     missing = _number("Those that the CRM lacks.", 5)
     unsettled = _number("Not found, but delivered so recently that the search of the CRM may not show it yet.", 0)
     other_crm = _number("Delivered to a CRM that is not configured.", 0)
+    not_comparable = _number("Delivered to a destination that cannot be searched, such as a webhook.", 0)
     waiting = _number("", 7)
     dead_letters = _number("", 1)
     suspects = _number("", 2)

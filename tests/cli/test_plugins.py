@@ -60,7 +60,7 @@ def test_broken_files_are_listed_with_reason_and_remedy(run: Run, folder: Path, 
     result = run("plugins", "list", **mini)
     assert result.exit_code == 1
     words = " ".join(result.stdout.split())
-    assert "mini Mini CRM plugins/mini.py CRM yes" in words
+    assert "mini Mini CRM plugins/mini.py CRM yes exactly_once" in words
     assert "plugins/misspelt.py there is no hook 'operation_delivred'. Did you mean operation_delivered?" in words
     assert "plugins/syntax.py line 1: invalid syntax. Correct the syntax." in words
     assert "plugins/twin.py the provider 'mini' is already defined by plugins/mini.py. Rename" in words
@@ -98,7 +98,7 @@ def test_the_list_as_json(run: Run, folder: Path, mini: dict[str, str]) -> None:
     own = {part: [one for one in answer[part] if one["file"].startswith("plugins/")]
            for part in ("providers", "listeners")}  # fmt: skip
     assert own == {
-        "providers": [names | {"active": True, "capabilities": capabilities}],
+        "providers": [names | {"active": True, "delivery": "exactly_once", "capabilities": capabilities}],
         "listeners": [{"name": "tell", "label": "", "file": file, "hooks": ["operation_delivered"]}],
     }
     assert answer.keys() - own.keys() == {"quarantined", "notes"}
@@ -250,7 +250,14 @@ def test_the_project_s_own_plugins_are_listed_and_good(run: Run) -> None:
     """They are listed in any working directory, and only once if PLUGINS_DIR names their folder."""
     elsewhere, there = (output_of(run("plugins", "list", "--json", PLUGINS_DIR=folder))
                         for folder in ("elsewhere", str(ROOT / "plugins")))  # fmt: skip
-    assert {one["name"] for one in elsewhere["providers"]} == {"bitrix", "espocrm", "hubspot", "sandbox"}
+    assert {one["name"] for one in elsewhere["providers"]} == {
+        "bitrix",
+        "espocrm",
+        "hubspot",
+        "mail",
+        "sandbox",
+        "webhook",
+    }
     assert elsewhere["providers"] == there["providers"]
     assert elsewhere["quarantined"] == there["quarantined"] == []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from crmgate.errors import Code, ProviderError, Unavailable
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
-from crmgate.policy import SETTLE_SECONDS
+from crmgate.policy import SETTLE_SECONDS, DeliveryMode
 
 
 class ScriptedCrm:
@@ -17,6 +17,7 @@ class ScriptedCrm:
     credentials = "c1"
     rate: Rate | None = None
     settle_seconds = SETTLE_SECONDS
+    delivery = DeliveryMode.EXACTLY_ONCE
 
     def __init__(self) -> None:
         self.answers: list[Any] = []

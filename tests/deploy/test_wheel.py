@@ -98,7 +98,7 @@ def test_in_an_empty_folder_it_has_all_the_plugins(installed: Path, tmp_path: Pa
     assert done.returncode == 0, done.stdout + done.stderr
     listed = json.loads(done.stdout)
     assert {one["name"]: one["active"] for one in listed["providers"]} == {
-        "bitrix": False, "espocrm": True, "hubspot": False, "sandbox": False,
+        "bitrix": False, "espocrm": True, "hubspot": False, "mail": False, "sandbox": False, "webhook": False,
     }  # fmt: skip
     assert [Path(one["file"]).name for one in listed["listeners"]] == ["alerts.py"]
     assert listed["quarantined"] == []
@@ -111,7 +111,7 @@ def test_a_plugin_of_the_user_is_added(installed: Path, tmp_path: Path) -> None:
     done = crmgate(installed, tmp_path, "plugins", "list", "--json", CRM_PROVIDER="acme")
     assert done.returncode == 0, done.stdout + done.stderr
     names = {one["name"]: one["file"] for one in json.loads(done.stdout)["providers"]}
-    assert names.keys() == {"acme", "bitrix", "espocrm", "hubspot", "sandbox"}
+    assert names.keys() == {"acme", "bitrix", "espocrm", "hubspot", "mail", "sandbox", "webhook"}
     assert names["acme"] == "plugins/acme.py"
 
 

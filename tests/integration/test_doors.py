@@ -144,7 +144,7 @@ def test_an_unknown_provider_lists_those_found(tmp_path: Any) -> None:
     process = huey_worker(tmp_path, {"CRM_PROVIDER": "salesforce"})
     process.start()
     wait_until("the process has ended", lambda: not process.running)
-    assert "bitrix, espocrm, hubspot, sandbox" in process.output()
+    assert "bitrix, espocrm, hubspot, mail, sandbox, webhook" in process.output()
 
 
 def test_a_sample_line_survives_the_trip(stack: Stack) -> None:

@@ -12,6 +12,7 @@ from crmgate.model import Operation, Rate, State, Suspicion
 from crmgate.operators.comparison import RETRIES, CrmShut
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.reconcile import DAY, PERIOD, Reconcile, Report
+from crmgate.policy import DeliveryMode
 from crmgate.store import keys
 from crmgate.store.audit import Audit
 from crmgate.store.gate import Cause
@@ -82,8 +83,8 @@ def test_every_accepted_operation_is_counted_once(office: Office) -> None:
     world.now += 1
     report = office.compare()
     assert report.counts() == {
-        "in_crm": 1, "missing": 1, "unsettled": 0, "other_crm": 0, "waiting": 1, "dead_letters": 1, "suspects": 1,
-        "discarded": 1,
+        "in_crm": 1, "missing": 1, "unsettled": 0, "other_crm": 0, "not_comparable": 0, "waiting": 1,
+        "dead_letters": 1, "suspects": 1, "discarded": 1,
     }  # fmt: skip
     assert (report.accepted, report.checked) == (6, 2)
     [gap] = report.gaps
@@ -131,6 +132,16 @@ class TestAnotherCrm:
         office.reconcile = office.reconciling(office.world.crm)
         report = office.compare()
         assert (report.other_crm, report.missing, report.accepted) == (2, 0, 2)
+
+
+@pytest.mark.parametrize("mode", [DeliveryMode.IDEMPOTENT, DeliveryMode.AT_MOST_ONCE])
+def test_a_destination_that_cannot_be_searched_is_not_asked(redis_client: redis.Redis, mode: DeliveryMode) -> None:
+    office = Office(redis_client, mode=mode)
+    office.delivered(2)
+    asked = len(office.world.crm.sent)
+    report = office.compare()
+    assert (report.not_comparable, report.checked, report.missing, report.accepted) == (2, 0, 0, 2)
+    assert len(office.world.crm.sent) == asked
 
 
 class TestTheGate:

@@ -86,6 +86,17 @@ BROKEN = {
         variant(("    heard.append", "    yield heard.append"), source=LISTENER),
         "operation_dead is a generator, whose body would never run.", "Write a plain function.",
     ),
+    "misspelt delivery": (
+        variant(("label =", "delivery = 'at_most_onec'; label =")),
+        "Acme.delivery is 'at_most_onec'.", "Write 'exactly_once', 'idempotent', 'at_most_once'",
+    ),
+    "delivery as a bool": (
+        variant(("label =", "delivery = True; label =")), "Acme.delivery is of type bool.", "Write 'exactly_once'",
+    ),
+    "a look-up that is never called": (
+        variant(("label =", "delivery = 'idempotent'; label =")),
+        "Acme has find_lead, which is never called with delivery = 'idempotent'.", "Remove the hook, or write",
+    ),
     "settle_seconds of text": (
         variant(("label =", "settle_seconds = '5'; label =")), "Acme.settle_seconds is of type str.", "at least 0",
     ),

@@ -16,6 +16,7 @@
 --   to.burst        requests at once after a rest
 --   to.reserve      requests set aside for an attempt
 --   to.epidemic_after  number of different operations with the same refusal in a row that shut the gate
+--   to.at_most_once  true: only an operator may send an operation again that may have arrived
 --   to.active       false: a CRM that is no longer chosen, but holds records that operations are about
 -- A script that takes the lease on an operation gets a.claim:
 --   claim.lease      lease that the caller takes
@@ -424,7 +425,7 @@ local function is_waiting(id)
 end
 
 -- Let a dead letter, or a suspect, wait for its provider again, with all its retries. A dead letter is looked for in the
--- CRM first: a refusal may have come after the record was stored. It goes to the ends of its lines.
+-- CRM first, if it can be searched: a refusal may have come after the record was stored. It goes to the ends of its lines.
 local function revive(id, event)
   local state, kind, labels = unpack(redis.call('HMGET', op(id), 'state', 'kind', 'labels'))
   local dead = state == 'dead'
@@ -435,11 +436,16 @@ local function revive(id, event)
   end
   unfile(id)
   redis.call('HDEL', op(id), 'verdict', 'dead_at', 'counted', 'cause', 'refused_at')
-  if dead then redis.call('HSET', op(id), 'look', '1') end
+  if dead and not to.at_most_once then redis.call('HSET', op(id), 'look', '1') end
   for _, set in ipairs({key.dead, key.returning, key.suspect}) do redis.call('ZREM', set, id) end
   note(id, event)
   hold(id)
   join(id)
+end
+
+-- An operator retries an operation: it is sent even if it may have arrived where it cannot be searched.
+local function approve(id)
+  if to.at_most_once then redis.call('HSET', op(id), 'look', '0') end
 end
 
 -- End an operation without a delivery. Its receipt stays for `seconds`.

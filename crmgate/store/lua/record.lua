@@ -18,6 +18,7 @@
 --   used             number of requests that were sent
 --   outage           true: the failure says that the CRM is away
 --   floor            true: the next attempt is not made before its time, even if an outage ends
+--   final            true: the operation may have arrived, and only an operator may send it again
 --   settle           seconds for which the CRM may be processing the request, 0: it is not
 --   settles_at       settle is 0: time until which it may be processing an earlier one, 0: it is not
 --   figures          counters of crmgate.store.figures: number to add, by name
@@ -101,7 +102,7 @@ redis.call('HSET', KEYS[1], 'look', a.look, 'state', 'waiting',
   'settles_at', a.settle > 0 and a.now + a.settle or a.settles_at)
 local outcome = a.outcome
 if effect.dead then outcome = 'dead' end
-if effect.hold and not (outcome == 'waiting' and a.floor) then outcome = 'held' end
+if effect.hold and not a.final and not (outcome == 'waiting' and a.floor) then outcome = 'held' end
 if again then outcome = 'again' end
 
 -- The other operations of the same epidemic, which died before it was known to be one.

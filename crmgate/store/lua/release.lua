@@ -10,6 +10,7 @@ local state = redis.call('HGET', KEYS[1], 'state')
 if is_waiting(a.id) then
   redis.call('HDEL', KEYS[1], 'counted', 'due_at', 'verdict', 'cause')
   for _, set in ipairs({HELD, TRIED, LATER}) do redis.call('ZREM', set, a.id) end
+  approve(a.id)
   note(a.id, ARGV[2])
   rouse(a.id)
   audit()
@@ -18,6 +19,7 @@ end
 if state ~= 'dead' and state ~= 'suspect' then return 0 end
 redis.call('HDEL', KEYS[1], 'returns')
 revive(a.id, ARGV[2])
+approve(a.id)
 redis.call('HINCRBY', key.stats, 'released', 1)
 pump_all()
 audit()

@@ -19,6 +19,7 @@ for _, id in ipairs(a.ids) do
   if redis.call('HGET', op(id), 'state') == 'dead' then
     redis.call('HDEL', op(id), 'returns')
     revive(id, ARGV[2])
+    approve(id)
     released = released + 1
   end
 end

@@ -27,6 +27,7 @@ from crmgate.testing.contract.conduct import ConductChecks
 from crmgate.testing.contract.connection import ConnectionChecks
 from crmgate.testing.contract.identity import IdentityChecks
 from crmgate.testing.contract.mapping import MappingChecks
+from crmgate.testing.contract.modes import ModeChecks
 from crmgate.testing.contract.once import OnceChecks
 from crmgate.testing.contract.outcomes import OutcomeChecks
 from crmgate.testing.contract.persons import PersonChecks
@@ -35,7 +36,7 @@ __all__ = ["Contract", "ProviderContract"]
 
 
 class ProviderContract(
-    IdentityChecks, MappingChecks, OutcomeChecks, AnswerChecks, OnceChecks, PersonChecks, ConductChecks,
+    IdentityChecks, MappingChecks, OutcomeChecks, AnswerChecks, OnceChecks, ModeChecks, PersonChecks, ConductChecks,
     ConnectionChecks, CapabilityChecks,
 ):  # fmt: skip
     """All checks of a provider. Subclass it as `Test...`, set `plugin`, and implement `fake` and `settings`."""

@@ -73,7 +73,7 @@ class AnswerChecks(Contract):
     def _limited(self, headers: dict[str, str]) -> Iterator[ProviderError]:
         self.crm.heal()
         self.crm.fail("answer", status=429, headers=headers)
-        for outcome in (*self.creates(), self.find()):
+        for outcome in (*self.creates(), *self.finds()):
             yield ends_with(outcome, RateLimited, "when the CRM limits the rate", "Raise RateLimited.")
 
     def _answered(self, answers: Iterable[samples.Bad]) -> Iterator[tuple[samples.Bad, CallResult]]:
@@ -101,7 +101,7 @@ class AnswerChecks(Contract):
             yield self.log(lead_id, samples.NEWS)
 
     def _reads(self) -> Iterator[CallResult]:
-        yield self.find()
+        yield from self.finds()
         for hook, ask in (
             ("describe_fields", partial(self.ask, "describe_fields")),
             ("provision", partial(self.ask, "provision", apply=False)),

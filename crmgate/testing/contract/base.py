@@ -20,8 +20,10 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
+from crmgate.plugin_host.admission import delivery_fault
 from crmgate.plugin_host.caller import WRITE_DELIVERED, delivered_fault
 from crmgate.plugin_host.loader import discover
+from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.text import HTML_TAG, contains, decoded, sent_texts
@@ -67,6 +69,10 @@ class Contract:
     """Name of the provider to check, if the plugin has several."""
     patience: ClassVar[float] = 0.4
     """Time limit in seconds of a call if the CRM does not answer. It must suffice for the requests before a create."""
+    body_confirms: ClassVar[bool] = True
+    """Whether a confirmation needs data in the answer, such as the id of the record.
+
+    False for a receiver whose successful status alone confirms: the checks of answers without that data are skipped."""
     unknown_lead_id: ClassVar[str] = "999999999"
     """Id of a lead that does not exist, in the format of the CRM's ids."""
 
@@ -108,12 +114,19 @@ class Contract:
         self.fail_writes(fake, "answer", status=422, body="{}", content_type="application/json")
 
     def is_write(self, request: Request) -> bool:
-        """Whether a request changes something in the CRM. Default: every method except GET and HEAD.
+        """Whether a request changes something in the CRM. Default: every method except GET, HEAD and OPTIONS.
 
         A request of a `FakeDestination` says itself whether it `reads`. Override it for a CRM that reads with POST, or
         that requires a login request.
         """
-        return request.method not in ("GET", "HEAD", READ)
+        return request.method not in ("GET", "HEAD", "OPTIONS", READ)
+
+    def idempotency_key(self, request: Request) -> str:
+        """The key by which the receiver recognizes a repetition, for a plugin with `delivery = "idempotent"`.
+
+        Default: the header `Idempotency-Key`, or `webhook-id` of Standard Webhooks.
+        """
+        return request.header("Idempotency-Key") or request.header("webhook-id")
 
     def final_writes(self, requests: tuple[Request, ...]) -> list[Request]:
         """The writes whose content the CRM has after a delivery with refused attempts. Default: the last write.
@@ -205,6 +218,21 @@ class Contract:
             raise unittest.SkipTest(f"the plugin has no {hook}")  # pytest supports it, and is not imported here
 
     @property
+    def mode(self) -> DeliveryMode:
+        """What crmgate does after an unknown outcome. `test_delivery_is_a_mode` reports a wrong one."""
+        wrong = delivery_fault(self.provider.delivery)
+        return DeliveryMode.EXACTLY_ONCE if wrong else DeliveryMode(self.provider.delivery)
+
+    def needs_mode(self, *modes: DeliveryMode) -> None:
+        """Skip the check for a plugin with another `delivery`."""
+        if self.mode not in modes:
+            raise unittest.SkipTest(f"delivery is {self.mode}")
+
+    def finds(self, budget: float = BUDGET) -> list[CallResult]:
+        """The result of `find_lead` for an operation that was never sent; nothing for a plugin without a search."""
+        return [self.find(budget=budget)] if self.mode is DeliveryMode.EXACTLY_ONCE else []
+
+    @property
     def silence(self) -> float:
         """Seconds for which a silent CRM does not answer: longer than the time limit, so that a missing limit shows."""
         return self.patience + 2 * GRACE
@@ -268,10 +296,15 @@ class Contract:
                 assert_never(kind)
 
     def retried(self, operation: Operation, send: Callable[[Operation], CallResult]) -> CallResult:
-        """Send an operation as crmgate does: after an unknown outcome call `find_lead`; retry if it returns None."""
+        """Send an operation as crmgate does: after an unknown outcome call `find_lead`; retry if it returns None.
+
+        An idempotent receiver gets it again without a look-up, and one that takes it at most once does not.
+        """
         first = send(operation)
-        if not isinstance(first.error, OutcomeUnknown):
+        if not isinstance(first.error, OutcomeUnknown) or self.mode is DeliveryMode.AT_MOST_ONCE:
             return first
+        if self.mode is DeliveryMode.IDEMPOTENT:
+            return send(operation)
         found = self.find(operation)
         expect(found.error is None, f"{found}{reason(found)}, but the CRM works again. {FIND}")
         return found if found.result is not None else send(operation)

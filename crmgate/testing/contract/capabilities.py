@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from crmgate.errors import ConfigError, NotFound, OutcomeUnknown, ProviderError, Unavailable
 from crmgate.model import CrmField, Kind, Lead, Operation, Preview, Provision
+from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, fail, made, reason
 from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
@@ -86,6 +87,7 @@ class CapabilityChecks(Contract):
     def test_update_makes_no_record(self) -> None:
         """An update changes the lead, also if it is sent again after a lost answer."""
         self.needs("update_lead")
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         lead_id, lead = self.created_id(), replace(self.full_lead(), city="Seydisfjordur")
         leads = self.stored(self.crm, lead.email)
         self.fail_writes(self.crm, "drop", when="after", times=1)
@@ -122,6 +124,7 @@ class CapabilityChecks(Contract):
     def test_activity_whose_answer_was_lost_is_logged_once(self) -> None:
         """crmgate calls find_lead with the activity's operation, and logs it again only if find_lead returns None."""
         self.needs("log_activity")
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         lead_id = self.created_id()
         for when in ("after", "before"):
             activity = replace(samples.NEWS, metadata={"page": f"/lost-{when}-2027"})

@@ -38,7 +38,7 @@ class ConductChecks(Contract):
 
     def test_nothing_is_sent_when_no_time_is_left(self) -> None:
         """Another process may send the operation then: a request after that time makes leads twice."""
-        for outcome in (*self.creates(budget=0.0), self.find(budget=0.0)):
+        for outcome in (*self.creates(budget=0.0), *self.finds(budget=0.0)):
             count = len(outcome.requests)
             expect(
                 count == 0,
@@ -52,12 +52,13 @@ class ConductChecks(Contract):
             for status in REDIRECTS:
                 self.crm.heal()
                 self.crm.faults.append(samples.Redirect("answer", status=status, target=stranger.address))
-                outcomes = [*self.creates(), self.find(), self.ask("test_connection")]
+                outcomes = [*self.creates(), *self.finds()]
+                self.ask("test_connection")
                 expect(
                     not stranger.requests,
                     f"a redirect ({status}) to another host was followed. Send every request with self.request.",
                 )
-                for outcome in outcomes[:3]:
+                for outcome in outcomes:
                     ends_with(outcome, ProviderError, f"when redirected ({status})", "Raise Unavailable.")
 
     def test_errors_hold_no_secret_and_nothing_that_a_visitor_typed(self) -> None:
@@ -68,12 +69,12 @@ class ConductChecks(Contract):
 
     def test_log_and_output_hold_no_secret_and_nothing_that_a_visitor_typed(self) -> None:
         """This holds for every log level."""
-        for outcome in (*self.creates(), self.find()):
+        for outcome in (*self.creates(), *self.finds()):
             self._is_discreet(outcome.output, f"the log of {outcome.hook}")
         for status, outcome in self._quoted():
             self._is_discreet(outcome.output, f"the log of {outcome.hook} for an answer {status}")
         self.crm.stop()
-        for outcome in (*self.creates(), self.find()):
+        for outcome in (*self.creates(), *self.finds()):
             self._is_discreet(outcome.output, f"the log of {outcome.hook} without a connection")
 
     def test_threads_share_a_provider(self) -> None:
@@ -116,7 +117,7 @@ class ConductChecks(Contract):
         for status, quoted, content_type in answers:
             self.crm.heal()
             self.crm.fail("answer", status=status, body=quoted, content_type=content_type)
-            yield from ((status, outcome) for outcome in (*self.creates(), self.find()))
+            yield from ((status, outcome) for outcome in (*self.creates(), *self.finds()))
         self.crm.heal()
 
     def _is_discreet(self, text: str, where: str) -> None:

@@ -8,10 +8,13 @@ from crmgate.errors import ConfigError, PluginError
 from crmgate.plugin_host.admission import (
     PROVIDER_HOOKS,
     REQUIRED_HOOKS,
+    WRITE_DELIVERY,
     WRITE_RATE,
     WRITE_SETTLE,
     check_provider,
+    delivery_fault,
     rate_fault,
+    required_hooks,
     settle_fault,
 )
 from crmgate.plugin_host.caller import HOOKS
@@ -33,8 +36,8 @@ class IdentityChecks(Contract):
         expect(provider.label.strip(), "label is empty. Set `label` to the CRM's name as people write it.")
 
     def test_required_hooks_are_implemented(self) -> None:
-        """Deliveries require them."""
-        missing = [hook for hook in REQUIRED_HOOKS if not self.implements(hook)]
+        """Deliveries require them; `find_lead` only if the CRM can be searched (`delivery`)."""
+        missing = [hook for hook in required_hooks(self.provider_class()) if not self.implements(hook)]
         expect(not missing, f"{', '.join(missing)} is missing. Add a method marked @hookimpl.")
 
     def test_no_hook_is_misspelt(self) -> None:
@@ -53,6 +56,11 @@ class IdentityChecks(Contract):
             not lacking, f"capabilities contains {', '.join(lacking)}: implement it, marked @hookimpl, or remove it."
         )
         expect(not silent, f"{', '.join(silent)} is implemented: add it to `capabilities`.")
+
+    def test_delivery_is_a_mode(self) -> None:
+        """What crmgate does after an unknown outcome: `exactly_once`, `idempotent` or `at_most_once`."""
+        fault = delivery_fault(self.provider_class().delivery)
+        expect(not fault, f"delivery is {fault}. {WRITE_DELIVERY}")
 
     def test_settle_seconds_is_a_number(self) -> None:
         """crmgate waits that long before it sends a request of unknown outcome again."""

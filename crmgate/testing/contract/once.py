@@ -5,28 +5,32 @@ from __future__ import annotations
 import unittest
 
 from crmgate.model import Delivered, Kind, Operation
+from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered, expect, fail, made, reason
+
+SEND_ID = {
+    DeliveryMode.EXACTLY_ONCE: "Map `operation_id` in `lead_fields` to a field that the CRM can search.",
+    DeliveryMode.IDEMPOTENT: "Send it as the key by which the receiver recognizes a repetition.",
+    DeliveryMode.AT_MOST_ONCE: "Send it, so that a person can find what arrived.",
+}
 
 
 class OnceChecks(Contract):
     """The operation id, and `find_lead`, which searches for it."""
 
     def test_operation_id_is_sent(self) -> None:
-        """`find_lead` needs it to find a lead after a lost answer."""
+        """`find_lead`, the receiver or a person needs it to find what arrived after a lost answer."""
         for outcome in self.creates():
             delivered(outcome)
             sent = "\n".join(
                 "\n".join((self.sent_text(request), *request.headers.values())) for request in outcome.requests
             )
-            expect(
-                outcome.operation.id in sent,
-                f"{outcome.hook} does not send the operation id. Map `operation_id` in `lead_fields` to a field "
-                f"that the CRM can search.",
-            )
+            expect(outcome.operation.id in sent, f"{outcome.hook} does not send the operation id. {SEND_ID[self.mode]}")
 
     def test_look_up_of_an_unknown_operation_is_none(self) -> None:
         """This holds also if the CRM has leads of other operations."""
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         for outcome in (self.find(), self._find_beside_another()):
             expect(
                 outcome.error is None and outcome.result is None,
@@ -36,11 +40,13 @@ class OnceChecks(Contract):
 
     def test_created_lead_is_found(self) -> None:
         """`find_lead` returns the same record. It knows only the operation."""
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         for outcome in list(self.creates()):
             self._is_adopted(self.find(outcome.operation), delivered(outcome).record_id)
 
     def test_lead_whose_answer_was_lost_is_found(self) -> None:
         """The CRM stored the record, but its answer was lost."""
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         self.fail_writes(self.crm, "drop", when="after")
         lost = [outcome for outcome in self.creates() if not isinstance(outcome.result, Delivered)]
         self.crm.heal()
@@ -53,6 +59,7 @@ class OnceChecks(Contract):
 
     def test_lost_request_is_sent_again(self) -> None:
         """The CRM did not store the record, so find_lead returns None and crmgate sends the operation again."""
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         self._sent_twice("before")
 
     def test_unique_key_makes_no_second_record(self) -> None:

@@ -11,6 +11,7 @@ import unittest
 from dataclasses import replace
 
 from crmgate.model import Delivered, Kind, Lead, Operation
+from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, made, reason
 from crmgate.testing.contract.text import texts
@@ -88,6 +89,7 @@ class PersonChecks(Contract):
 
     def _merges(self, policy: str) -> str:
         """Begin again with a known person. Returns the id of the lead. Skips the check if it would get another lead."""
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         first = self._known(policy)
         second = delivered(self._again())
         claimed = "detects_duplicates" in self.provider.capabilities

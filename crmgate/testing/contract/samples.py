@@ -117,6 +117,8 @@ CONFLICTS = (
     Bad("a 409 in HTML", 409, REFUSED_PAGE, HTML), Bad("a 409 without an id", 409, '{"message": "exists"}'),
     Bad("a 409 with an id", 409, '{"id": "4711"}'),
 )  # fmt: skip
+WITHOUT_DATA = (*TRUNCATED, *EMPTY, *OTHER_JSON)
+"""Successful answers that confirm something only where the status alone does."""
 UNREADABLE = (*SERVER_ERRORS, *HTML_PAGES, *TRUNCATED, *EMPTY)
 
 

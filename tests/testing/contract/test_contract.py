@@ -22,6 +22,7 @@ from crmgate.testing.contract.once import OnceChecks
 from tests.testing.contract import broken_answers, broken_hooks  # noqa: F401 - they register plugins
 from tests.testing.contract.acme import Acme, TestAcme
 from tests.testing.contract.broken import BROKEN
+from tests.testing.contract.modal import AtMostOnce, Keyed
 
 ALL_CHECKS = sorted(name for name in dir(TestAcme) if name.startswith("test_"))
 SOME = 6
@@ -39,6 +40,11 @@ def test_each_broken_plugin_fails_its_own_checks_and_no_other(name: str) -> None
 def test_each_check_has_a_plugin_that_fails_it() -> None:
     checks = {name for name in dir(ProviderContract) if name.startswith("test_")}
     assert checks == set().union(*(failed for _, failed, _ in BROKEN.values()))
+
+
+@pytest.mark.parametrize("plugin", [Keyed, AtMostOnce])
+def test_a_correct_plugin_without_a_search_fails_no_check(plugin: type[CRMProvider]) -> None:
+    assert [check for check in ALL_CHECKS if not passes(plugin, check)] == []
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -70,7 +76,8 @@ def named(*parts: type[Contract]) -> list[str]:
 
 
 def passes(plugin: type[CRMProvider], check: str) -> bool:
-    contract = type("Contract", (TestAcme,), {"plugin": plugin, "patience": 0.2})()
+    of_plugin = getattr(plugin, "contract", TestAcme)
+    contract = type("Contract", (of_plugin,), {"plugin": plugin, "patience": 0.2})()
     contract.setup_method()
     try:
         getattr(contract, check)()

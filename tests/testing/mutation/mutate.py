@@ -18,7 +18,14 @@ from types import ModuleType
 from crmgate.provider import CRMProvider
 from crmgate.testing import ProviderContract
 from crmgate.testing.contract import Contract
-from tests.plugins import test_contract_bitrix, test_contract_espocrm, test_contract_hubspot, test_contract_sandbox
+from tests.plugins import (
+    test_contract_bitrix,
+    test_contract_espocrm,
+    test_contract_hubspot,
+    test_contract_mail,
+    test_contract_sandbox,
+    test_contract_webhook,
+)
 from tests.testing.contract import test_acme_oauth, test_sheet
 
 ROOT = Path(__file__).parents[3]
@@ -57,6 +64,8 @@ def contracts() -> dict[str, tuple[Path, type[Contract]]]:
         "bitrix_deals": (plugins / "bitrix", test_contract_bitrix.TestBitrixDeals),
         "hubspot": (plugins / "hubspot", test_contract_hubspot.TestHubSpot),
         "sandbox": (plugins / "sandbox.py", test_contract_sandbox.TestSandbox),
+        "webhook": (plugins / "webhook.py", test_contract_webhook.TestWebhook),
+        "mail": (plugins / "mail", test_contract_mail.TestMail),
         "scaffold": (SCAFFOLD / "acme.py", _scaffold_contract()),
         "sheet": (EXAMPLES / "sheet.py", test_sheet.TestSheet),
         "oauth": (EXAMPLES / "acme_oauth.py", test_acme_oauth.TestAcmeOAuth),
