@@ -1,4 +1,4 @@
-"""`crmgate plugins`: list plugins, write a new one, check one."""
+"""`crmgate plugins`: list plugins, write a new one, check one, try one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from crmgate.cli import checkup, scaffold
 from crmgate.cli.checkup import Finding
 from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
+from crmgate.cli.trial import try_
 from crmgate.config import Settings, environment
 from crmgate.operators.plugin_list import listed
 from crmgate.plugin_host.loader import discover, shipped_folder
@@ -25,8 +26,11 @@ QUIET = logging.NullHandler()
 
 @click.group()
 def plugins() -> None:
-    """List the plugins, write a new one, check one."""
+    """List the plugins, write a new one, check one, try one against a test account."""
     logging.getLogger("crmgate").addHandler(QUIET)  # the commands report broken files themselves
+
+
+plugins.add_command(try_)
 
 
 @plugins.command("list")

@@ -1,9 +1,10 @@
-"""Test kit for authors of plugins: a base class of fake CRMs, and the contract that every provider has to pass.
+"""Test kit for authors of plugins: fake CRMs, recordings of real ones, and the contract of every provider.
 
 pytest runs the checks, but no module here imports pytest.
 """
 
 from crmgate.testing.contract import ProviderContract
+from crmgate.testing.replay import ReplayedCRM
 from crmgate.testing.server import FakeCRM, Fault, Request, Response
 
-__all__ = ["FakeCRM", "Fault", "ProviderContract", "Request", "Response"]
+__all__ = ["FakeCRM", "Fault", "ProviderContract", "ReplayedCRM", "Request", "Response"]
