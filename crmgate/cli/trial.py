@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from crmgate.cli.output import as_json, clean, configuration, print_json, print_table, working
+from crmgate.cli.output import Misconfigured, as_json, clean, print_json, print_table, working
 from crmgate.config import Settings, environment
+from crmgate.errors import ConfigError
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import discover, shipped_folder
 from crmgate.plugin_host.trial.recording import Recording, UnusableRecording, check_folder
@@ -67,7 +69,7 @@ def try_(name: str, yes: bool, record: Path | None, as_json: bool) -> None:
 
 def _started(name: str) -> tuple[HookCaller, Mapping[str, str], float]:
     """The provider, the environment, and the limit of a request in seconds."""
-    with configuration(), working("Loading the plugins ..."):
+    with _of_name(), working("Loading the plugins ..."):
         environ = environment()
         needed = {one: environ[one].strip() for one in NEEDED if environ.get(one, "").strip()}
         settings = replace(Settings.load({"CRM_PROVIDER": name} | needed), environ=environ)
@@ -77,6 +79,18 @@ def _started(name: str) -> tuple[HookCaller, Mapping[str, str], float]:
             on_update=settings.on_update, on_rejected_field=settings.on_rejected_field,
         )  # fmt: skip
     return caller, environ, settings.timeout
+
+
+@contextmanager
+def _of_name() -> Iterator[None]:
+    """Name the argument in the problems of a plugin, instead of the setting that the gateway reads."""
+    try:
+        yield
+    except ConfigError as error:
+        problems = [problem.replace("CRM_PROVIDER, got", "NAME, got") for problem in error.problems]
+    else:
+        return
+    raise Misconfigured(problems)
 
 
 def _check(folder: Path) -> None:

@@ -56,6 +56,7 @@ class Masker:
     def __init__(self, sample: Sample, secrets: Iterable[str], settings: Iterable[str]) -> None:
         self._stand_ins = list[str]()
         self._known = dict[tuple[str, str], str]()
+        self._sent = set[str]()
         self._ours = set[str]()
         self._literals = dict[str, tuple[re.Pattern[str], str]]()
         self._phone = _spelt(sample.phone)
@@ -111,7 +112,7 @@ class Masker:
         exact = self._exact(text)
         if _OPEN in exact:
             return self._shown(self._patterns(exact))
-        if _PHONE_KEY.search(key) and sum(letter.isdecimal() for letter in exact) >= 7:
+        if _PHONE_KEY.search(key) and text not in self._sent and sum(letter.isdecimal() for letter in text) >= 7:
             return self._shown(self._mark("phone", text, _numbered))
         if SENSITIVE.search(key) and text:
             return self._shown(self._mark("token", text, _masked))
@@ -133,9 +134,14 @@ class Masker:
     def _patterns(self, text: str) -> str:
         """`text` with marks for emails, tokens and phone numbers."""
         for kind, pattern in _PATTERNS.items():
-            make = _email if kind == "email" else _numbered
-            text = pattern.sub(lambda found, kind=kind, make=make: self._mark(kind, found[0], make), text)  # type: ignore[misc]
+            text = pattern.sub(partial(self._found, kind), text)
         return text
+
+    def _found(self, kind: str, match: re.Match[str]) -> str:
+        """The mark of a match; what the plugin sends of its own stays, except a signed token."""
+        if match[0] in self._ours and not match[0].startswith("eyJ"):
+            return match[0]
+        return self._mark(kind, match[0], _email if kind == "email" else _numbered)
 
     def _learn_tokens(self, value: Any) -> None:
         for key, text in _texts(value):
@@ -146,13 +152,14 @@ class Masker:
         """Collect what looks like data of the account, but is first seen in a request."""
         for _, text in _texts(value):
             exact = self._exact(text)
-            self._ours.add(text)
+            known = {one for _, one in self._known}
             found = {one[0] for pattern in _PATTERNS.values() for one in pattern.finditer(exact)}
-            self._ours |= found - {known for _, known in self._known}
+            self._ours |= found - known
+            self._sent |= {text} - known
 
     def _learn_persons(self, value: Any) -> None:
         for name in _persons(value):
-            if len(name) >= 3 and name not in self._ours and not self._is_marked(name):
+            if len(name) >= 3 and name not in self._sent and not self._is_marked(name):
                 stand_in = self._shown(self._mark("person", name, lambda _, number: f"Person {number}"))
                 self._literal(name, stand_in, whole=True)
 
@@ -183,8 +190,6 @@ class Masker:
 
     def _mark(self, kind: str, found: str, make: Callable[[str, int], str]) -> str:
         """The mark of a value; a new value gets the next number of its kind."""
-        if found in self._ours and not found.startswith("eyJ"):
-            return found
         if (kind, found) not in self._known:
             number = 1 + sum(known == kind for known, _ in self._known)
             self._known[kind, found] = make(found, number)

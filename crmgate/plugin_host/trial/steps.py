@@ -19,7 +19,7 @@ from crmgate.plugin_kit.transport import observing, time_budget
 
 T = TypeVar("T")
 GRACE = 5.0
-"""Seconds after the time budget of a hook until it counts as hanging."""
+"""Seconds after the time budget of a hook, after which it counts as hanging."""
 PATIENCE = 30
 """Minimum number of seconds for which a record is searched that the CRM does not show at once."""
 DELETE = "delete_test_record"
@@ -76,12 +76,18 @@ class _Plan:
 
 
 class Trial:
-    """Runs the steps. `budget` is the time for the requests of one hook in seconds; `sleep` waits for a slow search."""
+    """Runs the steps.
+
+    `budget` is the time for the requests of one hook in seconds; a hook that takes `grace` seconds more hangs. `sleep`
+    waits between two searches.
+    """
 
     def __init__(
-        self, caller: HookCaller, sample: Sample, *, budget: float, sleep: Callable[[float], None] = time.sleep
+        self, caller: HookCaller, sample: Sample, *, budget: float, grace: float = GRACE,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
-        self._caller, self._sample, self._budget, self._sleep = caller, sample, budget, sleep
+        self._caller, self._sample = caller, sample
+        self._budget, self._limit, self._sleep = budget, budget + grace, sleep
         self._delivered = dict[str, tuple[Operation, Delivered]]()
         self._unsure = list[TrialRecord]()
         self._deleted = set[str]()
@@ -290,10 +296,10 @@ class Trial:
 
         thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
         thread.start()
-        thread.join(self._budget + GRACE)
+        thread.join(self._limit)
         if thread.is_alive():
             raise _Hung(
-                f"{hook} hangs: it did not end within {self._budget + GRACE:.0f} s",
+                f"{hook} hangs: it did not end within {self._limit:.0f} s",
                 "Send each request with self.request, which has a time limit, and call no code that can block.",
             )
         if errors:
