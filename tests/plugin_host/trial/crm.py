@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 from crmgate import hookimpl
-from crmgate.model import Activity, Delivered, Lead, Operation
+from crmgate.model import Activity, Connection, Delivered, Lead, Operation
+from crmgate.provider import CRMProvider
 from crmgate.testing import Request, Response
 from tests.testing.contract.acme import Acme, FakeAcme
 
@@ -93,8 +93,10 @@ class Deleting(Acme):
         self.deleted = [*getattr(self, "deleted", []), record_id]
 
 
-class InMemory(Acme):
+class InMemory(CRMProvider):
     """Sends no request."""
+
+    name, label = "memory", "Memory"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -115,16 +117,6 @@ class InMemory(Acme):
         found = [number for number, stored in enumerate(self.stored, 1) if stored == operation.id]
         return self.delivered(str(found[0]), adopted=True) if found else None
 
-
-def texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value."""
-    match value:
-        case str():
-            yield value
-        case list():
-            for one in value:
-                yield from texts(one)
-        case dict():
-            for name, one in value.items():
-                yield name
-                yield from texts(one)
+    @hookimpl
+    def test_connection(self) -> Connection:
+        return Connection(self.name, True, 0.0, ())
