@@ -20,7 +20,7 @@ from crmgate.errors import ConfigError
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import discover, shipped_folder
 from crmgate.plugin_host.trial.recording import Recording, UnusableRecording, check_folder
-from crmgate.plugin_host.trial.sample import Sample, new_run
+from crmgate.plugin_host.trial.data import TrialData, new_run
 from crmgate.plugin_host.trial.steps import DELETE, Trial, TrialRecord, TrialStep
 
 NEEDED = (
@@ -51,7 +51,7 @@ def try_(name: str, yes: bool, record: Path | None, as_json: bool) -> None:
     caller, environ, timeout = _started(name)
     if record:
         _check(record)
-    sample = Sample(new_run(), float(int(time.time())))
+    sample = TrialData(new_run(), float(int(time.time())))
     trial = Trial(caller, sample, budget=timeout * 1.5)
     if not yes and not _confirmed(caller, sample):
         sys.exit(1)
@@ -100,7 +100,7 @@ def _check(folder: Path) -> None:
         raise click.BadParameter(str(error), param_hint="--record") from None
 
 
-def _confirmed(caller: HookCaller, sample: Sample) -> bool:
+def _confirmed(caller: HookCaller, sample: TrialData) -> bool:
     """Say what will be written where, and ask."""
     lead = sample.lead()
     click.echo(f"{clean(caller.label)} ({caller.name}), with the settings of this environment:")
@@ -175,7 +175,7 @@ def _show_records(records: Sequence[TrialRecord]) -> None:
 
 
 def _recorded(
-    folder: Path, caller: HookCaller, environ: Mapping[str, str], sample: Sample, steps: Sequence[TrialStep]
+    folder: Path, caller: HookCaller, environ: Mapping[str, str], sample: TrialData, steps: Sequence[TrialStep]
 ) -> list[str]:  # fmt: skip
     """Paths of the written files; none if nothing was sent with `request`."""
     if not any(step.exchanges for step in steps):

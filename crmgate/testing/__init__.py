@@ -3,8 +3,9 @@
 pytest runs the checks, but no module here imports pytest.
 """
 
+from crmgate.plugin_host.trial.recording import UnusableRecording
 from crmgate.testing.contract import ProviderContract
 from crmgate.testing.replay import ReplayedCRM
 from crmgate.testing.server import FakeCRM, Fault, Request, Response
 
-__all__ = ["FakeCRM", "Fault", "ProviderContract", "ReplayedCRM", "Request", "Response"]
+__all__ = ["FakeCRM", "Fault", "ProviderContract", "ReplayedCRM", "Request", "Response", "UnusableRecording"]

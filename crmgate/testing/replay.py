@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl
 
 from crmgate.plugin_host.caller import HookCaller, hook_manager
 from crmgate.plugin_host.loader import discover, plugin_name
-from crmgate.plugin_host.trial.exchanges import Body, Exchange, over_texts
+from crmgate.plugin_host.trial.exchanges import Content, Exchange, over_texts
 from crmgate.plugin_host.trial.masking import HOST, ORIGIN
 from crmgate.plugin_host.trial.recording import Recording
-from crmgate.plugin_host.trial.sample import NO_RUN, Sample
+from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 from crmgate.plugin_host.trial.steps import Trial, TrialStep
 from crmgate.provider import CRMProvider
 from crmgate.testing.server import FakeCRM, Request, Response
@@ -31,7 +31,7 @@ class ReplayedCRM(FakeCRM):
     def __init__(self, folder: Path | str) -> None:
         super().__init__()
         self.recording = Recording.read(Path(folder))
-        self.sample = Sample(NO_RUN, self.recording.at)
+        self.sample = TrialData(NO_RUN, self.recording.at)
         """The test data in the recording: the leads and the operations that the plugin is called with."""
         self.unused = [one for exchanges in self.recording.exchanges.values() for one in exchanges]
         """The recorded requests that were not sent yet."""
@@ -94,7 +94,7 @@ class ReplayedCRM(FakeCRM):
     def _sent(self, request: Request) -> Exchange:
         """The request with the address of the recording."""
         query = [[name, value] for name, value in parse_qsl(request.query, keep_blank_values=True)]
-        body = Body.read(request.body, request.header("Content-Type"))
+        body = Content.read(request.body, request.header("Content-Type"))
         return Exchange(request.method, request.path, query, body=body).mapped(
             self._there, partial(over_texts, self._there)
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,6 +102,20 @@ def test_the_plugin_passes_the_same_steps_on_the_replay(either: Tried) -> None:
     assert len(steps) == len(either.output["steps"])
     assert crm.unused == []
     assert len(crm.requests) == len(either.crm.requests)
+
+
+def test_the_example_of_the_documentation_works(acme: Tried, tmp_path: Path) -> None:
+    page = (ROOT / "docs/plugins/trying.md").read_text()
+    [example] = re.findall(r"<!-- example: replay -->\n+```python\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(acme.recording, tmp_path / "tests/plugins/recordings/acme")
+    shutil.copytree(acme.plugin.parent, tmp_path / "plugins")
+    names = {"__file__": str(tmp_path / "tests/plugins/test_acme.py")}
+    exec(example, names)
+    test: Any = names["test_the_plugin_does_what_it_did_with_the_real_account"]
+    test()
+    (tmp_path / "plugins/acme.py").write_text(PLUGIN.replace("pass", "lead_fields = {'email': 'mail'}"))
+    with pytest.raises(AssertionError, match="the plugin differs from the recording"):
+        test()
 
 
 def test_a_changed_request_is_named(acme: Tried) -> None:

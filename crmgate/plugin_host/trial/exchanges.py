@@ -32,14 +32,14 @@ _UUID = re.compile(r"(?i)\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 @dataclass(frozen=True)
-class Body:
+class Content:
     """A body as JSON, as the pairs of a form, as text, or as base64: `form` says which."""
 
     form: str
     value: Any
 
     @classmethod
-    def read(cls, body: bytes, content_type: str) -> Body | None:
+    def read(cls, body: bytes, content_type: str) -> Content | None:
         """The body as its content type says; None if it is empty."""
         if not body:
             return None
@@ -77,10 +77,10 @@ class Exchange:
     path: str
     query: Pairs = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body | None = None
+    body: Content | None = None
     status: int | None = None
     answer_headers: Mapping[str, str] = field(default_factory=dict)
-    answer: Body | None = None
+    answer: Content | None = None
     origin: str = ""
     credentials: tuple[str, ...] = ()
     """Values of headers that are credentials. They are never written."""
@@ -94,7 +94,7 @@ class Exchange:
         about = {name: str(value) for name, value in headers.items() if not _NOT_REQUEST.match(name)}
         sent = cls(
             str(request.method), url.path or "/", _pairs(url.query), about | dict.fromkeys(secret, HIDDEN),
-            Body.read(body if isinstance(body, bytes) else b"", about.get("Content-Type", "")),
+            Content.read(body if isinstance(body, bytes) else b"", about.get("Content-Type", "")),
             origin=f"{url.scheme}://{url.netloc}", credentials=tuple(_credentials(secret.values())),
         )  # fmt: skip
         return sent if answer is None else sent._answered(answer)
@@ -103,15 +103,15 @@ class Exchange:
         headers = {name: value for name, value in answer.headers.items() if not _NOT_ANSWER.fullmatch(name)}
         if "Retry-After" not in answer.headers:
             headers = {name: value for name, value in headers.items() if name.lower() != "date"}
-        body = Body.read(answer.body, answer.headers.get("Content-Type", ""))
+        body = Content.read(answer.body, answer.headers.get("Content-Type", ""))
         known = {name: getattr(self, name) for name in ("query", "headers", "body", "origin", "credentials")}
         return Exchange(self.method, self.path, status=answer.status, answer_headers=headers, answer=body, **known)
 
     def mapped(self, text: Callable[[str], str], value: Callable[[Any], Any]) -> Exchange:
         """A copy whose texts went through `text`, and whose queries and bodies went through `value`."""
 
-        def body(one: Body | None) -> Body | None:
-            return Body(one.form, one.value if one.form == "base64" else value(one.value)) if one else None
+        def body(one: Content | None) -> Content | None:
+            return Content(one.form, one.value if one.form == "base64" else value(one.value)) if one else None
 
         def headers(them: Mapping[str, str]) -> dict[str, str]:
             return {name: HIDDEN if _CREDENTIAL.search(name) else text(one) for name, one in them.items()}
@@ -171,12 +171,12 @@ def over_texts(change: Callable[[str], str], value: Any) -> Any:
 FORMS = ("json", "form", "text", "base64")
 
 
-def _body_json(body: Body | None) -> dict[str, Any]:
+def _body_json(body: Content | None) -> dict[str, Any]:
     return {body.form: body.value} if body else {}
 
 
-def _body_of(data: Mapping[str, Any]) -> Body | None:
-    return next((Body(form, data[form]) for form in FORMS if form in data), None)
+def _body_of(data: Mapping[str, Any]) -> Content | None:
+    return next((Content(form, data[form]) for form in FORMS if form in data), None)
 
 
 def _pairs(text: str) -> Pairs:

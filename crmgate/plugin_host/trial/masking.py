@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from crmgate.plugin_host.trial.exchanges import SENSITIVE, Exchange
-from crmgate.plugin_host.trial.sample import NO_RUN, Sample
+from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 
 HOST = "crm.example"
 ORIGIN = f"https://{HOST}"
@@ -53,14 +53,14 @@ class Masker:
     What the plugin sends of its own, such as a date that looks like a phone number, stays as it is.
     """
 
-    def __init__(self, sample: Sample, secrets: Iterable[str], settings: Iterable[str]) -> None:
+    def __init__(self, sample: TrialData, secrets: Iterable[str], settings: Iterable[str]) -> None:
         self._stand_ins = list[str]()
         self._known = dict[tuple[str, str], str]()
         self._sent = set[str]()
         self._ours = set[str]()
         self._literals = dict[str, tuple[re.Pattern[str], str]]()
         self._phone = _spelt(sample.phone)
-        self._canonical = Sample(NO_RUN, sample.at)
+        self._canonical = TrialData(NO_RUN, sample.at)
         marks = {real: self._canonical.marks()[name] for name, real in sample.marks().items()}
         self._marks = {real: marks[real] for real in sorted(marks, key=len, reverse=True)}
         for secret in secrets:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crmgate.plugin_host.trial.exchanges import Exchange
 from crmgate.plugin_host.trial.masking import ORIGIN, Masker, shape
-from crmgate.plugin_host.trial.sample import Sample
+from crmgate.plugin_host.trial.data import TrialData
 from crmgate.plugin_host.trial.steps import TrialStep
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.provider import CRMProvider
@@ -42,7 +42,7 @@ class Recording:
 
     @classmethod
     def made(
-        cls, provider: CRMProvider, environ: Mapping[str, str], sample: Sample, steps: Sequence[TrialStep]
+        cls, provider: CRMProvider, environ: Mapping[str, str], sample: TrialData, steps: Sequence[TrialStep]
     ) -> Recording:  # fmt: skip
         """The recording of a trial, without secrets and personal data. `environ` has the settings of the provider."""
         given = _given(provider, environ)

@@ -14,7 +14,7 @@ from crmgate.errors import AuthFailed, Code, NotFound, ProviderError, RateLimite
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.trial.exchanges import Exchange
-from crmgate.plugin_host.trial.sample import Sample
+from crmgate.plugin_host.trial.data import TrialData
 from crmgate.plugin_kit.transport import observing, time_budget
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Trial:
     """
 
     def __init__(
-        self, caller: HookCaller, sample: Sample, *, budget: float, grace: float = GRACE,
+        self, caller: HookCaller, sample: TrialData, *, budget: float, grace: float = GRACE,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         self._caller, self._sample = caller, sample

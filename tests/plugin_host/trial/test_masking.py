@@ -11,12 +11,12 @@ import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from crmgate.plugin_host.trial.exchanges import Body, Exchange
+from crmgate.plugin_host.trial.exchanges import Content, Exchange
 from crmgate.plugin_host.trial.masking import Masker, shape
-from crmgate.plugin_host.trial.sample import NO_RUN, Sample
+from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 from crmgate.plugin_kit.transport import Answer
 
-SAMPLE, CANONICAL = Sample("c0ffee123456", 1.8e9), Sample(NO_RUN, 1.8e9)
+SAMPLE, CANONICAL = TrialData("c0ffee123456", 1.8e9), TrialData(NO_RUN, 1.8e9)
 SECRET, HOOK = "s3cr3t/K+ey", "https://firm.crm.test/rest/1/hook4711secret/"
 
 
@@ -118,17 +118,17 @@ def test_what_the_plugin_sends_of_its_own_stays_also_in_answers() -> None:
     """Otherwise the replay would wait for another request than the plugin sends."""
     sent = {"when": "01-02-2026 10:20", "from": "gateway@own.example"}
     (found,) = masked(observed({"echo": "01-02-2026 10:20 gateway@own.example"}, sent))
-    assert found.body == Body("json", sent)
+    assert found.body == Content("json", sent)
 
 
 def test_what_a_setting_has_is_replaced_in_requests() -> None:
     (found,) = masked(observed({}, {"owner": "boss@firm.de"}), settings=("boss@firm.de",))
-    assert found.body == Body("json", {"owner": "person-1@example.com"})
+    assert found.body == Content("json", {"owner": "person-1@example.com"})
 
 
 def test_a_short_secret_under_a_telling_name_is_replaced_in_a_request() -> None:
     (found,) = masked(observed({}, {"password": "abc"}))
-    assert found.body == Body("json", {"password": "masked-1"})
+    assert found.body == Content("json", {"password": "masked-1"})
 
 
 def test_credentials_of_headers_and_what_they_contain_are_replaced() -> None:
@@ -159,7 +159,7 @@ def test_an_exchange_survives_its_file() -> None:
     for one in (form, binary, observed({"a": [1]}, {"b": None})):
         again = Exchange.from_dict(json.loads(json.dumps(one.to_dict())))
         assert (again.key(), again.status, again.answer) == (one.key(), one.status, one.answer)
-    assert form.body == Body("form", [["b", "2"]])
+    assert form.body == Content("form", [["b", "2"]])
     assert form.status is None
 
 

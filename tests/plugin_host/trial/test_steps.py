@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from crmgate.plugin_host.caller import HookCaller, hook_manager
-from crmgate.plugin_host.trial.sample import Sample, new_run
+from crmgate.plugin_host.trial.data import TrialData, new_run
 from crmgate.plugin_host.trial.steps import Trial, TrialStep
 from crmgate.provider import CRMProvider
 from tests.plugin_host.trial.crm import KEY, Blind, Crashing, Deleting, Hanging, SlowSearch
@@ -35,7 +35,7 @@ def trial(crm: FakeAcme, waits: list[float]) -> Try:
     def trial(plugin: type[CRMProvider] = Acme, key: str = KEY, grace: float = 60.0) -> Trial:
         provider = plugin({"ACME_URL": crm.url, "ACME_KEY": key})
         caller = HookCaller(hook_manager(), provider)
-        return Trial(caller, Sample(new_run(), time.time()), budget=10.0, grace=grace, sleep=waits.append)
+        return Trial(caller, TrialData(new_run(), time.time()), budget=10.0, grace=grace, sleep=waits.append)
 
     return trial
 

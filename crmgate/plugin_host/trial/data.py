@@ -39,7 +39,7 @@ def new_run() -> str:
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrialData:
     """The test data of one run. `at` is the time at which the operations were accepted, in seconds since the epoch."""
 
     run: str
