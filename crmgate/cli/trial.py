@@ -19,8 +19,8 @@ from crmgate.config import Settings, environment
 from crmgate.errors import ConfigError
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import discover, shipped_folder
-from crmgate.plugin_host.trial.recording import Recording, UnusableRecording, check_folder
 from crmgate.plugin_host.trial.data import TrialData, new_run
+from crmgate.plugin_host.trial.recording import Recording, UnusableRecording, check_folder
 from crmgate.plugin_host.trial.steps import DELETE, Trial, TrialRecord, TrialStep
 
 NEEDED = (

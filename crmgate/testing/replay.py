@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl
 
 from crmgate.plugin_host.caller import HookCaller, hook_manager
 from crmgate.plugin_host.loader import discover, plugin_name
+from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 from crmgate.plugin_host.trial.exchanges import Content, Exchange, over_texts
 from crmgate.plugin_host.trial.masking import HOST, ORIGIN
 from crmgate.plugin_host.trial.recording import Recording
-from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 from crmgate.plugin_host.trial.steps import Trial, TrialStep
 from crmgate.provider import CRMProvider
 from crmgate.testing.server import FakeCRM, Request, Response

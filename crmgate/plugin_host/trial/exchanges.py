@@ -33,7 +33,7 @@ _UUID = re.compile(r"(?i)\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 @dataclass(frozen=True)
 class Content:
-    """A body as JSON, as the pairs of a form, as text, or as base64: `form` says which."""
+    """A body as JSON, as the pairs of a form, as text, or as bytes (each one a character): `form` says which."""
 
     form: str
     value: Any
@@ -46,7 +46,7 @@ class Content:
         try:
             text = body.decode()
         except UnicodeDecodeError:
-            return cls("base64", base64.b64encode(body).decode())
+            return cls("bytes", _without_boundary(body.decode("latin-1"), content_type))
         if "urlencoded" in content_type:
             return cls("form", _pairs(text))
         try:
@@ -61,8 +61,8 @@ class Content:
                 return json.dumps(self.value, ensure_ascii=False).encode()
             case "form":
                 return urlencode(self.value).encode()
-            case "base64":
-                return base64.b64decode(self.value)
+            case "bytes":
+                return str(self.value).encode("latin-1")
         return str(self.value).encode()
 
 
@@ -111,7 +111,7 @@ class Exchange:
         """A copy whose texts went through `text`, and whose queries and bodies went through `value`."""
 
         def body(one: Content | None) -> Content | None:
-            return Content(one.form, one.value if one.form == "base64" else value(one.value)) if one else None
+            return Content(one.form, value(one.value)) if one else None
 
         def headers(them: Mapping[str, str]) -> dict[str, str]:
             return {name: HIDDEN if _CREDENTIAL.search(name) else text(one) for name, one in them.items()}
@@ -168,7 +168,7 @@ def over_texts(change: Callable[[str], str], value: Any) -> Any:
     return value
 
 
-FORMS = ("json", "form", "text", "base64")
+FORMS = ("json", "form", "text", "bytes")
 
 
 def _body_json(body: Content | None) -> dict[str, Any]:

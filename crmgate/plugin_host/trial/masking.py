@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from crmgate.plugin_host.trial.exchanges import SENSITIVE, Exchange
 from crmgate.plugin_host.trial.data import NO_RUN, TrialData
+from crmgate.plugin_host.trial.exchanges import SENSITIVE, Exchange
 
 HOST = "crm.example"
 ORIGIN = f"https://{HOST}"
@@ -83,6 +83,7 @@ class Masker:
             answer = one.answer.value if one.answer else None
             self._learn_tokens(answer)
             self._learn_persons(answer)
+            self._learn_phones(answer)
             self.value(answer)
 
     def exchange(self, one: Exchange) -> Exchange:
@@ -162,6 +163,14 @@ class Masker:
             if len(name) >= 3 and name not in self._sent and not self._is_marked(name):
                 stand_in = self._shown(self._mark("person", name, lambda _, number: f"Person {number}"))
                 self._literal(name, stand_in, whole=True)
+
+    def _learn_phones(self, value: Any) -> None:
+        """Collect numbers that are phones by the name of their member, so that they are found in texts as well."""
+        for key, text in _texts(value):
+            digits = "".join(letter for letter in text if letter.isdecimal())
+            if _PHONE_KEY.search(key) and len(digits) >= 7 and text not in self._sent and not self._is_marked(text):
+                self._literal(text, self._shown(self._mark("phone", text, _numbered)), whole=True)
+                self._literal(digits, _numbered(digits, 0), whole=True)
 
     def _is_marked(self, text: str) -> bool:
         """Whether the text has test data of the trial, or a secret that is known."""

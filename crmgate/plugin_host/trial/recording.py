@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from crmgate.plugin_host.trial.data import TrialData
 from crmgate.plugin_host.trial.exchanges import Exchange
 from crmgate.plugin_host.trial.masking import ORIGIN, Masker, shape
-from crmgate.plugin_host.trial.data import TrialData
 from crmgate.plugin_host.trial.steps import TrialStep
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.provider import CRMProvider

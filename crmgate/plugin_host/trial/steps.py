@@ -13,8 +13,8 @@ from typing import TypeVar
 from crmgate.errors import AuthFailed, Code, NotFound, ProviderError, RateLimited, Rejected, Unavailable, Unsupported
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.plugin_host.caller import HookCaller
-from crmgate.plugin_host.trial.exchanges import Exchange
 from crmgate.plugin_host.trial.data import TrialData
+from crmgate.plugin_host.trial.exchanges import Exchange
 from crmgate.plugin_kit.transport import observing, time_budget
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ class Trial:
         except _Failed as failed:
             ok, detail, remedy, hung = False, failed.detail, failed.remedy, isinstance(failed, _Hung)
         except Unsupported as error:
-            ok, detail = False if plan.vital else None, error.detail
+            ok, detail = False if plan.hook == "create_lead" else None, error.detail
         except ProviderError as error:
             ok, detail, remedy = False, str(error), _remedy(error, plan.hook)
         seconds = time.monotonic() - begun

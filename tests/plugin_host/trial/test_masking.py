@@ -11,9 +11,9 @@ import pytest
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 from crmgate.plugin_host.trial.exchanges import Content, Exchange
 from crmgate.plugin_host.trial.masking import Masker, shape
-from crmgate.plugin_host.trial.data import NO_RUN, TrialData
 from crmgate.plugin_kit.transport import Answer
 
 SAMPLE, CANONICAL = TrialData("c0ffee123456", 1.8e9), TrialData(NO_RUN, 1.8e9)
@@ -75,6 +75,7 @@ def test_what_looks_like_a_person_or_a_token_is_replaced_and_nothing_else(value:
     [
         ({"phone": "905321234567"}, {"phone": "000000000001"}),
         ({"mobile": 905321234567}, {"mobile": 1}),
+        ({"phone": "9053 21234567", "note": "905321234567!"}, {"phone": "0000 00000001", "note": "000000000000!"}),
         ({"access_token": "short1"}, {"access_token": "masked-1"}),
         ({"password": "abc"}, {"password": "masked-1"}),
         ({"ownerName": "Egon Quarz", "text": "Egon Quarz came"}, {"ownerName": "Person 1", "text": "Person 1 came"}),
@@ -124,6 +125,14 @@ def test_what_the_plugin_sends_of_its_own_stays_also_in_answers() -> None:
 def test_what_a_setting_has_is_replaced_in_requests() -> None:
     (found,) = masked(observed({}, {"owner": "boss@firm.de"}), settings=("boss@firm.de",))
     assert found.body == Content("json", {"owner": "person-1@example.com"})
+
+
+def test_an_answer_that_is_no_utf_8_is_masked_too() -> None:
+    request = requests.Request("GET", "https://firm.crm.test/x").prepare()
+    body = f"Stra\u00dfe, bob@firm.de, {SECRET}".encode("latin-1")
+    (found,) = masked(Exchange.observed(request, Answer(200, CaseInsensitiveDict(), body)))
+    assert found.answer is not None
+    assert found.answer.written() == "Stra\u00dfe, person-1@example.com, a0aa0a/A+aa".encode("latin-1")
 
 
 def test_a_short_secret_under_a_telling_name_is_replaced_in_a_request() -> None:
