@@ -184,6 +184,7 @@ def test_a_plugin_without_http_has_nothing_to_record(run: Run, folder: Path, slo
     assert "find minimal  ok" in result.stdout
     assert "There is nothing to record: the plugin sent no request with self.request." in result.stdout
     assert not (folder / "rec").exists()
+    assert "perhaps" not in result.stdout, "nothing was sent for hooks that the plugin lacks"
 
 
 @pytest.mark.parametrize(

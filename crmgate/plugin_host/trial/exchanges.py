@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -195,7 +197,8 @@ def _credentials(values: Iterable[str]) -> Iterable[str]:
         scheme, _, last = value.rpartition(" ")
         yield from (value, last)
         if scheme.lower() == "basic":
-            yield from base64.b64decode(last).decode("utf-8", "replace").split(":", 1)
+            with contextlib.suppress(binascii.Error):  # a server may take Basic with anything
+                yield from base64.b64decode(last).decode("utf-8", "replace").split(":", 1)
 
 
 def _open(value: Any) -> Any:

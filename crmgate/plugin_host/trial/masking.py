@@ -23,6 +23,8 @@ ORIGIN = f"https://{HOST}"
 """Stands for the scheme, host and port of every request."""
 SHORTEST = 6
 """Minimum length in characters of a secret that is replaced inside other texts. A shorter one occurs by chance."""
+_KIND = re.compile(r"whsec_|sk_(?:live|test)_|pat-|xox[a-z]-")
+"""Prefixes that say which kind of secret it is, and by which plugins check a secret."""
 _SEPARATORS = r"[\s().\-/]*"
 _PERSON = re.compile(
     r"(?i)(?:(first|last|full|middle|user|owner|creator|author|assign\w*|contact|person|display|agent|manager|sur|given"
@@ -217,7 +219,9 @@ def shape(secret: str) -> str:
     """A stand-in of the same length and form: `a`, `A` and `0` for letters and digits. Of an address, its host too."""
     if "://" in secret:
         return ORIGIN + re.sub(rf"[^/?&=#]{{{SHORTEST},}}", lambda found: shape(found[0]), _after_host(secret))
-    return "".join(map(_shaped, secret))
+    prefix = _KIND.match(secret)
+    kept = prefix[0] if prefix else ""
+    return kept + "".join(map(_shaped, secret[len(kept) :]))
 
 
 def _shaped(letter: str) -> str:

@@ -10,7 +10,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from crmgate.errors import AuthFailed, Code, NotFound, ProviderError, RateLimited, Rejected, Unavailable, Unsupported
+from crmgate.errors import (
+    AuthFailed,
+    Code,
+    ConfigError,
+    NotFound,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+    Unsupported,
+)
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.trial.data import TrialData
@@ -133,6 +143,8 @@ class Trial:
             ok, detail, remedy, hung = False, failed.detail, failed.remedy, isinstance(failed, _Hung)
         except Unsupported as error:
             ok, detail = False if plan.hook == "create_lead" else None, error.detail
+        except ConfigError as error:
+            ok, detail, remedy = False, "; ".join(error.problems), "Correct the settings."
         except ProviderError as error:
             ok, detail, remedy = False, str(error), _remedy(error, plan.hook)
         seconds = time.monotonic() - begun
@@ -239,7 +251,7 @@ class Trial:
         self._unsure.append(perhaps)
         try:
             made = self._call(operation.kind, lambda: self._caller.deliver(operation, self._budget))
-        except (Rejected, AuthFailed, RateLimited, Unavailable):
+        except (Rejected, AuthFailed, RateLimited, Unavailable, Unsupported):
             self._unsure.remove(perhaps)
             raise
         self._unsure.remove(perhaps)

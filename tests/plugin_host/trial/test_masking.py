@@ -143,7 +143,12 @@ def test_a_short_secret_under_a_telling_name_is_replaced_in_a_request() -> None:
 def test_credentials_of_headers_and_what_they_contain_are_replaced() -> None:
     basic = base64.b64encode(b"apiuser:pass-of-api").decode()
     answer = {"echo": "Bearer tok-77-abc", "user": "pass-of-api", "session": "sess-1234"}
-    headers = {"Authorization": f"Basic {basic}", "X-Session-Id": "Bearer tok-77-abc", "X-Own": "fine"}
+    headers = {
+        "Authorization": f"Basic {basic}",
+        "X-Auth": "Basic x",
+        "X-Session-Id": "Bearer tok-77-abc",
+        "X-Own": "fine",
+    }
     text = json.dumps([one.to_dict() for one in masked(observed(answer, {}, headers=headers))])
     for part in (basic, "pass-of-api", "tok-77-abc", "sess-1234"):
         assert part not in text
@@ -155,6 +160,8 @@ def test_credentials_of_headers_and_what_they_contain_are_replaced() -> None:
     ("secret", "shown"),
     [
         ("sk_Live-A8f3", "aa_Aaaa-A0a0"),
+        ("whsec_Ab3=", "whsec_Aa0="),
+        ("Basic !", "Aaaaa !"),
         ("https://a.bitrix24.com/rest/1/abc123xyz/", "https://crm.example/rest/1/aaa000aaa/"),
     ],
 )
