@@ -115,6 +115,14 @@ def test_an_id_of_an_answer_is_the_id_in_the_next_path() -> None:
     assert two.query == [["x", "a@b.de"]], "the plugin sends it of its own, and so it does again"
 
 
+def test_a_token_of_an_answer_and_the_host_that_it_is_for_are_replaced_in_texts() -> None:
+    first = observed({"access_token": "short1"}, url="https://login.other.test/token")
+    second = observed({"note": "short1 is for login.other.test"}, url="https://login.other.test/use/short1")
+    one, two = masked(first, second)
+    assert (one.path, two.path) == ("/token", "/use/masked-1")
+    assert two.answer == Content("json", {"note": "masked-1 is for crm.example"})
+
+
 def test_what_the_plugin_sends_of_its_own_stays_also_in_answers() -> None:
     """Otherwise the replay would wait for another request than the plugin sends."""
     sent = {"when": "01-02-2026 10:20", "from": "gateway@own.example"}
