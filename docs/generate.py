@@ -286,8 +286,10 @@ def parts() -> Iterator[str]:
     yield "| module | what it is |"
     yield "|---|---|"
     for room in PARTS:
-        for path in sorted((CODE / room).glob("[a-z]*.py")):
-            yield f"| `{room}.{path.stem}` | {summary(f'{room}/{path.stem}')} |"
+        modules = [path.stem for path in (CODE / room).glob("[a-z]*.py")]
+        modules += [path.parent.name for path in (CODE / room).glob("[a-z]*/__init__.py")]
+        for name in sorted(modules):
+            yield f"| `{room}.{name}` | {summary(f'{room}/{name}')} |"
 
 
 def import_rules() -> Iterator[str]:

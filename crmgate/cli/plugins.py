@@ -1,4 +1,4 @@
-"""`crmgate plugins`: list plugins, write a new one, check one."""
+"""`crmgate plugins`: list plugins, write a new one, check one, try one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from crmgate.cli import checkup, scaffold
 from crmgate.cli.checkup import Finding
 from crmgate.cli.output import MARKS, as_json, configuration, print_json, print_table, working
+from crmgate.cli.trial import try_
 from crmgate.config import Settings, environment
 from crmgate.operators.plugin_list import listed
 from crmgate.plugin_host.loader import discover, shipped_folder
@@ -25,8 +26,11 @@ QUIET = logging.NullHandler()
 
 @click.group()
 def plugins() -> None:
-    """List the plugins, write a new one, check one."""
+    """List the plugins, write a new one, check one, try one against a test account."""
     logging.getLogger("crmgate").addHandler(QUIET)  # the commands report broken files themselves
+
+
+plugins.add_command(try_)
 
 
 @plugins.command("list")
@@ -49,24 +53,20 @@ def list_(as_json: bool) -> None:
 
 @plugins.command()
 @click.argument("name")
+@click.option("--package", is_flag=True, help="Write a package for pip with pyproject.toml, tests and GitHub Actions.")
 @as_json
-def new(name: str, as_json: bool) -> None:
+def new(name: str, package: bool, as_json: bool) -> None:
     """Write a working plugin with its contract test and its page, as a start for your own.
 
     NAME is the value for CRM_PROVIDER, such as acme. Exit status: 0, 1 when a file already exists, 2 for a bad name.
     """
     scaffold.check_name(name)
     settings, _ = _settings()
-    files = scaffold.rendered(name, settings.plugins_dir)
+    files = scaffold.package(name) if package else scaffold.rendered(name, settings.plugins_dir)
     scaffold.write(files)
-    plugin, test, _ = paths = [str(path) for path in files]
+    paths = [str(path) for path in files]
     names = [f"{name.upper()}_URL", f"{name.upper()}_KEY"]
-    steps = [
-        f"pytest {test}   (it passes as it is: {plugin} talks to an imaginary CRM)",
-        f"Make {plugin} say what the CRM's reference says, and the fake CRM in {test} answer like it",
-        f"crmgate plugins check {plugin}",
-        f"CRM_PROVIDER={name} {names[0]}=https://... {names[1]}=... crmgate crm test",
-    ]
+    steps = scaffold.next_steps(name, paths, names, package=package)
     if as_json:
         print_json({"name": name, "files": paths, "settings": names, "next": steps})
     else:

@@ -1,13 +1,14 @@
-"""Write a new plugin from the template: the provider, its contract test and its page."""
+"""Write a new plugin from the template: the provider, its contract test and its page; or a package with these."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
+from crmgate import __version__
 from crmgate.config import CoreSettings
 from crmgate.plugin_host.loader import plugin_name, shipped_folder
 
@@ -46,6 +47,45 @@ def rendered(name: str, plugins_dir: Path) -> dict[Path, str]:
     }
 
 
+def package(name: str) -> dict[Path, str]:
+    """The text of each file of a package with a new plugin, in a folder of the working directory, by its path."""
+    folder, module = Path(f"crmgate-{_hyphens(name)}"), f"crmgate_{name}.py"
+    test = _filled("test_acme.py", name, Path(module)).replace("parents[2]", "parents[1]")
+    least, below = _versions()
+    project = _filled("package.toml", name, Path(module)).replace("NEXT_VERSION", below).replace("VERSION", least)
+    return {
+        folder / "pyproject.toml": project,
+        folder / module: _filled("acme.py", name, Path(module)),
+        folder / "tests" / f"test_{name}.py": test,
+        folder / "README.md": _filled("acme.md", name, Path(module)),
+        folder / ".github/workflows/test.yml": _filled("package.yml", name, Path(module)),
+    }
+
+
+def next_steps(name: str, paths: Sequence[str], settings: Sequence[str], *, package: bool) -> list[str]:
+    """What the author does next. `paths` are those of the written files, `settings` the names of address and key."""
+    plugin, test = paths[1:3] if package else paths[:2]
+    steps = [
+        f"pytest {test}   (it passes as it is: {plugin} talks to an imaginary CRM)",
+        f"Make {plugin} say what the CRM's reference says, and the fake CRM in {test} answer like it",
+        f"crmgate plugins check {plugin} --test {test}" if package else f"crmgate plugins check {plugin}",
+    ]
+    if package:
+        steps.append(f"pip install ./{Path(plugin).parent}   (crmgate finds it by its entry point)")
+    url, key = settings
+    return [*steps, f"{url}=https://... {key}=... crmgate plugins try {name}   (with a test account)"]
+
+
+def _hyphens(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _versions() -> tuple[str, str]:
+    """The minor version of crmgate, and the next one: until 1.0 a minor version may change the contract."""
+    major, minor, *_ = __version__.split(".")
+    return f"{major}.{minor}", f"{major}.{int(minor) + 1}"
+
+
 def _relative(folder: Path) -> Path:
     """`folder` relative to the working directory, so that the test finds the plugin after a move of the project."""
     try:
@@ -57,6 +97,7 @@ def _relative(folder: Path) -> Path:
 def _filled(template: str, name: str, plugin: Path) -> str:
     words = name.replace("_", " ").title()
     text = (TEMPLATE / template).read_text(encoding="utf-8").replace("plugins/acme.py", plugin.as_posix())
+    text = text.replace("crmgate-acme", f"crmgate-{_hyphens(name)}")
     text = CLASSES.sub(words.replace(" ", ""), text)
     return text.replace("Acme", words).replace("acme", name).replace("ACME", name.upper())
 

@@ -55,6 +55,11 @@ class HookCaller:
         manager.register(provider, name=listener)
 
     @property
+    def provider(self) -> CRMProvider:
+        """The provider itself, for its settings. Call its hooks with this class only."""
+        return self._provider
+
+    @property
     def credentials(self) -> str:
         """A digest of the settings: it changes when they do, and does not reveal them."""
         return self._provider.fingerprint()

@@ -38,7 +38,11 @@ MAX_BODY = 1024 * 1024
 MAX_PACKET = 16 * 1024
 """Size in bytes up to which the head and the body of a request are sent together."""
 
+Observer = Callable[[requests.PreparedRequest, "Answer | None"], None]
+"""Receives a request as it was sent, with its answer; None: there was no answer."""
+
 _deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", re.ASCII)
 _HTTP_DATE = re.compile(r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? ", re.ASCII)
 _NO_TIME = "no time was left for another request"
@@ -52,6 +56,16 @@ def time_budget(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(token)
+
+
+@contextlib.contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """Pass each request inside to `observer`, with its answer, to record it. The observer raises nothing."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 def time_left() -> float:
@@ -137,8 +151,11 @@ class Transport:
         try:
             sent = request_arguments(**content)
             with self._session().request(method, url, **sent, timeout=exchange.left()) as response:
-                return Answer(response.status_code, response.headers, _body(response, read, self.max_body))
+                answer = Answer(response.status_code, response.headers, _body(response, read, self.max_body))
+                _observe(response.request, answer)
+                return answer
         except (requests.RequestException, HTTPError, ValueError) as error:
+            _observe(getattr(error, "request", None), None)
             failure = _failure(error, exchange, read)
         finally:
             _exchange.reset(token)
@@ -310,6 +327,12 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+
+def _observe(request: object, answer: Answer | None) -> None:
+    observer = _observer.get()
+    if observer and isinstance(request, requests.PreparedRequest):
+        observer(request, answer)
 
 
 def _http_date(value: str) -> float | None:

@@ -1,9 +1,11 @@
-"""Test kit for authors of plugins: base classes of fake CRMs, and the contract that every provider has to pass.
+"""Test kit for authors of plugins: fake CRMs, recordings of real ones, and the contract of every provider.
 
 pytest runs the checks, but no module here imports pytest.
 """
 
+from crmgate.plugin_host.trial.recording import UnusableRecording
 from crmgate.testing.contract import ProviderContract
+from crmgate.testing.replay import ReplayedCRM
 from crmgate.testing.server import FakeCRM
 from crmgate.testing.transport import Failed, Failure, FakeDestination, Fault, Request, Response
 
@@ -14,6 +16,8 @@ __all__ = [
     "FakeDestination",
     "Fault",
     "ProviderContract",
+    "ReplayedCRM",
     "Request",
     "Response",
+    "UnusableRecording",
 ]

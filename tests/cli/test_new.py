@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,10 +13,11 @@ from typing import Any
 
 import pytest
 import requests
+from ruamel import yaml
 
 from crmgate.plugin_host.loader import discover
 from tests.cli.conftest import Run, output_of
-from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.processes import DEADLINE, ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
 
 FILES = ["plugins/acme.py", "tests/plugins/test_acme.py", "docs/plugins/acme.md"]
 
@@ -90,11 +93,71 @@ def test_the_name_is_put_in_everywhere(run: Run, folder: Path, name: str) -> Non
     assert set(found.providers[name].Settings().fields) == {f"{name.upper()}_URL", f"{name.upper()}_KEY"}
 
 
-def test_its_test_passes(acme: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", FILES[1]]
-    result = subprocess.run(command, cwd=acme, capture_output=True, text=True, timeout=5 * DEADLINE)
-    assert result.returncode == 0, result.stdout
-    assert " passed" in result.stdout
+NAMES = ("pipedrive", "salesforce", "dynamics_365")
+LONGEST = "an_extraordinarily_long_name12"
+
+
+def checked(folder: Path, *command: str, **env: str) -> str:
+    """The output of a command in `folder`, which must succeed."""
+    result = subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, timeout=5 * DEADLINE,
+        env=os.environ | env,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_long_names_pass_the_linter_the_formatter_and_the_type_checker(run: Run, folder: Path) -> None:
+    for name in (*NAMES, LONGEST, "x"):
+        assert run("plugins", "new", name).exit_code == 0
+    assert "class FakeDynamics365(FakeCRM)" in (folder / "tests/plugins/test_dynamics_365.py").read_text()
+    assert "class Dynamics365Provider(CRMProvider)" in (folder / "plugins/dynamics_365.py").read_text()
+    rules = ("--config", str(ROOT / "ruff.toml"), "--no-cache", ".")
+    checked(folder, "ruff", "check", *rules)
+    checked(folder, "ruff", "format", "--check", *rules)
+    files = [str(folder / path.replace("acme", "dynamics_365")) for path in FILES[:2]]
+    checked(ROOT, "mypy", "--strict", *files)  # with the cache of `make check`, if there is one
+
+
+@pytest.fixture
+def several(run: Run, folder: Path) -> Path:
+    """A folder with three new plugins and a package."""
+    for name in NAMES:
+        assert run("plugins", "new", name).exit_code == 0
+    assert run("plugins", "new", "acme", "--package").exit_code == 0
+    return folder
+
+
+def test_the_tests_of_other_names_and_of_a_package_pass(several: Path) -> None:
+    """One process with two checks of each: `plugins check` runs all of them for acme."""
+    tests = [f"tests/plugins/test_{name}.py" for name in NAMES] + ["crmgate-acme/tests/test_acme.py"]
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-k", "gateway_accepts or minimal_lead_arrives")
+    assert "8 passed" in checked(several, "pytest", *options, *tests)
+
+
+def test_a_package_is_installed_and_found_by_its_entry_point(run: Run, folder: Path) -> None:
+    answer = output_of(run("plugins", "new", "dynamics_365", "--package", "--json"))
+    package = folder / "crmgate-dynamics-365"
+    assert answer["files"] == [
+        f"crmgate-dynamics-365/{name}"
+        for name in ("pyproject.toml", "crmgate_dynamics_365.py", "tests/test_dynamics_365.py", "README.md",
+                     ".github/workflows/test.yml")
+    ]  # fmt: skip
+    for file in answer["files"]:
+        assert "acme" not in (folder / file).read_text().lower()
+    assert "pip install ./crmgate-dynamics-365 " in answer["next"][3]
+    checked(package, "ruff", "check", "--no-cache", ".")
+    checked(package, "ruff", "format", "--check", "--no-cache", ".")
+    steps = yaml.YAML(typ="safe").load(package / ".github/workflows/test.yml")["jobs"]["test"]["steps"]
+    assert [step["run"] for step in steps if "run" in step][-2:] == ["mypy", "pytest"]
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--disable-pip-version-check")
+    checked(package, "pip", "install", *options, "--target", str(folder / "site"), ".")
+    found = checked(
+        folder, "crmgate", "plugins", "list", "--json",
+        PYTHONPATH=f"{folder / 'site'}{os.pathsep}{ROOT}", PLUGINS_DIR=str(folder / "none"),
+    )  # fmt: skip
+    providers = {one["name"]: one["file"] for one in json.loads(found)["providers"]}
+    assert providers["dynamics_365"] == "entry point dynamics_365"
 
 
 def test_the_check_passes(acme: Path) -> None:

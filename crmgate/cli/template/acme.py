@@ -1,8 +1,8 @@
 """Acme CRM 1.0, REST API v1 (https://developers.acme.example/v1/leads).
 
-Acme is an example. Write the name of the CRM, the version of its API and the address of the vendor's reference here,
-and change this file to follow that reference. A lead holds the operation id in the field `reference`, which Acme can
-search: `find_lead` finds a lead by it after a lost answer.
+This API is an example. Write the version of the CRM's API and the address of the vendor's reference here, and change
+this file to follow that reference. A lead holds the operation id in the field `reference`, which the API can search:
+`find_lead` finds a lead by it after a lost answer.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class AcmeProvider(CRMProvider):
     class Settings(ProviderSettings):
         """The address of Acme, and the key of its API."""
 
-        ACME_URL = web_address(required=True, metadata={"help": "Address of Acme CRM"})
+        ACME_URL = web_address(required=True, metadata={"help": "Address of the CRM"})
         ACME_KEY = secret(required=True, metadata={"help": "Key of the API"})
 
     @hookimpl
@@ -85,7 +85,7 @@ class AcmeProvider(CRMProvider):
             case 200, {"account": str()}:
                 yield Check("account", True)
             case 401, _:
-                yield Check("account", False, "Acme refuses the key: check ACME_KEY")
+                yield Check("account", False, "the key is refused: check ACME_KEY")
             case _:
                 raise self._error(answer, read=True)
 
@@ -101,7 +101,7 @@ class AcmeProvider(CRMProvider):
         raise self._error(answer, read=False)
 
     def _error(self, answer: Answer, read: bool) -> ProviderError:
-        """The error that an unexpected answer means, without texts of Acme: they may quote the visitor."""
+        """The error that an unexpected answer means, without its texts: they may quote the visitor."""
         status = answer.status
         match status, answer.parsed:
             case 422, {"fields": dict(refused)}:
@@ -112,7 +112,8 @@ class AcmeProvider(CRMProvider):
         if status < 300 or status >= 500:  # Acme may have carried the request out
             code = Code.SERVER_ERROR if status >= 500 else Code.INVALID_RESPONSE
             return lost(read, code, "the answer is not Acme's", status)
-        return Unavailable("no Acme answers at ACME_URL", code=Code.INVALID_RESPONSE, status=status)
+        detail = "another server answers at ACME_URL"
+        return Unavailable(detail, code=Code.INVALID_RESPONSE, status=status)
 
     def _send(self, method: str, path: str, **options: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self.settings['ACME_KEY']}"}

@@ -1,4 +1,4 @@
-"""The plugin for Acme CRM passes the contract of every provider (run by `pytest` and by `crmgate plugins check`)."""
+"""Contract test of the plugin for Acme CRM. `pytest` and `crmgate plugins check` run it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class TestAcme(ProviderContract):
 
     def settings(self, fake: FakeCRM) -> dict[str, str]:
         """Settings with which the plugin reaches the fake."""
-        return {"ACME_URL": fake.url, "ACME_KEY": FakeAcme.key}
+        return {
+            "ACME_URL": fake.url,
+            "ACME_KEY": FakeAcme.key,
+        }
 
     def refusal(self, fake: FakeCRM) -> None:
         """Acme names the fields that it refuses."""
