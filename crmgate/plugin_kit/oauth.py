@@ -157,8 +157,8 @@ class OAuth2:
         """Send one request with a valid token; arguments, result and errors are those of `CRMProvider.request`.
 
         The answer 401 is a refusal before any work: the token is renewed, and the request is sent once more. A second
-        401 is returned. Raises also `AuthFailed` if the server issues no token, and `OutOfTime` if another process
-        renews the token for longer than the hook has time.
+        401 is returned. Give `files` as bytes: an open file could not be sent again. Raises also `AuthFailed` if the
+        server issues no token, and `OutOfTime` if another process renews the token for longer than the hook has time.
         """
         grant = self._held
         if grant is None or grant.due:
