@@ -78,7 +78,7 @@ def erase(contact: str, yes: bool, as_json: bool) -> None:
     """
     with opened() as parts:
         asked = _read(parts, contact)
-        before = parts.persons.preview(asked)
+        before = parts.persons.find(asked, command_line())
         if not as_json:
             _show_preview(before)
         agreed = yes or not _is_known(before) or (not as_json and click.confirm("\nErase this?", err=True))

@@ -15,6 +15,8 @@ from crmgate.errors import AttemptUnderWay, ChangedMeanwhile, NoSuchOperation, O
 from crmgate.model import Operation, State
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import PAGE, Count, Cursor, Filter, Inventory
+from crmgate.operators.payloads import Payloads
+from crmgate.store.tokens import Scope
 
 if TYPE_CHECKING:
     from crmgate.schemas.faults import FieldError
@@ -78,18 +80,24 @@ class Edits:
     channels of a click.
     """
 
-    def __init__(self, inventory: Inventory, desk: Desk, *, default_region: str, channels: Set[str]) -> None:
-        self._inventory, self._desk = inventory, desk
+    def __init__(
+        self, inventory: Inventory, desk: Desk, payloads: Payloads, *, default_region: str, channels: Set[str]
+    ) -> None:
+        self._inventory, self._desk, self._payloads = inventory, desk, payloads
         self._region, self._channels = default_region, channels
 
-    def preview(self, wanted: Filter, changes: Payload) -> EditPreview:
-        """Count the dead letters that match, and apply the merge patch `changes` (RFC 7396) to the first ones."""
+    def preview(self, wanted: Filter, changes: Payload, who: str) -> EditPreview:
+        """Count the dead letters that match, and apply the merge patch `changes` (RFC 7396) to the first ones.
+
+        The audit log records that the operator `who` saw the example.
+        """
         count, fixed = self._desk.retries.preview(wanted)
         page = self._inventory.page(fixed)
         results = [self._apply(operation, changes) for operation in page.items]
         errors = [errors for _, errors in results if errors]
-        examples = (_example(one, after) for one, (after, _) in zip(page.items, results, strict=True) if after)
-        example = next((each for each in examples if each.before != each.after), None)
+        pairs = zip(page.items, results, strict=True)
+        changed = ((one, after) for one, (after, _) in pairs if after is not None and after != one.payload)
+        example = self._seen(*found, who) if (found := next(changed, None)) else None
         return EditPreview(count, fixed, example, len(results), len(errors), errors[0] if errors else ())
 
     def batch(
@@ -107,6 +115,10 @@ class Edits:
             numbers[effect] += 1
             refused += [errors] if errors else []
         return EditBatch(numbers, refused[0] if refused else (), page.next)
+
+    def _seen(self, operation: Operation, after: Payload, who: str) -> EditExample:
+        self._payloads.shown(operation, Scope.OPERATE, who)
+        return _example(operation, after)
 
     def _edit(self, operation: Operation, changes: Payload, who: str) -> tuple[Effect, tuple[FieldError, ...]]:
         after, errors = self._apply(operation, changes)

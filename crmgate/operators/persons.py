@@ -154,7 +154,10 @@ class Persons:
         return read_contact(typed, self._region)
 
     def find(self, contact: Contact, who: str) -> PersonData:
-        """What crmgate keeps about the person; the search is an entry in the audit log."""
+        """What crmgate keeps about the person, which an erasure would discard (`open`) or remove.
+
+        The search is an entry in the audit log.
+        """
         found = self._found(contact)
         self._audit.record(who, Action.PERSON_SHOW, "person", _numbers(found))
         return found
@@ -176,10 +179,6 @@ class Persons:
             "contact": {contact.kind: contact.value}, "operations": operations, "sessions": sessions,
             "crm": [record.to_json() for record in found.records], "more": found.more,
         }  # fmt: skip
-
-    def preview(self, contact: Contact) -> PersonData:
-        """What an erasure would discard (`open`) and remove. Changes nothing."""
-        return self._found(contact)
 
     def erase(self, contact: Contact, who: str) -> Erasure:
         """Discard the person's operations that have not ended, and remove everything else about the person.

@@ -134,7 +134,8 @@ def _to_login() -> BaseResponse:
 def _add_headers(response: Response) -> Response:
     if request.endpoint != "ops.static":
         response.headers.update(HEADERS)
-    elif request.args.get("v"):
+    elif response.status_code == 200 and request.args.get("v") == _version((request.view_args or {})["filename"]):
+        # Not for the version that another process named, which may be older or newer during an upgrade.
         response.cache_control.public, response.cache_control.no_cache = True, None
         response.cache_control.max_age, response.cache_control.immutable = STATIC_AGE, True
     return response
