@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL = help
-.PHONY: help run test test-redis fuzz check format docs screenshots js bench soak chaos clean
+.PHONY: help run test test-redis fuzz check format docs screenshots js bench soak chaos mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ soak: $(VENV)/.test ## Deliver 50,000 operations and watch the memory of worker 
 chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the leads, and write docs/reliability.md (ARGS)
 	@LAWS_FULL=1 $(BIN)/python -m pytest -q -n 2 -o timeout=300 tests/integration/test_laws.py
 	@$(BIN)/python -m tests.chaos --write $(ARGS)
+
+mutants: $(VENV)/.test ## Run all checks of the contract kit on each harmful edit of the plugins, and print the score
+	@MUTANTS_FULL=1 $(BIN)/python -m pytest -q -n 2 -s -o timeout=900 tests/testing/mutation
 
 clean: ## Remove the files that the other targets created
 	rm -rf $(VENV) .crmgate build *.egg-info .pytest_cache .mypy_cache .ruff_cache

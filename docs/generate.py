@@ -22,7 +22,8 @@ import marshmallow
 from crmgate import hookspecs
 from crmgate.config import CoreSettings
 from crmgate.errors import Code, ProviderError
-from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, Plugins, discover
+from crmgate.plugin_host.admission import PROVIDER_HOOKS, REQUIRED_HOOKS
+from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.plugin_kit.mapping import LABELS, SILENT
 from crmgate.sandbox.page import MODES
 from crmgate.schemas.codes import FieldCode, WarningCode

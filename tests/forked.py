@@ -1,7 +1,12 @@
 """Python programs that start as forks of a process which has imported their modules already (`tests.warm`).
 
 Imports take most of the CPU time of a start. A forked program is a process like any other: it has a process id, a
-session, an environment and a log of its own, and it ends as the interpreter ends.
+session, an environment and a log of its own, and it ends as the interpreter ends. It differs from a program that its
+command starts in three ways, which tests with real commands cover (`tests.integration.stack.CommandStack`):
+
+- Its modules are imported in another order, and before it has its environment.
+- All forks of one test process have one hash seed.
+- gunicorn's hook `pre_fork` does nothing (`tests.warm.keep_modules`).
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.processes import DEADLINE, ROOT, Process, wait_until
@@ -22,16 +28,18 @@ from tests.processes import DEADLINE, ROOT, Process, wait_until
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.warm", __name__])
 PYTHON = [sys.executable, "-m"]
+READ_AT_START = ("PYTHON", "TZ", "WEB_CONCURRENCY")
+"""First letters of environment variables that the interpreter or an import reads, so that a fork ignores them."""
 
 
 class Forked(Process):
     """A program of the form `python -m module arguments`, started as a fork.
 
-    With PYTHONPATH in its environment it is started as usual: only a new interpreter reads that.
+    With a variable of `READ_AT_START` in its own environment it is started by its command.
     """
 
     def start(self) -> None:
-        if "PYTHONPATH" in self.env:
+        if any(name.startswith(READ_AT_START) for name in self.env):
             super().start()
             return
         assert self.command[:2] == PYTHON, f"only `python -m` can be forked: {self.command}"
@@ -72,7 +80,9 @@ class Child:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        if self.poll() is None:
+            with suppress(ProcessLookupError):  # the fork server has reaped it meanwhile
+                os.kill(self.pid, number)
 
 
 def _run(command: list[str], environ: dict[str, str], output: Path, errors: Path) -> None:

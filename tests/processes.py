@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -99,8 +100,7 @@ class Process:
         """Send a signal to the process and wait for its end; its exit status."""
         if self.popen is None:
             return 0
-        if self.running:
-            os.kill(self.pid, number)
+        self.popen.send_signal(number)
         try:
             return self.popen.wait(within)
         except subprocess.TimeoutExpired:
@@ -110,7 +110,8 @@ class Process:
     def kill(self) -> None:
         """SIGKILL for the process and everything it started."""
         if self.popen is not None and self.running:
-            os.killpg(self.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                os.killpg(self.pid, signal.SIGKILL)
             self.popen.wait()
 
 

@@ -13,8 +13,8 @@ import pytest
 from flask import Blueprint, Flask
 
 from crmgate import hookspecs, web
+from crmgate.plugin_host.admission import PROVIDER_HOOKS
 from crmgate.plugin_host.caller import HOOKS
-from crmgate.plugin_host.loader import PROVIDER_HOOKS
 from crmgate.web.openapi.document import build
 from tests.cases import all_cases
 from tests.web.published import Published

@@ -19,7 +19,8 @@ from crmgate.config import CoreSettings
 from crmgate.config.sources import PARTS
 from crmgate.errors import Code
 from crmgate.model import Kind, Operation, new_id
-from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, discover
+from crmgate.plugin_host.admission import PROVIDER_HOOKS, REQUIRED_HOOKS
+from crmgate.plugin_host.loader import discover
 from crmgate.schemas import codes as field_codes
 from crmgate.sources.tools import TOOLS
 from crmgate.testing.espocrm import FakeEspoCRM

@@ -75,7 +75,7 @@ class FakeAcme(FakeCRM):
                 case "GET" | "PATCH", ["leads", lead_id] if lead := self._lead(lead_id):
                     lead |= body
                     return self._json(200, lead)
-        return Response(404)
+        return Response(404, '{"error": "no such lead"}')
 
     def _lead(self, lead_id: str) -> dict[str, Any] | None:
         return next((lead for lead in self.leads if str(lead["id"]) == lead_id), None)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import json
+import os
+import queue
+import subprocess
 import sys
-import unittest
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crmgate.config import Settings
 from crmgate.plugin_host.loader import Plugins, discover, plugin_name, shipped_folder
 from crmgate.provider import CRMProvider
 
-if TYPE_CHECKING:
-    from crmgate.testing.contract import Contract
-
+LIMIT = 60.0
+"""Maximum duration of the contract test in seconds."""
+_HANGS = (
+    "it did not end: it had run for {:.0f} s when the {:.0f} s for all checks were over. Send each request with a time"
+    " limit (self.request), wait for no lock, and call no code that can block."
+)
 TEST_FILES = ("test_{}.py", "test_contract_{}.py")
 
 
@@ -79,83 +83,61 @@ def find_test(file: Path) -> Path | None:
     )
 
 
-def contract(file: Path, test: Path, progress: Callable[[str], None]) -> Iterator[Finding]:
-    """Run the contract tests in `test` whose plugin is `file`, and call `progress` with the name of each.
+def contract(file: Path, test: Path, progress: Callable[[str], None], limit: float = LIMIT) -> Iterator[Finding]:
+    """Run the contract tests in `test` whose plugin is `file`, and call `progress` with the number and name of each.
 
-    Needs no pytest, unless the tests import it. Every exception of a test becomes a failed check.
+    They run in another process, which ends after `limit` seconds: the check that runs then is a problem.
     """
-    from crmgate.testing.contract import Contract
-
+    process = _started(file, test)
+    begun, check, number, of = time.monotonic(), test.name, 0, 0
     try:
-        module = _imported(test)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # sys.exit() and pytest.skip() too
-        yield Finding("contract", test.name, False, f"{type(error).__name__} at import: {error}")
-        return
-    classes = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Contract)]
-    about = [kind for kind in classes if (of := _subject(kind)) and file.resolve() in (of, *of.parents)]
-    if not about:
-        yield Finding("contract", test.name, False, f"it has no subclass of ProviderContract whose plugin is {file}.")
-    for kind in about:
-        for name in sorted(name for name in dir(kind) if name.startswith("test")):
-            progress(name)
-            yield _run(kind, name)
-
-
-def _subject(kind: type[Contract]) -> Path | None:
-    """The file of the plugin that a contract class tests; None if it names no plugin."""
-    plugin = getattr(kind, "plugin", None)
-    source = inspect.getsourcefile(plugin) if isinstance(plugin, type) else plugin
-    return Path(source).resolve() if source else None
-
-
-def _imported(test: Path) -> ModuleType:
-    """Import the test module as pytest does: by its dotted name below the first folder that is not a package."""
-    test = test.resolve()
-    root, parts = test.parent, [test.stem]
-    while (root / "__init__.py").exists():
-        parts.insert(0, root.name)
-        root = root.parent
-    with _on_path(root):
-        return importlib.import_module(".".join(parts))
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    sys.path.insert(0, str(folder))
-    try:
-        yield
+        for event in _events(process, begun + limit):
+            if "finding" in event:
+                yield Finding(**event["finding"])
+                continue
+            begun, check, number, of = time.monotonic(), event["begin"], event["number"], event["of"]
+            progress(f"{number} of {of}: {check}")
+    except TimeoutError:
+        yield Finding("contract", check, False, _HANGS.format(time.monotonic() - begun, limit))
+        if of > number:
+            left = "1 check" if of - number == 1 else f"{of - number} checks"
+            yield Finding("contract", left, None, f"not run, because {check} did not end")
+    else:
+        if process.wait() or number < of:
+            yield Finding(
+                "contract", check, False, f"the process ended with status {process.returncode} in this check."
+            )
     finally:
-        sys.path.remove(str(folder))
+        process.kill()
+        process.wait()
 
 
-def _run(kind: type[Contract], name: str) -> Finding:
-    """Run one test of the contract on a new instance with its own fake CRM."""
-    check = f"{kind.__name__}.{name}"
-    if inspect.signature(getattr(kind, name)).parameters.keys() != {"self"}:
-        return Finding("contract", check, None, "it takes fixtures: run it with pytest.")
-    try:
-        _call(kind(), name)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # the exceptions of pytest.skip and pytest.fail are not subclasses of Exception
-        return Finding("contract", check, None if _is_skip(error) else False, _message(error))
-    return Finding("contract", check, True)
+def _started(file: Path, test: Path) -> subprocess.Popen[str]:
+    """The process that runs the checks, with the module path of this one."""
+    path = os.pathsep.join(one or str(Path.cwd()) for one in sys.path)
+    command = [sys.executable, "-P", "-m", "crmgate.cli.contract_run", str(file), str(test)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path})  # noqa: S603
 
 
-def _call(instance: Any, name: str) -> None:
-    instance.setup_method()
-    try:
-        getattr(instance, name)()
-    finally:
-        instance.teardown_method()
+def _events(process: subprocess.Popen[str], deadline: float) -> Iterator[dict[str, Any]]:
+    """What the process reports. Raises `TimeoutError` at `deadline`, a time of `time.monotonic`."""
+    lines = queue.SimpleQueue[str]()
+    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
+    reader.start()
+    while True:
+        try:
+            line = lines.get(timeout=max(deadline - time.monotonic(), 0))
+        except queue.Empty:
+            raise TimeoutError from None
+        if not line:
+            return
+        yield json.loads(line)
 
 
-def _is_skip(error: BaseException) -> bool:
-    return isinstance(error, unittest.SkipTest) or type(error).__name__ == "Skipped"
-
-
-def _message(error: BaseException) -> str:
-    text = str(error)
-    return text if text and isinstance(error, AssertionError | unittest.SkipTest) else f"{type(error).__name__}: {text}"
+def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str]) -> None:
+    """Put each line of the process into `lines`, and an empty text at its end."""
+    assert process.stdout is not None
+    with process.stdout as output:
+        for line in output:
+            lines.put(line)
+    lines.put("")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ def new(name: str, as_json: bool) -> None:
 def check(file: Path, test: Path | None, as_json: bool) -> None:
     """Load FILE, or the folder of a plugin, as the gateway would, and run its contract test.
 
+    The contract test ends after 60 seconds at the latest, and names the check that hangs.
+
     Exit status: 0 no problems, 1 there are problems.
     """
     settings, _ = _settings()
@@ -132,12 +135,19 @@ def _findings(file: Path, test: Path | None, settings: Settings) -> Iterator[Fin
     if not providers:
         return
     if test := test or checkup.find_test(file):
-        with working("Running the contract test ...") as progress:
-            findings = list(checkup.contract(file, test, progress))
+        with working("Running the contract test ...") as show:
+            findings = list(checkup.contract(file, test, partial(_progress, show)))
         yield from findings
     else:
         detail = "there is no contract test: `crmgate plugins new` writes one, and --test names one."
         yield Finding("contract", file.name, None, detail)
+
+
+def _progress(show: Callable[[str], None], text: str) -> None:
+    """Show the check that runs: in the spinner on a terminal, else as a line of the error output."""
+    show(f"Running the contract test, {text}")
+    if not sys.stderr.isatty():
+        click.echo(text, err=True)
 
 
 def _finding_json(finding: Finding) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Every web process has a thread that looks every `BEAT` seconds, also for what an earlier process left. A process holds
 the spool's lock while it moves what Redis takes; the system releases the lock of a killed process. A submission that
 Redis took is removed from the spool afterwards: after a crash in between it goes to Redis again, under the same id, and
-Redis records it once.
+Redis records it once. A full disk may refuse the removal: the process then keeps the ids, and goes on with the rest.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable, SpoolUnavailable
@@ -40,6 +41,8 @@ class Drain:
         self._starting = threading.Lock()
         self._refused: set[str] = set()
         """Ids that were logged as not recordable."""
+        self._recorded: set[str] = set()
+        """Ids that Redis has and the spool still has: a full disk may refuse to remove them."""
 
     def start(self) -> None:
         """Start the thread of this process; a further call in the same process does nothing."""
@@ -65,11 +68,15 @@ class Drain:
         self._spool.tidy()
 
     def _run(self, stop: threading.Event) -> None:
+        problem = ""
         while not stop.wait(BEAT):
+            before, problem = problem, ""
             try:
                 self.look()
             except SpoolUnavailable as error:
-                log.error("the spool is not drained: %s", error)
+                problem = str(error)
+                if problem != before:
+                    log.error("the spool is not drained: %s", problem)
             except Exception:
                 log.exception("spool: an unexpected error; draining continues")
 
@@ -77,35 +84,56 @@ class Drain:
         """Move submissions to Redis until the end of the spool, or until Redis takes nothing."""
         place, moved, works = 0, 0, True
         while works and (batch := self._spool.ids(place, BATCH)):
-            taken: list[str] = []
+            before = len(self._recorded)
             try:
                 for place, name in batch:  # noqa: B007
-                    works = self._move(name, taken)
+                    works = name in self._recorded or self._move(name)
                     if not works or self._stop.is_set():
                         break
             finally:
-                self._spool.remove(taken)
-            moved += len(taken)
+                moved += len(self._recorded) - before
+                with suppress(SpoolUnavailable):
+                    self._remove()
             works = works and not self._stop.is_set()
         if moved:
             log.warning("%d submissions from the spool are recorded", moved)
         self._report()
+        self._remove()
 
-    def _move(self, name: str, taken: list[str]) -> bool:
+    def _remove(self) -> None:
+        """Remove what Redis has. If that fails, the next call does it; until then nothing is recorded again."""
+        if self._recorded:
+            self._spool.remove([*self._recorded])
+            self._recorded.clear()
+
+    def _move(self, name: str) -> bool:
         """Record one submission; false if Redis takes nothing. One that Redis refuses alone stays, and others go on."""
         try:
-            entry = self._spool.read(name)
-            if entry:
-                self._gateway.record_spooled(entry)
+            self._record(name)
         except LedgerUnavailable as error:
-            if not self._ledger.health()[0].ok:
+            if not self._takes_writes():
                 return False
             self._refuse(name, str(error))
-        except ValueError as error:
+        except (ValueError, SpoolUnavailable) as error:
             self._refuse(name, type(error).__name__)
         else:
-            taken.append(name)
+            self._recorded.add(name)
         return True
+
+    def _record(self, name: str) -> None:
+        """Record one submission. Tries again if Redis was away only for a moment, so that no later one overtakes it."""
+        entry = self._spool.read(name)
+        if entry is None:
+            return
+        try:
+            self._gateway.record_spooled(entry)
+        except LedgerUnavailable:
+            if not self._takes_writes():
+                raise
+            self._gateway.record_spooled(entry)
+
+    def _takes_writes(self) -> bool:
+        return self._ledger.health()[0].ok
 
     def _refuse(self, name: str, reason: str) -> None:
         if name not in self._refused:
@@ -116,7 +144,6 @@ class Drain:
         """Call the listeners if the spool is not drained for long, or nearly full: once each until it is empty."""
         found = self._spool.figures()
         if not found.operations:
-            self._spool.withdraw()
             self._refused.clear()
             return
         causes = {"late": found.oldest >= LATE, "full": found.share >= NEARLY_FULL}

@@ -17,6 +17,7 @@ from crmgate import hookspecs
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
 from crmgate.kinds import traits
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Preview, Provision, Rate
+from crmgate.plugin_host.output import caught
 from crmgate.plugin_host.privacy import mask
 from crmgate.plugin_kit.transport import time_budget
 from crmgate.provider import CRMProvider
@@ -30,6 +31,7 @@ def hook_manager() -> pluggy.PluginManager:
 
 
 _TOO_OLD = "a newer version of crmgate made this operation ({}): update this one, then release the dead letter"
+WRITE_DELIVERED = "Write self.delivered(str(id)), with the id that the CRM confirmed."
 HOOKS = tuple(sorted(name for name in vars(hook_manager().hook) if not name.startswith("_")))
 
 
@@ -120,7 +122,7 @@ class HookCaller:
     def test_connection(self, budget: float) -> Connection:
         """Run the connection test within `budget` seconds. An exception becomes a failed check; nothing is raised."""
         try:
-            with time_budget(budget):
+            with time_budget(budget), caught(self.name, "test_connection"):
                 result = self._hooks.test_connection()
         except ProviderError as error:
             return replace(self._failed_test(str(error)), refused=isinstance(error, AuthFailed))
@@ -157,7 +159,7 @@ class HookCaller:
         if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"the plugin has no {hook}", provider=self.name)
         try:
-            with time_budget(budget):
+            with time_budget(budget), caught(self.name, hook):
                 return getattr(self._hooks, hook)(**arguments)
         except ProviderError as error:
             failure: ProviderError = self._own(error)
@@ -181,7 +183,7 @@ class HookCaller:
         if not getattr(self._hooks, hook).get_hookimpls():
             raise Unsupported(f"{hook} is not supported", provider=self.name, operation=operation.id)
         try:
-            with time_budget(budget):
+            with time_budget(budget), caught(self.name, hook):
                 return getattr(self._hooks, hook)(operation=operation, **payload(operation))
         except ProviderError as error:
             failure: ProviderError = self._own(error, operation)
@@ -214,8 +216,8 @@ class HookCaller:
         if not isinstance(result, Delivered):
             wanted = "Delivered or None" if hook == "find_lead" else "Delivered"
             raise self._bug(f"{hook} returned {type(result).__name__} instead of {wanted}", operation)
-        if fault := _fault(result, self.name):
-            raise self._bug(f"{hook} returned a Delivered whose {fault}", operation)
+        if fault := delivered_fault(result, self.name):
+            raise self._bug(f"{hook} returned a Delivered whose {fault}. {WRITE_DELIVERED}", operation)
         return result
 
     def _bug(self, detail: str, operation: str) -> OutcomeUnknown:
@@ -237,7 +239,7 @@ def _payload(operation: Operation) -> dict[str, Any]:
             assert_never(operation.kind)
 
 
-def _fault(delivered: Delivered, provider: str) -> str:
+def delivered_fault(delivered: Delivered, provider: str) -> str:
     """Description of the first wrong field of `delivered`, a confirmation of `provider`; empty if all are right."""
     for name in ("provider", "record_id", "url"):
         value: object = getattr(delivered, name)

@@ -18,6 +18,7 @@ from crmgate import logs
 from crmgate.background import Background
 from crmgate.model import Operation
 from crmgate.plugin_host.caller import where
+from crmgate.plugin_host.output import caught
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def _call(listener: pluggy.HookImpl, hook: str, arguments: Mapping[str, Any]) ->
     operation = arguments.get("operation")
     with logs.bound(**({"operation": operation.id} if isinstance(operation, Operation) else {})):
         try:
-            listener.function(*(arguments[name] for name in listener.argnames))
+            with caught(listener.plugin_name, hook):
+                listener.function(*(arguments[name] for name in listener.argnames))
         except BaseException as error:
             place = where(error, listener.function.__module__)
             log.error("listener %s of %s failed: %s", hook, listener.plugin_name, place)

@@ -7,11 +7,8 @@ entry point of the group `crmgate.plugins`. It runs with all rights of the gatew
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
-import inspect
 import logging
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,18 +16,23 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pluggy
 
-from crmgate import hookspecs
 from crmgate.errors import ConfigError, PluginError
 from crmgate.listener import Listener
-from crmgate.model import Kind, Rate
 from crmgate.plugin_host import ownership
-from crmgate.plugin_host.caller import HOOKS, HookCaller, ends_process, hook_manager, where
-from crmgate.plugin_kit.mapping import mappable
-from crmgate.plugin_kit.values import CUSTOM_PREFIX
+from crmgate.plugin_host.admission import (
+    PROVIDER_HOOKS,
+    WRITE_RATE,
+    check_hooks,
+    check_listener,
+    check_provider,
+    marked_hooks,
+    rate_fault,
+)
+from crmgate.plugin_host.caller import HookCaller, ends_process, hook_manager, where
 from crmgate.provider import CRMProvider
 
 log = logging.getLogger(__name__)
@@ -38,10 +40,6 @@ T = TypeVar("T")
 
 ENTRY_POINT_GROUP = "crmgate.plugins"
 MODULE_PREFIX = "crmgate_plugin_"
-REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
-WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
-WRITE_SETTLE = "Write a number of seconds, at least 0."
-PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "find_many", "preview", "provision"}
 
 
 @dataclass
@@ -113,7 +111,7 @@ def _start(
     """Make the provider. Raises `ConfigError`."""
     try:
         provider = chosen(environ, timeout=timeout, http_hosts=http_hosts, **policies)
-        fault = _rate_fault(provider.rate)
+        fault = rate_fault(provider.rate)
     except ConfigError:
         raise
     except BaseException as error:
@@ -274,22 +272,22 @@ def _import_failure(where: str, error: BaseException) -> PluginError:
 def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
     """Check a module and add all its providers and listeners, or none. Raises `PluginError`."""
     classes, listeners = _classes(module, CRMProvider), _classes(module, Listener)
-    listens = bool(_hooks(module))
+    listens = bool(marked_hooks(module))
     if not classes and not listeners and not listens:
         remedy = "Add a subclass of CRMProvider or Listener, or functions marked @hookimpl."
         raise PluginError(source, "it implements nothing.", remedy)
-    if stray := PROVIDER_HOOKS & _hooks(module).keys():
+    if stray := PROVIDER_HOOKS & marked_hooks(module).keys():
         remedy = "Make it a method of a subclass of CRMProvider."
         raise PluginError(source, f"{min(stray)} is a function of the module, which is never called.", remedy)
     taken = dict(plugins.files)
     for candidate in classes:
         if first := plugins.files.get(candidate.name):
             plugins.rivals.setdefault(candidate.name, [first]).append(source)
-        _check_provider(source, candidate, taken)
+        check_provider(source, candidate, taken)
         taken[candidate.name] = source
     for listener in listeners:
-        _check_listener(source, listener)
-    _check_hooks(source, module)
+        check_listener(source, listener)
+    check_hooks(source, module)
     if listens:
         _register(plugins.manager, source, module)
     plugins.files |= taken
@@ -313,88 +311,3 @@ def _register(manager: pluggy.PluginManager, source: str, module: ModuleType) ->
         manager.register(module, name=source)
     except ValueError:
         raise PluginError(source, "it is loaded twice.", "Remove one of the two entry points.") from None
-
-
-def _hooks(plugin: object) -> dict[str, Mapping[str, Any]]:
-    """The options of every hook that a class or module implements, with its `attribute`, by the hook's name."""
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    options = ((name, manager.parse_hookimpl_opts(plugin, name)) for name in dir(plugin))
-    return {marked["specname"] or name: {**marked, "attribute": name} for name, marked in options if marked is not None}
-
-
-def _unfinished(function: object) -> str:
-    """Kind of a function whose body does not run when it is called, such as an async one; empty for a plain one."""
-    if inspect.iscoroutinefunction(function):
-        return "an async function"
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        return "a generator"
-    return ""
-
-
-def _rate_fault(rate: object) -> str:
-    """Description of a wrong `rate` of a provider; empty if it is right."""
-    if rate is None:
-        return ""
-    if not isinstance(rate, Rate):
-        return f"of type {type(rate).__name__}"
-    numbers = [rate.per_second, rate.burst, rate.reserve]
-    if not all(isinstance(number, int | float) for number in numbers) or min(numbers) <= 0:
-        return repr(rate)
-    return repr(rate) if rate.reserve > rate.burst else ""
-
-
-def settle_fault(seconds: object) -> str:
-    """Description of wrong `settle_seconds` of a provider; empty if they are right."""
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        return f"of type {type(seconds).__name__}"
-    return "" if 0 <= seconds < math.inf else repr(seconds)
-
-
-def _check_hooks(source: str, plugin: object) -> None:
-    """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
-    for name, options in _hooks(plugin).items():
-        if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, n=1)
-            remedy = f"Did you mean {near[0]}?" if near else f"Hooks that exist: {', '.join(HOOKS)}."
-            raise PluginError(source, f"there is no hook {name!r}.", remedy)
-        if options["wrapper"] or options["hookwrapper"]:
-            raise PluginError(source, f"{name} is a wrapper, which is never called.", "Mark it with plain @hookimpl.")
-        if form := _unfinished(getattr(plugin, options["attribute"])):
-            raise PluginError(source, f"{name} is {form}, whose body would never run.", "Write a plain function.")
-    try:
-        hook_manager().register(plugin)
-    except pluggy.PluginValidationError as error:
-        reason = " ".join(str(error).splitlines()[1:])
-        raise PluginError(source, f"{reason}.", "Name the arguments as crmgate.hookspecs does.") from None
-
-
-def _check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str, str]) -> None:
-    where, name = provider.__name__, provider.name
-    if not name.isascii() or not name.isidentifier() or name != name.lower():
-        remedy = "Give it a name of lower-case letters, digits and underscores."
-        raise PluginError(source, f"{where}.name is {name!r}.", remedy)
-    if name in taken:
-        reason = f"the provider {name!r} is already defined by {taken[name]}."
-        raise PluginError(source, reason, "Rename or remove one of them.")
-    _check_hooks(source, provider)
-    if missing := [hook for hook in REQUIRED_HOOKS if hook not in _hooks(provider)]:
-        raise PluginError(source, f"{where} lacks {', '.join(missing)}.", "Implement them, marked @hookimpl.")
-    computed = hasattr(provider.rate, "__get__")  # a property is looked at when the provider starts
-    if not computed and (fault := _rate_fault(provider.rate)):
-        raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
-    if fault := settle_fault(provider.settle_seconds):
-        raise PluginError(source, f"{where}.settle_seconds is {fault}.", WRITE_SETTLE)
-    facts = {*provider.lead_fields, *provider.lead_values} - set(mappable())
-    if unknown := sorted(fact for fact in facts if not fact.startswith(CUSTOM_PREFIX)):
-        reason = f"{where} maps {', '.join(map(repr, unknown))}, which is no fact of a lead."
-        raise PluginError(source, reason, f"Facts that exist: {', '.join(mappable())}.")
-
-
-def _check_listener(source: str, listener: type[Listener]) -> None:
-    _check_hooks(source, listener)
-    hooks, where = _hooks(listener).keys(), listener.__name__
-    if stray := PROVIDER_HOOKS & hooks:
-        reason = f"{min(stray)} of {where} is never called: {where} is a listener."
-        raise PluginError(source, reason, "Make it a method of a subclass of CRMProvider.")
-    if not hooks:
-        raise PluginError(source, f"{where} implements no hook.", "Mark its hooks @hookimpl.")

@@ -9,6 +9,7 @@ import pluggy
 
 from crmgate.errors import PluginError
 from crmgate.plugin_host.caller import ends_process, where
+from crmgate.plugin_host.output import caught
 from crmgate.sources.model import Handshake, Parsed, Received, SourceRequest
 
 HOOK = "parse_source"
@@ -33,7 +34,8 @@ def _called(plugin: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Parsed | N
     found: Any = None
     reason = "parse_source returned another type than it should."
     try:
-        found = plugin.function(*(arguments[name] for name in plugin.argnames))
+        with caught(plugin.plugin_name, HOOK):
+            found = plugin.function(*(arguments[name] for name in plugin.argnames))
     except BaseException as error:
         if ends_process(error):
             raise

@@ -54,7 +54,7 @@ def counted(operation: Operation, attempt: Event) -> dict[str, int]:
         f"le|{provider}|{_bound(BUCKETS, attempt.duration)}": 1,
         f"ms|{provider}": round(attempt.duration * 1000),
     }
-    if attempt.outcome is EventType.DELIVERED:
+    if attempt.outcome is EventType.DELIVERED and not operation.repairs:  # a repair comes days after the acceptance
         took = max(attempt.at + attempt.duration - operation.accepted_at, 0.0)
         numbers[f"took|{provider}|{_bound(DELIVERY_BUCKETS, took)}"] = 1
         numbers[f"took_ms|{provider}"] = round(took * 1000)

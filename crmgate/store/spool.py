@@ -37,6 +37,8 @@ create table if not exists announced(cause text primary key);
 create index if not exists marks_by_digest on marks(digest);
 create index if not exists marks_by_seq on marks(seq);
 create trigger if not exists marks_end after delete on spool begin delete from marks where seq = old.seq; end;
+create trigger if not exists alerts_end after delete on spool when not exists (select 1 from spool)
+  begin delete from announced; end;
 """
 _COLUMNS = "id, kind, payload, at, suspicion, once"
 
@@ -92,6 +94,7 @@ class Spool:
                 (self._folder / name).chmod(0o600)
             with self._writing():
                 pass
+            self._close()  # SQLite allows no connection to survive a fork, and this may be a process that forks
         except (OSError, SpoolUnavailable) as error:
             reason = (error.strerror or type(error).__name__) if isinstance(error, OSError) else str(error)
             self.on, self.problem = False, f"SPOOL_DIR cannot be used: {reason}"
@@ -132,7 +135,7 @@ class Spool:
             return [(int(seq), str(name)) for seq, name in rows.fetchall()]
 
     def read(self, operation_id: str) -> Spooled | None:
-        """The submission with this id. Raises `ValueError` if its payload cannot be read."""
+        """The submission with this id. Raises `ValueError` if it cannot be read."""
         with self._reading() as db:
             row = db.execute(f"select {_COLUMNS} from spool where id = ?", (operation_id,)).fetchone()  # noqa: S608
         return _entry(row) if row else None
@@ -166,7 +169,10 @@ class Spool:
         return SpoolFigures(number, used, max(time.time() - oldest, 0.0), used / self._most)
 
     def announce(self, causes: Sequence[str]) -> bool:
-        """Mark these causes of an alert as announced; whether one of them was not. All processes share the marks."""
+        """Mark these causes of an alert as announced; whether one of them was not.
+
+        All processes share the marks. They end when the spool is empty.
+        """
         if not causes:
             return False
         with self._writing() as db:
@@ -174,11 +180,6 @@ class Spool:
                 db.executemany("insert or ignore into announced values (?)", [(cause,) for cause in causes]).rowcount
                 > 0
             )
-
-    def withdraw(self) -> None:
-        """Remove the marks of `announce`."""
-        with self._writing() as db:
-            db.execute("delete from announced")
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
@@ -191,7 +192,10 @@ class Spool:
         # A fork leaves its parent's connection and lock to the parent: SQLite allows no connection to survive a fork.
         process = self._processes.setdefault(os.getpid(), _Process())
         with self._translated(), process.lock:
-            process.db = process.db or self._opened()
+            if process.db and self._file_id() != process.file:
+                process.close()  # SQLite would go on with a file that nobody finds after a restart
+            if not process.db:
+                process.db, process.file = self._opened(), self._file_id()
             yield process.db
 
     @contextmanager
@@ -214,6 +218,19 @@ class Spool:
         except (sqlite3.Error, OSError) as error:  # the text of SQLite's errors holds no values
             raise SpoolUnavailable(f"the spool cannot be used ({type(error).__name__}: {error})") from None
 
+    def _file_id(self) -> tuple[int, int] | None:
+        """What tells the file from another one at its path; None if it is gone."""
+        try:
+            found = (self._folder / FILE).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _close(self) -> None:
+        process = self._processes[os.getpid()]
+        with self._translated(), process.lock, _one_at_a_time(self._folder):
+            process.close()
+
     def _opened(self) -> sqlite3.Connection:
         # mode=rw: a file that was removed under a running process is an error, not an empty spool with other rights.
         address = f"{(self._folder / FILE).resolve().as_uri()}?mode=rw"
@@ -231,6 +248,12 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.db: sqlite3.Connection | None = None
+        self.file: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        if self.db:
+            self.db.close()
+        self.db = None
 
 
 @contextmanager
@@ -256,10 +279,18 @@ def _read(stored: bytes) -> dict[str, Any]:
 
 def _entry(row: tuple[Any, ...]) -> Spooled:
     name, kind, payload, at, suspicion, once = row
-    suspect = Suspicion(suspicion) if suspicion else None
+    suspect = Suspicion.read(suspicion) if suspicion else None
     state = State.SUSPECT if suspect else State.WAITING
     operation = Operation(name, Kind.read(kind), _read(payload), at, state, suspicion=suspect)
-    return Spooled(operation, Once(**json.loads(once)) if once else None, suspect)
+    return Spooled(operation, _once(once) if once else None, suspect)
+
+
+def _once(stored: str) -> Once:
+    """The identity of its stored form. Raises `ValueError` if another version of crmgate wrote it otherwise."""
+    try:
+        return Once(**json.loads(stored))
+    except TypeError:
+        raise ValueError("another version wrote the identity") from None
 
 
 def _known(db: sqlite3.Connection, once: Once, now: float) -> Accepted | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.web.ops.test_security import MARKUP
 AXE = (Path(__file__).parents[1] / "data" / "vendor" / "axe.min.js").read_text()
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
 ADMIN = {"ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "Admin-Fake-1"}
+LISTS = ("/", "/operations", "/operations?state=dead", "/operations?state=delivered", "/suspects")
 OTHERS = (
     "/crm", "/crm/test", "/crm/fields", "/crm/setup?code=not_found&field=source", "/numbers", "/audit", "/tokens",
     "/persons", "/edits/new?code=not_found",
@@ -112,41 +114,28 @@ def opened(context: Callable[..., BrowserContext], office: Office) -> Opened:
     return opened
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
-def test_every_page_fits_and_can_be_used_by_everybody(
-    context: Callable[..., BrowserContext], office: Office, size: str, scheme: str
+def test_the_pages_of_operations_fit_and_can_be_used_by_everybody(
+    context: Callable[..., BrowserContext], office: Office
 ) -> None:
     """No page is wider than its window, and axe-core finds no serious violation of WCAG."""
     [marked] = office.bury(code="not_found", first_name=MARKUP, custom={MARKUP: MARKUP})
     one = f"/operations/{marked}"
-    page = context(size, scheme).new_page()
-    lists = ("/", "/operations", "/operations?state=dead", "/operations?state=delivered", "/suspects")
-    for path in (
-        *lists,
-        "/retries/new",
-        "/retries/new?code=timeout",
-        "/discards/new",
-        one,
-        f"{one}?data=shown",
-        f"{one}/edit",
-    ):
+    page = context(reduced_motion="reduce").new_page()  # colours change at once, not step by step
+    for path in (*LISTS, "/retries/new", "/retries/new?code=timeout", "/discards/new", one, f"{one}?data=shown",
+                 f"{one}/edit"):  # fmt: skip
         answer = page.goto(office.pages + path)
         assert answer is not None
         assert answer.status == 200, path
-        expect(page.get_by_role("heading", level=1)).to_have_count(1)
-        width = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
-        assert width[0] <= width[1], path
-        assert violations(page) == [], path
-    strangers = context(size, scheme, storage_state=None).new_page()
-    strangers.goto(f"{office.pages}/")
-    assert violations(strangers) == []
+        fits(page, path)
+    stranger = context(reduced_motion="reduce", storage_state=None).new_page()
+    stranger.goto(f"{office.pages}/")
+    fits(stranger, "log-in")
 
 
 def test_the_other_pages_fit_and_can_be_used_by_everybody(
     context: Callable[..., BrowserContext], office: Office
 ) -> None:
-    """As above; one load of a page serves both widths and both colour schemes."""
+    """As above."""
     [marked] = office.bury(code="not_found", email="markup@example.com", source=MARKUP)
     office.stack.espocrm.set_options("userTypeC", ["", "parent"])
     page = context(reduced_motion="reduce").new_page()  # colours change at once, not step by step
@@ -172,8 +161,11 @@ def test_the_other_pages_fit_and_can_be_used_by_everybody(
 
 
 def fits(page: Page, path: str) -> None:
-    """The page has one heading, is not wider than its window, and axe-core finds no serious violation of WCAG."""
-    for size, scheme in (("wide", "light"), ("narrow", "dark")):
+    """The page has one heading, is not wider than its window, and axe-core finds no serious violation of WCAG.
+
+    One load of the page serves every width and colour scheme.
+    """
+    for size, scheme in itertools.product(SIZES, ("light", "dark")):
         page.set_viewport_size(SIZES[size])  # type: ignore[arg-type]
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         expect(page.get_by_role("heading", level=1)).to_have_count(1)
@@ -197,7 +189,8 @@ def test_numbers_have_a_chart_and_an_edit_of_many_goes_on_by_itself(opened: Open
 
 def violations(page: Page) -> list[str]:
     """Serious and critical violations that axe-core finds."""
-    page.evaluate(AXE + "; undefined")
+    if page.evaluate("typeof axe == 'undefined'"):
+        page.evaluate(AXE + "; undefined")
     found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [
         f"{one['id']}: {one['help']}: {one['nodes'][0]['html']}"

@@ -11,6 +11,7 @@ import pytest
 import redis
 from dotenv import dotenv_values
 
+from crmgate.plugin_host import output as plugin_output
 from crmgate.sandbox import create_app, running
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import FakeEspoCRM
@@ -87,12 +88,16 @@ def test_connected(run: Run, mini: dict[str, str]) -> None:
     )
 
 
-def test_json_stays_json_when_a_plugin_prints(run: Run, mini: dict[str, str]) -> None:
+def test_json_stays_json_when_a_plugin_prints(
+    run: Run, mini: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(plugin_output, "_named", set())
     result = run("crm", "test", "--json", **mini, **WITHOUT_REDIS)
     checks = [{"name": name, "ok": True, "detail": ""} for name in ("address", "token")]
     names = {"provider": "mini", "label": "Mini CRM"}
     assert output_of(result) == names | {"connected": True, "latency_ms": 12.3, "checks": checks, "gate": None}
-    assert "a plugin that prints" in result.stderr
+    assert "a plugin that prints" not in result.output
+    assert "plugin mini prints in test_connection (mini.py:" in caplog.text
 
 
 def test_a_crm_that_does_not_answer_uses_up_the_budget_and_no_more(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crmgate.cli import checkup
 from tests.cli.conftest import Run, output_of
 from tests.processes import ROOT
 
@@ -183,6 +184,52 @@ def test_breaches_of_the_contract_are_problems(run: Run, folder: Path, mini: dic
     assert found["TestMini.test_with_a_fixture"]["state"] == "skipped"
     assert found["TestMini.test_that_is_skipped"]["detail"] == "not today"
     assert found["TestMini.test_plugin_has_a_name_and_a_label"]["state"] == "ok"
+
+
+HANGS = """
+import time
+from crmgate.testing.contract import Contract
+
+
+class TestMini(Contract):
+    plugin = "plugins/mini.py"
+
+    def setup_method(self): pass
+
+    def teardown_method(self): pass
+
+    def test_1_passes(self): print("a line that is no report")
+
+    def test_2_hangs(self): time.sleep(600)
+
+    def test_3_is_not_run(self): pass
+"""
+
+
+def test_a_check_that_hangs_is_named_and_ended(folder: Path, mini: dict[str, str]) -> None:
+    (folder / "check_hangs.py").write_text(HANGS)
+    shown = list[str]()
+    found = [*checkup.contract(folder / "plugins/mini.py", folder / "check_hangs.py", shown.append, limit=5.0)]
+    assert shown == ["1 of 3: TestMini.test_1_passes", "2 of 3: TestMini.test_2_hangs"]
+    assert [(one.name, one.ok) for one in found] == [
+        ("TestMini.test_1_passes", True), ("TestMini.test_2_hangs", False), ("1 check", None)
+    ]  # fmt: skip
+    assert "when the 5 s for all checks were over" in found[1].detail
+
+
+def test_a_check_that_ends_its_process_is_named(folder: Path, mini: dict[str, str]) -> None:
+    (folder / "check_exits.py").write_text(HANGS.replace("time.sleep(600)", "__import__('os')._exit(3)"))
+    *_, last = checkup.contract(folder / "plugins/mini.py", folder / "check_exits.py", lambda _: None)
+    assert (last.name, last.ok) == ("TestMini.test_2_hangs", False)
+    assert "status 3" in last.detail
+
+
+def test_the_check_shows_its_progress(run: Run, folder: Path, mini: dict[str, str]) -> None:
+    (folder / "check_shown.py").write_text(HANGS.replace("time.sleep(600)", "pass"))
+    result = run("plugins", "check", "plugins/mini.py", "--test", "check_shown.py")
+    assert result.exit_code == 0
+    assert "3 of 3: TestMini.test_3_is_not_run" in result.stderr
+    assert "3 checks" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,17 @@ def test_a_person_is_found_in_any_spelling(office: Office, typed: str) -> None:
     assert office.ids(typed) == {made.id}
 
 
+def test_a_session_is_found_by_each_email_of_its_person_as_long_as_it_is_kept(office: Office) -> None:
+    office.apply(session="visit")
+    office.world.work()
+    office.world.now += SESSION_SECONDS / 2
+    office.world.crm.trouble = away
+    office.apply(session="visit", email="ada@second.example.com")
+    [visit] = office.find("ada@second.example.com").sessions
+    forgotten_at = [office.redis.zscore(keys.person(one), f"s:{visit.digest}") for one in office.references()]
+    assert forgotten_at == [office.world.now + SESSION_SECONDS] * 2
+
+
 def test_every_kind_of_operation_is_found_and_counted(office: Office) -> None:
     world = office.world
     click = world.click("visit")

@@ -3,104 +3,28 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from crmgate.delivery.drain import LATE, Drain
-from crmgate.delivery.gateway import Gateway
-from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, SpoolUnavailable
-from crmgate.model import Check, Kind, Operation, State, Suspicion
+from crmgate.delivery.drain import BATCH, LATE, Drain
+from crmgate.errors import NotAccepted, SpoolUnavailable
+from crmgate.model import Operation, State
 from crmgate.store import spool as store
-from crmgate.store.entries import Accepted
-from crmgate.store.ledger import Ledger
-from crmgate.store.spool import Spool
+from tests.delivery.spooling import MOST, Host, Redis, come_back
 from tests.processes import wait_until
 from tests.world import PLAN, World, away
 
-MOST = 1_000_000.0
 
-
-class Redis:
-    """The ledger's Redis as the gateway sees it: it refuses connections, or answers are lost after the work is done."""
-
-    def __init__(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.away = self.mute = False
-        self.refuses: Callable[[Operation], bool] = lambda _operation: False
-        self._accept = ledger.accept
-        health = ledger.health
-        monkeypatch.setattr(ledger, "accept", self.accept)
-        monkeypatch.setattr(ledger, "health", lambda: (Check("redis", False),) if self.away else health())
-
-    def accept(self, operation: Operation, *arguments: Any, **options: Any) -> Accepted:
-        if self.away or self.refuses(operation):
-            raise LedgerUnavailable("away", refused=True)
-        accepted = self._accept(operation, *arguments, **options)
-        if self.mute:
-            raise LedgerUnavailable("TimeoutError")
-        return accepted
-
-
-class Host:
-    """A web host: a spool, a gateway and the draining of one process."""
-
-    def __init__(self, world: World, folder: Path, most: float = MOST) -> None:
-        self.world, self.folder = world, folder
-        self.spool = Spool(folder, most)
-        self.spool.prepare()
-        self.hooks: list[tuple[str, dict[str, Any]]] = []
-        self.gateway = Gateway(world.ledger, world.delivery, notify=self._hear, clock=world.clock, spool=self.spool)
-        self.drain = Drain(self.spool, self.gateway, world.ledger, self._hear)
-
-    def _hear(self, hook: str, **arguments: Any) -> None:
-        self.hooks.append((hook, arguments))
-
-    def apply(self, number: int = 0, *, session: str = "", inline: bool = True, **options: Any) -> Operation:
-        payload = {"first_name": f"Test{number}", "email": f"test{number}@example.com", "session": session}
-        return self.gateway.submit(Kind.CREATE_LEAD, payload, inline=inline, **options)
-
-    @property
-    def waiting(self) -> list[str]:
-        """The ids in the spool."""
-        return [name for _, name in self.spool.ids(limit=1000)]
-
-    def files(self) -> bytes:
-        return b"".join(path.read_bytes() for path in self.folder.iterdir())
-
-
-@pytest.fixture(autouse=True)
-def _one_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock of the host is that of Redis."""
-    monkeypatch.setattr(time, "time", world.clock)
-
-
-@pytest.fixture
-def server(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Redis:
-    return Redis(ledger, monkeypatch)
-
-
-@pytest.fixture
-def host(world: World, server: Redis, tmp_path: Path) -> Host:
-    """A host whose Redis is away."""
-    server.away = True
-    return Host(world, tmp_path / "spool")
-
-
-def come_back(server: Redis, *hosts: Host) -> None:
-    """Redis is back: every host drains its spool, and the worker does its work."""
-    server.away = server.mute = False
-    for each in hosts:
-        each.drain.look()
-        assert each.waiting == []
-    hosts[0].world.pass_time(30)
+def full_disk(_ids: object) -> None:
+    raise SpoolUnavailable("database or disk is full")
 
 
 def fill(host: Host, accepted: list[Operation]) -> None:
@@ -140,14 +64,32 @@ class TestWithoutRoom:
         assert "disk I/O error" in caplog.text
         assert "test0@example.com" not in caplog.text
 
-    def test_a_folder_that_disappears_refuses(self, host: Host) -> None:
-        gone = Host(host.world, host.folder)
-        for path in host.folder.iterdir():
-            path.unlink()
-        host.folder.rmdir()
-        gone.spool._processes.clear()
+    def test_a_folder_that_disappears_refuses(self, host: Host, server: Redis) -> None:
+        """SQLite itself goes on with a removed file: what it accepts would be lost with the process."""
+        host.apply()
+        shutil.rmtree(host.folder)
         with pytest.raises(NotAccepted):
-            gone.apply()
+            host.apply(1)
+        restarted = Host(host.world, host.folder)
+        operation = host.apply(2)
+        assert restarted.waiting == [operation.id], "it uses the file that another process made"
+        come_back(server, host)
+        assert list(host.world.crm.records) == [operation.id]
+
+    def test_a_full_disk_that_refuses_to_remove_what_redis_has(
+        self, host: Host, server: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        operations = [host.apply(number) for number in range(BATCH + 2)]
+        with monkeypatch.context() as patch:
+            patch.setattr(host.spool, "remove", full_disk)
+            server.away = False
+            for _ in range(3):
+                with pytest.raises(SpoolUnavailable):
+                    host.drain.look()
+        heard = [arguments["operation"].id for _, arguments in host.hooks]
+        assert heard == [operation.id for operation in operations], "the rest goes to Redis, and each of them once"
+        come_back(server, host)
+        assert {*host.world.crm.records} == {*heard}
 
     @pytest.mark.parametrize("damage", ["a file in its place", "no database"])
     def test_a_spool_that_cannot_be_opened_is_off(
@@ -256,17 +198,31 @@ class TestFailures:
     def test_one_that_redis_refuses_or_nobody_can_read_stays_and_the_others_go(
         self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
-        unreadable, refused, good = (host.apply(number) for number in range(3))
+        unreadable, newer, refused, good = (host.apply(number, key=f"k{number}") for number in range(4))
         with closing(sqlite3.connect(host.folder / store.FILE)) as db, db:
             db.execute("update spool set payload = ? where id = ?", (b"\x80", unreadable.id))
+            db.execute("update spool set once = ? where id = ?", ('{"of a newer version": 1}', newer.id))
         server.away, server.refuses = False, lambda operation: operation.id == refused.id
         for _ in range(2):
             host.drain.look()
         host.world.pass_time(5)
-        assert host.waiting == [unreadable.id, refused.id]
+        assert host.waiting == [unreadable.id, newer.id, refused.id]
         assert list(host.world.crm.records) == [good.id]
         for name in host.waiting:
             assert caplog.text.count(f"operation {name} stays in the spool") == 1
+
+    def test_redis_that_is_away_for_a_moment(self, host: Host, server: Redis) -> None:
+        """The second one about a person does not overtake the first one, which met a broken connection."""
+        first, second = host.apply(1), host.apply(1)
+        tried: list[str] = []
+
+        def once(operation: Operation) -> bool:
+            tried.append(operation.id)
+            return len(tried) == 1
+
+        server.away, server.refuses = False, once
+        host.drain.look()
+        assert tried == [first.id, first.id, second.id]
 
     def test_one_process_drains_at_a_time(self, host: Host, server: Redis) -> None:
         operation = host.apply()
@@ -296,118 +252,6 @@ class TestFailures:
         assert len(found) == 60
         come_back(server, host)
         assert {*world.crm.records} == {*found}
-
-
-class TestOrder:
-    """What is about one person, or one session, goes to Redis in its order."""
-
-    def test_a_later_one_does_not_overtake(self, host: Host, server: Redis) -> None:
-        first = host.apply(1, session="s")
-        second = host.apply(2, session="s")
-        server.away = False
-        third = host.apply(2)
-        assert third.state is State.WAITING, "Redis is back, but the spool has one about the same person"
-        come_back(server, host)
-        assert list(host.world.crm.records) == [first.id, second.id, third.id]
-
-    def test_another_person_does_not_wait(self, host: Host, server: Redis) -> None:
-        host.apply(1)
-        server.away = False
-        assert host.apply(2).state is State.DELIVERED
-
-    def test_a_click_and_its_application_are_one_lead(self, host: Host, server: Redis) -> None:
-        click = host.gateway.submit(
-            Kind.CREATE_MINIMAL_LEAD, {"channel": "telegram", "session": "s"}, inline=False, last_resort=False
-        )
-        application = host.apply(1, session="s")
-        come_back(server, host)
-        world = host.world
-        assert list(world.crm.records) == [click.id, application.id]
-        assert world.stored(application).kind is Kind.UPDATE_LEAD
-        assert world.stored(application).lead_id == world.crm.records[click.id]
-
-
-class TestSame:
-    """The same submission twice is one, wherever the first one is."""
-
-    def test_the_same_key_twice_without_redis(self, host: Host, server: Redis) -> None:
-        first, second = host.apply(key="k", scope="one"), host.apply(key="k", scope="one")
-        assert (second.id, second.state) == (first.id, State.WAITING)
-        with pytest.raises(KeyReused):
-            host.apply(1, key="k", scope="one")
-        assert host.apply(key="k", scope="another").id != first.id
-        server.away = False
-        assert host.apply(key="k", scope="one").id == first.id, "Redis is back, and has not heard of it yet"
-        come_back(server, host)
-        assert host.apply(key="k", scope="one").id == first.id
-        assert first.id in host.world.crm.records
-        assert len(host.world.crm.records) == 2
-
-    def test_a_key_that_redis_knew_is_the_earlier_submission(self, host: Host, server: Redis) -> None:
-        server.away = False
-        first = host.apply(key="k")
-        server.away = True
-        again = host.apply(key="k")
-        assert (again.state, again.id != first.id) == (State.WAITING, True)
-        come_back(server, host)
-        assert list(host.world.crm.records) == [first.id]
-        assert host.world.stored(again.id).id == first.id, "its id leads to the first one"
-
-    def test_nothing_is_lost_if_redis_knew_the_key_with_other_content(
-        self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        server.away = False
-        first = host.apply(1, key="k")
-        server.away = True
-        other = host.apply(2, key="k")
-        come_back(server, host)
-        assert list(host.world.crm.records) == [first.id, other.id]
-        assert "but other content" in caplog.text
-        server.away = False
-        assert host.apply(1, key="k").id == first.id, "the key stays that of the first"
-
-    def test_the_same_key_on_two_hosts(self, host: Host, server: Redis, tmp_path: Path) -> None:
-        second = Host(host.world, tmp_path / "second")
-        operations = [each.apply(key="k") for each in (host, second)]
-        come_back(server, host, second)
-        assert list(host.world.crm.records) == [operations[0].id]
-        assert host.world.stored(operations[1].id).id == operations[0].id
-
-    def test_a_double_click(self, host: Host, server: Redis) -> None:
-        first = host.apply(repeats=60.0)
-        host.world.now += 59
-        assert host.apply(repeats=60.0).id == first.id
-        host.world.now += 2
-        second = host.apply(repeats=60.0)
-        assert second.id != first.id, "after a minute it is another submission"
-        come_back(server, host)
-        assert list(host.world.crm.records) == [first.id, second.id]
-
-    def test_a_double_click_whose_first_one_redis_has(self, host: Host, server: Redis) -> None:
-        server.away = False
-        first = host.apply(repeats=60.0)
-        host.world.now += 1
-        server.away = True
-        host.apply(repeats=60.0)
-        come_back(server, host)
-        assert list(host.world.crm.records) == [first.id]
-
-
-class TestSuspects:
-    def test_a_suspect_stays_one(self, host: Host, server: Redis) -> None:
-        suspect = host.apply(suspect=Suspicion.HONEYPOT, inline=False)
-        assert suspect.state is State.SUSPECT
-        come_back(server, host)
-        stored = host.world.stored(suspect)
-        assert (stored.state, stored.suspicion) == (State.SUSPECT, Suspicion.HONEYPOT)
-        assert host.world.crm.records == {}
-        assert host.hooks == []
-
-    def test_a_robot_does_not_block_the_same_submission_of_a_person(self, host: Host, server: Redis) -> None:
-        host.apply(suspect=Suspicion.HONEYPOT, inline=False, repeats=60.0)
-        operation = host.apply(repeats=60.0)
-        come_back(server, host)
-        assert list(host.world.crm.records) == [operation.id]
 
 
 class TestPrivacy:
@@ -493,15 +337,3 @@ def test_the_thread_drains_as_soon_as_redis_is_back(host: Host, server: Redis, t
     wait_until("the spool is empty", lambda: not host.waiting)
     host.world.pass_time(PLAN.inline_budget)
     assert list(host.world.crm.records) == [operation.id]
-
-
-def test_the_real_redis_knows_the_id_of_a_repetition_only_as_long_as_a_receipt(
-    host: Host, server: Redis, redis_client: redis.Redis
-) -> None:
-    server.away = False
-    host.apply(key="k")
-    server.away = True
-    again = host.apply(key="k")
-    come_back(server, host)
-    ttl: Any = redis_client.ttl(f"{{crmgate}}:same:{again.id}")
-    assert 0 < ttl <= 7 * 24 * 3600

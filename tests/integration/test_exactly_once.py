@@ -13,7 +13,7 @@ from crmgate.model import Kind, Lead, Operation, new_id
 from crmgate.plugin_host.loader import discover
 from crmgate.testing.espocrm import CUSTOM_FIELDS, FakeEspoCRM
 from tests.integration import test_samples
-from tests.integration.stack import API_KEY, Stack
+from tests.integration.stack import API_KEY, CommandStack, Stack
 from tests.integration.test_samples import found, leads_by_id, typed
 
 SAMPLES = test_samples.SAMPLES[::3]
@@ -47,7 +47,7 @@ def lost_values(stack: Stack, operations: list[Operation]) -> dict[int, list[str
 
 @pytest.fixture(params=["espocrm", "bitrix"])
 def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path, request.param) as running:
+    with CommandStack(tmp_path, request.param) as running:
         yield running.start()
 
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,15 @@ import redis
 import requests
 
 from crmgate.model import Operation
-from tests.integration.stack import Stack, emails, person
+from tests.integration.stack import CommandStack, Stack, emails, person
 from tests.processes import DEADLINE, wait_until
+
+
+@pytest.fixture
+def command_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A gateway for a test that kills or stops the worker, not started yet."""
+    with CommandStack(tmp_path) as built:
+        yield built
 
 
 def started(stack: Stack) -> Stack:
@@ -125,9 +133,9 @@ def test_a_schedule_that_huey_lost_loses_nothing(own_stack: Stack) -> None:
         stack.wait_for(operation_id, "delivered")
 
 
-def test_a_worker_killed_in_mid_delivery_costs_a_delay_and_no_second_lead(own_stack: Stack) -> None:
-    own_stack.env["CRM_TIMEOUT"] = "3"  # the lease of a killed worker ends soon
-    stack = started(own_stack)
+def test_a_worker_killed_in_mid_delivery_costs_a_delay_and_no_second_lead(command_stack: Stack) -> None:
+    command_stack.env["CRM_TIMEOUT"] = "3"  # the lease of a killed worker ends soon
+    stack = started(command_stack)
     stack.espocrm.fail("hang", when="after", method="POST", path="/Lead", times=1)
     operation_id = stack.submit_queued(person(1))
     wait_until("the lead is stored", lambda: leads(stack))
@@ -139,8 +147,8 @@ def test_a_worker_killed_in_mid_delivery_costs_a_delay_and_no_second_lead(own_st
     assert stack.emails == emails([1])
 
 
-def test_sigterm_lets_the_worker_finish_what_it_has_in_hand(own_stack: Stack) -> None:
-    stack = started(own_stack)
+def test_sigterm_lets_the_worker_finish_what_it_has_in_hand(command_stack: Stack) -> None:
+    stack = started(command_stack)
     stack.espocrm.fail("latency", seconds=2, method="POST", path="/Lead")
     operation_id = stack.submit_queued(person(1))
     wait_until("the request is under way", lambda: stack.operation(operation_id).state == "delivering")

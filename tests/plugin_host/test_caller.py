@@ -22,6 +22,7 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Delivered, Kind, Operation
+from crmgate.plugin_host.caller import WRITE_DELIVERED
 from crmgate.plugin_host.loader import discover
 from tests.listeners import notify_at_the_end
 from tests.plugin_host.rig import (
@@ -277,7 +278,7 @@ def test_a_confirmation_that_cannot_be_believed_is_a_plugin_bug(
     crm = acme(folder, f"return Delivered({arguments})", hook)
     error = failing(lambda: crm.deliver(LEAD, 1.0) if hook == "create_lead" else crm.find(LEAD, 1.0))
     assert (type(error), error.code) == (OutcomeUnknown, Code.PLUGIN_BUG)
-    assert error.detail == f"{hook} returned a Delivered whose {fault}"
+    assert error.detail == f"{hook} returned a Delivered whose {fault}. {WRITE_DELIVERED}"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from crmgate.errors import (
     PluginError,
 )
 from crmgate.model import Activity, Delivered, Kind, Operation, State
+from crmgate.plugin_host.admission import REQUIRED_HOOKS
 from crmgate.plugin_host.caller import HOOKS
-from crmgate.plugin_host.loader import MODULE_PREFIX, REQUIRED_HOOKS, discover
+from crmgate.plugin_host.loader import MODULE_PREFIX, discover
 from tests.listeners import notify_at_the_end
 from tests.plugin_host.rig import (
     CANARY,

@@ -107,6 +107,22 @@ BROKEN = {
     "rate that never has enough": (
         variant(("label =", "rate = Rate(2, 5, 10); label =")), "Acme.rate is Rate(per_second=2,", "at most burst",
     ),
+    "misspelt capability": (
+        variant(("label =", "capabilities = frozenset({'detect_duplicates'}); label =")),
+        "Acme.capabilities has 'detect_duplicates', which does not exist.", "Did you mean 'detects_duplicates'?",
+    ),
+    "unlike any capability": (
+        variant(("label =", "capabilities = frozenset({'teleport'}); label =")),
+        "Acme.capabilities has 'teleport', which does not exist.", "Capabilities that exist: create_lead, ",
+    ),
+    "capability without its hook": (
+        variant(("label =", "capabilities = frozenset({'update_lead'}); label =")),
+        "Acme.capabilities has 'update_lead', but there is no such hook.", "Implement it, marked @hookimpl, or remove",
+    ),
+    "capabilities of text": (
+        variant(("label =", "capabilities = 'find_lead'; label =")),
+        "Acme.capabilities is of type str.", "Write a set of names",
+    ),
     "unknown fact": (
         variant(('label =', 'lead_fields = {"emial": "x", "custom_a": "y"}; lead_values = {"sauce": {}}; label =')),
         "Acme maps 'emial', 'sauce', which is no fact of a lead.", "Facts that exist: first_name, ",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +19,20 @@ class TestBitrix(ProviderContract):
     def fake(self) -> FakeBitrix24:
         return FakeBitrix24()
 
+    def fake_before_setup(self) -> FakeBitrix24:
+        return FakeBitrix24(preset=False)
+
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         return {"BITRIX_WEBHOOK_URL": cast(FakeBitrix24, fake).webhook_url}
 
     def is_write(self, request: Request) -> bool:
         """Bitrix24 reads with POST too."""
         return bool(re.search(r"\.(add|update|delete|set)\.json", request.path))
+
+    def html_texts(self, request: Request) -> list[str]:
+        """The portal reads the comments of a record as HTML."""
+        fields = json.loads(request.body or b"{}").get("fields")
+        return [str(fields["comments"])] if isinstance(fields, dict) and "comments" in fields else []
 
     def bad_credentials(self, fake: FakeCRM) -> None:
         cast(FakeBitrix24, fake).secret = "anothersecret456"
@@ -41,11 +50,15 @@ class TestBitrixDeals(TestBitrix):
     unknown_lead_id = "D_999999999"
 
     def fake(self) -> FakeBitrix24:
-        fake = FakeBitrix24()
-        fake.simple_mode = True
-        fake.categories = {0: "General", 3: "Students"}
+        fake = self.fake_before_setup()
         for name, label in PRESET.items():
             fake.add_deal_field(name, label=label)
+        return fake
+
+    def fake_before_setup(self) -> FakeBitrix24:
+        fake = FakeBitrix24(preset=False)
+        fake.simple_mode = True
+        fake.categories = {0: "General", 3: "Students"}
         return fake
 
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:

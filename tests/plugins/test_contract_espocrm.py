@@ -15,6 +15,9 @@ class TestEspoCRM(ProviderContract):
     def fake(self) -> FakeEspoCRM:
         return FakeEspoCRM(api_key="KEY-OF-THE-GATEWAY")
 
+    def fake_before_setup(self) -> FakeEspoCRM:
+        return FakeEspoCRM(custom_fields=False, api_key=None)
+
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         key, admin = {"ESPOCRM_API_KEY": "KEY-OF-THE-GATEWAY"}, {"ESPOCRM_ADMIN_USERNAME": "admin"}
         return {"ESPOCRM_URL": fake.url, "ESPOCRM_ADMIN_PASSWORD": "Admin-Fake-1"} | key | admin

@@ -22,6 +22,10 @@ class SandboxBehindFaults(FakeCRM):
         super().start()
         return self
 
+    def stop(self) -> None:
+        super().stop()
+        self.folder.cleanup()
+
     def answer(self, request: Request) -> Response:
         answer = self.app.test_client().open(
             f"{request.path}?{request.query}", method=request.method, data=request.body, headers=dict(request.headers)
@@ -42,3 +46,8 @@ class TestSandbox(ProviderContract):
 
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         return {"SANDBOX_URL": fake.url, "SANDBOX_KEY": KEY}
+
+    def refusal(self, fake: FakeCRM) -> None:
+        """The sandbox names the field that it refuses."""
+        refused = '{"fields": {"field_of_study": "refused"}}'
+        self.fail_writes(fake, "answer", status=422, body=refused, content_type="application/json", times=1)

@@ -49,6 +49,12 @@ def test_the_time_to_the_delivery_begins_with_the_acceptance(redis_client: redis
     assert took.seconds == pytest.approx(100_091.5)
 
 
+def test_a_repair_does_not_count_as_a_slow_delivery() -> None:
+    repaired = Operation("x", Kind.CREATE_LEAD, {}, START - 86400, repairs=1)
+    numbers = counted(repaired, Event(START, 0.2, "acme", EventType.DELIVERED))
+    assert numbers == {"count|acme|create_lead|delivered": 1, "le|acme|0.25": 1, "ms|acme": 200}
+
+
 def test_the_oldest_is_found_wherever_it_waits(ledger: Ledger, redis_client: redis.Redis) -> None:
     figures, world = Figures(redis_client), World(ledger, redis_client)
     assert figures.oldest_waiting() is None

@@ -132,7 +132,7 @@ if a.session then
     persons = who or ''
     if minimal then redis.call('HSET', S, 'clicked', a.labels) end
   end
-  keep_session_in_index(persons, visit, a.session.seconds)
+  keep_session_in_index(who, visit, a.session.seconds)
   if known and a.session.follow ~= '' then
     kind, lead = a.session.follow, record or ''
   else

@@ -20,6 +20,7 @@ differences of a CRM, override methods of `Contract`. A check that does not fit 
 
 from __future__ import annotations
 
+from crmgate.testing.contract.answers import AnswerChecks
 from crmgate.testing.contract.base import Contract
 from crmgate.testing.contract.capabilities import CapabilityChecks
 from crmgate.testing.contract.conduct import ConductChecks
@@ -28,11 +29,13 @@ from crmgate.testing.contract.identity import IdentityChecks
 from crmgate.testing.contract.mapping import MappingChecks
 from crmgate.testing.contract.once import OnceChecks
 from crmgate.testing.contract.outcomes import OutcomeChecks
+from crmgate.testing.contract.persons import PersonChecks
 
 __all__ = ["Contract", "ProviderContract"]
 
 
 class ProviderContract(
-    IdentityChecks, MappingChecks, OutcomeChecks, OnceChecks, ConductChecks, ConnectionChecks, CapabilityChecks
-):
+    IdentityChecks, MappingChecks, OutcomeChecks, AnswerChecks, OnceChecks, PersonChecks, ConductChecks,
+    ConnectionChecks, CapabilityChecks,
+):  # fmt: skip
     """All checks of a provider. Subclass it as `Test...`, set `plugin`, and implement `fake` and `settings`."""

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import unittest
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,10 +20,11 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
+from crmgate.plugin_host.caller import WRITE_DELIVERED, delivered_fault
 from crmgate.plugin_host.loader import discover
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.testing.contract import samples
-from crmgate.testing.contract.text import contains, decoded
+from crmgate.testing.contract.text import HTML_TAG, contains, decoded, sent_texts
 from crmgate.testing.server import FakeCRM, Request
 
 BUDGET = 10.0
@@ -47,6 +48,8 @@ class CallResult:
     requests: tuple[Request, ...]
     output: str
     """Text that was logged or printed."""
+    provider: str
+    """Name of the provider."""
 
     def __str__(self) -> str:
         if self.error is None:
@@ -70,6 +73,13 @@ class Contract:
     def fake(self) -> FakeCRM:
         """A new fake of the CRM, not started. Each check gets its own fake."""
         raise NotImplementedError("Give the contract a fake of your CRM: `def fake(self): return FakeAcme()`.")
+
+    def fake_before_setup(self) -> FakeCRM:
+        """A new fake of the CRM, not started, that lacks what `provision` creates. Default: that of `fake`.
+
+        Without it the checks of `provision` see only that nothing is created twice.
+        """
+        return self.fake()
 
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         """Settings with which the plugin reaches `fake`, by the names of the environment variables.
@@ -116,6 +126,13 @@ class Contract:
         """All decoded text of a request. The default reads the address, JSON, forms and any other text."""
         return decoded(request)
 
+    def html_texts(self, request: Request) -> Iterable[str]:
+        """The texts of a request that the CRM shows as HTML. Default: those with a tag of HTML, such as `<br>`.
+
+        Override it for a CRM that reads a field as HTML although the plugin writes no tags.
+        """
+        return [text for text in sent_texts(request) if HTML_TAG.search(text)]
+
     def arrived(self, value: str, sent: str) -> bool:
         """Whether the text `sent` contains a value of a lead. The default compares words, and the digits of phones."""
         return contains(sent, value)
@@ -132,8 +149,11 @@ class Contract:
 
     def setup_method(self) -> None:
         """Start the fake (called by pytest before each check)."""
+        self._start(self.fake())
+
+    def _start(self, fake: FakeCRM) -> None:
         self._open = contextlib.ExitStack()
-        self.crm = self._open.enter_context(self.fake())
+        self.crm = self._open.enter_context(fake)
         self._environ = dict(self.settings(self.crm))  # now: a check may change the fake before it creates the provider
 
     def teardown_method(self) -> None:
@@ -155,6 +175,13 @@ class Contract:
     def provider(self) -> CRMProvider:
         """The provider, configured for the fake."""
         return self.provider_class()(self._environ, timeout=BUDGET)
+
+    def restart(self, fake: FakeCRM | None = None, **policies: Any) -> None:
+        """Begin again with a new fake, and with a provider that has these policies, such as `on_duplicate`."""
+        self.teardown_method()
+        self._start(fake or self.fake())
+        vars(self).pop("hooks", None)
+        vars(self)["provider"] = self.provider_class()(self._environ, timeout=BUDGET, **policies)
 
     @cached_property
     def hooks(self) -> pluggy.HookRelay:
@@ -265,7 +292,8 @@ class Contract:
                 error = raised
         seconds = time.monotonic() - begun
         operation = about or made(Kind.CREATE_LEAD, Lead())
-        return CallResult(hook, operation, result, error, seconds, tuple(self.crm.requests[seen:]), output.getvalue())
+        requests, name = tuple(self.crm.requests[seen:]), self.provider.name
+        return CallResult(hook, operation, result, error, seconds, requests, output.getvalue(), name)
 
 
 def made(kind: Kind, data: Lead | Activity, lead_id: str = "", provider: str = "") -> Operation:
@@ -277,6 +305,8 @@ def delivered(outcome: CallResult) -> Delivered:
     """The result of a call that must succeed."""
     if not isinstance(outcome.result, Delivered):
         fail(f"{outcome}{reason(outcome)}, but the CRM works. Return the Delivered that the CRM confirmed.")
+    if fault := delivered_fault(outcome.result, outcome.provider):
+        fail(f"{outcome.hook} returned a Delivered whose {fault}. {WRITE_DELIVERED}")
     return outcome.result
 
 

@@ -213,12 +213,14 @@ class CapabilityChecks(Contract):
 
     def test_provision_without_apply_writes_nothing(self) -> None:
         """It only lists the steps."""
+        self.restart(self.fake_before_setup())
         outcome = self._provisioned(apply=False)
         writes = ", ".join(f"{request.method} {request.path}" for request in self.writes(outcome.requests))
         expect(not writes, f"provision(apply=False) sends writes ({writes}). Only read, and return the steps.")
 
     def test_provision_twice_changes_nothing_the_second_time(self) -> None:
         """The setup is idempotent."""
+        self.restart(self.fake_before_setup())
         first = self._provisioned(apply=True)
         undone = [step.what for step in first.result.steps if not step.done]
         expect(not undone, f"provision(apply=True) does not carry out {undone}. Carry out every step.")

@@ -110,10 +110,12 @@ class ConductChecks(Contract):
     def _quoted(self) -> Iterator[tuple[int, CallResult]]:
         """Calls with answers that repeat the secrets and the visitor's words."""
         secrets = [str(self.provider.settings.get(name) or "") for name in secret_names(type(self.provider).Settings)]
-        body = samples.quoting(" ".join(secrets))
-        for status in samples.QUOTING_STATUSES:
+        body, page = samples.quoting(" ".join(secrets)), samples.quoting_page(" ".join(secrets))
+        answers = [(status, body, samples.JSON) for status in samples.QUOTING_STATUSES]
+        answers += [(status, page, samples.HTML) for status in (200, 404, 502)]
+        for status, quoted, content_type in answers:
             self.crm.heal()
-            self.crm.fail("answer", status=status, body=body, content_type=samples.JSON)
+            self.crm.fail("answer", status=status, body=quoted, content_type=content_type)
             yield from ((status, outcome) for outcome in (*self.creates(), self.find()))
         self.crm.heal()
 

@@ -41,7 +41,7 @@ class ConnectionChecks(Contract):
 
     def test_connection_to_something_else_is_reported(self) -> None:
         """The address leads to another server, or to the page of a proxy."""
-        for bad in (*samples.UNREADABLE, *samples.OTHER_JSON):
+        for bad in (*samples.UNREADABLE, *samples.OTHER_JSON, *samples.NO_RIGHT, samples.NO_PAGE, *samples.MAINTENANCE):
             self.crm.heal()
             self.crm.fail("answer", **bad.options())
             self._is_reported(self._probe(), bad.when)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 
-from crmgate.errors import ConfigError
+from crmgate.errors import ConfigError, PluginError
+from crmgate.plugin_host.admission import (
+    PROVIDER_HOOKS,
+    REQUIRED_HOOKS,
+    WRITE_RATE,
+    WRITE_SETTLE,
+    check_provider,
+    rate_fault,
+    settle_fault,
+)
 from crmgate.plugin_host.caller import HOOKS
-from crmgate.plugin_host.loader import PROVIDER_HOOKS, REQUIRED_HOOKS, WRITE_SETTLE, settle_fault
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.testing.contract.base import Contract, expect, fail
 
@@ -50,6 +58,19 @@ class IdentityChecks(Contract):
         """crmgate waits that long before it sends a request of unknown outcome again."""
         fault = settle_fault(self.provider_class().settle_seconds)
         expect(not fault, f"settle_seconds is {fault}. {WRITE_SETTLE}")
+
+    def test_rate_is_a_rate(self) -> None:
+        """All processes of crmgate share it, and a wrong one would stop the start."""
+        fault = rate_fault(self.provider.rate)
+        expect(not fault, f"rate is {fault}. {WRITE_RATE}")
+
+    def test_the_gateway_accepts_it(self) -> None:
+        """Otherwise it is set aside when it is loaded: hooks with `async def`, or a capability that does not exist."""
+        provider = self.provider_class()
+        try:
+            check_provider(provider.__name__, provider, {})
+        except PluginError as error:
+            fail(f"the gateway sets the plugin aside: {error.reason} {error.remedy}")
 
     def test_missing_settings_are_all_named_at_once(self) -> None:
         """An operator corrects all settings in one step."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 from crmgate.model import Activity, Kind, Lead
 from crmgate.testing.contract import samples
@@ -36,6 +37,22 @@ class MappingChecks(Contract):
     def test_click_arrives_whole(self) -> None:
         """A lead for a visitor without a name."""
         self._holds_all(self.click(), samples.CLICK)
+
+    def test_markup_of_a_visitor_is_escaped(self) -> None:
+        """A text that the CRM shows as HTML would run what a visitor typed in the browser of the staff."""
+        outcomes = [*self.creates(), self.create()]  # the last one: a note, if the CRM knows the person
+        activity = replace(samples.NEWS, metadata={"page": f"/{samples.MARKUP}"})
+        lead_id = delivered(outcomes[0]).record_id
+        if self.implements("update_lead"):
+            outcomes.append(self.update(lead_id, self.adapted(replace(samples.AGAIN, additional_info=samples.MARKUP))))
+        if self.implements("log_activity"):
+            outcomes.append(self.log(lead_id, activity))
+        for outcome in outcomes:
+            raw = [text for request in outcome.requests for text in self.html_texts(request) if samples.MARKUP in text]
+            expect(
+                not raw,
+                f"{outcome.hook} sends {samples.MARKUP!r} of a visitor unescaped in a text of HTML. Use html.escape.",
+            )
 
     def test_delivered_names_the_record(self) -> None:
         """crmgate stores the provider, the id of the record and its address."""

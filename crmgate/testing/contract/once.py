@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unittest
+
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered, expect, fail, made, reason
@@ -52,6 +54,19 @@ class OnceChecks(Contract):
     def test_lost_request_is_sent_again(self) -> None:
         """The CRM did not store the record, so find_lead returns None and crmgate sends the operation again."""
         self._sent_twice("before")
+
+    def test_unique_key_makes_no_second_record(self) -> None:
+        """For a plugin with the capability `unique_key`: the CRM refuses a second record of the same operation."""
+        if "unique_key" not in self.provider.capabilities:
+            raise unittest.SkipTest("the plugin does not have the capability unique_key")
+        for send, operation in (
+            (self._create, made(Kind.CREATE_LEAD, self.full_lead())),
+            (self.click, made(Kind.CREATE_MINIMAL_LEAD, samples.CLICK)),
+        ):
+            send(operation)
+            send(operation)
+            count = self.stored(self.crm, operation.id)
+            expect(count == 1, f"{operation.kind} sent twice makes {count} records. Remove `unique_key` or use a key.")
 
     def _sent_twice(self, when: str) -> None:
         for kind, send in ((Kind.CREATE_LEAD, self._create), (Kind.CREATE_MINIMAL_LEAD, self.click)):

@@ -96,6 +96,10 @@ class OutcomeChecks(Contract):
         outcome = self.create()
         if not isinstance(outcome.result, Delivered):
             ends_with(outcome, Rejected, "when the CRM refuses a value", "Raise Rejected.")
+            names_field = type(self).refusal is not Contract.refusal
+            claimed = names_field and "moves_refused_fields" in self.provider.capabilities
+            remedy = "Move it (`send_describing`), or remove `moves_refused_fields` from `capabilities`."
+            expect(not claimed, f"{outcome} when the CRM refuses a value. {remedy}")
             return
         there, writes = self.stored(self.crm, outcome.operation.id), self.writes(outcome.requests)
         expect(there, f"{outcome} when the CRM refuses a value, but the lead does not exist. Raise Rejected.")

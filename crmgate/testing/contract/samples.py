@@ -54,10 +54,18 @@ NEWS = Activity(
     metadata={"page": "/scholarships-2027"},
 )  # fmt: skip
 
+MARKUP = "<thoughts>"
+"""Markup of a visitor in the samples. No vendor has such a tag, so it differs from a plugin's own tags."""
+
 PRIVATE = ("Wilhelmina", "Quastenflosser", "wilhelmina.q", "905321234567", "Hafnarfjordur", "2001-02-03", "marzipan")
 """Words of the full lead and of the click that no log and no error may contain."""
 
 QUOTING_STATUSES = (200, 400, 401, 403, 409, 422, 500)
+
+
+def quoting_page(secrets: str) -> str:
+    """A page that repeats what was sent, as the error page of a web server does."""
+    return f"<html><body><p>{' / '.join((*PRIVATE, secrets))}</p></body></html>"
 
 
 def quoting(secrets: str) -> str:
@@ -92,12 +100,22 @@ class Bad:
 LOGIN_PAGE = "<!DOCTYPE html><html><body><h1>Please log in</h1></body></html>"
 SERVER_ERRORS = (
     Bad("a 500 in HTML", 500, "<html><body><h1>Internal Server Error</h1></body></html>", HTML),
+    Bad("a 500 in JSON", 500, '{"message": "Internal Server Error"}'),
     Bad("a 502 of a proxy", 502, "<html><body><h1>Bad Gateway</h1></body></html>", HTML),
 )
 HTML_PAGES = (Bad("an HTML page with status 200", 200, LOGIN_PAGE, HTML), Bad("a page called JSON", 200, LOGIN_PAGE))
 TRUNCATED = (Bad("half a JSON answer", 200, '{"id": "4711", "na'), Bad("one bracket", 201, "{"))
 EMPTY = (Bad("an empty 200", 200, ""), Bad("an empty 204", 204, "", ""))
 OTHER_JSON = tuple(Bad(f"the JSON {body}", 200, body) for body in ("{}", "[]", "null", '"ok"', "0", '[{"id": null}]'))
+REFUSED_PAGE = "<html><body><h1>Sorry</h1></body></html>"
+NO_RIGHT = (Bad("a 403 in HTML", 403, REFUSED_PAGE, HTML), Bad("a 403 in JSON", 403, '{"message": "no right"}'))
+NO_PAGE = Bad("a 404 in HTML", 404, REFUSED_PAGE, HTML)
+NO_PATH = Bad("a 404 in JSON", 404, '{"message": "no such path"}')
+MAINTENANCE = (Bad("a 503 in HTML", 503, REFUSED_PAGE, HTML), Bad("a 503 in JSON", 503, '{"message": "come back"}'))
+CONFLICTS = (
+    Bad("a 409 in HTML", 409, REFUSED_PAGE, HTML), Bad("a 409 without an id", 409, '{"message": "exists"}'),
+    Bad("a 409 with an id", 409, '{"id": "4711"}'),
+)  # fmt: skip
 UNREADABLE = (*SERVER_ERRORS, *HTML_PAGES, *TRUNCATED, *EMPTY)
 
 

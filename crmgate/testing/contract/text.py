@@ -16,6 +16,15 @@ INVISIBLE = dict.fromkeys(map(ord, "\u200b\u2060\ufeff"))
 """Invisible characters that a plugin may insert to disable markup."""
 
 
+HTML_TAG = re.compile(r"</?(?:a|b|br|div|em|h[1-6]|i|li|ol|p|span|strong|table|td|tr|ul)\b[^<>]*>", re.IGNORECASE)
+"""A tag that a plugin writes into a text that the CRM shows as HTML."""
+
+
+def sent_texts(request: Request) -> list[str]:
+    """The values of the body of a request."""
+    return list(_body(request))
+
+
 def decoded(request: Request) -> str:
     """Address and body of a request as text: the values of JSON and of forms, and any other body unchanged."""
     parts = [unquote(request.path), *(value for _, value in parse_qsl(request.query)), *_body(request)]

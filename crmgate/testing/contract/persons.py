@@ -1,0 +1,133 @@
+"""Checks: a submission of a person whom the CRM knows, with each value of CRM_ON_DUPLICATE.
+
+A plugin that makes a lead of its own for each submission may do so; these checks are skipped then.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unittest
+from dataclasses import replace
+
+from crmgate.model import Delivered, Kind, Lead, Operation
+from crmgate.testing.contract import samples
+from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, made, reason
+from crmgate.testing.contract.text import texts
+
+MERGING = ("note", "update")
+MARK = "walnut allergy"
+"""Words of the second submission only."""
+USE_KNOWN = "Let `resolve_duplicate` decide: it follows CRM_ON_DUPLICATE."
+ONCE = "Let find_lead search the records of the person for `operation.tracking_code`, and return the known lead."
+
+
+class PersonChecks(Contract):
+    """`CRM_ON_DUPLICATE`: a note on the known lead, an update of it, or another lead."""
+
+    def test_known_person_is_handled_as_configured(self) -> None:
+        """CRM_ON_DUPLICATE has the values `note`, `update` and `create`."""
+        self._merges("note")
+        sent = {policy: self._effect(policy) for policy in MERGING}
+        expect(
+            sent["note"] != sent["update"],
+            f"CRM_ON_DUPLICATE=note and =update send the same requests for a known person. {USE_KNOWN}",
+        )
+        first = self._known("create")
+        second = delivered(self._again())
+        another = second.record_id != first and not second.adopted
+        expect(another, f"CRM_ON_DUPLICATE=create makes no other lead for a known person. {USE_KNOWN}")
+
+    def test_submission_of_a_known_person_arrives_whole(self) -> None:
+        """All values are sent with the note or the update."""
+        for policy in MERGING:
+            self._merges(policy)
+            outcome = self._again()
+            delivered(outcome)
+            sent = "\n".join(map(self.sent_text, outcome.requests))
+            new = [value for value in texts(self._second().to_dict()) if value not in self._old()]
+            lost = [value for value in new if not self.arrived(value, sent)]
+            remedy = "Write all of `describe_all(lead, operation)` into the note."
+            expect(not lost, f"CRM_ON_DUPLICATE={policy}: {lost} of a known person is not sent. {remedy}")
+
+    def test_submission_of_a_known_person_is_found(self) -> None:
+        """`find_lead` finds the note or the update, and returns the known lead."""
+        for policy in MERGING:
+            first = self._merges(policy)
+            self._is_known(self.find(self._again().operation), first, policy)
+
+    def test_submission_of_a_known_person_whose_answer_was_lost_is_stored_once(self) -> None:
+        """The answer to the note or the update was lost, or the request itself."""
+        for policy in MERGING:
+            self._merges(policy)
+            self._again()
+            once = self._times(MARK)
+            for when in ("after", "before"):
+                first = self._known(policy)
+                operation = made(Kind.CREATE_LEAD, self._second())
+                self.fail_writes(self.crm, "drop", when=when, times=1)
+                result = delivered(self.retried(operation, self._again))
+                expect(
+                    result.record_id == first, f"CRM_ON_DUPLICATE={policy}: a lost answer makes another lead. {ONCE}"
+                )
+                count = self._times(MARK)
+                shown = f"a submission whose answer was lost is stored {count} times instead of {once}"
+                expect(count == once, f"CRM_ON_DUPLICATE={policy}: {shown}. {ONCE}")
+
+    def test_failed_search_for_a_known_person_makes_no_second_lead(self) -> None:
+        """The search answers 503: whether the person is known is unknown."""
+        for policy in MERGING:
+            first = self._merges(policy)
+            bad = samples.MAINTENANCE[1]
+            with self.crm.lock:
+                reads = samples.WriteFault("answer", writes=lambda one: not self.is_write(one), **bad.options())
+                self.crm.faults.append(reads)
+            outcome = self._again()
+            other = isinstance(outcome.result, Delivered) and outcome.result.record_id != first
+            expect(not other, f"{outcome} for a known person {bad.when}. Raise Unavailable (`lost(True, ...)`).")
+
+    def _merges(self, policy: str) -> str:
+        """Begin again with a known person. Returns the id of the lead. Skips the check if it would get another lead."""
+        first = self._known(policy)
+        second = delivered(self._again())
+        claimed = "detects_duplicates" in self.provider.capabilities
+        if second.record_id != first:
+            remedy = "Search for the person, or remove `detects_duplicates` from `capabilities`."
+            expect(not claimed, f"CRM_ON_DUPLICATE={policy}: a known person gets a second lead. {remedy}")
+            raise unittest.SkipTest("the plugin makes another lead for a known person")
+        expect(second.adopted, f"CRM_ON_DUPLICATE={policy}: a known lead is not `adopted`. {USE_KNOWN}")
+        return self._known(policy)
+
+    def _known(self, policy: str) -> str:
+        """Begin again with a CRM that knows the person."""
+        self.restart(on_duplicate=policy)
+        return self.created_id()
+
+    def _effect(self, policy: str) -> set[str]:
+        """The words of the writes for a known person that are the same each time: no ids, no numbers, no times."""
+        runs = list[set[str]]()
+        for _ in range(2):
+            self._known(policy)
+            outcome = self._again()
+            delivered(outcome)
+            sent = (f"{one.method} {one.path}\n{self.sent_text(one)}" for one in self.writes(outcome.requests))
+            runs.append(set(re.findall(r"\b[^\W\d]\w*", "\n".join(sent))))
+        return runs[0] & runs[1]
+
+    def _again(self, operation: Operation | None = None) -> CallResult:
+        return self.create(self._second(), operation or made(Kind.CREATE_LEAD, self._second()))
+
+    def _second(self) -> Lead:
+        return self.adapted(replace(samples.AGAIN))
+
+    def _old(self) -> list[str]:
+        return [*texts(self.full_lead().to_dict())]
+
+    def _times(self, text: str) -> int:
+        """How often the records of the CRM contain `text`."""
+        return json.dumps(self.crm.records(), ensure_ascii=False, default=str).count(text)
+
+    def _is_known(self, outcome: CallResult, first: str, policy: str) -> None:
+        found = outcome.result
+        right = isinstance(found, Delivered) and found.record_id == first and found.adopted
+        expect(right, f"CRM_ON_DUPLICATE={policy}: {outcome}{reason(outcome)} after a note or an update. {ONCE}")

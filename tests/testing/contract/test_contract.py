@@ -1,0 +1,112 @@
+"""The contract kit: a correct plugin passes every check, and each broken one fails those that are meant for it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+import pytest
+
+from crmgate import hookimpl
+from crmgate.model import Delivered, Kind, Operation
+from crmgate.provider import CRMProvider
+from crmgate.testing import ProviderContract
+from crmgate.testing.contract import Contract
+from crmgate.testing.contract.capabilities import CapabilityChecks
+from crmgate.testing.contract.mapping import MappingChecks
+from crmgate.testing.contract.once import OnceChecks
+from tests.testing.contract import broken_answers, broken_hooks  # noqa: F401 - they register plugins
+from tests.testing.contract.acme import Acme, TestAcme
+from tests.testing.contract.broken import BROKEN
+
+ALL_CHECKS = sorted(name for name in dir(TestAcme) if name.startswith("test_"))
+SOME = 6
+"""Every sixth plugin is held against all checks, the others against their own: all of them take a minute."""
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_each_broken_plugin_fails_its_own_checks_and_no_other(name: str) -> None:
+    plugin, expected, alone = BROKEN[name]
+    every = not alone and [*BROKEN].index(name) % SOME == 0
+    checks = ALL_CHECKS if every else sorted(expected)
+    assert {check for check in checks if not passes(plugin, check)} == expected
+
+
+def test_each_check_has_a_plugin_that_fails_it() -> None:
+    checks = {name for name in dir(ProviderContract) if name.startswith("test_")}
+    assert checks == set().union(*(failed for _, failed, _ in BROKEN.values()))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_of_operation_has_a_check_of_what_arrives(kind: Kind) -> None:
+    def idle(self: Acme, operation: Operation) -> Delivered:
+        return self.delivered("A1")
+
+    plugin = type("Idle", (Acme,), {kind: hookimpl(idle)})
+    failed = {name for name in named(MappingChecks, CapabilityChecks) if not passes(plugin, name)}
+    assert failed, f"crmgate/testing/contract: no check fails for a plugin whose {kind} sends nothing"
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_kind_of_operation_has_a_check_of_a_lost_answer(kind: Kind) -> None:
+    looked_up = set[Kind]()
+
+    class Watched(Acme):
+        @hookimpl
+        def find_lead(self, operation: Operation) -> Delivered | None:
+            looked_up.add(operation.kind)
+            return super().find_lead(operation)
+
+    assert {name for name in named(OnceChecks, CapabilityChecks) if not passes(Watched, name)} == set()
+    assert kind in looked_up, f"crmgate/testing/contract: no check loses the answer to a {kind} and looks it up"
+
+
+def named(*parts: type[Contract]) -> list[str]:
+    return [name for part in parts for name in vars(part) if name.startswith("test_")]
+
+
+def passes(plugin: type[CRMProvider], check: str) -> bool:
+    contract = type("Contract", (TestAcme,), {"plugin": plugin, "patience": 0.2})()
+    contract.setup_method()
+    try:
+        getattr(contract, check)()
+    except unittest.SkipTest:
+        return True
+    except Exception:  # a plugin that cannot even be started fails, too
+        return False
+    finally:
+        contract.teardown_method()
+    return True
+
+
+def test_the_kit_can_be_imported_without_pytest() -> None:
+    code = "import sys; sys.modules['pytest'] = sys.modules['_pytest'] = None; import crmgate.testing"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "plugins" / "testing.md"
+
+
+def test_the_documentation_shows_the_example_that_runs() -> None:
+    page, source = PAGE.read_text(), Path(__file__).with_name("acme.py").read_text()
+    shown = re.findall(r"^# docs:\n(.*?)\n+ *# docs: end$", source, re.MULTILINE | re.DOTALL)
+    assert len(shown) == 2
+    for example in shown:
+        assert example.strip() in page, "copy the example again"
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        ast.parse(block)
+
+
+def test_the_documentation_names_each_check_and_what_can_be_overridden() -> None:
+    page = PAGE.read_text()
+    checks = {name: getattr(ProviderContract, name) for name in dir(ProviderContract) if name.startswith("test_")}
+    shown = re.findall(r"^- (`test_.*)", page, re.MULTILINE)
+    assert sorted(shown) == sorted(f"`{name}`: {check.__doc__}" for name, check in checks.items())
+    overridable = [name for name in vars(Contract) if not name.startswith("_")]
+    author = overridable[: overridable.index("setup_method")]
+    assert len(author) >= 9
+    assert [name for name in author if f"| `{name}` |" not in page] == []
