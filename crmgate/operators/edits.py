@@ -6,7 +6,7 @@ The time of the preview fixes the selection, so a dead letter that comes later i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -95,9 +95,7 @@ class Edits:
         page = self._inventory.page(fixed)
         results = [self._apply(operation, changes) for operation in page.items]
         errors = [errors for _, errors in results if errors]
-        pairs = zip(page.items, results, strict=True)
-        changed = ((one, after) for one, (after, _) in pairs if after is not None and after != one.payload)
-        example = self._seen(*found, who) if (found := next(changed, None)) else None
+        example = self._example(page.items, [after for after, _ in results], who)
         return EditPreview(count, fixed, example, len(results), len(errors), errors[0] if errors else ())
 
     def batch(
@@ -116,9 +114,12 @@ class Edits:
             refused += [errors] if errors else []
         return EditBatch(numbers, refused[0] if refused else (), page.next)
 
-    def _seen(self, operation: Operation, after: Payload, who: str) -> EditExample:
-        self._payloads.shown(operation, Scope.OPERATE, who)
-        return _example(operation, after)
+    def _example(self, before: Sequence[Operation], after: Sequence[Payload | None], who: str) -> EditExample | None:
+        """The first operation that the change affects; `after` has the payloads, None for a refused one."""
+        for operation, payload in zip(before, after, strict=True):
+            if payload is not None and payload != operation.payload:
+                return _example(operation.id, self._payloads.shown(operation, Scope.OPERATE, who), payload)
+        return None
 
     def _edit(self, operation: Operation, changes: Payload, who: str) -> tuple[Effect, tuple[FieldError, ...]]:
         after, errors = self._apply(operation, changes)
@@ -145,7 +146,7 @@ class Edits:
         return after, ()
 
 
-def _example(operation: Operation, after: Payload) -> EditExample:
-    names = [name for name in {**operation.payload, **after} if operation.payload.get(name) != after.get(name)]
-    before = {name: operation.payload.get(name) for name in names}
-    return EditExample(operation.id, before, {name: after.get(name) for name in names})
+def _example(operation_id: str, before: Payload, after: Payload) -> EditExample:
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    former = {name: before.get(name) for name in names}
+    return EditExample(operation_id, former, {name: after.get(name) for name in names})

@@ -2,8 +2,8 @@
 
 A spreadsheet treats a cell that begins with one of `FORMULA` as a formula, and visitors can type these characters. An
 apostrophe before such a cell prevents that (https://owasp.org/www-community/attacks/CSV_Injection): a phone number
-`+90...` becomes `'+90...`. Where a semicolon separates lists (Turkish, German), Excel also begins a cell after each
-semicolon, tab and line end in a value, so an apostrophe stands there, too. JSON Lines contains every value unchanged.
+`+90...` becomes `'+90...`. Where the semicolon separates cells (Turkish, German), Excel also begins a cell at a
+semicolon, tab or line end inside a value: an apostrophe stands there, too. JSON Lines contains every value unchanged.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from crmgate.kinds import payload_types
 from crmgate.model import Operation, rfc3339
 from crmgate.operators.inventory import failure_of, provider_of
 
-FORMULA = "=+@\t\r\n＝＋－＠-"
+FORMULA = "-=+@＝＋－＠"
 """Some are full-width forms, which spreadsheets in East Asian languages treat in the same way."""
-_BEGINS = re.compile(rf"(?:^|[;\t\r\n] *)(?=[{FORMULA}])")
+_BEGINS = re.compile(rf'\A(?=[{FORMULA}\t\r\n])|[;\t\r\n][ "]*(?=[{FORMULA}])')
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 ABOUT = ("id", "tracking_code", "kind", "state", "submitted_at", "dead_at", "provider", "code", "http_status", "detail",
          "field", "cause")  # fmt: skip

@@ -62,26 +62,26 @@ class Payloads:
 
 
 def masked(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload with all personal values masked; of the fields in `PLAIN` those that may be an email or a phone."""
-    return {name: unmasked(value) if name in PLAIN else mask(value) for name, value in payload.items()}
+    """The payload with all personal values masked, and in the fields in `PLAIN` only emails and phone numbers."""
+    return {name: mask_contacts(value) if name in PLAIN else mask(value) for name, value in payload.items()}
 
 
-def unmasked(value: Any) -> Any:
-    """The value of a field in `PLAIN`, in which only an email or a phone number is masked."""
+def mask_contacts(value: Any) -> Any:
+    """A value in which only a text that may be an email or a phone number is masked."""
     if isinstance(value, Mapping):
-        return {name: unmasked(inner) for name, inner in value.items()}
+        return {name: mask_contacts(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [unmasked(inner) for inner in value]
+        return [mask_contacts(inner) for inner in value]
     return _mask_text(value) if isinstance(value, str) and may_be_personal(value) else value
 
 
 def mask(value: Any) -> Any:
     """A value that shows that there is one, and little of it: `a***@e***.com`, `+90***67`, `A***`.
 
-    The names of the fields of a group stay, but for a name that may be an email or a phone number.
+    The names in a group stay, unless a name may be an email or a phone number.
     """
     if isinstance(value, Mapping):
-        return {unmasked(name): mask(inner) for name, inner in value.items()}
+        return {mask_contacts(name): mask(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [mask(inner) for inner in value]
     if isinstance(value, bool) or value in (None, ""):

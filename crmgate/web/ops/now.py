@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @blueprint.get("/")
 def now() -> Response:
-    """Gate, worker, Redis, waiting operations, causes of dead letters, gaps in the CRM, the running job, the last events."""
+    """Gate, worker, Redis, what waits, causes of dead letters, what the CRM lacks, the running job, the last events."""
     parts = services()
     gate = parts.desk.waiting.gate()
     redis, *dangers = parts.ledger.health()

@@ -13,7 +13,7 @@ from crmgate.errors import NoSuchOperation, ProviderError
 from crmgate.model import Event, Operation, State
 from crmgate.operators.desk import CHANGEABLE
 from crmgate.operators.inventory import Cursor, Filter, failure_of, fields_of
-from crmgate.operators.payloads import PLAIN, mask, unmasked
+from crmgate.operators.payloads import PLAIN, mask, mask_contacts
 from crmgate.store.tokens import Scope
 from crmgate.web.changes import REASON
 from crmgate.web.codes import ProblemCode
@@ -117,12 +117,12 @@ def _preview(operation: Operation, *, shown: bool) -> Mapping[str, Any]:
         for path, name, value in _leaves(found.body)
         for fact in [found.facts.get(name, "")]
     ]
-    described = [name if shown else unmasked(name) for name, _value in found.described]
+    described = [name if shown else mask_contacts(name) for name, _value in found.described]
     return {"preview": found, "no_preview": "", "request_lines": lines, "described": described}
 
 
 def _masked(fact: str, value: Any) -> Any:
-    return unmasked(value) if fact in OPEN else mask(value)
+    return mask_contacts(value) if fact in OPEN else mask(value)
 
 
 def _leaves(body: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -82,6 +82,7 @@ def test_an_erasure_is_counted_first_and_names_the_records_of_the_crm(
     bury(parts.ledger, 1, kind=Kind.CREATE_LEAD, email=EMAIL, at=parts.ledger.now())
     asked = texts(operator.post("/ops/persons/erase", contact=EMAIL).text)
     assert "Dead letters 4 discarded" in asked
+    assert parts.audit.recent(1)[0].what == "persons.show", "the preview shows what is kept"
     assert "Discard 4 operations and erase the person" in asked
     assert parts.ledger.stats()["dead_letters"] == 5
     done = texts(operator.post("/ops/persons/erase", contact=EMAIL, confirmed="1").text)
@@ -100,7 +101,6 @@ def test_records_of_the_crm_have_to_be_erased_there(
 
     found = PersonData(("p",), (), (VisitorSession("d", "sandbox", f"77{MARKUP}"),))
     monkeypatch.setattr(parts.persons, "find", lambda _contact, _who: found)
-    monkeypatch.setattr(parts.persons, "preview", lambda _contact: found)
     for path, more in (("/ops/persons", {}), ("/ops/persons/erase", {})):
         answer = operator.post(path, contact=EMAIL, **more)
         assert "Erase this record in the CRM" in texts(answer.text)
