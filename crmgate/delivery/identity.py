@@ -31,7 +31,12 @@ def session(operation: Operation, follow: Kind | None) -> Session | None:
     if not name:
         return None
     own = digest(" ".join((f"session {name} of", *people(operation.payload)[:1])))
-    return Session(digest(f"session {name}"), follow or "", own)
+    return Session(visit(name), follow or "", own)
+
+
+def visit(session: str) -> str:
+    """Digest of the session that a site named; empty for none."""
+    return digest(f"session {session}") if session else ""
 
 
 def people(payload: Mapping[str, Any]) -> tuple[str, ...]:

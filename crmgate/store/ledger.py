@@ -338,9 +338,10 @@ class Ledger:
         numbers = {name.decode(): int(value) for name, value in counters.items()}
         return numbers | {"waiting": due + held, "dead_letters": dead, "suspects": suspects, "queued": queued}
 
-    def count_click(self, activity: Activity) -> None:
-        """Count a click that makes no operation."""
-        self.run("click", {"labels": labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict())})
+    def count_click(self, activity: Activity, visit: str = "") -> None:
+        """Count a click that makes no operation; `visit` is the digest of its session, empty if it has none."""
+        counted_by = labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict())
+        self.run("click", {"labels": counted_by, "visit": visit, "seconds": keys.SESSION_SECONDS})
 
     def refile(self, index: str, ids: Sequence[str]) -> None:
         """Enter dead letters into the index of the causes; with an `index`, remove from it what is no dead letter."""
