@@ -45,6 +45,11 @@ def people(payload: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(digest(f"who {word}") for word in words if word)
 
 
+def of_suspect(digest: str) -> str:
+    """The mark of a suspect in the spool for the digest of a person: nothing waits for a suspect."""
+    return f"suspect {digest}"
+
+
 def known_by(key: str, scope: str = "") -> str:
     """Name of the Redis key for an idempotency key of a scope."""
     return idem(_key_digest(key, scope))

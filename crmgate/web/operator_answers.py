@@ -188,6 +188,7 @@ class TraceCountsSchema(Schema):
     ended = _number("Receipts of operations that were delivered or discarded.", 2)
     sessions = _number("", 1)
     kept_payloads = _number("Delivered operations whose payload is kept (`PAYLOAD_KEEP`).", 0)
+    spooled = _number("Submissions in the spool of the host that answers: Redis does not have them.", 0)
 
 
 class PersonOperationSchema(Schema):
@@ -241,8 +242,8 @@ class ErasureSchema(Schema):
 
     erased = _flag("False for a preview.", True)
     counts = fields.Nested(TraceCountsSchema, required=True, metadata=_about("What was there before.", None))
-    discarded = _number("Operations that had not ended and were, or would be, discarded.", 1)
-    left = _texts("Ids of operations under way, which could not be discarded: erase again after the attempt.", [])
+    discarded = _number("Operations that had not ended, and those in the spool, that were, or would be, discarded.", 1)
+    left = _texts("Ids of operations under way to the CRM, or from the spool to Redis: erase again.", [])
     crm = _many(RecordSchema, "Erase these in the CRM.")
     complete = _flag("Whether nothing is left. Always false for a preview.", True)
 

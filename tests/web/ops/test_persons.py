@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from crmgate.model import Kind
+from crmgate.delivery import identity
+from crmgate.model import Kind, Operation, new_id
+from crmgate.operators.spooled import SpooledPersons
 from crmgate.services import Services
+from crmgate.store.spool import FILE, Spool, Spooled
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
 from tests.web.ops.test_pages import texts
@@ -107,6 +111,37 @@ def test_records_of_the_crm_have_to_be_erased_there(
         assert "sandbox: 77" in texts(answer.text)
         assert "<script>alert" not in answer.text
         assert inline(answer) == []
+
+
+@pytest.fixture
+def spool(parts: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    """The spool of this host with a submission of Zeynep."""
+    made = Spool(tmp_path, 1e6)
+    made.prepare()
+    payload = {"first_name": "Zeynep", "email": EMAIL}
+    made.put(Spooled(Operation(new_id(), Kind.CREATE_LEAD, payload, 0.0)), identity.people(payload))
+    monkeypatch.setattr(parts.persons, "_spooled", SpooledPersons(made))
+    return made
+
+
+def test_a_person_in_the_spool_is_found_and_erased(operator: Browser, spool: Spool) -> None:
+    found = operator.post("/ops/persons", contact=EMAIL).text
+    assert "In the spool 1" in texts(found)
+    assert "Erase …" in texts(found)
+    asked = texts(operator.post("/ops/persons/erase", contact=EMAIL).text)
+    assert "In the spool of this host 1 discarded" in asked
+    assert "Discard 1 operation and erase the person" in asked
+    assert "1 operation discarded" in texts(operator.post("/ops/persons/erase", contact=EMAIL, confirmed="1").text)
+    assert spool.empty()
+    words = texts(operator.post("/ops/persons", contact=EMAIL).text)
+    assert ("keeps nothing about this person" in words, "In the spool" in words) == (True, False)
+
+
+def test_a_spool_that_cannot_be_read_is_no_empty_one(operator: Browser, spool: Spool, tmp_path: Path) -> None:
+    (tmp_path / FILE).unlink()
+    answer = operator.post("/ops/persons", contact=EMAIL)
+    assert (answer.status_code, answer.mimetype) == (503, "text/html")
+    assert "The spool of this host cannot be used" in answer.text
 
 
 @pytest.mark.parametrize("path", ["", "/export", "/erase"])
