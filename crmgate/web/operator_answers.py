@@ -179,12 +179,17 @@ class RecordSchema(Schema):
     url = _text("May be empty.", "https://crm.example.com/#Lead/view/6743f0e1a2b3c4d5e")
 
 
-class TraceCountsSchema(Schema):
-    """Numbers of what the gateway keeps about a person."""
+class OpenCountsSchema(Schema):
+    """Numbers of operations that have not ended."""
 
     waiting = _number("Operations that wait, or whose delivery is under way.", 0)
     dead_letters = _number("", 1)
     suspects = _number("", 0)
+
+
+class TraceCountsSchema(OpenCountsSchema):
+    """Numbers of what the gateway keeps about a person."""
+
     ended = _number("Receipts of operations that were delivered or discarded.", 2)
     sessions = _number("", 1)
     kept_payloads = _number("Delivered operations whose payload is kept (`PAYLOAD_KEEP`).", 0)
@@ -258,7 +263,7 @@ class MissingRecordSchema(RecordSchema):
     repairable = _flag("Whether its payload is kept, so that `crmgate reconcile --repair` can send it again.", True)
 
 
-class ComparisonSchema(Schema):
+class ComparisonSchema(OpenCountsSchema):
     """The result of a comparison. `accepted` is the sum of the numbers from `in_crm` to `discarded`."""
 
     since = _time("Operations accepted since then were compared.")
@@ -269,9 +274,6 @@ class ComparisonSchema(Schema):
     missing = _number("Those that the CRM lacks.", 5)
     unsettled = _number("Not found, but delivered so recently that the search of the CRM may not show it yet.", 0)
     other_crm = _number("Delivered to a CRM that is not configured.", 0)
-    waiting = _number("", 7)
-    dead_letters = _number("", 1)
-    suspects = _number("", 2)
     discarded = _number("", 0)
     gaps = _many(MissingRecordSchema, "The missing ones, the oldest first, at most 1,000.")
 
