@@ -384,6 +384,16 @@ def test_a_reader_sees_no_contact_that_a_link_put_into_another_field(reader: Bro
     assert [word for word in ("zeynep@", "5321234567") if word in page] == []
 
 
+def test_the_etag_of_an_operator_tells_a_reader_nothing(operator: Browser, reader: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger, first_name="Zeynep")
+    for path in (f"/ops/operations/{operation}?data=shown", f"/ops/operations/{operation}", "/ops/operations"):
+        etag = operator.get(path).headers["ETag"]
+        assert operator.get(path, headers={"If-None-Match": etag}).status_code == 304
+        answer = reader.get(path, headers={"If-None-Match": etag})
+        assert (answer.status_code, answer.headers["ETag"] == etag) == (200, False), path
+        assert "Zeynep" not in answer.text
+
+
 def test_a_form_that_is_shown_again_is_a_view_of_personal_data(operator: Browser, parts: Services) -> None:
     [operation] = bury(parts.ledger, first_name="Zeynep")
     answer = operator.post(f"/ops/operations/{operation}/edit", version="1", **{"field.email": "nowhere"})
