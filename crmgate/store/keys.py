@@ -94,7 +94,7 @@ cause = _family("cause:<digest>", "zset", "Dead letters of one cause by the time
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
 SUSPECT = _key("suspect", "zset", "Suspects, which are kept for review, by the time of acceptance.")
 session = _family(
-    "session:<digest>", "hash", "Lead of a session, its last operation, and its last click.", SESSION_SECONDS
+    "session:<digest>", "hash", "Lead of a session, and the operation that was accepted last.", SESSION_SECONDS
 )
 PERSON_KEY = _key("person_key", "string", "Secret key of the digests in the names of `person:<digest>`.")
 person = _family(
