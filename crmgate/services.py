@@ -25,6 +25,7 @@ from crmgate.operators.persons import Persons
 from crmgate.operators.reconcile import Reconcile
 from crmgate.operators.retries import Retries
 from crmgate.operators.rotation import Rotation
+from crmgate.operators.spooled import SpooledPersons
 from crmgate.operators.watch import Watch
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.listeners import Listeners
@@ -95,7 +96,7 @@ class Services:
     drain: Drain | None = None
 
     def open_spool(self) -> None:
-        """Open the spool of this host, for the web application. The worker and the command line do not use it."""
+        """Open the spool of this host, for the web application. The worker does not use it."""
         if self.spool:
             self.spool.prepare()
             if self.spool.problem:
@@ -188,7 +189,8 @@ def build(settings: Settings) -> Services:
     watch = Watch(Watchbook(client), ledger, figures, clocks, notify, settings.alert_waiting_minutes * 60, spool)
     index = PersonIndex(client, ledger)
     kept = KeptPayloads(client, vault)
-    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region, kept)
+    spooled = SpooledPersons(spool)
+    persons = Persons(index, ledger, inventory, gateway, audit, settings.default_phone_region, kept, spooled)
     reconcile = Reconcile(
         ledger, inventory, ReconcileBook(client, ledger), kept, crm, delivery.recipient,
         others=others, budget=settings.timeout * 3, notify=notify,

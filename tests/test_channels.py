@@ -10,6 +10,7 @@ from crmgate.errors import ConfigError
 from tests.cases import all_cases
 
 ENVIRON = {"CRM_PROVIDER": "espocrm"}
+SEND = "https://api.whatsapp.com/send?phone=905321234567"
 
 LINKS = [
     ("telegram", "https://t.me/bot", "REF_1", "https://t.me/bot?start=REF_1"),
@@ -29,24 +30,14 @@ LINKS = [
     ("telegram", "https://t.me/joinchat/AbCdEf", "REF", "https://t.me/joinchat/AbCdEf"),
     ("telegram", "https://links.example.com/bot/app", "REF", "https://links.example.com/bot/app?start=REF"),
     ("whatsapp", "https://wa.me/905321234567", "REF", "https://wa.me/905321234567?text=REF"),
-    (
-        "whatsapp",
-        "https://api.whatsapp.com/send?phone=905321234567",
-        "REF",
-        "https://api.whatsapp.com/send?phone=905321234567&text=REF",
-    ),
+    ("whatsapp", SEND, "REF", f"{SEND}&text=REF"),
     ("whatsapp", "https://wa.me/message/ABC123", "REF", "https://wa.me/message/ABC123"),
     ("whatsapp", "https://wa.me/qr/ABC123", "REF", "https://wa.me/qr/ABC123"),
     ("whatsapp", "https://wa.me/message/ABC?text={ref}", "REF", "https://wa.me/message/ABC?text=REF"),
     ("whatsapp", "https://chat.whatsapp.com/AbC", "REF", "https://chat.whatsapp.com/AbC"),
     ("whatsapp", "https://links.example.com/wa", "REF", "https://links.example.com/wa?text=REF"),
-    (
-        "whatsapp",
-        "https://wa.me/905321234567?text=Merhaba%20{ref}",
-        "REF",
-        "https://wa.me/905321234567?text=Merhaba%20REF",
-    ),
-    ("whatsapp", "https://wa.me/905321234567?text=Merhaba%20{ref}", "", "https://wa.me/905321234567?text=Merhaba%20"),
+    ("whatsapp", "https://wa.me/905321234567?text=Hi%20{ref}", "REF", "https://wa.me/905321234567?text=Hi%20REF"),
+    ("whatsapp", "https://wa.me/905321234567?text=Hi%20{ref}", "", "https://wa.me/905321234567?text=Hi%20"),
     ("whatsapp", "https://wa.me/905321234567#top", "REF", "https://wa.me/905321234567?text=REF#top"),
     ("instagram", "https://instagram.com/x", "REF", "https://instagram.com/x"),
     ("instagram", "https://ig.me/m/x?ref={ref}", "REF", "https://ig.me/m/x?ref=REF"),

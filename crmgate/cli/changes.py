@@ -18,6 +18,7 @@ from crmgate.model import Operation, State
 from crmgate.operators.waiting import Wait, WaitsFor
 from crmgate.services import Services
 from crmgate.store.audit import command_line
+from crmgate.store.tokens import Scope
 
 REASON = 300
 """Largest number of characters in the reason for a discard."""
@@ -50,9 +51,10 @@ def edit_one(operation: str, patch: Mapping[str, Any], as_json: bool) -> None:
         found = parts.desk.get(resolve(parts, operation).id)
         after, warnings = editing.edit(parts, found, patch)
         [wait] = parts.desk.waiting.of([after])
+        payload = parts.payloads.shown(after, Scope.OPERATE, command_line()) if as_json else {}
     if as_json:
         items = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
-        body = {"id": after.id, "version": after.version, "payload": dict(after.payload), "warnings": items}
+        body = {"id": after.id, "version": after.version, "payload": payload, "warnings": items}
         print_json(body | waits_json(wait))
         return
     for warning in warnings:

@@ -54,10 +54,10 @@ def edit(
         raise click.UsageError("--all needs --set or --unset.")
     with opened() as parts:
         edits = Edits(
-            parts.inventory, parts.desk, default_region=parts.settings.default_phone_region,
-            channels=known_channels(parts.settings.channels),
+            parts.inventory, parts.desk, parts.payloads,
+            default_region=parts.settings.default_phone_region, channels=known_channels(parts.settings.channels),
         )  # fmt: skip
-        preview = edits.preview(wanted(State.DEAD, options), patch)
+        preview = edits.preview(wanted(State.DEAD, options), patch, command_line())
         if not (yes or _confirmed(preview, as_json)):
             return
         numbers = _edit(edits, preview, patch)

@@ -23,6 +23,7 @@ from crmgate.errors import (
     LedgerUnavailable,
     NoSuchOperation,
     OperationEnded,
+    SpoolUnavailable,
 )
 from crmgate.model import Kind, Operation, State, rfc3339
 from crmgate.operators.export import described
@@ -51,6 +52,8 @@ def opened() -> Iterator[Services]:
         yield parts
     except LedgerUnavailable as error:
         message = f"Redis does not answer ({error}): start it, or correct REDIS_URL"
+    except SpoolUnavailable as error:
+        message = f"{error}; SPOOL_DIR needs the rights of the web process"
     except (*UNCHANGEABLE, ChangedMeanwhile, JobRunning) as error:
         message = reason(error)
     else:

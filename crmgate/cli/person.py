@@ -7,6 +7,8 @@ reads it from standard input.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -38,15 +40,15 @@ def show(contact: str, as_json: bool) -> None:
 
     Exit status: 0 found, 1 nothing is kept or Redis does not answer, 2 the configuration cannot work.
     """
-    with opened() as parts:
+    with _opened() as parts:
         found = parts.persons.find(_read(parts, contact), command_line())
     if as_json:
         print_json(found.to_json())
-    elif _is_known(found):
+    elif found.known:
         _show(found)
     else:
         click.echo("Nothing is kept about this person.")
-    sys.exit(0 if _is_known(found) else 1)
+    sys.exit(0 if found.known else 1)
 
 
 @person.command()
@@ -58,7 +60,7 @@ def export(contact: str) -> None:
 
     Exit status: 0 printed, 1 Redis does not answer, 2 the configuration cannot work.
     """
-    with opened() as parts:
+    with _opened() as parts:
         data = parts.persons.export(_read(parts, contact), command_line())
     print_json(data)
 
@@ -76,12 +78,12 @@ def erase(contact: str, yes: bool, as_json: bool) -> None:
     Exit status: 0 erased, or nothing is kept; 1 not (completely) erased or Redis does not answer, 2 the configuration
     cannot work.
     """
-    with opened() as parts:
+    with _opened() as parts:
         asked = _read(parts, contact)
-        before = parts.persons.preview(asked)
+        before = parts.persons.find(asked, command_line())
         if not as_json:
             _show_preview(before)
-        agreed = yes or not _is_known(before) or (not as_json and click.confirm("\nErase this?", err=True))
+        agreed = yes or not before.known or (not as_json and click.confirm("\nErase this?", err=True))
         done = parts.persons.erase(asked, command_line()) if agreed else None
     if as_json:
         print_json({"erased": True} | done.to_json() if done else {"erased": False} | before.preview_json())
@@ -90,6 +92,15 @@ def erase(contact: str, yes: bool, as_json: bool) -> None:
     else:
         click.echo("Nothing was changed.")
     sys.exit(0 if done and done.complete else 1)
+
+
+@contextmanager
+def _opened() -> Iterator[Services]:
+    """The services of the gateway, with the spool of this host if there is one."""
+    with opened() as parts:
+        if parts.spool:
+            parts.spool.join()
+        yield parts
 
 
 def _read(parts: Services, typed: str) -> Contact:
@@ -107,10 +118,6 @@ def _read(parts: Services, typed: str) -> Contact:
     raise click.BadParameter(message, param_hint="EMAIL|PHONE")
 
 
-def _is_known(found: PersonData) -> bool:
-    return bool(found.operations or found.sessions)
-
-
 def _show(found: PersonData) -> None:
     show_list(found.operations, _summary(found) + "\n")
     if found.more:
@@ -119,12 +126,12 @@ def _show(found: PersonData) -> None:
 
 
 def _show_preview(found: PersonData) -> None:
-    if _is_known(found):
-        click.echo(f"{_summary(found)}\n{len(found.open)} operations are discarded; the rest is removed.")
+    if found.known:
+        click.echo(f"{_summary(found)}\n{found.unsent} operations are discarded; the rest is removed.")
 
 
 def _show_erased(done: Erasure) -> None:
-    if not _is_known(done.found):
+    if not done.found.known:
         click.echo("Nothing is kept about this person.")
         return
     click.echo(f"Erased; {done.discarded} operations were discarded.")

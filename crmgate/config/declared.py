@@ -47,7 +47,12 @@ def _setting(kind: type[fields.Field[Any]], default: Any, takes: str, help: str,
 
 
 def _seconds(default: float, low: float, high: float, help: str) -> Any:
-    takes = f"seconds, {low:g} to {high:g}"
+    return _amount("seconds", default, low, high, help)
+
+
+def _amount(unit: str, default: float, low: float, high: float, help: str, *, zero: str = "") -> Any:
+    """A number of `unit`; `zero` says what 0 means."""
+    takes = f"{unit}, {low:g} to {high:g}" + (f"; 0: {zero}" if zero else "")
     return _setting(fields.Float, default, takes, help, validate=validate.Range(low, high))
 
 
@@ -193,10 +198,7 @@ class CoreSettings(marshmallow.Schema):
         "Shortest time that a visitor has a form open (form field `_t`, in milliseconds); a faster submission is a"
         " suspected bot submission. 0: no check",
     )  # fmt: skip
-    SUSPECT_DAYS = _setting(
-        fields.Float, 30.0, "days, 1 to 3650",
-        "Age at which a suspect that no operator released is discarded", validate=validate.Range(1, 3650),
-    )  # fmt: skip
+    SUSPECT_DAYS = _amount("days", 30.0, 1, 3650, "Age at which a suspect that no operator released is discarded")
     PAYLOAD_KEEP = _setting(
         Duration, 0, "0, or a duration up to 7d, such as 12h or 7d",
         "Time for which the data of a delivered operation are kept, so that `crmgate reconcile --repair` can send it"
@@ -206,10 +208,10 @@ class CoreSettings(marshmallow.Schema):
         ("off", "daily"),
         "daily: once a day a worker compares the delivered operations of the last 7 days with the CRM",
     )
-    DEAD_DAYS = _setting(
-        fields.Float, 0.0, "days, 0 to 3650; 0: never",
+    DEAD_DAYS = _amount(
+        "days", 0.0, 0, 3650,
         "Age at which a dead letter that no operator retried or discarded is discarded, with an entry in the audit log",
-        validate=validate.Range(0, 3650),
+        zero="never",
     )  # fmt: skip
     PAYLOAD_KEYS = _setting(
         PayloadKeys, (), "Fernet keys, separated by commas; `crmgate keys new` makes one",
@@ -277,14 +279,12 @@ class CoreSettings(marshmallow.Schema):
         "Folder for the spool: submissions that Redis does not take are kept there until Redis takes them. Each host"
         " has its own; its web processes share it. Empty: no spool",
     )  # fmt: skip
-    SPOOL_MAX = _setting(
-        fields.Float, 100.0, "megabytes, 1 to 100000",
-        "Size of the spool from which submissions are refused with 503", validate=validate.Range(1, 100_000),
+    SPOOL_MAX = _amount(
+        "megabytes", 100.0, 1, 100_000, "Size of the spool from which submissions are refused with 503"
     )  # fmt: skip
-    ALERT_WAITING_MINUTES = _setting(
-        fields.Float, 15.0, "minutes, 0 to 10080; 0: never",
-        "Age of the oldest waiting operation from which listeners, such as the alerts, are called",
-        validate=validate.Range(0, 10080),
+    ALERT_WAITING_MINUTES = _amount(
+        "minutes", 15.0, 0, 10080,
+        "Age of the oldest waiting operation from which listeners, such as the alerts, are called", zero="never",
     )  # fmt: skip
     LOG_LEVEL = _setting(
         OneOfWords, "INFO", "DEBUG, INFO, WARNING or ERROR", "Lowest level of the log lines that are written",

@@ -216,10 +216,10 @@ class Gateway:
     def _marks(self, entry: Spooled) -> list[str]:
         """Digests by which a later submission is recognized as the same, or as one about the same person."""
         once, session = entry.once, self._session(entry.operation)
-        same = [once.key] if once else []
+        same, people = [once.key] if once else [], identity.people(entry.operation.payload)
         if entry.suspect:  # nothing waits for a suspect, and it waits for nothing
-            return same
-        return [*same, *([session.key] if session else []), *identity.people(entry.operation.payload)]
+            return [*same, *map(identity.of_suspect, people)]
+        return [*same, *([session.key] if session else []), *people]
 
     def _would_overtake(self, entry: Spooled) -> bool:
         if self._spool is None or not self._spool.on:

@@ -31,13 +31,23 @@ def session(operation: Operation, follow: Kind | None) -> Session | None:
     if not name:
         return None
     own = digest(" ".join((f"session {name} of", *people(operation.payload)[:1])))
-    return Session(digest(f"session {name}"), follow or "", own)
+    return Session(visit(name), follow or "", own)
+
+
+def visit(session: str) -> str:
+    """Digest of the session that a site named; empty for none."""
+    return digest(f"session {session}") if session else ""
 
 
 def people(payload: Mapping[str, Any]) -> tuple[str, ...]:
     """Digests of the email, in lower case, and the phone of a submission. Operations that share one go in order."""
     words = (str(payload.get(fact) or "").lower() for fact in ("email", "phone"))
     return tuple(digest(f"who {word}") for word in words if word)
+
+
+def of_suspect(digest: str) -> str:
+    """The mark of a suspect in the spool for the digest of a person: nothing waits for a suspect."""
+    return f"suspect {digest}"
 
 
 def known_by(key: str, scope: str = "") -> str:

@@ -6,7 +6,7 @@ The time of the preview fixes the selection, so a dead letter that comes later i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from crmgate.errors import AttemptUnderWay, ChangedMeanwhile, NoSuchOperation, O
 from crmgate.model import Operation, State
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import PAGE, Count, Cursor, Filter, Inventory
+from crmgate.operators.payloads import Payloads
+from crmgate.store.tokens import Scope
 
 if TYPE_CHECKING:
     from crmgate.schemas.faults import FieldError
@@ -78,18 +80,22 @@ class Edits:
     channels of a click.
     """
 
-    def __init__(self, inventory: Inventory, desk: Desk, *, default_region: str, channels: Set[str]) -> None:
-        self._inventory, self._desk = inventory, desk
+    def __init__(
+        self, inventory: Inventory, desk: Desk, payloads: Payloads, *, default_region: str, channels: Set[str]
+    ) -> None:
+        self._inventory, self._desk, self._payloads = inventory, desk, payloads
         self._region, self._channels = default_region, channels
 
-    def preview(self, wanted: Filter, changes: Payload) -> EditPreview:
-        """Count the dead letters that match, and apply the merge patch `changes` (RFC 7396) to the first ones."""
+    def preview(self, wanted: Filter, changes: Payload, who: str) -> EditPreview:
+        """Count the dead letters that match, and apply the merge patch `changes` (RFC 7396) to the first ones.
+
+        The audit log records that the operator `who` saw the example.
+        """
         count, fixed = self._desk.retries.preview(wanted)
         page = self._inventory.page(fixed)
         results = [self._apply(operation, changes) for operation in page.items]
         errors = [errors for _, errors in results if errors]
-        examples = (_example(one, after) for one, (after, _) in zip(page.items, results, strict=True) if after)
-        example = next((each for each in examples if each.before != each.after), None)
+        example = self._example(page.items, [after for after, _ in results], who)
         return EditPreview(count, fixed, example, len(results), len(errors), errors[0] if errors else ())
 
     def batch(
@@ -107,6 +113,13 @@ class Edits:
             numbers[effect] += 1
             refused += [errors] if errors else []
         return EditBatch(numbers, refused[0] if refused else (), page.next)
+
+    def _example(self, before: Sequence[Operation], after: Sequence[Payload | None], who: str) -> EditExample | None:
+        """The first operation that the change affects; `after` has the payloads, None for a refused one."""
+        for operation, payload in zip(before, after, strict=True):
+            if payload is not None and payload != operation.payload:
+                return _example(operation.id, self._payloads.shown(operation, Scope.OPERATE, who), payload)
+        return None
 
     def _edit(self, operation: Operation, changes: Payload, who: str) -> tuple[Effect, tuple[FieldError, ...]]:
         after, errors = self._apply(operation, changes)
@@ -133,7 +146,7 @@ class Edits:
         return after, ()
 
 
-def _example(operation: Operation, after: Payload) -> EditExample:
-    names = [name for name in {**operation.payload, **after} if operation.payload.get(name) != after.get(name)]
-    before = {name: operation.payload.get(name) for name in names}
-    return EditExample(operation.id, before, {name: after.get(name) for name in names})
+def _example(operation_id: str, before: Payload, after: Payload) -> EditExample:
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    former = {name: before.get(name) for name in names}
+    return EditExample(operation_id, former, {name: after.get(name) for name in names})

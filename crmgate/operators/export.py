@@ -2,7 +2,8 @@
 
 A spreadsheet treats a cell that begins with one of `FORMULA` as a formula, and visitors can type these characters. An
 apostrophe before such a cell prevents that (https://owasp.org/www-community/attacks/CSV_Injection): a phone number
-`+90...` becomes `'+90...`. JSON Lines contains every value unchanged.
+`+90...` becomes `'+90...`. Where the semicolon separates cells (Turkish, German), Excel also begins a cell at a
+semicolon, tab or line end inside a value: an apostrophe stands there, too. JSON Lines contains every value unchanged.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
@@ -18,8 +20,9 @@ from crmgate.kinds import payload_types
 from crmgate.model import Operation, rfc3339
 from crmgate.operators.inventory import failure_of, provider_of
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""The last four are full-width forms, which spreadsheets in East Asian languages treat in the same way."""
+FORMULA = "-=+@＝＋－＠"
+"""Some are full-width forms, which spreadsheets in East Asian languages treat in the same way."""
+_BEGINS = re.compile(rf'\A(?=[{FORMULA}\t\r\n])|[;\t\r\n][ "]*(?=[{FORMULA}])')
 TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}
 ABOUT = ("id", "tracking_code", "kind", "state", "submitted_at", "dead_at", "provider", "code", "http_status", "detail",
          "field", "cause", "unreadable")  # fmt: skip
@@ -73,7 +76,7 @@ def described(operation: Operation) -> dict[str, Any]:
 
 def harmless(text: str) -> str:
     """`text` as a cell that no spreadsheet treats as a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return _BEGINS.sub(r"\g<0>'", text)
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, str]:

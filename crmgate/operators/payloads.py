@@ -9,6 +9,7 @@ from typing import Any
 
 from crmgate.model import Operation
 from crmgate.store.audit import Action, Audit
+from crmgate.store.tallies import may_be_personal
 from crmgate.store.tokens import Scope
 
 PLAIN = frozenset({
@@ -16,7 +17,10 @@ PLAIN = frozenset({
     "referral_code", "scholarship", "scholarship_needed", "source", "start_date", "universities", "university_chosen",
     "user_type", "utm",
 })  # fmt: skip
-"""Fields that are shown to everybody: they describe the visit and the choice, not the person."""
+"""Fields that are shown to everybody: they describe the visit and the choice, not the person.
+
+A value that may be an email or a phone number is masked, because a link can have any text in its parameters.
+"""
 AGAIN = 600.0
 """Seconds for which a further view of the same operation by the same operator is no new entry: pages poll."""
 _REMEMBERED = 1000
@@ -58,17 +62,26 @@ class Payloads:
 
 
 def masked(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The payload with all personal values masked; the fields in `PLAIN` are unchanged."""
-    return {name: value if name in PLAIN else mask(value) for name, value in payload.items()}
+    """The payload with all personal values masked, and in the fields in `PLAIN` only emails and phone numbers."""
+    return {name: mask_contacts(value) if name in PLAIN else mask(value) for name, value in payload.items()}
+
+
+def mask_contacts(value: Any) -> Any:
+    """A value in which only a text that may be an email or a phone number is masked."""
+    if isinstance(value, Mapping):
+        return {name: mask_contacts(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask_contacts(inner) for inner in value]
+    return _mask_text(value) if isinstance(value, str) and may_be_personal(value) else value
 
 
 def mask(value: Any) -> Any:
     """A value that shows that there is one, and little of it: `a***@e***.com`, `+90***67`, `A***`.
 
-    The names of the fields of a group stay.
+    The names in a group stay, unless a name may be an email or a phone number.
     """
     if isinstance(value, Mapping):
-        return {name: mask(inner) for name, inner in value.items()}
+        return {mask_contacts(name): mask(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [mask(inner) for inner in value]
     if isinstance(value, bool) or value in (None, ""):

@@ -1,12 +1,12 @@
 """Finds, exports and erases what crmgate keeps about a person, who is known by an email or a phone.
 
 Personal data never stand in a URL, in a log or in the audit log: callers pass the contact in a body or on standard
-input. Every method raises `LedgerUnavailable`.
+input. Every method raises `LedgerUnavailable`, and `SpoolUnavailable` if this host has a spool that it cannot read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from crmgate.delivery.gateway import Gateway
 from crmgate.model import Operation, State, rfc3339
 from crmgate.operators.export import described
 from crmgate.operators.inventory import Inventory, provider_of
+from crmgate.operators.spooled import SpooledPersons
 from crmgate.store.audit import Action, Audit, made
 from crmgate.store.ledger import Ledger
 from crmgate.store.persons import REFERENCE, PersonIndex, Traces, VisitorSession
@@ -48,7 +49,8 @@ class PersonData:
     """What crmgate keeps about a person: operations, newest first, and sessions.
 
     `references` are the keyed digests of the contact, which contain no personal data; a link may contain them. `more`:
-    there are more operations than `LIMIT`. `kept`: number of delivered operations whose payload is kept.
+    there are more operations than `LIMIT`. `kept`: number of delivered operations whose payload is kept. `spooled`: ids
+    in the spool of this host, which Redis does not have.
     """
 
     references: tuple[str, ...]
@@ -56,6 +58,17 @@ class PersonData:
     sessions: tuple[VisitorSession, ...]
     more: bool = False
     kept: int = 0
+    spooled: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self.operations or self.sessions or self.spooled)
+
+    @property
+    def unsent(self) -> int:
+        """Number of operations that an erasure ends: those that are open, and those in the spool."""
+        return len(self.open) + len(self.spooled)
 
     @property
     def open(self) -> tuple[Operation, ...]:
@@ -81,6 +94,7 @@ class PersonData:
         return {
             "waiting": len(self.open) - dead - suspects, "dead_letters": dead, "suspects": suspects,
             "ended": len(self.operations) - len(self.open), "sessions": len(self.sessions), "kept_payloads": self.kept,
+            "spooled": len(self.spooled),
         }  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +109,7 @@ class PersonData:
 
     def preview_json(self) -> dict[str, Any]:
         """The preview of an erasure for JSON, with the members of `Erasure.to_json`."""
-        return Erasure(self, len(self.open), ()).to_json() | {"complete": False}
+        return Erasure(self, self.unsent, ()).to_json() | {"complete": False}
 
     def _records(self) -> Iterator[CrmRecord]:
         for operation in self.operations:
@@ -113,7 +127,7 @@ class PersonData:
 class Erasure:
     """The result of an erasure: what was found, and the ids of the operations that could not be erased.
 
-    An attempt to deliver them was under way: erase again when it has ended.
+    They were on the way to the CRM, or from the spool to Redis: erase again when that has ended.
     """
 
     found: PersonData
@@ -141,9 +155,10 @@ class Persons:
 
     def __init__(
         self, index: PersonIndex, ledger: Ledger, inventory: Inventory, gateway: Gateway, audit: Audit,
-        default_region: str, kept: KeptPayloads,
+        default_region: str, kept: KeptPayloads, spooled: SpooledPersons | None = None,
     ) -> None:  # fmt: skip
         self._index, self._ledger, self._inventory = index, ledger, inventory
+        self._spooled = spooled or SpooledPersons()
         self._gateway, self._audit, self._region, self._kept = gateway, audit, default_region, kept
 
     def contact(self, typed: str) -> Contact:
@@ -154,7 +169,10 @@ class Persons:
         return read_contact(typed, self._region)
 
     def find(self, contact: Contact, who: str) -> PersonData:
-        """What crmgate keeps about the person; the search is an entry in the audit log."""
+        """What crmgate keeps about the person, which an erasure would discard (`open`) or remove.
+
+        The search is an entry in the audit log.
+        """
         found = self._found(contact)
         self._audit.record(who, Action.PERSON_SHOW, "person", _numbers(found))
         return found
@@ -170,16 +188,13 @@ class Persons:
         found = self._found(contact)
         self._audit.record(who, Action.PERSON_EXPORT, "person", _numbers(found))
         kept = self._kept.read([operation.id for operation in found.operations])
-        operations = [_whole(operation, kept.get(operation.id, {})) for operation in found.operations]
+        everything = [*self._spooled.read(found.spooled), *found.operations]
+        operations = [_whole(operation, kept.get(operation.id, {})) for operation in everything]
         sessions = [CrmRecord(one.provider, one.record_id).to_json() for one in found.sessions]
         return {
             "contact": {contact.kind: contact.value}, "operations": operations, "sessions": sessions,
             "crm": [record.to_json() for record in found.records], "more": found.more,
         }  # fmt: skip
-
-    def preview(self, contact: Contact) -> PersonData:
-        """What an erasure would discard (`open`) and remove. Changes nothing."""
-        return self._found(contact)
 
     def erase(self, contact: Contact, who: str) -> Erasure:
         """Discard the person's operations that have not ended, and remove everything else about the person.
@@ -187,8 +202,17 @@ class Persons:
         Receipts stay until they expire, without anything that leads from the person to them. One entry in the audit
         log, without personal data.
         """
+        with self._spooled.held() as held:
+            spooled = self._spooled.ids(_people(contact))
+            erasure = self._erase_from_redis(contact, who, spooled)
+            if not held:
+                return replace(erasure, left=(*erasure.left, *erasure.found.spooled))
+            self._spooled.erase(spooled)
+        return replace(erasure, discarded=erasure.discarded + len(erasure.found.spooled))
+
+    def _erase_from_redis(self, contact: Contact, who: str, spooled: Sequence[str]) -> Erasure:
         references, traces = self._traced(contact)
-        found = self._described(references, traces)
+        found = self._described(references, traces, spooled)
         kept = {operation.id for operation in found.open if not self._gateway.discard(operation.id, REASON)}
         discarded = len(found.open) - len(kept)
         detail = f"{_numbers(found)}; {discarded} discarded"
@@ -199,20 +223,30 @@ class Persons:
         return Erasure(found, discarded, tuple(left))
 
     def _found(self, contact: Contact) -> PersonData:
-        return self._described(*self._traced(contact))
+        # The spool comes first: it loses a submission only after Redis has it.
+        spooled = self._spooled.ids(_people(contact))
+        references, traces = self._traced(contact)
+        return self._described(references, traces, spooled)
 
     def _traced(self, contact: Contact) -> tuple[tuple[str, ...], Traces]:
         """The references of a contact, and what the index has about it."""
-        references = self._index.references(identity.people({contact.kind: contact.value}))
+        references = self._index.references(_people(contact))
         return references, self._index.traces(references, LIMIT)
 
-    def _described(self, references: tuple[str, ...], traces: Traces) -> PersonData:
-        kept = self._kept.which(traces.operations)
-        return PersonData(references, self._read(traces), traces.sessions, traces.more, len(kept))
+    def _described(self, references: tuple[str, ...], traces: Traces, spooled: Sequence[str]) -> PersonData:
+        kept, operations = self._kept.which(traces.operations), self._read(traces)
+        recorded = {operation.id for operation in operations}
+        waiting = tuple(name for name in spooled if name not in recorded)
+        return PersonData(references, operations, traces.sessions, traces.more, len(kept), waiting)
 
     def _read(self, traces: Traces) -> tuple[Operation, ...]:
         found = [operation for operation in self._inventory.read(traces.operations) if operation]
         return tuple(sorted(found, key=lambda operation: (operation.accepted_at, operation.id), reverse=True))
+
+
+def _people(contact: Contact) -> tuple[str, ...]:
+    """The digests of the contact."""
+    return identity.people({contact.kind: contact.value})
 
 
 def _numbers(found: PersonData) -> str:

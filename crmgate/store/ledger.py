@@ -190,8 +190,7 @@ class Ledger:
         the same step.
         """
         event = compact(Event(self.now(), 0.0, "", EventType.RELEASED, counted=False).to_dict())
-        arguments = for_scripts(audit)
-        done = bool(self.run("release", arguments, to=to, text=event, operation=operation_id))
+        done = bool(self.run("release", for_scripts(audit), to=to, text=event, operation=operation_id))
         return reported(done, audit)
 
     def discard(
@@ -344,9 +343,10 @@ class Ledger:
         numbers = {name.decode(): int(value) for name, value in counters.items()}
         return numbers | {"waiting": due + held, "dead_letters": dead, "suspects": suspects, "queued": queued}
 
-    def count_click(self, activity: Activity) -> None:
-        """Count a click that makes no operation."""
-        self.run("click", {"labels": labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict())})
+    def count_click(self, activity: Activity, visit: str = "") -> None:
+        """Count a click that makes no operation; `visit` is the digest of its session, empty if it has none."""
+        of_it = {"labels": labels(Kind.CREATE_MINIMAL_LEAD, activity.to_dict()), "visit": visit}
+        self.run("click", of_it | {"seconds": keys.SESSION_SECONDS})
 
     def refile(self, index: str, ids: Sequence[str]) -> None:
         """Enter dead letters into the index of the causes; with an `index`, remove from it what is no dead letter."""

@@ -76,8 +76,8 @@ class SpoolFigures:
 class Spool:
     """The spool in `folder`, for `most` bytes. Every method but `prepare` raises `SpoolUnavailable`.
 
-    `vault` encrypts the payloads; None: they are plain text. A process that has not called `prepare`, or whose
-    `prepare` failed, has no spool (`on` is false).
+    `vault` encrypts the payloads; None: they are plain text. A process that has called neither `prepare` nor `join`, or
+    whose `prepare` failed, has no spool (`on` is false).
     """
 
     def __init__(self, folder: Path, most: float, vault: Vault | None = None) -> None:
@@ -104,11 +104,16 @@ class Spool:
         else:
             self.on, self.problem = True, ""
 
+    def join(self) -> None:
+        """Use the spool that a web process of this host has made. Without one it stays off; nothing is created."""
+        with self._translated():
+            self.on = (self._folder / FILE).exists()
+
     def put(self, entry: Spooled, marks: Sequence[str]) -> Accepted:
         """Write a submission to the disk. The answer is `ACCEPTED`, or `REPLAY` or `CONFLICT` with an earlier one here.
 
-        `marks` are digests of its key, its session and its persons (`concerns`). Raises `SpoolUnavailable` if the spool
-        is full.
+        `marks` are digests of its key, its session and its persons (`concerns`, `about`). Raises `SpoolUnavailable` if
+        the spool is full.
         """
         operation = entry.operation
         with self._writing() as db:
@@ -124,6 +129,13 @@ class Spool:
         places = ", ".join("?" * len(marks))
         with self._reading() as db:
             return db.execute(f"select 1 from marks where digest in ({places}) limit 1", marks).fetchone() is not None  # noqa: S608
+
+    def about(self, marks: Sequence[str]) -> list[str]:
+        """The ids of the submissions with one of these marks, the oldest first."""
+        places = ", ".join("?" * len(marks))
+        query = f"select id from spool where seq in (select seq from marks where digest in ({places})) order by seq"  # noqa: S608
+        with self._reading() as db:
+            return [str(name) for (name,) in db.execute(query, marks).fetchall()]
 
     def find(self, operation_id: str) -> Operation | None:
         """The operation with this id; None if the spool does not have it."""
@@ -157,6 +169,14 @@ class Spool:
         """Remove submissions that Redis has."""
         with self._writing() as db:
             db.executemany("delete from spool where id = ?", [(name,) for name in ids])
+
+    def erase(self, ids: Sequence[str]) -> None:
+        """Remove submissions, also from SQLite's log. Raises `SpoolUnavailable` if another process uses the log."""
+        self.remove(ids)
+        with self._reading() as db:
+            busy, *_ = db.execute("pragma wal_checkpoint(truncate)").fetchone()
+        if busy:
+            raise SpoolUnavailable("the spool is in use: what was removed is still in its log; try again")
 
     def tidy(self) -> None:
         """Empty SQLite's write-ahead log if the spool is empty: it still holds what was removed."""

@@ -107,7 +107,12 @@ def _utm(utm: Utm) -> dict[Dimension, str]:
 def _value(text: str) -> str:
     """A value as it is counted; empty, which is the rest, if it may be personal data."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text)[:LENGTH].strip()
-    return "" if _EMAIL.search(shown) or _PHONE.fullmatch(shown) else shown
+    return "" if may_be_personal(shown) else shown
+
+
+def may_be_personal(text: str) -> bool:
+    """Whether a text that should describe a visit may be an email or a phone number instead."""
+    return bool(_EMAIL.search(text) or _PHONE.fullmatch(text))
 
 
 class Tallies:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crmgate.background import CAPACITY, FAREWELL, Background, Report
+from crmgate.delivery import identity
 from crmgate.errors import LedgerUnavailable, NotAccepted
 from crmgate.model import Activity, Kind, Suspicion
 from crmgate.store.limits import Use
@@ -119,4 +120,4 @@ def exceeds_limit(services: Services, session: str) -> bool:
 
 def count(services: Services, activity: Activity) -> None:
     """Only count a click, because `MINIMAL_LEADS` is off. Raises `LedgerUnavailable`."""
-    services.ledger.count_click(activity)
+    services.ledger.count_click(activity, identity.visit(activity.session))

@@ -60,14 +60,14 @@ def create() -> Response:
     asked, changes = _read(read_body()[0])
     if asked.start:
         return answer(_done(edits().batch(asked.filter, changes, token.name, asked.cursor)))
-    return answer(_previewed(edits().preview(asked.filter, changes)))
+    return answer(_previewed(edits().preview(asked.filter, changes, token.name)))
 
 
 def edits() -> Edits:
     """Previews and makes edits with the settings of the gateway."""
     settings = services().settings
     return Edits(
-        services().inventory, services().desk,
+        services().inventory, services().desk, services().payloads,
         default_region=settings.default_phone_region, channels=known_channels(settings.channels),
     )  # fmt: skip
 

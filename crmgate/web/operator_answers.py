@@ -180,15 +180,21 @@ class RecordSchema(Schema):
     url = _text("May be empty.", "https://crm.example.com/#Lead/view/6743f0e1a2b3c4d5e")
 
 
-class TraceCountsSchema(Schema):
-    """Numbers of what the gateway keeps about a person."""
+class OpenCountsSchema(Schema):
+    """Numbers of operations that have not ended."""
 
     waiting = _number("Operations that wait, or whose delivery is under way.", 0)
     dead_letters = _number("", 1)
     suspects = _number("", 0)
+
+
+class TraceCountsSchema(OpenCountsSchema):
+    """Numbers of what the gateway keeps about a person."""
+
     ended = _number("Receipts of operations that were delivered or discarded.", 2)
     sessions = _number("", 1)
     kept_payloads = _number("Delivered operations whose payload is kept (`PAYLOAD_KEEP`).", 0)
+    spooled = _number("Submissions in the spool of the host that answers: Redis does not have them.", 0)
 
 
 class PersonOperationSchema(Schema):
@@ -243,8 +249,8 @@ class ErasureSchema(Schema):
 
     erased = _flag("False for a preview.", True)
     counts = fields.Nested(TraceCountsSchema, required=True, metadata=_about("What was there before.", None))
-    discarded = _number("Operations that had not ended and were, or would be, discarded.", 1)
-    left = _texts("Ids of operations under way, which could not be discarded: erase again after the attempt.", [])
+    discarded = _number("Operations that had not ended, and those in the spool, that were, or would be, discarded.", 1)
+    left = _texts("Ids of operations under way to the CRM, or from the spool to Redis: erase again.", [])
     crm = _many(RecordSchema, "Erase these in the CRM.")
     complete = _flag("Whether nothing is left. Always false for a preview.", True)
 
@@ -259,7 +265,7 @@ class MissingRecordSchema(RecordSchema):
     repairable = _flag("Whether its payload is kept, so that `crmgate reconcile --repair` can send it again.", True)
 
 
-class ComparisonSchema(Schema):
+class ComparisonSchema(OpenCountsSchema):
     """The result of a comparison. `accepted` is the sum of the numbers from `in_crm` to `discarded`."""
 
     since = _time("Operations accepted since then were compared.")
@@ -271,9 +277,6 @@ class ComparisonSchema(Schema):
     unsettled = _number("Not found, but delivered so recently that the search of the CRM may not show it yet.", 0)
     other_crm = _number("Delivered to a CRM that is not configured.", 0)
     not_comparable = _number("Delivered to a destination that cannot be searched, such as a webhook.", 0)
-    waiting = _number("", 7)
-    dead_letters = _number("", 1)
-    suspects = _number("", 2)
     discarded = _number("", 0)
     gaps = _many(MissingRecordSchema, "The missing ones, the oldest first, at most 1,000.")
 

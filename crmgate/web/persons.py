@@ -81,4 +81,4 @@ def erase() -> Response:
     contact = persons.contact(asked["contact"])
     if asked.get("confirm"):
         return answer({"erased": True} | persons.erase(contact, who).to_json())
-    return answer({"erased": False} | persons.preview(contact).preview_json())
+    return answer({"erased": False} | persons.find(contact, who).preview_json())

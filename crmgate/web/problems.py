@@ -22,6 +22,7 @@ from crmgate.errors import (
     NoSuchOperation,
     NotAccepted,
     OperationEnded,
+    SpoolUnavailable,
 )
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.web.codes import ProblemCode
@@ -58,6 +59,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(InvalidFields, _invalid_fields)
     app.register_error_handler(NotAccepted, _not_accepted)
     app.register_error_handler(LedgerUnavailable, _ledger_unavailable)
+    app.register_error_handler(SpoolUnavailable, _spool_unavailable)
     for kind in OPERATORS:
         app.register_error_handler(kind, _to_operator)
     app.register_error_handler(HTTPException, _http_exception)
@@ -112,6 +114,12 @@ def _not_accepted(error: NotAccepted) -> Response:
 
 def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
     return _unavailable("The gateway's storage does not answer. Please try again in a moment.", RETRY_AFTER)
+
+
+def _spool_unavailable(error: SpoolUnavailable) -> Response:
+    """A submission never raises it: only operators read the spool."""
+    log.error("%s (request %s)", error, request_id())
+    return _unavailable("The spool of this host cannot be used: see the log. Try again in a moment.", RETRY_AFTER)
 
 
 def _to_operator(error: CrmgateError) -> Response:

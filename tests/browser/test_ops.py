@@ -212,6 +212,28 @@ def test_a_log_in_link_works_once_and_leaves_no_trace(context: Callable[..., Bro
     assert office.sessions.redeem(code) is None
 
 
+def test_a_log_in_link_leaves_no_trace_in_a_browser_with_a_session(opened: Opened, office: Office) -> None:
+    code = office.sessions.new_code(office.token, "cli:test")
+    page = opened(f"/login#once={code}")
+    expect(page.get_by_text("Dead letters by cause")).to_be_visible()
+    page.wait_for_url("**/ops/")
+    assert code not in page.url
+
+
+def test_a_poll_keeps_what_was_selected_meanwhile(opened: Opened) -> None:
+    page = opened("/operations?state=dead")
+    poll = """async (select) => {
+        const answer = htmx.ajax("GET", location.href, {target: "#live", select: "#live", swap: "outerHTML"});
+        document.querySelector("#live input[name=id]").checked = select;
+        document.querySelector("#live").old = true;
+        await answer;
+        return [document.querySelector("#live input[name=id]").checked, Boolean(document.querySelector("#live").old)];
+    }"""
+    assert page.evaluate(poll, True) == [True, True]
+    page.evaluate("document.querySelector('#live input[name=id]').checked = false")
+    assert page.evaluate(poll, False) == [False, False], "the answer that was not shown is asked for again"
+
+
 def test_now_changes_by_itself(opened: Opened, office: Office) -> None:
     page = opened()
     office.bury(3, "timeout")

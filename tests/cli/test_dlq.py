@@ -167,6 +167,7 @@ def test_an_edit_is_checked_and_kept(run: Run, configured: dict[str, str], ledge
     found = ledger.get(dead)
     assert found is not None
     assert answer["payload"] == found.payload
+    assert [entry.what for entry in Audit(ledger._redis).recent()] == ["operations.view", "dead_letters.edit"]
     assert (found.payload["city"], found.payload["phone"], found.payload["utm"]) == (
         "\u0130zmir", "+905321234567", {"source": "x"},
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,6 +14,7 @@ from crmgate.store import keys
 from crmgate.store.audit import Audit
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
+from crmgate.store.spool import FILE, Spool, Spooled
 from tests.cli.conftest import Run, output_of
 from tests.processes import RedisProcess, free_port
 
@@ -101,9 +103,48 @@ def test_an_erasure_is_confirmed_and_audited_without_the_person(
     ended = ledger.get(waiting)
     assert ended is not None
     assert (ended.state, ended.payload, ended.events) == ("discarded", {}, ())
-    [entry] = Audit(redis_client).recent()
-    assert (entry.what, entry.who[:4]) == ("persons.erase", "cli:")
-    assert EMAIL not in result.output + str(entry)
+    entries = Audit(redis_client).recent()
+    assert [(entry.what, entry.who[:4]) for entry in entries] == [("persons.erase", "cli:"), ("persons.show", "cli:")]
+    assert EMAIL not in result.output + str(entries)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """The spool of a web process, with a submission of Ada."""
+    made = Spool(tmp_path / "spool", 1e6)
+    made.prepare()
+    payload = {"first_name": "Ada", "email": EMAIL}
+    made.put(Spooled(Operation(new_id(), Kind.CREATE_LEAD, payload, time.time())), identity.people(payload))
+    return made
+
+
+def test_a_person_in_the_spool_is_shown_exported_and_erased(
+    run: Run, configured: dict[str, str], spool: Spool, tmp_path: Path
+) -> None:
+    configured["SPOOL_DIR"] = str(tmp_path / "spool")
+    shown = run("person", "show", EMAIL, **configured)
+    assert (shown.exit_code, "1 spooled" in shown.stdout) == (0, True)
+    exported = output_of(run("person", "export", EMAIL, **configured))
+    assert [one["payload"]["email"] for one in exported["operations"]] == [EMAIL]
+    preview = output_of(run("person", "erase", EMAIL, "--json", **configured))
+    assert (preview["erased"], preview["discarded"], spool.empty()) == (False, 1, False)
+    erased = run("person", "erase", EMAIL, "--yes", **configured)
+    assert (erased.exit_code, "Erased; 1 operations were discarded." in erased.stdout) == (0, True)
+    assert spool.empty()
+
+
+def test_a_command_makes_no_spool_and_one_that_it_cannot_read_is_an_error(
+    run: Run, configured: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    configured["SPOOL_DIR"] = str(folder)
+    assert run("person", "show", EMAIL, **configured).exit_code == 1
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / FILE).write_text("no database, but long enough to be refused as one" * 100)
+    result = run("person", "show", EMAIL, **configured)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the spool cannot be used" in result.stderr
 
 
 def test_an_erasure_names_the_records_in_the_crm_and_what_is_left(

@@ -11,6 +11,7 @@ from crmgate.model import Kind, Operation, Suspicion
 from crmgate.operators.desk import Desk
 from crmgate.operators.edits import EditBatch, Edits
 from crmgate.operators.inventory import Count, Cursor, Filter, Inventory
+from crmgate.operators.payloads import Payloads
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from tests.graves import bury
@@ -25,7 +26,7 @@ def edits(world: World, redis_client: redis.Redis) -> Edits:
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient)
     desk = Desk(world.ledger, world.gateway, world.delivery, retries)
     world.now += 1000
-    return Edits(inventory, desk, default_region="TR", channels={"telegram"})
+    return Edits(inventory, desk, Payloads(Audit(redis_client)), default_region="TR", channels={"telegram"})
 
 
 def numbers(batch: EditBatch) -> dict[str, int]:
@@ -35,7 +36,7 @@ def numbers(batch: EditBatch) -> dict[str, int]:
 def test_a_preview_counts_shows_an_example_and_changes_nothing(world: World, edits: Edits) -> None:
     made = bury(world.ledger, 3, field="source", source="fair")
     bury(world.ledger, 2, field="email", source="fair")
-    preview = edits.preview(SOURCE, {"source": "website"})
+    preview = edits.preview(SOURCE, {"source": "website"}, "ada")
     assert (preview.count, preview.checked, preview.refused) == (Count(3, True), 3, 0)
     assert preview.example is not None
     assert (preview.example.id, preview.example.before["source"]) == (made[-1], "fair")
@@ -46,7 +47,7 @@ def test_a_preview_counts_shows_an_example_and_changes_nothing(world: World, edi
 def test_only_those_that_match_are_edited_each_with_its_audit_entry(world: World, edits: Edits) -> None:
     made = bury(world.ledger, 3, field="source", source="fair")
     [other] = bury(world.ledger, field="email", source="fair")
-    fixed = edits.preview(SOURCE, {"source": "website"}).filter
+    fixed = edits.preview(SOURCE, {"source": "website"}, "eve").filter
     [later] = bury(world.ledger, field="source", source="fair", at=world.now + 1)
     assert numbers(edits.batch(fixed, {"source": "website"}, "ada")) == {"edited": 3}
     assert [world.stored(each).payload["source"] for each in (*made, other, later)] == ["website"] * 3 + ["fair"] * 2
@@ -54,14 +55,14 @@ def test_only_those_that_match_are_edited_each_with_its_audit_entry(world: World
     entries = Audit(world.redis).recent()
     assert {(entry.who, entry.what, entry.on) for entry in entries} == {
         ("ada", "dead_letters.edit", each) for each in made
-    }
+    } | {("eve", "operations.view", made[-1])}, "the preview showed one"
     assert numbers(edits.batch(fixed, {"source": "website"}, "ada")) == {"unchanged": 3}
 
 
 def test_an_invalid_result_is_refused_and_counted(world: World, edits: Edits) -> None:
     [applied] = bury(world.ledger, field="source")
     [clicked] = bury(world.ledger, field="source", kind=Kind.CREATE_MINIMAL_LEAD)
-    preview = edits.preview(SOURCE, {"source": "website", "email": "nowhere"})
+    preview = edits.preview(SOURCE, {"source": "website", "email": "nowhere"}, "ada")
     assert (preview.refused, preview.checked, preview.example) == (2, 2, None)
     assert {error.field for error in preview.errors} <= {"source", "email"}
     batch = edits.batch(SOURCE, {"source": "fair"}, "ada")

@@ -56,6 +56,22 @@ def test_only_fields_of_the_visit_and_the_choice_are_shown() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        ({"utm": {"source": "ads", "term": "ada@example.com"}}, {"utm": {"source": "ads", "term": "a***@e***.com"}}),
+        ({"utm": {"term": "ada%40example.com"}}, {"utm": {"term": "a***"}}),
+        ({"referral_code": "0532 123 45 67"}, {"referral_code": "0***"}),
+        ({"programs": ["Law", "+905321234567"]}, {"programs": ["Law", "+90***67"]}),
+        ({"start_date": "2026-09-01", "graduation_year": 2026}, {"start_date": "2026-09-01", "graduation_year": 2026}),
+        ({"custom": {"ada@example.com": "x y", "shoe size": "38"}},
+         {"custom": {"a***@e***.com": "x***", "shoe size": "3***"}}),
+    ],
+)  # fmt: skip
+def test_a_contact_is_masked_wherever_a_link_can_put_it(payload: dict[str, Any], shown: dict[str, Any]) -> None:
+    assert masked(payload) == shown
+
+
 def test_a_payload_is_not_shown_without_its_entry() -> None:
     shown, entries, _ = payloads()
     entries.down = True

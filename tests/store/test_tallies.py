@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import redis
 
+from crmgate.delivery import identity
 from crmgate.errors import LedgerUnavailable, Rejected, Unavailable
 from crmgate.model import Activity, Kind, Suspicion
 from crmgate.store import keys
@@ -86,6 +87,27 @@ def test_a_click_without_an_operation_is_counted(world: World, tallies: Tallies)
     assert day(tallies, Dimension.CHANNEL) == {"telegram": {"clicks": 1}}
     assert world.ledger.stats()["clicks:telegram"] == 1
     assert hour(tallies) == {}
+
+
+def test_a_click_without_an_operation_counts_when_its_visitor_applies(world: World, tallies: Tallies) -> None:
+    visit = identity.visit("s")
+    for channel in ("telegram", "whatsapp"):
+        world.ledger.count_click(Activity(channel), visit)
+    assert 0 < world.redis.ttl(keys.session(visit)) <= keys.SESSION_SECONDS  # type: ignore[operator]
+    world.apply(1, session="another")
+    world.apply(2, session="s")
+    world.apply(2, session="s", city="Ankara")
+    world.work()
+    assert day(tallies, Dimension.CHANNEL) == {"telegram": {"clicks": 1}, "whatsapp": {"clicks": 1, "applied": 1}}
+    assert len({*world.crm.records.values()}) == 2, "the click is no lead"
+
+
+def test_a_click_without_an_operation_does_not_prolong_the_session_of_a_person(world: World) -> None:
+    visit = identity.visit("s")
+    world.apply(1, session="s")
+    world.redis.expire(keys.session(visit), 100)
+    world.ledger.count_click(Activity("telegram"), visit)
+    assert 0 < world.redis.ttl(keys.session(visit)) <= 100  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("kind", [Kind.CREATE_LEAD, Kind.CREATE_MINIMAL_LEAD])

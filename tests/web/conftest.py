@@ -32,6 +32,7 @@ class StandInLedger:
     asked: list[str] = field(default_factory=list)
     shut: Gate = field(default_factory=Gate)
     counted: Counter[str] = field(default_factory=Counter)
+    visits: list[str] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
 
     def ping(self) -> None:
@@ -52,8 +53,9 @@ class StandInLedger:
         self.ping()
         return self.shut
 
-    def count_click(self, activity: Activity) -> None:
+    def count_click(self, activity: Activity, visit: str = "") -> None:
         self.ping()
+        self.visits.append(visit)
         self.counted[activity.channel] += 1
 
     def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:

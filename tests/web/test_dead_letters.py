@@ -18,6 +18,7 @@ from crmgate.delivery.gateway import Gateway
 from crmgate.errors import LedgerUnavailable
 from crmgate.model import Kind, Suspicion, new_id
 from crmgate.operators.desk import Desk
+from crmgate.operators.export import harmless
 from crmgate.operators.inventory import Inventory
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.persons import Persons
@@ -422,7 +423,22 @@ def test_an_ambiguous_job_is_refused(call: Call, body: Any, name: str | None) ->
     assert name is None or answer.json["errors"][0]["field"] == name
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("Ada; =1+1", "Ada; '=1+1"), ('a;"=1+1"', 'a;"\'=1+1"'), ("a\r\n-1", "a\r\n'-1"),
+        ("a\t@SUM(A1)", "a\t'@SUM(A1)"), ("a\r\n\r\nb", "a\r\n\r\nb"), ("1+1=2; 2", "1+1=2; 2"), ("a-b, =c", "a-b, =c"),
+    ],
+)  # fmt: skip
+def test_a_cell_that_a_spreadsheet_begins_inside_a_value_is_no_formula(text: str, cell: str) -> None:
+    assert harmless(text) == cell
+
+
+FORMULAS = {
+    "=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\uff1d1": "'\uff1d1",
+    "\t=1": "'\t'=1", "\r=1": "'\r'=1", "\n1": "'\n1",
+}  # fmt: skip
+"""Texts and their cells."""
 
 
 def test_the_csv_holds_no_formula(call: Call, ledger: Ledger, services: Any) -> None:
@@ -432,8 +448,8 @@ def test_the_csv_holds_no_formula(call: Call, ledger: Ledger, services: Any) -> 
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == "attachment; filename=crmgate-dead.csv"
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
-    assert {row["first_name"] for row in rows} == {f"'{text}" for text in FORMULAS}
-    assert {row["utm_source"] for row in rows} == {f"'{text}" for text in FORMULAS}
+    assert {row["first_name"] for row in rows} == {*FORMULAS.values()}
+    assert {row["utm_source"] for row in rows} == {*FORMULAS.values()}
     assert {row["phone"] for row in rows} == {"'+905321234567"}
     cells = [cell for row in rows for cell in row.values()]
     assert not [cell for cell in cells if cell[:1] in tuple("=+-@\t\r\n\uff1d")]

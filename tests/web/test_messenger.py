@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from crmgate.delivery.identity import visit
 from crmgate.errors import KeyReused, LedgerUnavailable, StillRunning
 from crmgate.model import Activity, Kind, State, Utm
 
@@ -141,9 +142,10 @@ def test_a_form_is_sent_back_to_its_site(client: FlaskClient) -> None:
 
 def test_without_minimal_leads_a_click_is_counted(client: FlaskClient, gateway: Any, services: Any) -> None:
     services.settings.minimal_leads = False
-    answer = client.post(URL, json=CLICK)
+    answer = client.post(URL, json=CLICK | {"session": "visit-1"})
     assert (answer.status_code, answer.json) == (200, {"status": "counted"})
     assert gateway.submitted == []
+    assert gateway.ledger.visits == [visit("visit-1")]
     assert gateway.ledger.counted == {"telegram": 1}
     gateway.ledger.down = True
     assert client.post(URL, json=CLICK).status_code == 503

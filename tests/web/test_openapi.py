@@ -504,6 +504,7 @@ def test_answers_about_persons_match_the_document(gateway: Gateway) -> None:
         "ended": 1,
         "sessions": 1,
         "kept_payloads": 0,
+        "spooled": 0,
     }
     [reference] = found["references"]
     listed = gateway.ask("/api/v1/operations", "get", query_string={"person": reference}).json["items"]

@@ -62,7 +62,8 @@ def save(operation_id: str) -> BaseResponse:
             default_region=settings.default_phone_region, channels=known_channels(settings.channels),
         )  # fmt: skip
     except InvalidFields as invalid:
-        return _form(found, _flat(found.payload) | sent, {fault.field: fault.message for fault in invalid.errors}, 422)
+        payload = services().payloads.shown(found, Scope.OPERATE, actor())
+        return _form(found, _flat(payload) | sent, {fault.field: fault.message for fault in invalid.errors}, 422)
     services().desk.amend(found, payload, actor())
     if "retry" in request.form:
         services().desk.retry(operation_id, actor())

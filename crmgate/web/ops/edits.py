@@ -5,6 +5,7 @@ The browser asks for batch after batch: the form of the progress page carries th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,6 @@ from crmgate.operators.edits import Effect
 from crmgate.operators.inventory import Cursor, Filter
 from crmgate.schemas.codes import FieldCode
 from crmgate.schemas.faults import FieldError
-from crmgate.store.audit import Action
 from crmgate.web.codes import ProblemCode
 from crmgate.web.edits import edits
 from crmgate.web.ops import filters
@@ -28,6 +28,7 @@ from crmgate.web.services import services
 LONGEST = 1000
 """Largest number of characters of the new value."""
 _NUMBERS = ("total", "began", *Effect)
+_NUMBER = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 _OTHERS = ("change", "value", "start", "place", *_NUMBERS)
 
 
@@ -95,9 +96,7 @@ def edits_run() -> Response:
     change = _change()
     if "start" in request.form:
         return _batch(change)
-    found = edits().preview(change.filter, change.patch)
-    if found.example:  # its values are personal data
-        services().audit.record(actor(), Action.VIEW, found.example.id)
+    found = edits().preview(change.filter, change.patch, actor())
     fixed = Change(found.filter, change.path, change.value)
     return page("ops/edits_preview.html", change=fixed, found=found, began=services().ledger.now())
 
@@ -127,10 +126,10 @@ def _progress(numbers: Mapping[str, int], total: int, took: float) -> EditProgre
 
 
 def _number(name: str) -> float:
-    try:
-        return float(request.form.get(name) or 0)
-    except ValueError:
-        raise Problem(ProblemCode.INVALID_BODY, "The form is damaged. Begin again with the preview.") from None
+    text = request.form.get(name) or "0"
+    if not _NUMBER.fullmatch(text):
+        raise Problem(ProblemCode.INVALID_BODY, "The form is damaged. Begin again with the preview.")
+    return float(text)
 
 
 def _change() -> Change:

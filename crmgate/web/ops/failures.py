@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
-from crmgate.errors import CrmgateError, LedgerUnavailable
+from crmgate.errors import CrmgateError, LedgerUnavailable, SpoolUnavailable
 from crmgate.schemas.faults import InvalidFields
 from crmgate.web.codes import ProblemCode
 from crmgate.web.ops.shell import blueprint, page
 from crmgate.web.problems import OPERATORS, RETRY_AFTER, Problem
+
+log = logging.getLogger(__name__)
 
 
 @blueprint.errorhandler(Problem)
@@ -31,7 +35,17 @@ def _invalid_fields(invalid: InvalidFields) -> Response:
 @blueprint.errorhandler(LedgerUnavailable)
 def _ledger_unavailable(_error: LedgerUnavailable) -> Response:
     detail = "Redis does not answer, so nothing can be shown or changed. Start it, or correct REDIS_URL."
-    response = page("ops/failure.html", 503, title="Redis is unavailable", detail=detail)
+    return _unavailable("Redis is unavailable", detail)
+
+
+@blueprint.errorhandler(SpoolUnavailable)
+def _spool_unavailable(error: SpoolUnavailable) -> Response:
+    log.error("%s", error)
+    return _unavailable("The spool is unavailable", "The spool of this host cannot be used. The log has the reason.")
+
+
+def _unavailable(title: str, detail: str) -> Response:
+    response = page("ops/failure.html", 503, title=title, detail=detail)
     response.headers["Retry-After"] = str(RETRY_AFTER)
     return response
 

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @blueprint.get("/")
 def now() -> Response:
-    """Gate, worker, Redis, waiting operations, causes of dead letters, the running job, the last events."""
+    """Gate, worker, Redis, what waits, causes of dead letters, what the CRM lacks, the running job, the last events."""
     parts = services()
     gate = parts.desk.waiting.gate()
     redis, *dangers = parts.ledger.health()
@@ -31,7 +31,7 @@ def now() -> Response:
         gate=gate, stopped=explain(gate), workers=parts.ledger.workers_seen(WORKER_SILENCE), silence=WORKER_SILENCE,
         redis=redis, dangers=[danger for danger in dangers if not danger.ok], stats=parts.ledger.stats(),
         waited=at - oldest if oldest else 0.0, causes=causes.items, unfiled=causes.dead - causes.indexed,
-        hours=parts.numbers.hours(), spool=_spool(),
+        hours=parts.numbers.hours(), spool=_spool(), compared=parts.reconcile.last(),
         job=progress(job, at, shut=bool(gate.cause)) if job else None, happenings=parts.numbers.latest(),
     )  # fmt: skip
 

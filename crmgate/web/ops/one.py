@@ -13,7 +13,7 @@ from crmgate.errors import NoSuchOperation, ProviderError
 from crmgate.model import Event, Operation, State
 from crmgate.operators.desk import CHANGEABLE
 from crmgate.operators.inventory import Cursor, Filter, failure_of, fields_of
-from crmgate.operators.payloads import PLAIN, mask
+from crmgate.operators.payloads import PLAIN, mask, mask_contacts
 from crmgate.store.tokens import Scope
 from crmgate.web.changes import REASON
 from crmgate.web.codes import ProblemCode
@@ -22,7 +22,7 @@ from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
 OPEN = PLAIN | {"operation_id"}
-"""Facts whose values are shown to everybody."""
+"""Facts whose values are shown to everybody, unless they may be an email or a phone number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +113,16 @@ def _preview(operation: Operation, *, shown: bool) -> Mapping[str, Any]:
         return {"preview": None, "no_preview": error.detail}
     refused = fields_of(operation)
     lines = [
-        RequestLine(path, fact, value if shown or fact in OPEN else mask(value), name in refused or path in refused)
+        RequestLine(path, fact, value if shown else _masked(fact, value), name in refused or path in refused)
         for path, name, value in _leaves(found.body)
         for fact in [found.facts.get(name, "")]
     ]
-    return {"preview": found, "no_preview": "", "request_lines": lines}
+    described = [name if shown else mask_contacts(name) for name, _value in found.described]
+    return {"preview": found, "no_preview": "", "request_lines": lines, "described": described}
+
+
+def _masked(fact: str, value: Any) -> Any:
+    return mask_contacts(value) if fact in OPEN else mask(value)
 
 
 def _leaves(body: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str, Any]]:

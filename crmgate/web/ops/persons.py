@@ -54,7 +54,7 @@ def persons_erase() -> Response:
     require_operate()
     contact = _contact()
     if "confirmed" not in request.form:
-        return page("ops/person_erase.html", contact=contact, found=services().persons.preview(contact))
+        return page("ops/person_erase.html", contact=contact, found=services().persons.find(contact, actor()))
     return page("ops/person_erased.html", erasure=services().persons.erase(contact, actor()))
 
 

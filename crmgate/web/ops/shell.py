@@ -93,7 +93,7 @@ def asset(name: str) -> str:
     return url_for("ops.static", filename=name, v=_version(name))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=100)  # one file has many addresses: `./ops.js`
 def _version(name: str) -> str:
     return hashlib.sha256((Path(__file__).parent / "static" / name).read_bytes()).hexdigest()[:12]
 
@@ -134,10 +134,15 @@ def _to_login() -> BaseResponse:
 def _add_headers(response: Response) -> Response:
     if request.endpoint != "ops.static":
         response.headers.update(HEADERS)
-    elif request.args.get("v"):
+    elif response.status_code in (200, 304) and _is_current((request.view_args or {})["filename"]):
         response.cache_control.public, response.cache_control.no_cache = True, None
         response.cache_control.max_age, response.cache_control.immutable = STATIC_AGE, True
     return response
+
+
+def _is_current(name: str) -> bool:
+    """Whether the address of a static file names its content here; a process of another version has other content."""
+    return request.args.get("v") == _version(name)
 
 
 @blueprint.context_processor

@@ -110,7 +110,9 @@ def test_an_example_is_a_view_of_personal_data(operator: Browser, parts: Service
 
 @pytest.mark.parametrize("wrong", [
     {"change": ""}, {"change": "x" * 101}, {"value": "x" * 1001}, {"start": "1", "place": "x"},
-    {"start": "1", "began": "x"}, {"start": "1", "total": "one"}, {"code": "nothing"}, {"dead_before": "yesterday"},
+    {"start": "1", "began": "x"}, {"start": "1", "total": "one"}, {"start": "1", "total": "nan"},
+    {"start": "1", "edited": "inf"}, {"start": "1", "began": "1e999"}, {"start": "1", "edited": "-1"},
+    {"code": "nothing"}, {"dead_before": "yesterday"},
 ])  # fmt: skip
 def test_a_damaged_form_changes_nothing(operator: Browser, parts: Services, wrong: dict[str, str]) -> None:
     ids = bury_fair(parts, 1)

@@ -58,6 +58,8 @@ def test_the_rest_of_the_values_is_the_last_row(reader: Browser, counted: None) 
 def test_each_dimension_has_its_values(reader: Browser, counted: None, by: str, value: str) -> None:
     page = reader.get(f"/ops/numbers?by={by}").text
     assert value in [texts(row[0]) for row in rows(page)]
+    title = {"channel": "By channel", "utm_source": "By UTM source", "referral": "By referral"}[by]
+    assert f"<h2>{title}</h2>" in page
 
 
 def test_the_days_of_one_value(reader: Browser, counted: None) -> None:

@@ -13,6 +13,7 @@ import redis
 from crmgate.model import Kind, State, Suspicion
 from crmgate.operators.inventory import Filter
 from crmgate.services import Services
+from crmgate.store.reconciled import ReconcileBook
 from crmgate.tracking import code as tracking_code
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
@@ -104,6 +105,17 @@ def test_now_shows_that_no_worker_runs(operator: Browser, parts: Services) -> No
     assert "No worker runs" in texts(operator.get("/ops/").text)
     parts.ledger.beat("w")
     assert "No worker runs" not in texts(operator.get("/ops/").text)
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_now_says_how_many_records_the_crm_lacks(
+    operator: Browser, parts: Services, redis_client: redis.Redis, missing: int
+) -> None:  # fmt: skip
+    ReconcileBook(redis_client, parts.ledger).save(
+        {"at": "2026-11-28T03:00:00.000Z", "missing": missing, "checked": 5, "gaps": []}
+    )
+    words = "(2026-11-28 03:00 UTC) did not find 2 of 5 delivered operations"
+    assert (words in texts(operator.get("/ops/").text)) == bool(missing)
 
 
 def test_a_poll_without_a_change_has_no_body(operator: Browser, parts: Services, now: float) -> None:

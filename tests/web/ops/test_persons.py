@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
-from crmgate.model import Kind
+from crmgate.delivery import identity
+from crmgate.model import Kind, Operation, new_id
+from crmgate.operators.spooled import SpooledPersons
 from crmgate.services import Services
+from crmgate.store.spool import FILE, Spool, Spooled
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
 from tests.web.ops.test_pages import texts
@@ -82,6 +86,7 @@ def test_an_erasure_is_counted_first_and_names_the_records_of_the_crm(
     bury(parts.ledger, 1, kind=Kind.CREATE_LEAD, email=EMAIL, at=parts.ledger.now())
     asked = texts(operator.post("/ops/persons/erase", contact=EMAIL).text)
     assert "Dead letters 4 discarded" in asked
+    assert parts.audit.recent(1)[0].what == "persons.show", "the preview shows what is kept"
     assert "Discard 4 operations and erase the person" in asked
     assert parts.ledger.stats()["dead_letters"] == 5
     done = texts(operator.post("/ops/persons/erase", contact=EMAIL, confirmed="1").text)
@@ -100,13 +105,43 @@ def test_records_of_the_crm_have_to_be_erased_there(
 
     found = PersonData(("p",), (), (VisitorSession("d", "sandbox", f"77{MARKUP}"),))
     monkeypatch.setattr(parts.persons, "find", lambda _contact, _who: found)
-    monkeypatch.setattr(parts.persons, "preview", lambda _contact: found)
     for path, more in (("/ops/persons", {}), ("/ops/persons/erase", {})):
         answer = operator.post(path, contact=EMAIL, **more)
         assert "Erase this record in the CRM" in texts(answer.text)
         assert "sandbox: 77" in texts(answer.text)
         assert "<script>alert" not in answer.text
         assert inline(answer) == []
+
+
+@pytest.fixture
+def spool(parts: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    """The spool of this host with a submission of Zeynep."""
+    made = Spool(tmp_path, 1e6)
+    made.prepare()
+    payload = {"first_name": "Zeynep", "email": EMAIL}
+    made.put(Spooled(Operation(new_id(), Kind.CREATE_LEAD, payload, 0.0)), identity.people(payload))
+    monkeypatch.setattr(parts.persons, "_spooled", SpooledPersons(made))
+    return made
+
+
+def test_a_person_in_the_spool_is_found_and_erased(operator: Browser, spool: Spool) -> None:
+    found = operator.post("/ops/persons", contact=EMAIL).text
+    assert "In the spool 1" in texts(found)
+    assert "Erase …" in texts(found)
+    asked = texts(operator.post("/ops/persons/erase", contact=EMAIL).text)
+    assert "In the spool of this host 1 discarded" in asked
+    assert "Discard 1 operation and erase the person" in asked
+    assert "1 operation discarded" in texts(operator.post("/ops/persons/erase", contact=EMAIL, confirmed="1").text)
+    assert spool.empty()
+    words = texts(operator.post("/ops/persons", contact=EMAIL).text)
+    assert ("keeps nothing about this person" in words, "In the spool" in words) == (True, False)
+
+
+def test_a_spool_that_cannot_be_read_is_no_empty_one(operator: Browser, spool: Spool, tmp_path: Path) -> None:
+    (tmp_path / FILE).unlink()
+    answer = operator.post("/ops/persons", contact=EMAIL)
+    assert (answer.status_code, answer.mimetype) == (503, "text/html")
+    assert "The spool of this host cannot be used" in answer.text
 
 
 @pytest.mark.parametrize("path", ["", "/export", "/erase"])

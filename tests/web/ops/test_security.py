@@ -300,6 +300,10 @@ def test_static_files_are_kept_by_their_version(stranger: Browser) -> None:
         assert "immutable" in answer.headers["Cache-Control"]
         assert "max-age=31536000" in answer.headers["Cache-Control"]
         assert "no-cache" not in answer.headers["Cache-Control"]
+        path, _, version = address.partition("?v=")
+        for other in (path, f"{path}?v={version[:-1]}", f"{path}x?v={version}"):  # a process of another version
+            with stranger.get(other) as answer:
+                assert "immutable" not in answer.headers.get("Cache-Control", ""), other
 
 
 # What visitors type
@@ -368,6 +372,33 @@ def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: 
     assert reader.get("/ops/export").status_code == 403
     assert parts.ledger.stats()["dead_letters"] == 1
     assert [entry.what for entry in parts.audit.recent()] == ["ops.login"]
+
+
+def test_a_reader_sees_no_contact_that_a_link_put_into_another_field(reader: Browser, parts: Services) -> None:
+    [operation] = bury(
+        parts.ledger, provider="sandbox", utm={"term": "zeynep@example.com"}, referral_code="+905321234567",
+        custom={"zeynep@example.com": "x"},
+    )  # fmt: skip
+    page = reader.get(f"/ops/operations/{operation}").text
+    assert "z***@e***.com" in page
+    assert [word for word in ("zeynep@", "5321234567") if word in page] == []
+
+
+def test_the_etag_of_an_operator_tells_a_reader_nothing(operator: Browser, reader: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger, first_name="Zeynep")
+    for path in (f"/ops/operations/{operation}?data=shown", f"/ops/operations/{operation}", "/ops/operations"):
+        etag = operator.get(path).headers["ETag"]
+        assert operator.get(path, headers={"If-None-Match": etag}).status_code == 304
+        answer = reader.get(path, headers={"If-None-Match": etag})
+        assert (answer.status_code, answer.headers["ETag"] == etag) == (200, False), path
+        assert "Zeynep" not in answer.text
+
+
+def test_a_form_that_is_shown_again_is_a_view_of_personal_data(operator: Browser, parts: Services) -> None:
+    [operation] = bury(parts.ledger, first_name="Zeynep")
+    answer = operator.post(f"/ops/operations/{operation}/edit", version="1", **{"field.email": "nowhere"})
+    assert (answer.status_code, "Zeynep" in answer.text) == (422, True)
+    assert [entry.on for entry in parts.audit.recent() if entry.what == "operations.view"] == [operation]
 
 
 def test_personal_data_is_hidden_until_a_view_that_the_audit_has(operator: Browser, parts: Services) -> None:

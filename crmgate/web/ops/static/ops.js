@@ -8,8 +8,8 @@
   // A log-in link carries its one-time code in the fragment, which is never sent to a server or a log.
   const login = one("#login");
   const code = new URLSearchParams(location.hash.slice(1)).get("once");
+  if (code) history.replaceState(null, "", location.pathname + location.search); // also if a session exists already
   if (login && code) {
-    history.replaceState(null, "", location.pathname + location.search);
     login.elements.secret.value = code;
     login.requestSubmit();
   }
@@ -25,13 +25,13 @@
       event.detail.headers["If-None-Match"] = etags.get(event.detail.path);
     }
   });
-  document.addEventListener("htmx:beforeSwap", () => {
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const etag = event.detail.xhr.getResponseHeader("ETag");
+    // The operator may have selected something since the request: the next poll asks again.
+    if (busy()) event.detail.shouldSwap = false;
+    else if (etag) etags.set(event.detail.requestConfig.path, etag);
     opened = one("#live details.chart-table")?.open;
     place = rows().findIndex((row) => row.classList.contains("current"));
-  });
-  document.addEventListener("htmx:afterRequest", (event) => {
-    const etag = event.detail.xhr.getResponseHeader("ETag");
-    if (etag) etags.set(event.detail.requestConfig.path, etag);
   });
   let opened = false;
   let place = -1;
