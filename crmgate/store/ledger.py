@@ -128,9 +128,8 @@ class Ledger:
         (`Recorded.following`). None is taken where a lease has to be on replicas before the CRM is asked.
         """
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
-        if self._scripts.replicas:
-            wanted = None
-        return self._record(claim, to, Written.DELIVERED, result, receipt, wanted)
+        taken = None if self._scripts.replicas else wanted
+        return self._record(claim, to, Written.DELIVERED, result, receipt, taken)
 
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *, delay: float, look: bool, wake: bool = False
