@@ -130,6 +130,7 @@ def _start() -> Services:
     logs.configure(services.settings.log_level, services.settings.log_format)
     report(services.ledger.health())
     logging.getLogger("huey").addFilter(_Expected())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no log line has them
     return services
 
 

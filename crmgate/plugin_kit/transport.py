@@ -190,6 +190,7 @@ class _Session(requests.Session):
         super().__init__()
         self.trust_env = False
         self.headers["User-Agent"] = "crmgate"
+        self._own_headers = dict(self.headers)  # reading a case-insensitive dictionary takes six calls for each header
         self.mount("http://", _Adapter())
         self.mount("https://", _Adapter())
 
@@ -201,7 +202,7 @@ class _Session(requests.Session):
         `requests` would merge settings, hooks, proxies and cookies that this session does not have, for each request.
         """
         request = LeanRequest()
-        request.prepare(method, url, headers={**self.headers, **(headers or {})}, cookies=self.cookies, **content)
+        request.prepare(method, url, headers={**self._own_headers, **(headers or {})}, cookies=self.cookies, **content)
         return self.send(request, timeout=timeout, stream=True, proxies=self.proxies, allow_redirects=False)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:

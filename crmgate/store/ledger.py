@@ -128,10 +128,12 @@ class Ledger:
         """Record that the CRM confirmed the operation. Only its receipt stays.
 
         With `wanted`, the operation of the oldest wake-up that may be attempted now is taken in the same step
-        (`Recorded.following`). None is taken where a lease has to be on replicas before the CRM is asked.
+        (`Recorded.following`). None is taken where a lease has to be on replicas before the CRM is asked, nor at
+        most once: a lost answer of Redis would end the taken operation.
         """
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
-        return self._record(claim, to, Written.DELIVERED, result, receipt, None if self._scripts.replicas else wanted)
+        wanted = None if self._scripts.replicas or to.at_most_once else wanted
+        return self._record(claim, to, Written.DELIVERED, result, receipt, wanted)
 
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *, delay: float, look: bool, wake: bool = False
