@@ -1,0 +1,92 @@
+"""crmgate's own processes for the benchmarks, with the settings of production.
+
+Only what a benchmark is about is set: the CRM, the trusted proxy that names the client, and the concurrency.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from crmgate.model import Kind
+from crmgate.services import start
+from crmgate.store.client import connect
+from crmgate.store.gate import Recipient
+from crmgate.store.ledger import Ledger
+from crmgate.store.wakeups import wake_message
+from tests import soak
+from tests.processes import Process, gunicorn, huey_worker
+
+SINK_PLUGIN = Path(str(soak.__file__)).with_name("sink.py")
+"""The smallest plugin: one request for each lead."""
+
+
+def settings(folder: Path, redis_url: str, sink_url: str, **more: str) -> dict[str, str]:
+    """Environment of a gateway whose CRM is `benchmarks.sink`."""
+    plugins = folder / "plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SINK_PLUGIN, plugins / "sink.py")
+    return {
+        "CRM_PROVIDER": "sink", "SINK_URL": sink_url, "REDIS_URL": redis_url, "PLUGINS_DIR": str(plugins),
+        "TRUSTED_PROXIES": "1", **more,
+    }  # fmt: skip
+
+
+def web(folder: Path, env: Mapping[str, str]) -> Process:
+    """gunicorn with the numbers of processes and threads that `gunicorn.conf.py` sets."""
+    process = gunicorn(folder, env)
+    at = process.command.index("--workers")
+    del process.command[at : at + 2]
+    return process
+
+
+def workers(folder: Path, env: Mapping[str, str], processes: int, concurrency: int) -> list[Process]:
+    """Worker processes that have `concurrency` threads, all together."""
+    return [_worker(folder, env, f"worker{number}", concurrency // processes) for number in range(processes)]
+
+
+def _worker(folder: Path, env: Mapping[str, str], name: str, threads: int) -> Process:
+    process = huey_worker(folder, env, name)
+    process.command[process.command.index("--workers") + 1] = str(threads)
+    return process
+
+
+def ledger(redis_url: str) -> Ledger:
+    """The ledger of a gateway."""
+    return Ledger(connect(redis_url, 10.0), wake_message)
+
+
+def fill(env: Mapping[str, str], count: int) -> None:
+    """Accept `count` applications of different persons, as the web processes do after they have read a request."""
+    gateway = start(env).gateway
+    for number in range(count):
+        gateway.submit(Kind.CREATE_LEAD, payload(number), inline=False)
+
+
+def payload(number: int) -> dict[str, Any]:
+    """The application of person N, as the gateway records it."""
+    return {
+        "first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com",
+        "source": "website",
+    }  # fmt: skip
+
+
+def delivered(redis_url: str) -> int:
+    """Number of delivered operations."""
+    return int(ledger(redis_url).stats().get("delivered", 0))
+
+
+def recorded(client: redis.Redis) -> int:
+    """Number of operations in Redis."""
+    return int(client.zcard("{crmgate}:ops"))  # type: ignore[arg-type]
+
+
+def recipient(concurrency: int = 0) -> Recipient:
+    """The sink, for calls of the ledger."""
+    return Recipient("sink", most=concurrency)
+
+

@@ -1,0 +1,12 @@
+"""The loads of `make bench`, one module each. A load is a function `run(options, say) -> Report`."""
+
+from collections.abc import Callable
+
+from benchmarks.figures import Report
+from benchmarks.loads import accept, drain
+from benchmarks.options import Options
+
+Run = Callable[[Options, Callable[[str], None]], Report]
+
+LOADS: dict[str, Run] = {accept.NAME: accept.run, drain.NAME: drain.run}
+"""By name, in the order of a whole run."""
