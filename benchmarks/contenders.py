@@ -107,7 +107,7 @@ def versions(contenders: Sequence[WebServer | Worker]) -> list[str]:
 def _flask(at: Place, environment: PythonEnvironment, app: str) -> Process:
     port = str(free_port())
     command = [
-        str(environment.install() / "gunicorn"), f"benchmarks.peers.{app}", "--config", "/dev/null",
+        str(environment.install() / "gunicorn"), f"benchmarks.peers.{app}", "--config", "python:benchmarks.peers",
         "--bind", f"127.0.0.1:{port}", "--workers", str(PROCESSES), "--threads", str(THREADS), "--log-level", "warning",
     ]  # fmt: skip
     return program("web", command, at.folder, at.env | {"PORT": port})
