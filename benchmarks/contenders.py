@@ -17,7 +17,8 @@ from tests.processes import Process
 CRMGATE = "crmgate"
 ECHO = "Flask echo"
 HUEY, CELERY, FASTIFY = "Flask + Huey", "Flask + Celery", "Fastify + BullMQ"
-PLAIN_HUEY, ACKS_LATE, DRAMATIQ, BULLMQ = "Huey", "Celery (acks_late)", "Dramatiq", "BullMQ"
+PLAIN_HUEY, KEPT_HUEY = "Huey", "Huey, kept connection"
+ACKS_LATE, DRAMATIQ, BULLMQ = "Celery (acks_late)", "Dramatiq", "BullMQ"
 TWO = "crmgate, 2 processes"
 
 PROCESSES, THREADS = 2, 8
@@ -77,6 +78,7 @@ def workers(options: Options) -> list[Worker]:
     """The contenders of `drain`."""
     peers = [
         Worker(PLAIN_HUEY, environments.HUEY, _filler(environments.HUEY, "huey_app"), _huey),
+        Worker(KEPT_HUEY, environments.HUEY, _filler(environments.HUEY, "huey_app"), _huey_that_keeps),
         Worker(ACKS_LATE, environments.CELERY, _filler(environments.CELERY, "celery_app"), _celery),
         Worker(DRAMATIQ, environments.DRAMATIQ, _filler(environments.DRAMATIQ, "dramatiq_app"), _dramatiq),
         Worker(BULLMQ, environments.NODE, lambda _, count: ["node", str(_node() / "fill.js"), str(count)], _bullmq),
@@ -132,12 +134,16 @@ def _fill_crmgate(at: Place, count: int) -> None:
     gateway.fill(_settings(at), count)
 
 
-def _huey(at: Place) -> list[Process]:
+def _huey_that_keeps(at: Place) -> list[Process]:
+    return _huey(at, KEEP_CONNECTION="on")
+
+
+def _huey(at: Place, **more: str) -> list[Process]:
     command = [
         str(environments.HUEY.install() / "huey_consumer"), "benchmarks.peers.huey_app.huey",
         "--workers", str(at.concurrency), "--worker-type", "thread",
     ]  # fmt: skip
-    return [program("worker", command, at.folder, at.env)]
+    return [program("worker", command, at.folder, at.env | more)]
 
 
 def _celery(at: Place) -> list[Process]:
@@ -167,7 +173,7 @@ def _crmgate_workers(at: Place, processes: int) -> list[Process]:
 
 def _settings(at: Place) -> dict[str, str]:
     return gateway.settings(
-        at.folder, at.redis_url, at.sink_url, CRM_DELIVERY="queued", CRM_MAX_CONCURRENCY=str(at.concurrency)
+        at.redis_url, at.sink_url, CRM_DELIVERY="queued", CRM_MAX_CONCURRENCY=str(at.concurrency)
     )
 
 

@@ -5,33 +5,24 @@ Only what a benchmark is about is set: the CRM, the trusted proxy that names the
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import redis
-
 from crmgate.model import Kind
 from crmgate.services import start
 from crmgate.store.client import connect
-from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
-from tests import soak
 from tests.processes import Process, gunicorn, huey_worker
 
-SINK_PLUGIN = Path(str(soak.__file__)).with_name("sink.py")
-"""The smallest plugin: one request for each lead."""
+PLUGINS = Path(__file__).with_name("plugin")
 
 
-def settings(folder: Path, redis_url: str, sink_url: str, **more: str) -> dict[str, str]:
+def settings(redis_url: str, sink_url: str, **more: str) -> dict[str, str]:
     """Environment of a gateway whose CRM is `benchmarks.sink`."""
-    plugins = folder / "plugins"
-    plugins.mkdir(parents=True, exist_ok=True)
-    shutil.copy(SINK_PLUGIN, plugins / "sink.py")
     return {
-        "CRM_PROVIDER": "sink", "SINK_URL": sink_url, "REDIS_URL": redis_url, "PLUGINS_DIR": str(plugins),
+        "CRM_PROVIDER": "sink", "SINK_URL": sink_url, "REDIS_URL": redis_url, "PLUGINS_DIR": str(PLUGINS),
         "TRUSTED_PROXIES": "1", **more,
     }  # fmt: skip
 
@@ -73,20 +64,5 @@ def payload(number: int) -> dict[str, Any]:
         "first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com",
         "source": "website",
     }  # fmt: skip
-
-
-def delivered(redis_url: str) -> int:
-    """Number of delivered operations."""
-    return int(ledger(redis_url).stats().get("delivered", 0))
-
-
-def recorded(client: redis.Redis) -> int:
-    """Number of operations in Redis."""
-    return int(client.zcard("{crmgate}:ops"))  # type: ignore[arg-type]
-
-
-def recipient(concurrency: int = 0) -> Recipient:
-    """The sink, for calls of the ledger."""
-    return Recipient("sink", most=concurrency)
 
 

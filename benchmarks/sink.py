@@ -32,7 +32,7 @@ class Seen:
     peak: int = 0
 
     def begin(self, body: bytes) -> None:
-        """Note the arrival of a request."""
+        """Note the arrival of a lead."""
         now = time.monotonic()
         self.first = self.first or now
         self.in_hand += 1
@@ -112,13 +112,20 @@ class Connection(asyncio.Protocol):
         if path.startswith(b"/__"):
             self._answer(json.dumps(self.sink.control(path, body)).encode())
             return
-        seen = self.sink.seen
-        seen.begin(body)
-        asyncio.get_running_loop().call_later(self.sink.delay(), self._answer_lead, seen)
+        later = asyncio.get_running_loop().call_later
+        if path == b"/leads":
+            self.sink.seen.begin(body)
+            later(self.sink.delay(), self._answer_lead, self.sink.seen)
+        else:
+            later(self.sink.delay(), self._answer_question, path.partition(b"operation=")[2])
 
     def _answer_lead(self, seen: Seen) -> None:
         seen.end()
         self._answer(b'{"id": "abc"}')
+
+    def _answer_question(self, operation: bytes) -> None:
+        """Whether the lead of an operation exists; for any other path only that the sink works."""
+        self._answer(b'{"id": "abc"}' if operation in self.sink.seen.operations else b'{"id": null}')
 
     def _answer(self, body: bytes) -> None:
         head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
