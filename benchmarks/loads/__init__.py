@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from benchmarks.figures import Report
-from benchmarks.loads import accept, drain
+from benchmarks.loads import accept, backlog, brownout, drain
 from benchmarks.options import Options
 
 Run = Callable[[Options, Callable[[str], None]], Report]
 
-LOADS: dict[str, Run] = {accept.NAME: accept.run, drain.NAME: drain.run}
+LOADS: dict[str, Run] = {module.NAME: module.run for module in (accept, drain, brownout, backlog)}
 """By name, in the order of a whole run."""
