@@ -172,9 +172,7 @@ def _crmgate_workers(at: Place, processes: int) -> list[Process]:
 
 
 def _settings(at: Place) -> dict[str, str]:
-    return gateway.settings(
-        at.redis_url, at.sink_url, CRM_DELIVERY="queued", CRM_MAX_CONCURRENCY=str(at.concurrency)
-    )
+    return gateway.settings(at.redis_url, at.sink_url, CRM_DELIVERY="queued", CRM_MAX_CONCURRENCY=str(at.concurrency))
 
 
 def _node() -> Path:

@@ -64,5 +64,3 @@ def payload(number: int) -> dict[str, Any]:
         "first_name": f"Test{number}", "last_name": "Öğrenci", "email": f"test{number}@example.com",
         "source": "website",
     }  # fmt: skip
-
-

@@ -54,4 +54,3 @@ def _round(contender: Worker, options: Options, folder: Path) -> tuple[float, in
     if seen["requests"] != options.operations:
         raise LoadFailed(f"{contender.name} sent {seen['requests']} requests for {options.operations} operations")
     return options.operations / seen["seconds"], seen["peak"]
-
