@@ -75,7 +75,7 @@ class NodeEnvironment:
         script = "for (const p of process.argv.slice(1)) console.log(p, require(p + '/package.json').version)"
         names = ("fastify", "zod", "bullmq")
         answer = _run(["node", "-e", script, *(str(folder / name) for name in names)])
-        found = dict((Path(line.split()[0]).name, line.split()[1]) for line in answer.splitlines())
+        found = {Path(line.split()[0]).name: line.split()[1] for line in answer.splitlines()}
         return _list({"node": _run(["node", "--version"]).strip().removeprefix("v")} | found)
 
 

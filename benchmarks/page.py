@@ -75,7 +75,7 @@ def text(results: Results, notes: str) -> str:
         "![crmgate beside other programs](performance.svg)",
         "## Goals",
         verdicts(results.reports),
-        "The Python function calls of one accept and one delivery are counted by `tests/test_calls.py`, with a limit for"
+        "`tests/test_calls.py` counts the Python function calls of one accept and of one delivery, and has a limit for"
         " each.",
         *(section(results.reports[name]) for name in TITLES if name in results.reports),
         notes.strip(),

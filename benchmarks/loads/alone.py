@@ -21,7 +21,7 @@ from benchmarks.options import Options
 from benchmarks.wrk import LoadFailed
 from tests.deploy.test_caddy import APP, Caddy
 from tests.integration import flood
-from tests.integration.stack import CommandStack, person
+from tests.integration.stack import CommandStack, Stack, person
 from tests.processes import wait_until
 
 NAME = "alone"
@@ -153,7 +153,7 @@ def round_trips(folder: Path, gathered: Gathered, operations: int = 50) -> None:
         gathered.add("delivery, Huey", "round trips", "", len(pops) / operations)
 
 
-def _await(stack: CommandStack, ids: list[str]) -> None:
+def _await(stack: Stack, ids: list[str]) -> None:
     for operation_id in ids:
         stack.wait_for(operation_id, "delivered")
 
@@ -197,7 +197,7 @@ def commands(url: str) -> Iterator[list[str]]:
     client = redis.Redis.from_url(url)
 
     def listen() -> None:
-        with client.monitor() as monitor:
+        with client.monitor() as monitor:  # type: ignore[no-untyped-call]
             ready.set()
             for command in monitor.listen():
                 if command["command"].startswith("PING bench"):

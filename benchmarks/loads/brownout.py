@@ -23,7 +23,7 @@ from tests.processes import Process, wait_until
 
 NAME = "brownout"
 DIRECT = "call in the request"
-ACCEPT_P99, GO_P99, SERVED = "accept p99", "redirect p99", "served"
+ACCEPT_P99, GO_P99, SLOWEST, SERVED = "accept p99", "redirect p99", "slowest", "served"
 AFTER = "accept p99 once the breaker is open"
 BREAKER = "breaker opens after"
 RATE = 20.0
@@ -59,6 +59,7 @@ def _note(gathered: Gathered, who: str, sent: list[Sent], opened: float | None, 
     during = [one for one in sent if HEALTHY <= one.due < HEALTHY + hang]
     gathered.add(who, ACCEPT_P99, "ms", _p99(during, "accept"))
     gathered.add(who, GO_P99, "ms", _p99(during, "go"))
+    gathered.add(who, SLOWEST, "ms", max(one.latency for one in during) * 1000)
     well = sum(200 <= one.status < 400 for one in during)
     gathered.add(who, SERVED, "%", 100 * well / len(during))
     if opened is not None:
@@ -109,9 +110,9 @@ def _serve(who: str, folder: Path, sink: CrmSink, redis_url: str, ends: ExitStac
 def _direct(folder: Path, sink_url: str) -> Process:
     port = str(free_port())
     command = [
-        str(environments.DIRECT.install() / "gunicorn"), "benchmarks.peers.direct:app", "--config",
-        "python:benchmarks.peers", "--bind", f"127.0.0.1:{port}", "--workers", str(PROCESSES), "--threads", str(THREADS),
-        "--log-level", "warning",
+        str(environments.DIRECT.install() / "gunicorn"), "benchmarks.peers.direct:app",
+        "--config", "python:benchmarks.peers", "--bind", f"127.0.0.1:{port}",
+        "--workers", str(PROCESSES), "--threads", str(THREADS), "--log-level", "warning",
     ]  # fmt: skip
     return program("web", command, folder, {"SINK_URL": sink_url, "PORT": port} | TELEGRAM)
 

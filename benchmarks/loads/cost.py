@@ -158,7 +158,7 @@ def _payload(client: redis.Redis) -> float:
     """Mean length of a stored payload, in bytes."""
     ids: Any = client.zrange(keys.OPS, 0, 199)
     lengths = [client.hstrlen(keys.op(name.decode()), "payload") for name in ids]
-    return sum(lengths) / len(lengths)  # type: ignore[arg-type]
+    return sum(lengths) / len(lengths)
 
 
 def _used(client: redis.Redis) -> int:
