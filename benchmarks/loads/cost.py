@@ -162,9 +162,10 @@ def _payload(client: redis.Redis) -> float:
 
 
 def _used(client: redis.Redis) -> int:
-    """Memory without the buffers of connections and of the append-only file, which belong to no operation."""
+    """Memory without scripts and the buffers of connections and of the append-only file, which belong to no operation."""
     info: Any = client.info("memory")
-    return int(info["used_memory"] - info["mem_clients_normal"] - info.get("mem_aof_buffer", 0))
+    apart = ("mem_clients_normal", "mem_aof_buffer", "used_memory_scripts")
+    return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in apart)
 
 
 def _redis_cpu(client: redis.Redis) -> float:
