@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import processes
 from crmgate.model import Kind
 from crmgate.services import start
 from crmgate.store.client import connect
@@ -29,19 +30,19 @@ def settings(redis_url: str, sink_url: str, **more: str) -> dict[str, str]:
 
 def web(folder: Path, env: Mapping[str, str]) -> Process:
     """gunicorn with the numbers of processes and threads that `gunicorn.conf.py` sets."""
-    process = gunicorn(folder, env)
+    process = gunicorn(folder, env, kind=processes.KIND)
     at = process.command.index("--workers")
     del process.command[at : at + 2]
     return process
 
 
-def workers(folder: Path, env: Mapping[str, str], processes: int, concurrency: int) -> list[Process]:
-    """Worker processes that have `concurrency` threads, all together."""
-    return [_worker(folder, env, f"worker{number}", concurrency // processes) for number in range(processes)]
+def workers(folder: Path, env: Mapping[str, str], number: int, concurrency: int) -> list[Process]:
+    """A number of worker processes that have `concurrency` threads, all together."""
+    return [_worker(folder, env, f"worker{index}", concurrency // number) for index in range(number)]
 
 
 def _worker(folder: Path, env: Mapping[str, str], name: str, threads: int) -> Process:
-    process = huey_worker(folder, env, name)
+    process = huey_worker(folder, env, name, processes.KIND)
     process.command[process.command.index("--workers") + 1] = str(threads)
     return process
 

@@ -25,6 +25,8 @@ APPLICATION = {
 ACCEPT = "/api/v1/applications"
 
 
+KIND: type[Process] = Process
+"""Class of the processes that run with this interpreter. Tests start them as forks."""
 POLL_SECONDS = 0.2
 """Time between two looks at a running measurement: looking more often would be a part of the load."""
 
@@ -94,7 +96,7 @@ class CrmSink:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [sys.executable, "-m", "benchmarks.sink", "--port", str(port), "--seconds", str(seconds)]
-        self.process = program("sink", command, folder, {})
+        self.process = KIND("sink", command, folder)
         self._session = requests.Session()
 
     @contextmanager

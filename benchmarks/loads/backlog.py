@@ -17,12 +17,12 @@ from typing import Any
 
 import requests
 
-from benchmarks import gateway
+from benchmarks import gateway, processes
 from benchmarks.contenders import CRMGATE
 from benchmarks.figures import Gathered, Report
 from benchmarks.options import Options
 from benchmarks.portal import COUNT
-from benchmarks.processes import answers, private_redis, program, running
+from benchmarks.processes import answers, private_redis, running
 from crmgate.cli.redis_server import free_port
 from tests.processes import wait_until
 
@@ -85,7 +85,7 @@ def _measure(drain: Callable[[Path, str, Options, ExitStack], Course], options: 
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "benchmarks.portal", "--port", str(port)]
     with ExitStack() as ends:
-        ends.enter_context(running(program("portal", command, folder, {})))
+        ends.enter_context(running(processes.KIND("portal", command, folder)))
         wait_until("the portal answers", lambda: answers(lambda: requests.get(url + COUNT, timeout=5)))
         return drain(folder, url, options, ends)
 

@@ -162,7 +162,7 @@ def _payload(client: redis.Redis) -> float:
 
 
 def _used(client: redis.Redis) -> int:
-    """Memory without scripts and the buffers of connections and of the append-only file, which belong to no operation."""
+    """Memory without scripts and buffers of connections and of the append-only file: they belong to no operation."""
     info: Any = client.info("memory")
     apart = ("mem_clients_normal", "mem_aof_buffer", "used_memory_scripts")
     return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in apart)
