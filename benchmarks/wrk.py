@@ -13,6 +13,8 @@ from benchmarks.environments import load_generator
 
 SCRIPT = Path(__file__).with_name("load.lua")
 THREADS = 2
+TIMEOUT = 10
+"""Seconds after which a request counts as broken."""
 _runs = itertools.count(int(time.time()))
 
 
@@ -29,7 +31,7 @@ class Load:
     refused: int
     """Answers with a status of 400 or above."""
     broken: int
-    """Connections without an answer, and answers after more than 2 s."""
+    """Broken connections, and requests without one within `TIMEOUT`."""
     p50: float
     p99: float
 
@@ -43,7 +45,7 @@ def run(url: str, seconds: float, connections: int) -> Load:
     """Send applications of different persons for `seconds`. Raises `LoadFailed` if one was refused."""
     command = [
         load_generator(), f"-t{THREADS}", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--latency",
-        "-s", str(SCRIPT), url, "--", str(next(_runs)),
+        "--timeout", f"{TIMEOUT}s", "-s", str(SCRIPT), url, "--", str(next(_runs)),
     ]  # fmt: skip
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     load = read(output)

@@ -51,9 +51,9 @@ def run(options: Options, say: Callable[[str], None]) -> Report:
         for number in range(options.rounds):
             for size, ledger in ledgers.items():
                 accept, claim = _measure(ledger, options.samples, size + number * options.samples)
-                say(f"round {number + 1}, {size:,}: accept {accept * 1e6:.0f} us, claim {claim * 1e6:.0f} us")
-                gathered.add(name(size), ACCEPT, "us", accept * 1e6)
-                gathered.add(name(size), CLAIM, "us", claim * 1e6)
+                say(f"round {number + 1}, {size:,}: accept {accept * 1e6:.0f} µs, claim {claim * 1e6:.0f} µs")
+                gathered.add(name(size), ACCEPT, "µs", accept * 1e6)
+                gathered.add(name(size), CLAIM, "µs", claim * 1e6)
     remarks = (f"The median of {options.samples} calls of the ledger over the loopback interface, in each round.",)
     return Report(NAME, gathered.figures(), ACCEPT, name(options.sizes[0]), remarks)
 
