@@ -31,7 +31,7 @@ class Load:
     refused: int
     """Answers with a status of 400 or above."""
     broken: int
-    """Broken connections, and requests without one within `TIMEOUT`."""
+    """Broken connections, and requests without an answer within `TIMEOUT`."""
     p50: float
     p99: float
 
