@@ -54,8 +54,8 @@ screenshots: $(VENV)/.test ## Take the pictures of docs/operating.md from a runn
 js: $(VENV)/.check ## Build the script for websites, crmgate/web/static/crmgate.js, from frontend/crmgate.js
 	@$(BIN)/python frontend/build.py
 
-bench: $(VENV)/.test ## Measure latency, throughput, round trips and memory
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.test ## Measure crmgate beside other programs and write docs/performance.md (BENCH="accept drain" ROUNDS=1)
+	@$(BIN)/python -m benchmarks $(BENCH) --rounds $(or $(ROUNDS),3) $(ARGS)
 
 soak: $(VENV)/.test ## Deliver 50,000 operations and watch the memory of worker and Redis (about 5 min)
 	@$(BIN)/python -m tests.soak

@@ -1,0 +1,39 @@
+"""Flask, marshmallow and Huey: one `enqueue` for each request."""
+
+import os
+import uuid
+from typing import Any
+
+from flask import Flask
+from huey import RedisHuey
+
+from benchmarks.peers import post
+
+huey = RedisHuey("peer", url=os.environ["REDIS_URL"], results=False)
+
+
+@huey.task(retries=len(post.RETRY_DELAYS), context=True)
+def deliver(operation: str, payload: dict[str, Any], task: Any = None) -> None:
+    """Send the application. Each retry waits longer than the one before."""
+    task.retry_delay = post.RETRY_DELAYS[-max(task.retries, 1)]
+    post.post(operation, payload)
+
+
+def enqueue(operation: str, payload: dict[str, Any]) -> None:
+    """Leave the application to the worker."""
+    deliver(operation, payload)
+
+
+def create_app() -> Flask:
+    """The web application."""
+    from benchmarks.peers import schema
+
+    app = Flask(__name__)
+
+    @app.post("/api/v1/applications")
+    def accept() -> Any:
+        operation = str(uuid.uuid4())
+        enqueue(operation, schema.read())
+        return {"id": operation, "status": "accepted"}, 202
+
+    return app
