@@ -67,6 +67,21 @@ class YesNo(Coded[bool]):
         return answer
 
 
+class YesNoWord(Coded[str]):
+    """`YesNo` as the word `yes` or `no`."""
+
+    forgiving = True
+
+    def json_schema(self) -> dict[str, Any]:
+        return _ANSWER.json_schema()
+
+    def read(self, value: Any) -> str:
+        return "yes" if _ANSWER.read(value) else "no"
+
+
+_ANSWER = YesNo()
+
+
 def _last(values: list[Any]) -> Any:
     """The answer of a box with its hidden field; `values` itself if an entry is no answer."""
     texts = [as_text(entry) for entry in values if not is_blank(entry)]

@@ -132,10 +132,11 @@ class _Fields:
         targets, found = self.words.targets, self.found
         for member, inner in members.items():
             target = targets.get(f"{path}.{member}") or self.words.in_group(path, member)
-            if target is None or _is_derived(target, inner):
-                self._renamed(f"{name}.{member}", inner)
-            else:
+            is_text = type(inner) is str and target != CONTACT_PATH  # most values; no call is needed to know it
+            if target is not None and (is_text or not _is_derived(target, inner)):
                 found.append(SentField(f"{name}.{member}", inner, target))
+            else:
+                self._renamed(f"{name}.{member}", inner)
 
     def _renamed(self, name: str, value: Any) -> None:
         """Add the field with a usual name, or those inside an object of the form tool."""
@@ -177,7 +178,9 @@ def _dotted(name: str) -> str:
 
 def _is_derived(target: str, value: Any) -> bool:
     """Whether the name is no field itself, or its value is an object of parts."""
-    return target == CONTACT_PATH or (type(value) is dict and target != PHONE)
+    if type(value) is str:
+        return target == CONTACT_PATH
+    return target == CONTACT_PATH or (target != PHONE and isinstance(value, Mapping))
 
 
 def _is_own(member: SentField, entry: SentField) -> bool:
@@ -226,14 +229,32 @@ def _from_json(text: str) -> Any:
 
 
 def _join_answers(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`raw` with `fields[0][name]`, `fields[0][value]`, ... (jQuery's `serializeArray`) joined into one list `fields`."""
-    matches = {name: match for name in raw if name[-1:] == "]" and (match := _ANSWER.fullmatch(name))}
-    answers: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, (base, index, member) in ((name, match.groups()) for name, match in matches.items()):
-        answers.setdefault(base, {}).setdefault(index, {})[member] = raw[name]
-    joined = {base: [*sent.values()] for base, sent in answers.items() if base not in raw and all(map(labelled, sent.values()))}
-    rest = {name: value for name, value in raw.items() if name not in matches or matches[name][1] not in joined}
-    return rest | joined if joined else raw
+    """`raw` with `fields[0][name]`, `fields[0][value]`, `fields[1][name]` ... joined into one list `fields`.
+
+    A script writes a form in this way that sends what jQuery's `serializeArray` returns as a form.
+    """
+    joined = {base: list(answers.values()) for base, answers in _answers(raw).items() if base not in raw}
+    joined = {base: answers for base, answers in joined.items() if all(map(labelled, answers))}
+    if not joined:
+        return raw
+    rest = {name: value for name, value in raw.items() if _list_of_answers(name) not in joined}
+    return rest | joined
+
+
+def _answers(raw: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The members of objects in lists, by the name of the list and by the index of the object."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, value in raw.items():
+        if name.endswith("]") and (match := _ANSWER.fullmatch(name)):
+            base, index, member = match.groups()
+            found.setdefault(base, {}).setdefault(index, {})[member] = value
+    return found
+
+
+def _list_of_answers(name: str) -> str:
+    """`fields` for `fields[0][value]`; empty for another name."""
+    match = _ANSWER.fullmatch(name)
+    return match[1] if match else ""
 
 
 def _join_lists(raw: Mapping[str, Any], targets: Mapping[str, str]) -> Mapping[str, Any]:

@@ -53,7 +53,8 @@ class Text(Coded[str]):
         return {"type": types if len(types) > 1 else "string", "maxLength": self.limit}
 
     def read(self, value: Any) -> str:
-        text = self.text(value if isinstance(value, str) else self._as_typed(value), self.limit)
+        is_short = type(value) is str and len(value) <= self.limit
+        text: str = value if is_short else self.text(self._as_typed(value), self.limit)
         return text if self.lines else _LINE_BREAKS.sub(" ", text)
 
     def _as_typed(self, value: Any) -> Any:

@@ -28,6 +28,7 @@ MOST, LONGEST_NAME, LONGEST = 50, 64, 2_000
 NOTES = 20_000
 """Characters of `additional_info`."""
 _OTHER = {"email": "phone", "phone": "email"}
+"""The contact that people may type into the field of each contact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,19 @@ def read(source: str, received: Received, region: str, aliases: Mapping[str, str
     return ReceivedLead(payload, tuple(draft.warnings), lead is not None, received.delivery_id)
 
 
+def _is_other_contact(name: str, text: str, region: str) -> bool:
+    """Whether the text in the field of the email is a phone number instead, or the reverse."""
+    if ("@" in text) == (name == "email"):
+        return False
+    return not _is_contact(name, text, region) and _is_contact(_OTHER[name], text, region)
+
+
 def _is_contact(name: str, text: str, region: str) -> bool:
-    """Whether a text has an email or a phone, by `name`."""
+    """Whether a text contains an email or a phone number, as `name` says."""
+    field = Email() if name == "email" else Phone()
     try:
         with PhoneRegion(region):
-            (Email() if name == "email" else Phone()).read(text)
+            field.read(text)
     except ValidationError:
         return False
     return True
@@ -79,22 +88,31 @@ class _Draft:
     @classmethod
     def of(cls, fields: Mapping[str, Any], region: str, aliases: Mapping[str, str]) -> _Draft:
         draft = cls({}, {}, [], region)
+        swapped = list[tuple[str, str, Any]]()  # placed last: a contact in its own field takes precedence
         for label, value in fields.items():
-            name = draft.fact(label, aliases.get(alias_key(label)) or named(label), value)
-            text = value if isinstance(value, bool | list) else as_text(value)
-            if name in (None, CUSTOM) or draft.known.setdefault(name, text) != text:
-                draft.keep(label, value)
+            name = aliases.get(alias_key(label)) or named(label)
+            if name in _OTHER and _is_other_contact(name, _text(value), region):
+                swapped.append((label, name, value))
+            else:
+                draft.place(label, name, value)
+        for label, name, value in swapped:
+            draft.place_swapped(label, name, value)
         return draft
 
-    def fact(self, label: str, name: str | None, value: Any) -> str | None:
-        """`name`; the other contact for a phone number in the field of the email, or the reverse."""
-        other, text = _OTHER.get(name or ""), _text(value)
-        if not other or ("@" in text) == (name == "email"):
-            return name
-        if _is_contact(str(name), text, self.region) or not _is_contact(other, text, self.region):
-            return name
-        self.warn(label, WarningCode.RECOGNISED, f"The value of this field is no {name}; it was taken as {other}.")
-        return other
+    def place(self, label: str, name: str | None, value: Any) -> None:
+        """Take a value as the field `name`; keep it in `custom` without a name, or if the field has another value."""
+        text = value if isinstance(value, bool | list) else as_text(value)
+        if name in (None, CUSTOM) or self.known.setdefault(name, text) != text:
+            self.keep(label, value)
+
+    def place_swapped(self, label: str, name: str, value: Any) -> None:
+        """Take the email in the field of the phone, or the reverse, if the lead lacks it."""
+        other = _OTHER[name]
+        if other in self.known:
+            self.place(label, name, value)
+        else:
+            self.place(label, other, value)
+            self.warn(label, WarningCode.RECOGNISED, f"The value of this field was taken as {other}.")
 
     def keep(self, label: str, value: Any) -> None:
         """Put a value into `custom`, a list as one text; a second value for the same name below the first."""
@@ -136,9 +154,6 @@ class _Draft:
         """The payload of a submission without a contact: names and every other value as text, for an operator."""
         for name in [name for name in self.known if name not in ("first_name", "last_name", "source")]:
             self.keep(name, self.known.pop(name))
-        if any(warning.code is WarningCode.STAND_IN for warning in self.warnings):
-            self.known.pop("first_name")
-        self.warnings.clear()  # they are about fields that are in `custom` now
         custom, rest = fitting(self.custom)
         notes = "\n".join(rest)
         if len(notes) > NOTES:

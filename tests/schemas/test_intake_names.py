@@ -212,6 +212,25 @@ def test_bodies_of_form_tools() -> None:
     assert failing((body, parsed(body), lead) for body, lead in TOOLS) == []
 
 
+SERIALIZED: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (
+        {"fields[0][name]": "name", "fields[0][value]": "Ada Lovelace", "fields[1][name]": "email",
+         "fields[1][value]": "ada@x.co", "fields[1][type]": "email", "page": "/apply"},
+        {"first_name": "Ada", "last_name": "Lovelace", "email": "ada@x.co", "custom": {"page": "/apply"},
+         "warnings": [("page", "unknown_field")]},
+    ),
+    (
+        {"child[0][label]": "Ida", "child[0][age]": "5", "name": "Ada", "email": "ada@x.co"},
+        {"first_name": "Ada", "email": "ada@x.co", "custom": {"child[0][label]": "Ida", "child[0][age]": "5"},
+         "warnings": [("child[0][label]", "unknown_field"), ("child[0][age]", "unknown_field")]},
+    ),
+]  # fmt: skip
+
+
+def test_lists_of_answers_in_the_notation_of_forms() -> None:
+    assert failing((body, parsed(body), lead) for body, lead in SERIALIZED) == []
+
+
 SPLIT = [
     ("Ada Lovelace", "Ada", "Lovelace"),
     ("Ada", "Ada", ""),

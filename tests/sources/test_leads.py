@@ -50,6 +50,35 @@ def test_a_stand_in_for_the_name(fields: dict[str, Any], first_name: str, warned
     assert (("first_name", "stand_in") in codes(found)) == warned
 
 
+def test_a_stand_in_is_of_the_email_and_not_of_the_text_around_it() -> None:
+    found = reading(email="mail me: ada.l@example.com")
+    assert (found.payload["email"], found.payload["first_name"]) == ("ada.l@example.com", "ada.l")
+
+
+ADDRESS, NUMBER = "ada@example.com", "+905321234567"
+
+
+@pytest.mark.parametrize(
+    ("fields", "contacts", "warned", "custom"),
+    [
+        ({"email": "0532 123 45 67"}, (NUMBER,), {"email"}, {}),
+        ({"phone": ADDRESS}, (ADDRESS,), {"phone"}, {}),
+        ({"email": "0532 123 45 67", "phone": ADDRESS}, (ADDRESS, NUMBER), {"email", "phone"}, {}),
+        ({"e-mail": "0532 123 45 67", "email": ADDRESS}, (ADDRESS, NUMBER), {"e-mail"}, {}),
+        ({"email": "0533 123 45 67", "phone": NUMBER}, (NUMBER,), set(), {"email": "0533 123 45 67"}),
+        ({"email": ADDRESS, "phone": f"0532 123 45 67 or {ADDRESS}"}, (ADDRESS, NUMBER), set(), None),
+        ({"email": "no", "phone": NUMBER}, (NUMBER,), set(), {"email": "no"}),
+    ],
+)
+def test_a_contact_in_the_field_of_the_other_one(
+    fields: dict[str, str], contacts: tuple[str, ...], warned: set[str], custom: dict[str, str] | None
+) -> None:
+    found = reading(first_name="Ada", **fields)
+    assert (found.complete, found.people) == (True, contacts)
+    assert {name for name, code in codes(found) if code == "recognised"} == warned
+    assert custom is None or found.payload.get("custom", {}) == custom
+
+
 @pytest.mark.parametrize(
     ("fields", "kept"),
     [
@@ -101,6 +130,14 @@ def test_more_than_custom_takes_is_in_the_notes() -> None:
     notes = found.payload["additional_info"]
     for text in ("Hello", "question 59: answer 59", f"{title.strip()}: yes", f"essay: {essay.strip()}"):
         assert text in notes
+
+
+@pytest.mark.parametrize("contact", [{"email": ADDRESS}, {}])
+def test_notes_that_are_too_long_are_cut_with_a_warning(contact: dict[str, str]) -> None:
+    found = reading(essay="word " * 10_000, **contact)
+    assert found.complete == bool(contact)
+    assert len(found.payload["additional_info"]) == 20_000
+    assert ("additional_info", "cut") in codes(found)
 
 
 def test_no_contact_is_incomplete_and_can_be_completed() -> None:

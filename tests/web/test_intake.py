@@ -52,14 +52,24 @@ def test_a_submission_is_stored_for_the_worker(client: FlaskClient, gateway: Sta
     assert payload["email"] == "ada@example.com"
     assert payload["utm"] == {"source": "yandex", "medium": "cpc", "campaign": "lüx"}
     assert (payload["source"], payload["source_description"]) == ("tilda", "Заявка")
-    assert gateway.keys == [("4715:3014011", "source tilda")]
+    assert gateway.keys == [("4715:3014011", "source\ntilda")]
     assert gateway.contents == [["4715:3014011"]], "a changed body with the same id is the same submission"
 
 
 def test_without_a_delivery_id_the_content_decides(client: FlaskClient, gateway: StandInGateway) -> None:
     sent = Sent(b'{"email": "ada@example.com"}', "application/json")
     assert post(client, "acme", sent).status_code == 200
-    assert (gateway.keys, gateway.contents) == ([("", "source acme")], [None])
+    assert (gateway.keys, gateway.contents) == ([("", "source\nacme")], [None])
+
+
+def test_no_origin_of_another_request_has_the_keys_of_a_source(client: FlaskClient, gateway: StandInGateway) -> None:
+    post(client, "tilda", TILDA)
+    [(key, scope)] = gateway.keys
+    forged = {"Idempotency-Key": key, "Origin": scope.replace("\n", " ")}
+    person = {"first_name": "Eve", "last_name": "Hill", "email": "eve@example.com"}
+    assert client.post("/api/v1/applications", json=person, headers=forged).status_code in (201, 202)
+    assert gateway.keys[1][0] == key
+    assert gateway.keys[1][1] != scope
 
 
 def test_several_submissions_in_one_body(client: FlaskClient, gateway: StandInGateway) -> None:
@@ -141,7 +151,7 @@ def test_what_nobody_understands_is_kept_for_an_operator(client: FlaskClient, ga
 
 def test_a_plugin_reads_a_source_before_the_adapter(client: FlaskClient, gateway: StandInGateway) -> None:
     assert post(client, "tilda", TILDA, X_Own="1").status_code == 200
-    assert gateway.keys == [("own", "source tilda")]
+    assert gateway.keys == [("own", "source\ntilda")]
     assert gateway.submitted[0][1]["custom"] == {"body": "mine"}
 
 
