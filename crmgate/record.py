@@ -7,9 +7,11 @@ older process can read what a newer process wrote.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from functools import cache
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple, Self
 
 
 class Word(StrEnum):
@@ -44,15 +46,23 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""
-        pairs = ((f, _plain(getattr(self, f.name))) for f in dataclasses.fields(self))  # type: ignore[arg-type]
-        return {f.name: value for f, value in pairs if value not in _EMPTY or not _empty_by_default(f)}
+        shape, result = _shape(type(self)), dict[str, Any]()
+        for name, value in zip(shape.names, shape.values(self), strict=True):
+            plain = value if type(value) in _SCALARS else _plain(value)
+            if plain or plain not in _EMPTY or name not in shape.empty:
+                result[name] = plain
+        return result
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The record from the result of `to_dict`. A null value counts as absent."""
-        known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        known = _shape(cls).known
         present = {name: value for name, value in data.items() if name in known and value is not None}
-        return cls(**{name: cls._read(name, value) for name, value in present.items()})
+        special = cls.WORDS.keys() | cls.NESTED.keys()
+        return cls(**{
+            name: value if type(value) in _SCALARS and name not in special else cls._read(name, value)
+            for name, value in present.items()
+        })  # fmt: skip
 
     @classmethod
     def _read(cls, name: str, value: Any) -> Any:
@@ -62,6 +72,31 @@ class Record:
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Types that need no conversion."""
+
+
+class _Shape(NamedTuple):
+    """The fields of a class of records: names, a function that reads them, and those that are empty by default."""
+
+    names: tuple[str, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    known: frozenset[str]
+    empty: frozenset[str]
+
+
+@cache
+def _shape(cls: Hashable) -> _Shape:
+    declared = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = tuple(each.name for each in declared)
+    empty = frozenset(each.name for each in declared if _empty_by_default(each))
+    return _Shape(names, _reader(names), frozenset(names), empty)
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that returns the values of these attributes; `attrgetter` returns no tuple for a single one."""
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda record: (get(record),)
 
 
 def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:
@@ -71,6 +106,8 @@ def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, tuple | list):

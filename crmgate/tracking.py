@@ -10,7 +10,7 @@ _READ_AS = str.maketrans("OIL", "011")
 def code(operation_id: str) -> str:
     """`CG-XXXX-XXXX` from the first 40 bits of the id, in Crockford's Base32 (no I, L, O, U)."""
     number = int(operation_id[:10], 16)
-    letters = "".join(_CROCKFORD[number >> shift & 31] for shift in range(35, -1, -5))
+    letters = "".join([_CROCKFORD[number >> shift & 31] for shift in range(35, -1, -5)])
     return f"CG-{letters[:4]}-{letters[4:]}"
 
 

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import redis
 
 from crmgate.kinds import traits
-from crmgate.model import Activity, Kind, Lead, Utm
+from crmgate.model import Activity, Kind, Lead
 from crmgate.store import keys
 from crmgate.store.keys import translated
 
@@ -87,26 +88,28 @@ class Happening:
     detail: str
 
 
-def labels(kind: Kind, payload: Mapping[str, object]) -> str:
+def labels(kind: Kind, payload: Mapping[str, Any]) -> str:
     """The values that an operation is counted by: one `dimension|value` per line, the channel of a click first."""
+    utm = payload.get("utm") or {}
     if traits(kind).payload is Activity:
-        activity = Activity.from_dict(payload)
-        about = {Dimension.CHANNEL: activity.channel, Dimension.REFERRAL: activity.referral_code} | _utm(activity.utm)
+        first = Dimension.CHANNEL, payload.get("channel")
     else:
-        lead = Lead.from_dict(payload)
-        about = {Dimension.SOURCE: lead.source, Dimension.REFERRAL: lead.referral_code} | _utm(lead.utm)
-    return "\n".join(f"{dimension}|{_value(text)}" for dimension, text in about.items() if text)
+        first = Dimension.SOURCE, payload.get("source", Lead.source)
+    counted = (first, (Dimension.REFERRAL, payload.get("referral_code", Lead.referral_code)), *_utm(utm))
+    return "\n".join([f"{dimension}|{_value(text)}" for dimension, text in counted if text])
 
 
-def _utm(utm: Utm) -> dict[Dimension, str]:
-    return {
-        Dimension.UTM_SOURCE: utm.source, Dimension.UTM_MEDIUM: utm.medium, Dimension.UTM_CAMPAIGN: utm.campaign,
-    }  # fmt: skip
+def _utm(utm: Mapping[str, Any]) -> tuple[tuple[Dimension, str | None], ...]:
+    return (
+        (Dimension.UTM_SOURCE, utm.get("source")), (Dimension.UTM_MEDIUM, utm.get("medium")),
+        (Dimension.UTM_CAMPAIGN, utm.get("campaign")),
+    )  # fmt: skip
 
 
 def _value(text: str) -> str:
     """A value as it is counted; empty, which is the rest, if it may be personal data."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)[:LENGTH].strip()
+    shown = text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+    shown = shown[:LENGTH].strip()
     return "" if _EMAIL.search(shown) or _PHONE.fullmatch(shown) else shown
 
 
