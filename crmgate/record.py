@@ -7,7 +7,7 @@ older process can read what a newer process wrote.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import cache
 from operator import attrgetter
@@ -86,8 +86,8 @@ class _Shape(NamedTuple):
 
 
 @cache
-def _shape(cls: Hashable) -> _Shape:
-    declared = dataclasses.fields(cls)  # type: ignore[arg-type]
+def _shape(cls: Any) -> _Shape:
+    declared = dataclasses.fields(cls)
     names = tuple(each.name for each in declared)
     empty = frozenset(each.name for each in declared if _empty_by_default(each))
     return _Shape(names, _reader(names), frozenset(names), empty)
