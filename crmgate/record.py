@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from functools import cache
 from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -85,8 +84,17 @@ class _Shape(NamedTuple):
     empty: frozenset[str]
 
 
-@cache
-def _shape(cls: Any) -> _Shape:
+_SHAPES: dict[type[Any], _Shape] = {}
+
+
+def _shape(cls: type[Any]) -> _Shape:
+    shape = _SHAPES.get(cls)
+    if shape is None:
+        shape = _SHAPES[cls] = _shape_of(cls)
+    return shape
+
+
+def _shape_of(cls: type[Any]) -> _Shape:
     declared = dataclasses.fields(cls)
     names = tuple(each.name for each in declared)
     empty = frozenset(each.name for each in declared if _empty_by_default(each))

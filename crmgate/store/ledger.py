@@ -38,6 +38,7 @@ from crmgate.store.entries import (
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient, cause_of
 from crmgate.store.keys import RECEIPT_SECONDS, translated
+from crmgate.store.limits import UNMETERED, Metered
 from crmgate.store.records import from_pairs, to_operation
 from crmgate.store.scripts import Scripts, compact
 from crmgate.store.tallies import labels
@@ -84,7 +85,7 @@ class Ledger:
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
         once: Once | None = None, session: Session | None = None, people: Sequence[str] = (),
-        suspect: Suspicion | None = None, waited: float | None = None,
+        suspect: Suspicion | None = None, waited: float | None = None, metered: Metered = UNMETERED,
     ) -> Accepted:  # fmt: skip
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
 
@@ -93,19 +94,26 @@ class Ledger:
 
         `waited`: seconds since a submission from the spool was accepted. If it is the same as an earlier operation, its
         id leads to that one (`get`) for as long as a receipt is kept.
+
+        The uses in `metered` are counted in the same step. The answer is `LIMITED`, and nothing is recorded, if the
+        submission exceeds a limit that refuses; it is `SUSPECT` if it exceeds one that only makes a suspect.
         """
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
             "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect or "",
             "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
             "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS,
+            "refusing": [use.for_scripts() for use in metered.refusing],
+            "reviewing": [use.for_scripts() for use in metered.reviewing],
         }  # fmt: skip
         if once:
-            arguments |= asdict(once)
+            arguments |= once.for_scripts()
         if session:
-            arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
+            arguments["session"] = session.for_scripts()
         answer = self.run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
-        what, identifier, *of_it = (part.decode() for part in answer)
+        what, identifier, *of_it = [part.decode() for part in answer]
+        if len(of_it) == 1:
+            return Accepted(Acceptance(what), identifier, operation.kind, wait=float(of_it[0]))
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
 

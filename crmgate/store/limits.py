@@ -9,11 +9,13 @@ answer no command is sent to Redis for `REST` seconds.
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import redis
 
@@ -60,7 +62,7 @@ class Limit:
         return f"{self.most}/{next(unit for unit, seconds in UNITS.items() if seconds == self.seconds)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Use:
     """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already."""
 
@@ -69,7 +71,7 @@ class Use:
     limit: Limit
     replays: bool = True
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The meter's key in Redis. It holds a digest, so that Redis holds no address and no email."""
         return keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
@@ -78,6 +80,25 @@ class Use:
     def interval(self) -> float:
         """Seconds by which one use fills the meter."""
         return self.limit.seconds / self.limit.most
+
+    def for_scripts(self) -> list[str | float]:
+        """The use as the Lua scripts read it (`lua/meter.lua`)."""
+        return [self.key, self.limit.seconds / self.limit.most, self.limit.seconds, self.replays]
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """The uses of a submission, which the ledger counts in the step that records it.
+
+    A submission that exceeds the limit of one of `refusing` is refused. One that exceeds only the limit of one of
+    `reviewing` is kept for review.
+    """
+
+    refusing: Sequence[Use] = ()
+    reviewing: Sequence[Use] = ()
+
+
+UNMETERED = Metered()
 
 
 def network(address: str, bits: int = IPV6_NETWORK) -> str:
@@ -98,11 +119,10 @@ def network(address: str, bits: int = IPV6_NETWORK) -> str:
 
 def by_address(what: str, address: str, limit: Limit) -> list[Use]:
     """The uses of `what` by a network address: with IPv6 also by its site. None without an address."""
-    who, site = network(address), network(address, IPV6_SITE)
-    if not who:
+    if not (who := network(address)):
         return []
     uses = [Use(what, who, limit)]
-    return uses if site == who else [*uses, Use(what, site, limit.times(SITE_FACTOR))]
+    return uses if ":" not in who else [*uses, Use(what, network(address, IPV6_SITE), limit.times(SITE_FACTOR))]
 
 
 class Limiter:
@@ -110,7 +130,7 @@ class Limiter:
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
         self._clock, self._here = clock, _Meters()
-        self._script = client.register_script(standing_alone("limit"))
+        self._script = client.register_script(standing_alone("meter", "limit"))
         self._rest_until = 0.0
 
     def take(self, uses: Sequence[Use]) -> float:
@@ -118,40 +138,34 @@ class Limiter:
 
         While Redis does not answer, the meters of this process count.
         """
-        wait = self._ask(uses, "")
+        wait = self._ask(uses)
         return self.take_here(uses) if wait is None else wait
 
-    def take_shared(self, uses: Sequence[Use], known: str = "") -> float:
-        """Like `take`, but returns 0 while Redis does not answer.
-
-        If the key `known` exists in Redis, uses that do not count `replays` are left out.
-        """
-        return self._ask(uses, known) or 0.0
+    def take_shared(self, uses: Sequence[Use]) -> float:
+        """Like `take`, but returns 0 while Redis does not answer."""
+        return self._ask(uses) or 0.0
 
     def take_here(self, uses: Sequence[Use]) -> float:
         """Like `take`, with the meters of this process alone and without Redis."""
         return self._here.take(uses, (self._clock or time.monotonic)()) if uses else 0.0
 
-    def _ask(self, uses: Sequence[Use], known: str) -> float | None:
+    def _ask(self, uses: Sequence[Use]) -> float | None:
         """The answer of Redis; None if it gives none."""
         if not uses:
             return 0.0
         if time.monotonic() < self._rest_until:
             return None
         try:
-            return self._shared(uses, known)
+            return self._shared(uses)
         except LedgerUnavailable as error:
             self._rest_until = time.monotonic() + REST
             log.warning("rate limits are counted by each process for itself: %s", error)
             return None
 
-    def _shared(self, uses: Sequence[Use], known: str) -> float:
-        keys = [use.key for use in uses] + ([known] if known else [])
-        arguments: list[str | float] = [self._clock() if self._clock else "", len(uses)]
-        for use in uses:
-            arguments += [use.interval, use.limit.seconds, int(use.replays)]
+    def _shared(self, uses: Sequence[Use]) -> float:
+        arguments = [self._clock() if self._clock else "", json.dumps([use.for_scripts() for use in uses])]
         with translated():
-            return float(self._script(keys=keys, args=arguments))
+            return float(self._script(keys=[uses[0].key], args=arguments))
 
 
 class _Meters:
@@ -163,12 +177,12 @@ class _Meters:
 
     def take(self, uses: Sequence[Use], now: float) -> float:
         with self._lock:
-            after = {use: max(self._empty_at.get(use.key, now), now) + use.interval for use in uses}
-            wait = max(at - now - use.limit.seconds for use, at in after.items())
+            after = {use.key: max(self._empty_at.get(use.key, now), now) + use.interval for use in uses}
+            wait = max([after[use.key] - now - use.limit.seconds for use in uses])
             if wait > 0.0005:
                 return wait
             self._make_room(now)
-            self._empty_at |= {use.key: at for use, at in after.items()}
+            self._empty_at |= after
             return 0.0
 
     def _make_room(self, now: float) -> None:

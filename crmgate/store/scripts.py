@@ -22,7 +22,9 @@ NAMES = (
     "accept", "claim", "record", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job", "retries",
     "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire",
 )  # fmt: skip
-"""The scripts after `common.lua` and `person.lua`; `limit` and `trial` stand alone."""
+"""The scripts after those of `SHARED`; `limit` and `trial` stand alone."""
+SHARED = ("gate", "common", "person", "meter")
+"""What stands before each script, in this order."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
 KEPT = {
@@ -45,7 +47,7 @@ class Scripts:
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int, patience: float) -> None:
         self._redis, self._replicas, self._patience = client, replicas, patience
         self._person_key = secrets.token_hex(64)
-        before = header(wake(_ANY_ID).decode()) + read("gate") + read("common") + read("person")
+        before = header(wake(_ANY_ID).decode()) + "".join(map(read, SHARED))
         self._scripts = {name: client.register_script(before + read(name)) for name in NAMES}
 
     def run(
@@ -82,9 +84,9 @@ def header(wake_message: str) -> str:
     return "".join(f"local {name} = {_lua(value)}\n" for name, value in shared.items())
 
 
-def standing_alone(name: str) -> str:
-    """The text of a script that needs only the names of the keys."""
-    return f"local key = {_lua(keys.for_scripts())}\n{read(name)}"
+def standing_alone(*names: str) -> str:
+    """The text of a script that needs only the names of the keys; what it consists of, in this order."""
+    return f"local key = {_lua(keys.for_scripts())}\n{''.join(map(read, names))}"
 
 
 def read(name: str) -> str:

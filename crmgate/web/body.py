@@ -190,8 +190,10 @@ def _read_json(data: bytes) -> dict[str, Any]:
     text = _decode(data)
     if not text.strip():
         _refuse_empty()
-    value = _object(_parse(text))
-    if _deeper_than(value, MAX_DEPTH):
+    parsed = _parse(text)
+    value = _object(parsed)
+    # A text with few brackets is not deep; JSON inside a text can hide them.
+    if (text.count("{") + text.count("[") > MAX_DEPTH or value is not parsed) and _deeper_than(value, MAX_DEPTH):
         raise _too_deep()
     return value
 
@@ -229,9 +231,7 @@ def _decode_as(data: bytes, declared: str) -> str:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(
-            text, parse_float=WrittenFloat, parse_constant=_refuse_constant, object_pairs_hook=_unique_names
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _malformed(f"{error.msg} (line {error.lineno}, column {error.colno}).") from None
     except RecursionError:
@@ -253,6 +253,9 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+_DECODER = json.JSONDecoder(parse_float=WrittenFloat, parse_constant=_refuse_constant, object_pairs_hook=_unique_names)
+
+
 def _first_duplicate(names: Iterable[str]) -> str:
     seen: set[str] = set()
     for name in names:
@@ -265,12 +268,13 @@ def _first_duplicate(names: Iterable[str]) -> str:
 def _deeper_than(value: Any, limit: int) -> bool:
     level = [value]
     for _ in range(limit):
-        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
-    return bool(level)
-
-
-def _children(node: Any) -> Any:
-    return node.values() if isinstance(node, dict) else node
+        level = [
+            child for node in level for child in (node.values() if type(node) is dict else node)
+            if type(child) in (dict, list)
+        ]  # fmt: skip
+        if not level:
+            return False
+    return True
 
 
 def _read_form(parts: Sequence[forms.Part]) -> tuple[dict[str, Any], list[FieldWarning]]:

@@ -41,8 +41,10 @@ _HEADERS = {
 
 def wants_page() -> bool:
     """Whether the request is a browser's form post: its `Accept` prefers HTML to JSON."""
+    if request.mimetype not in FORM_TYPES:
+        return False
     accept = request.accept_mimetypes
-    return request.mimetype in FORM_TYPES and accept["text/html"] > accept["application/json"]
+    return accept["text/html"] > accept["application/json"]
 
 
 def page(title: str, paragraphs: Iterable[str], items: Iterable[str] = (), *, status: int = 200) -> Response:

@@ -21,7 +21,7 @@ def init_app(app: Flask) -> None:
 
 def services() -> Services:
     """The services of the current application."""
-    return cast("Services", current_app.extensions["crmgate"])
+    return cast("Services", current_app._get_current_object().extensions["crmgate"])  # type: ignore[attr-defined]
 
 
 def clicks() -> Clicks:

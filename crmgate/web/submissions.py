@@ -7,25 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from flask import Response, jsonify, redirect, request, url_for
+from flask import Response, redirect
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
-from crmgate.delivery.identity import known_by
-from crmgate.errors import KeyReused, StillRunning
+from crmgate.errors import KeyReused, StillRunning, TooMany
 from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.schemas import FieldWarning, Parsed, ParsedEvent
-from crmgate.store.tokens import Scope
+from crmgate.store.limits import UNMETERED, Metered, Use
 from crmgate.web import limits, traps
 from crmgate.web.answers import SubmittedSchema
 from crmgate.web.auth import caller, offered
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import current, environ
 from crmgate.web.next_url import next_url
 from crmgate.web.openapi import ResponseDoc
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import Problem
-from crmgate.web.receipts import crm_record, receipt
+from crmgate.web.receipts import address_of, as_json, crm_record, receipt
 from crmgate.web.services import services
 
 DOUBLE_CLICK = 60.0
@@ -75,10 +75,16 @@ PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What to do with a submission: `goal` is the address in `_next`; with `suspect` it is kept for an operator."""
+    """What to do with a submission.
+
+    `goal` is the address in `_next`; with `suspect` it is kept for an operator. `key` is its Idempotency-Key. `metered`
+    are the uses of rate limits that the ledger counts.
+    """
 
     goal: str | None = None
     suspect: Suspicion | None = None
+    key: str = ""
+    metered: Metered = UNMETERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +103,29 @@ class Submission:
 
 
 def read(
-    parse: Callable[[dict[str, Any]], T], people: Callable[[T], tuple[str, ...]] = lambda _parsed: ()
+    parse: Callable[[dict[str, Any]], T], persons: Callable[[T], list[Use]] = lambda _parsed: []
 ) -> tuple[T, Form]:
-    """Count the request for its address, parse its body, and count it for the `people` (emails, phones) in it.
+    """Count the request for its address and parse its body. `persons` returns the uses that make it a suspect.
 
-    What exceeds the limit of a person is a suspect. Raises `InvalidFields` with every error at once, and `Problem`:
-    those of `read_body`, 400 for an invalid Idempotency-Key, and 429 if the address exceeds its limit.
+    Raises `InvalidFields` with every error at once, and `Problem`: those of `read_body`, 400 for an invalid
+    Idempotency-Key, and 429 if the address exceeds its limit.
     """
-    limits.admit(services().settings.limits.address, Scope.OPERATE)
-    parsed, form = _read(parse)
-    key = _idempotency_key()
-    if not form.suspect and limits.exceeds_person(people(parsed), known_by(key, _scope()) if key else ""):
-        form = replace(form, suspect=Suspicion.OVER_LIMIT)
-    return parsed, form
+    refusing = limits.admit_here()
+    try:
+        parsed, goal, suspect = _read(parse)
+        key = _idempotency_key()
+    except Exception:
+        limits.count(refusing)
+        raise
+    return parsed, Form(goal, suspect, key, Metered(refusing, persons(parsed)))
 
 
-def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
+def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, str | None, Suspicion | None]:
     settings = services().settings
     raw, warnings = read_body()
     suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
-    goal, refused = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
-    return _with(parse(raw), [*warnings, *refused]), Form(goal, suspect)
+    goal, refused = next_url(raw) if current().mimetype in FORM_TYPES else (None, [])
+    return _with(parse(raw), [*warnings, *refused]), goal, suspect
 
 
 def _with(parsed: T, warnings: Sequence[FieldWarning]) -> T:
@@ -131,20 +139,22 @@ def deliver(submission: Submission, form: Form) -> BaseResponse:
     """
     asynchronous = _prefers_async()
     inline = not asynchronous and services().settings.delivery != "queued"
-    operation = _submit(submission, inline and not form.suspect, form.suspect)
+    operation = _submit(submission, form, inline and not form.suspect)
     response = redirect(form.goal, 303) if form.goal else _answer(operation, submission)
     if asynchronous:
         response.headers["Preference-Applied"] = "respond-async"
     return response
 
 
-def _submit(submission: Submission, inline: bool, suspect: Suspicion | None) -> Operation:
+def _submit(submission: Submission, form: Form, inline: bool) -> Operation:
     """Create the operation. The same `Idempotency-Key`, or a double click without one, returns the same operation."""
     try:
         return services().gateway.submit(
-            submission.kind, submission.payload, inline=inline, key=_idempotency_key(), repeats=DOUBLE_CLICK,
-            scope=_scope(), content=submission.content, suspect=suspect,
+            submission.kind, submission.payload, inline=inline, key=form.key, repeats=DOUBLE_CLICK,
+            scope=_scope(), content=submission.content, suspect=form.suspect, metered=form.metered,
         )  # fmt: skip
+    except TooMany as error:
+        limits.refuse(error.wait)
     except KeyReused:
         detail = "Nothing was stored. A key belongs to one submission: use a new key for another one."
         raise Problem(ProblemCode.IDEMPOTENCY_KEY_REUSED, detail) from None
@@ -155,7 +165,7 @@ def _submit(submission: Submission, inline: bool, suspect: Suspicion | None) -> 
 
 def _idempotency_key() -> str:
     """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
-    sent = request.headers.get("Idempotency-Key", "").strip()
+    sent: str = environ().get("HTTP_IDEMPOTENCY_KEY", "").strip()
     key = _unquoted(sent) if sent.startswith('"') else sent
     if sent and not KEY.fullmatch(key):
         detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID, with or without quotation marks."
@@ -174,22 +184,24 @@ def _scope() -> str:
 
     The token is not verified: no other sender knows it, and the scope must not change while Redis does not answer.
     """
-    return f"token {offered()}" if offered() else request.headers.get("Origin", "")
+    token = offered()
+    return f"token {token}" if token else environ().get("HTTP_ORIGIN", "")
 
 
 def _prefers_async() -> bool:
     """Whether the caller asks not to wait for the CRM: `Prefer: respond-async` (RFC 7240, 4.1)."""
-    preferences = parse_list_header(",".join(request.headers.getlist("Prefer")))
+    preferences = parse_list_header(environ().get("HTTP_PREFER", ""))
     return any(item.partition(";")[0].strip().lower() == "respond-async" for item in preferences)
 
 
 def _answer(operation: Operation, submission: Submission) -> Response:
     delivered = operation.state == State.DELIVERED
-    response = (
-        _thanks(operation, submission) if wants_page() else jsonify(_receipt(operation, delivered, submission.warnings))
-    )
+    if wants_page():
+        response = _thanks(operation, submission)
+    else:
+        response = as_json(_receipt(operation, delivered, submission.warnings))
     response.status_code = 201 if delivered else 202
-    response.headers["Location"] = url_for("operations.show", operation_id=operation.id)
+    response.headers["Location"] = address_of(operation.id)
     return response
 
 

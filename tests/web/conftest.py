@@ -14,12 +14,13 @@ from flask.testing import FlaskClient
 from crmgate import web
 from crmgate.channels import Channel
 from crmgate.config import Limits
-from crmgate.errors import LedgerUnavailable
+from crmgate.errors import LedgerUnavailable, TooMany
 from crmgate.model import Activity, Check, Kind, Operation, State, Suspicion, new_id
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.waiting import Waiting
 from crmgate.sources.reader import Sources
 from crmgate.store.gate import Gate, Recipient
+from crmgate.store.limits import UNMETERED, Limiter, Metered
 from crmgate.store.spool import Spool
 
 
@@ -88,13 +89,19 @@ class StandInGateway:
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
     keys: list[tuple[str, str]] = field(default_factory=list)
+    limiter: Limiter | None = None
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
         scope: str = "", content: Any = None, last_resort: bool = True, suspect: Suspicion | None = None,
+        metered: Metered = UNMETERED,
     ) -> Operation:  # fmt: skip
         if self.error is not None:
             raise self.error
+        if self.limiter and (wait := self.limiter.take_shared(metered.refusing)):
+            raise TooMany(wait)
+        if self.limiter and not suspect and self.limiter.take_shared(metered.reviewing):
+            suspect = Suspicion.OVER_LIMIT
         self.submitted.append((kind, payload, inline))
         self.contents.append(content)
         self.keys.append((key, scope))

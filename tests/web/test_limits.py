@@ -44,6 +44,7 @@ class Setup:
 def setup(services: Any, redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Setup]:
     client = connect(redis_process.url)
     services.limiter, services.tokens = Limiter(client), StandInTokens()
+    services.gateway.limiter = services.limiter
     yield Setup(services)
     client.close()
 
