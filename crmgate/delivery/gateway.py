@@ -291,9 +291,9 @@ class Gateway:
 
 def _recorded(operation: Operation, accepted: Accepted, suspicion: Suspicion | None = None) -> Operation:
     """The operation as the ledger has recorded it."""
-    return replace(
-        operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at,
-        state=_state(accepted.what), suspicion=suspicion,
+    return Operation(
+        operation.id, accepted.kind, operation.payload, accepted.at, _state(accepted.what), lead_id=accepted.lead_id,
+        suspicion=suspicion,
     )  # fmt: skip
 
 

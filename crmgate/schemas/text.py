@@ -12,6 +12,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 # the zero-width non-joiner, emoji the joiner.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
+_SPACE = " \t\r\n\v\f"  # an empty text is in it, too
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
 """Characters without a shape of their own, besides spaces and format characters: fillers, variation selectors."""
 _LONGEST_RUN = 30
@@ -29,7 +30,7 @@ def clean(text: str) -> str:
     if not text.isprintable():  # every control character and surrogate is unprintable, and so is a line break
         text = _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
     if text.isascii():
-        return text.strip()
+        return text.strip() if text[:1] in _SPACE or text[-1:] in _SPACE else text
     return unicodedata.normalize("NFC", _stream_safe(text)).strip() if any(map(_is_visible, text)) else ""
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ IPV6_NETWORK = 64
 """Prefix length that counts as one IPv6 address, because one customer gets at least a /64 (RFC 6177)."""
 IPV6_SITE = 48
 """Prefix length of the largest usual assignment to one customer: 65,536 networks."""
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?=\d)|\Z)){4}", re.ASCII)
 SITE_FACTOR = 10
 """The limit of an IPv6 site is this multiple of the limit of an address."""
 
@@ -106,6 +108,8 @@ def network(address: str, bits: int = IPV6_NETWORK) -> str:
 
     A Unix socket has no address.
     """
+    if _IPV4.fullmatch(address):
+        return address
     try:
         known = ipaddress.ip_address(address)
     except ValueError:

@@ -78,7 +78,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path, most: float) -> None:
-        self._folder, self._most = folder, most
+        self._folder, self._file, self._most = folder, str(folder / FILE), most
         self._processes: dict[int, _Process] = {}
         self.on = False
         self.problem = ""
@@ -221,7 +221,7 @@ class Spool:
     def _file_id(self) -> tuple[int, int] | None:
         """What tells the file from another one at its path; None if it is gone."""
         try:
-            found = (self._folder / FILE).stat()
+            found = os.stat(self._file)
         except OSError:
             return None
         return found.st_dev, found.st_ino
