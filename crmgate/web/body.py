@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
-from flask import request
+from flask import Request, request
 from marshmallow import ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
@@ -23,6 +23,7 @@ from crmgate.schemas.forms import FormField, MalformedForm
 from crmgate.schemas.labelled import labelled
 from crmgate.schemas.text import clean
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import current
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
@@ -71,7 +72,8 @@ def read_body() -> tuple[dict[str, Any], list[FieldWarning]]:
     `REFUSE_FILES` is on.
     """
     try:
-        return _read(_whole(), request.mimetype)
+        sent = current()
+        return _read(_whole(sent), sent.mimetype)
     except RequestEntityTooLarge:
         limit = f"A body may have {MAX_BYTES // 1024} KB, and a form {MAX_FORM_PARTS} parts."
         raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
@@ -110,7 +112,7 @@ def has_body() -> bool:
 def read_raw() -> bytes:
     """The body of the current request, unread. Raises `Problem`: 408 (cut off), 413 (too large)."""
     try:
-        return _whole()
+        return _whole(current())
     except RequestEntityTooLarge:
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"A body may have {MAX_BYTES // 1024} KB.") from None
     except ClientDisconnected:
@@ -171,17 +173,18 @@ def _incomplete() -> Problem:
     return Problem(ProblemCode.INCOMPLETE_BODY, "Nothing was stored. Please send it again.")
 
 
-def _whole() -> bytes:
+def _whole(sent: Request) -> bytes:
     """The complete body. Raises `Problem` for a truncated one, which looks like a shorter body to the reader."""
     try:
-        data = request.get_data()
+        data = sent.get_data()
     except HTTPException:
         raise
     except Exception:  # each server raises its own exception for malformed chunks
         raise _incomplete() from None
-    if len(data) < (request.content_length or 0):
+    announced = sent.content_length
+    if len(data) < (announced or 0):
         raise _incomplete()
-    if request.content_length is None and len(data) >= MAX_BYTES:  # Werkzeug truncates a chunked body without an error
+    if announced is None and len(data) >= MAX_BYTES:  # Werkzeug truncates a chunked body without an error
         raise RequestEntityTooLarge
     return data
 

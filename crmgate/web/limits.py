@@ -22,7 +22,7 @@ from crmgate.store.limits import Limit, Use, by_address
 from crmgate.store.tokens import Scope
 from crmgate.web.auth import caller
 from crmgate.web.codes import ProblemCode
-from crmgate.web.current import current, environ
+from crmgate.web.current import current
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
@@ -62,14 +62,15 @@ def admit_here() -> list[Use]:
     Returns the uses that Redis has to count: the ledger does so in the step that records the submission. If this
     process alone has counted too many, Redis decides at once. Raises `Problem` (429).
     """
-    uses = _uses(services().settings.limits.address)
+    parts = services()
+    uses = _uses(parts.settings.limits.address)
     if not uses or lifted(Scope.OPERATE):
         return []
-    if services().limiter.take_here(uses):
-        if wait := services().limiter.take(uses):
-            refuse(wait)
-        return []
-    return uses
+    if not parts.limiter.take_here(uses):
+        return uses
+    if wait := parts.limiter.take(uses):
+        refuse(wait)
+    return []
 
 
 def count(uses: Sequence[Use]) -> None:
@@ -104,8 +105,9 @@ def refuse(wait: float) -> NoReturn:
 
 
 def _uses(limit: Limit | None) -> list[Use]:
-    _warn_of_proxy()
     sent = current()
+    if "HTTP_X_FORWARDED_FOR" in sent.environ:
+        _warn_of_proxy()
     return by_address(sent.blueprint or "-", sent.remote_addr or "", limit) if limit else []
 
 
@@ -124,7 +126,7 @@ def _in_words(seconds: int) -> str:
 
 def _warn_of_proxy() -> None:
     """Warn once if requests seem to come through a proxy that TRUSTED_PROXIES does not count."""
-    if "proxy" not in _warned and "HTTP_X_FORWARDED_FOR" in environ() and _is_own_proxy():
+    if "proxy" not in _warned and _is_own_proxy():
         _warned.add("proxy")
         log.warning(
             "requests come through a proxy, but TRUSTED_PROXIES is 0: all visitors share the limits of the proxy's"

@@ -17,7 +17,7 @@ from crmgate.web.services import services
 
 OPERATIONS = "/api/v1/operations"
 """Path of the operations."""
-_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 def status(operation: Operation) -> Literal["delivered", "failed", "discarded", "waiting"]:
@@ -91,15 +91,14 @@ def _wait(wait: Wait | None) -> dict[str, Any] | None:
     return wait.to_json() if wait else None
 
 
-def as_json(body: Mapping[str, Any]) -> Response:
-    """A JSON answer."""
-    return Response(f"{_encoded(body)}\n", mimetype="application/json")
+def encoded(body: Mapping[str, Any]) -> str:
+    """The text of a JSON answer."""
+    return f"{_encode(body)}\n"
 
 
 def answer(body: dict[str, Any], status: int = 200) -> Response:
     """A JSON answer that no cache may store."""
-    response = as_json(body)
-    response.status_code = status
+    response = Response(encoded(body), status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from flask import Response, redirect
+from werkzeug.datastructures import Headers
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -25,7 +26,7 @@ from crmgate.web.next_url import next_url
 from crmgate.web.openapi import ResponseDoc
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import Problem
-from crmgate.web.receipts import address_of, as_json, crm_record, receipt
+from crmgate.web.receipts import address_of, crm_record, encoded, receipt
 from crmgate.web.services import services
 
 DOUBLE_CLICK = 60.0
@@ -194,15 +195,24 @@ def _prefers_async() -> bool:
     return any(item.partition(";")[0].strip().lower() == "respond-async" for item in preferences)
 
 
+class _Complete(Response):
+    """An answer with all its headers: Werkzeug need not look for those that are missing."""
+
+    def get_wsgi_headers(self, _environ: Any) -> Headers:
+        return self.headers
+
+
 def _answer(operation: Operation, submission: Submission) -> Response:
     delivered = operation.state == State.DELIVERED
+    status, location = 201 if delivered else 202, ("Location", address_of(operation.id))
     if wants_page():
         response = _thanks(operation, submission)
-    else:
-        response = as_json(_receipt(operation, delivered, submission.warnings))
-    response.status_code = 201 if delivered else 202
-    response.headers["Location"] = address_of(operation.id)
-    return response
+        response.status_code = status
+        response.headers.add(*location)
+        return response
+    text = encoded(_receipt(operation, delivered, submission.warnings)).encode()
+    length = ("Content-Length", str(len(text)))
+    return _Complete(text, status, [location, length], content_type="application/json")
 
 
 def _receipt(operation: Operation, delivered: bool, warnings: Sequence[FieldWarning]) -> dict[str, object]:
