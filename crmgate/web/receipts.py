@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal, assert_never
 
 from flask import Response
@@ -17,7 +18,7 @@ from crmgate.web.services import services
 
 OPERATIONS = "/api/v1/operations"
 """Path of the operations."""
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=asdict).encode
 
 
 def status(operation: Operation) -> Literal["delivered", "failed", "discarded", "waiting"]:
