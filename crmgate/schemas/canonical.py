@@ -122,9 +122,14 @@ def canonicalise(
     is the vocabulary, by default that of an application. `aliases` is the setting FIELD_ALIASES.
     """
     result = Canonical(words or APPLICATION, raw)
-    for entry in sorted(entries(raw, result.words, aliases or {}), key=_RANK):
-        value = entry.value = clean(entry.value) if type(entry.value) is str else tidy(entry.value)
-        if value if type(value) is str else not is_blank(value):
+    nested, others = entries(raw, result.words, aliases or {})
+    for path, sent in nested.items():
+        value = clean(sent) if type(sent) is str else tidy(sent)
+        if value or not is_blank(value):
+            result.fields[path] = value
+    for entry in sorted(others, key=_RANK):
+        entry.value = tidy(entry.value)
+        if not is_blank(entry.value):
             _place(result, entry)
     if FULL_NAME_PATH in result.fields:
         split_name(result)

@@ -40,6 +40,7 @@ _DESCRIPTION = frozenset({"id", "name", "title", "type", "slug", "url"})
 FURTHER = "further"
 """The target of further objects in a list of which only the first one is read."""
 
+_NO_OBJECT = frozenset({str, int, bool, list})
 _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 _ENDS = frozenset("]0123456789")
 _DOT_INDEX = re.compile(r"\.\d+\Z")
@@ -70,18 +71,21 @@ class SentField:
     rank: Rank = Rank.NESTED
 
 
-def entries(raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]) -> list[SentField]:
-    """The fields of `raw`."""
+def entries(
+    raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]
+) -> tuple[dict[str, Any], list[SentField]]:
+    """The fields of `raw`: the values of the nested ones by path, and all others. The first ones take precedence."""
     fields = _Fields(words, aliases)
     fields.read(raw)
-    return fields.found
+    return fields.nested, fields.found
 
 
 class _Fields:
-    """Collects the fields of a body in `found`."""
+    """Collects the fields of a body. `nested` has the first plain value of each field inside its group."""
 
     def __init__(self, words: Vocabulary, aliases: Mapping[str, str]) -> None:
         self.words, self.aliases = words, aliases
+        self.nested: dict[str, Any] = {}
         self.found: list[SentField] = []
 
     def add(self, name: str, value: Any, target: str | None, rank: Rank = Rank.NESTED) -> None:
@@ -104,7 +108,7 @@ class _Fields:
             self.add(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
         elif type(value) in (dict, list) and words.usual and (answers := answers_in(name, value, words.find)):
             self.found += [self._renamed_one(label, inner) for label, inner in answers]
-        elif path == CUSTOM or path.startswith("custom."):
+        elif path[:6] == CUSTOM and path[6:7] in ("", "."):
             self._custom(dotted, value)
         elif path in words.groups and (members := mapping(value)):
             self._group(outer + name, path, members)
@@ -129,14 +133,15 @@ class _Fields:
         self._further("custom", value)
 
     def _group(self, name: str, path: str, members: Mapping[str, Any]) -> None:
-        targets, found = self.words.targets, self.found
+        known, simple, nested = self.words.members[path], self.words.simple, self.nested
         for member, inner in members.items():
-            target = targets.get(f"{path}.{member}") or self.words.in_group(path, member)
-            is_text = type(inner) is str and target != CONTACT_PATH  # most values; no call is needed to know it
-            if target is not None and (is_text or not _is_derived(target, inner)):
-                found.append(SentField(f"{name}.{member}", inner, target))
-            else:
+            target = known[member] if member in known else self.words.in_group(path, member)
+            if target in simple and type(inner) in _NO_OBJECT and target not in nested:
+                nested[target] = inner  # nearly every field
+            elif target is None or _is_derived(target, inner):
                 self._renamed(f"{name}.{member}", inner)
+            else:
+                self.add(f"{name}.{member}", inner, target)
 
     def _renamed(self, name: str, value: Any) -> None:
         """Add the field with a usual name, or those inside an object of the form tool."""
@@ -165,6 +170,8 @@ class _Fields:
 
     def _further(self, name: str, value: Any) -> None:
         """Add the further objects of a list, of which only the first one is read."""
+        if type(value) is dict:
+            return
         if isinstance(value, str):
             value = _from_json(value)
         if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
@@ -178,7 +185,7 @@ def _dotted(name: str) -> str:
 
 def _is_derived(target: str, value: Any) -> bool:
     """Whether the name is no field itself, or its value is an object of parts."""
-    if type(value) is str:
+    if type(value) in _NO_OBJECT:
         return target == CONTACT_PATH
     return target == CONTACT_PATH or (target != PHONE and isinstance(value, Mapping))
 

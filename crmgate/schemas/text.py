@@ -64,8 +64,8 @@ def tidy(value: Any) -> Any:
 
 def is_blank(value: Any) -> bool:
     """Whether a tidy value is empty: null, an empty text or object, or a list of such values."""
-    if isinstance(value, list):
-        return all(is_blank(entry) for entry in value)
+    if type(value) is list:
+        return all(map(is_blank, value))
     return value is None or value in ("", {})
 
 

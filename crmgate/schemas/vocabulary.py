@@ -53,6 +53,10 @@ class Vocabulary:
     names: Mapping[str, tuple[str, str]]
     """For each path the record in the payload, empty for the payload itself, and the name of the field there."""
     required: Sequence[str]
+    simple: frozenset[str]
+    """The paths of the fields whose value is not sent in parts."""
+    members: Mapping[str, Mapping[str, str]]
+    """The path of each accepted name in snake_case, by group."""
     rest: str = CUSTOM
     """Name of the field that keeps unknown fields."""
     usual: bool = False
@@ -71,7 +75,7 @@ class Vocabulary:
 
     def in_group(self, group: str, member: str) -> str | None:
         """The path of the field `member` of a group, by any of its names."""
-        path = self.targets.get(f"{group}.{snake(member)}")
+        path = self.members[group].get(snake(member))
         if path is None and (found := self.find(member)) and found.startswith(f"{group}."):
             return found
         return path
@@ -113,7 +117,13 @@ def _vocabulary(schema: type[Schema], aliases: Mapping[str, str], rest: str, *, 
     in_group = {f"{path.rpartition('.')[0]}.{alias}": path for alias, path in aliases.items() if "." in path}
     names = {path: _name_in_payload(path, declared) for path, declared in fields.items()}
     required = [path for path, declared in fields.items() if declared.required]
-    return Vocabulary({**targets, **aliases, **in_group}, frozenset(groups), fields, names, required, rest, usual)
+    simple = frozenset(fields) - {EMAIL, PHONE, FULL_NAME_PATH, CONTACT_PATH, CUSTOM}
+    every = {**targets, **aliases, **in_group}
+    members = {
+        group: {name.partition(".")[2]: path for name, path in every.items() if name.startswith(f"{group}.")}
+        for group in groups
+    }
+    return Vocabulary(every, frozenset(groups), fields, names, required, simple, members, rest, usual)
 
 
 def _name_in_payload(path: str, declared: Coded[Any]) -> tuple[str, str]:

@@ -15,8 +15,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import redis
 
@@ -64,19 +63,21 @@ class Limit:
         return f"{self.most}/{next(unit for unit, seconds in UNITS.items() if seconds == self.seconds)}"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Use:
-    """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already."""
+    """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already.
+
+    `key` is the meter's key in Redis. It holds a digest, so that Redis holds no address and no email.
+    """
 
     what: str
     who: str
     limit: Limit
     replays: bool = True
+    key: str = field(init=False)
 
-    @cached_property
-    def key(self) -> str:
-        """The meter's key in Redis. It holds a digest, so that Redis holds no address and no email."""
-        return keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
+    def __post_init__(self) -> None:
+        self.key = keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
 
     @property
     def interval(self) -> float:
@@ -85,7 +86,7 @@ class Use:
 
     def for_scripts(self) -> list[str | float]:
         """The use as the Lua scripts read it (`lua/meter.lua`)."""
-        return [self.key, self.limit.seconds / self.limit.most, self.limit.seconds, self.replays]
+        return [self.key, self.interval, self.limit.seconds, self.replays]
 
 
 @dataclass(frozen=True, slots=True)

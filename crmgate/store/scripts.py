@@ -66,13 +66,15 @@ class Scripts:
         if operation:
             place, sent["id"] = keys.op(operation), operation
         script, values = self._scripts[name], [compact(sent), text]
-        with keys.translated():
+        try:
             if not self._replicas or name not in _SURVIVES_FAILOVER:
                 return script(keys=[place], args=values)
             return redis_client.run_replicated(
                 self._redis, script, [place], values,
                 replicas=self._replicas, seconds=self._patience, mark=keys.PROBE,
             )  # fmt: skip
+        except redis_client.ERRORS as error:  # `keys.translated` without the cost of a context manager
+            raise redis_client.unavailable(error) from None
 
 
 def header(wake_message: str) -> str:
@@ -94,9 +96,12 @@ def read(name: str) -> str:
     return files("crmgate.store").joinpath("lua", f"{name}.lua").read_text()
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def compact(value: Mapping[str, Any]) -> str:
     """JSON without spaces, as the scripts read it and the records hold it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _compact(value)
 
 
 def _lua(value: Any) -> str:

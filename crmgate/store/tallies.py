@@ -29,7 +29,6 @@ LENGTH = 64
 EVENTS_KEPT = 200
 """Number of events that are kept, approximately."""
 
-_EMAIL = re.compile(r"@|%40")
 _PHONE = re.compile(r"(?:\+|%2B|0)[\d\s().-]{7,}", re.IGNORECASE)
 
 
@@ -110,7 +109,8 @@ def _value(text: str) -> str:
     """A value as it is counted; empty, which is the rest, if it may be personal data."""
     shown = text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
     shown = shown[:LENGTH].strip()
-    return "" if _EMAIL.search(shown) or _PHONE.fullmatch(shown) else shown
+    may_be_phone = shown[:1] in ("+", "%", "0")
+    return "" if "@" in shown or "%40" in shown or (may_be_phone and _PHONE.fullmatch(shown)) else shown
 
 
 class Tallies:

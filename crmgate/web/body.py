@@ -175,18 +175,21 @@ def _incomplete() -> Problem:
 
 def _whole(sent: Request) -> bytes:
     """The complete body. Raises `Problem` for a truncated one, which looks like a shorter body to the reader."""
+    announced = sent.content_length
     try:
-        data = sent.get_data()
+        if announced is not None and announced <= MAX_BYTES:
+            data = sent.environ["wsgi.input"].read(announced)
+        else:
+            data = sent.get_data()
     except HTTPException:
         raise
     except Exception:  # each server raises its own exception for malformed chunks
         raise _incomplete() from None
-    announced = sent.content_length
     if len(data) < (announced or 0):
         raise _incomplete()
     if announced is None and len(data) >= MAX_BYTES:  # Werkzeug truncates a chunked body without an error
         raise RequestEntityTooLarge
-    return data
+    return bytes(data)
 
 
 def _read_json(data: bytes) -> dict[str, Any]:

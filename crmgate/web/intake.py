@@ -17,6 +17,7 @@ from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.signatures import same
 from crmgate.sources.tools import tool_of
 from crmgate.store.limits import Metered
+from crmgate.store.tokens import Scope
 from crmgate.web import limits
 from crmgate.web.answers import ReceivedSchema, SentSchema
 from crmgate.web.auth import offered
@@ -131,9 +132,10 @@ def _stored(source: Source, reading: ReceivedLead) -> dict[str, Any]:
     """Record a submission. Raises `NotAccepted` and `LedgerUnavailable`: the tool sends it again."""
     key, scope = reading.delivery_id, f"{_SCOPE}{source.name}"
     suspect = None if reading.complete else Suspicion.INCOMPLETE
+    people = [] if limits.lifted(Scope.OPERATE) else limits.of_people(reading.people)
     operation = services().gateway.submit(
         Kind.CREATE_LEAD, reading.payload, inline=False, key=key, repeats=REPEATS, scope=scope,
-        content=[key] if key else None, suspect=suspect, metered=Metered(reviewing=limits.of_people(reading.people)),
+        content=[key] if key else None, suspect=suspect, metered=Metered(reviewing=people),
     )  # fmt: skip
     return _item(operation, reading)
 

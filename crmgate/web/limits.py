@@ -56,17 +56,16 @@ def count_failure() -> None:
         refuse(wait)
 
 
-def admit_here() -> list[Use]:
+def admit_here(unlimited: bool) -> list[Use]:
     """Count a submission for its address in the memory of this process. Call it before the body is read.
 
     Returns the uses that Redis has to count: the ledger does so in the step that records the submission. If this
-    process alone has counted too many, Redis decides at once. Raises `Problem` (429).
+    process alone has counted too many, Redis decides at once. Nothing is counted for an `unlimited` caller (`lifted`).
+    Raises `Problem` (429).
     """
     parts = services()
-    uses = _uses(parts.settings.limits.address)
-    if not uses or lifted(Scope.OPERATE):
-        return []
-    if not parts.limiter.take_here(uses):
+    uses = [] if unlimited else _uses(parts.settings.limits.address)
+    if not uses or not parts.limiter.take_here(uses):
         return uses
     if wait := parts.limiter.take(uses):
         refuse(wait)
@@ -80,12 +79,12 @@ def count(uses: Sequence[Use]) -> None:
 
 
 def of_people(people: Iterable[str]) -> list[Use]:
-    """The uses of a submission by each email and phone in `people`. The submission counts once, however often it is
-    repeated."""
+    """The uses of a submission by each email and phone in `people`.
+
+    The submission counts once, however often it is repeated.
+    """
     limit = services().settings.limits.person
-    if not limit or lifted(Scope.OPERATE):
-        return []
-    return [Use("person", who.lower(), limit, replays=False) for who in people if who]
+    return [Use("person", who.lower(), limit, replays=False) for who in people if who] if limit else []
 
 
 def admit_click() -> list[Use] | None:

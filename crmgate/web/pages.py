@@ -6,8 +6,10 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
-from flask import Response, request
+from flask import Response
 from markupsafe import Markup
+
+from crmgate.web.current import current
 
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -41,9 +43,10 @@ _HEADERS = {
 
 def wants_page() -> bool:
     """Whether the request is a browser's form post: its `Accept` prefers HTML to JSON."""
-    if request.mimetype not in FORM_TYPES:
+    sent = current()
+    if sent.mimetype not in FORM_TYPES:
         return False
-    accept = request.accept_mimetypes
+    accept = sent.accept_mimetypes
     return accept["text/html"] > accept["application/json"]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Response, redirect
+from flask import Request, Response, redirect
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
@@ -15,19 +15,23 @@ from werkzeug.wrappers import Response as BaseResponse
 from crmgate.errors import KeyReused, StillRunning, TooMany
 from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.schemas import FieldWarning, Parsed, ParsedEvent
-from crmgate.store.limits import UNMETERED, Metered, Use
+from crmgate.store.limits import Metered, Use
+from crmgate.store.tokens import Scope
 from crmgate.web import limits, traps
 from crmgate.web.answers import SubmittedSchema
 from crmgate.web.auth import caller, offered
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
-from crmgate.web.current import current, environ
+from crmgate.web.current import current
 from crmgate.web.next_url import next_url
 from crmgate.web.openapi import ResponseDoc
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import Problem
 from crmgate.web.receipts import address_of, crm_record, encoded, receipt
 from crmgate.web.services import services
+
+if TYPE_CHECKING:
+    from crmgate.services import Services
 
 DOUBLE_CLICK = 60.0
 """Seconds during which the same content without an Idempotency-Key counts as the same submission."""
@@ -78,14 +82,15 @@ PARAMETERS = (
 class Form:
     """What to do with a submission.
 
-    `goal` is the address in `_next`; with `suspect` it is kept for an operator. `key` is its Idempotency-Key. `metered`
-    are the uses of rate limits that the ledger counts.
+    `goal` is the address in `_next`; with `suspect` it is kept for an operator. `key` is its Idempotency-Key, which
+    belongs to a `scope`. `metered` are the uses of rate limits that the ledger counts.
     """
 
-    goal: str | None = None
-    suspect: Suspicion | None = None
-    key: str = ""
-    metered: Metered = UNMETERED
+    goal: str | None
+    suspect: Suspicion | None
+    key: str
+    scope: str
+    metered: Metered
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +116,24 @@ def read(
     Raises `InvalidFields` with every error at once, and `Problem`: those of `read_body`, 400 for an invalid
     Idempotency-Key, and 429 if the address exceeds its limit.
     """
-    refusing = limits.admit_here()
+    sent, token = current(), offered()
+    unlimited = bool(token) and limits.lifted(Scope.OPERATE)
+    refusing = limits.admit_here(unlimited)
     try:
-        parsed, goal, suspect = _read(parse)
-        key = _idempotency_key()
+        parsed, goal, suspect = _read(parse, sent)
+        key = _idempotency_key(sent)
     except Exception:
         limits.count(refusing)
         raise
-    return parsed, Form(goal, suspect, key, Metered(refusing, persons(parsed)))
+    metered = Metered(refusing, [] if unlimited else persons(parsed))
+    return parsed, Form(goal, suspect, key, _scope(token, sent), metered)
 
 
-def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, str | None, Suspicion | None]:
+def _read(parse: Callable[[dict[str, Any]], T], sent: Request) -> tuple[T, str | None, Suspicion | None]:
     settings = services().settings
     raw, warnings = read_body()
     suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
-    goal, refused = next_url(raw) if current().mimetype in FORM_TYPES else (None, [])
+    goal, refused = next_url(raw) if sent.mimetype in FORM_TYPES else (None, [])
     return _with(parse(raw), [*warnings, *refused]), goal, suspect
 
 
@@ -138,21 +146,22 @@ def deliver(submission: Submission, form: Form) -> BaseResponse:
 
     Raises `Problem` (409, 422) for a conflicting Idempotency-Key, and `NotAccepted` if it was not stored.
     """
-    asynchronous = _prefers_async()
-    inline = not asynchronous and services().settings.delivery != "queued"
-    operation = _submit(submission, form, inline and not form.suspect)
+    parts, sent = services(), current()
+    asynchronous = "HTTP_PREFER" in sent.environ and _prefers_async(sent)
+    inline = not asynchronous and parts.settings.delivery != "queued"
+    operation = _submit(parts, submission, form, inline and not form.suspect)
     response = redirect(form.goal, 303) if form.goal else _answer(operation, submission)
     if asynchronous:
         response.headers["Preference-Applied"] = "respond-async"
     return response
 
 
-def _submit(submission: Submission, form: Form, inline: bool) -> Operation:
+def _submit(parts: Services, submission: Submission, form: Form, inline: bool) -> Operation:
     """Create the operation. The same `Idempotency-Key`, or a double click without one, returns the same operation."""
     try:
-        return services().gateway.submit(
+        return parts.gateway.submit(
             submission.kind, submission.payload, inline=inline, key=form.key, repeats=DOUBLE_CLICK,
-            scope=_scope(), content=submission.content, suspect=form.suspect, metered=form.metered,
+            scope=form.scope, content=submission.content, suspect=form.suspect, metered=form.metered,
         )  # fmt: skip
     except TooMany as error:
         limits.refuse(error.wait)
@@ -164,9 +173,9 @@ def _submit(submission: Submission, form: Form, inline: bool) -> Operation:
         raise Problem(ProblemCode.STILL_RUNNING, detail, headers={"Retry-After": "1"}) from None
 
 
-def _idempotency_key() -> str:
+def _idempotency_key(request: Request) -> str:
     """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
-    sent: str = environ().get("HTTP_IDEMPOTENCY_KEY", "").strip()
+    sent: str = request.environ.get("HTTP_IDEMPOTENCY_KEY", "").strip()
     key = _unquoted(sent) if sent.startswith('"') else sent
     if sent and not KEY.fullmatch(key):
         detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID, with or without quotation marks."
@@ -180,18 +189,17 @@ def _unquoted(item: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
 
 
-def _scope() -> str:
+def _scope(token: str, request: Request) -> str:
     """Whose the Idempotency-Key is: that of the API token, else of the site whose script or form sent the request.
 
     The token is not verified: no other sender knows it, and the scope must not change while Redis does not answer.
     """
-    token = offered()
-    return f"token {token}" if token else environ().get("HTTP_ORIGIN", "")
+    return f"token {token}" if token else request.environ.get("HTTP_ORIGIN", "")
 
 
-def _prefers_async() -> bool:
+def _prefers_async(sent: Request) -> bool:
     """Whether the caller asks not to wait for the CRM: `Prefer: respond-async` (RFC 7240, 4.1)."""
-    preferences = parse_list_header(environ().get("HTTP_PREFER", ""))
+    preferences = parse_list_header(sent.environ["HTTP_PREFER"])
     return any(item.partition(";")[0].strip().lower() == "respond-async" for item in preferences)
 
 
