@@ -33,6 +33,8 @@ def configure(level: str, form: str) -> None:
     `level` applies to crmgate; libraries log warnings and errors only. `form` is `json` or `console`.
     """
     _silence_urllib3()
+    # What no line shows: https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     handler = next((handler for handler in root.handlers if isinstance(handler, StandardError)), None)
     if handler is None:

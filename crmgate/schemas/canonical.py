@@ -128,8 +128,8 @@ def canonicalise(
         if value or not is_blank(value):
             result.fields[path] = value
     for entry in sorted(others, key=_RANK):
-        entry.value = tidy(entry.value)
-        if not is_blank(entry.value):
+        value = entry.value = clean(entry.value) if type(entry.value) is str else tidy(entry.value)
+        if value or not is_blank(value):
             _place(result, entry)
     if FULL_NAME_PATH in result.fields:
         split_name(result)

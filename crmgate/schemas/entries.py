@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from crmgate.schemas.labelled import answers_in, labelled
+from crmgate.schemas.labelled import VALUES, answers_in, labelled
 from crmgate.schemas.labels import INSIDE
 from crmgate.schemas.vocabulary import (
     BIRTH_DATE,
@@ -106,13 +106,19 @@ class _Fields:
         target = words.targets.get(path)
         if aliases and alias_key(name) in aliases:
             self.add(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
-        elif type(value) in (dict, list) and words.usual and (answers := answers_in(name, value, words.find)):
+        elif (
+            type(value) is not str
+            and words.usual
+            and _may_be_answers(value)
+            and (answers := answers_in(name, value, words.find))
+        ):
             self.found += [self._renamed_one(label, inner) for label, inner in answers]
         elif path[:6] == CUSTOM and path[6:7] in ("", "."):
             self._custom(dotted, value)
-        elif path in words.groups and (members := mapping(value)):
+        elif path in words.groups and (members := value if type(value) is dict else mapping(value)):
             self._group(outer + name, path, members)
-            self._further(outer + name, value)
+            if members is not value:
+                self._further(outer + name, value)
         elif target is not None and not _is_derived(target, value):
             self.add(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
         elif path == "form" and isinstance(value, Mapping) and _DESCRIPTION.issuperset(value):
@@ -170,12 +176,15 @@ class _Fields:
 
     def _further(self, name: str, value: Any) -> None:
         """Add the further objects of a list, of which only the first one is read."""
-        if type(value) is dict:
-            return
         if isinstance(value, str):
             value = _from_json(value)
         if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
             self.add(name, value[1:], FURTHER)
+
+
+def _may_be_answers(value: Any) -> bool:
+    """Whether a value can be a labelled object, or a list of them (`answers_in`)."""
+    return type(value) is list or (type(value) is dict and not value.keys().isdisjoint(VALUES))
 
 
 def _dotted(name: str) -> str:

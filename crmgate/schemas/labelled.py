@@ -38,10 +38,8 @@ def answers_in(name: str, value: Any, find: Find) -> list[tuple[str, Any]]:
 
     Empty for any other value.
     """
-    if type(value) is dict and value.keys().isdisjoint(VALUES):
-        return []
     if isinstance(value, Mapping):
-        answer = _alone(value, find)
+        answer = None if value.keys().isdisjoint(VALUES) else _alone(value, find)
         return [(_best((name, *answer[0]), find), answer[1])] if answer else []
     answers = list(map(labelled, value)) if value and isinstance(value[0], Mapping) else []
     if not answers or not all(answers):

@@ -219,8 +219,10 @@ def _answer(operation: Operation, submission: Submission) -> Response:
         response.headers.add(*location)
         return response
     text = encoded(_receipt(operation, delivered, submission.warnings)).encode()
-    length = ("Content-Length", str(len(text)))
-    return _Complete(text, status, [location, length], content_type="application/json")
+    headers = Headers()
+    headers.add(*location)
+    headers.add("Content-Length", str(len(text)))
+    return _Complete(text, status, headers, content_type="application/json")
 
 
 def _receipt(operation: Operation, delivered: bool, warnings: Sequence[FieldWarning]) -> dict[str, object]:
