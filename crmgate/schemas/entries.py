@@ -104,14 +104,10 @@ class _Fields:
         dotted = name if name in words.targets or name in words.groups else _dotted(name)
         path = dotted if dotted is name else snake(dotted)
         target = words.targets.get(path)
+        may_be_answers = type(value) is not str and words.usual and _may_be_answers(value)
         if aliases and alias_key(name) in aliases:
             self.add(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
-        elif (
-            type(value) is not str
-            and words.usual
-            and _may_be_answers(value)
-            and (answers := answers_in(name, value, words.find))
-        ):
+        elif may_be_answers and (answers := answers_in(name, value, words.find)):
             self.found += [self._renamed_one(label, inner) for label, inner in answers]
         elif path[:6] == CUSTOM and path[6:7] in ("", "."):
             self._custom(dotted, value)

@@ -31,7 +31,9 @@ def clean(text: str) -> str:
         text = _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
     if text.isascii():
         return text.strip() if text[:1] in _SPACE or text[-1:] in _SPACE else text
-    return unicodedata.normalize("NFC", _stream_safe(text)).strip() if any(map(_is_visible, text)) else ""
+    if not ("!" <= text[0] <= "~" or any(map(_is_visible, text))):
+        return ""
+    return unicodedata.normalize("NFC", _stream_safe(text) if text[_LONGEST_RUN:] else text).strip()
 
 
 def _is_visible(char: str) -> bool:
