@@ -154,8 +154,10 @@ def _by_name(canonical: Canonical, data: Mapping[str, Any], remembered: Mapping[
     groups = dict[str, dict[str, Any]]()
     for path, value in data.items():
         group, name = names[path]
-        if group:
-            groups.setdefault(group, {})[name] = value
+        if group and group in groups:
+            groups[group][name] = value
+        elif group:
+            groups[group] = {name: value}
         elif name != "referral_code" or value != NO_REFERRAL:
             result[name] = value
     return result | groups

@@ -67,7 +67,8 @@ class Limit:
 class Use:
     """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already.
 
-    `key` is the meter's key in Redis. It holds a digest, so that Redis holds no address and no email.
+    `key` is the meter's key in Redis. It holds a digest, so that Redis holds no address and no email. `interval`:
+    seconds by which one use fills the meter.
     """
 
     what: str
@@ -75,14 +76,11 @@ class Use:
     limit: Limit
     replays: bool = True
     key: str = field(init=False)
+    interval: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.key = keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
-
-    @property
-    def interval(self) -> float:
-        """Seconds by which one use fills the meter."""
-        return self.limit.seconds / self.limit.most
+        self.interval = self.limit.seconds / self.limit.most
 
     def for_scripts(self) -> list[str | float]:
         """The use as the Lua scripts read it (`lua/meter.lua`)."""
