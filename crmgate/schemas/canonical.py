@@ -125,11 +125,11 @@ def canonicalise(
     nested, others = entries(raw, result.words, aliases or {})
     for path, sent in nested.items():
         value = clean(sent) if type(sent) is str else tidy(sent)
-        if value or not is_blank(value):
+        if value if type(value) is str else not is_blank(value):
             result.fields[path] = value
     for entry in sorted(others, key=_RANK):
         value = entry.value = clean(entry.value) if type(entry.value) is str else tidy(entry.value)
-        if value or not is_blank(value):
+        if value if type(value) is str else not is_blank(value):
             _place(result, entry)
     if FULL_NAME_PATH in result.fields:
         split_name(result)

@@ -132,7 +132,9 @@ def _stored(source: Source, reading: ReceivedLead) -> dict[str, Any]:
     """Record a submission. Raises `NotAccepted` and `LedgerUnavailable`: the tool sends it again."""
     key, scope = reading.delivery_id, f"{_SCOPE}{source.name}"
     suspect = None if reading.complete else Suspicion.INCOMPLETE
-    people = [] if limits.lifted(Scope.OPERATE) else limits.of_people(reading.people)
+    people = limits.of_people(reading.people)
+    if people and limits.lifted(Scope.OPERATE):
+        people = []
     operation = services().gateway.submit(
         Kind.CREATE_LEAD, reading.payload, inline=False, key=key, repeats=REPEATS, scope=scope,
         content=[key] if key else None, suspect=suspect, metered=Metered(reviewing=people),
