@@ -93,27 +93,21 @@ class Ledger:
         and phone. It waits for operations under way that have one of them, or its session.
 
         `waited`: seconds since a submission from the spool was accepted. If it is the same as an earlier operation, its
-        id leads to that one (`get`) for as long as a receipt is kept.
-
-        The uses in `metered` are counted in the same step. The answer is `LIMITED`, and nothing is recorded, if the
-        submission exceeds a limit that refuses; it is `SUSPECT` if it exceeds one that only makes a suspect.
+        id leads to that one (`get`) for as long as a receipt is kept. The uses in `metered` are counted in the same
+        step: above their limits the answer is `LIMITED`, and nothing is recorded, or it is `SUSPECT`.
         """
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
             "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect or "",
             "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
-            "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS,
-            "refusing": [use.for_scripts() for use in metered.refusing],
-            "reviewing": [use.for_scripts() for use in metered.reviewing],
+            "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS, **metered.for_scripts(),
         }  # fmt: skip
-        if once:
-            arguments |= once.for_scripts()
-        if session:
-            arguments["session"] = session.for_scripts()
+        arguments |= once.for_scripts() if once else {}
+        arguments |= {"session": session.for_scripts()} if session else {}
         answer = self.run("accept", arguments, to=to, text=compact(operation.payload), operation=operation.id)
         what, identifier, *of_it = [part.decode() for part in answer]
-        if len(of_it) == 1:
-            return Accepted(Acceptance(what), identifier, operation.kind, wait=float(of_it[0]))
+        if what == Acceptance.LIMITED:
+            return Accepted(Acceptance.LIMITED, identifier, operation.kind, wait=float(of_it[0]))
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
 

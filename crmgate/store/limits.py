@@ -98,6 +98,13 @@ class Metered:
     refusing: Sequence[Use] = ()
     reviewing: Sequence[Use] = ()
 
+    def for_scripts(self) -> dict[str, list[list[str | float]]]:
+        """The uses as the Lua scripts read them."""
+        return {
+            "refusing": [use.for_scripts() for use in self.refusing],
+            "reviewing": [use.for_scripts() for use in self.reviewing],
+        }
+
 
 UNMETERED = Metered()
 
