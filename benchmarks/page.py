@@ -75,8 +75,8 @@ def text(results: Results, notes: str) -> str:
         "![crmgate beside other programs](performance.svg)",
         "## Goals",
         verdicts(results.reports),
-        "`tests/test_calls.py` counts the Python function calls of one accept and of one delivery, and has a limit for"
-        " each.",
+        "`tests/test_calls.py` counts the Python function calls of one accept, `tests/delivery/test_calls.py` those of"
+        " one delivery; each has a limit.",
         *(section(results.reports[name]) for name in TITLES if name in results.reports),
         notes.strip(),
     ]

@@ -98,6 +98,14 @@ class StillRunning(CrmgateError):
     """An idempotency key was used again while its first request is still running."""
 
 
+class TooMany(CrmgateError):
+    """A submission was not recorded, because it exceeds a rate limit; `wait` is in seconds."""
+
+    def __init__(self, wait: float) -> None:
+        self.wait = wait
+        super().__init__(f"{wait:.3f} s")
+
+
 class NoSuchOperation(CrmgateError):
     """The ledger has no operation with this id: it never existed, or it expired."""
 

@@ -1,25 +1,30 @@
 """Logging to standard error: one line for each event, as JSON or as text. Payloads and CRM answers are never logged.
 
-crmgate and its libraries log with the standard library. structlog formats all lines and adds the id of the current
-request or operation. A logged exception has its stack and type but not its message, which may contain personal data or
-an address with a secret.
+crmgate and its libraries log with the standard library. All lines have one form and the ids of the current request or
+operation. A logged exception has its stack and type but not its message, which may contain personal data or an address
+with a secret.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator, MutableMapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
-from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars
 
 FORMATS = ("json", "console")
 MORE = ("who", "what", "on", "method", "route", "status", "duration_ms")
 """Extra fields of a log line; fields that libraries add are dropped."""
+
+_ids: ContextVar[dict[str, str]] = ContextVar("crmgate.ids", default={})  # noqa: B039 - never changed in place
+_encoded = json.JSONEncoder(ensure_ascii=False, default=repr).encode
 
 
 def configure(level: str, form: str) -> None:
@@ -28,6 +33,8 @@ def configure(level: str, form: str) -> None:
     `level` applies to crmgate; libraries log warnings and errors only. `form` is `json` or `console`.
     """
     _silence_urllib3()
+    # What no line shows: https://docs.python.org/3/howto/logging.html#optimization
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     handler = next((handler for handler in root.handlers if isinstance(handler, StandardError)), None)
     if handler is None:
@@ -47,35 +54,34 @@ def adopt(name: str) -> None:
 
 def formatter(form: str) -> logging.Formatter:
     """Formatter for all log lines. `form` is `json` or `console`."""
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False)
-    if form == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
-    before: list[structlog.types.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.ExtraAdder(MORE),
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
-        _bare_exception,
-    ]
-    processors = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _in_order, renderer]
-    return structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=processors)
+    return _ForPeople() if form == "console" else _Json()
+
+
+def emit(logger: logging.Logger, level: int, event: str, facts: Mapping[str, Any]) -> None:
+    """Log a line that is written often: the standard library would also look up the place in the code."""
+    record = logging.LogRecord(logger.name, level, "", 0, event, None, None)
+    record.__dict__.update(facts)
+    logger.handle(record)
 
 
 def begin(**ids: str) -> None:
     """Replace the ids in the following log lines of this thread."""
-    clear_contextvars()
-    bind_contextvars(**ids)
+    _ids.set(ids)
 
 
 def bind(**ids: str) -> None:
     """Add ids to the following log lines of this thread."""
-    bind_contextvars(**ids)
+    _ids.set(_ids.get() | ids)
 
 
-def bound(**ids: str) -> AbstractContextManager[None]:
+@contextmanager
+def bound(**ids: str) -> Iterator[None]:
     """Add ids to the log lines of this thread inside a `with` block."""
-    return bound_contextvars(**ids)
+    token = _ids.set(_ids.get() | ids)
+    try:
+        yield
+    finally:
+        _ids.reset(token)
 
 
 def stack(error: BaseException) -> str:
@@ -103,17 +109,35 @@ def _stacks(error: BaseException) -> Iterator[str]:
     yield f"{type(error).__module__}.{type(error).__qualname__}\n"
 
 
-def _bare_exception(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    info = line.pop("exc_info", None)
-    error = info[1] if isinstance(info, tuple) else info
-    if isinstance(error, BaseException):
+class _Json(logging.Formatter):
+    """Writes a line as JSON."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _encoded(_line(record))
+
+
+class _ForPeople(logging.Formatter):
+    """Writes a line as text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, pad_level=False)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._render(None, "", _line(record))
+
+
+def _line(record: logging.LogRecord) -> dict[str, Any]:
+    line = {
+        "timestamp": f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z",
+        "level": record.levelname.lower(), "logger": record.name, "event": record.getMessage(), **_ids.get(),
+    }  # fmt: skip
+    known = record.__dict__
+    line |= {name: known[name] for name in MORE if name in known}
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
         line["exception"] = stack(error)
     return line
-
-
-def _in_order(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    head = {name: line[name] for name in ("timestamp", "level", "logger", "event") if name in line}
-    return head | dict(line)
 
 
 def _silence_urllib3() -> None:

@@ -273,4 +273,4 @@ def new_id() -> str:
 
 def rfc3339(timestamp: float) -> str:
     """Seconds since the epoch as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{datetime.fromtimestamp(timestamp, UTC).isoformat(timespec='milliseconds')[:-6]}Z"

@@ -7,10 +7,10 @@ older process can read what a newer process wrote.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from operator import attrgetter
+from typing import Any, ClassVar, NamedTuple, Self
 
 
 class Word(StrEnum):
@@ -45,35 +45,66 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""
-        result = {}
-        for name, left_out in _fields(type(self)).items():  # type: ignore[arg-type]
-            value = getattr(self, name)
-            if type(value) is not str:
-                value = _plain(value)
-            if not (left_out and value in _EMPTY):
-                result[name] = value
+        shape, result = _shape(type(self)), dict[str, Any]()
+        for name, value in zip(shape.names, shape.values(self), strict=True):
+            plain = value if type(value) in _SCALARS else _plain(value)
+            if plain or plain not in _EMPTY or name not in shape.empty:
+                result[name] = plain
         return result
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """The record from the result of `to_dict`. A null value counts as absent."""
-        known, words, nested = _fields(cls), cls.WORDS, cls.NESTED  # type: ignore[arg-type]
-        present: dict[str, Any] = {}
-        for name, value in data.items():
-            if name in words and value is not None:
-                present[name] = words[name].read(value)
-            elif name in known and value is not None:
-                present[name] = value if type(value) is str else _rich(value, nested.get(name))
-        return cls(**present)
+        known = _shape(cls).known
+        present = {name: value for name, value in data.items() if name in known and value is not None}
+        special = cls.WORDS.keys() | cls.NESTED.keys()
+        return cls(**{
+            name: value if type(value) in _SCALARS and name not in special else cls._read(name, value)
+            for name, value in present.items()
+        })  # fmt: skip
+
+    @classmethod
+    def _read(cls, name: str, value: Any) -> Any:
+        if name in cls.WORDS:
+            return cls.WORDS[name].read(value)
+        return _rich(value, cls.NESTED.get(name))
 
 
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+"""Types that need no conversion."""
 
 
-@functools.cache
-def _fields(record: type[Any]) -> dict[str, bool]:
-    """Names of the fields, each with whether `to_dict` leaves its empty value out: computed once for each class."""
-    return {f.name: _empty_by_default(f) for f in dataclasses.fields(record)}
+class _Shape(NamedTuple):
+    """The fields of a class of records: names, a function that reads them, and those that are empty by default."""
+
+    names: tuple[str, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    known: frozenset[str]
+    empty: frozenset[str]
+
+
+_SHAPES: dict[type[Any], _Shape] = {}
+
+
+def _shape(cls: type[Any]) -> _Shape:
+    shape = _SHAPES.get(cls)
+    if shape is None:
+        shape = _SHAPES[cls] = _shape_of(cls)
+    return shape
+
+
+def _shape_of(cls: type[Any]) -> _Shape:
+    declared = dataclasses.fields(cls)
+    names = tuple(each.name for each in declared)
+    empty = frozenset(each.name for each in declared if _empty_by_default(each))
+    return _Shape(names, _reader(names), frozenset(names), empty)
+
+
+def _reader(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that returns the values of these attributes; `attrgetter` returns no tuple for a single one."""
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda record: (get(record),)
 
 
 def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:
@@ -83,6 +114,8 @@ def _empty_by_default(declared: dataclasses.Field[Any]) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _SCALARS:
+        return value
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, tuple | list):

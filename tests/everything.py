@@ -27,6 +27,7 @@ from crmgate.store.access_tokens import AccessTokens
 from crmgate.store.audit import Audit
 from crmgate.store.backup import BackupStore
 from crmgate.store.clock import Clocks
+from crmgate.store.figures import Figures
 from crmgate.store.ledger import Ledger
 from crmgate.store.limits import Limit, Limiter, Use
 from crmgate.store.persons import PersonIndex
@@ -219,7 +220,7 @@ def _keep_the_rest(world: World, look: Look) -> None:
     sessions.new_code(token, "ada")
     Limiter(client).take([Use("applications", "192.0.2.7", Limit.parse("1/day"))])
     ConnectionTest(client, crm, 1.0).result()
-    ledger.count_lost_clicks({"full": 1})
+    Figures(client).count_lost_clicks({"full": 1})
     ledger.count_click(Activity("telegram"))
     ledger.refile("", ["x"])
     ledger.beat("w")

@@ -17,13 +17,12 @@ from crmgate.store import scripts
 from tests import needs
 from tests.processes import ROOT
 
-SHARED = scripts.SHARED
 ALONE = ("limit", "trial")
 
 
 def sources() -> dict[str, str]:
     """The text of every file in `lua/` by its name, in the order in which they are put together."""
-    return {name: scripts.read(name) for name in (*SHARED, *scripts.NAMES, *ALONE)}
+    return {name: scripts.read(name) for name in (*scripts.SHARED, *scripts.NAMES, *ALONE)}
 
 
 def problems(executable: str, sources: Mapping[str, str]) -> list[str]:
@@ -45,11 +44,11 @@ def _together(sources: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         yield "crmgate/store/scripts.py", f"{line}  -- luacheck: no max line length"
     for name, text in sources.items():
         place = f"crmgate/store/lua/{name}.lua"
-        if name not in SHARED:
+        if name not in scripts.SHARED:
             yield place, "do local function script()"
         for number, line in enumerate(text.splitlines(), 1):
             yield f"{place}:{number}", line
-        if name not in SHARED:
+        if name not in scripts.SHARED:
             yield place, "end script() end"
 
 

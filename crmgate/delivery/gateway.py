@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, assert_never
 
 from crmgate import logs
@@ -18,12 +17,21 @@ from crmgate.delivery import identity
 from crmgate.delivery.attempt import Delivery, new_lease
 from crmgate.delivery.outcome import Outcome
 from crmgate.delivery.plan import LEASE_MARGIN
-from crmgate.errors import KeyReused, LedgerUnavailable, NotAccepted, ProviderError, SpoolUnavailable, StillRunning
+from crmgate.errors import (
+    KeyReused,
+    LedgerUnavailable,
+    NotAccepted,
+    ProviderError,
+    SpoolUnavailable,
+    StillRunning,
+    TooMany,
+)
 from crmgate.kinds import traits
 from crmgate.model import Kind, Operation, State, Suspicion, new_id
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Acceptance, Accepted, Claim, Once, Session
 from crmgate.store.ledger import Ledger
+from crmgate.store.limits import UNMETERED, Metered
 from crmgate.store.spool import Spool, Spooled
 
 log = logging.getLogger(__name__)
@@ -56,6 +64,7 @@ class Gateway:
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
         scope: str = "", content: Any = None, suspect: Suspicion | None = None, last_resort: bool = True,
+        metered: Metered = UNMETERED,
     ) -> Operation:  # fmt: skip
         """Record an operation and, with `inline`, attempt its delivery at once within the inline budget.
 
@@ -80,6 +89,10 @@ class Gateway:
 
         With the cause `suspect` it is kept until a person releases it, and no listener is called. The last
         `SUSPECTS_KEPT` are kept.
+
+        The uses in `metered` are counted in the step that records the operation. Raises `TooMany` if it exceeds a
+        limit that refuses; above a limit that does not refuse it is a suspect. While the ledger is unavailable, and for
+        what goes into the spool, nothing is counted.
         """
         started = time.monotonic()
         operation = Operation(id=new_id(), kind=kind, payload=payload, accepted_at=time.time())  # until Redis dates it
@@ -90,7 +103,7 @@ class Gateway:
         if self._would_overtake(entry):
             return self._put(entry)
         try:
-            accepted = self._accept(operation, lease, once, suspect)
+            accepted = self._accept(entry, lease, metered)
         except LedgerUnavailable as error:
             if self._spools:
                 log.error("the ledger is unavailable (%s); operation %s goes into the spool", error, operation.id)
@@ -101,13 +114,14 @@ class Gateway:
                 raise
             return self._deliver_unrecorded(operation, started)
         self._away = None
+        if accepted.what is Acceptance.LIMITED:
+            raise TooMany(accepted.wait)
         if accepted.id != operation.id:
             return self._again(accepted, operation, strict=bool(key))
-        operation = replace(operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at)
-        if suspect:
+        if accepted.what is Acceptance.SUSPECT:
             self._forget_old_suspects()
-            return replace(operation, state=State.SUSPECT, suspicion=suspect)
-        operation = replace(operation, state=_state(accepted.what))
+            return _recorded(operation, accepted, suspicion=suspect or Suspicion.OVER_LIMIT)
+        operation = _recorded(operation, accepted)
         self._notify("operation_accepted", operation=operation)
         if accepted.what is not Acceptance.LEASED:
             return operation
@@ -136,8 +150,7 @@ class Gateway:
         elif entry.suspect:
             self._forget_old_suspects()
         else:
-            recorded = replace(entry.operation, kind=accepted.kind, lead_id=accepted.lead_id, accepted_at=accepted.at)
-            self._notify("operation_accepted", operation=replace(recorded, state=_state(accepted.what)))
+            self._notify("operation_accepted", operation=_recorded(entry.operation, accepted))
 
     def release(self, operation_id: str, audit: Entry | None = None) -> bool:
         """Try a dead letter, a suspect or a waiting operation now; False if it is none of them, or under way.
@@ -176,38 +189,39 @@ class Gateway:
         # The receipt of the lead on which this CRM could log no activity may have expired.
         return self._ledger.get(accepted.id) or replace(operation, id=accepted.id, state=State.DELIVERED)
 
-    def _accept(self, operation: Operation, lease: str, once: Once | None, suspect: Suspicion | None) -> Accepted:
+    def _accept(self, entry: Spooled, lease: str, metered: Metered) -> Accepted:
         """Record the operation. With a lease its alarm is set to the end of the lease; else a worker is woken at once.
 
         If it is unknown whether Redis recorded the operation, it is recorded once more. With a lease it is not: no
         worker attempts the operation during the lease, and the time is better spent on the CRM. With a spool it is not
         either: the operation goes from there to Redis again, under the same id.
         """
-        record = partial(self._record, Spooled(operation, once, suspect), once=once, lease=lease)
         try:
-            return record()
+            return self._record(entry, once=entry.once, lease=lease, metered=metered)
         except LedgerUnavailable as error:
             if lease or error.refused or self._spools:
                 raise
         try:
-            return record()
+            return self._record(entry, once=entry.once, lease=lease, metered=metered)
         except LedgerUnavailable as error:
             raise LedgerUnavailable(str(error)) from None  # refused now, but perhaps not the first time
 
     def _record(
-        self, entry: Spooled, *, once: Once | None, lease: str = "", waited: float | None = None
+        self, entry: Spooled, *, once: Once | None, lease: str = "", waited: float | None = None,
+        metered: Metered = UNMETERED,
     ) -> Accepted:  # fmt: skip
         seconds = self._delivery.plan.inline_budget + LEASE_MARGIN
         operation = entry.operation
+        people = identity.people(operation.payload)
         return self._ledger.accept(
             operation, self._delivery.recipient, alarm=seconds if lease else LEASE_MARGIN, lease=lease, seconds=seconds,
-            once=once, session=self._session(operation), people=identity.people(operation.payload),
-            suspect=entry.suspect, waited=waited,
+            once=once, session=self._session(operation, people), people=people,
+            suspect=entry.suspect, waited=waited, metered=metered,
         )  # fmt: skip
 
-    def _session(self, operation: Operation) -> Session | None:
+    def _session(self, operation: Operation, people: Sequence[str]) -> Session | None:
         follow = traits(operation.kind).with_lead
-        return identity.session(operation, follow if self._delivery.crm.supports(follow) else None)
+        return identity.session(operation, follow if self._delivery.crm.supports(follow) else None, people)
 
     @property
     def _spools(self) -> bool:
@@ -215,17 +229,18 @@ class Gateway:
 
     def _marks(self, entry: Spooled) -> list[str]:
         """Digests by which a later submission is recognized as the same, or as one about the same person."""
-        once, session = entry.once, self._session(entry.operation)
-        same, people = [once.key] if once else [], identity.people(entry.operation.payload)
+        same = [entry.once.key] if entry.once else []
+        people = identity.people(entry.operation.payload)
         if entry.suspect:  # nothing waits for a suspect, and it waits for nothing
             return [*same, *map(identity.of_suspect, people)]
+        session = self._session(entry.operation, people)
         return [*same, *([session.key] if session else []), *people]
 
     def _would_overtake(self, entry: Spooled) -> bool:
         if self._spool is None or not self._spool.on:
             return False
         try:
-            return self._spool.concerns(self._marks(entry))
+            return not self._spool.empty() and self._spool.concerns(self._marks(entry))
         except SpoolUnavailable as error:
             log.error("%s", error)
             return False
@@ -275,6 +290,14 @@ class Gateway:
         return max(self._delivery.plan.inline_budget - (time.monotonic() - started), 0.0)
 
 
+def _recorded(operation: Operation, accepted: Accepted, suspicion: Suspicion | None = None) -> Operation:
+    """The operation as the ledger has recorded it."""
+    return Operation(
+        operation.id, accepted.kind, operation.payload, accepted.at, _state(accepted.what), lead_id=accepted.lead_id,
+        suspicion=suspicion,
+    )  # fmt: skip
+
+
 def _state(what: Acceptance) -> State:
     """The state of a newly recorded operation. Raises `ValueError` if no operation was recorded."""
     match what:
@@ -284,8 +307,8 @@ def _state(what: Acceptance) -> State:
             return State.WAITING
         case Acceptance.SUSPECT:
             return State.SUSPECT
-        case Acceptance.REPLAY | Acceptance.RUNNING | Acceptance.CONFLICT:
-            raise ValueError(f"{what} is about an earlier operation")
+        case Acceptance.REPLAY | Acceptance.RUNNING | Acceptance.CONFLICT | Acceptance.LIMITED:
+            raise ValueError(f"{what}: no operation was recorded")
         case _:
             assert_never(what)
 

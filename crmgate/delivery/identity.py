@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crmgate.model import Kind, Operation
 from crmgate.store.entries import Once, Session
-from crmgate.store.keys import IDEMPOTENCY_SECONDS, digest, idem
+from crmgate.store.keys import IDEMPOTENCY_SECONDS, digest
 
 
 def once(operation: Operation, said: Any, key: str, repeats: float, scope: str = "") -> Once | None:
@@ -17,7 +17,7 @@ def once(operation: Operation, said: Any, key: str, repeats: float, scope: str =
     The same `key` in another `scope` is another key.
     """
     said = operation.payload if said is None else said
-    content = json.dumps([operation.kind, said], sort_keys=True, ensure_ascii=False)
+    content = _canonical([operation.kind, said])
     if key:
         # The previous version had no scopes, and its processes may still run during an upgrade.
         former = _key_digest(key, "") if scope else ""
@@ -25,12 +25,18 @@ def once(operation: Operation, said: Any, key: str, repeats: float, scope: str =
     return Once(digest(f"content {content}"), digest(content), round(repeats)) if repeats else None
 
 
-def session(operation: Operation, follow: Kind | None) -> Session | None:
-    """The session of a submission. `follow`: kind of the operation if the session has a lead, None if unsupported."""
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+
+
+def session(operation: Operation, follow: Kind | None, persons: Sequence[str]) -> Session | None:
+    """The session of a submission about `persons` (`people`).
+
+    `follow`: kind of the operation if the session has a lead, None if unsupported.
+    """
     name = operation.payload.get("session")
     if not name:
         return None
-    own = digest(" ".join((f"session {name} of", *people(operation.payload)[:1])))
+    own = digest(" ".join((f"session {name} of", *persons[:1])))
     return Session(visit(name), follow or "", own)
 
 
@@ -41,18 +47,13 @@ def visit(session: str) -> str:
 
 def people(payload: Mapping[str, Any]) -> tuple[str, ...]:
     """Digests of the email, in lower case, and the phone of a submission. Operations that share one go in order."""
-    words = (str(payload.get(fact) or "").lower() for fact in ("email", "phone"))
-    return tuple(digest(f"who {word}") for word in words if word)
+    words = [str(payload.get(fact) or "").lower() for fact in ("email", "phone")]
+    return tuple([digest(f"who {word}") for word in words if word])
 
 
 def of_suspect(digest: str) -> str:
     """The mark of a suspect in the spool for the digest of a person: nothing waits for a suspect."""
     return f"suspect {digest}"
-
-
-def known_by(key: str, scope: str = "") -> str:
-    """Name of the Redis key for an idempotency key of a scope."""
-    return idem(_key_digest(key, scope))
 
 
 def _key_digest(key: str, scope: str) -> str:

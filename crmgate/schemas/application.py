@@ -9,13 +9,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import fields
 
 from crmgate.model import Consent
 from crmgate.schemas.answers import refuses
-from crmgate.schemas.choices import Choice, Given, YesNo
-from crmgate.schemas.coded import FieldFault, Group
-from crmgate.schemas.codes import FieldCode
+from crmgate.schemas.choices import Choice, Given, YesNoWord
+from crmgate.schemas.coded import Group
 from crmgate.schemas.fields import (
     CUSTOM_TEXT,
     BirthDate,
@@ -49,12 +48,8 @@ class Selected(Text):
         super().__init__(limit, forgiving=True, join=", ", **options)
 
 
-def _word(answer: bool) -> str:
-    return "yes" if answer else "no"
-
-
 class PersonalInfoSchema(Group):
-    """The person. Either an email address or a phone number is required."""
+    """The person. Either an email address or a phone number is required (`missing.missing`)."""
 
     json_schema = {**Group.json_schema, "anyOf": [{"required": ["email"]}, {"required": ["phone"]}]}  # noqa: RUF012
 
@@ -69,12 +64,6 @@ class PersonalInfoSchema(Group):
     country = Text(100, example="Türkiye")
     city = Text(100, example="İzmir")
     birth_date = BirthDate(example="2001-12-10", about="In the past; `2001-12-10` or `10.12.2001`.")
-
-    @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _contact_required(self, _data: Any, original: Mapping[str, Any], **_options: Any) -> None:
-        # In the original data, because an invalid phone number already has its own error.
-        if not {"email", "phone"} & original.keys():
-            raise ValidationError([FieldFault(FieldCode.CONTACT_REQUIRED, "Give an email address or a phone number.")])
 
 
 class EducationSchema(Group):
@@ -116,8 +105,8 @@ class UserPreferencesSchema(Group):
 
     user_type = Choice("student", "parent", words=_USER_TYPES, example="student")
     language = Choice("turkish", "english", "both", words=_LANGUAGES, example="both")
-    scholarship = YesNo(post_load=_word, example="yes")
-    university_chosen = YesNo(post_load=_word, example="no")
+    scholarship = YesNoWord(example="yes")
+    university_chosen = YesNoWord(example="no")
 
 
 class UtmSchema(Group):
@@ -143,13 +132,14 @@ class ConsentSchema(Group):
     )  # fmt: skip
     at = Moment(example="2026-11-23T04:59:00Z")
 
-    @post_load
-    def _record(self, data: dict[str, Any], **_options: Any) -> Consent:
-        answer = data.get("given", False)
-        if isinstance(answer, bool):
-            return Consent(**data)
-        texts = dict.fromkeys([answer, data.get("text", answer)])
-        return Consent(**data | {"given": not refuses(answer), "text": "\n".join(texts)})
+
+def consent(values: Mapping[str, Any]) -> Consent:
+    """The consent of the values that the fields of `ConsentSchema` read."""
+    answer = values.get("given", False)
+    if isinstance(answer, bool):
+        return Consent(**values)
+    texts = dict.fromkeys([answer, values.get("text", answer)])
+    return Consent(**{**values, "given": not refuses(answer), "text": "\n".join(texts)})
 
 
 class ApplicationSchema(Group):
@@ -167,10 +157,3 @@ class ApplicationSchema(Group):
     session = PageCode(TOKEN, example="s-4711", about=SESSION)
     additional_info = Text(20_000, lines=True, join="\n", example="Please call after five.")
     custom = TextMap(CUSTOM_FIELDS, CUSTOM_NAME, CUSTOM_TEXT, example={"shoe_size": "38"}, about=REST)
-
-    @post_load
-    def _flat(self, data: dict[str, Any], **_options: Any) -> dict[str, Any]:
-        """The data by the field names of `crmgate.model.Lead`, without groups."""
-        groups = ("personal_info", "education", "preferences", "user_preferences")
-        flat = {name: value for group in groups for name, value in data.pop(group, {}).items()}
-        return flat | data

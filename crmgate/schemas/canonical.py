@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from crmgate.schemas import full_names
@@ -35,6 +36,8 @@ MAX_WARNINGS = 100
 """Largest number of warnings for one submission: a body can contain thousands of fields."""
 _SEPARATORS = {PHONE: ", ", EMAIL: ", ", FULL_NAME_PATH: " "}
 """What joins the parts of a value that was sent in parts."""
+_NO_FIELD = (CUSTOM, FURTHER)
+_RANK = attrgetter("rank")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +112,6 @@ class Canonical:
         self.keep(name or (leaf if flat_name(path) == leaf else path), mended.kept)
         self.warn(name or path, mended.code, f"{mended.message} kept in `{self.words.rest}`.")
 
-    def nested(self) -> dict[str, Any]:
-        """The nested dictionary that the schema loads."""
-        result: dict[str, Any] = {name: {} for name, required in self.words.groups.items() if required}
-        result["custom"] = self.custom
-        for path, value in self.fields.items():
-            group, _, leaf = path.rpartition(".")
-            (result.setdefault(group, {}) if group else result)[leaf] = value
-        return result
-
 
 def canonicalise(
     raw: Mapping[str, Any], words: Vocabulary | None = None, aliases: Mapping[str, str] | None = None
@@ -128,32 +122,42 @@ def canonicalise(
     is the vocabulary, by default that of an application. `aliases` is the setting FIELD_ALIASES.
     """
     result = Canonical(words or APPLICATION, raw)
-    for entry in sorted(entries(raw, result.words, aliases or {}), key=lambda entry: entry.rank):
-        _place(result, entry._replace(value=tidy(entry.value)))
+    nested, others = entries(raw, result.words, aliases or {})
+    for path, sent in nested.items():
+        value = clean(sent) if type(sent) is str else tidy(sent)
+        if value if type(value) is str else not is_blank(value):
+            result.fields[path] = value
+    for entry in sorted(others, key=_RANK):
+        value = entry.value = clean(entry.value) if type(entry.value) is str else tidy(entry.value)
+        if value if type(value) is str else not is_blank(value):
+            _place(result, entry)
     if FULL_NAME_PATH in result.fields:
         split_name(result)
     return result
 
 
 def _place(result: Canonical, entry: SentField) -> None:
-    if is_blank(entry.value):
-        return
     if entry.target == CONTACT_PATH:
-        entry = entry._replace(target=EMAIL if "@" in as_text(entry.value).lstrip("@") else PHONE)
-    own_name = entry.name.removeprefix(f"{result.words.rest}.")
-    if entry.target in (CUSTOM, FURTHER, None):
-        _keep(result, entry, own_name)
-    elif entry.target in result.fields:
-        _compare(result, entry, own_name)
+        entry.target = EMAIL if "@" in as_text(entry.value).lstrip("@") else PHONE
+    target = entry.target
+    if target is None or target in _NO_FIELD:
+        _keep(result, entry)
+    elif target in result.fields:
+        _compare(result, entry, target)
     else:
-        result.fields[entry.target] = _joined(entry)
+        result.fields[target] = _joined(entry) if target in _SEPARATORS else entry.value
         if entry.rank >= Rank.SETTING:
-            result.renamed[entry.target] = entry.name
+            result.renamed[target] = entry.name
 
 
-def _keep(result: Canonical, entry: SentField, own_name: str) -> None:
+def _own_name(result: Canonical, entry: SentField) -> str:
+    """The name of an entry in `custom`."""
+    return entry.name.removeprefix(f"{result.words.rest}.")
+
+
+def _keep(result: Canonical, entry: SentField) -> None:
     rest = result.words.rest
-    result.keep(own_name, entry.value)
+    result.keep(_own_name(result, entry), entry.value)
     if entry.target is None:
         result.unknown.append(entry.name)
         result.warn(entry.name, WarningCode.UNKNOWN_FIELD, f"This field is not known; it was kept in `{rest}`.")
@@ -162,15 +166,15 @@ def _keep(result: Canonical, entry: SentField, own_name: str) -> None:
         result.warn(entry.name, WarningCode.CONFLICTING_VALUES, message)
 
 
-def _compare(result: Canonical, entry: SentField, own_name: str) -> None:
-    if result.fields[str(entry.target)] == entry.value:
+def _compare(result: Canonical, entry: SentField, target: str) -> None:
+    if result.fields[target] == entry.value:
         return
-    result.others.setdefault(str(entry.target), []).append(_joined(entry))
-    result.keep(own_name, entry.value)
+    result.others.setdefault(target, []).append(_joined(entry))
+    result.keep(_own_name(result, entry), entry.value)
     result.warn(
         entry.name,
         WarningCode.CONFLICTING_VALUES,
-        f"`{entry.target}` was sent twice with different values; this one was kept in `{result.words.rest}`.",
+        f"`{target}` was sent twice with different values; this one was kept in `{result.words.rest}`.",
     )
 
 

@@ -33,7 +33,7 @@ class Choice(Coded[str]):
         return {"type": "string", "enum": [str(choice) for choice in self.choices]}
 
     def read(self, value: Any) -> str:
-        word = self._word(value)
+        word = value if type(value) is str and value in self.words else self._word(value)
         if word not in self.words:
             raise self.make_error("invalid_choice", options=", ".join(self.choices))
         return self.words[word]
@@ -55,9 +55,9 @@ class YesNo(Coded[bool]):
         return {"enum": [True, False, *_YES_NO]}
 
     def read(self, value: Any) -> bool:
-        if isinstance(value, bool):
+        if type(value) is bool:
             return value
-        if isinstance(value, str) and value in _YES_NO:
+        if type(value) is str and value in _YES_NO:
             return _YES_NO[value]
         if isinstance(value, list):
             value = _last(value)
@@ -65,6 +65,21 @@ class YesNo(Coded[bool]):
         if answer is None:
             raise self.make_error("invalid_choice")
         return answer
+
+
+class YesNoWord(Coded[str]):
+    """`YesNo` as the word `yes` or `no`."""
+
+    forgiving = True
+
+    def json_schema(self) -> dict[str, Any]:
+        return _ANSWER.json_schema()
+
+    def read(self, value: Any) -> str:
+        return "yes" if _ANSWER.read(value) else "no"
+
+
+_ANSWER = YesNo()
 
 
 def _last(values: list[Any]) -> Any:

@@ -98,7 +98,7 @@ class Coded(fields.Field[T]):
 
         Raises `ValidationError`.
         """
-        found = value if isinstance(value, str) else self._only(value)
+        found = value if type(value) is str else self._only(value)
         if len(found) > limit:
             raise self.make_error("too_long", limit=limit)
         return found

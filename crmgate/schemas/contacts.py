@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from typing import Any
 
 from crmgate.schemas.canonical import Canonical
@@ -12,7 +12,7 @@ from crmgate.schemas.readings import Doubt, Reading
 from crmgate.schemas.text import as_text
 from crmgate.schemas.vocabulary import EMAIL, FIRST_NAME, PHONE
 
-_CONTACTS = {"email": EMAIL, "phone": PHONE}
+_NAMES = {EMAIL: "email", PHONE: "phone"}
 _OTHER = {EMAIL: PHONE, PHONE: EMAIL}
 _MESSAGES = {
     Doubt.PARTLY: (WarningCode.PARTLY_READ, "Only the contact in it was used; the whole text was kept in `custom`."),
@@ -36,20 +36,21 @@ def is_spared(canonical: Canonical, path: str, faulty: Set[str]) -> bool:
 
 
 def settle(canonical: Canonical, data: dict[str, Any], *, edit: bool) -> None:
-    """Replace the readings of the contacts by their values; what was not read is kept as it was typed.
+    """Replace the readings of the contacts in `data` by their values; what was not read is kept as it was typed.
 
     An `edit` keeps a possible number that was accepted before without another warning.
     """
-    for name, reading in list(_readings(data)):
-        data[name] = reading.value
-        typed = as_text(single(canonical.fields[_CONTACTS[name]]))
-        if reading.doubt is Doubt.NONE or (edit and typed == reading.value):
+    for path in _OTHER:
+        if path not in data:
             continue
-        canonical.keep(canonical.renamed.get(_CONTACTS[name], name), typed)
-        canonical.warn(_CONTACTS[name], *_MESSAGES[reading.doubt])
-        if reading.doubt is Doubt.BROKEN and "email" in data:
-            del data[name]
-
-
-def _readings(data: dict[str, Any]) -> Iterator[tuple[str, Reading]]:
-    yield from ((name, data[name]) for name in _CONTACTS if name in data)
+        reading: Reading = data[path]
+        data[path] = reading.value
+        if reading.doubt is Doubt.NONE:
+            continue
+        typed = as_text(single(canonical.fields[path]))
+        if edit and typed == reading.value:
+            continue
+        canonical.keep(canonical.renamed.get(path, _NAMES[path]), typed)
+        canonical.warn(path, *_MESSAGES[reading.doubt])
+        if reading.doubt is Doubt.BROKEN and EMAIL in data:
+            del data[path]

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
 
-from crmgate.schemas.labelled import answers_in, labelled
+from crmgate.schemas.labelled import VALUES, answers_in, labelled
 from crmgate.schemas.labels import INSIDE
 from crmgate.schemas.vocabulary import (
     BIRTH_DATE,
@@ -39,6 +40,7 @@ _DESCRIPTION = frozenset({"id", "name", "title", "type", "slug", "url"})
 FURTHER = "further"
 """The target of further objects in a list of which only the first one is read."""
 
+_NO_OBJECT = frozenset({str, int, bool, list})
 _LIST_SUFFIX = re.compile(r"\[\d*\]\Z")
 _ENDS = frozenset("]0123456789")
 _DOT_INDEX = re.compile(r"\.\d+\Z")
@@ -58,7 +60,8 @@ class Rank(IntEnum):
     """A name for a contact of either kind."""
 
 
-class SentField(NamedTuple):
+@dataclass(slots=True)
+class SentField:
     """A field in a body. `target` is its path, `CUSTOM`, `FURTHER`, or None for a name that is not known."""
 
     name: str
@@ -69,91 +72,132 @@ class SentField(NamedTuple):
 
 
 def entries(
-    raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str], outer: str = ""
-) -> Iterator[SentField]:
-    """The fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
-    for name, value in _join_parts(_join_lists(_join_answers(raw), words.targets), words).items():
-        if name not in CONTROLS:
-            yield from _entry(outer, name, value, words, aliases)
+    raw: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]
+) -> tuple[dict[str, Any], list[SentField]]:
+    """The fields of `raw`: the values of the nested ones by path, and all others. The first ones take precedence."""
+    fields = _Fields(words, aliases)
+    fields.read(raw)
+    return fields.nested, fields.found
 
 
-def _entry(outer: str, name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[SentField]:
-    dotted = name.replace("][", ".").replace("[", ".").replace("]", "")
-    path = snake(dotted)
-    target = words.targets.get(path)
-    if aliases and alias_key(name) in aliases:
-        yield SentField(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
-    elif isinstance(value, dict | list) and words.usual and (answers := answers_in(name, value, words.find)):
-        yield from (_renamed_one(label, inner, words, aliases) for label, inner in answers)
-    elif path == "custom" or path.startswith("custom."):
-        yield from _custom(dotted, value)
-    elif path in words.groups and (members := mapping(value)):
-        yield from _group(outer + name, path, members, words, aliases)
-        yield from _further(outer + name, value)
-    elif target is not None and not _is_derived(target, value):
-        yield SentField(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
-    elif path == "form" and isinstance(value, Mapping) and _DESCRIPTION.issuperset(value):
-        yield SentField(outer + name, value, None)
-    elif path in WRAPPERS and (members := mapping(value)):
-        yield from entries(members, words, aliases, f"{outer}{name}.")
-        yield from _further(outer + name, value)
-    else:
-        yield from _renamed(outer + name, value, words, aliases)
+class _Fields:
+    """Collects the fields of a body. `nested` has the first plain value of each field inside its group."""
+
+    def __init__(self, words: Vocabulary, aliases: Mapping[str, str]) -> None:
+        self.words, self.aliases = words, aliases
+        self.nested: dict[str, Any] = {}
+        self.found: list[SentField] = []
+
+    def add(self, name: str, value: Any, target: str | None, rank: Rank = Rank.NESTED) -> None:
+        self.found.append(SentField(name, value, target, rank))
+
+    def read(self, raw: Mapping[str, Any], outer: str = "") -> None:
+        """Add the fields of `raw`. `outer` is the name of the wrapper around them, with a dot."""
+        if [name for name in raw if name[-1:] in _ENDS]:
+            raw = _join_parts(_join_lists(_join_answers(raw), self.words.targets), self.words)
+        for name, value in raw.items():
+            if name not in CONTROLS:
+                self._entry(outer, name, value)
+
+    def _entry(self, outer: str, name: str, value: Any) -> None:
+        words, aliases = self.words, self.aliases
+        dotted = name if name in words.targets or name in words.groups else _dotted(name)
+        path = dotted if dotted is name else snake(dotted)
+        target = words.targets.get(path)
+        may_be_answers = type(value) is not str and words.usual and _may_be_answers(value)
+        if aliases and alias_key(name) in aliases:
+            self.add(outer + name, value, *_of_setting(aliases[alias_key(name)], words))
+        elif may_be_answers and (answers := answers_in(name, value, words.find)):
+            self.found += [self._renamed_one(label, inner) for label, inner in answers]
+        elif path[:6] == CUSTOM and path[6:7] in ("", "."):
+            self._custom(dotted, value)
+        elif path in words.groups and (members := value if type(value) is dict else mapping(value)):
+            self._group(outer + name, path, members)
+            if members is not value:
+                self._further(outer + name, value)
+        elif target is not None and not _is_derived(target, value):
+            self.add(outer + name, value, target, Rank.NESTED if "." in path else Rank.FLAT)
+        elif path == "form" and isinstance(value, Mapping) and _DESCRIPTION.issuperset(value):
+            self.add(outer + name, value, None)
+        elif path in WRAPPERS and (members := mapping(value)):
+            self.read(members, f"{outer}{name}.")
+            self._further(outer + name, value)
+        else:
+            self._renamed(outer + name, value)
+
+    def _custom(self, dotted: str, value: Any) -> None:
+        name = dotted.partition(".")[2]
+        if name:
+            self.add(name, value, CUSTOM)
+            return
+        for member, inner in (mapping(value) or {"custom": value}).items():
+            self.add(member, inner, CUSTOM)
+        self._further("custom", value)
+
+    def _group(self, name: str, path: str, members: Mapping[str, Any]) -> None:
+        known, simple, nested = self.words.members[path], self.words.simple, self.nested
+        for member, inner in members.items():
+            target = known[member] if member in known else self.words.in_group(path, member)
+            if target in simple and type(inner) in _NO_OBJECT and target not in nested:
+                nested[target] = inner  # nearly every field
+            elif target is None or _is_derived(target, inner):
+                self._renamed(f"{name}.{member}", inner)
+            else:
+                self.add(f"{name}.{member}", inner, target)
+
+    def _renamed(self, name: str, value: Any) -> None:
+        """Add the field with a usual name, or those inside an object of the form tool."""
+        entry = self._renamed_one(name, value)
+        if isinstance(value, Mapping) and self.words.usual and entry.target != PHONE:
+            members = [self._renamed_one(path, inner) for path, inner in _members(name, value)]
+            for member in members:
+                if not _is_own(member, entry):
+                    member.target = None
+            if any(member.target for member in members):
+                self.found += members
+                return
+        self.found.append(entry)
+
+    def _renamed_one(self, name: str, value: Any) -> SentField:
+        """The field that FIELD_ALIASES, a name inside wrappers or a usual name means."""
+        words, aliases = self.words, self.aliases
+        setting = aliases.get(alias_key(name)) if aliases else None
+        if setting is not None:
+            return SentField(name, value, *_of_setting(setting, words))
+        path = _inner(name)
+        if (target := words.targets.get(path)) not in (None, CONTACT_PATH, FULL_NAME_PATH):
+            return SentField(name, value, target)
+        found = words.find(name) or words.find(path)
+        return SentField(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
+
+    def _further(self, name: str, value: Any) -> None:
+        """Add the further objects of a list, of which only the first one is read."""
+        if isinstance(value, str):
+            value = _from_json(value)
+        if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
+            self.add(name, value[1:], FURTHER)
+
+
+def _may_be_answers(value: Any) -> bool:
+    """Whether a value can be a labelled object, or a list of them (`answers_in`)."""
+    return type(value) is list or (type(value) is dict and not value.keys().isdisjoint(VALUES))
+
+
+def _dotted(name: str) -> str:
+    """A name in the form notation (`a[b][c]`) with dots (`a.b.c`)."""
+    return name.replace("][", ".").replace("[", ".").replace("]", "")
 
 
 def _is_derived(target: str, value: Any) -> bool:
     """Whether the name is no field itself, or its value is an object of parts."""
-    return target == CONTACT_PATH or (isinstance(value, Mapping) and target != PHONE)
-
-
-def _custom(dotted: str, value: Any) -> Iterator[SentField]:
-    name = dotted.partition(".")[2]
-    if name:
-        yield SentField(name, value, CUSTOM)
-        return
-    for member, inner in (mapping(value) or {"custom": value}).items():
-        yield SentField(member, inner, CUSTOM)
-    yield from _further("custom", value)
-
-
-def _group(
-    name: str, path: str, members: Mapping[str, Any], words: Vocabulary, aliases: Mapping[str, str]
-) -> Iterator[SentField]:
-    for member, inner in members.items():
-        target = words.in_group(path, member)
-        if target is None or _is_derived(target, inner):
-            yield from _renamed(f"{name}.{member}", inner, words, aliases)
-        else:
-            yield SentField(f"{name}.{member}", inner, target)
-
-
-def _renamed(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> Iterator[SentField]:
-    """The entry of a field with a usual name, or the entries of those inside an object of the form tool."""
-    entry = _renamed_one(name, value, words, aliases)
-    if isinstance(value, Mapping) and words.usual and entry.target != PHONE:
-        found = (_renamed_one(path, inner, words, aliases) for path, inner in _members(name, value))
-        members = [member if _is_own(member, entry) else member._replace(target=None) for member in found]
-        if any(member.target for member in members):
-            yield from members
-            return
-    yield entry
+    if type(value) in _NO_OBJECT:
+        return target == CONTACT_PATH
+    return target == CONTACT_PATH or (target != PHONE and isinstance(value, Mapping))
 
 
 def _is_own(member: SentField, entry: SentField) -> bool:
     """Whether a member has a field by its own name, or is the value of the field that the object is called."""
     return member.target != entry.target or snake(member.name.rpartition(".")[2]).replace("_", "") in INSIDE
-
-
-def _renamed_one(name: str, value: Any, words: Vocabulary, aliases: Mapping[str, str]) -> SentField:
-    """The field that FIELD_ALIASES, a name inside wrappers or a usual name means."""
-    setting = aliases.get(alias_key(name)) if aliases else None
-    if setting is not None:
-        return SentField(name, value, *_of_setting(setting, words))
-    path = _inner(name)
-    if (target := words.targets.get(path)) not in (None, CONTACT_PATH, FULL_NAME_PATH):
-        return SentField(name, value, target)
-    found = words.find(name) or words.find(path)
-    return SentField(name, value, found, Rank.CONTACT if found == CONTACT_PATH else Rank.USUAL)
 
 
 def _of_setting(target: str, words: Vocabulary) -> tuple[str, Rank]:
@@ -162,7 +206,7 @@ def _of_setting(target: str, words: Vocabulary) -> tuple[str, Rank]:
 
 def _inner(name: str) -> str:
     """`email` for `lead.email`, `education.level` for `education.0.level`: without wrappers and without indexes."""
-    path = _INNER_INDEX.sub("", snake(name.replace("][", ".").replace("[", ".").replace("]", "")))
+    path = _INNER_INDEX.sub("", snake(_dotted(name)))
     outer, _, inner = path.partition(".")
     while outer in WRAPPERS and inner:
         path = inner
@@ -180,6 +224,8 @@ def _members(name: str, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """The members of an object, also of the first object in a list, or of an object as JSON text; empty otherwise."""
+    if type(value) is dict:
+        return value
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         value = _from_json(value)
     if isinstance(value, list) and value and all(isinstance(entry, Mapping) for entry in value):
@@ -192,14 +238,6 @@ def _from_json(text: str) -> Any:
         return json.loads(text, parse_float=str, parse_constant=str)
     except (ValueError, RecursionError):
         return None  # a text that only begins like JSON
-
-
-def _further(name: str, value: Any) -> Iterator[SentField]:
-    """The further objects of a list, of which only the first one is read."""
-    if isinstance(value, str):
-        value = _from_json(value)
-    if isinstance(value, list) and len(value) > 1 and isinstance(value[0], Mapping):
-        yield SentField(name, value[1:], FURTHER)
 
 
 def _join_answers(raw: Mapping[str, Any]) -> Mapping[str, Any]:

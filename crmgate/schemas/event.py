@@ -22,8 +22,9 @@ from crmgate.schemas.application import (
 from crmgate.schemas.coded import Coded, Group
 from crmgate.schemas.fields import CUSTOM_TEXT, PageCode, Text, TextMap
 
-KnownChannels = Context[Set[str]]
-"""Context with the accepted channels, for a schema that loads a click."""
+
+class KnownChannels(Context[Set[str]]):
+    """Context with the accepted channels, for fields that are read."""
 
 
 class ChannelName(Coded[str]):

@@ -18,14 +18,16 @@ from crmgate.schemas.moments import day, moment
 from crmgate.schemas.readings import Reading
 from crmgate.schemas.text import as_text, is_blank
 
-PhoneRegion = Context[str]
-"""Context with the ISO 3166 country of phone numbers without a country code, for a schema that loads."""
 CUSTOM_TEXT = 2_000
 """Largest number of characters in an unknown field, or in a field whose value crmgate cannot use."""
 CONTACT_TEXT = 1_000
 """Largest number of characters in which an email address is looked for."""
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
 _YEAR = re.compile(r"(?<!\d)(?:19\d\d|20\d\d|2100)(?!\d)", re.ASCII)
+
+
+class PhoneRegion(Context[str]):
+    """Context with the ISO 3166 country of phone numbers without a country code, for fields that are read."""
 
 
 class Text(Coded[str]):
@@ -53,8 +55,10 @@ class Text(Coded[str]):
         return {"type": types if len(types) > 1 else "string", "maxLength": self.limit}
 
     def read(self, value: Any) -> str:
-        text = self.text(value if isinstance(value, str) else self._as_typed(value), self.limit)
-        return text if self.lines else _LINE_BREAKS.sub(" ", text)
+        is_short = type(value) is str and not value[self.limit :]
+        text: str = value if is_short else self.text(self._as_typed(value), self.limit)
+        one_line = self.lines or not ("\n" in text or "\r" in text or "\t" in text)
+        return text if one_line else _LINE_BREAKS.sub(" ", text)
 
     def _as_typed(self, value: Any) -> Any:
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The message for a required field that was not sent: what was sent instead, and the nearest known name."""
+"""Required fields that were not sent; the message says what was sent instead, and the nearest known name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from crmgate.schemas.faults import FieldError
 from crmgate.schemas.labels import comparable, nearest
 from crmgate.schemas.names import TABLE, known_names
 from crmgate.schemas.text import clean
+from crmgate.schemas.vocabulary import EMAIL, PHONE
 
 SHOWN = 10
 """Largest number of sent names in a message."""
@@ -21,7 +22,19 @@ LONGEST = 40
 """Largest number of characters of a sent name in a message."""
 EXAMPLES = 8
 """Number of known names in a message."""
+_REQUIRED = "This field is required."
+_CONTACT_REQUIRED = "Give an email address or a phone number."
 _FIELDS = {"personal_info.first_name": ("first_name", "full_name"), "personal_info": ("email", "phone")}
+
+
+def missing(canonical: Canonical) -> list[FieldError]:
+    """The errors of required fields that were not sent. An application needs an email address or a phone number."""
+    fields, words = canonical.fields, canonical.words
+    faults = [FieldError(path, FieldCode.REQUIRED, _REQUIRED) for path in words.required if path not in fields]
+    # An invalid phone number was sent: it already has its own error.
+    if EMAIL in words.declared and EMAIL not in fields and PHONE not in fields:
+        faults.append(FieldError("personal_info", FieldCode.CONTACT_REQUIRED, _CONTACT_REQUIRED))
+    return faults
 
 
 def explained(canonical: Canonical, errors: Sequence[FieldError]) -> list[FieldError]:

@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from marshmallow import Schema, ValidationError
+from marshmallow import ValidationError
 
 from crmgate.model import Activity, Lead, Utm
 from crmgate.schemas import contacts
-from crmgate.schemas.application import NO_REFERRAL, ApplicationSchema
+from crmgate.schemas.application import NO_REFERRAL, consent
 from crmgate.schemas.canonical import Canonical, FieldWarning, canonicalise
 from crmgate.schemas.coded import flatten
-from crmgate.schemas.event import KnownChannels, MessengerEventSchema
+from crmgate.schemas.event import KnownChannels
 from crmgate.schemas.faults import FieldError, InvalidFields
 from crmgate.schemas.fields import PhoneRegion
-from crmgate.schemas.missing import explained
+from crmgate.schemas.missing import explained, missing
 from crmgate.schemas.recognition import recognise
 from crmgate.schemas.vocabulary import MESSENGER_EVENT
 
 _ROUNDS = 10
 """Number of times that a body is validated: the usable part of a value can be too long, and so on."""
-_APPLICATION, _EVENT = ApplicationSchema(), MessengerEventSchema()
 
 
 class Sender(Enum):
@@ -71,11 +70,15 @@ def parse_application(
     with PhoneRegion(default_region):
         if sender is not Sender.OPERATOR:
             recognise(canonical)
-        data = _load(canonical, _APPLICATION, sender)
+        data = _load(canonical, sender)
     contacts.settle(canonical, data, edit=sender is Sender.OPERATOR)
-    data = _completed(data, remembered or {})
+    named = _by_name(canonical, data, remembered or {})
+    if "utm" in named:
+        named["utm"] = Utm(**named["utm"])
+    if "consent" in named:
+        named["consent"] = consent(named["consent"])
     # `custom` last: the checks above have added to it.
-    lead = Lead(**{**data, "custom": canonical.custom})
+    lead = Lead(**{**named, "custom": canonical.custom})
     return Parsed(lead, tuple(canonical.warnings))
 
 
@@ -91,26 +94,39 @@ def parse_event(
     if remembered and "referral_code" in remembered:
         canonical.fields.setdefault("referral_code", NO_REFERRAL)  # satisfies the schema; the cookie's code applies
     with KnownChannels(channels):
-        data = _load(canonical, _EVENT)
-    data = _completed(data, remembered or {})
-    data.pop("custom", None)
-    for name, value in data.pop("metadata", {}).items():
+        data = _load(canonical)
+    named = _by_name(canonical, data, remembered or {})
+    for name, value in named.pop("metadata", {}).items():
         more = canonical.custom.get(name)
         canonical.custom[name] = f"{value}\n{more}" if more else value
-    return ParsedEvent(Activity(**data, occurred_at=occurred_at, metadata=canonical.custom), tuple(canonical.warnings))
+    activity = Activity(
+        **{**named, "utm": Utm(**named.get("utm", {}))}, occurred_at=occurred_at, metadata=canonical.custom
+    )
+    return ParsedEvent(activity, tuple(canonical.warnings))
 
 
-def _load(canonical: Canonical, schema: Schema, sender: Sender = Sender.VISITOR) -> dict[str, Any]:
+def _load(canonical: Canonical, sender: Sender = Sender.VISITOR) -> dict[str, Any]:
     """The validated data. Values that the visitor cannot correct are mended. Raises `InvalidFields` for the others."""
     faults: list[FieldError] = []
     for _ in range(_ROUNDS):
-        try:
-            return dict(schema.load(canonical.nested()))
-        except ValidationError as error:
-            faults = list(flatten(error.messages_dict))
+        data, faults = _validated(canonical)
+        if not faults:
+            return data
         if not _mend(canonical, faults, sender):
             break
     raise InvalidFields(explained(canonical, faults))
+
+
+def _validated(canonical: Canonical) -> tuple[dict[str, Any], list[FieldError]]:
+    """The value of each field by its path, as the marshmallow field reads it, and the errors in the declared order."""
+    declared, data, faults = canonical.words.declared, dict[str, Any](), list[FieldError]()
+    for path, value in canonical.fields.items():
+        try:
+            data[path] = declared[path].read(value)
+        except ValidationError as error:
+            faults += flatten({path: error.messages})
+    faults += missing(canonical)
+    return data, canonical.words.in_order(faults) if faults else faults
 
 
 def _mend(canonical: Canonical, faults: Sequence[FieldError], sender: Sender) -> bool:
@@ -132,8 +148,16 @@ def _path(canonical: Canonical, fault: FieldError) -> str:
     return next((path for path in (fault.field, fault.field.rpartition(".")[0]) if path in canonical.fields), "")
 
 
-def _completed(data: dict[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
-    data["utm"] = Utm(**data.get("utm", {}))
-    if data.get("referral_code") == NO_REFERRAL:
-        del data["referral_code"]
-    return dict(remembered) | data
+def _by_name(canonical: Canonical, data: Mapping[str, Any], remembered: Mapping[str, str]) -> dict[str, Any]:
+    """The data by the field names of the data classes, with the values from the visitor's cookies."""
+    result, names = dict(remembered), canonical.words.names
+    groups = dict[str, dict[str, Any]]()
+    for path, value in data.items():
+        group, name = names[path]
+        if group and group in groups:
+            groups[group][name] = value
+        elif group:
+            groups[group] = {name: value}
+        elif name != "referral_code" or value != NO_REFERRAL:
+            result[name] = value
+    return result | groups

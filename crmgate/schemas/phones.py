@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
 import phonenumbers
-from phonenumbers import PhoneNumber
+from phonenumbers import PhoneNumber, PhoneNumberDesc
 
 from crmgate.schemas.readings import Doubt, Reading
 
@@ -17,6 +19,10 @@ _EXIT = re.compile(r"[\s(]*00")
 _BETWEEN = re.compile(r"[^\W\d_]+|[,;|&:#=\n]+|(?=\+)")
 """What stands between two numbers, or between a number and a remark."""
 _SLASH = re.compile(r"[/\\]")
+_WRITTEN = re.compile(r"\(?\+?\(?\d(?:[ .()-]{0,2}\d){5,17}", re.ASCII)
+"""A number in a usual notation."""
+_NEVER = "(?!)"  # a pattern that matches nothing
+_NO_MARKS = str.maketrans("", "", " .()-")
 _SHORTEST = 7
 """Fewest digits of a number; fewer digits after a slash belong to the number before it."""
 _EXIT_CODES = ("011", "810")
@@ -38,6 +44,8 @@ def read(typed: str, region: str) -> Reading | None:
     numbering plans change faster than libraries.
     """
     text = _prepared(typed)
+    if usual := _usual(text, region):
+        return Reading(usual)
     number = _certain(text, region) or _worded(text, region)
     if number is not None:
         return Reading(_e164(number), _doubt(typed, text, number))
@@ -59,6 +67,47 @@ def _prepared(typed: str) -> str:
         text = "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text)
         text = text.replace("＋", "+").replace("／", "/")
     return _EXIT.sub("+", text, count=1) if _EXIT.match(text) else text
+
+
+class _Plan(NamedTuple):
+    """A simple numbering plan. `written` matches a number without marks, `valid` its national part."""
+
+    code: str
+    written: re.Pattern[str]
+    valid: re.Pattern[str]
+
+
+def _usual(text: str, region: str) -> str:
+    """The E.164 form of a valid mobile or fixed-line number of `region`, with nothing else in the text; else empty.
+
+    It is the result of the library, which needs 270 calls for it. Any other text is left to the library.
+    """
+    plan = _plan(region) if _WRITTEN.fullmatch(text) else None
+    match = plan.written.fullmatch(text.translate(_NO_MARKS)) if plan else None
+    return f"+{plan.code}{match[1]}" if plan and match and plan.valid.fullmatch(match[1]) else ""
+
+
+@lru_cache(maxsize=8)
+def _plan(region: str) -> _Plan | None:
+    """The plan of a region; None if more than the prefixes 00 and 0 has to be known to read its numbers."""
+    plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    if plan is None or plan.international_prefix != "00" or plan.national_prefix_for_parsing not in ("0", None):
+        return None
+    code = plan.country_code or 0
+    if plan.national_prefix_transform_rule or len(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[code]) > 1:
+        return None
+    trunk = "0|" if plan.national_prefix_for_parsing else ""
+    written = re.compile(rf"(?:\+{code}|{trunk}(?!{code}))([1-9]\d+)", re.ASCII)
+    valid = f"(?={_pattern(plan.general_desc)})(?:{_pattern(plan.mobile)}|{_pattern(plan.fixed_line)})"
+    return _Plan(str(code), written, re.compile(valid, re.ASCII))
+
+
+def _pattern(kind: PhoneNumberDesc | None) -> str:
+    """A pattern for the numbers of one kind that have one of its lengths; the lengths are below 0 if there are none."""
+    if kind is None:
+        return _NEVER
+    lengths = "|".join(rf"\d{{{length}}}" for length in kind.possible_length if length > 0) or _NEVER
+    return rf"(?=(?:{lengths})\Z)(?:{kind.national_number_pattern or _NEVER})\Z"
 
 
 def _certain(text: str, region: str) -> PhoneNumber | None:

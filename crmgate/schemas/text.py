@@ -12,9 +12,12 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 # the zero-width non-joiner, emoji the joiner.
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
+_SPACE = " \t\r\n\v\f"  # an empty text is in it, too
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u2800\u3164\uffa0") | {chr(code) for code in range(0xFE00, 0xFE10)}
 """Characters without a shape of their own, besides spaces and format characters: fillers, variation selectors."""
 _LONGEST_RUN = 30
+_MAY_BE_LONG_RUN = re.compile(rf"[^\w\x00-\x7f]{{{_LONGEST_RUN + 1}}}")
+"""More characters in a row that are neither letters nor ASCII, which combining marks never are."""
 _GRAPHEME_JOINER = "\u034f"
 
 
@@ -24,10 +27,13 @@ def clean(text: str) -> str:
     A browser sends a lone surrogate after truncating a text inside an emoji; it cannot be encoded as UTF-8. A text
     without a visible character becomes empty.
     """
-    text = _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
+    if not text.isprintable():  # every control character and surrogate is unprintable, and so is a line break
+        text = _CONTROLS.sub("", _SURROGATES.sub("\ufffd", text))
     if text.isascii():
-        return text.strip()
-    return unicodedata.normalize("NFC", _stream_safe(text)).strip() if any(map(_is_visible, text)) else ""
+        return text.strip() if text[:1] in _SPACE or text[-1:] in _SPACE else text
+    if not ("!" <= text[0] <= "~" or any(map(_is_visible, text))):
+        return ""
+    return unicodedata.normalize("NFC", _stream_safe(text) if text[_LONGEST_RUN:] else text).strip()
 
 
 def _is_visible(char: str) -> bool:
@@ -39,6 +45,8 @@ def _stream_safe(text: str) -> str:
 
     No language needs that many. Normalising them takes quadratic time: half a second for one body.
     """
+    if not _MAY_BE_LONG_RUN.search(text):
+        return text
     result, run = [], 0
     for char in text:
         run = run + 1 if unicodedata.combining(char) else 0
@@ -51,15 +59,15 @@ def _stream_safe(text: str) -> str:
 
 def tidy(value: Any) -> Any:
     """`value` with its text cleaned; of a list, each entry in its place."""
-    if isinstance(value, str):
+    if type(value) is str:
         return clean(value)
     return [tidy(entry) for entry in value] if isinstance(value, list) else value
 
 
 def is_blank(value: Any) -> bool:
     """Whether a tidy value is empty: null, an empty text or object, or a list of such values."""
-    if isinstance(value, list):
-        return all(is_blank(entry) for entry in value)
+    if type(value) is list:
+        return all(map(is_blank, value))
     return value is None or value in ("", {})
 
 

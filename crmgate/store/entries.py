@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from crmgate.model import Event, EventType, Kind, Operation
 from crmgate.store.gate import Cause
+from crmgate.store.keys import SESSION_SECONDS
 
 
 class Acceptance(StrEnum):
-    """The ledger's answer to a submission. All but the last four mean that a new operation was recorded."""
+    """The ledger's answer to a submission. All but the last five mean that a new operation was recorded."""
 
     LEASED = "leased"
     """Recorded; the caller has the lease."""
@@ -32,6 +33,8 @@ class Acceptance(StrEnum):
     """The idempotency key was used before, with the same content, and that request is still under way."""
     CONFLICT = "conflict"
     """The idempotency key was used before, with other content."""
+    LIMITED = "limited"
+    """Not recorded: a rate limit was exceeded."""
 
 
 class NoClaim(StrEnum):
@@ -116,6 +119,12 @@ class Once:
     keyed: bool = False
     former: str = ""
 
+    def for_scripts(self) -> dict[str, object]:
+        """The identity as the Lua scripts read it."""
+        return {
+            "key": self.key, "digest": self.digest, "seconds": self.seconds, "keyed": self.keyed, "former": self.former,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -129,12 +138,16 @@ class Session:
     follow: Kind | Literal[""]
     own: str
 
+    def for_scripts(self) -> dict[str, object]:
+        """The session as the Lua scripts read it (`a.session`)."""
+        return {"key": self.key, "follow": self.follow, "own": self.own, "seconds": SESSION_SECONDS}
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
     """The result of `Ledger.accept`, and the operation that represents the submission.
 
-    `at`: time of acceptance of a new operation, in seconds since the epoch.
+    `at`: time of acceptance of a new operation, in seconds since the epoch. `wait`: seconds to wait after `LIMITED`.
     """
 
     what: Acceptance
@@ -142,6 +155,7 @@ class Accepted:
     kind: Kind
     lead_id: str = ""
     at: float = 0.0
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ and a count outlives its process. The script that records an attempt counts it i
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -92,6 +93,28 @@ class Figures:
             tuple(_durations(provider, numbers, ("le", "ms"), BUCKETS) for provider in providers),
             tuple(_durations(provider, numbers, ("took", "took_ms"), DELIVERY_BUCKETS) for provider in providers),
         )
+
+    def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
+        """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`).
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hincrby(keys.STATS, "clicks_lost", sum(reasons.values()))
+            for reason, number in reasons.items():
+                pipe.hincrby(keys.CLICKS_LOST, reason, number)
+            pipe.expire(keys.CLICKS_LOST, keys.LOST_CLICKS_SECONDS)
+            pipe.execute()
+
+    def lost_clicks(self) -> dict[str, int]:
+        """Number of recently lost clicks by reason; empty `keys.LOST_CLICKS_SECONDS` after the last one.
+
+        Raises `LedgerUnavailable`.
+        """
+        with translated():
+            counts: dict[bytes, bytes] = self._redis.hgetall(keys.CLICKS_LOST)  # type: ignore[assignment]
+        return {reason.decode(): int(number) for reason, number in counts.items()}
 
     def oldest_waiting(self) -> float | None:
         """Time at which the operation that waits longest was accepted, in seconds since the epoch; None if none waits.

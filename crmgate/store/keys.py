@@ -85,7 +85,7 @@ def _family(
     """Add a family of keys to the table; a function from the varying parts of the name to the full name."""
     TABLE.append(Key(name, type_, meaning, seconds, after_end, personal))
     start = PREFIX + name.partition("<")[0]
-    return lambda *parts: start + ":".join(map(str, parts))
+    return lambda first, *parts: start + ":".join([str(first), *map(str, parts)]) if parts else f"{start}{first}"
 
 
 op = _family(

@@ -40,6 +40,7 @@ from crmgate.store.entries import (
 from crmgate.store.figures import counted
 from crmgate.store.gate import RETURN_BATCH, Cause, Gate, Recipient, cause_of
 from crmgate.store.keys import RECEIPT_SECONDS, translated
+from crmgate.store.limits import UNMETERED, Metered
 from crmgate.store.records import to_claim, to_operation
 from crmgate.store.scripts import Scripts, compact
 from crmgate.store.tallies import labels
@@ -87,7 +88,7 @@ class Ledger:
     def accept(
         self, operation: Operation, to: Recipient, *, alarm: float, lease: str = "", seconds: float = 0.0,
         once: Once | None = None, session: Session | None = None, people: Sequence[str] = (),
-        suspect: Suspicion | None = None, waited: float | None = None,
+        suspect: Suspicion | None = None, waited: float | None = None, metered: Metered = UNMETERED,
     ) -> Accepted:  # fmt: skip
         """Record a new operation. The caller attempts it if the answer is `LEASED` (needs `lease`), else a worker.
 
@@ -95,21 +96,23 @@ class Ledger:
         and phone. It waits for operations under way that have one of them, or its session.
 
         `waited`: seconds since a submission from the spool was accepted. If it is the same as an earlier operation, its
-        id leads to that one (`get`) for as long as a receipt is kept.
+        id leads to that one (`get`) for as long as a receipt is kept. The uses in `metered` are counted in the same
+        step: above their limits the answer is `LIMITED`, and nothing is recorded, or it is `SUSPECT`.
         """
         arguments: dict[str, Any] = {
             "alarm": alarm, "lease": lease, "lease_seconds": seconds, "kind": operation.kind, "key": "", "former": "",
             "keyed": False, "digest": "", "seconds": 0, "patience": PATIENCE, "suspect": suspect or "",
             "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
-            "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS,
+            "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS, **metered.for_scripts(),
         }  # fmt: skip
-        if once:
-            arguments |= asdict(once)
-        if session:
-            arguments["session"] = asdict(session) | {"seconds": keys.SESSION_SECONDS}
-        text = self.vault.seal(compact(operation.payload))
-        answer = self.run("accept", arguments, to=to, text=text, operation=operation.id)
-        what, identifier, *of_it = (part.decode() for part in answer)
+        arguments |= once.for_scripts() if once else {}
+        arguments |= {"session": session.for_scripts()} if session else {}
+        answer = self.run(
+            "accept", arguments, to=to, text=self.vault.seal(compact(operation.payload)), operation=operation.id
+        )
+        what, identifier, *of_it = [part.decode() for part in answer]
+        if what == Acceptance.LIMITED:
+            return Accepted(Acceptance.LIMITED, identifier, operation.kind, wait=float(of_it[0]))
         kind, lead_id, at = of_it or (operation.kind, "", operation.accepted_at)
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
 
@@ -353,22 +356,6 @@ class Ledger:
     def refile(self, index: str, ids: Sequence[str]) -> None:
         """Enter dead letters into the index of the causes; with an `index`, remove from it what is no dead letter."""
         self.run("refile", {"index": index, "ids": list(ids)})
-
-    def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
-        """Add to the counter `clicks_lost`, and to the recent ones by reason (`lost_clicks`)."""
-        with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.hincrby(keys.STATS, "clicks_lost", sum(reasons.values()))
-            for reason, number in reasons.items():
-                pipe.hincrby(keys.CLICKS_LOST, reason, number)
-            pipe.expire(keys.CLICKS_LOST, keys.LOST_CLICKS_SECONDS)
-            pipe.execute()
-
-    def lost_clicks(self) -> dict[str, int]:
-        """Number of recently lost clicks by reason; empty `keys.LOST_CLICKS_SECONDS` after the last one."""
-        with translated():
-            counts: dict[bytes, bytes] = self._redis.hgetall(keys.CLICKS_LOST)  # type: ignore[assignment]
-        return {reason.decode(): int(number) for reason, number in counts.items()}
 
     def beat(self, worker: str) -> None:
         """Record that `worker` is alive."""

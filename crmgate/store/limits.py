@@ -9,11 +9,13 @@ answer no command is sent to Redis for `REST` seconds.
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 
@@ -33,6 +35,7 @@ IPV6_NETWORK = 64
 """Prefix length that counts as one IPv6 address, because one customer gets at least a /64 (RFC 6177)."""
 IPV6_SITE = 48
 """Prefix length of the largest usual assignment to one customer: 65,536 networks."""
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?=\d)|\Z)){4}", re.ASCII)
 SITE_FACTOR = 10
 """The limit of an IPv6 site is this multiple of the limit of an address."""
 
@@ -60,24 +63,50 @@ class Limit:
         return f"{self.most}/{next(unit for unit, seconds in UNITS.items() if seconds == self.seconds)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Use:
-    """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already."""
+    """One use of the thing `what` by `who`. With `replays` it also counts for a submission that is known already.
+
+    `key` is the meter's key in Redis. It holds a digest, so that Redis holds no address and no email. `interval`:
+    seconds by which one use fills the meter.
+    """
 
     what: str
     who: str
     limit: Limit
     replays: bool = True
+    key: str = field(init=False)
+    interval: float = field(init=False)
 
-    @property
-    def key(self) -> str:
-        """The meter's key in Redis. It holds a digest, so that Redis holds no address and no email."""
-        return keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
+    def __post_init__(self) -> None:
+        self.key = keys.limit(self.what, keys.digest(f"{self.what} {self.who}"))
+        self.interval = self.limit.seconds / self.limit.most
 
-    @property
-    def interval(self) -> float:
-        """Seconds by which one use fills the meter."""
-        return self.limit.seconds / self.limit.most
+    def for_scripts(self) -> list[str | float]:
+        """The use as the Lua scripts read it (`lua/meter.lua`)."""
+        return [self.key, self.interval, self.limit.seconds, self.replays]
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """The uses of a submission, which the ledger counts in the step that records it.
+
+    A submission that exceeds the limit of one of `refusing` is refused. One that exceeds only the limit of one of
+    `reviewing` is kept for review.
+    """
+
+    refusing: Sequence[Use] = ()
+    reviewing: Sequence[Use] = ()
+
+    def for_scripts(self) -> dict[str, list[list[str | float]]]:
+        """The uses as the Lua scripts read them."""
+        return {
+            "refusing": [use.for_scripts() for use in self.refusing],
+            "reviewing": [use.for_scripts() for use in self.reviewing],
+        }
+
+
+UNMETERED = Metered()
 
 
 def network(address: str, bits: int = IPV6_NETWORK) -> str:
@@ -85,6 +114,8 @@ def network(address: str, bits: int = IPV6_NETWORK) -> str:
 
     A Unix socket has no address.
     """
+    if _IPV4.fullmatch(address):
+        return address
     try:
         known = ipaddress.ip_address(address)
     except ValueError:
@@ -98,11 +129,10 @@ def network(address: str, bits: int = IPV6_NETWORK) -> str:
 
 def by_address(what: str, address: str, limit: Limit) -> list[Use]:
     """The uses of `what` by a network address: with IPv6 also by its site. None without an address."""
-    who, site = network(address), network(address, IPV6_SITE)
-    if not who:
+    if not (who := network(address)):
         return []
     uses = [Use(what, who, limit)]
-    return uses if site == who else [*uses, Use(what, site, limit.times(SITE_FACTOR))]
+    return uses if ":" not in who else [*uses, Use(what, network(address, IPV6_SITE), limit.times(SITE_FACTOR))]
 
 
 class Limiter:
@@ -110,7 +140,7 @@ class Limiter:
 
     def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
         self._clock, self._here = clock, _Meters()
-        self._script = client.register_script(standing_alone("limit"))
+        self._script = client.register_script(standing_alone("meter", "limit"))
         self._rest_until = 0.0
 
     def take(self, uses: Sequence[Use]) -> float:
@@ -118,40 +148,34 @@ class Limiter:
 
         While Redis does not answer, the meters of this process count.
         """
-        wait = self._ask(uses, "")
+        wait = self._ask(uses)
         return self.take_here(uses) if wait is None else wait
 
-    def take_shared(self, uses: Sequence[Use], known: str = "") -> float:
-        """Like `take`, but returns 0 while Redis does not answer.
-
-        If the key `known` exists in Redis, uses that do not count `replays` are left out.
-        """
-        return self._ask(uses, known) or 0.0
+    def take_shared(self, uses: Sequence[Use]) -> float:
+        """Like `take`, but returns 0 while Redis does not answer."""
+        return self._ask(uses) or 0.0
 
     def take_here(self, uses: Sequence[Use]) -> float:
         """Like `take`, with the meters of this process alone and without Redis."""
         return self._here.take(uses, (self._clock or time.monotonic)()) if uses else 0.0
 
-    def _ask(self, uses: Sequence[Use], known: str) -> float | None:
+    def _ask(self, uses: Sequence[Use]) -> float | None:
         """The answer of Redis; None if it gives none."""
         if not uses:
             return 0.0
         if time.monotonic() < self._rest_until:
             return None
         try:
-            return self._shared(uses, known)
+            return self._shared(uses)
         except LedgerUnavailable as error:
             self._rest_until = time.monotonic() + REST
             log.warning("rate limits are counted by each process for itself: %s", error)
             return None
 
-    def _shared(self, uses: Sequence[Use], known: str) -> float:
-        keys = [use.key for use in uses] + ([known] if known else [])
-        arguments: list[str | float] = [self._clock() if self._clock else "", len(uses)]
-        for use in uses:
-            arguments += [use.interval, use.limit.seconds, int(use.replays)]
+    def _shared(self, uses: Sequence[Use]) -> float:
+        arguments = [self._clock() if self._clock else "", json.dumps([use.for_scripts() for use in uses])]
         with translated():
-            return float(self._script(keys=keys, args=arguments))
+            return float(self._script(keys=[uses[0].key], args=arguments))
 
 
 class _Meters:
@@ -163,12 +187,12 @@ class _Meters:
 
     def take(self, uses: Sequence[Use], now: float) -> float:
         with self._lock:
-            after = {use: max(self._empty_at.get(use.key, now), now) + use.interval for use in uses}
-            wait = max(at - now - use.limit.seconds for use, at in after.items())
+            after = {use.key: max(self._empty_at.get(use.key, now), now) + use.interval for use in uses}
+            wait = max([after[use.key] - now - use.limit.seconds for use in uses])
             if wait > 0.0005:
                 return wait
             self._make_room(now)
-            self._empty_at |= {use.key: at for use, at in after.items()}
+            self._empty_at |= after
             return 0.0
 
     def _make_room(self, now: float) -> None:

@@ -23,7 +23,7 @@ NAMES = (
     "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire", "reseal",
 )  # fmt: skip
 """The scripts after the shared ones (`SHARED`); `limit` and `trial` stand alone."""
-SHARED = ("gate", "common", "person", "take")
+SHARED = ("gate", "common", "person", "take", "meter")
 """The files that stand before each script, in this order."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""
@@ -48,7 +48,7 @@ class Scripts:
     def __init__(self, client: redis.Redis, wake: Callable[[str], bytes], *, replicas: int, patience: float) -> None:
         self._redis, self.replicas, self._patience = client, replicas, patience
         self._person_key = secrets.token_hex(64)
-        before = header(wake(_ANY_ID).decode()) + "".join(read(name) for name in SHARED)
+        before = header(wake(_ANY_ID).decode()) + "".join(map(read, SHARED))
         self._scripts = {name: client.register_script(before + read(name)) for name in NAMES}
 
     def run(
@@ -67,13 +67,15 @@ class Scripts:
         if operation:
             place, sent["id"] = keys.op(operation), operation
         script, values = self._scripts[name], [compact(sent), text]
-        with keys.translated():
+        try:
             if not self.replicas or name not in _SURVIVES_FAILOVER:
                 return script(keys=[place], args=values)
             return redis_client.run_replicated(
                 self._redis, script, [place], values,
                 replicas=self.replicas, seconds=self._patience, mark=keys.PROBE,
             )  # fmt: skip
+        except redis_client.ERRORS as error:  # `keys.translated` without the cost of a context manager
+            raise redis_client.unavailable(error) from None
 
 
 def header(wake_message: str) -> str:
@@ -85,9 +87,9 @@ def header(wake_message: str) -> str:
     return "".join(f"local {name} = {_lua(value)}\n" for name, value in shared.items())
 
 
-def standing_alone(name: str) -> str:
-    """The text of a script that needs only the names of the keys."""
-    return f"local key = {_lua(keys.for_scripts())}\n{read(name)}"
+def standing_alone(*names: str) -> str:
+    """The text of a script that needs only the names of the keys; what it consists of, in this order."""
+    return f"local key = {_lua(keys.for_scripts())}\n{''.join(map(read, names))}"
 
 
 def read(name: str) -> str:
@@ -95,9 +97,12 @@ def read(name: str) -> str:
     return files("crmgate.store").joinpath("lua", f"{name}.lua").read_text()
 
 
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def compact(value: Mapping[str, Any]) -> str:
     """JSON without spaces, as the scripts read it and the records hold it."""
-    return _COMPACT.encode(value)
+    return _compact(value)
 
 
 def _lua(value: Any) -> str:

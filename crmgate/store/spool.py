@@ -81,7 +81,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path, most: float, vault: Vault | None = None) -> None:
-        self._folder, self._most, self._vault = folder, most, vault or Vault()
+        self._folder, self._file, self._most = folder, str(folder / FILE), most
+        self._vault = vault or Vault()
         self._processes: dict[int, _Process] = {}
         self.on = False
         self.problem = ""
@@ -188,9 +189,13 @@ class Spool:
                 ).fetchone()  # a reader may prevent it: the next call does it
 
     def empty(self) -> bool:
-        """Whether no submission is in the spool."""
-        with self._reading() as db:
-            return db.execute("select 1 from spool limit 1").fetchone() is None
+        """Whether no submission is in the spool. It is asked for each submission."""
+        process = self._process()
+        try:
+            with process.lock:
+                return self._connection(process).execute("select 1 from spool limit 1").fetchone() is None
+        except (sqlite3.Error, OSError) as error:
+            raise _unusable(error) from None
 
     def figures(self) -> SpoolFigures:
         """The number, size and age of the submissions."""
@@ -222,14 +227,20 @@ class Spool:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        # A fork leaves its parent's connection and lock to the parent: SQLite allows no connection to survive a fork.
-        process = self._processes.setdefault(os.getpid(), _Process())
+        process = self._process()
         with self._translated(), process.lock:
-            if process.db and self._file_id() != process.file:
-                process.close()  # SQLite would go on with a file that nobody finds after a restart
-            if not process.db:
-                process.db, process.file = self._opened(), self._file_id()
-            yield process.db
+            yield self._connection(process)
+
+    def _process(self) -> _Process:
+        # A fork leaves its parent's connection and lock to the parent: SQLite allows no connection to survive a fork.
+        return self._processes.get(os.getpid()) or self._processes.setdefault(os.getpid(), _Process())
+
+    def _connection(self, process: _Process) -> sqlite3.Connection:
+        if process.db and self._file_id() != process.file:
+            process.close()  # SQLite would go on with a file that nobody finds after a restart
+        if not process.db:
+            process.db, process.file = self._opened(), self._file_id()
+        return process.db
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -248,13 +259,13 @@ class Spool:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:  # the text of SQLite's errors holds no values
-            raise SpoolUnavailable(f"the spool cannot be used ({type(error).__name__}: {error})") from None
+        except (sqlite3.Error, OSError) as error:
+            raise _unusable(error) from None
 
     def _file_id(self) -> tuple[int, int] | None:
         """What tells the file from another one at its path; None if it is gone."""
         try:
-            found = (self._folder / FILE).stat()
+            found = os.stat(self._file)
         except OSError:
             return None
         return found.st_dev, found.st_ino
@@ -273,6 +284,11 @@ class Spool:
                 db.execute(f"pragma {pragma}").fetchone()
             db.executescript(_SCHEMA)
         return db
+
+
+def _unusable(error: Exception) -> SpoolUnavailable:
+    """The error with the text of SQLite's, which holds no values."""
+    return SpoolUnavailable(f"the spool cannot be used ({type(error).__name__}: {error})")
 
 
 class _Process:

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import redis
 
 from crmgate.kinds import traits
-from crmgate.model import Activity, Kind, Lead, Utm
+from crmgate.model import Activity, Kind, Lead
 from crmgate.store import keys
 from crmgate.store.keys import translated
 
@@ -28,7 +29,6 @@ LENGTH = 64
 EVENTS_KEPT = 200
 """Number of events that are kept, approximately."""
 
-_EMAIL = re.compile(r"@|%40")
 _PHONE = re.compile(r"(?:\+|%2B|0)[\d\s().-]{7,}", re.IGNORECASE)
 
 
@@ -87,32 +87,34 @@ class Happening:
     detail: str
 
 
-def labels(kind: Kind, payload: Mapping[str, object]) -> str:
+def labels(kind: Kind, payload: Mapping[str, Any]) -> str:
     """The values that an operation is counted by: one `dimension|value` per line, the channel of a click first."""
+    utm = payload.get("utm") or {}
     if traits(kind).payload is Activity:
-        activity = Activity.from_dict(payload)
-        about = {Dimension.CHANNEL: activity.channel, Dimension.REFERRAL: activity.referral_code} | _utm(activity.utm)
+        first = Dimension.CHANNEL, payload.get("channel")
     else:
-        lead = Lead.from_dict(payload)
-        about = {Dimension.SOURCE: lead.source, Dimension.REFERRAL: lead.referral_code} | _utm(lead.utm)
-    return "\n".join(f"{dimension}|{_value(text)}" for dimension, text in about.items() if text)
+        first = Dimension.SOURCE, payload.get("source", Lead.source)
+    counted = (first, (Dimension.REFERRAL, payload.get("referral_code", Lead.referral_code)), *_utm(utm))
+    return "\n".join([f"{dimension}|{_value(text)}" for dimension, text in counted if text])
 
 
-def _utm(utm: Utm) -> dict[Dimension, str]:
-    return {
-        Dimension.UTM_SOURCE: utm.source, Dimension.UTM_MEDIUM: utm.medium, Dimension.UTM_CAMPAIGN: utm.campaign,
-    }  # fmt: skip
+def _utm(utm: Mapping[str, Any]) -> tuple[tuple[Dimension, str | None], ...]:
+    return (
+        (Dimension.UTM_SOURCE, utm.get("source")), (Dimension.UTM_MEDIUM, utm.get("medium")),
+        (Dimension.UTM_CAMPAIGN, utm.get("campaign")),
+    )  # fmt: skip
 
 
 def _value(text: str) -> str:
     """A value as it is counted; empty, which is the rest, if it may be personal data."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in text)[:LENGTH].strip()
+    shown = text if text.isprintable() else "".join(letter if letter.isprintable() else " " for letter in text)
+    shown = shown[:LENGTH].strip()
     return "" if may_be_personal(shown) else shown
 
 
 def may_be_personal(text: str) -> bool:
     """Whether a text that should describe a visit may be an email or a phone number instead."""
-    return bool(_EMAIL.search(text) or _PHONE.fullmatch(text))
+    return "@" in text or "%40" in text or (text[:1] in "+%0" and _PHONE.fullmatch(text) is not None)
 
 
 class Tallies:

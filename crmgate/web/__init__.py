@@ -7,14 +7,13 @@ from flask import Flask
 from crmgate.web import (
     applications,
     audit,
-    cors,
     crm,
     dead_letters,
     discards,
     docs,
     edits,
+    finish,
     go,
-    headers,
     health,
     intake,
     messenger,
@@ -26,8 +25,6 @@ from crmgate.web import (
     problems,
     proxies,
     reconcile,
-    request_id,
-    request_log,
     retries,
     services,
     stats,
@@ -47,13 +44,10 @@ def init_app(app: Flask, *, demo: bool = False) -> None:
     """Register every route, the error handlers and the limits on request bodies; with `demo` also the demo page."""
     app.config.update(MAX_CONTENT_LENGTH=MAX_BYTES)
     app.config.update(SEND_FILE_MAX_AGE_DEFAULT=SCRIPT_AGE)
-    request_log.init_app(app)
-    request_id.init_app(app)
+    finish.init_app(app)
     problems.init_app(app)
     services.init_app(app)
     proxies.init_app(app)
-    cors.init_app(app)
-    headers.init_app(app)
     public = (applications, messenger, intake, go, operations)
     for_operators = (
         dead_letters, retries, edits, discards, persons, stats, reconcile, crm, plugins, audit, tokens, health, metrics,

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.model import Kind
 from crmgate.schemas import ApplicationSchema, Parsed, parse_application
-from crmgate.web import cookies, submissions
+from crmgate.web import cookies, limits, submissions
 from crmgate.web.openapi import Body, Describe, Example
 from crmgate.web.openapi.convert import sample
 from crmgate.web.pages import FORM_TYPES
@@ -46,7 +46,7 @@ def create() -> BaseResponse:
     - It is safe to repeat a request with the same `Idempotency-Key`: for 24 hours the same key and content are the same
       submission. Without a key the same content from the same session is the same submission for 60 seconds.
     """
-    parsed, form = submissions.read(_parse, lambda parsed: (parsed.lead.email, parsed.lead.phone))
+    parsed, form = submissions.read(_parse, lambda parsed: limits.of_people((parsed.lead.email, parsed.lead.phone)))
     submission = submissions.Submission(
         Kind.CREATE_LEAD, parsed.lead.to_dict(), parsed.warnings, "We have received your application."
     )

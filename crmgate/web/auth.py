@@ -11,6 +11,7 @@ from flask import request
 from crmgate.errors import LedgerUnavailable
 from crmgate.store.tokens import Scope, Token
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import environ
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
@@ -20,6 +21,8 @@ _HOW = "Send the header Authorization: Bearer with a token from `crmgate tokens 
 
 def offered() -> str:
     """The token in the request, not verified; empty without one."""
+    if "HTTP_AUTHORIZATION" not in environ():
+        return ""
     given = request.authorization
     return (given.token or "") if given is not None and given.type == "bearer" else ""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
-from flask import request
+from flask import Request, request
 from marshmallow import ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
@@ -23,6 +23,7 @@ from crmgate.schemas.forms import FormField, MalformedForm
 from crmgate.schemas.labelled import labelled
 from crmgate.schemas.text import clean
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import current
 from crmgate.web.pages import FORM_TYPES
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
@@ -71,7 +72,8 @@ def read_body() -> tuple[dict[str, Any], list[FieldWarning]]:
     `REFUSE_FILES` is on.
     """
     try:
-        return _read(_whole(), request.mimetype)
+        sent = current()
+        return _read(_whole(sent), sent.mimetype)
     except RequestEntityTooLarge:
         limit = f"A body may have {MAX_BYTES // 1024} KB, and a form {MAX_FORM_PARTS} parts."
         raise Problem(ProblemCode.BODY_TOO_LARGE, limit) from None
@@ -110,7 +112,7 @@ def has_body() -> bool:
 def read_raw() -> bytes:
     """The body of the current request, unread. Raises `Problem`: 408 (cut off), 413 (too large)."""
     try:
-        return _whole()
+        return _whole(current())
     except RequestEntityTooLarge:
         raise Problem(ProblemCode.BODY_TOO_LARGE, f"A body may have {MAX_BYTES // 1024} KB.") from None
     except ClientDisconnected:
@@ -171,27 +173,33 @@ def _incomplete() -> Problem:
     return Problem(ProblemCode.INCOMPLETE_BODY, "Nothing was stored. Please send it again.")
 
 
-def _whole() -> bytes:
+def _whole(sent: Request) -> bytes:
     """The complete body. Raises `Problem` for a truncated one, which looks like a shorter body to the reader."""
+    announced = sent.content_length
     try:
-        data = request.get_data()
+        if announced is not None and announced <= MAX_BYTES:
+            data = sent.environ["wsgi.input"].read(announced)
+        else:
+            data = sent.get_data()
     except HTTPException:
         raise
     except Exception:  # each server raises its own exception for malformed chunks
         raise _incomplete() from None
-    if len(data) < (request.content_length or 0):
+    if len(data) < (announced or 0):
         raise _incomplete()
-    if request.content_length is None and len(data) >= MAX_BYTES:  # Werkzeug truncates a chunked body without an error
+    if announced is None and len(data) >= MAX_BYTES:  # Werkzeug truncates a chunked body without an error
         raise RequestEntityTooLarge
-    return data
+    return bytes(data)
 
 
 def _read_json(data: bytes) -> dict[str, Any]:
     text = _decode(data)
     if not text.strip():
         _refuse_empty()
-    value = _object(_parse(text))
-    if _deeper_than(value, MAX_DEPTH):
+    parsed = _parse(text)
+    value = _object(parsed)
+    # A text with few brackets is not deep; JSON inside a text can hide them.
+    if (text.count("{") + text.count("[") > MAX_DEPTH or value is not parsed) and _deeper_than(value, MAX_DEPTH):
         raise _too_deep()
     return value
 
@@ -229,9 +237,7 @@ def _decode_as(data: bytes, declared: str) -> str:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(
-            text, parse_float=WrittenFloat, parse_constant=_refuse_constant, object_pairs_hook=_unique_names
-        )
+        return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise _malformed(f"{error.msg} (line {error.lineno}, column {error.colno}).") from None
     except RecursionError:
@@ -253,6 +259,9 @@ def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
+_DECODER = json.JSONDecoder(parse_float=WrittenFloat, parse_constant=_refuse_constant, object_pairs_hook=_unique_names)
+
+
 def _first_duplicate(names: Iterable[str]) -> str:
     seen: set[str] = set()
     for name in names:
@@ -265,12 +274,13 @@ def _first_duplicate(names: Iterable[str]) -> str:
 def _deeper_than(value: Any, limit: int) -> bool:
     level = [value]
     for _ in range(limit):
-        level = [child for node in level for child in _children(node) if isinstance(child, dict | list)]
-    return bool(level)
-
-
-def _children(node: Any) -> Any:
-    return node.values() if isinstance(node, dict) else node
+        level = [
+            child for node in level for child in (node.values() if type(node) is dict else node)
+            if type(child) in (dict, list)
+        ]  # fmt: skip
+        if not level:
+            return False
+    return True
 
 
 def _read_form(parts: Sequence[forms.Part]) -> tuple[dict[str, Any], list[FieldWarning]]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from crmgate.background import CAPACITY, FAREWELL, Background, Report
 from crmgate.delivery import identity
-from crmgate.errors import LedgerUnavailable, NotAccepted
-from crmgate.model import Activity, Kind, Suspicion
-from crmgate.store.limits import Use
+from crmgate.errors import LedgerUnavailable, NotAccepted, TooMany
+from crmgate.model import Activity, Kind
+from crmgate.store.limits import Metered, Use
 
 if TYPE_CHECKING:
     from crmgate.services import Services
@@ -86,7 +86,7 @@ def for_services(services: Callable[[], Services]) -> Clicks:
     """The queue of clicks for the gateway of `services`."""
     return Clicks(
         lambda activity, uses: record(services(), activity, uses),
-        lambda reasons: services().ledger.count_lost_clicks(reasons),
+        lambda reasons: services().figures.count_lost_clicks(reasons),
     )
 
 
@@ -96,26 +96,26 @@ def record(services: Services, activity: Activity, uses: Sequence[Use] = ()) -> 
     Returns False, and records nothing, if one of the `uses` of rate limits exceeds its limit. Too many clicks of one
     session are suspects. Raises `LedgerUnavailable` or `NotAccepted` if it is neither in Redis nor in the spool.
     """
-    if uses and services.limiter.take_shared(uses):
-        return False
     if not services.settings.minimal_leads:
+        if uses and services.limiter.take_shared(uses):
+            return False
         count(services, activity)
         return True
-    suspect = Suspicion.OVER_LIMIT if exceeds_limit(services, activity.session) else None
-    services.gateway.submit(
-        Kind.CREATE_MINIMAL_LEAD, activity.to_dict(), inline=False, repeats=DOUBLE_CLICK, suspect=suspect,
-        content=[activity.session, activity.channel, activity.referral_code], last_resort=False,
-    )  # fmt: skip
+    try:
+        services.gateway.submit(
+            Kind.CREATE_MINIMAL_LEAD, activity.to_dict(), inline=False, repeats=DOUBLE_CLICK,
+            content=[activity.session, activity.channel, activity.referral_code], last_resort=False,
+            metered=Metered(uses, of_session(services, activity.session)),
+        )  # fmt: skip
+    except TooMany:
+        return False
     return True
 
 
-def exceeds_limit(services: Services, session: str) -> bool:
-    """Count a click for its session, which others may know; returns whether its limit is exceeded.
-
-    It is the limit of a person. While Redis does not answer, nothing is counted.
-    """
+def of_session(services: Services, session: str) -> list[Use]:
+    """The use of a session by a click. The limit is that of a person; a session may be known to others."""
     limit = services.settings.limits.person
-    return limit is not None and services.limiter.take_shared([Use("session", session, limit)]) > 0
+    return [Use("session", session, limit)] if limit else []
 
 
 def count(services: Services, activity: Activity) -> None:

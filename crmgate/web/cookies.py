@@ -8,6 +8,7 @@ from flask import request
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.schemas import REFERRAL_CODE, TOKEN
+from crmgate.web.current import environ
 
 SESSION, REFERRAL = "crmgate_session", "crmgate_ref"
 LIFETIME = 30 * 24 * 3600
@@ -21,6 +22,8 @@ _COOKIES: tuple[tuple[str, str, re.Pattern[str]], ...] = (
 
 def remembered() -> dict[str, str]:
     """`session` and `referral_code` from the visitor's cookies, without values that crmgate cannot have written."""
+    if "HTTP_COOKIE" not in environ():
+        return {}
     found = ((field, request.cookies.get(name, ""), pattern) for field, name, pattern in _COOKIES)
     return {field: value for field, value, pattern in found if pattern.fullmatch(value)}
 

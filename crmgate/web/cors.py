@@ -6,35 +6,32 @@ This module replaces flask-cors, which treats part of an origin (`[::1]`) as a r
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from flask import Request
 
-from crmgate.web.services import services
+from crmgate.config import Settings
+from crmgate.web.headers import Headers
 
 DOORS = ("applications", "messenger", "operations")
 """The blueprints for visitors' scripts. Scripts of other sites cannot use the routes for operators."""
-_ANSWER = {"Access-Control-Expose-Headers": "Location, Retry-After"}
-_PREFLIGHT = {
-    "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key, Prefer",
-    "Access-Control-Max-Age": "7200",
-}
+_VARY = ("Vary", "Origin")
+_ANSWER = (("Access-Control-Expose-Headers", "Location, Retry-After"),)
+_PREFLIGHT = (
+    ("Access-Control-Allow-Methods", "GET, POST"),
+    ("Access-Control-Allow-Headers", "Content-Type, Idempotency-Key, Prefer"),
+    ("Access-Control-Max-Age", "7200"),
+)
 
 
-def init_app(app: Flask) -> None:
-    """Add the CORS headers to the answers of `app`. Flask itself answers preflight requests."""
-    app.after_request(_allow)
+def allow(headers: Headers, sent: Request, settings: Settings) -> None:
+    """Add the CORS headers to an answer. Flask itself answers preflight requests."""
+    if sent.url_rule is None or sent.url_rule.endpoint.partition(".")[0] not in DOORS:
+        return
+    headers.append(_VARY)
+    origin = sent.environ.get("HTTP_ORIGIN", "")
+    if origin and origin in settings.allowed_origins:
+        headers.append(("Access-Control-Allow-Origin", origin))
+        headers += _PREFLIGHT if _is_preflight(sent) else _ANSWER
 
 
-def _allow(response: Response) -> Response:
-    if request.blueprint not in DOORS:
-        return response
-    response.vary.add("Origin")
-    origin = request.headers.get("Origin", "")
-    if origin and origin in services().settings.allowed_origins:
-        response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers.update(_PREFLIGHT if _is_preflight() else _ANSWER)
-    return response
-
-
-def _is_preflight() -> bool:
-    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+def _is_preflight(sent: Request) -> bool:
+    return sent.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in sent.environ

@@ -5,7 +5,8 @@ Strict-Transport-Security is missing on purpose: only the proxy in front knows w
 
 from __future__ import annotations
 
-from flask import Flask, Response
+Headers = list[tuple[str, str]]
+"""The headers of an answer, as WSGI passes them."""
 
 SAFE = {
     "X-Content-Type-Options": "nosniff",
@@ -15,14 +16,10 @@ SAFE = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+_SAFE = tuple(SAFE.items())
 
 
-def init_app(app: Flask) -> None:
-    """Add the headers that an answer of `app` does not have yet."""
-    app.after_request(_add)
-
-
-def _add(response: Response) -> Response:
-    for name, value in SAFE.items():
-        response.headers.setdefault(name, value)
-    return response
+def secure(headers: Headers) -> None:
+    """Add the headers that an answer does not have yet."""
+    given = {name for name, _ in headers}
+    headers += [header for header in _SAFE if header[0] not in given]

@@ -127,7 +127,7 @@ def _clicks(redis: bool) -> Check:
     """Reports lost clicks, but fails only while clicks cannot be recorded."""
     lost = Counter(clicks().lost())
     try:
-        shared = services().ledger.lost_clicks() if redis else None
+        shared = services().figures.lost_clicks() if redis else None
     except LedgerUnavailable:
         shared = None
     if shared is None:

@@ -11,12 +11,13 @@ from typing import Any, NoReturn
 
 from flask import Blueprint, Response, request
 
-from crmgate.delivery.identity import known_by
 from crmgate.model import Kind, Operation, Suspicion
 from crmgate.sources.leads import ReceivedLead
 from crmgate.sources.model import Handshake, Source, SourceRequest
 from crmgate.sources.signatures import same
 from crmgate.sources.tools import tool_of
+from crmgate.store.limits import Metered
+from crmgate.store.tokens import Scope
 from crmgate.web import limits
 from crmgate.web.answers import ReceivedSchema, SentSchema
 from crmgate.web.auth import offered
@@ -131,11 +132,12 @@ def _stored(source: Source, reading: ReceivedLead) -> dict[str, Any]:
     """Record a submission. Raises `NotAccepted` and `LedgerUnavailable`: the tool sends it again."""
     key, scope = reading.delivery_id, f"{_SCOPE}{source.name}"
     suspect = None if reading.complete else Suspicion.INCOMPLETE
-    if reading.complete and limits.exceeds_person(reading.people, known_by(key, scope) if key else ""):
-        suspect = Suspicion.OVER_LIMIT
+    people = limits.of_people(reading.people)
+    if people and limits.lifted(Scope.OPERATE):
+        people = []
     operation = services().gateway.submit(
         Kind.CREATE_LEAD, reading.payload, inline=False, key=key, repeats=REPEATS, scope=scope,
-        content=[key] if key else None, suspect=suspect,
+        content=[key] if key else None, suspect=suspect, metered=Metered(reviewing=people),
     )  # fmt: skip
     return _item(operation, reading)
 

@@ -3,6 +3,9 @@
 Only the limit of an address refuses a request. It loses nothing: a refused request is not stored and does not use its
 Idempotency-Key. The limit of a person never refuses, because anyone can send submissions about anybody: submissions
 above it are kept for review.
+
+A submission is counted in Redis by the script that records it: one round trip for both. Its address is also counted in
+the memory of this process before the body is read, so that a flood is refused before it occupies the threads.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from flask import request
 
@@ -17,6 +22,7 @@ from crmgate.store.limits import Limit, Use, by_address
 from crmgate.store.tokens import Scope
 from crmgate.web.auth import caller
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import current
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
@@ -33,32 +39,52 @@ def admit(limit: Limit | None, unlimited: Scope) -> None:
     """
     uses = _uses(limit)
     if uses and not lifted(unlimited) and (wait := services().limiter.take(uses)):
-        _refuse(wait)
+        refuse(wait)
 
 
 def admit_source(source: str) -> None:
     """Count a request of a source, whatever address it comes from. Raises `Problem` (429) if its limit is exceeded."""
     limit = services().settings.limits.source
     if limit and (wait := services().limiter.take([Use("source", source, limit)])):
-        _refuse(wait)
+        refuse(wait)
 
 
 def count_failure() -> None:
     """Count a request with a wrong secret for its address. Raises `Problem` (429) if the limit is exceeded."""
     uses = _uses(services().settings.limits.address)
     if uses and (wait := services().limiter.take(uses)):
-        _refuse(wait)
+        refuse(wait)
 
 
-def exceeds_person(people: tuple[str, ...], known: str) -> bool:
-    """Count a submission for each email and phone in `people`; returns whether the limit of one is exceeded.
+def admit_here(unlimited: bool) -> list[Use]:
+    """Count a submission for its address in the memory of this process. Call it before the body is read.
 
-    `known` is the ledger's idempotency key; a submission stored under it is a replay, which is not counted. While Redis
-    does not answer, nothing is counted.
+    Returns the uses that Redis has to count: the ledger does so in the step that records the submission. If this
+    process alone has counted too many, Redis decides at once. Nothing is counted for an `unlimited` caller (`lifted`).
+    Raises `Problem` (429).
+    """
+    parts = services()
+    uses = [] if unlimited else _uses(parts.settings.limits.address)
+    if not uses or not parts.limiter.take_here(uses):
+        return uses
+    if wait := parts.limiter.take(uses):
+        refuse(wait)
+    return []
+
+
+def count(uses: Sequence[Use]) -> None:
+    """Count a submission in Redis that is not recorded. Raises `Problem` (429) if the limit is exceeded."""
+    if uses and (wait := services().limiter.take_shared(uses)):
+        refuse(wait)
+
+
+def of_people(people: Iterable[str]) -> list[Use]:
+    """The uses of a submission by each email and phone in `people`.
+
+    The submission counts once, however often it is repeated.
     """
     limit = services().settings.limits.person
-    uses = [Use("person", who.lower(), limit, replays=False) for who in people if who and limit]
-    return bool(uses) and not lifted(Scope.OPERATE) and services().limiter.take_shared(uses, known) > 0
+    return [Use("person", who.lower(), limit, replays=False) for who in people if who] if limit else []
 
 
 def admit_click() -> list[Use] | None:
@@ -70,21 +96,25 @@ def admit_click() -> list[Use] | None:
     return None if uses and services().limiter.take_here(uses) else uses
 
 
+def refuse(wait: float) -> NoReturn:
+    """Raise `Problem` (429) for a limit that allows the next submission in `wait` seconds."""
+    seconds = math.ceil(wait)
+    detail = f"There were too many requests. Nothing was stored; please try again in {_in_words(seconds)}."
+    raise Problem(ProblemCode.RATE_LIMITED, detail, headers={"Retry-After": str(seconds)})
+
+
 def _uses(limit: Limit | None) -> list[Use]:
-    _warn_of_proxy()
-    return by_address(request.blueprint or "-", request.remote_addr or "", limit) if limit else []
+    sent = current()
+    if "HTTP_X_FORWARDED_FOR" in sent.environ:
+        _warn_of_proxy()
+    door = sent.url_rule.endpoint.rpartition(".")[0] if sent.url_rule else ""
+    return by_address(door or "-", sent.remote_addr or "", limit) if limit else []
 
 
 def lifted(scope: Scope) -> bool:
     """Whether the request has a valid API token of this scope, to which limits do not apply."""
     token = caller()
     return token is not None and token.allows(scope)
-
-
-def _refuse(wait: float) -> None:
-    seconds = math.ceil(wait)
-    detail = f"There were too many requests. Nothing was stored; please try again in {_in_words(seconds)}."
-    raise Problem(ProblemCode.RATE_LIMITED, detail, headers={"Retry-After": str(seconds)})
 
 
 def _in_words(seconds: int) -> str:
@@ -96,7 +126,7 @@ def _in_words(seconds: int) -> str:
 
 def _warn_of_proxy() -> None:
     """Warn once if requests seem to come through a proxy that TRUSTED_PROXIES does not count."""
-    if "proxy" not in _warned and "X-Forwarded-For" in request.headers and _is_own_proxy():
+    if "proxy" not in _warned and _is_own_proxy():
         _warned.add("proxy")
         log.warning(
             "requests come through a proxy, but TRUSTED_PROXIES is 0: all visitors share the limits of the proxy's"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, jsonify, redirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from crmgate.channels import known_channels
-from crmgate.model import Kind, Suspicion, rfc3339
+from crmgate.model import Kind, rfc3339
 from crmgate.schemas import ParsedEvent, parse_event
 from crmgate.schemas.event import MessengerEventSchema
-from crmgate.store.tokens import Scope
+from crmgate.store.limits import Use
 from crmgate.web import clicks, cookies, limits, submissions
 from crmgate.web.answers import CountedSchema
 from crmgate.web.openapi import Body, Describe, Example, ResponseDoc
@@ -47,8 +46,9 @@ def create() -> BaseResponse:
     session completes it. Field names and `Idempotency-Key` work as for an application; unknown fields are kept in
     `metadata`. `GET /go/{channel}` does the same for a plain link, without a script.
     """
-    parsed, form = submissions.read(_parse)
+    parsed, form = submissions.read(_parse, lambda parsed: _of_session(parsed.activity.session))
     if not services().settings.minimal_leads:
+        limits.count(form.metered.refusing)
         if not form.suspect:
             clicks.count(services(), parsed.activity)
         return (
@@ -56,8 +56,6 @@ def create() -> BaseResponse:
             if form.goal
             else jsonify({"status": "counted"} | submissions.warnings_member(parsed.warnings))
         )
-    if not form.suspect and _too_many(parsed.activity.session):
-        form = replace(form, suspect=Suspicion.OVER_LIMIT)
     payload = parsed.activity.to_dict()
     content = {name: value for name, value in payload.items() if name != "occurred_at"}
     submission = submissions.Submission(
@@ -66,9 +64,9 @@ def create() -> BaseResponse:
     return submissions.deliver(submission, form)
 
 
-def _too_many(session: str) -> bool:
-    """Whether too many clicks come in with a session: everyone who knows it can write on its lead."""
-    return bool(session) and not limits.lifted(Scope.OPERATE) and clicks.exceeds_limit(services(), session)
+def _of_session(session: str) -> list[Use]:
+    """The use of a session by a click: everyone who knows the session can write on its lead."""
+    return clicks.of_session(services(), session) if session else []
 
 
 def _parse(raw: dict[str, Any]) -> ParsedEvent:

@@ -46,6 +46,8 @@ _requests = Histogram(
     ("method", "route", "status"), registry=_here,
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )  # fmt: skip
+_counters: dict[tuple[str, str, str], Histogram] = {}
+"""The counter for each combination of labels: there are as many as routes, methods and classes of status."""
 
 blueprint = Blueprint("metrics", __name__)
 
@@ -72,7 +74,11 @@ def metrics() -> Response:
 
 def count(method: str, route: str, status: int, seconds: float) -> None:
     """Count an answered request that took `seconds`. `route` is the URL rule, not the path: it has few values."""
-    _requests.labels(method, route, f"{status // 100}xx").observe(seconds)
+    labels = method, route, f"{status // 100}xx"
+    counter = _counters.get(labels)
+    if counter is None:
+        counter = _counters[labels] = _requests.labels(*labels)
+    counter.observe(seconds)
 
 
 class OfRequests(Collector):

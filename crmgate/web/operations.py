@@ -17,12 +17,12 @@ from crmgate.web.codes import ProblemCode
 from crmgate.web.filters import OperationsQuery, read_list
 from crmgate.web.openapi import Describe, ResponseDoc
 from crmgate.web.problems import Problem
-from crmgate.web.receipts import answer, details, listed, receipt
+from crmgate.web.receipts import OPERATIONS, answer, details, listed, receipt
 from crmgate.web.services import services
 
 log = logging.getLogger(__name__)
 
-blueprint = Blueprint("operations", __name__, url_prefix="/api/v1/operations")
+blueprint = Blueprint("operations", __name__, url_prefix=OPERATIONS)
 
 _TAG = "Operations"
 _ID = re.compile(r"[0-9a-f]{32}")

@@ -6,8 +6,10 @@ import base64
 import hashlib
 from collections.abc import Iterable
 
-from flask import Response, request
+from flask import Response
 from markupsafe import Markup
+
+from crmgate.web.current import current
 
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -41,8 +43,11 @@ _HEADERS = {
 
 def wants_page() -> bool:
     """Whether the request is a browser's form post: its `Accept` prefers HTML to JSON."""
-    accept = request.accept_mimetypes
-    return request.mimetype in FORM_TYPES and accept["text/html"] > accept["application/json"]
+    sent = current()
+    if sent.mimetype not in FORM_TYPES:
+        return False
+    accept = sent.accept_mimetypes
+    return accept["text/html"] > accept["application/json"]
 
 
 def page(title: str, paragraphs: Iterable[str], items: Iterable[str] = (), *, status: int = 200) -> Response:

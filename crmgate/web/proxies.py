@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import current
 from crmgate.web.problems import Problem
 from crmgate.web.services import services
 
@@ -54,7 +55,8 @@ def init_app(app: Flask) -> None:
 
 def _check_host() -> None:
     """Raise `Problem` (421) for a host that is not in ALLOWED_HOSTS: redirects and pages contain the host."""
-    if request.endpoint not in ANY_HOST and not _is_known(request.headers.get("Host", "")):
+    sent = current()
+    if not _is_known(sent.environ.get("HTTP_HOST", "")) and sent.endpoint not in ANY_HOST:
         detail = "This gateway does not serve this host. Its operator can add the host to ALLOWED_HOSTS."
         raise Problem(ProblemCode.UNKNOWN_HOST, detail)
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Literal, assert_never
 
-from flask import Response, jsonify
+from flask import Response
 
 from crmgate.model import Delivered, Event, Operation, State, rfc3339
 from crmgate.operators.export import described
 from crmgate.operators.inventory import Cursor
 from crmgate.operators.waiting import Wait
+from crmgate.web.current import environ
 from crmgate.web.services import services
+
+OPERATIONS = "/api/v1/operations"
+"""Path of the operations."""
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, default=asdict).encode
 
 
 def status(operation: Operation) -> Literal["delivered", "failed", "discarded", "waiting"]:
@@ -39,6 +46,11 @@ def receipt(operation: Operation) -> dict[str, str]:
         "tracking_code": operation.tracking_code,
         "submitted_at": rfc3339(operation.accepted_at),
     }
+
+
+def address_of(operation_id: str) -> str:
+    """The address of the status of an operation, on the host of the current request."""
+    return f"{environ().get('SCRIPT_NAME', '').rstrip('/')}{OPERATIONS}/{operation_id}"
 
 
 def details(operation: Operation) -> dict[str, Any]:
@@ -80,10 +92,14 @@ def _wait(wait: Wait | None) -> dict[str, Any] | None:
     return wait.to_json() if wait else None
 
 
+def encoded(body: Mapping[str, Any]) -> str:
+    """The text of a JSON answer."""
+    return f"{_encode(body)}\n"
+
+
 def answer(body: dict[str, Any], status: int = 200) -> Response:
     """A JSON answer that no cache may store."""
-    response = jsonify(body)
-    response.status_code = status
+    response = Response(encoded(body), status, content_type="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response
 

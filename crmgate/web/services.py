@@ -21,7 +21,8 @@ def init_app(app: Flask) -> None:
 
 def services() -> Services:
     """The services of the current application."""
-    return cast("Services", current_app.extensions["crmgate"])
+    parts: Services = current_app._get_current_object().extensions["crmgate"]  # type: ignore[attr-defined]
+    return parts
 
 
 def clicks() -> Clicks:

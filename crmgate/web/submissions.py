@@ -5,28 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Response, jsonify, redirect, request, url_for
+from flask import Request, Response, redirect
+from werkzeug.datastructures import Headers
 from werkzeug.http import parse_list_header
 from werkzeug.wrappers import Response as BaseResponse
 
-from crmgate.delivery.identity import known_by
-from crmgate.errors import KeyReused, StillRunning
+from crmgate.errors import KeyReused, StillRunning, TooMany
 from crmgate.model import Kind, Operation, State, Suspicion
 from crmgate.schemas import FieldWarning, Parsed, ParsedEvent
+from crmgate.store.limits import Metered, Use
 from crmgate.store.tokens import Scope
 from crmgate.web import limits, traps
 from crmgate.web.answers import SubmittedSchema
 from crmgate.web.auth import caller, offered
 from crmgate.web.body import READ_BODY, read_body
 from crmgate.web.codes import ProblemCode
+from crmgate.web.current import current
 from crmgate.web.next_url import next_url
 from crmgate.web.openapi import ResponseDoc
 from crmgate.web.pages import FORM_TYPES, page, wants_page
 from crmgate.web.problems import Problem
-from crmgate.web.receipts import crm_record, receipt
+from crmgate.web.receipts import address_of, crm_record, encoded, receipt
 from crmgate.web.services import services
+
+if TYPE_CHECKING:
+    from crmgate.services import Services
 
 DOUBLE_CLICK = 60.0
 """Seconds during which the same content without an Idempotency-Key counts as the same submission."""
@@ -75,10 +80,17 @@ PARAMETERS = (
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What to do with a submission: `goal` is the address in `_next`; with `suspect` it is kept for an operator."""
+    """What to do with a submission.
 
-    goal: str | None = None
-    suspect: Suspicion | None = None
+    `goal` is the address in `_next`; with `suspect` it is kept for an operator. `key` is its Idempotency-Key, which
+    belongs to a `scope`. `metered` are the uses of rate limits that the ledger counts.
+    """
+
+    goal: str | None
+    suspect: Suspicion | None
+    key: str
+    scope: str
+    metered: Metered
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,27 +109,32 @@ class Submission:
 
 
 def read(
-    parse: Callable[[dict[str, Any]], T], people: Callable[[T], tuple[str, ...]] = lambda _parsed: ()
+    parse: Callable[[dict[str, Any]], T], persons: Callable[[T], list[Use]] = lambda _parsed: []
 ) -> tuple[T, Form]:
-    """Count the request for its address, parse its body, and count it for the `people` (emails, phones) in it.
+    """Count the request for its address and parse its body. `persons` returns the uses that make it a suspect.
 
-    What exceeds the limit of a person is a suspect. Raises `InvalidFields` with every error at once, and `Problem`:
-    those of `read_body`, 400 for an invalid Idempotency-Key, and 429 if the address exceeds its limit.
+    Raises `InvalidFields` with every error at once, and `Problem`: those of `read_body`, 400 for an invalid
+    Idempotency-Key, and 429 if the address exceeds its limit.
     """
-    limits.admit(services().settings.limits.address, Scope.OPERATE)
-    parsed, form = _read(parse)
-    key = _idempotency_key()
-    if not form.suspect and limits.exceeds_person(people(parsed), known_by(key, _scope()) if key else ""):
-        form = replace(form, suspect=Suspicion.OVER_LIMIT)
-    return parsed, form
+    sent, token = current(), offered()
+    unlimited = bool(token) and limits.lifted(Scope.OPERATE)
+    refusing = limits.admit_here(unlimited)
+    try:
+        parsed, goal, suspect = _read(parse, sent)
+        key = _idempotency_key(sent)
+    except Exception:
+        limits.count(refusing)
+        raise
+    metered = Metered(refusing, [] if unlimited else persons(parsed))
+    return parsed, Form(goal, suspect, key, _scope(token, sent), metered)
 
 
-def _read(parse: Callable[[dict[str, Any]], T]) -> tuple[T, Form]:
+def _read(parse: Callable[[dict[str, Any]], T], sent: Request) -> tuple[T, str | None, Suspicion | None]:
     settings = services().settings
     raw, warnings = read_body()
     suspect = traps.caught(raw, settings.honeypot_field, settings.min_fill_seconds)
-    goal, refused = next_url(raw) if request.mimetype in FORM_TYPES else (None, [])
-    return _with(parse(raw), [*warnings, *refused]), Form(goal, suspect)
+    goal, refused = next_url(raw) if sent.mimetype in FORM_TYPES else (None, [])
+    return _with(parse(raw), [*warnings, *refused]), goal, suspect
 
 
 def _with(parsed: T, warnings: Sequence[FieldWarning]) -> T:
@@ -129,22 +146,25 @@ def deliver(submission: Submission, form: Form) -> BaseResponse:
 
     Raises `Problem` (409, 422) for a conflicting Idempotency-Key, and `NotAccepted` if it was not stored.
     """
-    asynchronous = _prefers_async()
-    inline = not asynchronous and services().settings.delivery != "queued"
-    operation = _submit(submission, inline and not form.suspect, form.suspect)
+    parts, sent = services(), current()
+    asynchronous = "HTTP_PREFER" in sent.environ and _prefers_async(sent)
+    inline = not asynchronous and parts.settings.delivery != "queued"
+    operation = _submit(parts, submission, form, inline and not form.suspect)
     response = redirect(form.goal, 303) if form.goal else _answer(operation, submission)
     if asynchronous:
         response.headers["Preference-Applied"] = "respond-async"
     return response
 
 
-def _submit(submission: Submission, inline: bool, suspect: Suspicion | None) -> Operation:
+def _submit(parts: Services, submission: Submission, form: Form, inline: bool) -> Operation:
     """Create the operation. The same `Idempotency-Key`, or a double click without one, returns the same operation."""
     try:
-        return services().gateway.submit(
-            submission.kind, submission.payload, inline=inline, key=_idempotency_key(), repeats=DOUBLE_CLICK,
-            scope=_scope(), content=submission.content, suspect=suspect,
+        return parts.gateway.submit(
+            submission.kind, submission.payload, inline=inline, key=form.key, repeats=DOUBLE_CLICK,
+            scope=form.scope, content=submission.content, suspect=form.suspect, metered=form.metered,
         )  # fmt: skip
+    except TooMany as error:
+        limits.refuse(error.wait)
     except KeyReused:
         detail = "Nothing was stored. A key belongs to one submission: use a new key for another one."
         raise Problem(ProblemCode.IDEMPOTENCY_KEY_REUSED, detail) from None
@@ -153,9 +173,9 @@ def _submit(submission: Submission, inline: bool, suspect: Suspicion | None) -> 
         raise Problem(ProblemCode.STILL_RUNNING, detail, headers={"Retry-After": "1"}) from None
 
 
-def _idempotency_key() -> str:
+def _idempotency_key(request: Request) -> str:
     """The key of the request, empty without one (draft-ietf-httpapi-idempotency-key-header-07)."""
-    sent = request.headers.get("Idempotency-Key", "").strip()
+    sent: str = request.environ.get("HTTP_IDEMPOTENCY_KEY", "").strip()
     key = _unquoted(sent) if sent.startswith('"') else sent
     if sent and not KEY.fullmatch(key):
         detail = f"Expected 1 to {MAX_KEY} printable ASCII characters, such as a UUID, with or without quotation marks."
@@ -169,28 +189,40 @@ def _unquoted(item: str) -> str:
     return re.sub(r"\\(.)", r"\1", match[1]) if match else ""
 
 
-def _scope() -> str:
+def _scope(token: str, request: Request) -> str:
     """Whose the Idempotency-Key is: that of the API token, else of the site whose script or form sent the request.
 
     The token is not verified: no other sender knows it, and the scope must not change while Redis does not answer.
     """
-    return f"token {offered()}" if offered() else request.headers.get("Origin", "")
+    return f"token {token}" if token else request.environ.get("HTTP_ORIGIN", "")
 
 
-def _prefers_async() -> bool:
+def _prefers_async(sent: Request) -> bool:
     """Whether the caller asks not to wait for the CRM: `Prefer: respond-async` (RFC 7240, 4.1)."""
-    preferences = parse_list_header(",".join(request.headers.getlist("Prefer")))
+    preferences = parse_list_header(sent.environ["HTTP_PREFER"])
     return any(item.partition(";")[0].strip().lower() == "respond-async" for item in preferences)
+
+
+class _Complete(Response):
+    """An answer with all its headers: Werkzeug need not look for those that are missing."""
+
+    def get_wsgi_headers(self, _environ: Any) -> Headers:
+        return self.headers
 
 
 def _answer(operation: Operation, submission: Submission) -> Response:
     delivered = operation.state == State.DELIVERED
-    response = (
-        _thanks(operation, submission) if wants_page() else jsonify(_receipt(operation, delivered, submission.warnings))
-    )
-    response.status_code = 201 if delivered else 202
-    response.headers["Location"] = url_for("operations.show", operation_id=operation.id)
-    return response
+    status, location = 201 if delivered else 202, ("Location", address_of(operation.id))
+    if wants_page():
+        response = _thanks(operation, submission)
+        response.status_code = status
+        response.headers.add(*location)
+        return response
+    text = encoded(_receipt(operation, delivered, submission.warnings)).encode()
+    headers = Headers()
+    headers.add(*location)
+    headers.add("Content-Length", str(len(text)))
+    return _Complete(text, status, headers, content_type="application/json")
 
 
 def _receipt(operation: Operation, delivered: bool, warnings: Sequence[FieldWarning]) -> dict[str, object]:

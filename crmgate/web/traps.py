@@ -18,6 +18,8 @@ def caught(raw: dict[str, Any], honeypot: str, least: float) -> Suspicion | None
 
     `least` is the shortest plausible time in seconds; 0 disables that check. It is skipped for a form without `_t`.
     """
+    if honeypot not in raw and OPEN_FOR not in raw:
+        return None
     filled, open_for = tidy(raw.pop(honeypot, None)), tidy(single(raw.pop(OPEN_FOR, None)))
     if not is_blank(filled):
         return Suspicion.HONEYPOT

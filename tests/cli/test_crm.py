@@ -51,8 +51,8 @@ def test_without_a_provider_the_message_lists_the_providers(run: Run, mini: dict
     assert unset.exit_code == unknown.exit_code == 2
     assert "CRM_PROVIDER: Missing" in unset.stderr
     assert (
-        "CRM_PROVIDER, got 'acme': there is no such plugin. Found: bitrix, espocrm, hubspot, mini, sandbox."
-        in unknown.stderr
+        "CRM_PROVIDER, got 'acme': there is no such plugin."
+        " Found: bitrix, espocrm, hubspot, mail, mini, sandbox, webhook." in unknown.stderr
     )
 
 

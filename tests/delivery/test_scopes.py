@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crmgate.delivery.identity import known_by
+from crmgate.delivery.identity import once
 from crmgate.errors import KeyReused
 from crmgate.model import Kind, Operation, State, Suspicion
 from tests.world import World
@@ -59,10 +59,7 @@ def test_a_robot_does_not_take_the_content_of_a_person(world: World) -> None:
 
 
 def test_the_key_in_redis_depends_on_the_scope() -> None:
-    names = {
-        known_by("k"),
-        known_by("k", "https://a.example"),
-        known_by('["https://a.example", "k"]'),
-        known_by("k", "token t"),
-    }
-    assert len(names) == 4
+    operation = Operation("a" * 32, Kind.CREATE_LEAD, ADA, 0.0)
+    sent = [("k", ""), ("k", "https://a.example"), ('["https://a.example", "k"]', ""), ("k", "token t")]
+    found = [once(operation, None, key, 0.0, scope) for key, scope in sent]
+    assert len({one.key for one in found if one}) == 4

@@ -13,6 +13,7 @@ from crmgate.model import Activity, State, Suspicion
 from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.entries import Claim, NotClaimed, Result, Written
+from crmgate.store.figures import Figures
 from crmgate.store.gate import Gate
 from crmgate.store.keys import RECEIPT_SECONDS, WAKE_LIST, WAKE_SCHEDULE
 from crmgate.store.ledger import Ledger
@@ -293,8 +294,9 @@ def test_an_unavailable_redis_is_reported_without_the_payload(redis_process: Red
 
 def test_lost_clicks_are_counted_and_remembered_for_a_while(ledger: Ledger, redis_client: redis.Redis) -> None:
     ledger.count_click(Activity("telegram"))
-    ledger.count_lost_clicks({"full": 2})
-    ledger.count_lost_clicks({"full": 1, "stopped": 1})
-    assert ledger.lost_clicks() == {"full": 3, "stopped": 1}
+    figures = Figures(redis_client)
+    figures.count_lost_clicks({"full": 2})
+    figures.count_lost_clicks({"full": 1, "stopped": 1})
+    assert figures.lost_clicks() == {"full": 3, "stopped": 1}
     assert {"clicks:telegram": 1, "clicks_lost": 4}.items() <= ledger.stats().items()
     assert 0 < redis_client.ttl("{crmgate}:clicks_lost") <= 900  # type: ignore[operator]

@@ -37,8 +37,8 @@ def limiter(redis_client: redis.Redis, redis_process: RedisProcess, clock: Clock
     client.close()
 
 
-def by(who: str, limit: Limit = MINUTE, *, replays: bool = True) -> Use:
-    return Use("applications", who, limit, replays)
+def by(who: str, limit: Limit = MINUTE) -> Use:
+    return Use("applications", who, limit)
 
 
 @pytest.mark.parametrize("where", ["take", "take_here"])
@@ -81,16 +81,6 @@ def test_several_meters_count_together_or_not_at_all(limiter: Limiter, where: st
     assert [take([lenient]) > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_a_known_submission_counts_only_where_replays_do(limiter: Limiter, redis_client: redis.Redis) -> None:
-    address, person = by("address"), by("person", Limit(1, 3600), replays=False)
-    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") == 0
-    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") > 0, "the key is not known"
-    redis_client.set("{crmgate}:idem:k", "op digest")
-    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") == 0
-    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") == 0
-    assert limiter.take_shared([address, person], known="{crmgate}:idem:k") > 0, "the address's own limit"
-
-
 def test_redis_holds_digests_that_vanish_by_themselves(limiter: Limiter, redis_client: redis.Redis) -> None:
     limiter.take([by("203.0.113.7"), by("canary@example.com")])
     keys = redis_client.keys("*")
@@ -111,10 +101,10 @@ def test_a_refusal_is_counted(limiter: Limiter, redis_client: redis.Redis) -> No
 def test_limits_take_one_round_trip(limiter: Limiter, redis_client: redis.Redis) -> None:
     limiter.take([by("warm")])
     before = redis_client.info("commandstats")
-    limiter.take_shared([by("a"), by("b"), by("c")], known="{crmgate}:idem:x")
+    limiter.take_shared([by("a"), by("b"), by("c")])
     after = redis_client.info("commandstats")
     calls = {name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"] for name in after}
-    scripts = {"cmdstat_evalsha", "cmdstat_get", "cmdstat_set", "cmdstat_exists", "cmdstat_info"}
+    scripts = {"cmdstat_evalsha", "cmdstat_get", "cmdstat_set", "cmdstat_info"}
     assert calls["cmdstat_evalsha"] == 1
     assert {name for name, number in calls.items() if number} <= scripts
 

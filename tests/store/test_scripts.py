@@ -99,7 +99,7 @@ def test_what_is_passed_is_used_and_documented(redis_client: redis.Redis) -> Non
     for name, passed in recording.passed.items():
         assert passed == used(name) | ({"ARGV[2]"} if "ARGV[2]" in code(name) else set()), name
         assert passed == documented(name) | {"now"}, name
-    texts = "".join(code(name) for name in (*luacheck.SHARED, *scripts.NAMES))
+    texts = "".join(code(name) for name in (*scripts.SHARED, *scripts.NAMES))
     for argument, parts in recording.parts.items():
         assert parts == set(re.findall(rf"\b{NESTED[argument]}\.(\w+)", texts))
         assert parts == {name.partition(".")[2] for name in documented("common") if name.startswith(f"{argument}.")}
@@ -117,7 +117,7 @@ def test_the_gate_follows_the_rules_of_python() -> None:
 
 
 def test_the_scripts_decide_by_the_table_of_kinds() -> None:
-    texts = "".join(scripts.read(name) for name in (*luacheck.SHARED, *scripts.NAMES))
+    texts = "".join(scripts.read(name) for name in (*scripts.SHARED, *scripts.NAMES))
     assert [kind for kind in Kind if re.search(rf"\b{kind}\b", texts)] == []
     traits = set(re.findall(r"\b(?:kinds\[\w+\]|traits)\.(\w+)", texts))
     assert {"needs_lead", "without_lead", "minimal"} <= traits <= set(kinds.for_scripts()[Kind.CREATE_LEAD])

@@ -14,12 +14,13 @@ from flask.testing import FlaskClient
 from crmgate import web
 from crmgate.channels import Channel
 from crmgate.config import Limits
-from crmgate.errors import LedgerUnavailable
+from crmgate.errors import LedgerUnavailable, TooMany
 from crmgate.model import Activity, Check, Kind, Operation, State, Suspicion, new_id
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.waiting import Waiting
 from crmgate.sources.reader import Sources
 from crmgate.store.gate import Gate, Recipient
+from crmgate.store.limits import UNMETERED, Limiter, Metered
 from crmgate.store.spool import Spool
 
 
@@ -33,7 +34,6 @@ class StandInLedger:
     shut: Gate = field(default_factory=Gate)
     counted: Counter[str] = field(default_factory=Counter)
     visits: list[str] = field(default_factory=list)
-    lost: Counter[str] = field(default_factory=Counter)
 
     def ping(self) -> None:
         if self.down:
@@ -57,14 +57,6 @@ class StandInLedger:
         self.ping()
         self.visits.append(visit)
         self.counted[activity.channel] += 1
-
-    def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
-        self.ping()
-        self.lost.update(reasons)
-
-    def lost_clicks(self) -> dict[str, int]:
-        self.ping()
-        return dict(self.lost)
 
     def workers_seen(self, within: float) -> int:
         self.ping()
@@ -90,13 +82,19 @@ class StandInGateway:
     submitted: list[tuple[Kind, dict[str, Any], bool]] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
     keys: list[tuple[str, str]] = field(default_factory=list)
+    limiter: Limiter | None = None
 
     def submit(
         self, kind: Kind, payload: dict[str, Any], *, inline: bool, key: str = "", repeats: float = 0.0,
         scope: str = "", content: Any = None, last_resort: bool = True, suspect: Suspicion | None = None,
+        metered: Metered = UNMETERED,
     ) -> Operation:  # fmt: skip
         if self.error is not None:
             raise self.error
+        if self.limiter and (wait := self.limiter.take_shared(metered.refusing)):
+            raise TooMany(wait)
+        if self.limiter and not suspect and self.limiter.take_shared(metered.reviewing):
+            suspect = Suspicion.OVER_LIMIT
         self.submitted.append((kind, payload, inline))
         self.contents.append(content)
         self.keys.append((key, scope))
@@ -130,6 +128,20 @@ class StandInSettings:
 
 
 @dataclass
+class StandInFigures:
+    ledger: StandInLedger
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def count_lost_clicks(self, reasons: Mapping[str, int]) -> None:
+        self.ledger.ping()
+        self.lost.update(reasons)
+
+    def lost_clicks(self) -> dict[str, int]:
+        self.ledger.ping()
+        return dict(self.lost)
+
+
+@dataclass
 class StandInDesk:
     waiting: Waiting
 
@@ -147,6 +159,9 @@ class StandInServices:
     payloads: Payloads = field(default_factory=lambda: Payloads(StandInAudit()))  # type: ignore[arg-type]
     sources: Sources = field(default_factory=lambda: Sources({}, "TR"))
     spool: Spool | None = None
+
+    def __post_init__(self) -> None:
+        self.figures = StandInFigures(self.ledger)
 
     @property
     def ledger(self) -> StandInLedger:

@@ -15,7 +15,6 @@ from flask.testing import FlaskClient
 
 from crmgate import web
 from crmgate.config import Limits
-from crmgate.delivery.identity import known_by
 from crmgate.model import State
 from crmgate.store.client import connect
 from crmgate.store.limits import Limit, Limiter, by_address
@@ -44,6 +43,7 @@ class Setup:
 def setup(services: Any, redis_client: redis.Redis, redis_process: RedisProcess) -> Iterator[Setup]:
     client = connect(redis_process.url)
     services.limiter, services.tokens = Limiter(client), StandInTokens()
+    services.gateway.limiter = services.limiter
     yield Setup(services)
     client.close()
 
@@ -67,6 +67,15 @@ def test_one_address_too_often(client: FlaskClient, setup: Setup, gateway: Any) 
     assert f"in {answer.headers['Retry-After']} second" in answer.json["detail"]
     assert len(gateway.submitted) == 2
     assert post(client, 5, **at("198.51.100.9")).status_code == 201
+
+
+def test_all_processes_count_together(client: FlaskClient, setup: Setup, redis_process: RedisProcess) -> None:
+    """Another process has counted requests of the address: this one learns it when it records a submission."""
+    setup.limit(address=Limit(2, 60))
+    other = Limiter(connect(redis_process.url))
+    assert other.take(by_address("applications", "127.0.0.1", Limit(2, 60))) == 0
+    assert [post(client, number).status_code for number in range(3)] == [201, 429, 429]
+    assert client.post(URL, data=b"{").status_code == 429, "an invalid body"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +147,7 @@ def test_without_redis_no_submission_is_kept_for_review(
     client: FlaskClient, setup: Setup, redis_process: RedisProcess
 ) -> None:
     setup.limit(person=Limit(1, 3600))
-    setup.services.limiter = Limiter(connect("redis://127.0.0.1:1/0", timeout=0.1))
+    setup.services.gateway.limiter = setup.services.limiter = Limiter(connect("redis://127.0.0.1:1/0", timeout=0.1))
     assert [post(client).status_code for _ in range(3)] == [201] * 3
 
 
@@ -211,16 +220,6 @@ def test_a_browser_gets_a_page_that_says_when_to_try_again(client: FlaskClient, 
     assert 0 < int(answer.headers["Retry-After"]) <= 360
 
 
-def test_a_replay_does_not_count_for_the_person(client: FlaskClient, setup: Setup, redis_client: redis.Redis) -> None:
-    """A visitor whose first answer was lost repeats the request, and must not be refused."""
-    setup.limit(person=Limit(1, 3600))
-    headers = {"Idempotency-Key": "k1"}
-    assert post(client, headers=headers).status_code == 201
-    redis_client.set(known_by("k1"), "what the ledger writes")
-    assert [post(client, headers=headers).status_code for _ in range(3)] == [201] * 3
-    assert post(client, headers={"Idempotency-Key": "k2"}).status_code == 202, "a suspect"
-
-
 def test_a_flood_of_clicks_is_redirected_but_not_recorded(client: FlaskClient, setup: Setup, app: Flask) -> None:
     setup.limit(address=Limit(2, 60))
     answers = [client.get("/go/telegram") for _ in range(5)]
@@ -228,7 +227,7 @@ def test_a_flood_of_clicks_is_redirected_but_not_recorded(client: FlaskClient, s
     assert {answer.headers["Location"] for answer in answers} == {"https://t.me/example_bot"}
     app.extensions["crmgate.clicks"].stop()
     assert len(setup.services.gateway.submitted) == 2
-    own, reported = app.extensions["crmgate.clicks"].lost(), setup.services.ledger.lost_clicks()
+    own, reported = app.extensions["crmgate.clicks"].lost(), setup.services.figures.lost_clicks()
     assert Counter(own) + Counter(reported) == {"too many from one address": 3}, (
         "those not reported yet, and the others"
     )
@@ -244,7 +243,7 @@ def test_a_flood_of_clicks_over_several_processes_is_one(
     assert [client.get("/go/telegram").status_code for _ in range(2)] == [302, 302]
     app.extensions["crmgate.clicks"].stop()
     assert setup.services.gateway.submitted == []
-    own, reported = app.extensions["crmgate.clicks"].lost(), setup.services.ledger.lost_clicks()
+    own, reported = app.extensions["crmgate.clicks"].lost(), setup.services.figures.lost_clicks()
     assert Counter(own) + Counter(reported) == {"too many from one address": 2}
 
 

@@ -23,11 +23,15 @@
 --   waited       seconds since it was accepted, if it comes from the spool
 --   same_seconds  seconds for which its id leads to the operation that it repeats, 0: not at all
 --   labels       values that it is counted by, one `dimension|value` per line (crmgate.store.tallies)
+--   refusing     uses of rate limits (meter.lua): a submission that exceeds one is refused
+--   reviewing    other uses: a submission that exceeds one of them is a suspect
+--                if one is not for replays, it does not count for an idempotency key that is known
 --   to           provider
 -- ARGV[2]: payload
 -- Answers {result, id, kind, lead id, time of acceptance}: 'leased', 'accepted', 'held' (recorded; nothing is sent to its
 -- provider now), 'behind' (recorded; waits for an earlier operation about the same person), 'suspect' or 'exists'. For an
--- idempotency key that was used before: 'replay', 'running' or 'conflict'.
+-- idempotency key that was used before: 'replay', 'running' or 'conflict'. {'limited', id, seconds to wait}: a limit was
+-- exceeded, and nothing was recorded.
 local accepted_at, till = a.now - a.waited, a.now + a.lease_seconds
 local at = string.format('%.17g', accepted_at)
 local people, persons = table.concat(a.people, ' '), ''
@@ -74,6 +78,22 @@ local function repeats(what, id)
   return {what, id}
 end
 
+-- The uses of `reviewing` that count for this submission.
+local function uses_to_review()
+  local known = a.keyed and redis.call('EXISTS', key.idem .. a.key) == 1
+  local uses = {}
+  for _, use in ipairs(a.reviewing) do
+    if use[4] or not known then uses[#uses + 1] = use end
+  end
+  return uses
+end
+
+local recorded = redis.call('EXISTS', KEYS[1]) == 1
+if not recorded then  -- else it was counted the first time
+  local wait = count_uses(a.refusing, a.now)
+  if wait > 0 then return {'limited', a.id, string.format('%.3f', wait)} end
+  if a.suspect == '' and count_uses(uses_to_review(), a.now) > 0 then a.suspect = 'over_limit' end
+end
 local seen = seen_as()
 if seen then
   local id, digest = string.match(seen, '^(%S+) (%S+)$')
@@ -83,9 +103,11 @@ if seen then
     return repeats(lease and lease == inline and tonumber(ends) > a.now and 'running' or 'replay', id)
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then  -- sent again, because the answer was lost
-  local lease, kind, lead, before = unpack(redis.call('HMGET', KEYS[1], 'lease', 'kind', 'lead_id', 'accepted_at'))
-  return {a.lease ~= '' and lease == a.lease and 'leased' or 'exists', a.id, kind, lead or '', before}
+if recorded then  -- sent again, because the answer was lost
+  local lease, kind, lead, before, state =
+    unpack(redis.call('HMGET', KEYS[1], 'lease', 'kind', 'lead_id', 'accepted_at', 'state'))
+  local what = state == 'suspect' and state or a.lease ~= '' and lease == a.lease and 'leased' or 'exists'
+  return {what, a.id, kind, lead or '', before}
 end
 
 persons = keyed(people, a.person_key)
