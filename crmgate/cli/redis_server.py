@@ -41,7 +41,8 @@ def prepare(folder: Path, port: int | None = None) -> RedisServer:
     path = str(folder.resolve()).replace("\\", "\\\\").replace('"', '\\"')
     config.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir \"{path}\"\n"
-        "appendonly yes\nappendfsync everysec\nsave \"\"\nmaxmemory-policy noeviction\nlogfile redis.log\n"
+        "appendonly yes\nappendfsync everysec\nsave \"\"\nmaxmemory-policy noeviction\n"
+        "hash-max-ziplist-value 4096\nlogfile redis.log\n"
     )  # fmt: skip
     return RedisServer([executable(), str(config)], f"redis://:{password}@127.0.0.1:{port}/0")
 

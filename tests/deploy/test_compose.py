@@ -281,6 +281,7 @@ def test_redis_takes_any_password_and_shows_none(tmp_path: Path) -> None:
         wait_until("redis answers", lambda: _pings(client))
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+        assert client.config_get("hash-max-ziplist-value") == {"hash-max-ziplist-value": "4096"}
         assert client.config_get("maxmemory") == {"maxmemory": str(256 * 1024**2)}
         with pytest.raises(redis.AuthenticationError):
             redis.Redis(port=port, retry=NEVER).ping()
