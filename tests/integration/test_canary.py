@@ -191,6 +191,7 @@ def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path)
         stack.submit_queued(BIRD | {"city": BIRD["city"] + ".."})
         form = {"json": None, "data": BIRD | {"_hp": "bot"}}
         assert requests.post(f"{stack.url}/api/v1/applications", timeout=DEADLINE, **form).status_code == 202
+        wait_until("the first rewrite has ended", lambda: rewritten(stack))  # a kill would leave its temporary file
         stack.redis.kill()
         stack.submit_queued(BIRD | {"city": BIRD["city"] + "..."})
         assert any("spool.sqlite3" in trace for trace in traces(stack.folder))
