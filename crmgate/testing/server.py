@@ -26,7 +26,7 @@ CONTROL_PREFIX = "/__fake__/"
 
 
 class FakeCRM(FakeDestination):
-    """Base class of fake CRMs. Use it as a context manager, or `start()` and `stop()`; both keep the records."""
+    """Base class of fake CRMs: a `FakeDestination` with a real HTTP server. A subclass implements `answer`, `records`."""
 
     server_header = "nginx/1.22.1"
 
@@ -64,8 +64,15 @@ class FakeCRM(FakeDestination):
     def handle(self, request: Request) -> Response:
         """Answer one request and apply the faults. Raises `Dropped` to break the connection."""
         if request.path.startswith(CONTROL_PREFIX):
-            return self._control(request)
+            return self._controlled(request)
         return self.under_faults(request, lambda: self.answer(request), lambda faulty: faulty)
+
+    def _controlled(self, request: Request) -> Response:
+        """The answer to a control, or 400 with the reason why it cannot be carried out."""
+        try:
+            return self._control(request)
+        except (TypeError, ValueError) as error:
+            return Response(400, json.dumps({"error": str(error)}))
 
     def _control(self, request: Request) -> Response:
         """`GET records|requests|faults`, `POST faults|configure`, `DELETE faults`."""
