@@ -26,7 +26,7 @@ CONTROL_PREFIX = "/__fake__/"
 
 
 class FakeCRM(FakeDestination):
-    """Base class of fake CRMs: a `FakeDestination` with a real HTTP server. A subclass implements `answer`, `records`."""
+    """Base class of fake CRMs: a `FakeDestination` with an HTTP server. Subclasses implement `answer` and `records`."""
 
     server_header = "nginx/1.22.1"
 

@@ -63,11 +63,8 @@ class ModeChecks(Contract):
     def _operations(self) -> Iterator[tuple[Send, Operation]]:
         """Two leads of one person, and a click."""
         for _ in range(2):
-            yield self._create, made(Kind.CREATE_LEAD, self.full_lead())
+            yield self.deliver, made(Kind.CREATE_LEAD, self.full_lead())
         yield self.click, made(Kind.CREATE_MINIMAL_LEAD, samples.CLICK)
-
-    def _create(self, operation: Operation) -> CallResult:
-        return self.create(operation=operation)
 
     def _driven(self, operation: Operation, send: Send) -> int:
         """Send an operation until crmgate would send it no more. Returns the number of attempts."""

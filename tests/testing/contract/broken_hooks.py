@@ -188,3 +188,23 @@ class FindsNoneWhenDown(Acme):
             return super()._left(operation, record)
         except ProviderError:
             return False
+
+
+@fails("each_of_several_writes_is_confirmed", alone=True)
+class IgnoresItsNote(Acme):
+    """It creates a lead, and a note whose answer nobody reads."""
+
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        made = super()._create(record)
+        if not self._rows("notes", lead=made.record_id):
+            self._send("POST", "notes", json={"lead": made.record_id, "text": record["text"]})
+        return made
+
+
+@fails("lost_answer_to_each_of_several_writes_makes_no_second_record", alone=True)
+class MakesThePersonFirst(Acme):
+    """It creates a record of the person, without a search for that of an earlier attempt, and then the lead."""
+
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        person = self._id(self._send("POST", "fields", json={"email": record.get("email", "")}), 201)
+        return super()._create(record | {"person": person})

@@ -90,6 +90,12 @@ def passes(plugin: type[CRMProvider], check: str) -> bool:
     return True
 
 
+def test_no_part_of_the_contract_replaces_a_helper_of_another_part() -> None:
+    parts = [part for part in ProviderContract.__mro__ if part not in (Contract, ProviderContract, object)]
+    names = [name for part in parts for name in vars(part) if not name.startswith("__")]
+    assert sorted(name for name in {*names} if names.count(name) > 1) == []
+
+
 def test_the_kit_can_be_imported_without_pytest() -> None:
     code = "import sys; sys.modules['pytest'] = sys.modules['_pytest'] = None; import crmgate.testing"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
