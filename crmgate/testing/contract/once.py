@@ -5,10 +5,11 @@ from __future__ import annotations
 import unittest
 from collections.abc import Callable
 
-from crmgate.model import Delivered, Kind
+from crmgate.model import Delivered, Kind, Operation
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
-from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered, expect, fail, made, reason
+from crmgate.testing.contract.base import FIND, CallResult, delivered, expect, fail, made, reason
+from crmgate.testing.contract.counts import Counting
 
 SEND_ID = {
     DeliveryMode.EXACTLY_ONCE: "Map `operation_id` in `lead_fields` to a field that the CRM can search.",
@@ -17,7 +18,10 @@ SEND_ID = {
 }
 
 
-class OnceChecks(Contract):
+SEARCH = "Let find_lead find what an earlier attempt stored, and search for other records before you create them."
+
+
+class OnceChecks(Counting):
     """The operation id, and `find_lead`, which searches for it."""
 
     def test_operation_id_is_sent(self) -> None:
@@ -70,28 +74,31 @@ class OnceChecks(Contract):
         """For a plugin with the capability `unique_key`: the CRM refuses a second record of the same operation."""
         if "unique_key" not in self.provider.capabilities:
             raise unittest.SkipTest("the plugin does not have the capability unique_key")
-        for send, operation in (
-            (self.deliver, made(Kind.CREATE_LEAD, self.full_lead())),
-            (self.click, made(Kind.CREATE_MINIMAL_LEAD, samples.CLICK)),
-        ):
-            send(operation)
-            send(operation)
+        for operation, usual in self._countable():
+            self.deliver(operation)
+            self.deliver(operation)
             count = self.stored(self.crm, operation.id)
-            expect(count == 1, f"{operation.kind} sent twice makes {count} records. Remove `unique_key` or use a key.")
+            shown = f"{operation.kind} sent twice makes {count} records instead of {usual}"
+            expect(count == usual, f"{shown}. Remove `unique_key` or use a key.")
 
     def _sent_alone(self, hook: Kind) -> Callable[[], CallResult]:
         """Begin again with a CRM that knows nobody. Returns the call that creates its first record."""
         self.restart()
         return self.create if hook is Kind.CREATE_LEAD else self.click
 
+    def _countable(self) -> list[tuple[Operation, int]]:
+        """A lead and a click for one new CRM, each with the number of records that it usually leaves."""
+        datas = ((Kind.CREATE_LEAD, self.full_lead()), (Kind.CREATE_MINIMAL_LEAD, samples.CLICK))
+        return [(made(kind, data), self.usual(data)) for kind, data in datas]
+
     def _sent_twice(self, when: str) -> None:
-        for kind, send in ((Kind.CREATE_LEAD, self.deliver), (Kind.CREATE_MINIMAL_LEAD, self.click)):
-            operation = made(kind, self.full_lead() if kind is Kind.CREATE_LEAD else samples.CLICK)
+        for operation, usual in self._countable():
             self.fail_writes(self.crm, "drop", when=when, times=1)
-            self.retried(operation, send)
+            self.retried(operation, self.deliver)
             self.crm.heal()
             count = self.stored(self.crm, operation.id)
-            expect(count == 1, f"{kind}: {count} records have the operation id after a retry instead of one.")
+            shown = f"{operation.kind}: {count} records have the operation id after a retry"
+            expect(count == usual, f"{shown} instead of {usual}. {SEARCH}")
 
     def _find_beside_another(self) -> CallResult:
         self.create()

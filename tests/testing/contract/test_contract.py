@@ -23,6 +23,7 @@ from tests.testing.contract import broken_answers, broken_hooks  # noqa: F401 - 
 from tests.testing.contract.acme import Acme, TestAcme
 from tests.testing.contract.broken import BROKEN
 from tests.testing.contract.modal import AtMostOnce, Keyed
+from tests.testing.contract.two_records import PersonAndLead
 
 ALL_CHECKS = sorted(name for name in dir(TestAcme) if name.startswith("test_"))
 SOME = 6
@@ -42,8 +43,8 @@ def test_each_check_has_a_plugin_that_fails_it() -> None:
     assert checks == set().union(*(failed for _, failed, _ in BROKEN.values()))
 
 
-@pytest.mark.parametrize("plugin", [Keyed, AtMostOnce])
-def test_a_correct_plugin_without_a_search_fails_no_check(plugin: type[CRMProvider]) -> None:
+@pytest.mark.parametrize("plugin", [Keyed, AtMostOnce, PersonAndLead])
+def test_a_correct_plugin_of_another_kind_fails_no_check(plugin: type[CRMProvider]) -> None:
     assert [check for check in ALL_CHECKS if not passes(plugin, check)] == []
 
 
