@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from crmgate.model import Activity, Kind, Lead
-from crmgate.testing.contract.base import Contract, delivered, made
+from crmgate.policy import DeliveryMode
+from crmgate.testing.contract.base import Contract, delivered, expect, made
+
+SEND_ID = {
+    DeliveryMode.EXACTLY_ONCE: "Map `operation_id` in `lead_fields` to a field that the CRM can search.",
+    DeliveryMode.IDEMPOTENT: "Send it as the key by which the receiver recognizes a repetition.",
+    DeliveryMode.AT_MOST_ONCE: "Send it, so that a person can find what arrived.",
+}
+STORE_IT = "Let the fake store all that was sent, also the key of a repetition, and return it in `records`."
 
 
 class Counting(Contract):
     """Counts the records of an operation."""
 
     def usual(self, data: Lead | Activity) -> int:
-        """Number of records with the operation id after a create that nothing disturbs; at least 1.
+        """Number of records with the operation id after a create that nothing disturbs. None is a failure.
 
         It begins again with a new CRM before and after it.
         """
@@ -19,5 +27,6 @@ class Counting(Contract):
         outcome = self.deliver(made(kind, data))
         delivered(outcome)
         count = self.stored(self.crm, outcome.operation.id)
+        expect(count, f"no record has the operation id after {kind}. {SEND_ID[self.mode]} {STORE_IT}")
         self.restart()
-        return max(count, 1)
+        return count

@@ -9,16 +9,14 @@ from crmgate.model import Delivered, Kind, Operation
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import FIND, CallResult, delivered, expect, fail, made, reason
-from crmgate.testing.contract.counts import Counting
+from crmgate.testing.contract.counts import SEND_ID, Counting
 
-SEND_ID = {
-    DeliveryMode.EXACTLY_ONCE: "Map `operation_id` in `lead_fields` to a field that the CRM can search.",
-    DeliveryMode.IDEMPOTENT: "Send it as the key by which the receiver recognizes a repetition.",
-    DeliveryMode.AT_MOST_ONCE: "Send it, so that a person can find what arrived.",
+AGAIN = {
+    DeliveryMode.EXACTLY_ONCE: "Let find_lead find what an earlier attempt stored.",
+    DeliveryMode.IDEMPOTENT: "Send the same key again, and let the fake recognize it as the receiver does.",
+    DeliveryMode.AT_MOST_ONCE: "Raise OutcomeUnknown as soon as the content may have been sent.",
 }
-
-
-SEARCH = "Let find_lead find what an earlier attempt stored, and search for other records before you create them."
+"""What to write if crmgate sends an operation again and it makes another record."""
 
 
 class OnceChecks(Counting):
@@ -98,7 +96,7 @@ class OnceChecks(Counting):
             self.crm.heal()
             count = self.stored(self.crm, operation.id)
             shown = f"{operation.kind}: {count} records have the operation id after a retry"
-            expect(count == usual, f"{shown} instead of {usual}. {SEARCH}")
+            expect(count == usual, f"{shown} instead of {usual}. {AGAIN[self.mode]}")
 
     def _find_beside_another(self) -> CallResult:
         self.create()
