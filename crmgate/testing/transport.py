@@ -172,6 +172,8 @@ class FakeDestination(abc.ABC):
         self.lock = threading.RLock()
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.mistakes: list[str] = []
+        """A sentence for each exception of `FakeCRM.answer`, after which the client sees only a cut connection."""
         self.in_hand = self.peak = 0
         """Number of requests in progress, and its maximum so far."""
         self._stopping = threading.Event()

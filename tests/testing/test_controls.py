@@ -14,8 +14,8 @@ import pytest
 import requests
 
 from crmgate import testing
-from crmgate.testing import FakeCRM, Fault
-from tests.testing.contract.acme import FakeAcme
+from crmgate.testing import FakeCRM, Fault, Request, Response
+from tests.testing.contract.acme import FakeAcme, TestAcme
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins" / "testing.md").read_text()
 FAULTS = PAGE.partition("\n## Faults\n")[2].partition("\n## ")[0]
@@ -115,3 +115,22 @@ def test_the_program_of_the_page_serves_the_fake(tmp_path: Path) -> None:
             assert requests.get(address, timeout=10).json() == {"leads": [], "notes": [], "fields": []}
         finally:
             process.kill()
+
+
+def test_a_mistake_in_a_fake_is_named_by_the_check_that_meets_it() -> None:
+    class Faulty(FakeAcme):
+        def answer(self, request: Request) -> Response:
+            return super().answer(request) if request.method == "GET" else Response(200, {}["no such key"])
+
+    class OfFaulty(TestAcme):
+        def fake(self) -> FakeAcme:
+            return Faulty()
+
+    check = OfFaulty()
+    check.setup_method()
+    with pytest.raises(AssertionError, match="Return the Delivered"):
+        check.test_minimal_lead_arrives()
+    with pytest.raises(AssertionError) as caught:
+        check.teardown_method()
+    said = r"Faulty\.answer raised KeyError\('no such key'\) at test_controls\.py:\d+ for POST /leads\. Correct the fake: .+"
+    assert re.fullmatch(said, str(caught.value))

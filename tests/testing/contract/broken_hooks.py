@@ -208,3 +208,15 @@ class MakesThePersonFirst(Acme):
     def _create(self, record: dict[str, Any]) -> Delivered:
         person = self._id(self._send("POST", "fields", json={"email": record.get("email", "")}), 201)
         return super()._create(record | {"person": person})
+
+
+@fails("update_whose_answer_was_lost_is_stored_once", alone=True)
+class UpdatesTwice(Acme):
+    """It appends to the text of the lead without a look whether an earlier attempt did that."""
+
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        known = self._rows("leads", id=lead_id)
+        text = f"{known[0]['text'] if known else ''}\n{self.describe_all(lead, operation)}"
+        self._id(self._send("PUT", f"leads/{lead_id}", json={"text": text}), 200)
+        return self.delivered(lead_id)
