@@ -132,5 +132,7 @@ def test_a_mistake_in_a_fake_is_named_by_the_check_that_meets_it() -> None:
         check.test_minimal_lead_arrives()
     with pytest.raises(AssertionError) as caught:
         check.teardown_method()
-    said = r"Faulty\.answer raised KeyError\('no such key'\) at test_controls\.py:\d+ for POST /leads\. Correct the fake: .+"
-    assert re.fullmatch(said, str(caught.value))
+    said = (
+        r"Faulty\.answer raised KeyError\('no such key'\) at test_controls\.py:\d+ for POST /leads\. Correct the fake: "
+    )
+    assert re.match(said, str(caught.value))

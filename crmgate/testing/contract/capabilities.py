@@ -107,9 +107,8 @@ class CapabilityChecks(Contract):
         once = self._stored_update()
         for when in ("after", "before"):
             count = self._stored_update(when)
-            expect(
-                count == once, f"an update whose answer was lost is stored {count} times instead of {once}. {UPDATED}"
-            )
+            shown = f"an update whose answer was lost is stored {count} times instead of {once}"
+            expect(count == once, f"{shown}. {UPDATED}")
 
     def _stored_update(self, when: str = "") -> int:
         """How often the records of a new CRM contain the words of an update. `when`: the first answer to it is lost."""

@@ -11,15 +11,15 @@ from crmgate.model import Delivered, Kind, Lead, Operation
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.provider import time_budget
 from crmgate.testing.contract import samples
-from crmgate.testing.contract.base import BUDGET, CallResult, expect, fail, made
-from crmgate.testing.contract.counts import Counting
+from crmgate.testing.contract.base import BUDGET, CallResult, Contract, expect, fail, made
+from crmgate.testing.contract.counts import usual
 from crmgate.testing.contract.outcomes import ends_with
 
 THREADS = 8
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
-class ConductChecks(Counting):
+class ConductChecks(Contract):
     """Behaviour that no plugin may have, however the CRM behaves."""
 
     def test_create_is_not_retried_by_the_plugin(self) -> None:
@@ -80,7 +80,7 @@ class ConductChecks(Counting):
 
     def test_threads_share_a_provider(self) -> None:
         """The web process calls one provider from many threads."""
-        usual = self.usual(self.adapted(samples.MINIMAL))
+        expected = usual(self, self.adapted(samples.MINIMAL))
         leads = [_numbered(self.adapted(samples.MINIMAL), number) for number in range(THREADS)]
         operations = [made(Kind.CREATE_LEAD, lead) for lead in leads]
         with ThreadPoolExecutor(THREADS) as pool:
@@ -92,8 +92,8 @@ class ConductChecks(Counting):
         )
         for operation in operations:
             count = self.stored(self.crm, operation.id)
-            shown = f"with {THREADS} threads, {count} records have one operation id instead of {usual}"
-            expect(count == usual, f"{shown}. Do not store data of a call in self.")
+            shown = f"with {THREADS} threads, {count} records have one operation id instead of {expected}"
+            expect(count == expected, f"{shown}. Do not store data of a call in self.")
 
     def _deliver(self, lead: Lead, operation: Operation) -> Delivered:
         with time_budget(BUDGET):

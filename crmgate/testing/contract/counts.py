@@ -14,19 +14,16 @@ SEND_ID = {
 STORE_IT = "Let the fake store all that was sent, also the key of a repetition, and return it in `records`."
 
 
-class Counting(Contract):
-    """Counts the records of an operation."""
+def usual(check: Contract, data: Lead | Activity) -> int:
+    """Number of records with the operation id after a create that nothing disturbs. None is a failure.
 
-    def usual(self, data: Lead | Activity) -> int:
-        """Number of records with the operation id after a create that nothing disturbs. None is a failure.
-
-        It begins again with a new CRM before and after it.
-        """
-        self.restart()
-        kind = Kind.CREATE_LEAD if isinstance(data, Lead) else Kind.CREATE_MINIMAL_LEAD
-        outcome = self.deliver(made(kind, data))
-        delivered(outcome)
-        count = self.stored(self.crm, outcome.operation.id)
-        expect(count, f"no record has the operation id after {kind}. {SEND_ID[self.mode]} {STORE_IT}")
-        self.restart()
-        return count
+    The check begins again with a new CRM before and after it.
+    """
+    check.restart()
+    kind = Kind.CREATE_LEAD if isinstance(data, Lead) else Kind.CREATE_MINIMAL_LEAD
+    outcome = check.deliver(made(kind, data))
+    delivered(outcome)
+    count = check.stored(check.crm, outcome.operation.id)
+    expect(count, f"no record has the operation id after {kind}. {SEND_ID[check.mode]} {STORE_IT}")
+    check.restart()
+    return count

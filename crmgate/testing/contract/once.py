@@ -8,8 +8,8 @@ from collections.abc import Callable
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
-from crmgate.testing.contract.base import FIND, CallResult, delivered, expect, fail, made, reason
-from crmgate.testing.contract.counts import SEND_ID, Counting
+from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered, expect, fail, made, reason
+from crmgate.testing.contract.counts import SEND_ID, usual
 
 AGAIN = {
     DeliveryMode.EXACTLY_ONCE: "Let find_lead find what an earlier attempt stored.",
@@ -19,7 +19,7 @@ AGAIN = {
 """What to write if crmgate sends an operation again and it makes another record."""
 
 
-class OnceChecks(Counting):
+class OnceChecks(Contract):
     """The operation id, and `find_lead`, which searches for it."""
 
     def test_operation_id_is_sent(self) -> None:
@@ -72,12 +72,12 @@ class OnceChecks(Counting):
         """For a plugin with the capability `unique_key`: the CRM refuses a second record of the same operation."""
         if "unique_key" not in self.provider.capabilities:
             raise unittest.SkipTest("the plugin does not have the capability unique_key")
-        for operation, usual in self._countable():
+        for operation, expected in self._countable():
             self.deliver(operation)
             self.deliver(operation)
             count = self.stored(self.crm, operation.id)
-            shown = f"{operation.kind} sent twice makes {count} records instead of {usual}"
-            expect(count == usual, f"{shown}. Remove `unique_key` or use a key.")
+            shown = f"{operation.kind} sent twice makes {count} records instead of {expected}"
+            expect(count == expected, f"{shown}. Remove `unique_key` or use a key.")
 
     def _sent_alone(self, hook: Kind) -> Callable[[], CallResult]:
         """Begin again with a CRM that knows nobody. Returns the call that creates its first record."""
@@ -87,16 +87,16 @@ class OnceChecks(Counting):
     def _countable(self) -> list[tuple[Operation, int]]:
         """A lead and a click for one new CRM, each with the number of records that it usually leaves."""
         datas = ((Kind.CREATE_LEAD, self.full_lead()), (Kind.CREATE_MINIMAL_LEAD, samples.CLICK))
-        return [(made(kind, data), self.usual(data)) for kind, data in datas]
+        return [(made(kind, data), usual(self, data)) for kind, data in datas]
 
     def _sent_twice(self, when: str) -> None:
-        for operation, usual in self._countable():
+        for operation, expected in self._countable():
             self.fail_writes(self.crm, "drop", when=when, times=1)
             self.retried(operation, self.deliver)
             self.crm.heal()
             count = self.stored(self.crm, operation.id)
             shown = f"{operation.kind}: {count} records have the operation id after a retry"
-            expect(count == usual, f"{shown} instead of {usual}. {AGAIN[self.mode]}")
+            expect(count == expected, f"{shown} instead of {expected}. {AGAIN[self.mode]}")
 
     def _find_beside_another(self) -> CallResult:
         self.create()
