@@ -161,11 +161,36 @@ def helpers() -> Iterator[str]:
 
 def helper(name: str, member: Any) -> Iterator[str]:
     """Heading with the signature, if it says anything, and the docstring."""
-    plain = isinstance(member, property) or issubclass_of(member, enum.Enum, marshmallow.Schema, Protocol)
+    plain = (
+        isinstance(member, property) or issubclass_of(member, enum.Enum, marshmallow.Schema, Protocol) or bare(member)
+    )
     yield f"### `{name}{'' if plain else signature(member)}`"
     yield ""
     yield inspect.getdoc(member) or ""
     yield ""
+
+
+def testing() -> Iterator[str]:
+    """Every name of `crmgate.testing`, and the methods of the fakes that their authors and tests use."""
+    module = importlib.import_module("crmgate.testing")
+    for name in module.__all__:
+        member = getattr(module, name)
+        yield from helper(name, member)
+        if name.startswith("Fake"):
+            of_fake = ((one, value) for one, value in vars(member).items() if not one.startswith("_"))
+            methods = [
+                (one, value) for one, value in of_fake if isinstance(value, property) or inspect.isfunction(value)
+            ]
+            for one, value in methods:
+                plain = "" if isinstance(value, property) else signature(value)
+                words = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
+                yield f"- `{name}.{one}{plain}`: {words}"
+            yield ""
+
+
+def bare(member: Any) -> bool:
+    """Whether it is a class without a constructor of its own."""
+    return inspect.isclass(member) and not inspect.isfunction(member.__init__)
 
 
 def issubclass_of(member: Any, *kinds: Any) -> bool:
@@ -178,6 +203,7 @@ def signature(function: Any) -> str:
     text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", text)
     text = re.sub(r"<class '[\w.]*?(\w+)'>", r"\1", text)
     text = re.sub(r"<(\w+\.\w+): [^>]*>", r"\1", text)
+    text = text.replace(": float = <factory>", ": float = ...")
     text = re.sub(r"<factory>|mappingproxy\(\{\}\)", "{}", text)
     text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text).replace("'", '"')
     return text.removesuffix(" -> None") if inspect.isclass(function) else text
@@ -341,6 +367,7 @@ TABLES: dict[str, Callable[[], Iterator[str]]] = {
     "matrix": matrix,
     "hooks": hooks,
     "helpers": helpers,
+    "testing": testing,
     "public_names": public_names,
     "errors": errors,
     "facts": facts,

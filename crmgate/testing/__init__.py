@@ -6,7 +6,7 @@ pytest runs the checks, but no module here imports pytest.
 from crmgate.plugin_host.trial.recording import UnusableRecording
 from crmgate.testing.contract import ProviderContract
 from crmgate.testing.replay import ReplayedCRM
-from crmgate.testing.server import FakeCRM
+from crmgate.testing.server import FakeCRM, serve
 from crmgate.testing.transport import Failed, Failure, FakeDestination, Fault, Request, Response
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "Request",
     "Response",
     "UnusableRecording",
+    "serve",
 ]

@@ -14,8 +14,10 @@ import json
 import socket
 import sys
 import threading
+import traceback
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Self
 
 from crmgate.testing.transport import Dropped, FakeDestination, Fault, Request, Response
@@ -26,7 +28,7 @@ CONTROL_PREFIX = "/__fake__/"
 
 
 class FakeCRM(FakeDestination):
-    """Base class of fake CRMs. Use it as a context manager, or `start()` and `stop()`; both keep the records."""
+    """Base class of fake CRMs: a `FakeDestination` with an HTTP server. Subclasses implement `answer` and `records`."""
 
     server_header = "nginx/1.22.1"
 
@@ -64,8 +66,23 @@ class FakeCRM(FakeDestination):
     def handle(self, request: Request) -> Response:
         """Answer one request and apply the faults. Raises `Dropped` to break the connection."""
         if request.path.startswith(CONTROL_PREFIX):
+            return self._controlled(request)
+        return self.under_faults(request, lambda: self._answered(request), lambda faulty: faulty)
+
+    def _answered(self, request: Request) -> Response:
+        try:
+            return self.answer(request)
+        except Exception as error:
+            if not isinstance(error, Dropped | OSError):
+                self.mistakes.append(_shown(self, request, error))
+            raise
+
+    def _controlled(self, request: Request) -> Response:
+        """The answer to a control, or 400 with the reason why it cannot be carried out."""
+        try:
             return self._control(request)
-        return self.under_faults(request, lambda: self.answer(request), lambda faulty: faulty)
+        except (TypeError, ValueError) as error:
+            return Response(400, json.dumps({"error": str(error)}))
 
     def _control(self, request: Request) -> Response:
         """`GET records|requests|faults`, `POST faults|configure`, `DELETE faults`."""
@@ -90,6 +107,12 @@ class FakeCRM(FakeDestination):
                 self.heal()
                 return Response(body="{}")
         return Response(404, json.dumps({"error": f"no control {request.method} {what}"}))
+
+
+def _shown(crm: FakeCRM, request: Request, error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}:{where.lineno}"
+    return f"{type(crm).__name__}.answer raised {error!r} at {place} for {request.method} {request.path}."
 
 
 class _Server(ThreadingHTTPServer):

@@ -32,7 +32,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar, get_args
 
 from requests.structures import CaseInsensitiveDict
 
@@ -72,16 +72,20 @@ class Response:
     content_type: str = "application/json"
 
 
+FaultKind = Literal["latency", "hang", "drop", "answer"]
+Moment = Literal["before", "after"]
+
+
 @dataclass
 class Fault:
     """A failure on every `every`-th matching request, `times` times (None: until it is removed).
 
     `when` says whether the CRM does its work before the failure: after a connection is dropped "after" the work, the
-    record exists although the client got no answer.
+    record exists although the client got no answer. Raises `ValueError` for a `kind` or a moment that does not exist.
     """
 
-    kind: Literal["latency", "hang", "drop", "answer"]
-    when: Literal["before", "after"] = "before"
+    kind: FaultKind
+    when: Moment = "before"
     seconds: float = 0.0
     """`latency`: the delay; `hang`: the time without an answer (0: until the server stops)."""
     status: int = 503
@@ -94,6 +98,13 @@ class Fault:
     times: int | None = None
     every: int = 1
     seen: int = 0
+
+    def __post_init__(self) -> None:
+        kinds, moments = get_args(FaultKind), get_args(Moment)
+        if self.kind not in kinds:
+            raise ValueError(f"{self.kind!r} is no kind of fault. Write one of {', '.join(kinds)}.")
+        if self.when not in moments:
+            raise ValueError(f"{self.when!r} is no moment of a fault. Write {' or '.join(moments)}.")
 
     def strikes(self, request: Request) -> bool:
         """Whether this fault applies to `request`. Counts matching requests. The caller holds the server's lock."""
@@ -161,6 +172,8 @@ class FakeDestination(abc.ABC):
         self.lock = threading.RLock()
         self.faults: list[Fault] = []
         self.requests: list[Request] = []
+        self.mistakes: list[str] = []
+        """A sentence for each exception of `FakeCRM.answer`, after which the client sees only a cut connection."""
         self.in_hand = self.peak = 0
         """Number of requests in progress, and its maximum so far."""
         self._stopping = threading.Event()
@@ -196,8 +209,8 @@ class FakeDestination(abc.ABC):
                     raise ValueError(f"{type(self).__name__} has no option {name!r}")
                 setattr(self, name, value)
 
-    def fail(self, kind: Literal["latency", "hang", "drop", "answer"], **options: Any) -> Fault:
-        """Add a fault (see `Fault`) and return it."""
+    def fail(self, kind: FaultKind, **options: Any) -> Fault:
+        """Add a fault (see `Fault`) and return it. Raises `ValueError` and `TypeError` for wrong options."""
         fault = Fault(kind, **options)
         with self.lock:
             self.faults.append(fault)

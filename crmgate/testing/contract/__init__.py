@@ -31,12 +31,13 @@ from crmgate.testing.contract.modes import ModeChecks
 from crmgate.testing.contract.once import OnceChecks
 from crmgate.testing.contract.outcomes import OutcomeChecks
 from crmgate.testing.contract.persons import PersonChecks
+from crmgate.testing.contract.steps import StepChecks
 
 __all__ = ["Contract", "ProviderContract"]
 
 
 class ProviderContract(
-    IdentityChecks, MappingChecks, OutcomeChecks, AnswerChecks, OnceChecks, ModeChecks, PersonChecks, ConductChecks,
-    ConnectionChecks, CapabilityChecks,
+    IdentityChecks, MappingChecks, OutcomeChecks, AnswerChecks, OnceChecks, StepChecks, ModeChecks, PersonChecks,
+    ConductChecks, ConnectionChecks, CapabilityChecks,
 ):  # fmt: skip
     """All checks of a provider. Subclass it as `Test...`, set `plugin`, and implement `fake` and `settings`."""

@@ -176,6 +176,8 @@ class Contract:
     def teardown_method(self) -> None:
         """Stop the fake (called by pytest after each check)."""
         self._open.close()
+        if self.crm.mistakes:
+            fail(f"{self.crm.mistakes[0]} Correct the fake: the plugin saw only that the connection was cut.")
 
     def provider_class(self) -> type[CRMProvider]:
         """The provider class to check."""

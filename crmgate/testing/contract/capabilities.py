@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import unittest
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from crmgate.model import CrmField, Kind, Lead, Operation, Preview, Provision
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, fail, made, reason
-from crmgate.testing.contract.outcomes import LOOK_FIRST, ends_with
+from crmgate.testing.contract.outcomes import ends_with, unknown
 from crmgate.testing.contract.text import texts
 
 GONE = "The lead does not exist: raise NotFound, so that crmgate creates another one."
@@ -23,6 +24,10 @@ KEEP = (
 ONCE = (
     "Store the operation id with the activity, and let find_lead (`operation.kind` is log_activity) return the lead if "
     "the activity exists."
+)
+UPDATED = (
+    "Before an update, look for `operation.tracking_code` in the texts of the lead, and return "
+    "self.delivered(lead_id, adopted=True) if it is there."
 )
 MANY = (
     "Search for the operation id, or for the tracking code in texts and activities, on the record that "
@@ -79,7 +84,7 @@ class CapabilityChecks(Contract):
         for bad in (*samples.SERVER_ERRORS, *samples.HTML_PAGES, *samples.TRUNCATED):
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())
-            ends_with(self.update(lead_id, self.full_lead()), ProviderError, bad.when, LOOK_FIRST)
+            ends_with(self.update(lead_id, self.full_lead()), ProviderError, bad.when, unknown(self.mode))
         self.crm.stop()
         nobody = self.update(lead_id, self.full_lead())
         ends_with(nobody, Unavailable, "without a connection", "Nothing was sent: raise Unavailable.")
@@ -94,6 +99,26 @@ class CapabilityChecks(Contract):
         operation = made(Kind.UPDATE_LEAD, lead, lead_id, self.provider.name)
         delivered(self.retried(operation, lambda again: self.update(lead_id, lead, again)))
         expect(self.stored(self.crm, lead.email) == leads, "update_lead created another lead. Update the given lead.")
+
+    def test_update_whose_answer_was_lost_is_stored_once(self) -> None:
+        """An update that is sent again adds nothing twice: not to a text, and no second note."""
+        self.needs("update_lead")
+        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
+        once = self._stored_update()
+        for when in ("after", "before"):
+            count = self._stored_update(when)
+            shown = f"an update whose answer was lost is stored {count} times instead of {once}"
+            expect(count == once, f"{shown}. {UPDATED}")
+
+    def _stored_update(self, when: str = "") -> int:
+        """How often the records of a new CRM contain the words of an update. `when`: the first answer to it is lost."""
+        self.restart()
+        lead_id, again = self.created_id(), self.adapted(copy.deepcopy(samples.AGAIN))
+        if when:
+            self.fail_writes(self.crm, "drop", when=when, times=1)
+        operation = made(Kind.UPDATE_LEAD, again, lead_id, self.provider.name)
+        delivered(self.retried(operation, self.deliver))
+        return json.dumps(self.crm.records(), ensure_ascii=False, default=str).count(samples.OF_AGAIN)
 
     def test_activity_arrives_whole(self) -> None:
         """All facts of the activity are sent, and the result is its lead."""
@@ -119,7 +144,7 @@ class CapabilityChecks(Contract):
         for bad in (*samples.SERVER_ERRORS, *samples.HTML_PAGES, *samples.TRUNCATED):
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())
-            ends_with(self.log(lead_id, samples.NEWS), OutcomeUnknown, bad.when, LOOK_FIRST)
+            ends_with(self.log(lead_id, samples.NEWS), OutcomeUnknown, bad.when, unknown(self.mode))
 
     def test_activity_whose_answer_was_lost_is_logged_once(self) -> None:
         """crmgate calls find_lead with the activity's operation, and logs it again only if find_lead returns None."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import unittest
+from collections.abc import Callable
 
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
 from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered, expect, fail, made, reason
+from crmgate.testing.contract.counts import SEND_ID, usual
 
-SEND_ID = {
-    DeliveryMode.EXACTLY_ONCE: "Map `operation_id` in `lead_fields` to a field that the CRM can search.",
-    DeliveryMode.IDEMPOTENT: "Send it as the key by which the receiver recognizes a repetition.",
-    DeliveryMode.AT_MOST_ONCE: "Send it, so that a person can find what arrived.",
+AGAIN = {
+    DeliveryMode.EXACTLY_ONCE: "Let find_lead find what an earlier attempt stored.",
+    DeliveryMode.IDEMPOTENT: "Send the same key again, and let the fake recognize it as the receiver does.",
+    DeliveryMode.AT_MOST_ONCE: "Raise OutcomeUnknown as soon as the content may have been sent.",
 }
+"""What to write if crmgate sends an operation again and it makes another record."""
 
 
 class OnceChecks(Contract):
@@ -47,11 +50,14 @@ class OnceChecks(Contract):
     def test_lead_whose_answer_was_lost_is_found(self) -> None:
         """The CRM stored the record, but its answer was lost."""
         self.needs_mode(DeliveryMode.EXACTLY_ONCE)
-        self.fail_writes(self.crm, "drop", when="after")
-        lost = [outcome for outcome in self.creates() if not isinstance(outcome.result, Delivered)]
-        self.crm.heal()
-        for outcome in lost:
-            self._is_adopted(self.find(outcome.operation))
+        for hook in (Kind.CREATE_LEAD, Kind.CREATE_MINIMAL_LEAD):
+            last = len(self.writes(self._sent_alone(hook)().requests))  # the last write of several makes the record
+            send = self._sent_alone(hook)
+            self.fail_writes(self.crm, "drop", when="after", every=max(last, 1), times=1)
+            lost = send()
+            self.crm.heal()
+            if not isinstance(lost.result, Delivered):
+                self._is_adopted(self.find(lost.operation))
 
     def test_lost_answer_makes_no_second_record(self) -> None:
         """crmgate calls find_lead, and sends the operation again only if find_lead returns None."""
@@ -66,26 +72,31 @@ class OnceChecks(Contract):
         """For a plugin with the capability `unique_key`: the CRM refuses a second record of the same operation."""
         if "unique_key" not in self.provider.capabilities:
             raise unittest.SkipTest("the plugin does not have the capability unique_key")
-        for send, operation in (
-            (self._create, made(Kind.CREATE_LEAD, self.full_lead())),
-            (self.click, made(Kind.CREATE_MINIMAL_LEAD, samples.CLICK)),
-        ):
-            send(operation)
-            send(operation)
+        for operation, expected in self._countable():
+            self.deliver(operation)
+            self.deliver(operation)
             count = self.stored(self.crm, operation.id)
-            expect(count == 1, f"{operation.kind} sent twice makes {count} records. Remove `unique_key` or use a key.")
+            shown = f"{operation.kind} sent twice makes {count} records instead of {expected}"
+            expect(count == expected, f"{shown}. Remove `unique_key` or use a key.")
+
+    def _sent_alone(self, hook: Kind) -> Callable[[], CallResult]:
+        """Begin again with a CRM that knows nobody. Returns the call that creates its first record."""
+        self.restart()
+        return self.create if hook is Kind.CREATE_LEAD else self.click
+
+    def _countable(self) -> list[tuple[Operation, int]]:
+        """A lead and a click for one new CRM, each with the number of records that it usually leaves."""
+        datas = ((Kind.CREATE_LEAD, self.full_lead()), (Kind.CREATE_MINIMAL_LEAD, samples.CLICK))
+        return [(made(kind, data), usual(self, data)) for kind, data in datas]
 
     def _sent_twice(self, when: str) -> None:
-        for kind, send in ((Kind.CREATE_LEAD, self._create), (Kind.CREATE_MINIMAL_LEAD, self.click)):
-            operation = made(kind, self.full_lead() if kind is Kind.CREATE_LEAD else samples.CLICK)
+        for operation, expected in self._countable():
             self.fail_writes(self.crm, "drop", when=when, times=1)
-            self.retried(operation, send)
+            self.retried(operation, self.deliver)
             self.crm.heal()
             count = self.stored(self.crm, operation.id)
-            expect(count == 1, f"{kind}: {count} records have the operation id after a retry instead of one.")
-
-    def _create(self, operation: Operation) -> CallResult:
-        return self.create(operation=operation)
+            shown = f"{operation.kind}: {count} records have the operation id after a retry"
+            expect(count == expected, f"{shown} instead of {expected}. {AGAIN[self.mode]}")
 
     def _find_beside_another(self) -> CallResult:
         self.create()

@@ -14,7 +14,12 @@ from crmgate.testing.contract.text import texts
 
 PATIENT = 5
 """Factor of the second time limit, if no create reached the CRM within the first."""
-LOOK_FIRST = "Raise OutcomeUnknown (`lost(False, ...)`): crmgate then calls find_lead before it retries."
+NEXT = {
+    DeliveryMode.EXACTLY_ONCE: "crmgate then calls find_lead before it retries.",
+    DeliveryMode.IDEMPOTENT: "crmgate then sends it again with the same key.",
+    DeliveryMode.AT_MOST_ONCE: "it is a dead letter then, and a person looks whether it arrived.",
+}
+STATUS_CONFIRMS = "If a successful status alone confirms, set `body_confirms = False` in the contract."
 
 
 class OutcomeChecks(Contract):
@@ -36,7 +41,7 @@ class OutcomeChecks(Contract):
                 self.fail_writes(self.crm, "hang", seconds=PATIENT * self.silence)
                 outcome = create(budget=PATIENT * self.patience)
             self.crm.heal()
-            ends_with(outcome, OutcomeUnknown, "when the CRM does not answer", LOOK_FIRST)
+            ends_with(outcome, OutcomeUnknown, "when the CRM does not answer", unknown(self.mode))
 
     def test_create_keeps_to_its_time(self) -> None:
         """A visitor waits: crmgate limits the time of a call with `time_budget`."""
@@ -47,7 +52,7 @@ class OutcomeChecks(Contract):
         """The connection breaks. The plugin cannot know at which moment."""
         self.fail_writes(self.crm, "drop")
         for outcome in self.creates():
-            ends_with(outcome, OutcomeUnknown, "when the connection breaks", LOOK_FIRST)
+            ends_with(outcome, OutcomeUnknown, "when the connection breaks", unknown(self.mode))
 
     def test_create_cut_after_it_was_stored_is_outcome_unknown(self) -> None:
         """The CRM stored the record, but its answer was lost."""
@@ -155,19 +160,26 @@ class OutcomeChecks(Contract):
 
     def _unknown_after(self, answers: Iterable[samples.Bad]) -> None:
         for bad in answers:
+            hint = bad in samples.WITHOUT_DATA and self.mode is not DeliveryMode.EXACTLY_ONCE
+            remedy = f"{unknown(self.mode)} {STATUS_CONFIRMS}" if hint else unknown(self.mode)
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())
             for outcome in self.creates():
-                ends_with(outcome, OutcomeUnknown, bad.when, LOOK_FIRST)
+                ends_with(outcome, OutcomeUnknown, bad.when, remedy)
 
     def _unknown_or_adopted(self, outcome: CallResult, when: str) -> None:
         """A plugin may call its own look-up and adopt the record."""
         if not (isinstance(outcome.result, Delivered) and outcome.result.adopted):
-            ends_with(outcome, OutcomeUnknown, when, LOOK_FIRST)
+            ends_with(outcome, OutcomeUnknown, when, unknown(self.mode))
 
     def _safe_failure(self, outcome: CallResult, when: str, remedy: str) -> None:
         ends_with(outcome, ProviderError, when, remedy)
         expect(not isinstance(outcome.error, OutcomeUnknown), f"{outcome} {when}. {remedy}")
+
+
+def unknown(mode: DeliveryMode) -> str:
+    """What to write for an answer that does not show whether the work was done."""
+    return f"Raise OutcomeUnknown (`lost(False, ...)`): {NEXT[mode]}"
 
 
 def ends_with(outcome: CallResult, kind: type[ProviderError], when: str, remedy: str) -> ProviderError:

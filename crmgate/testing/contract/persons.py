@@ -17,8 +17,6 @@ from crmgate.testing.contract.base import CallResult, Contract, delivered, expec
 from crmgate.testing.contract.text import texts
 
 MERGING = ("note", "update")
-MARK = "walnut allergy"
-"""Words of the second submission only."""
 USE_KNOWN = "Let `resolve_duplicate` decide: it follows CRM_ON_DUPLICATE."
 ONCE = "Let find_lead search the records of the person for `operation.tracking_code`, and return the known lead."
 
@@ -62,7 +60,7 @@ class PersonChecks(Contract):
         for policy in MERGING:
             self._merges(policy)
             self._again()
-            once = self._times(MARK)
+            once = self._times(samples.OF_AGAIN)
             for when in ("after", "before"):
                 first = self._known(policy)
                 operation = made(Kind.CREATE_LEAD, self._second())
@@ -71,7 +69,7 @@ class PersonChecks(Contract):
                 expect(
                     result.record_id == first, f"CRM_ON_DUPLICATE={policy}: a lost answer makes another lead. {ONCE}"
                 )
-                count = self._times(MARK)
+                count = self._times(samples.OF_AGAIN)
                 shown = f"a submission whose answer was lost is stored {count} times instead of {once}"
                 expect(count == once, f"CRM_ON_DUPLICATE={policy}: {shown}. {ONCE}")
 

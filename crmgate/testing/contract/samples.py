@@ -38,6 +38,10 @@ AGAIN = Lead(
     additional_info="Third thoughts about my walnut allergy", custom={"how_heard": "from Zebedee"},
 )  # fmt: skip
 """The same person as `FULL`, by the email. All other values differ."""
+OF_AGAIN = "walnut allergy"
+"""Words of `AGAIN` only."""
+SPARSE = Lead(first_name="Wilhelmina", email="wilhelmina.q@example.org")
+"""The same person as `FULL`, by the email, with few values: an update fills the empty fields."""
 NON_ASCII = Lead(
     first_name="Ayşe Gül", last_name="Çağlı-Öztürk", email="ayse@example.org", city="İzmir", country="Türkiye",
     field_of_study="Mühendislik", additional_info="Şimdilik bu kadar – 東京 ελληνικά", custom={"nasıl": "öğretmenim"},

@@ -188,3 +188,35 @@ class FindsNoneWhenDown(Acme):
             return super()._left(operation, record)
         except ProviderError:
             return False
+
+
+@fails("each_of_several_writes_is_confirmed", alone=True)
+class IgnoresItsNote(Acme):
+    """It creates a lead, and a note whose answer nobody reads."""
+
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        made = super()._create(record)
+        if not self._rows("notes", lead=made.record_id):
+            self._send("POST", "notes", json={"lead": made.record_id, "text": record["text"]})
+        return made
+
+
+@fails("lost_answer_to_each_of_several_writes_makes_no_second_record", alone=True)
+class MakesThePersonFirst(Acme):
+    """It creates a record of the person, without a search for that of an earlier attempt, and then the lead."""
+
+    def _create(self, record: dict[str, Any]) -> Delivered:
+        person = self._id(self._send("POST", "fields", json={"email": record.get("email", "")}), 201)
+        return super()._create(record | {"person": person})
+
+
+@fails("update_whose_answer_was_lost_is_stored_once", alone=True)
+class UpdatesTwice(Acme):
+    """It appends to the text of the lead without a look whether an earlier attempt did that."""
+
+    @hookimpl
+    def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
+        known = self._rows("leads", id=lead_id)
+        text = f"{known[0]['text'] if known else ''}\n{self.describe_all(lead, operation)}"
+        self._id(self._send("PUT", f"leads/{lead_id}", json={"text": text}), 200)
+        return self.delivered(lead_id)
