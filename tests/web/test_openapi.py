@@ -145,12 +145,12 @@ def test_every_route_is_in_it_and_nothing_else(app: Flask, client: FlaskClient) 
     assert {path for path, _ in routes} >= {"/healthz", "/readyz", "/metrics", "/go/{channel}", *SUBMIT}
 
 
-def test_a_route_without_a_description_is_named(app: Flask) -> None:
+def test_a_route_without_a_description_is_named(own_app: Flask) -> None:
     room = Blueprint("room", __name__)
     room.add_url_rule("/api/v1/rooms/<int:number>", "show", lambda number: str(number))
-    app.register_blueprint(room)
+    own_app.register_blueprint(room)
     with pytest.raises(LookupError, match=r"^GET /api/v1/rooms/<int:number> \(room\.show\) has no @Describe"):
-        build(app)
+        build(own_app)
 
 
 def test_it_is_sent_again_only_after_a_change(client: FlaskClient) -> None:
