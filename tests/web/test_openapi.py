@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 import redis
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
-from openapi_spec_validator import validate
-from openapi_spec_validator.validation import OpenAPIV31SpecValidator
 
 import crmgate
 from crmgate import services, web
@@ -47,6 +46,7 @@ class Gateway:
 
     def __init__(self, redis_url: str, crm_url: str, **more: str) -> None:
         self._environ = {"redis_url": redis_url, "crm_url": crm_url} | more
+        self._others: dict[str, Gateway] = {}
         environ = {
             "CRM_PROVIDER": "espocrm", "REDIS_URL": redis_url, "ESPOCRM_URL": crm_url, "ESPOCRM_API_KEY": KEY,
             "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "10",
@@ -65,8 +65,11 @@ class Gateway:
         self.published = Published(self.client.get("/api/v1/openapi.json").json)
 
     def but(self, **more: str) -> Gateway:
-        """The same gateway with other settings."""
-        return Gateway(**{**self._environ, **more})
+        """The same gateway with other settings; it is built once, and has the same empty Redis."""
+        settings = {**self._environ, **more}
+        if str(settings) not in self._others:
+            self._others[str(settings)] = Gateway(**settings)
+        return self._others[str(settings)]
 
     def token(self, scope: Scope) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.tokens[scope]}"}
@@ -128,6 +131,9 @@ def stopped(gateway: Gateway) -> Iterator[Gateway]:
 
 
 def test_the_document_is_valid_and_says_which_version_it_is_of(client: FlaskClient) -> None:
+    from openapi_spec_validator import validate  # takes 0.1 s, in each process that collects the tests
+    from openapi_spec_validator.validation import OpenAPIV31SpecValidator
+
     document = client.get("/api/v1/openapi.json").json
     validate(document, cls=OpenAPIV31SpecValidator)
     assert document["openapi"].startswith("3.1.")
@@ -176,10 +182,16 @@ def test_each_field_stands_in_the_nested_and_in_the_flat_form(client: FlaskClien
     assert schemas["MessengerEvent"]["properties"]["channel"]["enum"] == ["instagram", "line", "telegram", "whatsapp"]
 
 
-def examples() -> Iterator[Any]:
+@cache
+def published() -> Published:
+    """The document, built once in each process that collects the tests."""
     app = Flask("crmgate")
     web.init_app(app)
-    for path, method, operation in Published(build(app)).operations():
+    return Published(build(app))
+
+
+def examples() -> Iterator[Any]:
+    for path, method, operation in published().operations():
         for media, described in operation.get("requestBody", {}).get("content", {}).items():
             for name, example in described.get("examples", {}).items():
                 yield pytest.param(path, method, media, example, described["schema"], id=f"{method} {path} {name}")
@@ -322,7 +334,7 @@ def a_second_job(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
 
 
 def with_a_crm_away(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    return up.but(crm_url=f"http://127.0.0.1:{free_port()}", **ADMIN).ask(path, method)
+    return up.but(crm_url="http://127.0.0.1:9", **ADMIN).ask(path, method)
 
 
 CAUSES: dict[ProblemCode, Cause] = {
@@ -357,10 +369,8 @@ CAUSES: dict[ProblemCode, Cause] = {
 
 def documented() -> list[Any]:
     """Path, method and code of every problem that a client can cause."""
-    app = Flask("crmgate")
-    web.init_app(app)
     found = []
-    for path, method, operation in Published(build(app)).operations():
+    for path, method, operation in published().operations():
         for described in operation["responses"].values():
             codes = described.get("content", {}).get("application/problem+json", {}).get("examples", {})
             found += [(path, method, ProblemCode(code)) for code in codes if code != "internal_error"]
