@@ -169,8 +169,11 @@ def traces(folder: Path) -> set[str]:
 
 def rewritten(stack: Stack) -> bool:
     """Whether a worker has rewritten the append-only file, and the rewrite has ended."""
-    under_way = stack.client.info("persistence")["aof_rewrite_in_progress"]
-    return stack.client.get(keys.REWRITE) == b"done" and not under_way
+    return stack.client.get(keys.REWRITE) == b"done" and not rewrites(stack)
+
+
+def rewrites(stack: Stack) -> bool:
+    return bool(stack.client.info("persistence")["aof_rewrite_in_progress"])  # type: ignore[index]
 
 
 def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path) -> None:
@@ -191,6 +194,7 @@ def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path)
         stack.submit_queued(BIRD | {"city": BIRD["city"] + ".."})
         form = {"json": None, "data": BIRD | {"_hp": "bot"}}
         assert requests.post(f"{stack.url}/api/v1/applications", timeout=DEADLINE, **form).status_code == 202
+        wait_until("no rewrite is under way: a killed one leaves its temporary file", lambda: not rewrites(stack))
         stack.redis.kill()
         stack.submit_queued(BIRD | {"city": BIRD["city"] + "..."})
         assert any("spool.sqlite3" in trace for trace in traces(stack.folder))
