@@ -28,7 +28,7 @@ test-redis: $(VENV)/.test ## Run the tests of the ledger with another server (RE
 	@PATH="$(abspath $(VENV)/server):$$PATH" $(BIN)/python -m pytest $(REDIS_TESTS) $(ARGS)
 
 fuzz: $(VENV)/.test ## Send 20,000 random requests, different ones each time (FUZZ_REQUESTS)
-	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py
+	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-20000} $(BIN)/python -m pytest -o addopts= -o timeout=0 -q -s tests/test_fuzz.py tests/web/test_random_bodies.py
 	@$(BIN)/python -m tests.fuzz_schema --requests $${FUZZ_REQUESTS:-20000}
 
 check: $(VENV)/.check ## Lint (Python and Lua), types, who may import whom, and that the documentation is current

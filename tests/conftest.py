@@ -37,7 +37,7 @@ def _logs_as_before() -> Iterator[None]:
 
 SLOW = (
     "testing/contract/", "integration/", "chaos/", "soak/", "deploy/", "delivery/test_long_outage.py",
-    "cli/test_new.py", "test_tutorial.py", "plugins/test_alerts.py", "browser/",
+    "cli/test_new.py", "test_tutorial.py", "plugins/test_alerts_of_a_gateway.py", "browser/",
 )  # fmt: skip
 """Tests that mostly wait. They start first, so that no worker process waits for the last of them alone."""
 

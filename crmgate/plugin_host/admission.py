@@ -122,7 +122,8 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
     check_hooks(source, provider)
     if fault := delivery_fault(provider.delivery):
         raise PluginError(source, f"{where}.delivery is {fault}.", WRITE_DELIVERY)
-    if missing := [hook for hook in required_hooks(provider) if hook not in marked_hooks(provider)]:
+    marked = marked_hooks(provider)
+    if missing := [hook for hook in required_hooks(provider) if hook not in marked]:
         raise PluginError(source, f"{where} lacks {', '.join(missing)}.", "Implement them, marked @hookimpl.")
     _check_searches(source, provider)
     _check_capabilities(source, provider)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -92,8 +93,9 @@ def standing_alone(*names: str) -> str:
     return f"local key = {_lua(keys.for_scripts())}\n{''.join(map(read, names))}"
 
 
+@cache
 def read(name: str) -> str:
-    """The text of a file in `lua/`."""
+    """The text of a file in `lua/`, read once in each process."""
     return files("crmgate.store").joinpath("lua", f"{name}.lua").read_text()
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import redis
 import requests
-import trustme
 
 from crmgate.cli.redis_server import executable, free_port
 from crmgate.operators.archive import Archive
@@ -125,6 +124,8 @@ class TlsProxy:
     """TLS in front of a redis-server that was built without it; asks for a client certificate of the same authority."""
 
     def __init__(self, folder: Path, target: int) -> None:
+        import trustme  # takes 0.1 s, in each process that collects the tests
+
         authority = trustme.CA()
         self.ca_file, self.cert_file, self.key_file = (folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
         authority.cert_pem.write_to_path(str(self.ca_file))

@@ -169,8 +169,11 @@ def traces(folder: Path) -> set[str]:
 
 def rewritten(stack: Stack) -> bool:
     """Whether a worker has rewritten the append-only file, and the rewrite has ended."""
-    under_way = stack.client.info("persistence")["aof_rewrite_in_progress"]
-    return stack.client.get(keys.REWRITE) == b"done" and not under_way
+    return stack.client.get(keys.REWRITE) == b"done" and not rewrites(stack)
+
+
+def rewrites(stack: Stack) -> bool:
+    return bool(stack.client.info("persistence")["aof_rewrite_in_progress"])  # type: ignore[index]
 
 
 def test_after_an_erasure_and_a_rewrite_no_file_holds_the_person(tmp_path: Path) -> None:

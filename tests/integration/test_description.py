@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.fuzz_schema import fuzz, gateway
-
 
 def test_every_answer_is_described(tmp_path: Path) -> None:
+    from tests.fuzz_schema import fuzz, gateway  # takes 0.2 s, in each process that collects the tests
+
     stack, token = gateway(tmp_path)
     with stack:
         stack.redis.start()

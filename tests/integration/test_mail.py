@@ -29,8 +29,8 @@ def server() -> Iterator[FakeMailServer]:
 def stack(tmp_path_factory: pytest.TempPathFactory, server: FakeMailServer) -> Iterator[Stack]:
     settings = {
         "MAIL_HOST": server.host, "MAIL_PORT": str(server.port), "MAIL_TLS": "off", "MAIL_USER": USER,
-        "MAIL_PASSWORD": PASSWORD, "MAIL_FROM": USER, "MAIL_TO": "leads@example.com", "CRM_INLINE_BUDGET": "6",
-        "CRM_TIMEOUT": "4",
+        "MAIL_PASSWORD": PASSWORD, "MAIL_FROM": USER, "MAIL_TO": "leads@example.com", "CRM_INLINE_BUDGET": "4",
+        "CRM_TIMEOUT": "3",  # the lease of a killed process ends soon
     }  # fmt: skip
     with Stack(tmp_path_factory.mktemp("mail"), "mail", **settings) as running:
         yield running.start()

@@ -86,7 +86,8 @@ def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: S
     assert all(attempt.detail for attempt in letter.events)
     assert letter.payload["additional_info"] == "every word counts"
     assert letter.payload["email"] == body["personal_info"]["email"]
-    assert f"dead letter: operation {operation_id}" in stack.worker.output()
+    line = f"dead letter: operation {operation_id}"
+    wait_until("the worker has logged it", lambda: line in stack.worker.output())
 
 
 def test_a_lead_that_a_retry_cannot_repair_is_a_dead_letter_at_once(own_stack: Stack) -> None:

@@ -21,7 +21,9 @@ def receiver() -> Iterator[FakeReceiver]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, receiver: FakeReceiver) -> Iterator[Stack]:
     folder: Path = tmp_path_factory.mktemp("webhook")
-    with Stack(folder, "webhook", WEBHOOK_URL=receiver.hook, WEBHOOK_SECRET=SECRET) as running:
+    settings = {"WEBHOOK_URL": receiver.hook, "WEBHOOK_SECRET": SECRET}
+    settings["CRM_TIMEOUT"] = "3"  # the lease of a killed worker ends soon
+    with Stack(folder, "webhook", **settings) as running:
         yield running.start()
 
 

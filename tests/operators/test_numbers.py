@@ -1,25 +1,19 @@
-"""Numbers for operators and marketing: what they say, and that they need no scan of the operations."""
+"""Numbers for operators and marketing: what they say. (web/ops/test_speed.py: they need no scan of the operations.)"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
 import pytest
-import redis
 
 from crmgate.errors import Code, LedgerUnavailable
-from crmgate.model import State
 from crmgate.operators import sheets
-from crmgate.operators.inventory import Count, Filter, Inventory
 from crmgate.operators.numbers import KEPT_DAYS, Amounts, DayCount, Numbers, ValueCount
 from crmgate.operators.remedies import remedy
-from crmgate.store import keys
 from crmgate.store.client import connect
 from crmgate.store.tallies import DAY, HOUR, Dimension
 from tests.graves import bury
-from tests.processes import DEADLINE, RedisProcess, fastest_of_ten
 from tests.world import START, World
 
 TODAY = date(2027, 1, 15)
@@ -114,96 +108,3 @@ def test_a_sheet_has_a_line_for_each_day_and_value_and_no_formula() -> None:
 def test_an_unavailable_redis_is_reported() -> None:
     with pytest.raises(LedgerUnavailable):
         Numbers(connect("redis://127.0.0.1:1/0", 0.2), time.time).causes()
-
-
-# A Redis with 100,000 operations, 10,000 of them dead letters of 60 causes, and the figures of a year of many values.
-
-FILL = """
-local key = function(name) return ARGV[1] .. name end
-for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + 9999 do
-  local id = string.format('%032x', n * 7919)
-  local op, at = key('op:' .. id), 1800000000 + n
-  redis.call('ZADD', key('ops'), at, id)
-  redis.call('ZADD', key('ids'), 0, id)
-  local state = n % 10 == 0 and 'dead' or 'delivered'
-  redis.call('HSET', op, 'kind', 'create_lead', 'state', state, 'accepted_at', at, 'version', 1)
-  if state == 'dead' then
-    local field = 'f' .. (n / 10) % 60
-    local digest = redis.sha1hex(field)
-    redis.call('HSET', op, 'dead_at', at, 'filed_under', digest, 'event:1', cjson.encode({at = at, duration = 1,
-      provider = 'acme', outcome = 'failed', code = 'invalid_value', detail = 'The CRM refuses it.', field = field}))
-    redis.call('ZADD', key('dead'), at, id)
-    redis.call('ZADD', key('cause:' .. digest), at, id)
-    redis.call('HSET', key('causes'), digest, cjson.encode({'acme', 'invalid_value', field}))
-  end
-end
-"""
-FILL_DAYS = """
-local key = function(name) return ARGV[1] .. name end
-for day = tonumber(ARGV[2]) - 364, tonumber(ARGV[2]) do
-  for value = 1, 100 do
-    for _, event in ipairs({'accepted', 'delivered', 'dead'}) do
-      redis.call('HSET', key('day:' .. day .. ':source'), event .. '|value' .. value, value)
-    end
-  end
-end
-"""
-
-
-@pytest.fixture(scope="module")
-def full(redis_process: RedisProcess) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_process.url, socket_timeout=DEADLINE) as client:
-        client.flushall()
-        for first in range(1, 100_001, 10_000):
-            client.eval(FILL, 0, keys.PREFIX, str(first))
-        client.eval(FILL_DAYS, 0, keys.PREFIX, int(START // DAY))
-        yield client
-        client.flushall()
-
-
-def inventory(client: redis.Redis) -> Inventory:
-    return Inventory(client)
-
-
-def dead(**more: str) -> Filter:
-    return Filter(state=State.DEAD, **more)  # type: ignore[arg-type]
-
-
-READS: dict[str, tuple[Callable[[redis.Redis], object], int]] = {
-    "causes": (lambda client: Numbers(client, lambda: START).causes(), 130),
-    "hours": (lambda client: Numbers(client, lambda: START).hours(), 30),
-    "days": (lambda client: Numbers(client, lambda: START).days(date(2026, 12, 15), TODAY, Dimension.SOURCE), 40),
-    "totals": (lambda client: Numbers(client, lambda: START).totals(date(2026, 12, 15), TODAY), 80),
-    "latest": (lambda client: Numbers(client, lambda: START).latest(), 5),
-    "dead by field": (lambda client: inventory(client).page(dead(field="f7")), 300),
-    "dead by code": (lambda client: inventory(client).page(dead(code="invalid_value")), 300),
-    "none by field": (lambda client: inventory(client).page(dead(field="nothing")), 130),
-    "none by detail": (lambda client: inventory(client).page(dead(detail="nowhere")), 600),
-    "count by field": (lambda client: inventory(client).count_dead(dead(field="f7")), 400),
-    "newest": (lambda client: inventory(client).page(Filter()), 150),
-    "by id": (lambda client: inventory(client).find(f"{7919:032x}"), 5),
-}
-"""A read, and the largest number of commands that it may send."""
-
-
-@pytest.mark.parametrize("name", READS)
-def test_a_read_is_quick_however_much_there_is(full: redis.Redis, name: str) -> None:
-    """Filling Redis takes two seconds, once. The limit is for a busy machine: a scan of all operations takes longer."""
-    read, most = READS[name]
-
-    def commands() -> dict[str, int]:
-        stats: dict[str, dict[str, int]] = full.info("commandstats")  # type: ignore[assignment]
-        return {command: counted["calls"] for command, counted in stats.items() if command != "cmdstat_info"}
-
-    before = commands()
-    read(full)
-    sent = {command: calls - before.get(command, 0) for command, calls in commands().items()}
-    assert sum(sent.values()) <= most, sent
-    assert not {command for command, calls in sent.items() if calls and ("keys" in command or "scan" in command)}
-    assert fastest_of_ten(lambda: read(full), 0.2) < 2
-
-
-def test_the_numbers_of_a_full_redis_are_right(full: redis.Redis) -> None:
-    found = Numbers(full, lambda: START).causes()
-    assert (found.dead, found.indexed, len(found.items)) == (10_000, 10_000, 60)
-    assert inventory(full).count_dead(dead(field="f7")) == Count(167, True)

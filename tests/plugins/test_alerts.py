@@ -5,124 +5,43 @@ from __future__ import annotations
 import json
 import logging
 import re
-import signal
 import socket
 import sys
-import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from crmgate.config import Settings
-from crmgate.errors import AuthFailed, Code, ConfigError, NotFound, ProviderError, Rejected, Unavailable
-from crmgate.listener import Listener
-from crmgate.model import Event, Kind, Lead, Operation, State, new_id
+from crmgate.errors import Code, NotFound, ProviderError, Rejected, Unavailable
+from crmgate.model import Kind, Operation, new_id
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover
-from crmgate.services import build, start
-from crmgate.store import keys
-from crmgate.store.gate import Cause, Gate, explain
-from crmgate.testing.server import FakeCRM, Request, Response
-from tests.integration.stack import Stack, person
+from crmgate.store.gate import Cause
 from tests.listeners import notify
+from tests.plugins.alerting import (
+    CANARY,
+    HOOK,
+    KEYS,
+    PLUGINS,
+    TOKEN,
+    Inbox,
+    bury,
+    close,
+    dead,
+    inbox,
+    listening,
+    pause,
+    recover,
+    telegram,
+    webhook,
+)
 from tests.processes import DEADLINE, wait_until
 from tests.world import World, away, refused, well
 
-PLUGINS = Path(__file__).parents[2] / "plugins"
-CANARY = "c4n4ry"
-HOOK = f"/hooks/{CANARY}-webhook"
-TOKEN = f"123456:{CANARY}-token"
-PERSON = Lead(first_name=CANARY, email=f"{CANARY}@example.com", phone="+905321234567")
-KEYS = {
-    "text", "event", "instance", "provider", "cause", "explanation", "remedy", "seconds", "waiting", "count", "codes",
-    "operations", "since", "share", "spooled",
-}  # fmt: skip
-
-
-class Inbox(FakeCRM):
-    """A webhook and a Telegram."""
-
-    status = 200
-
-    def answer(self, request: Request) -> Response:
-        return Response(self.status, '{"ok": true}')
-
-    def records(self) -> dict[str, list[dict[str, Any]]]:
-        return {"webhook": self.sent(HOOK), "telegram": self.sent(f"/bot{TOKEN}/sendMessage")}
-
-    def sent(self, path: str = HOOK) -> list[dict[str, Any]]:
-        """The bodies that arrived at an address, in order."""
-        with self.lock:
-            return [json.loads(request.body) for request in self.requests if request.path == path]
-
-    def events(self) -> list[str]:
-        return [body["event"] for body in self.sent()]
-
-
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    with Inbox() as inbox:
-        yield inbox
-
-
-@pytest.fixture
-def listening() -> Iterator[Callable[..., Plugins]]:
-    """Start the plugin with the given settings, as the gateway does."""
-    started: list[Plugins] = []
-
-    def listen(**settings: str) -> Plugins:
-        plugins = discover(PLUGINS, ("alerts",))
-        assert not plugins.quarantined
-        plugins.listen(settings, ("127.0.0.1",))
-        started.append(plugins)
-        return plugins
-
-    yield listen
-    for plugins in started:
-        close(plugins)
-
-
-def close(plugins: Plugins) -> None:
-    """Do what happens when the process ends."""
-    for listener in plugins.manager.get_plugins():
-        if isinstance(listener, Listener):
-            listener.background.stop()
-
-
-def webhook(inbox: Inbox, window: float = 60.0) -> dict[str, str]:
-    return {"ALERT_WEBHOOK_URL": inbox.url + HOOK, "ALERT_WINDOW": str(window), "INSTANCE_NAME": "site"}
-
-
-def telegram(inbox: Inbox) -> dict[str, str]:
-    return {"ALERT_TELEGRAM_TOKEN": TOKEN, "ALERT_TELEGRAM_CHAT": "-100123", "ALERT_TELEGRAM_URL": inbox.url + "/"}
-
-
-def dead(code: str = "invalid_value") -> Operation:
-    attempt = Event(0.0, 0.1, "acme", "failed", code, 400, CANARY, f"{CANARY}: refused")
-    return Operation(new_id(), Kind.CREATE_LEAD, PERSON.to_dict(), 0.0, State.DEAD, events=(attempt,))
-
-
-def bury(plugins: Plugins, *operations: Operation) -> None:
-    for operation in operations:
-        notify(plugins, "operation_dead", operation=operation)
-
-
-def pause(plugins: Plugins, error: ProviderError | None = None, cause: Cause = Cause.REFUSED) -> None:
-    error = error or AuthFailed(f"the key {CANARY} is wrong", code=Code.LOCKED_OUT, vendor_code=CANARY, provider="acme")
-    words = explain(Gate(cause, confirmed=True), error.code)
-    assert words is not None
-    notify(
-        plugins, "provider_paused", provider="acme", error=error, cause=str(cause),
-        explanation=words.what, remedy=words.remedy, waiting=7,
-    )  # fmt: skip
-
-
-def recover(plugins: Plugins) -> None:
-    notify(plugins, "provider_recovered", provider="acme", waiting=7)
+__all__ = ["inbox", "listening"]  # fixtures
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -471,261 +390,3 @@ def test_nothing_personal_and_no_secret_leaves(
         assert b"+90" not in request.body
     assert len(caplog.records) == 4
     assert CANARY not in caplog.text
-
-
-# -- settings ----------------------------------------------------------------------------------------------------------
-
-WRONG = {
-    "no address": ({"ALERT_WEBHOOK_URL": CANARY}, "ALERT_WEBHOOK_URL, got a value that is not shown: Not a valid URL."),
-    "in the clear": ({"ALERT_WEBHOOK_URL": f"http://chat.example/{CANARY}"}, "ALERT_WEBHOOK_URL: http would send"),
-    "no token": (
-        {"ALERT_TELEGRAM_TOKEN": CANARY, "ALERT_TELEGRAM_CHAT": "1"},
-        "ALERT_TELEGRAM_TOKEN, got a value that is not shown: Not the token of a bot. It takes the token from",
-    ),
-    "no bot": ({"ALERT_TELEGRAM_CHAT": "1"}, "ALERT_TELEGRAM_TOKEN: Set both the bot and the chat."),
-    "nowhere": ({"ALERT_TELEGRAM_TOKEN": TOKEN}, "ALERT_TELEGRAM_CHAT: Set both the bot and the chat."),
-    "no chat": (
-        {"ALERT_TELEGRAM_TOKEN": TOKEN, "ALERT_TELEGRAM_CHAT": "my chat"},
-        "ALERT_TELEGRAM_CHAT, got 'my chat': Not a chat. It takes the chat's id or @name.",
-    ),
-    "no time": ({"ALERT_WINDOW": "0"}, "ALERT_WINDOW, got '0': "),
-}
-
-
-@pytest.mark.parametrize(("settings", "problem"), WRONG.values(), ids=WRONG)
-def test_a_wrong_setting_stops_the_start(settings: dict[str, str], problem: str) -> None:
-    plugins = discover(PLUGINS, ("alerts",))
-    with pytest.raises(ConfigError) as caught:
-        plugins.listen(settings, ("localhost",))
-    [reported] = caught.value.problems
-    assert reported.startswith(problem)
-    assert CANARY not in reported
-    assert caught.value.__context__ is None
-    assert not plugins.manager.get_plugins()
-
-
-SANDBOX = {"CRM_PROVIDER": "sandbox", "SANDBOX_URL": "http://127.0.0.1:1", "PLUGINS_DIR": str(PLUGINS)}
-
-
-def problems(**changes: str) -> list[str]:
-    """The settings at fault, when the gateway starts with some of them changed."""
-    with pytest.raises(ConfigError) as caught:
-        start(SANDBOX | changes)
-    return [problem.partition(":")[0].partition(",")[0] for problem in caught.value.problems]
-
-
-def test_the_problems_of_listeners_are_reported_with_all_others() -> None:
-    wrong = {"SANDBOX_URL": "nowhere", "ALERT_WINDOW": "0"}
-    assert problems(**wrong) == ["SANDBOX_URL", "ALERT_WINDOW"]
-    assert problems(**wrong, CRM_TIMEOUT="x") == ["CRM_TIMEOUT", "SANDBOX_URL", "ALERT_WINDOW"]
-    assert problems(**wrong, CRM_PROVIDER=" ") == ["CRM_PROVIDER", "ALERT_WINDOW"]
-    assert problems(**wrong, PLUGINS_ALLOWED="sandbox", CRM_TIMEOUT="x") == ["CRM_TIMEOUT", "SANDBOX_URL"]
-
-
-def test_the_gateway_starts_with_its_listeners() -> None:
-    services = build(Settings.load(SANDBOX))
-    names = [name for name, _ in services.plugins.manager.list_name_plugin()]
-    assert names == ["provider:sandbox", f"{PLUGINS / 'alerts.py'}:Alerts"]
-
-
-# -- listeners in general ----------------------------------------------------------------------------------------------
-
-LISTENER = """
-    from crmgate import hookimpl
-    from crmgate.listener import Listener
-    from crmgate.provider import ProviderSettings, fields
-
-
-    class Tally(Listener):
-        class Settings(ProviderSettings):
-            TALLY_FROM = fields.Integer(load_default=0)
-
-        def __init__(self, environ, **options):
-            super().__init__(environ, **options)
-            self.seen = self.settings["TALLY_FROM"]
-
-        @hookimpl
-        def operation_dead(self, operation):
-            self.seen += 1
-"""
-
-
-def found(folder: Path, text: str = LISTENER, **others: str) -> Plugins:
-    for name, source in {"tally": text, **others}.items():
-        (folder / f"{name}.py").write_text(textwrap.dedent(source))
-    return discover(folder)
-
-
-def test_a_listener_gets_its_settings(tmp_path: Path) -> None:
-    plugins = found(tmp_path)
-    plugins.listen({"TALLY_FROM": " 7 "}, ())
-    bury(plugins, dead())
-    close(plugins)
-    [tally] = plugins.manager.get_plugins()
-    assert tally.seen == 8
-    assert repr(tally) == "<Tally>"
-
-
-def test_a_listener_that_does_not_call_the_base_class_still_hears(tmp_path: Path) -> None:
-    text = LISTENER.replace("super().__init__(environ, **options)", "pass").replace('self.settings["TALLY_FROM"]', "0")
-    plugins = found(tmp_path, text)
-    plugins.listen({}, ())
-    [tally] = plugins.manager.get_plugins()
-    bury(plugins, dead())
-    wait_until("it heard", lambda: tally.seen == 1)
-
-
-def test_a_listener_may_stand_beside_functions_and_base_classes(tmp_path: Path) -> None:
-    more = """
-    class _Base(Listener):
-        pass
-
-    heard = []
-
-    @hookimpl
-    def operation_dead(operation):
-        heard.append(operation.id)
-"""
-    plugins = found(tmp_path, LISTENER + more)
-    assert not plugins.quarantined
-    plugins.listen({}, ())
-    assert len(plugins.manager.get_plugins()) == 2
-
-
-@pytest.mark.parametrize(
-    ("change", "reason", "remedy"),
-    [
-        (("operation_dead", "operation_daed"), "there is no hook 'operation_daed'.", "Did you mean operation_dead?"),
-        (("(self, operation)", "(self, op)"), "Argument(s) {'op'}", "Name the arguments"),
-        (
-            ("operation_dead(self, operation)", "create_lead(self, lead)"),
-            "create_lead of Tally is never called: Tally is a listener.", "a subclass of CRMProvider",
-        ),
-        (("@hookimpl\n", "\n"), "Tally implements no hook.", "Mark its hooks @hookimpl."),
-    ],
-)  # fmt: skip
-def test_a_broken_listener_is_set_aside(tmp_path: Path, change: tuple[str, str], reason: str, remedy: str) -> None:
-    plugins = found(tmp_path, LISTENER.replace(*change))
-    [error] = plugins.quarantined
-    assert reason in error.reason
-    assert remedy in error.remedy
-    assert plugins.listeners == {}
-
-
-def test_a_listener_that_fails_to_start_says_where_but_not_what(tmp_path: Path) -> None:
-    plugins = found(tmp_path, LISTENER.replace("self.seen =", f"raise KeyError('{CANARY}') #"), other=LISTENER)
-    with pytest.raises(ConfigError) as caught:
-        plugins.listen({}, ())
-    [problem] = caught.value.problems
-    assert problem == f"{tmp_path / 'tally.py'}:Tally: the listener failed to start: KeyError in tally.py:13."
-    assert not plugins.manager.get_plugins()
-
-
-def test_a_call_that_fails_does_not_end_the_thread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    calls = "self.later(int, operation.lead.first_name); self.later(self.add)"
-    more = "\n        def add(self):\n            self.seen += 1\n"
-    plugins = found(tmp_path, LISTENER.replace("self.seen += 1", calls) + more)
-    plugins.listen({}, ())
-    bury(plugins, dead())
-    close(plugins)
-    [tally] = plugins.manager.get_plugins()
-    assert tally.seen == 1
-    [message] = caplog.messages
-    assert message.startswith("listener Tally: 1 dropped (an unexpected ValueError in ")
-    assert CANARY not in caplog.text
-
-
-# -- the whole gateway -------------------------------------------------------------------------------------------------
-
-
-def output(stack: Stack) -> str:
-    return stack.web.output() + stack.worker.output()
-
-
-def test_refused_credentials_are_one_alert_and_one_when_they_are_mended(inbox: Inbox, tmp_path: Path) -> None:
-    wrong = {"ESPOCRM_API_KEY": "outdated"}
-    with Stack(tmp_path, **wrong, **webhook(inbox), **telegram(inbox)) as stack:
-        stack.start()
-        ids = [stack.submit(person(number), 202) for number in range(20)]
-        wait_until("the alert", inbox.sent)
-        stack.web.stop()
-        stack.worker.stop()
-        assert inbox.events() == ["provider_paused"]
-        right = {"ESPOCRM_API_KEY": "KEY-GATEWAY"}
-        stack.start_worker(**right)
-        for operation_id in ids:
-            stack.wait_for(operation_id, "delivered", 60)
-        stack.worker.stop()
-        assert inbox.events() == ["provider_paused", "provider_recovered"]
-        assert len(inbox.records()["telegram"]) == 2
-        assert CANARY not in output(stack)
-
-
-def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, CRM_EPIDEMIC_AFTER="100", **webhook(inbox)) as stack:
-        stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
-        stack.start()
-        ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(20)]
-        for operation_id in ids:
-            stack.wait_for(operation_id, "dead")
-        wait_until("the first alert", inbox.sent)
-        stack.worker.stop()
-        first, summary = inbox.sent()
-        assert (first["event"], first["count"]) == ("dead_letter", 1)
-        assert (summary["event"], summary["count"]) == ("dead_letters", 19)
-        assert {*first["operations"], *summary["operations"]} <= set(ids)
-        for request in inbox.requests:
-            assert CANARY.encode() not in request.body
-            assert b"example.com" not in request.body
-        assert CANARY not in output(stack)
-
-
-def test_what_refuses_every_lead_is_one_alert_and_costs_no_lead(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, **webhook(inbox)) as stack:
-        stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
-        stack.start()
-        ids = [stack.submit_queued(person(number, additional_info=CANARY)) for number in range(10)]
-        wait_until("the alert", lambda: "provider_paused" in inbox.events())
-        stack.espocrm.heal()
-        wait_until("all are delivered", lambda: all(stack.operation(i).state == "delivered" for i in ids))
-        stack.worker.stop()
-        events = inbox.events()
-        assert (events.count("provider_paused"), events.count("provider_recovered")) == (1, 1)
-        assert sum(body["count"] for body in inbox.sent()) == 4, "those before the fifth; they returned by themselves"
-        assert CANARY not in output(stack)
-
-
-HASTY = {"GUNICORN_CMD_ARGS": "--worker-class tests.integration.watchful.Worker"}
-
-
-def test_a_dead_worker_is_one_alert_and_one_when_it_is_back(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, web_workers=2, **HASTY, **webhook(inbox)) as stack:
-        stack.redis.start()
-        stack.start_worker()
-        stack.start_web()
-        waiting = stack.submit_queued(person())
-        stack.wait_for(waiting, "delivered")
-        stack.worker.kill()
-        stack.submit_queued(person(1))
-        [missing] = wait_until("the alert", inbox.sent)
-        assert (missing["event"], missing["waiting"]) == ("worker_missing", 1)
-        assert missing["text"].startswith("crmgate on site: no worker was seen for ")
-        stack.start_worker()
-        wait_until("the end", lambda: len(inbox.sent()) > 1)
-        stack.web.stop(signal.SIGTERM)
-        assert inbox.events() == ["worker_missing", "worker_back"]
-        assert b"example.com" not in b"".join(request.body for request in inbox.requests)
-
-
-def test_a_redis_that_stops_is_one_alert_and_one_when_it_is_back(inbox: Inbox, tmp_path: Path) -> None:
-    with Stack(tmp_path, web_workers=2, **HASTY, **webhook(inbox)) as stack:
-        stack.start()
-        wait_until("somebody has the watch", lambda: stack.client.exists(keys.WATCH))
-        stack.redis.kill()
-        [unavailable] = wait_until("the alert", inbox.sent)
-        assert unavailable["event"] == "ledger_unavailable"
-        stack.redis.start()
-        wait_until("the end", lambda: len(inbox.sent()) > 1)
-        stack.submit(person())
-        stack.web.stop(signal.SIGTERM)
-        assert inbox.events() == ["ledger_unavailable", "ledger_available"]

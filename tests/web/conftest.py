@@ -186,13 +186,37 @@ def gateway(services: StandInServices) -> StandInGateway:
     return services.gateway
 
 
-@pytest.fixture
-def app(services: StandInServices) -> Iterator[Flask]:
+@pytest.fixture(scope="session")
+def routes() -> Flask:
+    """The application that tests share, because its routes take 20 ms of CPU time to compile.
+
+    It renders its documentation once: a test that documents other channels uses `own_app`.
+    """
     app = Flask("crmgate")
-    app.extensions["crmgate"] = services
     web.init_app(app)
+    return app
+
+
+@pytest.fixture
+def app(routes: Flask, services: StandInServices) -> Iterator[Flask]:
+    """The shared application with the services of this test, a queue of clicks of its own and no trusted proxy."""
+    yield from _with_services(routes, services)
+
+
+@pytest.fixture
+def own_app(services: StandInServices) -> Iterator[Flask]:
+    """An application that a test may change, for example by a route."""
+    app = Flask("crmgate")
+    web.init_app(app)
+    yield from _with_services(app, services)
+
+
+def _with_services(app: Flask, services: StandInServices) -> Iterator[Flask]:
+    app.extensions["crmgate"] = services
+    web.services.init_app(app)
     yield app
     app.extensions["crmgate.clicks"].stop()
+    vars(app).pop("wsgi_app", None)  # of `web.trust_proxies`
 
 
 @pytest.fixture

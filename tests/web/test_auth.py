@@ -64,9 +64,9 @@ def test_a_wrong_token_is_401_and_is_not_repeated(client: FlaskClient, tokens: A
     assert text not in answer.text
 
 
-def test_a_scope_that_is_not_enough_is_403(app: Any, tokens: Any) -> None:
-    app.add_url_rule("/operate", view_func=lambda: require(Scope.OPERATE).name)
-    client = app.test_client()
+def test_a_scope_that_is_not_enough_is_403(own_app: Any, tokens: Any) -> None:
+    own_app.add_url_rule("/operate", view_func=lambda: require(Scope.OPERATE).name)
+    client = own_app.test_client()
     answer = client.get("/operate", headers=bearer("reader"))
     assert (answer.status_code, answer.json["type"]) == (403, "/problems/insufficient-scope")
     assert answer.headers["WWW-Authenticate"].endswith('error="insufficient_scope", scope="operate"')

@@ -4,130 +4,34 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
 from flask import Blueprint, Flask
 from flask.testing import FlaskClient
-from openapi_spec_validator import validate
-from openapi_spec_validator.validation import OpenAPIV31SpecValidator
 
 import crmgate
-from crmgate import services, web
-from crmgate.config import Settings
-from crmgate.errors import StillRunning
 from crmgate.model import Kind
 from crmgate.operators.reconcile import PERIOD
 from crmgate.schemas.application import ApplicationSchema
 from crmgate.schemas.vocabulary import APPLICATION
-from crmgate.store.tokens import Scope, digest, generate
+from crmgate.store.tokens import Scope
 from crmgate.testing.espocrm import FakeEspoCRM
-from crmgate.web.body import READ_BODY
-from crmgate.web.codes import ProblemCode
 from crmgate.web.openapi.convert import flat_fields
 from crmgate.web.openapi.document import PUBLISHED, build, template
-from tests.graves import bury
-from tests.processes import ROOT, RedisProcess, free_port
+from tests.processes import RedisProcess
+from tests.web.openapi_gateway import ADMIN, GOOD, KEY, SUBMIT, Gateway, crm, gateway, published, running
 from tests.web.published import Published
 
-KEY = "KEY-OPENAPI"
-SUBMIT = ("/api/v1/applications", "/api/v1/messenger-events")
-ADMIN = {"ESPOCRM_ADMIN_USERNAME": "admin", "ESPOCRM_ADMIN_PASSWORD": "Admin-Fake-1"}
-GOOD: dict[str, Any] = {"channel": "telegram", "referral_code": "REF1", "first_name": "Ada", "email": "ada@example.com"}
-"""A body that both routes for submissions accept."""
-
-
-SECRET = "the-secret-of-a-source"
-
-
-class Gateway:
-    """A gateway in this process, with tokens."""
-
-    def __init__(self, redis_url: str, crm_url: str, **more: str) -> None:
-        self._environ = {"redis_url": redis_url, "crm_url": crm_url} | more
-        environ = {
-            "CRM_PROVIDER": "espocrm", "REDIS_URL": redis_url, "ESPOCRM_URL": crm_url, "ESPOCRM_API_KEY": KEY,
-            "TELEGRAM_URL": "https://t.me/example_bot", "PLUGINS_DIR": str(ROOT / "plugins"), "REDIS_TIMEOUT": "10",
-            "CRM_INLINE_BUDGET": "20", "CRM_TIMEOUT": "20", "SOURCE_TYPEFORM_SECRET": SECRET,
-            "RATE_LIMIT_ADDRESS": "off", "RATE_LIMIT_LOOKUPS": "off", "RATE_LIMIT_PERSON": "off",
-        } | more  # fmt: skip
-        self.ids: dict[str, str] = {}
-        self.tokens = {str(scope): generate()[1] for scope in Scope}
-        environ["API_TOKENS"] = ",".join(f"{scope}:{scope}:{digest(text)}" for scope, text in self.tokens.items())
-        self.parts = services.build(Settings.load(environ))
-        self.redis = redis.Redis.from_url(redis_url)
-        self.app = Flask("crmgate", root_path=str(ROOT / "crmgate"), static_folder="web/static")
-        self.app.extensions["crmgate"] = self.parts
-        web.init_app(self.app)
-        self.client: FlaskClient = self.app.test_client()
-        self.published = Published(self.client.get("/api/v1/openapi.json").json)
-
-    def but(self, **more: str) -> Gateway:
-        """The same gateway with other settings."""
-        return Gateway(**{**self._environ, **more})
-
-    def token(self, scope: Scope) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.tokens[scope]}"}
-
-    def ask(self, path: str, method: str, **options: Any) -> Any:
-        """A request to a path of the document; the answer has been checked against it.
-
-        With a token that may do everything where one is needed. `at` is the real path, made of `ids` by default.
-        """
-        operation = self.published.document["paths"][path][method.lower()]
-        known = {
-            parameter["name"]: parameter["example"] for parameter in operation["parameters"] if "example" in parameter
-        }
-        asked = path.format_map(known | self.ids)
-        allowed = self.token(Scope.OPERATE) if operation["security"] and {} not in operation["security"] else {}
-        headers = allowed | options.pop("headers", {})
-        if path.startswith("/in/"):
-            options.setdefault("query_string", {"token": SECRET})
-        answer = self.client.open(options.pop("at", asked), method=method.upper(), headers=headers, **options)
-        self.published.check(path, method, answer)
-        return answer
-
-    def dead(self, kind: Kind = Kind.CREATE_LEAD) -> str:
-        """Create a dead letter for the following calls of `ask`. Returns its `ETag`."""
-        [self.ids["operation_id"]] = bury(self.parts.ledger, provider="espocrm", kind=kind, at=time.time() - 60)
-        shown = self.ask("/api/v1/dead-letters/{operation_id}", "get")
-        assert shown.status_code == 200, shown.text
-        return str(shown.headers["ETag"])
-
-
-@pytest.fixture(scope="module")
-def crm() -> Iterator[FakeEspoCRM]:
-    with FakeEspoCRM(api_key=KEY) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def running(redis_process: RedisProcess, crm: FakeEspoCRM) -> Iterator[Gateway]:
-    yield from stopped(Gateway(redis_process.url, crm.url))
-
-
-@pytest.fixture
-def gateway(running: Gateway, redis_client: redis.Redis) -> Gateway:
-    """A gateway with an empty Redis."""
-    running.ids.clear()
-    return running
-
-
-@pytest.fixture(scope="module")
-def down() -> Iterator[Gateway]:
-    """A gateway whose Redis and CRM are unavailable."""
-    yield from stopped(Gateway(f"redis://127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}"))
-
-
-def stopped(gateway: Gateway) -> Iterator[Gateway]:
-    yield gateway
-    gateway.redis.close()
-    gateway.app.extensions["crmgate.clicks"].stop()
+__all__ = ["crm", "gateway", "running"]  # fixtures
 
 
 def test_the_document_is_valid_and_says_which_version_it_is_of(client: FlaskClient) -> None:
+    from openapi_spec_validator import validate  # takes 0.1 s, in each process that collects the tests
+    from openapi_spec_validator.validation import OpenAPIV31SpecValidator
+
     document = client.get("/api/v1/openapi.json").json
     validate(document, cls=OpenAPIV31SpecValidator)
     assert document["openapi"].startswith("3.1.")
@@ -145,12 +49,12 @@ def test_every_route_is_in_it_and_nothing_else(app: Flask, client: FlaskClient) 
     assert {path for path, _ in routes} >= {"/healthz", "/readyz", "/metrics", "/go/{channel}", *SUBMIT}
 
 
-def test_a_route_without_a_description_is_named(app: Flask) -> None:
+def test_a_route_without_a_description_is_named(own_app: Flask) -> None:
     room = Blueprint("room", __name__)
     room.add_url_rule("/api/v1/rooms/<int:number>", "show", lambda number: str(number))
-    app.register_blueprint(room)
+    own_app.register_blueprint(room)
     with pytest.raises(LookupError, match=r"^GET /api/v1/rooms/<int:number> \(room\.show\) has no @Describe"):
-        build(app)
+        build(own_app)
 
 
 def test_it_is_sent_again_only_after_a_change(client: FlaskClient) -> None:
@@ -177,9 +81,7 @@ def test_each_field_stands_in_the_nested_and_in_the_flat_form(client: FlaskClien
 
 
 def examples() -> Iterator[Any]:
-    app = Flask("crmgate")
-    web.init_app(app)
-    for path, method, operation in Published(build(app)).operations():
+    for path, method, operation in published().operations():
         for media, described in operation.get("requestBody", {}).get("content", {}).items():
             for name, example in described.get("examples", {}).items():
                 yield pytest.param(path, method, media, example, described["schema"], id=f"{method} {path} {name}")
@@ -237,167 +139,6 @@ def test_a_body_in_the_document_is_judged_as_by_the_gateway(gateway: Gateway) ->
             validator(odd, schema)
         answer = gateway.ask(SUBMIT[0], "post", json=odd)
         assert (answer.status_code, len(answer.json["warnings"])) == (201, 1)
-
-
-# Every status of every route, by what brings it about; what is documented and cannot be brought about fails.
-
-Cause = Callable[[Gateway, Gateway, str, str], Any]
-BAD_TOKEN = {"Authorization": "Bearer cg_00000000_" + "x" * 43}
-
-
-def send(**options: Any) -> Cause:
-    return lambda up, _down, path, method: up.ask(path, method, **options)
-
-
-def twice_with_one_key(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    up.ask(path, method, json=GOOD, headers={"Idempotency-Key": "k"})
-    return up.ask(path, method, json={**GOOD, "referral_code": "OTHER"}, headers={"Idempotency-Key": "k"})
-
-
-def while_it_runs(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(up.parts.gateway), "submit", raising(StillRunning()))
-        return up.ask(path, method, json=GOOD)
-
-
-def raising(error: Exception) -> Callable[..., Any]:
-    def fail(*_: Any, **__: Any) -> None:
-        raise error
-
-    return fail
-
-
-def one_too_many(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    limited = up.but(RATE_LIMIT_ADDRESS="1/hour", RATE_LIMIT_LOOKUPS="1/hour", RATE_LIMIT_SOURCE="1/hour")
-    options = {"json": GOOD} if method == "post" else {}
-    limited.ask(path, method, **options)
-    return limited.ask(path, method, **options)
-
-
-def without_redis(_up: Gateway, down: Gateway, path: str, method: str) -> Any:
-    return down.ask(path, method, json=GOOD, headers={} if path.startswith("/in/") else BAD_TOKEN)
-
-
-def cut_off(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    """The environment of gunicorn, which marks the end of the input itself."""
-    environ = {"CONTENT_LENGTH": "99", "wsgi.input_terminated": True}
-    return up.ask(path, method, data="{", content_type="application/json", environ_overrides=environ)
-
-
-def with_less(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    return up.ask(path, method, headers=up.token(Scope.READ))
-
-
-def nowhere(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    at = re.sub(r"{\w+}", "nothing", path)
-    return up.ask(path, method, at=at, json={"reason": "x"}, headers={"If-Match": '"1"'})
-
-
-def of_a_delivered_one(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    up.ids["operation_id"] = up.ask(SUBMIT[0], "post", json=GOOD).json["id"]
-    return up.ask(path, method, json={"reason": "x"}, headers={"If-Match": '"1"'})
-
-
-def of_one_under_way(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    version = up.dead()
-    operation = f"{{crmgate}}:op:{up.ids['operation_id']}"
-    up.redis.hset(operation, mapping={"state": "delivering", "lease": "L", "lease_until": time.time() + 60})
-    return up.ask(path, method, json={"reason": "x"}, headers={"If-Match": version})
-
-
-def edit(body: dict[str, Any], version: str = "") -> Cause:
-    """An edit of a dead letter, by default of its current version."""
-
-    def cause(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-        right = up.dead() if "{operation_id}" in path else ""
-        return up.ask(path, method, json=body, headers={"If-Match": version or right} if version != "none" else {})
-
-    return cause
-
-
-def a_second_job(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    up.dead()
-    up.ask(path, method, json={"start": True})
-    return up.ask(path, method, json={"start": True})
-
-
-def with_a_crm_away(up: Gateway, _down: Gateway, path: str, method: str) -> Any:
-    return up.but(crm_url=f"http://127.0.0.1:{free_port()}", **ADMIN).ask(path, method)
-
-
-CAUSES: dict[ProblemCode, Cause] = {
-    ProblemCode.EMPTY_BODY: send(data="", content_type="application/json"),
-    ProblemCode.MALFORMED_JSON: send(data="{", content_type="application/json"),
-    ProblemCode.MALFORMED_FORM: send(data=b"a=%81", content_type="application/x-www-form-urlencoded"),
-    ProblemCode.TOO_DEEP: send(data='{"a":' + "[" * 9 + "]" * 9 + "}", content_type="application/json"),
-    ProblemCode.INVALID_IDEMPOTENCY_KEY: send(json=GOOD, headers={"Idempotency-Key": "ğ".encode().decode("latin-1")}),
-    ProblemCode.INVALID_QUERY: send(query_string={"accepted_from": "yesterday"}),
-    ProblemCode.TOKEN_REQUIRED: send(headers={"Authorization": ""}),
-    ProblemCode.INVALID_TOKEN: send(headers=BAD_TOKEN),
-    ProblemCode.WRONG_SECRET: send(query_string={"token": "wrong"}),
-    ProblemCode.INSUFFICIENT_SCOPE: with_less,
-    ProblemCode.NOT_FOUND: nowhere,
-    ProblemCode.STILL_RUNNING: while_it_runs,
-    ProblemCode.NOT_A_DEAD_LETTER: of_a_delivered_one,
-    ProblemCode.UNDER_WAY: of_one_under_way,
-    ProblemCode.NOT_CONFIGURED: send(),
-    ProblemCode.CRM_FAILED: with_a_crm_away,
-    ProblemCode.JOB_RUNNING: a_second_job,
-    ProblemCode.CHANGED_MEANWHILE: edit({"city": "İzmir"}, '"99"'),
-    ProblemCode.INCOMPLETE_BODY: cut_off,
-    ProblemCode.BODY_TOO_LARGE: send(data=b"x" * 70_000, content_type="application/json"),
-    ProblemCode.UNSUPPORTED_MEDIA_TYPE: send(data="x", content_type="text/plain"),
-    ProblemCode.INVALID_BODY: edit({"nothing": "known"}),
-    ProblemCode.IDEMPOTENCY_KEY_REUSED: twice_with_one_key,
-    ProblemCode.VERSION_REQUIRED: edit({"city": "İzmir"}, "none"),
-    ProblemCode.RATE_LIMITED: one_too_many,
-    ProblemCode.SERVICE_UNAVAILABLE: without_redis,
-}
-
-
-def documented() -> list[Any]:
-    """Path, method and code of every problem that a client can cause."""
-    app = Flask("crmgate")
-    web.init_app(app)
-    found = []
-    for path, method, operation in Published(build(app)).operations():
-        for described in operation["responses"].values():
-            codes = described.get("content", {}).get("application/problem+json", {}).get("examples", {})
-            found += [(path, method, ProblemCode(code)) for code in codes if code != "internal_error"]
-    return found
-
-
-@pytest.mark.parametrize(("path", "method", "code"), documented())
-def test_each_documented_problem_can_happen(
-    gateway: Gateway, down: Gateway, path: str, method: str, code: ProblemCode
-) -> None:
-    answer = CAUSES[code](gateway, down, path, method)
-    assert (answer.status_code, answer.json["type"]) == (code.status, code.uri)
-
-
-AT_THE_DOORS = (
-    *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
-    ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("code", AT_THE_DOORS)
-@pytest.mark.parametrize("path", SUBMIT)
-def test_problems_of_submissions_are_documented(gateway: Gateway, down: Gateway, path: str, code: ProblemCode) -> None:
-    assert CAUSES[code](gateway, down, path, "post").status_code == code.status
-
-
-def test_no_problem_is_left_out() -> None:
-    """405 belongs to no operation, because it means that there is none, and 421 is that of a wrong address."""
-    described = {code for _, _, code in documented()}
-    general = {ProblemCode.INTERNAL_ERROR, ProblemCode.METHOD_NOT_ALLOWED, ProblemCode.UNKNOWN_HOST}
-    assert described == set(ProblemCode) - general
-
-
-@pytest.mark.parametrize("path", SUBMIT)
-def test_an_unexpected_fault_is_documented_too(gateway: Gateway, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(type(gateway.parts.gateway), "submit", raising(RuntimeError("a bug")))
-    assert gateway.ask(path, "post", json=GOOD).status_code == 500
 
 
 def test_the_document_says_which_routes_need_a_token(gateway: Gateway) -> None:

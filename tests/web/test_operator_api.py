@@ -8,7 +8,7 @@ import pytest
 
 from crmgate.model import Kind
 from crmgate.store.tokens import Scope, digest
-from tests.web.test_openapi import Gateway, crm, gateway, running
+from tests.web.openapi_gateway import Gateway, crm, gateway, running
 
 __all__ = ["crm", "gateway", "running"]  # fixtures
 

@@ -10,6 +10,7 @@ from flask import Flask, abort
 from flask.testing import FlaskClient
 from werkzeug.exceptions import TooManyRequests
 
+from crmgate import web
 from crmgate.errors import LedgerUnavailable, NotAccepted
 from crmgate.web.codes import ProblemCode
 
@@ -17,7 +18,15 @@ URL = "/api/v1/applications"
 SECRET = "ayse@example.test"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module")
+def routes() -> Flask:
+    """An application with routes that fail."""
+    app = Flask("crmgate")
+    web.init_app(app)
+    _failing_routes(app)
+    return app
+
+
 def _failing_routes(app: Flask) -> None:
     @app.get("/boom")
     def boom() -> str:

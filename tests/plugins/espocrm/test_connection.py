@@ -117,7 +117,7 @@ class TestConnectionTest:
     def test_nobody_listens_or_answers(self, crm: FakeEspoCRM) -> None:
         assert "ESPOCRM_URL" in failing(provider(NOBODY).test_connection())["connection"]
         crm.fail("hang")
-        with time_budget(0.2):
+        with time_budget(1.0):  # enough for a request to be sent on a busy machine
             assert "timeout" in failing(provider(crm.url).test_connection())["connection"]
 
     def test_each_missing_field_is_named_with_its_setting(self, crm: FakeEspoCRM) -> None:
