@@ -44,7 +44,7 @@ class Tried:
 def tried(name: str, crm: FakeCRM, folder: Path, plugin: Path, **settings: str) -> Tried:
     recording = folder / "recording"
     command = [sys.executable, "-m", "crmgate", "plugins", "try", name, "--yes", "--json", "--record", str(recording)]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "PLUGINS_DIR": str(folder / "plugins")} | settings
+    env = os.environ | {"PYTHONPATH": str(ROOT), "PLUGINS_DIR": str(folder / "plugins"), "CRM_TIMEOUT": "30"} | settings
     result = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=DEADLINE)
     assert result.stdout, result.stderr
     return Tried(crm, plugin, result.returncode, json.loads(result.stdout), recording)

@@ -29,12 +29,15 @@ from crmgate.model import Activity, Consent, Delivered, Kind, Lead, Operation, U
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.testing.bitrix24 import FakeBitrix24
+from tests.processes import DEADLINE
 
 FOLDER = Path(__file__).parents[3] / "plugins"
 ADD = r"crm\.item\.add"
 LIST = r"crm\.item\.list"
 WRITES = re.compile(r"\.(add|update|delete)$")
 COMMENT = r"timeline\.comment\.add"
+BUDGET = DEADLINE / 3
+"""Seconds for an operation: none runs out of time on a busy machine. A request has a shorter limit of its own."""
 Connect = Callable[..., HookCaller]
 BOTH_APIS = pytest.mark.parametrize("api", ["item", "lead"], indirect=True)
 """The tests that it marks are about the methods `crm.item.*` and the old `crm.lead.*`; all others use the former."""
@@ -138,7 +141,7 @@ def activity(lead_id: object, what: Activity = CLICK) -> Operation:
 
 
 def deliver(crm: HookCaller, operation: Operation) -> Delivered:
-    return crm.deliver(operation, 5.0)
+    return crm.deliver(operation, BUDGET)
 
 
 def failure(act: Callable[[], object]) -> ProviderError:
@@ -153,7 +156,7 @@ def bring(crm: HookCaller, operation: Operation, attempts: int = 4) -> Delivered
     look = False
     for _ in range(attempts):
         try:
-            return (crm.find(operation, 5.0) if look else None) or deliver(crm, operation)
+            return (crm.find(operation, BUDGET) if look else None) or deliver(crm, operation)
         except OutcomeUnknown:
             look = True
         except Unavailable:
@@ -224,4 +227,4 @@ def echoed(request: Any, **changes: Any) -> dict[str, Any]:
 
 
 def checks(crm: HookCaller) -> dict[str, tuple[bool, str]]:
-    return {check.name: (check.ok, check.detail) for check in crm.test_connection(5.0).checks}
+    return {check.name: (check.ok, check.detail) for check in crm.test_connection(BUDGET).checks}

@@ -16,6 +16,7 @@ from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Utm, new_i
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.testing.hubspot import FakeHubSpot
+from tests.processes import DEADLINE
 
 FOLDER = Path(__file__).parents[3] / "plugins"
 CONTACTS, NOTES, BATCH = r"/objects/contacts\?", r"/objects/notes\?", "/batch/read"
@@ -23,6 +24,8 @@ KEY, PHONE, TEXT = "crmgate_operation_id", "crmgate_phone", "crmgate_text"
 ADA = Lead(first_name="Ada", last_name="Lovelace", email="ada@example.org", phone="+905321234567", city="London")
 PHONE_ONLY = Lead(first_name="Grace", phone="+12025550119")
 CLICK = Activity("telegram", "REF7", "2026-01-02T03:04:05Z", "s-1", Utm("ig", "bio"), {"page": "/apply"})
+BUDGET = DEADLINE / 3
+"""Seconds for an operation: none runs out of time on a busy machine. A request has a shorter limit of its own."""
 Connect = Callable[..., HookCaller]
 
 
@@ -57,7 +60,7 @@ def activity(lead_id: str) -> Operation:
 
 
 def deliver(crm: HookCaller, operation: Operation) -> Delivered:
-    return crm.deliver(operation, 5.0)
+    return crm.deliver(operation, BUDGET)
 
 
 def failure(act: Callable[[], object]) -> ProviderError:
@@ -92,4 +95,4 @@ def everything(account: FakeHubSpot) -> str:
 
 
 def checks(crm: HookCaller) -> dict[str, tuple[bool, str]]:
-    return {check.name: (check.ok, check.detail) for check in crm.test_connection(5.0).checks}
+    return {check.name: (check.ok, check.detail) for check in crm.test_connection(BUDGET).checks}
