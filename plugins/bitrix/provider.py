@@ -14,6 +14,7 @@ from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead,
 from crmgate.provider import CRMProvider, Mapped, Rate
 
 from .api import BitrixApi, BitrixSettings
+from .batch import COMMANDS, BitrixBatch
 from .checks import BitrixChecks
 from .compare import BitrixComparison
 from .contacts import BitrixContacts, person
@@ -48,7 +49,8 @@ class Bitrix(CRMProvider):
     name = "bitrix"
     label = "Bitrix24"
     capabilities = frozenset((
-        "create_lead", "create_minimal_lead", "find_lead", "find_many", "update_lead", "log_activity",
+        "create_lead", "create_leads", "create_minimal_lead", "find_lead", "find_leads", "find_many",
+        "update_lead", "log_activity",
         "test_connection", "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
     ))  # fmt: skip
     Settings = BitrixSettings
@@ -84,6 +86,10 @@ class Bitrix(CRMProvider):
         if self._api.target is DEALS:
             self._contacts = BitrixContacts(records(CONTACTS), self.send_describing, self.move, assignee=assignee)
             self._pipeline = BitrixPipeline(self._api, self.settings)
+        self._batch = BitrixBatch(
+            self._api, self._records, self._lookup, record=self._fresh, describing=self._rescuing,
+            delivered=self.delivered, merges_duplicates=self.merges_duplicates,
+        )  # fmt: skip
         self._checks = BitrixChecks(self._api, self._fields, self._lookup, self._pipeline, assignee=assignee)
         self._setup = BitrixSetup(self._api, self._fields, wanted)
 
@@ -92,6 +98,11 @@ class Bitrix(CRMProvider):
         """The leaky bucket of each portal and address (https://apidocs.bitrix24.com/limits.html)."""
         limit: Rate | None = self.settings["BITRIX_RATE"]
         return limit
+
+    @property
+    def leads_at_once(self) -> int:  # type: ignore[override]
+        """The commands of a batch. A deal needs its contact first, and the old API does not return what it stored."""
+        return 1 if self._contacts or self._api.old else COMMANDS
 
     def lead_url(self, lead_id: str) -> str:
         """Address of the page of a lead or deal."""
@@ -112,6 +123,12 @@ class Bitrix(CRMProvider):
             mapped = self._beside(contact, mapped, lead, operation)
         text = self.describe(mapped, operation, lead.additional_info)
         return self._create({"title": title(lead), **mapped.fields}, text, operation, contact)
+
+    @hookimpl
+    def create_leads(self, leads: Sequence[tuple[Lead, Operation]]) -> Mapping[str, Delivered | ProviderError | None]:
+        """Create leads of people whom the portal does not know. `create_lead` does the rest, and what is refused."""
+        self.field_map = self._fields.usable_map()
+        return self._batch.create(leads)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
@@ -172,6 +189,11 @@ class Bitrix(CRMProvider):
         return self.delivered(found, adopted=True)
 
     @hookimpl
+    def find_leads(self, operations: Sequence[Operation]) -> Mapping[str, Delivered]:
+        """The oldest lead with the id of each operation, if it is complete. `find_lead` completes the others."""
+        return self._batch.find(operations)
+
+    @hookimpl
     def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
         """Operations with their id or tracking code on a record, or in a comment on it, in any stage."""
         return self._comparison.existing(operations)
@@ -222,15 +244,31 @@ class Bitrix(CRMProvider):
     def _create(
         self, values: Mapping[str, Any], text: str, operation: Operation, contact: Row | None = None
     ) -> Delivered:  # fmt: skip
-        record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
-        record |= self._pipeline.usable() if self._pipeline else {}
-        if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
-            record["assignedById"] = assignee
+        record = self._new(values, text, operation)
 
         def send(record: dict[str, Any]) -> Delivered:
             return self._write(record | {"comments": plain(record["comments"])}, operation)
 
         return self._send(send, record, contact)
+
+    def _new(self, values: Mapping[str, Any], text: str, operation: Operation) -> dict[str, Any]:
+        """The record of a new lead or deal."""
+        record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
+        record |= self._pipeline.usable() if self._pipeline else {}
+        if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
+            record["assignedById"] = assignee
+        return record
+
+    def _fresh(self, lead: Lead, operation: Operation) -> dict[str, Any]:
+        """The record of a new lead as it is sent: of a person whom the portal does not know."""
+        mapped = self.map_lead(lead, operation)
+        text = self.describe(mapped, operation, lead.additional_info)
+        return self._new({"title": title(lead), **mapped.fields}, plain(text), operation)
+
+    def _rescuing(self, record: Mapping[str, Any], names: list[str]) -> str:
+        """The comments of a record, with the values of the fields `names` that the portal ignored."""
+        lines = self.move({name: record[name] for name in names}, names, "comments")["comments"]
+        return f"{record['comments']}\n\n{plain(lines)}"
 
     def _send(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], contact: Row | None
@@ -270,9 +308,8 @@ class Bitrix(CRMProvider):
         shown = echo or stored
         gone = tuple(dropped(record, shown)) if shown else ()
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
-            lines = self.move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
             with suppress(ProviderError):
-                self._records.save({"comments": f"{record['comments']}\n\n{plain(lines)}"}, made)
+                self._records.save({"comments": self._rescuing(record, rescued)}, made)
         return self.delivered(made, dropped=gone)
 
     def _complete(self, lead_id: str, item: Row, operation: Operation) -> None:
