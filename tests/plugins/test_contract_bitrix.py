@@ -26,8 +26,11 @@ class TestBitrix(ProviderContract):
         return {"BITRIX_WEBHOOK_URL": cast(FakeBitrix24, fake).webhook_url}
 
     def is_write(self, request: Request) -> bool:
-        """Bitrix24 reads with POST too."""
-        return bool(re.search(r"\.(add|update|delete|set)\.json", request.path))
+        """Bitrix24 reads with POST too, and a batch writes if one of its commands does."""
+        changes = r"\.(add|update|delete|set)"
+        if request.path.endswith("/batch.json"):
+            return bool(re.search(rf"{changes}\?".encode(), request.body))
+        return bool(re.search(rf"{changes}\.json", request.path))
 
     def html_texts(self, request: Request) -> list[str]:
         """The portal reads the comments of a record as HTML."""

@@ -113,6 +113,10 @@ class Contract:
         """Make the CRM refuse the value of a field of the full lead. Default: it answers a create with 422."""
         self.fail_writes(fake, "answer", status=422, body="{}", content_type="application/json")
 
+    def refused_lead(self, fake: Any) -> Lead | None:
+        """A lead that the CRM refuses, while it accepts the sample leads. Default: None, which skips its check."""
+        return None
+
     def is_write(self, request: Request) -> bool:
         """Whether a request changes something in the CRM. Default: every method except GET, HEAD and OPTIONS.
 
