@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from crmgate import logs
 from crmgate.delivery.outcome import Following, Outcome, Sent, out_of_time, unsettled
 from crmgate.delivery.plan import Crm
 from crmgate.errors import LedgerUnavailable, OutcomeUnknown, ProviderError
@@ -102,7 +103,8 @@ class Batches:
         alone = [one for one in claims if answers[one.operation.id] is None]
         for one in claims:
             if answer := answers[one.operation.id]:
-                self._conclude(one, self._to, answer, begun, wake=True, batch=reported)
+                with logs.bound(operation=one.operation.id):
+                    self._conclude(one, self._to, answer, begun, wake=True, batch=reported)
         log.info("a batch of %d operations in %.3f s; %d of them are sent alone", len(claims), seconds, len(alone))
         lease, deadline_of_next = wanted(), time.monotonic() + self._budget
         try:
