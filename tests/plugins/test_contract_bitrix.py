@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from crmgate.model import Lead
 from crmgate.testing import FakeCRM, ProviderContract, Request
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.bitrix24.fields import PRESET
@@ -45,6 +46,12 @@ class TestBitrix(ProviderContract):
 
     def refusal(self, fake: FakeCRM) -> None:
         cast(FakeBitrix24, fake).add_user_field("UF_CRM_1234567896", "integer")
+
+    def refused_lead(self, fake: FakeCRM) -> Lead:
+        """A field changes after the plugin has read it."""
+        self.create()
+        self.refusal(fake)
+        return Lead(first_name="Refused", email="refused@example.com", field_of_study="Law")
 
 
 class TestBitrixDeals(TestBitrix):
