@@ -22,12 +22,13 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Delivered, Lead, Operation
+from crmgate.provider import CRMProvider
 
 from .api import BitrixApi
 from .lookup import BitrixLookup, ids_of, numbers, raise_outage
 from .records import BitrixRecords
-from .text import wide
-from .values import KEPT, MULTIFIELDS, Row, dropped
+from .text import plain, wide
+from .values import KEPT, MULTIFIELDS, Row, dropped, title
 
 COMMANDS = 50
 """Largest number of commands in a batch."""
@@ -47,18 +48,14 @@ Outcome = Delivered | ProviderError | None
 class BitrixBatch:
     """Creates leads of people whom the portal does not know, and finds leads by the ids of operations.
 
-    `record` makes the record of a new lead, `describing` the comments of a record with further fields, and `delivered`
-    the result. With `merges_duplicates=False` no person is known.
+    `new` makes the record of a new lead from its fields, its text and its operation.
     """
 
     def __init__(
-        self, api: BitrixApi, records: BitrixRecords, lookup: BitrixLookup, *,
-        record: Callable[[Lead, Operation], Row], describing: Callable[[Row, list[str]], str],
-        delivered: Callable[..., Delivered], merges_duplicates: bool,
+        self, crm: CRMProvider, api: BitrixApi, records: BitrixRecords, lookup: BitrixLookup,
+        new: Callable[[Mapping[str, Any], str, Operation], Row],
     ) -> None:  # fmt: skip
-        self._api, self._records, self._lookup = api, records, lookup
-        self._record, self._describing, self._delivered = record, describing, delivered
-        self._merges_duplicates = merges_duplicates
+        self._crm, self._api, self._records, self._lookup, self._new = crm, api, records, lookup, new
 
     def create(self, leads: Leads) -> dict[str, Outcome]:
         """The outcome of each lead by operation id; None: nothing was sent for it. Raises `ProviderError`.
@@ -82,7 +79,12 @@ class BitrixBatch:
         results, refused = self._api.batch({key(name): self._records.get_request(ref) for name, ref in refs.items()})
         _raise_general(refused.values())
         whole = [one for one in operations if one.id in refs and _is_whole(results.get(key(one.id)), one)]
-        return {one.id: self._delivered(refs[one.id], adopted=True) for one in whole}
+        return {one.id: self._crm.delivered(refs[one.id], adopted=True) for one in whole}
+
+    def _record(self, lead: Lead, operation: Operation) -> Row:
+        mapped = self._crm.map_lead(lead, operation)
+        text = self._crm.describe(mapped, operation, lead.additional_info)
+        return self._new({"title": title(lead), **mapped.fields}, plain(text), operation)
 
     def _created(self, origins: Sequence[str]) -> dict[str, str]:
         """Ids of the oldest leads with these `originId`, by these."""
@@ -121,19 +123,19 @@ class BitrixBatch:
         commands = dict[str, tuple[str, Row]]()
         for name, (made, _) in echoes.items():
             if rescued := [field for field in gone[name] if field not in (*KEPT, "comments")]:
-                comments = self._describing(records[name], rescued)
+                comments = rescuing(self._crm, records[name], rescued)
                 commands[key(name)] = self._records.request({"comments": comments}, made)
         if commands:
             with suppress(ProviderError):
                 self._api.batch(commands, safe=False)
-        return {name: self._delivered(made, dropped=gone[name]) for name, (made, _) in echoes.items()}
+        return {name: self._crm.delivered(made, dropped=gone[name]) for name, (made, _) in echoes.items()}
 
     def _known(self, leads: Sequence[Lead]) -> set[int]:
         """Positions of the leads of people whom the portal may know. Raises `ProviderError`.
 
         Many phones or emails are searched with one command. If it finds anybody, they are searched one by one.
         """
-        if not self._merges_duplicates:
+        if not self._crm.merges_duplicates:
             return set()
         groups = [group for kind in MULTIFIELDS for group in _groups(kind, leads)]
         hit = self._hits([(kind, [value for _, values in group for value in values]) for kind, group in groups])
@@ -152,6 +154,12 @@ class BitrixBatch:
         entity = self._api.people.name
         found = {n for n in range(len(searches)) if ids_of({"": results.get(f"n{n}")}, entity)}
         return found | ({int(name[1:]) for name in refused} if refused_hits else set())
+
+
+def rescuing(crm: CRMProvider, record: Mapping[str, Any], names: list[str]) -> str:
+    """The comments of a record, with the values of the fields `names` that the portal ignored."""
+    lines = crm.move({name: record[name] for name in names}, names, "comments")["comments"]
+    return f"{record['comments']}\n\n{plain(lines)}"
 
 
 def key(name: str) -> str:

@@ -11,16 +11,17 @@ from typing import Any, assert_never
 from crmgate import hookimpl
 from crmgate.errors import ProviderError
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Preview, Provision
-from crmgate.provider import CRMProvider, Mapped, Rate
+from crmgate.provider import CRMProvider, Rate
 
 from .api import BitrixApi, BitrixSettings
-from .batch import COMMANDS, BitrixBatch
+from .batch import COMMANDS, BitrixBatch, rescuing
 from .checks import BitrixChecks
 from .compare import BitrixComparison
-from .contacts import BitrixContacts, person
+from .contacts import BitrixContacts, beside, person
 from .fields import BitrixFields
 from .lookup import BitrixLookup
 from .pipeline import BitrixPipeline
+from .preview import preview_of
 from .records import BitrixRecords, after_write
 from .setup import BitrixSetup
 from .text import described, plain, repeated, wide
@@ -40,7 +41,7 @@ from .values import (
     dropped,
     title,
     truths,
-)
+)  # fmt: skip
 
 
 class Bitrix(CRMProvider):
@@ -86,10 +87,7 @@ class Bitrix(CRMProvider):
         if self._api.target is DEALS:
             self._contacts = BitrixContacts(records(CONTACTS), self.send_describing, self.move, assignee=assignee)
             self._pipeline = BitrixPipeline(self._api, self.settings)
-        self._batch = BitrixBatch(
-            self._api, self._records, self._lookup, record=self._fresh, describing=self._rescuing,
-            delivered=self.delivered, merges_duplicates=self.merges_duplicates,
-        )  # fmt: skip
+        self._batch = BitrixBatch(self, self._api, self._records, self._lookup, self._new)
         self._checks = BitrixChecks(self._api, self._fields, self._lookup, self._pipeline, assignee=assignee)
         self._setup = BitrixSetup(self._api, self._fields, wanted)
 
@@ -120,7 +118,7 @@ class Bitrix(CRMProvider):
         mapped = self.map_lead(lead, operation)
         contact = self._contacts.oldest(people) if self._contacts else None
         if contact:
-            mapped = self._beside(contact, mapped, lead, operation)
+            mapped = beside(self, contact, mapped, lead, operation)
         text = self.describe(mapped, operation, lead.additional_info)
         return self._create({"title": title(lead), **mapped.fields}, text, operation, contact)
 
@@ -211,20 +209,7 @@ class Bitrix(CRMProvider):
     @hookimpl
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping, before a look at the portal. A deal's contact is a request of its own."""
-        mapped = self.map_again(operation, self._fields.cached_map())
-        text = plain(self.text_of(mapped, operation))
-        match operation.kind:
-            case Kind.LOG_ACTIVITY:
-                comment = {"entityId": operation.lead_id, "comment": self.describe_all(operation.activity, operation)}
-                return self.previewed("POST", "crm.timeline.comment.add", comment, Mapped({}, []), operation)
-            case Kind.UPDATE_LEAD:
-                record, ref = mapped.fields | {"comments": text}, operation.lead_id
-            case _:
-                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"title": title(operation.lead)}
-                record = {**names, **mapped.fields, **ORIGIN, "originId": operation.id, "comments": text}
-                ref = ""
-        method, params = self._records.request(record, ref)
-        return self.previewed("POST", method, params, mapped, operation)
+        return preview_of(self, self._records, self._fields.cached_map(), operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
@@ -234,12 +219,6 @@ class Bitrix(CRMProvider):
     def explain(self, error: ProviderError, hint: str) -> str:
         """Leave the hint out if the error names a setting."""
         return str(error) if "BITRIX_" in error.detail else f"{error}; {hint}"
-
-    def _beside(self, contact: Row, mapped: Mapped, lead: Lead, operation: Operation) -> Mapped:
-        """`mapped` for a new deal of a contact that exists: of the person only what is new, or a further row."""
-        plan = self.plan_update(lead, operation, person(contact), rows=MULTIFIELDS, keep=PERSON)
-        deal = {name: value for name, value in mapped.fields.items() if name not in PERSON}
-        return replace(plan, fields=deal | plan.fields | plan.rows)
 
     def _create(
         self, values: Mapping[str, Any], text: str, operation: Operation, contact: Row | None = None
@@ -258,17 +237,6 @@ class Bitrix(CRMProvider):
         if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
             record["assignedById"] = assignee
         return record
-
-    def _fresh(self, lead: Lead, operation: Operation) -> dict[str, Any]:
-        """The record of a new lead as it is sent: of a person whom the portal does not know."""
-        mapped = self.map_lead(lead, operation)
-        text = self.describe(mapped, operation, lead.additional_info)
-        return self._new({"title": title(lead), **mapped.fields}, plain(text), operation)
-
-    def _rescuing(self, record: Mapping[str, Any], names: list[str]) -> str:
-        """The comments of a record, with the values of the fields `names` that the portal ignored."""
-        lines = self.move({name: record[name] for name in names}, names, "comments")["comments"]
-        return f"{record['comments']}\n\n{plain(lines)}"
 
     def _send(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], contact: Row | None
@@ -309,7 +277,7 @@ class Bitrix(CRMProvider):
         gone = tuple(dropped(record, shown)) if shown else ()
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
             with suppress(ProviderError):
-                self._records.save({"comments": self._rescuing(record, rescued)}, made)
+                self._records.save({"comments": rescuing(self, record, rescued)}, made)
         return self.delivered(made, dropped=gone)
 
     def _complete(self, lead_id: str, item: Row, operation: Operation) -> None:
