@@ -31,6 +31,19 @@ def create_lead(lead: Lead, operation: Operation) -> Delivered:
 
 
 @hookspec(firstresult=True)
+def create_leads(leads: Sequence[tuple[Lead, Operation]]) -> Mapping[str, Delivered | ProviderError | None]:
+    """Create several leads with few requests. Return the outcome of each, by the id of its operation.
+
+    Called with 2 to `CRMProvider.leads_at_once` leads while operations wait, and none of them was sent before. The
+    outcome of one lead says nothing about the others: `OutcomeUnknown` if it may have been created, another error if it
+    was not. None: nothing was sent for this lead, and crmgate calls `create_lead` for it later. Return None for a
+    person whom the CRM knows, and for a lead that the CRM refuses if `create_lead` can correct it. An exception applies
+    to all of the leads.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
 def create_minimal_lead(activity: Activity, operation: Operation) -> Delivered:
     """Create a lead for a visitor without a name: only a messenger click is known."""
     raise NotImplementedError
@@ -56,6 +69,17 @@ def find_lead(operation: Operation) -> Delivered | None:
     """Find the record that an earlier attempt of `operation` left in the CRM; None if it left nothing.
 
     Called before the next attempt of an operation with an unknown outcome. Search by the operation id.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def find_leads(operations: Sequence[Operation]) -> Mapping[str, Delivered]:
+    """Find the records that earlier attempts of these operations left in the CRM: one `Delivered` by operation id.
+
+    Called for applications of unknown outcome, when several of them wait; `create_leads` needs it. An operation that is
+    not in the result is searched with `find_lead` before it is sent again. Search by the operation ids with few
+    requests, and change nothing.
     """
     raise NotImplementedError
 

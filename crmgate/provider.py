@@ -85,6 +85,8 @@ class CRMProvider:
 
     An attempt that does not find the record sends nothing during this time. A plugin for a CRM whose search lags longer
     sets a larger value, at least 0."""
+    leads_at_once = 50
+    """Largest number of leads that `create_leads` takes. A plugin may override it with a property; below 2: none."""
     MAX_BODY: ClassVar[int] = MAX_BODY
     """Maximum size of an answer in bytes (default: 1 MB). A longer answer is an error of `request`."""
     lead_fields: ClassVar[Mapping[str, str]] = {}

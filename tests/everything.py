@@ -59,7 +59,7 @@ def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:
     world = World(ledger, client)
     retries = Retries(client, ledger, Inventory(client), world.delivery.recipient)
     desk = Desk(ledger, world.gateway, world.delivery, retries)
-    for step in (_deliver, _fail, _break_down, _refuse):
+    for step in (_deliver, _deliver_together, _fail, _break_down, _refuse):
         step(world, look)
     for change in (_pause, _change, _retry_many, _erase):
         change(world, desk, look)
@@ -87,6 +87,19 @@ def _deliver(world: World, look: Look) -> None:
         world.gateway.submit(Kind.CREATE_LEAD, {"first_name": f"Bot{number}"}, inline=False, suspect=Suspicion.HONEYPOT)
     look()
     world.ledger.drop_suspects(1, world.delivery.recipient)
+
+
+def _deliver_together(world: World, look: Look) -> None:
+    world.crm.leads_at_once = 50
+    world.use(world.crm)
+    several = [world.apply(number) for number in range(30, 33)]
+    alone = several[0].id
+    world.crm.answers = lambda one: None if one.id == alone else world.crm._created(one)
+    world.work()
+    look()
+    assert world.states(several) == {"delivered"}
+    world.crm.leads_at_once = 0
+    world.use(world.crm)
 
 
 def _fail(world: World, look: Look) -> None:

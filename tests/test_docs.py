@@ -116,7 +116,7 @@ def test_every_hook_is_documented_with_its_signature() -> None:
     for name, function in hooks.items():
         heading = re.search(rf"^### `{name}\((.*?)\) -> (.+)`$", page, re.MULTILINE)
         assert heading, f"{name} is not documented"
-        arguments = [argument.partition(":")[0] for argument in heading[1].split(", ") if argument]
+        arguments = re.findall(r"(\w+): ", heading[1])
         assert arguments == list(inspect.signature(function).parameters)
         assert heading[2] == function.__annotations__["return"]
 

@@ -37,6 +37,7 @@ def blocks(part: str) -> str:
 
 
 KEY = "the-key-of-the-test"
+REFUSED = Lead(first_name="Refused")
 
 
 class FakeAcme(FakeCRM):
@@ -57,6 +58,11 @@ class FakeAcme(FakeCRM):
         body = json.loads(request.body) if request.body else {}
         with self.lock:
             match request.method, request.path.strip("/").split("/"):
+                case "POST", ["leads", "batch"]:
+                    return self._json(201, {"ids": [self._added_one(lead) for lead in json.loads(request.body)]})
+                case "GET", ["leads"] if "refs" in (query := parse_qs(request.query)):
+                    refs = query["refs"][0].split(",")
+                    return self._json(200, {"leads": [lead for lead in self.leads if lead["ref"] in refs]})
                 case "POST", ["leads"]:
                     return self._added(self.leads, body)
                 case "POST", ["leads", _, "notes"] if self._lead(body["lead"]):
@@ -83,6 +89,12 @@ class FakeAcme(FakeCRM):
     def _whole(self, lead: dict[str, Any]) -> dict[str, Any]:
         return lead | {"timeline": [note for note in self.notes if note["lead"] == str(lead["id"])]}
 
+    def _added_one(self, lead: dict[str, Any]) -> int | None:
+        if lead["name"] == REFUSED.first_name:
+            return None
+        self._added(self.leads, lead)
+        return len(self.leads)
+
     def _added(self, rows: list[dict[str, Any]], body: dict[str, Any]) -> Response:
         rows.append(body | {"id": len(rows) + 1})
         return self._json(201, rows[-1])
@@ -97,6 +109,9 @@ class TestThePageKeepsTheContract(ProviderContract):
 
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         return {"ACME_URL": fake.url, "ACME_KEY": KEY}
+
+    def refused_lead(self, fake: FakeCRM) -> Lead:
+        return REFUSED
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -162,6 +177,16 @@ def test_what_an_operation_left_is_found(crm: HookCaller) -> None:
     assert crm.find(click, 2.0) is None
     crm.deliver(click, 2.0)
     assert crm.find(create, 2.0) == crm.find(click, 2.0) == Delivered("acme", "1", adopted=True)
+
+
+def test_leads_are_created_and_found_together(crm: HookCaller) -> None:
+    names = ("Ada", REFUSED.first_name, "Grace")
+    several = [operation(Kind.CREATE_LEAD, first_name=name) for name in names]
+    ada, refused, grace = (one.id for one in several)
+    assert crm.create_leads(several, 2.0) == {ada: Delivered("acme", "1"), refused: None, grace: Delivered("acme", "2")}
+    assert crm.find_leads(several, 2.0) == {
+        ada: Delivered("acme", "1", adopted=True), grace: Delivered("acme", "2", adopted=True),
+    }  # fmt: skip
 
 
 def test_a_lead_that_is_gone_is_not_found(crm: HookCaller) -> None:

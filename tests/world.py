@@ -14,7 +14,7 @@ import redis
 from crmgate.delivery.attempt import Delivery, Outcome
 from crmgate.delivery.gateway import Gateway
 from crmgate.delivery.plan import Plan
-from crmgate.errors import AuthFailed, Code, ProviderError, Unavailable
+from crmgate.errors import AuthFailed, Code, OutcomeUnknown, ProviderError, Unavailable
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import SETTLE_SECONDS, Dead, DeliveryMode, Retry
 from crmgate.store.keys import WAKE_LIST, WAKE_SCHEDULE
@@ -45,6 +45,14 @@ class Crm:
         self.settle_seconds = SETTLE_SECONDS
         self.delivery = mode
         self.kinds: set[str] = {*Kind}
+        self.leads_at_once = 0
+        self.answers: Callable[[Operation], Delivered | ProviderError | None] = self._created
+        """The answer of a batch for one operation; None: it goes alone."""
+        self.batches: list[list[str]] = []
+        """The ids of the operations that were sent together, batch by batch."""
+        self.lost = False
+        """Whether the answer of a batch is lost after it was carried out."""
+        self.searches: list[list[str]] = []
         self.trouble: Callable[[Operation | None], ProviderError | None] = lambda _operation: None
         self.records: dict[str, str] = {}
         """Operation id -> record id, of everything that was carried out, in that order."""
@@ -79,6 +87,29 @@ class Crm:
         self._request(operation)
         known = self.records.get(operation.id)
         return Delivered(self.name, known, adopted=True) if known else None
+
+    def create_leads(
+        self, operations: Sequence[Operation], budget: float
+    ) -> dict[str, Delivered | ProviderError | None]:
+        assert budget > 0
+        self.batches.append([one.id for one in operations])
+        self._request(None, self.cost)
+        answers = {one.id: self.answers(one) for one in operations}
+        if self.lost:
+            raise OutcomeUnknown("the answer was lost")
+        return answers
+
+    def _created(self, operation: Operation) -> Delivered:
+        assert operation.id not in self.records, "carried out twice"
+        self.records[operation.id] = f"{self.name}-{len(self.records) + 1}"
+        return Delivered(self.name, self.records[operation.id])
+
+    def find_leads(self, operations: Sequence[Operation], budget: float) -> dict[str, Delivered]:
+        assert budget > 0
+        self.searches.append([one.id for one in operations])
+        self._request(None)
+        known = [one.id for one in operations if one.id in self.records]
+        return {each: Delivered(self.name, self.records[each], adopted=True) for each in known}
 
     finds_many = True
 

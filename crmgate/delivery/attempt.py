@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import assert_never
 
+from crmgate.delivery.batch import Batches, Reported
 from crmgate.delivery.outcome import (
     Following,
     Outcome,
@@ -71,6 +72,7 @@ class Delivery:
             at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
         )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
+        self._batches = Batches(ledger, crm, self.recipient, plan.worker_budget, self._conclude)
         self._supported: dict[str, tuple[Kind, ...]] = {}
         """The kinds of operations that each CRM supports, by its name."""
 
@@ -171,13 +173,17 @@ class Delivery:
 
     def _claim(self, operation_id: str, to: Recipient) -> Claim | NotClaimed:
         wanted = self._wanted(to)
-        return self._ledger.claim(operation_id, to, wanted.lease, seconds=wanted.seconds, supported=wanted.supported)
+        return self._ledger.claim(
+            operation_id, to, wanted.lease,
+            seconds=wanted.seconds, supported=wanted.supported, batch=wanted.batch,
+        )  # fmt: skip
 
     def _wanted(self, to: Recipient) -> Wanted:
         if to.provider not in self._supported:
             crm = self._gates[to.provider][0]
             self._supported[to.provider] = tuple(kind for kind in Kind if crm and crm.supports(kind))
-        return Wanted(new_lease(), self.plan.worker_budget + LEASE_MARGIN, self._supported[to.provider])
+        batch = self._batches.others if to is self.recipient else 0
+        return Wanted(new_lease(), self.plan.worker_budget + LEASE_MARGIN, self._supported[to.provider], batch)
 
     def attempt_claimed(
         self, claim: Claim, to: Recipient, deadline: float, *, wake: bool, more: Callable[[], bool] = never
@@ -187,8 +193,18 @@ class Delivery:
         Nothing is sent after `deadline`, a time of `time.monotonic`: the lease ends soon after it, and another process
         may then send the operation. With `wake` this process schedules the next attempt. `more`: see `attempt`.
         """
+        if claim.others:
+            return self._batches.attempt(claim, deadline, lambda: self._wanted(to) if more() else None)
         begun = time.monotonic()
-        sent = replace(self._send(claim, self._gates[to.provider][0], deadline), repeatable=not to.at_most_once)
+        sent = self._send(claim, self._gates[to.provider][0], deadline)
+        return self._conclude(claim, to, sent, begun, wake=wake, more=more)
+
+    def _conclude(
+        self, claim: Claim, to: Recipient, sent: Sent, begun: float, *,
+        wake: bool, more: Callable[[], bool] = never, batch: Reported | None = None,
+    ) -> Outcome:  # fmt: skip
+        """Decide what follows an answer of the CRM and record it. `batch`: the operation was sent with others."""
+        sent = replace(sent, repeatable=not to.at_most_once)
         if isinstance(sent.error, OutOfTime) and not sent.used:  # the CRM has used none of the time
             sent = replace(sent, asked=False)
         duration = time.monotonic() - begun
@@ -197,6 +213,7 @@ class Delivery:
             asked=sent.asked, repeatable=sent.repeatable,
         )  # fmt: skip
         written = result(claim, to.provider, duration, sent, verdict, to.settle)
+        written = batch.part(written) if batch else written
         wanted = self._wanted(to) if sent.delivered and to is self.recipient and more() else None
         deadline_of_next = time.monotonic() + self.plan.worker_budget
         try:

@@ -40,8 +40,11 @@ DETAIL = 300
 """Largest number of characters of the detail of an event."""
 MAY_HAVE_ARRIVED = ". It may have arrived: look for its tracking code there. A retry sends it again."
 
-Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", ""]
-"""Why an attempt has no verdict: it was not made, or its outcome is not recorded."""
+Reason = NoClaim | Literal[Written.LOST, Written.ENDED, "unrecorded", "batch", ""]
+"""Why an attempt has no verdict: it was not made, or its outcome is not recorded.
+
+`batch`: several operations were sent together. The ledger schedules what follows for each of them.
+"""
 
 
 @dataclass(frozen=True, slots=True)

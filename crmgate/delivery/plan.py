@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from crmgate.errors import ProviderError
 from crmgate.model import Connection, Delivered, Kind, Operation, Rate
 from crmgate.policy import JITTER, MAX_RETRY_AFTER, DeliveryMode
 from crmgate.store import keys
@@ -33,6 +35,12 @@ class Crm(Protocol):
     def test_connection(self, budget: float) -> Connection: ...
     def deliver(self, operation: Operation, budget: float) -> Delivered: ...
     def find(self, operation: Operation, budget: float) -> Delivered | None: ...
+    @property
+    def leads_at_once(self) -> int: ...
+    def create_leads(
+        self, operations: Sequence[Operation], budget: float
+    ) -> Mapping[str, Delivered | ProviderError | None]: ...
+    def find_leads(self, operations: Sequence[Operation], budget: float) -> Mapping[str, Delivered]: ...
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,16 @@ from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider
 
 REQUIRED_HOOKS = ("create_lead", "create_minimal_lead", "find_lead", "test_connection")
-SEARCHES = ("find_lead", "find_many")
+SEARCHES = ("find_lead", "find_leads", "find_many")
 """Hooks of a destination that can be searched. With another `delivery` than `exactly_once` they are never called."""
 WRITE_DELIVERY = f"Write {', '.join(map(repr, map(str, DeliveryMode)))}: see docs/plugins/README.md."
 WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
 WRITE_CAPABILITIES = 'Write a set of names, such as frozenset({"update_lead"}), with a comma after each.'
 WRITE_SETTLE = "Write a number of seconds, at least 0."
 WRITE_SIZE = "Write a number of bytes, at least 1, such as 5 * 1024 * 1024."
-PROVIDER_HOOKS = {*Kind, *REQUIRED_HOOKS, "describe_fields", "find_many", "preview", "provision"}
+PROVIDER_HOOKS = {
+    *Kind, *REQUIRED_HOOKS, "create_leads", "describe_fields", "find_leads", "find_many", "preview", "provision",
+}  # fmt: skip
 FEATURES = frozenset({"detects_duplicates", "moves_refused_fields", "unique_key"})
 """Capabilities that are no hooks: a known person gets no second lead, a refused value moves into the description, and
 the CRM itself refuses a second record of an operation."""
@@ -84,9 +86,10 @@ def delivery_fault(delivery: object) -> str:
 
 
 def required_hooks(provider: type[CRMProvider]) -> list[str]:
-    """The hooks that a provider with its `delivery` must have."""
+    """The hooks that a provider with its `delivery` must have. With `create_leads` it needs `find_leads`, too."""
     searched = provider.delivery == DeliveryMode.EXACTLY_ONCE
-    return [hook for hook in REQUIRED_HOOKS if searched or hook not in SEARCHES]
+    batches = ("find_leads",) if "create_leads" in marked_hooks(provider) else ()
+    return [hook for hook in (*REQUIRED_HOOKS, *batches) if searched or hook not in SEARCHES]
 
 
 def check_hooks(source: str, plugin: object) -> None:

@@ -102,6 +102,63 @@ class HookCaller:
         return None if found is None else self._delivered("find_lead", found, operation.id)
 
     @property
+    def leads_at_once(self) -> int:
+        """Largest number of leads that the plugin creates together; 0: it creates one at a time."""
+        return self._provider.leads_at_once if self._hooks.create_leads.get_hookimpls() else 0
+
+    def create_leads(
+        self, operations: Sequence[Operation], budget: float
+    ) -> Mapping[str, Delivered | ProviderError | None]:
+        """Create the leads of several operations within `budget` seconds; the outcome of each, by operation id.
+
+        None: nothing was sent for this operation. Raises a `ProviderError` that applies to all of them.
+        """
+        leads = [(one.lead, one) for one in operations]
+        found = self._call_for_many("create_leads", operations, budget, leads=leads)
+        return {one.id: self._outcome("create_leads", found, one) for one in operations}
+
+    def find_leads(self, operations: Sequence[Operation], budget: float) -> Mapping[str, Delivered]:
+        """The records that earlier attempts left in the CRM, by operation id. Raises `ProviderError`."""
+        found = self._call_for_many("find_leads", operations, budget, operations=operations)
+        known = [one for one in operations if one.id in found]
+        return {one.id: self._delivered("find_leads", found[one.id], one.id) for one in known}
+
+    def _call_for_many(
+        self, hook: str, about: Sequence[Operation], budget: float, **arguments: Any
+    ) -> Mapping[str, Any]:
+        try:
+            with time_budget(budget), caught(self.name, hook):
+                found = getattr(self._hooks, hook)(**arguments)
+        except ProviderError as error:
+            failure: ProviderError = error
+            for operation in about:  # it may quote any of them
+                failure = self._own(failure, operation)
+            failure.operation = ""
+        except BaseException as error:
+            if ends_process(error):
+                raise
+            failure = self._bug(where(error, type(self._provider).__module__), "")
+        else:
+            if isinstance(found, Mapping):
+                return found
+            failure = self._bug(f"{hook} returned {type(found).__name__} instead of a mapping", "")
+        raise failure
+
+    def _outcome(self, hook: str, found: Mapping[str, Any], operation: Operation) -> Delivered | ProviderError | None:
+        """The checked outcome of one operation. What is missing or wrong is an `OutcomeUnknown`."""
+        if operation.id not in found:
+            return self._bug(f"{hook} returned no outcome for this operation", operation.id)
+        outcome = found[operation.id]
+        if outcome is None:
+            return None
+        if isinstance(outcome, ProviderError):
+            return self._own(outcome, operation)
+        try:
+            return self._delivered(hook, outcome, operation.id)
+        except OutcomeUnknown as bug:
+            return bug
+
+    @property
     def finds_many(self) -> bool:
         """Whether the plugin looks many operations up at once."""
         return bool(self._hooks.find_many.get_hookimpls())

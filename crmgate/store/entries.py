@@ -165,6 +165,8 @@ class Claim:
     `counted` is the number of retries that are used up. `sent_as` is another kind in which an earlier attempt may have
     sent it, None if there is no other one. Until `settles_at` the CRM may still be processing an earlier request: a
     record that is not found may yet appear. Times are seconds since the epoch, by the clock of the ledger.
+
+    `others` are further operations that the caller sends together with this one. Each has a lease of its own.
     """
 
     operation: Operation
@@ -174,25 +176,29 @@ class Claim:
     at: float
     settles_at: float = 0.0
     sent_as: Kind | None = None
+    others: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A lease that a caller wants on an operation: its token, and its duration in seconds.
 
-    `supported` are the kinds of operations that the CRM supports.
+    `supported` are the kinds of operations that the CRM supports. `batch` is the largest number of operations that the
+    caller wants in addition, to send them together (`Claim.others`).
     """
 
     lease: str
     seconds: float
     supported: tuple[Kind, ...] = ()
+    batch: int = 0
 
     def for_scripts(self, patience: float, settle: float, keys: Sequence[str]) -> dict[str, object]:
         """The lease as the scripts read it (`a.claim` in `lua/common.lua`). `keys`: ids of keys for payloads."""
-        return {
+        wanted = {
             "lease": self.lease, "seconds": self.seconds, "supported": dict.fromkeys(self.supported, True),
             "patience": patience, "settle": settle, "keys": dict.fromkeys(keys, True),
         }  # fmt: skip
+        return wanted | ({"batch": self.batch} if self.batch > 0 else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +253,8 @@ class Result:
     `used`: number of requests sent. `event`: what the attempt says about the provider, None for nothing. `outage`: the
     failure says that the CRM is away. `floor`: the next attempt is not made before its time, even if an outage ends.
     `settle`: seconds for which the CRM may be processing the request, 0 if it is not. `final`: the operation may have
-    arrived and only an operator may send it again, so it is dead even while the gate is shut.
+    arrived and only an operator may send it again, so it is dead even while the gate is shut. `reserved`: requests
+    were set aside for this attempt; false for a part of a batch, whose end counts the requests of all (`end_batch`).
     """
 
     attempt: Event
@@ -257,6 +264,7 @@ class Result:
     floor: bool = False
     settle: float = 0.0
     final: bool = False
+    reserved: bool = True
 
 
 @dataclass(frozen=True, slots=True)

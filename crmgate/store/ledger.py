@@ -117,13 +117,15 @@ class Ledger:
         return Accepted(Acceptance(what), identifier, Kind.read(kind), lead_id, float(at))
 
     def claim(
-        self, operation_id: str, to: Recipient, lease: str, *, seconds: float, supported: Iterable[Kind] = ()
-    ) -> Claim | NotClaimed:
+        self, operation_id: str, to: Recipient, lease: str, *, seconds: float, supported: Iterable[Kind] = (),
+        batch: int = 0,
+    ) -> Claim | NotClaimed:  # fmt: skip
         """Take the lease on an operation for `seconds`, if it may be attempted now (see `Wanted`)."""
-        wanted = Wanted(lease, seconds, tuple(supported)).for_scripts(PATIENCE, to.settle, self.vault.ids)
+        wanted = Wanted(lease, seconds, tuple(supported), batch).for_scripts(PATIENCE, to.settle, self.vault.ids)
         answer = self.run("claim", {"claim": wanted}, to=to, operation=operation_id)
-        reason, more = answer[0].decode(), answer[1].decode() if len(answer) > 1 else ""
-        return to_claim(answer, lease, self.vault) if reason == "claimed" else NotClaimed(NoClaim(reason), more)
+        if answer[0] in (b"claimed", b"batch"):
+            return to_claim(answer, lease, self.vault)
+        return NotClaimed(NoClaim(answer[0].decode()), answer[1].decode() if len(answer) > 1 else "")
 
     def record_delivered(
         self, claim: Claim, to: Recipient, result: Result, delivered: Delivered, wanted: Wanted | None = None
@@ -135,8 +137,12 @@ class Ledger:
         most once: a lost answer of Redis would end the taken operation.
         """
         receipt = {"receipt": compact(delivered.to_dict()), "record": delivered.record_id, "keep": round(self.keep)}
-        wanted = None if self._scripts.replicas or to.at_most_once else wanted
+        wanted = wanted if self.lets_follow(to) else None
         return self._record(claim, to, Written.DELIVERED, result, receipt, wanted)
+
+    def lets_follow(self, to: Recipient) -> bool:
+        """Whether the step that ends an attempt may take the next operation (see `record_delivered`)."""
+        return not self._scripts.replicas and not to.at_most_once
 
     def record_waiting(
         self, claim: Claim, to: Recipient, result: Result, *, delay: float, look: bool, wake: bool = False
@@ -168,7 +174,8 @@ class Ledger:
         attempt = result.attempt
         arguments = {
             "lease": claim.lease, "outcome": outcome, "counted": attempt.counted,
-            "used": result.used, "outage": result.outage, "floor": result.floor, "settle": result.settle,
+            "used": result.used, "reserved": result.reserved, "outage": result.outage, "floor": result.floor,
+            "settle": result.settle,
             "final": result.final, "settles_at": claim.settles_at if claim.look_first else 0,
             "figures": counted(claim.operation, attempt),
             "receipt_seconds": RECEIPT_SECONDS, "session_seconds": keys.SESSION_SECONDS, "remake": "", "keep": 0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from crmgate.model import Delivered, Event, Kind, Operation, State, Suspicion
@@ -22,8 +23,16 @@ def to_operation(operation_id: str, fields: Mapping[bytes, bytes], vault: Vault)
     return from_fields(operation_id, {name.decode(): value for name, value in fields.items()}, vault)
 
 
-def to_claim(answer: list[bytes], lease: str, vault: Vault) -> Claim:
-    """The claim that a script answered (`lua/take.lua`)."""
+def to_claim(answer: list[Any], lease: str, vault: Vault) -> Claim:
+    """The claim that a script answered (`lua/take.lua`): of one operation, or of several that are sent together."""
+    if answer[0] != b"batch":
+        return _one_claim(answer, lease, vault)
+    first, *others = answer[1:]
+    leased = (_one_claim(other, f"{lease}-{number}", vault) for number, other in enumerate(others, 2))
+    return replace(_one_claim(first, lease, vault), others=tuple(leased))
+
+
+def _one_claim(answer: list[bytes], lease: str, vault: Vault) -> Claim:
     _, operation_id, at, look, settles_at, *fields = answer
     operation, used_up, sent_as = from_pairs(operation_id.decode(), fields, vault)
     return Claim(operation, lease, look == b"1", used_up, float(at), float(settles_at), sent_as)

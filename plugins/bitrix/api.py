@@ -170,22 +170,31 @@ class BitrixApi:
         self.moved_to = urlsplit(target).netloc
         return target
 
-    def batch(self, commands: Mapping[str, tuple[str, Any]]) -> tuple[Row, dict[str, ProviderError]]:
-        """Several reads in one request: results and errors by the keys of `commands`. Raises `ProviderError`."""
+    def batch(
+        self, commands: Mapping[str, tuple[str, Any]], *, safe: bool = True
+    ) -> tuple[Row, dict[str, ProviderError]]:
+        """Up to 50 commands in one request: results and errors by the keys of `commands`. Raises `ProviderError`.
+
+        `safe` states that they change nothing. Else a command without an answer has the error `OutcomeUnknown`.
+        """
         cmd = {key: f"{method}?{urlencode([*php(params)])}" for key, (method, params) in commands.items()}
-        match self.call("batch", {"halt": 0, "cmd": cmd}, safe=True)["result"]:
+        match self.call("batch", {"halt": 0, "cmd": cmd}, safe=safe)["result"]:
             case {"result": dict() | [] as results, "result_error": dict() | [] as refused, **rest}:  # empty: lists
                 times = rest.get("result_time")
                 for key, spent in times.items() if isinstance(times, dict) else ():
                     self._remember_reset(commands[key][0] if key in commands else "batch", spent)
                 bodies = {key: body for key, body in dict(refused).items() if isinstance(body, dict)}
                 errors = {
-                    key: self._error({"error": "", **body}, {}, 200, True, commands[key][0])
+                    key: self._error({"error": "", **body}, {}, 200, safe, commands[key][0])
                     for key, body in bodies.items() if key in commands
                 }  # fmt: skip
-                if commands.keys() <= {*results, *errors}:
+                missing = commands.keys() - {*results, *errors}
+                if not missing:
                     return dict(results), errors
-        raise lost(True, Code.INVALID_RESPONSE, "the answer is no batch")
+                if not safe:
+                    silent = lost(False, Code.INVALID_RESPONSE, "the batch has no answer to this command")
+                    return dict(results), errors | dict.fromkeys(missing, silent)
+        raise lost(safe, Code.INVALID_RESPONSE, "the answer is no batch")
 
     def rows(self, method: str, params: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Rows of a list method, read page by page. Raises `ProviderError`."""

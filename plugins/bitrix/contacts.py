@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from crmgate.errors import Forbidden, NotFound
-from crmgate.model import Delivered
+from crmgate.model import Delivered, Lead, Operation
+from crmgate.provider import CRMProvider, Mapped
 
 from .records import BitrixRecords
 from .values import CONTACTS, MULTIFIELDS, PERSON, Row, contacts, dropped
@@ -18,6 +20,13 @@ MOST_READ = 3
 def person(contact: Row | None) -> Row:
     """Name, phones and emails of a contact, as an update compares them; empty without a contact."""
     return {name: (contact or {}).get(name) for name in PERSON} | contacts(contact or {})
+
+
+def beside(crm: CRMProvider, contact: Row, mapped: Mapped, lead: Lead, operation: Operation) -> Mapped:
+    """`mapped` for a new deal of a contact that exists: of the person only what is new, or a further row."""
+    plan = crm.plan_update(lead, operation, person(contact), rows=MULTIFIELDS, keep=PERSON)
+    deal = {name: value for name, value in mapped.fields.items() if name not in PERSON}
+    return replace(plan, fields=deal | plan.fields | plan.rows)
 
 
 class BitrixContacts:

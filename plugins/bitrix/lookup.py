@@ -16,6 +16,7 @@ CANDIDATES = 50
 """Maximum number of records with the same phone or email that are compared: a page of the list, a batch."""
 MOST_FOUND = 20
 """Number of records, the oldest ones, that the search for duplicates shows for a phone or an email."""
+BY_ORIGIN = ("id", "originId")
 SHOWN = ("id", "stageId", "stageSemanticId", "originatorId", "originId", "comments")
 
 
@@ -28,15 +29,18 @@ class BitrixLookup:
 
     def created(self, origin: str) -> list[str]:
         """Ids of the records with this `originId`, oldest first. Raises `ProviderError`."""
-        rows = self._records.matching(
-            ("id", "originId"), {"=originatorId": ORIGIN["originatorId"], "=originId": origin}
-        )
+        method, params = self.created_request(origin)
+        rows = self._records.listed(BY_ORIGIN, self._api.call(method, params, safe=True)["result"])
         found = [self._type.ref(row["id"]) for row in rows if row["originId"] == origin]
         if rows and not found:  # the portal ignored the filter: the record can be on a later page
             raise Unsupported(
                 f"the portal does not filter {self._type.name}s by originId: earlier attempts cannot be found"
             )
         return found
+
+    def created_request(self, origin: str) -> tuple[str, Row]:
+        """REST method and parameters with which `created` lists records."""
+        return self._records.list_request(BY_ORIGIN, {"=originatorId": ORIGIN["originatorId"], "=originId": origin})
 
     def known(self, people: list[int], operation: Operation) -> list[Known]:
         """Records of these people: the operation's own, and those that are not closed. Raises `ProviderError`."""
@@ -65,19 +69,19 @@ class BitrixLookup:
         Raises `ProviderError`.
         """
         kind = self._api.people.name
-        method, entity = "crm.duplicate.findbycomm", {"entity_type": kind.upper()}
-        known = {"PHONE": [lead.phone, lead.phone.removeprefix("+")], "EMAIL": [lead.email, lead.email.lower()]}
-        commands = {
-            kind: (method, entity | {"type": kind, "values": [*dict.fromkeys(values)]})
-            for kind, values in known.items() if values[0]
-        }  # fmt: skip
+        commands = {kind: self.search_request(kind, values) for kind, values in numbers(lead).items()}
         searched = self._merges_duplicates or self._type is DEALS  # a deal needs its contact in any case
         if not searched or not commands:
             return []
         results, refused = self._api.batch(commands)
-        _raise_outage(refused.values())
-        ids, half = sorted({*_ids(results, kind), *self._newest(commands, results)}), CANDIDATES // 2
+        raise_outage(refused.values())
+        ids, half = sorted({*ids_of(results, kind), *self._newest(commands, results)}), CANDIDATES // 2
         return ids if len(ids) <= CANDIDATES else [*ids[:half], *ids[-half:]]
+
+    def search_request(self, kind: str, values: Iterable[str]) -> tuple[str, Row]:
+        """REST method and parameters that search people by at most 20 phones or emails (`kind`)."""
+        entity = self._api.people.name.upper()
+        return "crm.duplicate.findbycomm", {"entity_type": entity, "type": kind, "values": [*values]}
 
     def _newest(self, commands: Mapping[str, tuple[str, Row]], results: Row) -> list[int]:
         """Ids of the newest records with this phone or email, if the search for duplicates showed as many as it can.
@@ -85,14 +89,14 @@ class BitrixLookup:
         It shows the oldest ones only. The list compares numbers as they are stored. Raises `ProviderError`.
         """
         method = f"crm.{self._api.people.name}.list"
-        full = [kind for kind in results if len(_ids({kind: results[kind]}, self._api.people.name)) >= MOST_FOUND]
+        full = [kind for kind in results if len(ids_of({kind: results[kind]}, self._api.people.name)) >= MOST_FOUND]
         options = {"select": ["ID"], "order": {"ID": "DESC"}, "start": -1}
         lists = {
             f"{kind}{n}": (method, {"filter": {kind: value}, **options})
             for kind in full for n, value in enumerate(commands[kind][1]["values"])
         }  # fmt: skip
         found, refused = self._api.batch(lists) if lists else ({}, {})
-        _raise_outage(refused.values())
+        raise_outage(refused.values())
         rows = [row for page in found.values() if isinstance(page, list) for row in page if isinstance(row, dict)]
         return [int(str(row["ID"])) for row in rows if str(row.get("ID")).isdecimal()]
 
@@ -126,13 +130,19 @@ class BitrixLookup:
         return self.commented([operation.lead_id], operation)
 
 
-def _ids(results: Row, kind: str) -> list[int]:
+def numbers(lead: Lead) -> dict[str, list[str]]:
+    """The phone and the email of a lead in each spelling that is searched, by kind."""
+    known = {"PHONE": [lead.phone, lead.phone.removeprefix("+")], "EMAIL": [lead.email, lead.email.lower()]}
+    return {kind: [*dict.fromkeys(values)] for kind, values in known.items() if values[0]}
+
+
+def ids_of(results: Row, kind: str) -> list[int]:
     """Ids of the leads or contacts in the answers of the search for duplicates."""
     found = (one for result in results.values() if isinstance(result, dict) for one in result.get(kind.upper()) or ())
     return [int(one) for one in found if str(one).isdecimal()]
 
 
-def _raise_outage(refused: Iterable[ProviderError]) -> None:
+def raise_outage(refused: Iterable[ProviderError]) -> None:
     """Raise an error that a later attempt may not meet. A refused search finds nobody."""
     for error in refused:
         if isinstance(error, Unavailable | RateLimited):

@@ -11,15 +11,17 @@ from typing import Any, assert_never
 from crmgate import hookimpl
 from crmgate.errors import ProviderError
 from crmgate.model import Activity, Connection, CrmField, Delivered, Kind, Lead, Operation, Preview, Provision
-from crmgate.provider import CRMProvider, Mapped, Rate
+from crmgate.provider import CRMProvider, Rate
 
 from .api import BitrixApi, BitrixSettings
+from .batch import COMMANDS, BitrixBatch, rescuing
 from .checks import BitrixChecks
 from .compare import BitrixComparison
-from .contacts import BitrixContacts, person
+from .contacts import BitrixContacts, beside, person
 from .fields import BitrixFields
 from .lookup import BitrixLookup
 from .pipeline import BitrixPipeline
+from .preview import preview_of
 from .records import BitrixRecords, after_write
 from .setup import BitrixSetup
 from .text import described, plain, repeated, wide
@@ -39,7 +41,7 @@ from .values import (
     dropped,
     title,
     truths,
-)
+)  # fmt: skip
 
 
 class Bitrix(CRMProvider):
@@ -48,7 +50,8 @@ class Bitrix(CRMProvider):
     name = "bitrix"
     label = "Bitrix24"
     capabilities = frozenset((
-        "create_lead", "create_minimal_lead", "find_lead", "find_many", "update_lead", "log_activity",
+        "create_lead", "create_leads", "create_minimal_lead", "find_lead", "find_leads", "find_many",
+        "update_lead", "log_activity",
         "test_connection", "describe_fields", "preview", "provision", "detects_duplicates", "moves_refused_fields",
     ))  # fmt: skip
     Settings = BitrixSettings
@@ -84,6 +87,7 @@ class Bitrix(CRMProvider):
         if self._api.target is DEALS:
             self._contacts = BitrixContacts(records(CONTACTS), self.send_describing, self.move, assignee=assignee)
             self._pipeline = BitrixPipeline(self._api, self.settings)
+        self._batch = BitrixBatch(self, self._api, self._records, self._lookup, self._new)
         self._checks = BitrixChecks(self._api, self._fields, self._lookup, self._pipeline, assignee=assignee)
         self._setup = BitrixSetup(self._api, self._fields, wanted)
 
@@ -92,6 +96,11 @@ class Bitrix(CRMProvider):
         """The leaky bucket of each portal and address (https://apidocs.bitrix24.com/limits.html)."""
         limit: Rate | None = self.settings["BITRIX_RATE"]
         return limit
+
+    @property
+    def leads_at_once(self) -> int:  # type: ignore[override]
+        """The commands of a batch. A deal needs its contact first, and the old API does not return what it stored."""
+        return 1 if self._contacts or self._api.old else COMMANDS
 
     def lead_url(self, lead_id: str) -> str:
         """Address of the page of a lead or deal."""
@@ -109,9 +118,15 @@ class Bitrix(CRMProvider):
         mapped = self.map_lead(lead, operation)
         contact = self._contacts.oldest(people) if self._contacts else None
         if contact:
-            mapped = self._beside(contact, mapped, lead, operation)
+            mapped = beside(self, contact, mapped, lead, operation)
         text = self.describe(mapped, operation, lead.additional_info)
         return self._create({"title": title(lead), **mapped.fields}, text, operation, contact)
+
+    @hookimpl
+    def create_leads(self, leads: Sequence[tuple[Lead, Operation]]) -> Mapping[str, Delivered | ProviderError | None]:
+        """Create leads of people whom the portal does not know. `create_lead` does the rest, and what is refused."""
+        self.field_map = self._fields.usable_map()
+        return self._batch.create(leads)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
@@ -172,6 +187,11 @@ class Bitrix(CRMProvider):
         return self.delivered(found, adopted=True)
 
     @hookimpl
+    def find_leads(self, operations: Sequence[Operation]) -> Mapping[str, Delivered]:
+        """The oldest lead with the id of each operation, if it is complete. `find_lead` completes the others."""
+        return self._batch.find(operations)
+
+    @hookimpl
     def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
         """Operations with their id or tracking code on a record, or in a comment on it, in any stage."""
         return self._comparison.existing(operations)
@@ -189,20 +209,7 @@ class Bitrix(CRMProvider):
     @hookimpl
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping, before a look at the portal. A deal's contact is a request of its own."""
-        mapped = self.map_again(operation, self._fields.cached_map())
-        text = plain(self.text_of(mapped, operation))
-        match operation.kind:
-            case Kind.LOG_ACTIVITY:
-                comment = {"entityId": operation.lead_id, "comment": self.describe_all(operation.activity, operation)}
-                return self.previewed("POST", "crm.timeline.comment.add", comment, Mapped({}, []), operation)
-            case Kind.UPDATE_LEAD:
-                record, ref = mapped.fields | {"comments": text}, operation.lead_id
-            case _:
-                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"title": title(operation.lead)}
-                record = {**names, **mapped.fields, **ORIGIN, "originId": operation.id, "comments": text}
-                ref = ""
-        method, params = self._records.request(record, ref)
-        return self.previewed("POST", method, params, mapped, operation)
+        return preview_of(self, self._records, self._fields.cached_map(), operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
@@ -213,24 +220,23 @@ class Bitrix(CRMProvider):
         """Leave the hint out if the error names a setting."""
         return str(error) if "BITRIX_" in error.detail else f"{error}; {hint}"
 
-    def _beside(self, contact: Row, mapped: Mapped, lead: Lead, operation: Operation) -> Mapped:
-        """`mapped` for a new deal of a contact that exists: of the person only what is new, or a further row."""
-        plan = self.plan_update(lead, operation, person(contact), rows=MULTIFIELDS, keep=PERSON)
-        deal = {name: value for name, value in mapped.fields.items() if name not in PERSON}
-        return replace(plan, fields=deal | plan.fields | plan.rows)
-
     def _create(
         self, values: Mapping[str, Any], text: str, operation: Operation, contact: Row | None = None
     ) -> Delivered:  # fmt: skip
-        record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
-        record |= self._pipeline.usable() if self._pipeline else {}
-        if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
-            record["assignedById"] = assignee
+        record = self._new(values, text, operation)
 
         def send(record: dict[str, Any]) -> Delivered:
             return self._write(record | {"comments": plain(record["comments"])}, operation)
 
         return self._send(send, record, contact)
+
+    def _new(self, values: Mapping[str, Any], text: str, operation: Operation) -> dict[str, Any]:
+        """The record of a new lead or deal."""
+        record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
+        record |= self._pipeline.usable() if self._pipeline else {}
+        if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
+            record["assignedById"] = assignee
+        return record
 
     def _send(
         self, send: Callable[[dict[str, Any]], Delivered], record: Mapping[str, Any], contact: Row | None
@@ -270,9 +276,8 @@ class Bitrix(CRMProvider):
         shown = echo or stored
         gone = tuple(dropped(record, shown)) if shown else ()
         if rescued := [name for name in gone if name not in (*KEPT, "comments")]:
-            lines = self.move({name: record[name] for name in rescued}, rescued, "comments")["comments"]
             with suppress(ProviderError):
-                self._records.save({"comments": f"{record['comments']}\n\n{plain(lines)}"}, made)
+                self._records.save({"comments": rescuing(self, record, rescued)}, made)
         return self.delivered(made, dropped=gone)
 
     def _complete(self, lead_id: str, item: Row, operation: Operation) -> None:

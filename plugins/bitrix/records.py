@@ -53,6 +53,10 @@ class BitrixRecords:
         except Rejected as error:
             error.fields = self._refused(error, record)
             raise
+        return self.saved(result, ref)
+
+    def saved(self, result: Any, ref: str = "") -> tuple[str, Row | None]:
+        """What the result of a write says; see `save`. Raises `OutcomeUnknown` if it names no record."""
         match result:
             case {"item": {"id": str() | int() as made} as item} if str(made).isdecimal():
                 return self.type.ref(made), item
@@ -85,8 +89,8 @@ class BitrixRecords:
 
     def get(self, ref: str) -> Row:
         """A record by its stored id. Raises `ProviderError`."""
-        params = {"id": self.type.number(ref), **self._api.entity(self.type)}
-        match self._api.call(f"crm.{self._api.kind}.get", params, safe=True)["result"]:
+        method, params = self.get_request(ref)
+        match self._api.call(method, params, safe=True)["result"]:
             case {"item": dict(item)}:
                 return item
             case dict(row) if self._api.old:
@@ -97,6 +101,10 @@ class BitrixRecords:
                 fm = [{"typeId": kind, "value": one.get("VALUE")} for kind, one in sent]
                 return {name: row.get(self._api.spelt(name)) for name in names} | {"fm": fm}
         raise lost(True, Code.INVALID_RESPONSE, f"the answer is no {self.type.name}")
+
+    def get_request(self, ref: str) -> tuple[str, Row]:
+        """REST method and parameters with which `get` reads a record."""
+        return f"crm.{self._api.kind}.get", {"id": self.type.number(ref), **self._api.entity(self.type)}
 
     def readable(self, ref: str) -> Row | None:
         """A record; None if it is gone, or the user of the webhook may not read it. Raises `ProviderError`."""

@@ -17,6 +17,7 @@ class ScriptedCrm:
     credentials = "c1"
     rate: Rate | None = None
     settle_seconds = SETTLE_SECONDS
+    leads_at_once = 0
     delivery = DeliveryMode.EXACTLY_ONCE
 
     def __init__(self) -> None:

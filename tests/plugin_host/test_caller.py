@@ -22,7 +22,7 @@ from crmgate.errors import (
     Unsupported,
 )
 from crmgate.model import Delivered, Kind, Operation
-from crmgate.plugin_host.caller import WRITE_DELIVERED
+from crmgate.plugin_host.caller import WRITE_DELIVERED, HookCaller
 from crmgate.plugin_host.loader import discover
 from tests.listeners import notify_at_the_end
 from tests.plugin_host.rig import (
@@ -341,3 +341,69 @@ class TestManyLookUps:
         body = 'self.request("GET", "http://127.0.0.1:1")'
         with pytest.raises(OutOfTime):
             acme(folder, body, hook="find_lead").find_many(self.RECEIPTS, 0.0)
+
+
+class TestManyLeads:
+    """Leads that a plugin creates together."""
+
+    OTHER = replace(LEAD, id="0" * 32)
+    HOOKS = """
+    leads_at_once = 7
+
+    @hookimpl
+    def create_leads(self, leads):
+        ids = [operation.id for lead, operation in leads]
+        {create}
+
+    @hookimpl
+    def find_leads(self, operations):
+        {find}
+"""
+
+    def crm(self, folder: Path, create: str = "pass", find: str = "return {}") -> HookCaller:
+        hooks = self.HOOKS.replace("{create}", create).replace("{find}", find)
+        return choose(discover(write(folder, acme=PROVIDER + hooks)))
+
+    def test_each_lead_comes_with_its_operation_and_has_its_outcome(self, folder: Path) -> None:
+        crm = self.crm(folder, "return {one.id: Delivered(self.name, lead.first_name + one.id) for lead, one in leads}")
+        assert crm.leads_at_once == 7
+        assert crm.create_leads([LEAD, self.OTHER], 1.0) == {
+            one.id: Delivered("acme", CANARY + one.id) for one in (LEAD, self.OTHER)
+        }  # fmt: skip
+
+    def test_a_plugin_without_the_hook_creates_one_at_a_time(self, folder: Path) -> None:
+        assert acme(folder, "pass").leads_at_once == 0
+
+    @pytest.mark.parametrize("outcome", ['Delivered("other", "7")', '"7"', "True", 'Delivered(self.name, "")'])
+    def test_a_wrong_outcome_is_a_bug_of_this_lead_only(self, folder: Path, outcome: str) -> None:
+        crm = self.crm(folder, f'return {{ids[0]: {outcome}, ids[1]: Delivered(self.name, "8")}}')
+        found = crm.create_leads([LEAD, self.OTHER], 1.0)
+        wrong = found[LEAD.id]
+        assert isinstance(wrong, OutcomeUnknown)
+        assert (wrong.code, found[self.OTHER.id]) == (Code.PLUGIN_BUG, Delivered("acme", "8"))
+
+    def test_a_missing_outcome_is_unknown_and_none_is_not(self, folder: Path) -> None:
+        found = self.crm(folder, "return {ids[1]: None}").create_leads([LEAD, self.OTHER], 1.0)
+        assert isinstance(found[LEAD.id], OutcomeUnknown)
+        assert found[self.OTHER.id] is None
+
+    @pytest.mark.parametrize("create", ["return None", "return [1]", "raise KeyError(leads[0][0].first_name)"])
+    def test_a_wrong_result_is_a_bug_of_all(self, folder: Path, create: str) -> None:
+        with pytest.raises(OutcomeUnknown) as raised:
+            self.crm(folder, create).create_leads([LEAD, self.OTHER], 1.0)
+        assert raised.value.code == Code.PLUGIN_BUG
+        assert CANARY not in str(raised.value)
+
+    def test_an_error_shows_nothing_of_any_lead(self, folder: Path) -> None:
+        with pytest.raises(Unavailable) as raised:
+            self.crm(folder, "raise Unavailable(leads[0][0].first_name)").create_leads([LEAD, self.OTHER], 1.0)
+        assert CANARY not in str(raised.value)
+
+    def test_what_is_found_is_checked(self, folder: Path) -> None:
+        found = self.crm(folder, find='return {operations[1].id: Delivered(self.name, "7", adopted=True)}')
+        assert found.find_leads([LEAD, self.OTHER], 1.0) == {self.OTHER.id: Delivered("acme", "7", adopted=True)}
+
+    def test_a_plugin_that_cannot_find_them_together_is_refused(self, folder: Path) -> None:
+        hook = "\n    @hookimpl\n    def create_leads(self, leads):\n        return {}\n"
+        [problem] = discover(write(folder, acme=PROVIDER + hook)).quarantined
+        assert "lacks find_leads" in str(problem)

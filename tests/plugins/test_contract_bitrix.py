@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
+from crmgate.model import Lead
 from crmgate.testing import FakeCRM, ProviderContract, Request
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.bitrix24.fields import PRESET
@@ -26,8 +27,11 @@ class TestBitrix(ProviderContract):
         return {"BITRIX_WEBHOOK_URL": cast(FakeBitrix24, fake).webhook_url}
 
     def is_write(self, request: Request) -> bool:
-        """Bitrix24 reads with POST too."""
-        return bool(re.search(r"\.(add|update|delete|set)\.json", request.path))
+        """Bitrix24 reads with POST too, and a batch writes if one of its commands does."""
+        changes = r"\.(add|update|delete|set)"
+        if request.path.endswith("/batch.json"):
+            return bool(re.search(rf"{changes}\?".encode(), request.body))
+        return bool(re.search(rf"{changes}\.json", request.path))
 
     def html_texts(self, request: Request) -> list[str]:
         """The portal reads the comments of a record as HTML."""
@@ -42,6 +46,12 @@ class TestBitrix(ProviderContract):
 
     def refusal(self, fake: FakeCRM) -> None:
         cast(FakeBitrix24, fake).add_user_field("UF_CRM_1234567896", "integer")
+
+    def refused_lead(self, fake: FakeCRM) -> Lead:
+        """A field changes after the plugin has read it."""
+        self.create()
+        self.refusal(fake)
+        return Lead(first_name="Refused", email="refused@example.com", field_of_study="Law")
 
 
 class TestBitrixDeals(TestBitrix):

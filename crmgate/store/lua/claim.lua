@@ -3,6 +3,7 @@
 --   id     operation
 --   claim  the lease
 --   to     provider
--- Answers as `take` does (take.lua).
+-- Answers as `take` and `with_others` do (take.lua).
 despite_full()
-return take(a.id, a.claim)
+local taken = take(a.id, a.claim)
+return taken[1] == 'claimed' and with_others(taken, a.claim) or taken

@@ -25,6 +25,7 @@
 --   claim.settle     seconds for which the CRM may be processing a request
 --   claim.supported  kinds of operations that the CRM supports: true, by name
 --   claim.keys       keys that the caller has for payloads: true, by id
+--   claim.batch      largest number of operations that are taken in addition, to be sent together; absent: none
 -- A script that makes a change of an operator gets its audit entry (crmgate.store.audit.Entry) as a.audit:
 --   audit.at        time, RFC 3339
 --   audit.who       operator

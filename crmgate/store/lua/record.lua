@@ -16,6 +16,7 @@
 --   receipt_seconds  seconds for which a receipt is kept
 --   session_seconds  seconds for which a session is kept
 --   used             number of requests that were sent
+--   reserved         false: no requests were set aside for the attempt (a part of a batch, see batch.lua)
 --   outage           true: the failure says that the CRM is away
 --   floor            true: the next attempt is not made before its time, even if an outage ends
 --   final            true: the operation may have arrived, and only an operator may send it again
@@ -32,7 +33,7 @@
 -- `next` is the operation that the caller attempts next (take.lua), absent: none.
 despite_full()
 redis.call('ZREM', SLOTS, a.lease)
-spend(a.used - to.reserve)
+if a.reserved then spend(a.used - to.reserve) end
 local state, holder, visit, refused_at, labels =
   unpack(redis.call('HMGET', KEYS[1], 'state', 'lease', 'session', 'refused_at', 'labels'))
 if ended(state) then return {'ended', '', ''} end
@@ -72,7 +73,7 @@ if a.outcome == 'delivered' then
   if payload then redis.call('SET', key.kept .. a.id, payload, 'EX', a.keep) end
   redis.call('HSET', KEYS[1], 'state', 'delivered', 'delivered', a.receipt)
   redis.call('HDEL', KEYS[1], 'payload', 'lease', 'lease_until', 'look', 'due_at', 'verdict', 'inline', 'cause', 'dead_at',
-    'settles_at', 'refused_at', 'sent_as', 'labels')
+    'settles_at', 'refused_at', 'sent_as', 'labels', 'alone')
   redis.call('EXPIRE', KEYS[1], a.receipt_seconds)
   for _, set in ipairs({key.due, HELD, TRIED, LATER, key.dead, key.returning}) do redis.call('ZREM', set, a.id) end
   unfile(a.id)

@@ -1,10 +1,11 @@
--- The lease on an operation, for claim.lua and record.lua. It stands between person.lua and each script.
+-- The lease on an operation, for claim.lua, record.lua and batch.lua. It stands between person.lua and each script.
 
 -- Take the lease on an operation that may be attempted now. `claim` is described in common.lua.
 -- Answers {'claimed', id, time of the claim, 1 if the CRM has to be searched first, time until which it may be processing an
 -- earlier request, field, value ...} or {reason, more}: 'elsewhere' names the CRM with the record, 'behind' the operation
--- that it waits for, 'locked' the key of its payload (crmgate.store.vault).
-local function take(id, claim)
+-- that it waits for, 'locked' the key of its payload (crmgate.store.vault). With `joins` the operation is sent together with
+-- one that was taken before: it takes no slot and no requests of its own.
+local function take(id, claim, joins)
   renew(id)
   local ends = a.now + claim.seconds
   local state, lease, till, due, verdict, kind, visit, lines, persons = unpack(redis.call('HMGET', op(id),
@@ -63,7 +64,7 @@ local function take(id, claim)
       end
     end
   end
-  if not mine then
+  if not mine and not joins then
     if shut() or room() < 1 then
       hold(id)
       return {'held'}
@@ -88,15 +89,63 @@ local function woken_by(message)
   return id and message == wake_message(id) and id or nil
 end
 
--- Take the operation of the oldest wake-up that can be attempted. Answers as `take` does, or nil if there is none. A message
--- that needs Huey or Python goes back to the place that it had.
+-- Whether an operation may be sent together with others: it creates the lead of an application, and was not set apart.
+local function may_join(id)
+  local kind, alone = unpack(redis.call('HMGET', op(id), 'kind', 'alone'))
+  local traits = kinds[kind]
+  return traits and not traits.needs_lead and not traits.minimal and not alone
+end
+
+-- Whether nothing speaks against several operations in one request: the credentials have worked, and no trouble of the
+-- provider limits the number of attempts.
+local function is_steady()
+  local cause, window, verified = unpack(redis.call('HMGET', GATE, 'cause', 'window', 'verified'))
+  return not cause and not window and verified == to.credentials
+end
+
+-- Take operations that are sent together with `taken`, the answer of `take`: at most claim.batch, from the wake-ups and then
+-- from those that wait for the provider, the oldest first. Each gets a lease of its own. Answers {'batch', taken, answer of
+-- `take` ...}, or `taken` if there are none.
+local function with_others(taken, claim)
+  if not claim.batch or not may_join(taken[2]) or not is_steady() then return taken end
+  local batch = {'batch', taken}
+  local function add(id)
+    local own = {}
+    for name, value in pairs(claim) do own[name] = value end
+    own.lease = claim.lease .. '-' .. #batch
+    local other = take(id, own, true)
+    if other[1] == 'claimed' then batch[#batch + 1] = other end
+    return other[1]
+  end
+  for _ = 1, 2 * claim.batch do
+    local message = #batch - 2 < claim.batch and redis.call('RPOP', key.wake_list)
+    if not message then break end
+    local id = woken_by(message)
+    local answer = id and may_join(id) and add(id) or 'other'
+    if answer == 'other' or answer == 'exhausted' or answer == 'elsewhere' then
+      redis.call('RPUSH', key.wake_list, message)
+      break
+    end
+  end
+  for _, id in ipairs(redis.call('ZRANGE', HELD, 0, 2 * claim.batch)) do
+    if #batch - 2 >= claim.batch then break end
+    if may_join(id) and redis.call('ZREM', HELD, id) == 1 then
+      local answer = add(id)
+      if answer == 'exhausted' or answer == 'elsewhere' then rouse(id) end
+    end
+  end
+  return batch[3] and batch or taken
+end
+
+-- Take the operation of the oldest wake-up that can be attempted, with others (with_others). Answers nil if there is none. A
+-- message that needs Huey or Python goes back to the place that it had.
 local function take_next(claim)
   for _ = 1, 10 do
     local message = redis.call('RPOP', key.wake_list)
     if not message then return nil end
     local id = woken_by(message)
     local taken = id and take(id, claim) or {'unknown message'}
-    if taken[1] == 'claimed' then return taken end
+    if taken[1] == 'claimed' then return with_others(taken, claim) end
     if not id or taken[1] == 'elsewhere' or taken[1] == 'exhausted' then
       redis.call('RPUSH', key.wake_list, message)
       return nil

@@ -38,6 +38,7 @@ from crmgate.testing.bitrix24.wire import (
     yes,
 )
 from crmgate.testing.server import FakeCRM, Fault, Request, Response
+from crmgate.testing.transport import Dropped
 
 METHODS = leads.METHODS | items.METHODS | methods.METHODS
 BATCH_LIMIT = 50
@@ -70,6 +71,9 @@ class FakeBitrix24(Portal, FakeCRM):
         """Code of `SYSTEM_ERRORS` with which every call is refused, such as `"OVERLOAD_LIMIT"`; None: no error."""
         self.errors_at_200 = False
         """Whether errors come with HTTP 200, as the documentation allows."""
+        self.batch_ends_after: int | None = None
+        """Number of commands of a batch after which the portal fails: the others are not carried out, and no answer
+        comes. PHP ends like this at a limit of time or memory. None: it carries out all of them."""
         self.renamed_to: str | None = None
         """The portal's new address (`http://host:port`): every call is redirected there."""
         self._level, self._leaked_at = 0.0, 0.0
@@ -160,6 +164,8 @@ class FakeBitrix24(Portal, FakeCRM):
         # One unit of the bucket and no transaction: what ran before an error stays.
         sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
         for index, (name, command) in enumerate(_commands(params.get("cmd"))):
+            if index == self.batch_ends_after:
+                raise Dropped
             started = time.time()
             try:
                 reply = self._command(str(command), index, sections["result"])

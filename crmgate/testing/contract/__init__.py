@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from crmgate.testing.contract.answers import AnswerChecks
 from crmgate.testing.contract.base import Contract
+from crmgate.testing.contract.batches import BatchChecks
 from crmgate.testing.contract.capabilities import CapabilityChecks
 from crmgate.testing.contract.conduct import ConductChecks
 from crmgate.testing.contract.connection import ConnectionChecks
@@ -38,6 +39,6 @@ __all__ = ["Contract", "ProviderContract"]
 
 class ProviderContract(
     IdentityChecks, MappingChecks, OutcomeChecks, AnswerChecks, OnceChecks, StepChecks, ModeChecks, PersonChecks,
-    ConductChecks, ConnectionChecks, CapabilityChecks,
+    ConductChecks, ConnectionChecks, CapabilityChecks, BatchChecks,
 ):  # fmt: skip
     """All checks of a provider. Subclass it as `Test...`, set `plugin`, and implement `fake` and `settings`."""

@@ -51,12 +51,10 @@ class CallResult:
     output: str
     """Text that was logged or printed."""
     provider: str
-    """Name of the provider."""
 
     def __str__(self) -> str:
         if self.error is None:
-            shown = type(self.result).__name__ if self.result is not None else "None"
-            return f"{self.hook} returned {shown}"
+            return f"{self.hook} returned {type(self.result).__name__ if self.result is not None else 'None'}"
         return f"{self.hook} raised {type(self.error).__name__}"
 
 
@@ -112,6 +110,10 @@ class Contract:
     def refusal(self, fake: Any) -> None:
         """Make the CRM refuse the value of a field of the full lead. Default: it answers a create with 422."""
         self.fail_writes(fake, "answer", status=422, body="{}", content_type="application/json")
+
+    def refused_lead(self, fake: Any) -> Lead | None:
+        """A lead that the CRM refuses, while it accepts the sample leads. Default: None, which skips its check."""
+        return None
 
     def is_write(self, request: Request) -> bool:
         """Whether a request changes something in the CRM. Default: every method except GET, HEAD and OPTIONS.

@@ -54,7 +54,9 @@ class FakeAcme(FakeCRM):
     # docs: end
 
     def answer_about_one(self, request: Request) -> Response:
-        """`PUT /leads/<id>`."""
+        """`PUT /leads/<id>`, and `POST /batch` and `POST /search` for many leads."""
+        if request.path in ("/batch", "/search"):
+            return self.answer_about_many(request.path, json.loads(request.body))
         with self.lock:
             found = next((row for row in self.tables["leads"] if request.path == f"/leads/{row['id']}"), None)
             if found is None:
@@ -62,7 +64,22 @@ class FakeAcme(FakeCRM):
             found |= json.loads(request.body)
             return Response(200, json.dumps({"id": found["id"]}))
 
+    def answer_about_many(self, path: str, values: list[Any]) -> Response:
+        """The id of each new lead, or null for one that is refused; or the leads with these operation ids."""
+        with self.lock:
+            leads = self.tables["leads"]
+            if path == "/search":
+                return Response(200, json.dumps({"rows": [row for row in leads if row.get("operation") in values]}))
+            made = list[str | None]()
+            for row in values:
+                refused = row.get("first") == REFUSED.first_name
+                made.append(None if refused else f"A{len(leads) + 1}")
+                leads += [] if refused else [{"id": made[-1]} | row]
+            return Response(201, json.dumps({"ids": made}))
 
+
+REFUSED = Lead(first_name="Refused", email="refused@example.com")
+"""A lead that the fake refuses in a batch."""
 ERRORS: dict[int, type[ProviderError]] = {401: AuthFailed, 422: Rejected, 429: RateLimited}
 
 
@@ -73,6 +90,7 @@ class Acme(CRMProvider):
     label = "Acme CRM"
     capabilities = frozenset({
         "update_lead", "log_activity", "find_many", "describe_fields", "preview", "provision", "detects_duplicates",
+        "create_leads", "find_leads",
     })  # fmt: skip
     lead_fields: ClassVar[Mapping[str, str]] = {
         "first_name": "first", "last_name": "last", "email": "email", "phone": "phone", "operation_id": "operation",
@@ -89,8 +107,33 @@ class Acme(CRMProvider):
         )
         if found:
             return found
+        return self._create(self._record(lead, operation))
+
+    @hookimpl
+    def create_leads(self, leads: Sequence[tuple[Lead, Operation]]) -> Mapping[str, Delivered | ProviderError | None]:
+        alone = {operation.id: None for lead, operation in leads if self._known(lead, operation)}
+        fresh = [(lead, operation) for lead, operation in leads if operation.id not in alone]
+        return alone | self._batch([operation for _, operation in fresh], [self._record(*pair) for pair in fresh])
+
+    def _batch(self, operations: list[Operation], records: list[dict[str, Any]]) -> dict[str, Delivered | None]:
+        answer = self._send("POST", "batch", json=records)
+        match answer.status, parsed(answer):
+            case 201, {"ids": list(ids)} if len(ids) == len(operations):
+                made = (Delivered(self.name, str(one)) if one else None for one in ids)
+                return {operation.id: one for operation, one in zip(operations, made, strict=True)}
+        raise self._error(answer, read=False)
+
+    def _record(self, lead: Lead, operation: Operation) -> dict[str, Any]:
         mapped = self.map_lead(lead, operation)
-        return self._create(mapped.fields | {"text": self.describe(mapped, operation, lead.additional_info)})
+        return mapped.fields | {"text": self.describe(mapped, operation, lead.additional_info)}
+
+    @hookimpl
+    def find_leads(self, operations: Sequence[Operation]) -> Mapping[str, Delivered]:
+        answer = self._send("POST", "search", json=[one.id for one in operations], safe=True)
+        match answer.status, parsed(answer):
+            case 200, {"rows": list(rows)}:
+                return {row["operation"]: Delivered(self.name, row["id"], adopted=True) for row in rows}
+        raise self._error(answer, read=True)
 
     @hookimpl
     def create_minimal_lead(self, activity: Activity, operation: Operation) -> Delivered:
@@ -225,5 +268,10 @@ class TestAcme(ProviderContract):
     def settings(self, fake: FakeCRM) -> Mapping[str, str]:
         return {"ACME_URL": fake.url, "ACME_KEY": "acme-key-4711"}
 
+    # docs: end
 
-# docs: end
+    def is_write(self, request: Request) -> bool:
+        return super().is_write(request) and request.path != "/search"
+
+    def refused_lead(self, fake: FakeCRM) -> Lead:
+        return REFUSED

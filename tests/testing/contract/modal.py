@@ -48,7 +48,7 @@ class _Blind(Acme):
 
     contract: ClassVar[type[ProviderContract]] = ModalContract
     capabilities = frozenset({"describe_fields", "preview", "provision"})
-    find_lead = find_many = update_lead = log_activity = None  # type: ignore[assignment]
+    create_leads = find_leads = find_lead = find_many = update_lead = log_activity = None  # type: ignore[assignment]
 
     @hookimpl
     def create_lead(self, lead: Lead, operation: Operation) -> Delivered:

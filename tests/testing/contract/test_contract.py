@@ -20,7 +20,7 @@ from crmgate.testing.contract import Contract
 from crmgate.testing.contract.capabilities import CapabilityChecks
 from crmgate.testing.contract.mapping import MappingChecks
 from crmgate.testing.contract.once import OnceChecks
-from tests.testing.contract import broken_answers, broken_hooks  # noqa: F401 - they register plugins
+from tests.testing.contract import broken_answers, broken_batches, broken_hooks  # noqa: F401 - they register plugins
 from tests.testing.contract.acme import Acme, TestAcme
 from tests.testing.contract.broken import BROKEN
 from tests.testing.contract.modal import AtMostOnce, Keyed
