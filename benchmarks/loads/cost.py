@@ -162,10 +162,19 @@ def _payload(client: redis.Redis) -> float:
 
 
 def _used(client: redis.Redis) -> int:
-    """Memory without scripts and buffers of connections and of the append-only file: they belong to no operation."""
+    """Memory without scripts and buffers of connections and of the append-only file: they belong to no operation.
+
+    Waits until no rewrite of the append-only file is under way: it has a buffer of 10 MB.
+    """
+    wait_until("no rewrite is under way", lambda: not _rewrites(client))
     info: Any = client.info("memory")
     apart = ("mem_clients_normal", "mem_aof_buffer", "used_memory_scripts")
     return int(info["used_memory"]) - sum(int(info.get(name, 0)) for name in apart)
+
+
+def _rewrites(client: redis.Redis) -> bool:
+    info: Any = client.info("persistence")
+    return bool(info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"])
 
 
 def _redis_cpu(client: redis.Redis) -> float:

@@ -55,6 +55,7 @@ def test_accept(tiny: Options) -> None:
     assert report.quantities == [accept.RATE, accept.P50, accept.P99]
 
 
+@pytest.mark.usefixtures("redis_client")  # empties Redis
 def test_a_server_that_answers_without_a_record_has_no_figures(redis_process: RedisProcess) -> None:
     with pytest.raises(LoadFailed, match="7 requests were answered, and the ledger has"):
         accept._check(redis_process.url, Load(7, 0.5, 0, 0, 0.01, 0.02))

@@ -214,9 +214,10 @@ def own_app(services: StandInServices) -> Iterator[Flask]:
 def _with_services(app: Flask, services: StandInServices) -> Iterator[Flask]:
     app.extensions["crmgate"] = services
     web.services.init_app(app)
+    before = app.wsgi_app
     yield app
     app.extensions["crmgate.clicks"].stop()
-    vars(app).pop("wsgi_app", None)  # of `web.trust_proxies`
+    app.wsgi_app = before  # type: ignore[method-assign]  # without `web.trust_proxies`
 
 
 @pytest.fixture
