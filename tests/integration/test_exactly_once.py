@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from crmgate.model import Kind, Lead, Operation, new_id
 from crmgate.plugin_host.loader import discover
 from crmgate.services import start
-from crmgate.store.gate import RULES
 from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import CUSTOM_FIELDS, FakeEspoCRM
 from crmgate.testing.transport import Dropped
@@ -86,14 +84,12 @@ def test_a_crm_without_the_fields_and_options_gets_every_lead(tmp_path: Path) ->
 
 def test_a_wrong_key_is_refused_once_however_many_wait(tmp_path: Path) -> None:
     with Stack(tmp_path, ESPOCRM_API_KEY="outdated") as stack:
-        begun = time.monotonic()
         stack.start()
         with ThreadPoolExecutor(16) as pool:
             answers = list(pool.map(stack.post, SAMPLES))
-        tests = int((time.monotonic() - begun) / RULES["refused_probe"])  # of the connection, on a slow machine
         assert {answer.status_code for answer in answers} == {202}
         refused = [request for request in stack.espocrm.requests if request.header("X-Api-Key") == "outdated"]
-        assert 1 <= len(refused) <= 1 + tests
+        assert len(refused) == 1
 
 
 def test_a_thousand_creates_with_one_operation_id_make_one_lead() -> None:
