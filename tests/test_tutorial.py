@@ -70,7 +70,7 @@ def name_of(part: ast.stmt) -> str:
 
 
 def plugin_after(step: int, blocks: int) -> str:
-    """The plugin after so many `blocks` of a step, and after all blocks of the steps before it."""
+    """The plugin after the first `blocks` of a step, and after all blocks of the steps before it."""
     imports = re.findall(r"`(\w+)` comes from `([\w.]+)`", PAGE)
     assert len(imports) == 2
     source = "".join(f"from {module} import {name}\n" for name, module in imports) + STAGES[-1]
