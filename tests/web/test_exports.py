@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from crmgate.operators.export import harmless
+from crmgate.store.ledger import Ledger
 from tests.graves import bury
 from tests.web.test_dead_letters import DEAD, Call, call, services
 
