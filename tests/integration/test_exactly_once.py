@@ -63,7 +63,7 @@ def test_lost_answers_make_no_second_lead(stack: Stack) -> None:
     assert lost_values(stack, operations) == {}
     adopted = [operation for operation in operations if operation.delivered and operation.delivered.adopted]
     single = stack.env["CRM_PROVIDER"] == "espocrm"  # Bitrix24 gets most of them in batches, of which two are lost
-    assert len(adopted) >= (30 if single else 5), "answers were lost"
+    assert len(adopted) >= (30 if single else 2), "answers were lost"
 
 
 def test_a_crm_without_the_fields_and_options_gets_every_lead(tmp_path: Path) -> None:
