@@ -27,6 +27,7 @@ WRITE_DELIVERY = f"Write {', '.join(map(repr, map(str, DeliveryMode)))}: see doc
 WRITE_RATE = "Write Rate(per_second=2, burst=50, reserve=10), with numbers above 0 and reserve at most burst, or None."
 WRITE_CAPABILITIES = 'Write a set of names, such as frozenset({"update_lead"}), with a comma after each.'
 WRITE_SETTLE = "Write a number of seconds, at least 0."
+WRITE_AT_ONCE = "Write a number of leads, such as 50, or a property that returns one."
 WRITE_SIZE = "Write a number of bytes, at least 1, such as 5 * 1024 * 1024."
 PROVIDER_HOOKS = {
     *Kind, *REQUIRED_HOOKS, "create_leads", "describe_fields", "find_leads", "find_many", "preview", "provision",
@@ -76,6 +77,11 @@ def size_fault(size: object) -> str:
     if not isinstance(size, int) or isinstance(size, bool):
         return f"of type {type(size).__name__}"
     return "" if size >= 1 else repr(size)
+
+
+def at_once_fault(number: object) -> str:
+    """Description of wrong `leads_at_once` of a provider; empty if it is right."""
+    return "" if isinstance(number, int) and not isinstance(number, bool) else f"of type {type(number).__name__}"
 
 
 def delivery_fault(delivery: object) -> str:
@@ -135,6 +141,9 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
         raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
     if fault := settle_fault(provider.settle_seconds):
         raise PluginError(source, f"{where}.settle_seconds is {fault}.", WRITE_SETTLE)
+    computed = hasattr(provider.leads_at_once, "__get__")
+    if not computed and (fault := at_once_fault(provider.leads_at_once)):
+        raise PluginError(source, f"{where}.leads_at_once is {fault}.", WRITE_AT_ONCE)
     if fault := size_fault(provider.MAX_BODY):
         raise PluginError(source, f"{where}.MAX_BODY is {fault}.", WRITE_SIZE)
     _check_mapping(source, provider)

@@ -112,6 +112,9 @@ BROKEN = {
     "MAX_BODY of text": (
         variant(("label =", "MAX_BODY = '5 MB'; label =")), "Acme.MAX_BODY is of type str.", "a number of bytes",
     ),
+    "leads_at_once of text": (
+        variant(("label =", "leads_at_once = '50'; label =")), "Acme.leads_at_once is of type str.", "number of leads",
+    ),
     "MAX_BODY of nothing": (variant(("label =", "MAX_BODY = 0; label =")), "Acme.MAX_BODY is 0.", "a number of bytes"),
     "rate as a number": (
         variant(("label =", "rate = 10; label =")), "Acme.rate is of type int.", "Write Rate(per_second=2, burst=50,",
