@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -35,27 +36,43 @@ def _logs_as_before() -> Iterator[None]:
         yield
 
 
-SLOW = (
+WAITING = (
     "testing/contract/", "integration/", "chaos/", "soak/", "deploy/", "delivery/test_long_outage.py",
     "cli/test_new.py", "test_tutorial.py", "plugins/test_alerts_of_a_gateway.py", "browser/",
 )  # fmt: skip
-"""Tests that mostly wait. They start first, so that no worker process waits for the last of them alone."""
+"""Tests that mostly wait for other processes."""
 
 
-def slow(item: pytest.Item) -> bool:
-    return item.nodeid.removeprefix("tests/").startswith(SLOW)
+def waits(item: pytest.Item) -> bool:
+    return item.nodeid.removeprefix("tests/").startswith(WAITING)
+
+
+def shares_something(item: pytest.Item) -> bool:
+    """Whether the test has a fixture of its module or package, which is made once in each process that runs one."""
+    shared = getattr(item, "_fixtureinfo", None)
+    made = shared.name2fixturedefs.items() if shared else ()
+    scopes = {definitions[-1].scope for name, definitions in made if name != _logs_as_before.__name__}
+    return bool(scopes & {"module", "package"})
+
+
+def turn(item: pytest.Item) -> float:
+    """Where in the run the test has its turn, from 0 to 1: at random, and the same in each process and each run.
+
+    Waiting and busy tests so run side by side, and the processor always has work. The last fifth has no waiting test,
+    so that no process waits for the last of them alone.
+    """
+    marker = item.get_closest_marker("xdist_group")
+    place = zlib.crc32((marker.args[0] if marker else item.nodeid).encode()) / 2**32
+    return place * 0.8 if waits(item) else place
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the slow tests, and run the tests of a module that share something costly in one process."""
-    items.sort(key=lambda item: not slow(item))
+    """Run the tests of a module that share something costly in one process."""
     for item in items:
-        shared = getattr(item, "_fixtureinfo", None)
-        made = shared.name2fixturedefs.items() if shared else ()
-        scopes = {definitions[-1].scope for name, definitions in made if name != _logs_as_before.__name__}
-        if scopes & {"module", "package"} or not slow(item):
+        if shares_something(item) or not waits(item):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=turn)
 
 
 def pytest_configure() -> None:
