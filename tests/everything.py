@@ -45,13 +45,16 @@ from tests.world import World
 Look = Callable[[], object]
 
 
-def rows(name: str) -> list[keys.Key]:
-    """The rows of the table of keys that a key belongs to: one, or none if it is not documented."""
-    return [row for row in keys.TABLE if _pattern(row).fullmatch(name)]
-
-
 def _pattern(row: keys.Key) -> re.Pattern[str]:
     return re.compile(re.escape(keys.PREFIX) + re.sub(r"<\w+>", r"[\\w.-]+", row.name))
+
+
+PATTERNS = {row: _pattern(row) for row in keys.TABLE}
+
+
+def rows(name: str) -> list[keys.Key]:
+    """The rows of the table of keys that a key belongs to: one, or none if it is not documented."""
+    return [row for row, pattern in PATTERNS.items() if pattern.fullmatch(name)]
 
 
 def use(ledger: Ledger, client: redis.Redis, look: Look = lambda: None) -> None:

@@ -29,6 +29,8 @@ WRITE_CAPABILITIES = 'Write a set of names, such as frozenset({"update_lead"}), 
 WRITE_SETTLE = "Write a number of seconds, at least 0."
 WRITE_AT_ONCE = "Write a number of leads, such as 50, or a property that returns one."
 WRITE_SIZE = "Write a number of bytes, at least 1, such as 5 * 1024 * 1024."
+Hooks = Mapping[str, Mapping[str, Any]]
+"""Options of hooks by the hook's name, as `marked_hooks` returns them."""
 PROVIDER_HOOKS = {
     *Kind, *REQUIRED_HOOKS, "create_leads", "describe_fields", "find_leads", "find_many", "preview", "provision",
 }  # fmt: skip
@@ -37,8 +39,11 @@ FEATURES = frozenset({"detects_duplicates", "moves_refused_fields", "unique_key"
 the CRM itself refuses a second record of an operation."""
 
 
-def marked_hooks(plugin: object) -> dict[str, Mapping[str, Any]]:
-    """The options of every hook that a class or module implements, with its `attribute`, by the hook's name."""
+def marked_hooks(plugin: object) -> Hooks:
+    """The options of every hook that a class or module implements, with its `attribute`, by the hook's name.
+
+    Looks at every attribute, which takes about 1 ms.
+    """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     options = ((name, manager.parse_hookimpl_opts(plugin, name)) for name in dir(plugin))
     return {marked["specname"] or name: {**marked, "attribute": name} for name, marked in options if marked is not None}
@@ -91,16 +96,23 @@ def delivery_fault(delivery: object) -> str:
     return "" if delivery in [*DeliveryMode] else repr(delivery)
 
 
-def required_hooks(provider: type[CRMProvider]) -> list[str]:
-    """The hooks that a provider with its `delivery` must have. With `create_leads` it needs `find_leads`, too."""
+def required_hooks(provider: type[CRMProvider], marked: Hooks) -> list[str]:
+    """The hooks that a provider with its `delivery` must have. With `create_leads` it needs `find_leads`, too.
+
+    `marked` has those that it does have.
+    """
     searched = provider.delivery == DeliveryMode.EXACTLY_ONCE
-    batches = ("find_leads",) if "create_leads" in marked_hooks(provider) else ()
+    batches = ("find_leads",) if "create_leads" in marked else ()
     return [hook for hook in (*REQUIRED_HOOKS, *batches) if searched or hook not in SEARCHES]
 
 
-def check_hooks(source: str, plugin: object) -> None:
-    """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them."""
-    for name, options in marked_hooks(plugin).items():
+def check_hooks(source: str, plugin: object) -> Hooks:
+    """Refuse wrappers, wrong arguments, and hooks that do not exist: pluggy would silently ignore them.
+
+    Returns the hooks of a class or module, as `marked_hooks` does. Raises `PluginError`.
+    """
+    marked = marked_hooks(plugin)
+    for name, options in marked.items():
         if name not in HOOKS:
             near = difflib.get_close_matches(name, HOOKS, n=1)
             remedy = f"Did you mean {near[0]}?" if near else f"Hooks that exist: {', '.join(HOOKS)}."
@@ -114,6 +126,7 @@ def check_hooks(source: str, plugin: object) -> None:
     except pluggy.PluginValidationError as error:
         reason = " ".join(str(error).splitlines()[1:])
         raise PluginError(source, f"{reason}.", "Name the arguments as crmgate.hookspecs does.") from None
+    return marked
 
 
 def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str, str]) -> None:
@@ -128,14 +141,13 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
     if name in taken:
         reason = f"the provider {name!r} is already defined by {taken[name]}."
         raise PluginError(source, reason, "Rename or remove one of them.")
-    check_hooks(source, provider)
+    marked = check_hooks(source, provider)
     if fault := delivery_fault(provider.delivery):
         raise PluginError(source, f"{where}.delivery is {fault}.", WRITE_DELIVERY)
-    marked = marked_hooks(provider)
-    if missing := [hook for hook in required_hooks(provider) if hook not in marked]:
+    if missing := [hook for hook in required_hooks(provider, marked) if hook not in marked]:
         raise PluginError(source, f"{where} lacks {', '.join(missing)}.", "Implement them, marked @hookimpl.")
-    _check_searches(source, provider)
-    _check_capabilities(source, provider)
+    _check_searches(source, provider, marked)
+    _check_capabilities(source, provider, marked)
     computed = hasattr(provider.rate, "__get__")  # a property is looked at when the provider starts
     if not computed and (fault := rate_fault(provider.rate)):
         raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
@@ -149,9 +161,9 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
     _check_mapping(source, provider)
 
 
-def _check_searches(source: str, provider: type[CRMProvider]) -> None:
+def _check_searches(source: str, provider: type[CRMProvider], marked: Hooks) -> None:
     """Refuse a hook that searches a destination which crmgate never searches."""
-    stray = [hook for hook in SEARCHES if hook in marked_hooks(provider)]
+    stray = [hook for hook in SEARCHES if hook in marked]
     if stray and provider.delivery != DeliveryMode.EXACTLY_ONCE:
         reason = (
             f"{provider.__name__} has {stray[0]}, which is never called with delivery = {str(provider.delivery)!r}."
@@ -159,7 +171,7 @@ def _check_searches(source: str, provider: type[CRMProvider]) -> None:
         raise PluginError(source, reason, "Remove the hook, or write delivery = 'exactly_once'.")
 
 
-def _check_capabilities(source: str, provider: type[CRMProvider]) -> None:
+def _check_capabilities(source: str, provider: type[CRMProvider], marked: Hooks) -> None:
     """Refuse a capability that does not exist, and a hook that is claimed but missing."""
     where, claimed = provider.__name__, provider.capabilities
     if not isinstance(claimed, frozenset | set) or not all(isinstance(one, str) for one in claimed):
@@ -169,7 +181,7 @@ def _check_capabilities(source: str, provider: type[CRMProvider]) -> None:
         near = difflib.get_close_matches(unknown[0], known, n=1)
         remedy = f"Did you mean {near[0]!r}?" if near else f"Capabilities that exist: {', '.join(known)}."
         raise PluginError(source, f"{where}.capabilities has {unknown[0]!r}, which does not exist.", remedy)
-    if lacking := sorted((claimed & {*map(str, PROVIDER_HOOKS)}) - marked_hooks(provider).keys()):
+    if lacking := sorted((claimed & {*map(str, PROVIDER_HOOKS)}) - marked.keys()):
         remedy = "Implement it, marked @hookimpl, or remove it from `capabilities`."
         raise PluginError(source, f"{where}.capabilities has {lacking[0]!r}, but there is no such hook.", remedy)
 
@@ -185,8 +197,7 @@ def _check_mapping(source: str, provider: type[CRMProvider]) -> None:
 
 def check_listener(source: str, listener: type[Listener]) -> None:
     """Refuse a listener without a hook, or with a hook of a provider. Raises `PluginError`."""
-    check_hooks(source, listener)
-    hooks, where = marked_hooks(listener).keys(), listener.__name__
+    hooks, where = check_hooks(source, listener).keys(), listener.__name__
     if stray := PROVIDER_HOOKS & hooks:
         reason = f"{min(stray)} of {where} is never called: {where} is a listener."
         raise PluginError(source, reason, "Make it a method of a subclass of CRMProvider.")

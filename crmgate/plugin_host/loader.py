@@ -170,7 +170,8 @@ def plugin_name(path: Path) -> str:
 
 def _modules(name: str) -> dict[str, ModuleType]:
     """A loaded module with all loaded modules of its package, by name."""
-    return {key: module for key, module in sys.modules.items() if f"{key}.".startswith(f"{name}.")}
+    inside = f"{name}."
+    return {key: module for key, module in sys.modules.items() if key == name or key.startswith(inside)}
 
 
 def _restore(name: str, before: Mapping[str, ModuleType]) -> None:
@@ -195,7 +196,8 @@ def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...], shipped: Pa
         found += _not_replaced(plugins, found, _named(shipped))
     for name, path in found:
         if not allowed or name in allowed:
-            yield _Source(str(path), MODULE_PREFIX + name, partial(_load_path, path))
+            load = _load_shipped if path.parent == shipped else _load_path
+            yield _Source(str(path), MODULE_PREFIX + name, partial(load, path))
         else:
             plugins.notes.append(f"PLUGINS_ALLOWED leaves out {path.name}.")
     for name in sorted(set(allowed) - {name for name, _ in found}):
@@ -224,6 +226,17 @@ def _entry_points() -> Iterator[_Source]:
         yield _Source(f"entry point {entry.name}", entry.module, partial(_load_entry_point, entry))
 
 
+def _load_shipped(path: Path) -> ModuleType:
+    """Import a plugin that comes with crmgate, once in a process. Raises `PluginError`."""
+    loaded = sys.modules.get(MODULE_PREFIX + plugin_name(path))
+    return loaded if loaded is not None and loaded.__file__ == str(_code(path)) else _load_path(path)
+
+
+def _code(path: Path) -> Path:
+    """The file that is imported for a plugin, which is a file or a folder."""
+    return path if path.suffix == ".py" else path / "__init__.py"
+
+
 def _load_path(path: Path) -> ModuleType:
     """Import a file or a folder under a name of its own. Raises `PluginError`, also if another user can write it."""
     name, is_folder = MODULE_PREFIX + plugin_name(path), plugin_name(path) == path.name
@@ -231,8 +244,8 @@ def _load_path(path: Path) -> ModuleType:
         reason = f"the folder {folder} has the same name and is loaded instead."
         raise PluginError(str(path), reason, "Rename or remove one of them.")
     ownership.check(path)
-    code, parts = (path / "__init__.py", [str(path)]) if is_folder else (path, None)
-    spec = importlib.util.spec_from_file_location(name, code, submodule_search_locations=parts)
+    parts = [str(path)] if is_folder else None
+    spec = importlib.util.spec_from_file_location(name, _code(path), submodule_search_locations=parts)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -277,11 +290,11 @@ def _import_failure(where: str, error: BaseException) -> PluginError:
 def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
     """Check a module and add all its providers and listeners, or none. Raises `PluginError`."""
     classes, listeners = _classes(module, CRMProvider), _classes(module, Listener)
-    listens = bool(marked_hooks(module))
-    if not classes and not listeners and not listens:
+    hooks = marked_hooks(module).keys()
+    if not classes and not listeners and not hooks:
         remedy = "Add a subclass of CRMProvider or Listener, or functions marked @hookimpl."
         raise PluginError(source, "it implements nothing.", remedy)
-    if stray := PROVIDER_HOOKS & marked_hooks(module).keys():
+    if stray := PROVIDER_HOOKS & hooks:
         remedy = "Make it a method of a subclass of CRMProvider."
         raise PluginError(source, f"{min(stray)} is a function of the module, which is never called.", remedy)
     taken = dict(plugins.files)
@@ -292,8 +305,8 @@ def _admit(plugins: Plugins, source: str, module: ModuleType) -> None:
         taken[candidate.name] = source
     for listener in listeners:
         check_listener(source, listener)
-    check_hooks(source, module)
-    if listens:
+    if hooks:
+        check_hooks(source, module)
         _register(plugins.manager, source, module)
     plugins.files |= taken
     plugins.providers |= {candidate.name: candidate for candidate in classes}

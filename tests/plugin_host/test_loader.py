@@ -150,6 +150,13 @@ def test_a_folder_that_is_the_shipped_one_is_loaded_once(shipped: Path, tmp_path
         assert (sorted(plugins.providers), plugins.quarantined, plugins.notes) == (["acme", "beta"], [], [])
 
 
+def test_only_plugins_of_the_user_are_read_again(folder: Path, shipped: Path) -> None:
+    write(folder, gamma=variant(('"acme"', '"gamma"')))
+    first, second = discover(folder, shipped=shipped), discover(folder, shipped=shipped)
+    again = [name for name, provider in first.providers.items() if provider is not second.providers[name]]
+    assert again == ["gamma"]
+
+
 def test_the_list_of_allowed_plugins_counts_for_shipped_ones_too(folder: Path, shipped: Path) -> None:
     plugins = discover(write(folder, gamma=variant(('"acme"', '"gamma"'))), ("beta", "gamma"), shipped=shipped)
     assert sorted(plugins.providers) == ["beta", "gamma"]
