@@ -157,53 +157,6 @@ def test_what_the_gateway_would_refuse_is_neither_kept_nor_sent(
     assert "UTM source: poster" in leads(stack, "limits@example.com")[0]["description"]
 
 
-def test_a_referral_code_that_no_messenger_carries_is_kept_as_text(visitor: Visitor, stack: Stack) -> None:
-    visitor.come("/?ref=Help.Contact")
-    visitor.fill("Ada", "odd-ref@example.com")
-    visitor.send()
-    visitor.sees("delivered")
-    (lead,) = leads(stack, "odd-ref@example.com")
-    assert "Help.Contact" in lead["description"]
-    assert lead["referralCodeC"] == "DIRECT"
-
-
-def test_the_first_touch_wins_and_links_carry_it(visitor: Visitor, website: Website, stack: Stack, door: Door) -> None:
-    website.form(more=f'<a href="{door.url}/go/telegram?ref=OWN">t</a><a href="/go/telegram">not the gateway\'s</a>')
-    visitor.come("/landing?ref=FRIEND1&utm_source=poster&utm_medium=print")
-    page = visitor.come("/later?ref=OTHER&utm_source=ads&utm_campaign=late")
-    session = json.loads(page.evaluate("localStorage['crmgate:session']"))["value"]
-    first, foreign = page.locator("a").evaluate_all("links => links.map(link => link.href)")
-    assert first == f"{door.url}/go/telegram?ref=OWN&utm_source=poster&utm_medium=print"
-    assert foreign == f"{website.url}/go/telegram"
-    page.evaluate(f"""document.body.insertAdjacentHTML("beforeend", '<p><a href="{door.url}/go/whatsapp">w</a></p>')""")
-    expect(page.get_by_text("w", exact=True)).to_have_attribute(
-        "href", f"{door.url}/go/whatsapp?ref=FRIEND1&utm_source=poster&utm_medium=print"
-    )
-    visitor.fill("Eve", "touch@example.com")
-    visitor.send()
-    visitor.sees("delivered")
-    (lead,) = leads(stack, "touch@example.com")
-    assert lead["referralCodeC"] == "FRIEND1"
-    assert "UTM source: poster" in lead["description"]
-    assert "late" not in lead["description"]
-    assert f"session={session}" in door.posts[-1].body.decode()
-
-
-def test_values_of_the_form_win(visitor: Visitor, website: Website, stack: Stack) -> None:
-    hidden = (
-        '<input type="hidden" name="referral_code" value="FORM"><input type="hidden" name="utm_source" value="own">'
-    )
-    website.form(FIELDS + hidden + '<input type="hidden" name="utm_medium">')
-    visitor.come("/?ref=URL&utm_source=url&utm_medium=url")
-    visitor.fill("Eve", "own@example.com")
-    visitor.send()
-    visitor.sees("delivered")
-    (lead,) = leads(stack, "own@example.com")
-    assert lead["referralCodeC"] == "FORM"
-    assert "UTM source: own" in lead["description"]
-    assert "UTM medium" not in lead["description"]
-
-
 # --- When something fails
 
 
