@@ -16,7 +16,7 @@ from crmgate.store.tokens import Scope, Tokens
 from tests.graves import bury
 from tests.integration.stack import Stack, person
 from tests.processes import DEADLINE, wait_until
-from tests.web.ops.test_security import MARKUP
+from tests.web.ops.html import MARKUP
 
 AXE = (Path(__file__).parents[1] / "data" / "vendor" / "axe.min.js").read_text()
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}

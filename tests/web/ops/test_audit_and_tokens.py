@@ -13,8 +13,7 @@ from crmgate.store.tokens import Scope
 from crmgate.web.ops.words import ACTIONS
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, inline, texts
 
 TOKEN = re.compile(r"cg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 

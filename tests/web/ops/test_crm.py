@@ -15,8 +15,7 @@ from crmgate.model import Check, Connection, CrmField, FieldState, Provision, St
 from crmgate.services import Services
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import fields, texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, fields, inline, texts
 
 SECRET = "key-that-is-shown-once"
 

@@ -10,8 +10,7 @@ import pytest
 from crmgate.services import Services
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import fields, texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, fields, inline, texts
 
 CAUSE = {"provider": "sandbox", "code": "invalid_value", "field": "source"}
 

@@ -8,7 +8,7 @@ from crmgate.services import Services
 from crmgate.store.tallies import Dimension
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, inline
 
 PAGES = (
     "/ops/crm", "/ops/crm/test", "/ops/crm/fields", "/ops/crm/setup?field=source", "/ops/audit", "/ops/tokens",

@@ -15,8 +15,7 @@ from crmgate.services import Services
 from crmgate.store.spool import FILE, Spool, Spooled
 from tests.graves import bury
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, inline, texts
 
 EMAIL = "zeynep@example.com"
 ADDRESSES = re.compile(r'(?:href|action|hx-get|src)="([^"]*)"')
