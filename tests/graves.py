@@ -56,5 +56,5 @@ def _bury(
         ledger.accept(operation, known, alarm=LONG, lease="L", seconds=LONG, people=people)
         claim = Claim(operation, "L", look_first=False, counted=0, at=at)
         ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
-        ledger.bury(operation.id)  # a worker that sweeps may have been quicker
+        ledger.make_dead_letter(operation.id)  # a worker that sweeps may have been quicker
     return operation.id
