@@ -20,7 +20,7 @@ from tests.processes import DEADLINE
 class TestOneRecord:
     """A refusal of one record affects that record only."""
 
-    def test_a_lead_that_a_script_forbids_is_buried_and_holds_nobody_up(self, own_stack: Stack) -> None:
+    def test_a_lead_that_a_script_forbids_becomes_a_dead_letter_and_delays_no_other(self, own_stack: Stack) -> None:
         stack = own_stack.start()
         stack.submit(person(21))
         stack.worker.stop()
@@ -41,7 +41,7 @@ class TestOneRecord:
             stack.submit(person(number), 201)
         stack.wait_for(refused, "dead")
 
-    def test_a_timeline_that_is_closed_gets_a_lead_beside_it(self, tmp_path: Path) -> None:
+    def test_a_closed_timeline_makes_the_application_another_lead(self, tmp_path: Path) -> None:
         """If the CRM allows no comment on the person's lead, the application becomes another lead."""
         with Stack(tmp_path, "bitrix") as stack:
             stack.start()

@@ -48,7 +48,7 @@ class TestPlugins:
 
     @pytest.mark.parametrize("seconds", [4, 12] if FULL else [7])
     @pytest.mark.parametrize("troubled", ["bitrix"], indirect=True)
-    def test_nothing_is_sent_once_the_time_is_over(self, seconds: int, tmp_path: Path, troubled: Troubled) -> None:
+    def test_nothing_is_sent_after_the_time_budget(self, seconds: int, tmp_path: Path, troubled: Troubled) -> None:
         """The hook blocks for longer than its budget of 3 s, or its lease of 5 s, and then goes on."""
         with with_plugins(tmp_path, troubled, "bitrix", CRM_TIMEOUT="2") as stack:
             stack.start()
@@ -63,7 +63,7 @@ class TestPlugins:
             assert stack.ledger.gate(stack.recipient).failures == 0, "our own lack of time is no failure of the CRM"
 
     @pytest.mark.parametrize("answer", full("other,77", "espocrm,"))
-    def test_a_delivery_that_cannot_be_is_not_believed(
+    def test_a_delivery_with_wrong_values_is_not_recorded(
         self, answer: str, tmp_path: Path, troubled: Troubled
     ) -> None:  # fmt: skip
         with with_plugins(tmp_path, troubled) as stack:

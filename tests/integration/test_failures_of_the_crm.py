@@ -37,7 +37,7 @@ from tests.processes import DEADLINE, wait_until
 
 class TestRateLimit:
     @pytest.mark.parametrize("provider", full("espocrm", "bitrix"))
-    def test_nobody_is_lost_to_it(self, provider: str, tmp_path: Path) -> None:
+    def test_a_rate_limit_makes_no_dead_letter(self, provider: str, tmp_path: Path) -> None:
         with Stack(tmp_path, provider, **DELAYS) as stack:
             stack.start()
             ends = time.time() + RATE_LIMIT
@@ -65,7 +65,7 @@ class TestRateLimit:
 
 class TestEpidemic:
     @pytest.mark.parametrize("provider", full("bitrix", "espocrm"))
-    def test_a_field_that_nobody_can_fill_buries_five_at_most_and_they_return(
+    def test_a_field_that_nobody_can_fill_makes_five_dead_letters_at_most_and_they_return(
         self, provider: str, tmp_path: Path
     ) -> None:
         with Stack(tmp_path, provider, **DELAYS) as stack:
@@ -110,7 +110,7 @@ class TestEpidemic:
 
 
 class TestCredentials:
-    def test_a_repaired_key_delivers_whatever_stands_at_the_head(self, tmp_path: Path) -> None:
+    def test_a_repaired_key_delivers_although_refused_records_wait_first(self, tmp_path: Path) -> None:
         """30 operations that the CRM refuses for a value of theirs prove that the key works again."""
         with Stack(tmp_path, **REFUSED_FOR_GOOD) as stack:
             stack.start()
@@ -126,7 +126,7 @@ class TestCredentials:
             assert "refused" not in provider_in_readyz(stack)
             assert emails(stack) == [address(30)]
 
-    def test_a_right_that_is_missing_costs_no_lead(self, tmp_path: Path) -> None:
+    def test_a_missing_right_makes_no_dead_letter(self, tmp_path: Path) -> None:
         with Stack(tmp_path, **DELAYS) as stack:
             stack.start()
             role = stack.espocrm.role
@@ -137,7 +137,7 @@ class TestCredentials:
             stack.espocrm.role = role
             all_delivered(stack, ids, PROBED)
 
-    def test_the_right_that_bitrix24_does_not_show_costs_no_lead(self, tmp_path: Path) -> None:
+    def test_a_missing_right_that_bitrix24_does_not_show_loses_no_lead(self, tmp_path: Path) -> None:
         """No call that reads says that the user may not write: that different leads are refused alike says it."""
         with Stack(tmp_path, "bitrix", **DELAYS) as stack:
             stack.start()
@@ -216,7 +216,7 @@ def alerts() -> Any:
 
 
 class TestOperators:
-    def test_a_pause_holds_everything_until_it_is_lifted(self, own_stack: Stack) -> None:
+    def test_a_pause_stops_deliveries_until_it_ends(self, own_stack: Stack) -> None:
         stack = own_stack.start()
         paused = command(stack, "crm", "pause")
         assert paused.returncode == 0, paused.stderr

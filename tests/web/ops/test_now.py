@@ -12,7 +12,7 @@ from crmgate.operators.inventory import Filter
 from crmgate.services import Services
 from crmgate.store.reconciled import ReconcileBook
 from crmgate.tracking import code as tracking_code
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
 from tests.web.ops.html import texts
 
@@ -20,8 +20,8 @@ from tests.web.ops.html import texts
 def test_now_groups_dead_letters_and_leads_to_the_retry_of_each_group(
     operator: Browser, parts: Services, now: float
 ) -> None:
-    bury(parts.ledger, 7, provider="sandbox", code="invalid_value", at=now - 100)
-    bury(parts.ledger, 2, provider="sandbox", code="timeout", at=now - 50)
+    add_dead_letters(parts.ledger, 7, provider="sandbox", code="invalid_value", at=now - 100)
+    add_dead_letters(parts.ledger, 2, provider="sandbox", code="timeout", at=now - 50)
     page = operator.get("/ops/").text
     assert "Dead letters 9" in texts(page)
     links = [unescape(link) for link in re.findall(r'href="(/ops/retries/new[^"]*)">Retry these 7<', page)]
@@ -32,8 +32,8 @@ def test_now_groups_dead_letters_and_leads_to_the_retry_of_each_group(
 
 
 def test_now_names_the_fields_and_the_remedy_of_each_group(operator: Browser, parts: Services, now: float) -> None:
-    bury(parts.ledger, 3, provider="sandbox", field="source,phone", at=now - 100)
-    bury(parts.ledger, 2, provider="sandbox", field="source", at=now - 100)
+    add_dead_letters(parts.ledger, 3, provider="sandbox", field="source,phone", at=now - 100)
+    add_dead_letters(parts.ledger, 2, provider="sandbox", field="source", at=now - 100)
     page = operator.get("/ops/").text
     assert "allow the value of source, phone in the CRM" in texts(page)
     [link] = [unescape(link) for link in re.findall(r'href="(/ops/retries/new[^"]*)">Retry these 3<', page)]
@@ -41,7 +41,7 @@ def test_now_names_the_fields_and_the_remedy_of_each_group(operator: Browser, pa
 
 
 def test_now_lists_the_last_events(operator: Browser, parts: Services, now: float) -> None:
-    [operation] = bury(parts.ledger, provider="sandbox", at=now - 100)
+    [operation] = add_dead_letters(parts.ledger, provider="sandbox", at=now - 100)
     job = parts.desk.start_retries(Filter(), "ayse").id
     while parts.desk.retries.step() is not None:
         pass
@@ -58,7 +58,7 @@ def test_now_says_that_dead_letters_are_not_counted_yet(
     operator: Browser, parts: Services, redis_client: redis.Redis, now: float
 ) -> None:  # fmt: skip
     """A version without the index of the causes has left them."""
-    bury(parts.ledger, 2, provider="sandbox", at=now)
+    add_dead_letters(parts.ledger, 2, provider="sandbox", at=now)
     index = parts.causes.groups().items[0].index
     assert redis_client.delete(index)
     assert "2 dead letters of an earlier version" in texts(operator.get("/ops/").text)
@@ -97,12 +97,12 @@ def test_a_poll_without_a_change_has_no_body(operator: Browser, parts: Services,
     first = operator.get(address)
     again = operator.get(address, headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
-    bury(parts.ledger, at=now)
+    add_dead_letters(parts.ledger, at=now)
     assert operator.get(address, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
 
 
 def test_the_chart_has_its_numbers_in_a_table(operator: Browser, parts: Services, now: float) -> None:
-    bury(parts.ledger, 3, provider="sandbox", at=now)
+    add_dead_letters(parts.ledger, 3, provider="sandbox", at=now)
     rows = re.findall(r'<tr data-at="(\d+)">(.*?)</tr>', operator.get("/ops/").text)
     assert len(rows) == 24
     assert texts(rows[-1][1]).endswith("3 0 3")

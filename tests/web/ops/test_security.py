@@ -19,7 +19,7 @@ from crmgate.store import keys
 from crmgate.store.tallies import Dimension
 from crmgate.store.tokens import Scope
 from crmgate.web.ops.shell import PUBLIC
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.processes import RedisProcess
 from tests.web.ops.conftest import OPERATE, Browser, settings
 from tests.web.ops.html import MARKUP, inline
@@ -69,7 +69,7 @@ def test_without_a_token_that_may_operate_the_pages_are_off(redis_process: Redis
 
 
 def test_a_stranger_gets_nothing_but_the_log_in(app: Flask, stranger: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     gets, posts = routes(app, "GET"), routes(app, "POST")
     assert len(gets) >= 7
     assert len(posts) >= 8
@@ -105,7 +105,7 @@ def test_no_form_of_another_origin_is_accepted(app: Flask, operator: Browser, or
 def test_no_form_without_the_value_of_the_session_is_accepted(
     app: Flask, operator: Browser, reader: Browser, parts: Services, csrf: str
 ) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     for path in [*routes(app, "POST"), f"/ops/operations/{operation}/retry"]:
         assert operator.post(path, csrf=csrf).status_code == 422, path
         assert operator.post(path, csrf=reader.csrf).status_code == 422, path
@@ -121,7 +121,7 @@ def test_the_cookie_opens_nothing_but_the_pages(operator: Browser) -> None:
 
 
 def test_every_page_is_as_strict_as_it_can_be(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     for path in [*pages(operation), "/ops/operations/unknown", "/ops/retries/unknown", "/ops/operations?state=x"]:
         answer = operator.get(path)
         assert answer.headers["Content-Security-Policy"] == POLICY, path
@@ -176,7 +176,7 @@ def answer_with_markup(client: redis.Redis, operation: str) -> None:
 
 def test_markup_is_text_on_every_page(operator: Browser, parts: Services, redis_client: redis.Redis) -> None:
     for kind, payload in spoiled():
-        [operation] = bury(parts.ledger, kind=kind, provider="<script>", code=MARKUP, **payload)
+        [operation] = add_dead_letters(parts.ledger, kind=kind, provider="<script>", code=MARKUP, **payload)
         answer_with_markup(redis_client, operation)
         for path in pages(operation):
             answer = operator.get(path)
@@ -203,7 +203,9 @@ def test_markup_in_a_query_is_text(operator: Browser, path: str) -> None:
 
 
 def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba")
+    [operation] = add_dead_letters(
+        parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba"
+    )
     for path in pages(operation):
         answer = reader.get(path)
         forbidden = NOT_FOR_READERS.search(path)
@@ -221,7 +223,7 @@ def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: 
 
 
 def test_a_reader_sees_no_contact_that_a_link_put_into_another_field(reader: Browser, parts: Services) -> None:
-    [operation] = bury(
+    [operation] = add_dead_letters(
         parts.ledger, provider="sandbox", utm={"term": "zeynep@example.com"}, referral_code="+905321234567",
         custom={"zeynep@example.com": "x"},
     )  # fmt: skip
@@ -231,7 +233,7 @@ def test_a_reader_sees_no_contact_that_a_link_put_into_another_field(reader: Bro
 
 
 def test_the_etag_of_an_operator_tells_a_reader_nothing(operator: Browser, reader: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     for path in (f"/ops/operations/{operation}?data=shown", f"/ops/operations/{operation}", "/ops/operations"):
         etag = operator.get(path).headers["ETag"]
         assert operator.get(path, headers={"If-None-Match": etag}).status_code == 304
@@ -241,14 +243,14 @@ def test_the_etag_of_an_operator_tells_a_reader_nothing(operator: Browser, reade
 
 
 def test_a_form_that_is_shown_again_is_a_view_of_personal_data(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     answer = operator.post(f"/ops/operations/{operation}/edit", version="1", **{"field.email": "nowhere"})
     assert (answer.status_code, "Zeynep" in answer.text) == (422, True)
     assert [entry.on for entry in parts.audit.recent() if entry.what == "operations.view"] == [operation]
 
 
 def test_personal_data_is_hidden_until_a_view_that_the_audit_has(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     for path in ("/ops/", "/ops/operations", f"/ops/operations/{operation}"):
         assert "Zeynep" not in operator.get(path).text
     assert "operations.view" not in [entry.what for entry in parts.audit.recent()]
