@@ -62,15 +62,8 @@ def services(world: World, redis_client: redis.Redis) -> Any:
     inventory, audit = Inventory(redis_client), Audit(redis_client, world.clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient)
     desk = Desk(world.ledger, world.gateway, world.delivery, retries)
-    persons = Persons(
-        PersonIndex(redis_client, world.ledger),
-        world.ledger,
-        inventory,
-        world.gateway,
-        audit,
-        "TR",
-        KeptPayloads(redis_client),
-    )
+    index, kept = PersonIndex(redis_client, world.ledger), KeptPayloads(redis_client)
+    persons = Persons(index, world.ledger, inventory, world.gateway, audit, "TR", kept)
     return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery, Payloads(audit), persons)
 
 
@@ -221,9 +214,8 @@ def test_an_operation_that_is_no_dead_letter_is_reported(
 
 
 def test_an_edited_one_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, world: World) -> None:
-    [dead] = add_dead_letters(
-        ledger, phone="+905321234567", custom={"a": "1", "b": "2"}, consent={"given": True, "text": "Yes."}
-    )
+    before = {"custom": {"a": "1", "b": "2"}, "consent": {"given": True, "text": "Yes."}}
+    [dead] = add_dead_letters(ledger, phone="+905321234567", **before)
     patch = {"first_name": " Ay\u015fe ", "phone": "0533 765 43 21", "custom": {"a": None, "c": "3"}, "email": None}
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 200, answer.text
@@ -334,9 +326,8 @@ def test_an_edit_of_a_click_is_validated_like_a_click(
 @pytest.mark.parametrize("kind", [Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY])
 def test_an_edited_click_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, world: World, kind: Kind) -> None:
     metadata = {"page": "/a\n/b", "notes": "one\n\ntwo", "colour": "red", "Page": "own", "old": "x"}
-    [dead] = add_dead_letters(
-        ledger, kind=kind, session="s-1", metadata=metadata, utm={"source": "google", "term": "x"}
-    )
+    utm = {"source": "google", "term": "x"}
+    [dead] = add_dead_letters(ledger, kind=kind, session="s-1", metadata=metadata, utm=utm)
     patch = {"channel": "WhatsApp", "metadata": {"old": None, "section": "hero"}, "utm": {"term": None}}
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 200, answer.text
