@@ -61,7 +61,7 @@ soak: $(VENV)/.test ## Deliver 50,000 operations and watch the memory of worker 
 	@$(BIN)/python -m tests.soak
 
 chaos: $(VENV)/.test ## Kill 1,000 processes of running gateways, count the leads, and write docs/reliability.md (ARGS)
-	@LAWS_FULL=1 $(BIN)/python -m pytest -q -n 2 -o timeout=300 tests/integration/test_laws.py
+	@FULL_TIMES=1 $(BIN)/python -m pytest -q -n 2 -o timeout=300 tests/integration/test_failures_*.py
 	@$(BIN)/python -m tests.chaos --write $(ARGS)
 
 mutants: $(VENV)/.test ## Run all checks of the contract kit on each harmful edit of the plugins, and print the score

@@ -31,7 +31,7 @@ TITLES = {
     backlog.NAME: ("A backlog for Bitrix24", "The portal allows 2 requests a second after a burst of 50."),
     cost.NAME: ("What an operation costs", "Memory and CPU time. The memory of web and worker is proportional (PSS)."),
     growth.NAME: ("A long queue", "Calls of the ledger, by the number of operations that wait."),
-    alone.NAME: ("The gateway alone", "Latency of visitors' requests in trouble, and round trips to Redis."),
+    alone.NAME: ("The gateway alone", "Latency of visitors' requests while something fails, and round trips to Redis."),
 }  # fmt: skip
 """By load: the heading of its section, and what is measured."""
 

@@ -1,8 +1,8 @@
 """Runs work in the background: a bounded queue and one thread, in each process that uses it.
 
 Clicks behind a redirect are recorded this way, and every listener plugin is called this way. At the end of a process,
-also after SIGTERM, the waiting calls are finished within `FAREWELL` seconds; SIGKILL loses them. A call that is dropped
-is counted and logged with the reason, never with its content.
+also after SIGTERM, the waiting calls are finished within `STOP_SECONDS` seconds; SIGKILL loses them. A call that is
+dropped is counted and logged with the reason, never with its content.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Report = Callable[[Mapping[str, int]], None]
 
 CAPACITY = 1000
 """Calls that may wait in one process."""
-FAREWELL = 5.0
+STOP_SECONDS = 5.0
 """Seconds that the end of a process may take to finish the waiting calls of all its background workers together."""
 PAUSE = 1.0
 """Seconds between two log lines, and between two reports, about dropped calls."""
@@ -77,7 +77,7 @@ class Background:
         """Set when this process ends: waiting calls should not try again then."""
         return self._worker().stopping
 
-    def stop(self, seconds: float = FAREWELL) -> None:
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Finish the waiting calls within `seconds` and drop the rest, and all later ones."""
         worker = self._worker()
         worker.close()
@@ -230,7 +230,7 @@ _started: set[_Worker] = set()
 
 
 @atexit.register
-def stop_all(seconds: float = FAREWELL) -> None:
+def stop_all(seconds: float = STOP_SECONDS) -> None:
     """Stop all background workers of this process, within `seconds` together."""
     deadline = time.monotonic() + seconds
     workers = [worker for worker in list(_started) if worker.process == os.getpid()]

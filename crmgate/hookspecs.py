@@ -166,7 +166,7 @@ def provider_recovered(provider: str, waiting: int) -> None:
 
 @hookspec
 def worker_missing(seconds: float, waiting: int) -> None:
-    """No worker has given a sign of life for `seconds` (at least 60). Called once, by one of the web processes.
+    """No worker has sent a heartbeat for `seconds` (at least 60). Called once, by one of the web processes.
 
     `waiting`: number of operations that wait.
     """
@@ -174,7 +174,7 @@ def worker_missing(seconds: float, waiting: int) -> None:
 
 @hookspec
 def worker_back() -> None:
-    """A worker gives signs of life again after `worker_missing`."""
+    """A worker sends heartbeats again after `worker_missing`."""
 
 
 @hookspec
@@ -183,7 +183,7 @@ def ledger_unavailable(reason: str, spooled: int | None) -> None:
 
     `reason`: the kind of error, without personal data. `spooled`: number of submissions in the spool of its host, None
     without a spool: then submissions are refused, unless the CRM confirms them at once. If the web processes start
-    while Redis is away, each of them calls it: they share nothing but Redis.
+    while Redis is unavailable, each of them calls it: they share nothing but Redis.
     """
 
 

@@ -113,7 +113,7 @@ def counts(error: ProviderError | None, *, asked: bool) -> bool:
 
 
 def is_outage(error: ProviderError | None) -> bool:
-    """Whether a failure says that the CRM is away, rather than anything about the operation."""
+    """Whether a failure says that the CRM is unavailable, rather than anything about the operation."""
     if isinstance(error, Unsettled):
         return False
     unanswered = isinstance(error, OutcomeUnknown) and error.code not in (Code.PLUGIN_BUG, Code.OUTCOME_UNKNOWN)

@@ -1,4 +1,4 @@
-"""Base class of the data classes, and the base class of their words.
+"""Base classes of the data classes and of the enumerations in them.
 
 `to_dict` converts a record to JSON types, `from_dict` converts it back. `from_dict` ignores unknown keys, so that an
 older process can read what a newer process wrote.
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 
 class Word(StrEnum):
-    """A word of a fixed list, as it is kept in Redis. `read` also takes a word that only a newer version has."""
+    """Base class of enumerations that Redis stores. `read` also accepts a value that only a newer version has."""
 
     @classmethod
     def read(cls, text: str) -> Self:
@@ -31,7 +31,7 @@ class Word(StrEnum):
 
     @property
     def known(self) -> bool:
-        """Whether this version has the word. A `match` over the members comes after a check of this."""
+        """Whether this version has the value. Check it before a `match` over the members."""
         return self.name in type(self).__members__
 
 
@@ -41,7 +41,7 @@ class Record:
     NESTED: ClassVar[Mapping[str, type[Record]]] = {}
     """Classes of nested records by field name."""
     WORDS: ClassVar[Mapping[str, type[Word]]] = {}
-    """The type of each field that holds a word, by field name."""
+    """The enumeration of each field that holds one, by field name."""
 
     def to_dict(self) -> dict[str, Any]:
         """This record as JSON types. Leaves out empty values that are the defaults of `from_dict`."""

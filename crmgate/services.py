@@ -100,7 +100,9 @@ class Services:
         if self.spool:
             self.spool.prepare()
             if self.spool.problem:
-                log.error("%s: without a spool, a submission may be refused while Redis is away", self.spool.problem)
+                log.error(
+                    "%s: without a spool, a submission may be refused while Redis is unavailable", self.spool.problem
+                )
 
     def start_threads(self) -> None:
         """Start the threads of a web process: the watch, and the one that drains the spool."""

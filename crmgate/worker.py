@@ -181,13 +181,13 @@ def _runs() -> bool:
 def record_dead_letter(_signal: str, task: Any, error: Exception | None = None) -> None:
     """Record the dead letter of a task that failed without a retry left; if this fails, the sweeper repeats it."""
     if isinstance(error, DeliveryFailed) and not task.retries:
-        delivery.bury(task.args[0])
+        delivery.record_dead_letter(task.args[0])
 
 
 class Pulse:
     """Thread that sends the heartbeat of the worker and wakes overdue operations; one for each process.
 
-    It continues until the consumer stops, also after an error, and after another thread died.
+    It continues until the consumer stops, also after an error, and after another thread has ended.
     """
 
     def __init__(self) -> None:
@@ -206,7 +206,7 @@ class Pulse:
     def stop(self) -> None:
         """Stop the thread and remove the worker from the list of running workers, if the consumer stops.
 
-        Huey calls this in every worker thread that ends, also in one that dies.
+        Huey calls this in every worker thread that ends, also in one that an exception ends.
         """
         if huey.stopping:
             self._stop.set()
@@ -238,7 +238,7 @@ class Pulse:
     def _begin_job(self) -> None:
         """Continue the job that retries dead letters, if there is one, in its own thread: it can take minutes.
 
-        A job whose thread died continues with the next beat.
+        If the thread of a job has ended, the job continues with the next beat.
         """
         if (self._job is None or not self._job.is_alive()) and retries.step() is not None:
             self._job = _in_thread("retries", self._carry_out)

@@ -247,7 +247,7 @@ def submit(
     payload = person | about | {"source": "website"} | more
     with at(parts.ledger, moment):
         made = parts.gateway.submit(Kind.CREATE_LEAD, payload, inline=True).id
-        parts.ledger.bury(made)  # as the worker does, if the CRM refused it
+        parts.ledger.make_dead_letter(made)  # as the worker does, if the CRM refused it
     return made
 
 

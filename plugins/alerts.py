@@ -34,7 +34,7 @@ TEXTS = {
     "provider_recovered": "{provider} works again",
     "worker_missing": "no worker was seen for {seconds:.0f} s, and nothing that waits is delivered",
     "worker_back": "a worker runs again",
-    "ledger_unavailable": "Redis accepts nothing ({explanation}), and submissions {fate}",
+    "ledger_unavailable": "Redis accepts nothing ({explanation}), and submissions {effect}",
     "ledger_available": "Redis works again, after {seconds:.0f} s",
     "ledger_nearly_full": "Redis is nearly full ({percent:.0f} % of its maxmemory); a full one accepts no submissions",
     "spool_waiting": "the spool has {spooled} submissions, the oldest for {seconds:.0f} s; it is {percent:.0f} % full",
@@ -96,7 +96,7 @@ class Alert:
         codes = ", ".join(f"{code} {count}" if count > 1 else code for code, count in self.codes.items())
         words = {
             **facts, "codes": codes, "codes_after": f" ({codes})" if codes else "", "minutes": self.seconds / 60,
-            "percent": self.share * 100, "fate": self._fate(),
+            "percent": self.share * 100, "effect": self._effect(),
             "operations": ", ".join(self.operations) + (", ..." if self.count > NAMED else ""),
         }  # fmt: skip
         sentences = [TEXTS[self.event].format(**words)]
@@ -106,8 +106,8 @@ class Alert:
             sentences.append(f"What to do: {facts['remedy']}")
         return f"crmgate on {self.instance}: {'. '.join(sentences)}."
 
-    def _fate(self) -> str:
-        """What becomes of submissions while Redis is away."""
+    def _effect(self) -> str:
+        """The effect on submissions while Redis is unavailable."""
         if self.spooled is None:
             return "cannot be recorded"
         return f"are kept in the spool of the host, {self.spooled} so far"

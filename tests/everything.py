@@ -39,7 +39,7 @@ from crmgate.store.stored import StoredPayloads
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.vault import Vault, new_key
 from crmgate.store.watch import Watchbook
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import World
 
 Look = Callable[[], object]
@@ -164,7 +164,7 @@ def _change(world: World, desk: Desk, look: Look) -> None:
 
 
 def _retry_many(world: World, desk: Desk, look: Look) -> None:
-    bury(world.ledger, 3, at=world.now)
+    add_dead_letters(world.ledger, 3, at=world.now)
     world.now += 10
     desk.cancel_retries(desk.start_retries(Filter(), "ada").id, "ada")
     desk.start_retries(Filter(), "ada")
@@ -258,7 +258,7 @@ def _keep_the_rest(world: World, look: Look) -> None:
 def _expire_and_encrypt(world: World) -> None:
     """An old dead letter is discarded, and what waits is encrypted."""
     inventory = Inventory(world.redis)
-    bury(world.ledger, at=world.now - 40 * 86_400, email="old@example.com")
+    add_dead_letters(world.ledger, at=world.now - 40 * 86_400, email="old@example.com")
     assert Expiry(world.ledger, inventory, world.delivery.recipient, 30).discard_old()
     world.apply(90)
     vault = Vault([new_key()])

@@ -7,12 +7,10 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
 
 import pytest
-import redis
 
-from crmgate.config import CoreSettings, Limits, Settings, environment
+from crmgate.config import CoreSettings, Limits, Settings
 from crmgate.errors import ConfigError
 from crmgate.plugin_kit.settings import secret_names
 from crmgate.sources.model import Source
@@ -116,84 +114,6 @@ def test_credentials_in_an_address_are_not_shown() -> None:
     assert problem.startswith(
         "ALLOWED_ORIGINS, got 'https://***@example.com': Not an origin: https://***@example.com. "
     )
-
-
-@all_cases(
-    "url",
-    [
-        f"http://:{CANARY}@localhost",
-        f"localhost:6379/{CANARY}",
-        f"redis://:{CANARY}/slash@localhost:6379/0",
-        f"redis://:{CANARY}#hash@localhost:6379/0",
-        f"redis://:{CANARY}?mark@localhost:6379/0",
-        f"redis://:{CANARY}@localhost:port/0",
-        f"redis://:{CANARY}@localhost:99999/0",
-        f"redis://:{CANARY}@[::1/0",
-        f"redis://:{CANARY}@localhost/0?socket_timeout=soon",
-        CANARY,
-    ],
-)
-def test_an_address_of_redis_that_cannot_work_is_reported_without_showing_it(url: str) -> None:
-    [problem] = problems(ENVIRON | {"REDIS_URL": url})
-    assert problem.startswith("REDIS_URL, got a value that is not shown: ")
-    assert problem.endswith(" It takes redis://[[user]:password@]host:port/db, rediss:// or unix://.")
-
-
-@pytest.mark.parametrize(
-    "url",
-    ["redis://localhost", "rediss://u:p@r.example.com:6380/1", "unix:///run/redis.sock?db=2", "redis://[::1]:6379"],
-)
-def test_an_address_of_redis_is_taken_as_it_is(url: str) -> None:
-    assert Settings.load(ENVIRON | {"REDIS_URL": url, "REDIS_HOST": "ignored"}).redis.url == url
-
-
-CONTRADICTIONS = [
-    ({"REDIS_URL": "redis://a", "REDIS_SENTINELS": "b:1"}, "REDIS_URL", "leave one of them out"),
-    ({"REDIS_HOST": "a", "REDIS_SENTINELS": "b:1"}, "REDIS_HOST", "leave one of them out"),
-    ({"REDIS_CLUSTER": "on", "REDIS_SENTINELS": "b:1"}, "REDIS_CLUSTER", "leave REDIS_SENTINELS out"),
-    ({"REDIS_CLUSTER": "on", "REDIS_URL": "redis://a/1"}, "REDIS_CLUSTER", "a database other than 0"),
-    ({"REDIS_CLUSTER": "on", "REDIS_URL": "unix:///a"}, "REDIS_CLUSTER", "a socket"),
-    ({"REDIS_CLUSTER": "on", "REDIS_REPLICAS": "1"}, "REDIS_REPLICAS", "leave it out"),
-    ({"REDIS_SENTINEL_MASTER": "leads"}, "REDIS_SENTINEL_MASTER", "only together with REDIS_SENTINELS"),
-    ({"REDIS_SENTINEL_PASSWORD": CANARY}, "REDIS_SENTINEL_PASSWORD", "only together with REDIS_SENTINELS"),
-    ({"REDIS_TLS": "on", "REDIS_URL": "redis://a"}, "REDIS_TLS", "begin with rediss://"),
-    ({"REDIS_CA_FILE": __file__}, "REDIS_CA_FILE", "set REDIS_TLS=on"),
-    ({"REDIS_CA_FILE": __file__, "REDIS_URL": "redis://a"}, "REDIS_CA_FILE", "begin with rediss://"),
-    ({"REDIS_TLS": "on", "REDIS_CERT_FILE": __file__}, "REDIS_CERT_FILE", "set REDIS_KEY_FILE as well"),
-    ({"REDIS_TLS": "on", "REDIS_KEY_FILE": __file__}, "REDIS_CERT_FILE", "set REDIS_KEY_FILE as well"),
-]
-
-
-@all_cases(("environ", "name", "remedy"), CONTRADICTIONS)
-def test_settings_that_contradict_each_other_are_reported(environ: dict[str, str], name: str, remedy: str) -> None:
-    [problem] = problems(ENVIRON | environ)
-    assert problem.startswith(name)
-    assert remedy in problem
-
-
-def test_the_parts_of_a_redis_become_its_address() -> None:
-    parts = {"REDIS_USERNAME": "me@x", "REDIS_PASSWORD": "a/b", "REDIS_TLS": "on", "REDIS_CA_FILE": __file__}
-    address = Settings.load(ENVIRON | parts).redis
-    assert (address.url, address.ca_file) == ("rediss://me%40x:a%2Fb@127.0.0.1:6379/0", __file__)
-    sentinels = {"REDIS_SENTINELS": "one:26379, [::1]:26380 ,10.0.0.1:1", "REDIS_SENTINEL_MASTER": "leads"}
-    address = Settings.load(ENVIRON | sentinels).redis
-    assert address.sentinels == (("one", 26379), ("::1", 26380), ("10.0.0.1", 1))
-    assert address.sentinel_master == "leads"
-
-
-@all_cases("password", ["plain", "p@ss:w/rd?#[%]&+ =", "%2F", "ünï💥", "a" * 300, "#"])
-@all_cases(("host", "port"), [("redis", "6379"), ("10.0.0.1", "1"), ("::1", "65535"), ("a-b.example_c", "80")])
-def test_a_password_of_redis_arrives_as_it_was_written(password: str, host: str, port: str) -> None:
-    settings = Settings.load(ENVIRON | {"REDIS_HOST": host, "REDIS_PORT": port, "REDIS_PASSWORD": password})
-    client = redis.Redis.from_url(settings.redis.url)
-    arguments = client.connection_pool.connection_kwargs
-    assert (arguments["host"], arguments["port"], arguments["password"]) == (host, int(port), password)
-    assert arguments.get("db", 0) == 0
-    assert unquote(settings.redis.url).count(password) == 1
-
-
-def test_without_a_password_none_is_sent() -> None:
-    assert Settings.load(ENVIRON).redis.url == "redis://127.0.0.1:6379/0"
 
 
 def test_the_defaults_are_those_of_the_documentation() -> None:
@@ -378,89 +298,6 @@ def test_each_setting_says_what_it_takes_and_what_it_is_for() -> None:
     for name, declared in CoreSettings().fields.items():
         assert declared.metadata["takes"], name
         assert declared.metadata["help"], name
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own, and an environment without settings."""
-    monkeypatch.chdir(tmp_path)
-    for name in CoreSettings().fields:
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
-def test_the_env_file_is_read(folder: Path) -> None:
-    (folder / ".env").write_text("\ufeffCRM_PROVIDER=bitrix\nexport CRM_TIMEOUT='7'\n# LOG_LEVEL=DEBUG\nREDIS_HOST\n")
-    settings = Settings.load()
-    assert (settings.provider, settings.timeout, settings.log_level) == ("bitrix", 7.0, "INFO")
-    assert "REDIS_HOST" not in settings.environ
-
-
-def test_the_process_overrides_the_env_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / ".env").write_text("CRM_PROVIDER=bitrix\nCRM_TIMEOUT=7\n")
-    monkeypatch.setenv("CRM_PROVIDER", "espocrm")
-    settings = Settings.load()
-    assert (settings.provider, settings.timeout) == ("espocrm", 7.0)
-
-
-def test_only_what_was_handed_over_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / ".env").write_text("CRM_PROVIDER=bitrix\n")
-    monkeypatch.setenv("CRM_PROVIDER", "espocrm")
-    assert problems({}) != ()
-
-
-def test_without_an_env_file_the_process_is_enough(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CRM_PROVIDER", "espocrm")
-    assert Settings.load().provider == "espocrm"
-    assert environment()["CRM_PROVIDER"] == "espocrm"
-
-
-def test_an_env_file_above_the_working_directory_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / ".env").write_text("CRM_PROVIDER=bitrix\n")
-    (folder / "below").mkdir()
-    monkeypatch.chdir(folder / "below")
-    assert "CRM_PROVIDER" not in environment()
-
-
-def test_an_env_file_that_is_no_text_is_a_problem_and_not_shown(folder: Path) -> None:
-    (folder / ".env").write_bytes(f"REDIS_PASSWORD={CANARY}\xff".encode("latin-1"))
-    with pytest.raises(ConfigError, match=r"^\.env: the file cannot be read \(UnicodeDecodeError\)\.") as caught:
-        environment()
-    assert caught.value.__context__ is None
-    assert CANARY not in "".join(traceback.format_exception(caught.value))
-
-
-class TestFilesOfSecrets:
-    """`<SETTING>_FILE`, as Docker and systemd hand secrets over."""
-
-    def test_a_secret_may_stand_in_a_file(self, tmp_path: Path) -> None:
-        (tmp_path / "secret").write_text(f"\ufeff{CANARY}\n")
-        environ = {"REDIS_PASSWORD_FILE": f" {tmp_path / 'secret'}\n"}
-        settings = Settings.load(ENVIRON | environ)
-        assert settings.redis.url == f"redis://:{CANARY}@127.0.0.1:6379/0"
-        assert CANARY not in repr(settings)
-
-    def test_the_setting_itself_comes_first_and_its_file_is_not_read(self) -> None:
-        environ = {"REDIS_PASSWORD": "plain", "REDIS_PASSWORD_FILE": "/does/not/exist"}
-        assert ":plain@" in Settings.load(ENVIRON | environ).redis.url
-
-    @pytest.mark.parametrize("text", [None, b"", b" \n", b"\xff"])
-    def test_a_file_that_cannot_be_used_is_reported(self, tmp_path: Path, text: bytes | None) -> None:
-        path = tmp_path / "secret"
-        if text is not None:
-            path.write_bytes(text)
-        [problem] = problems(ENVIRON | {"REDIS_URL_FILE": str(path)})
-        assert problem.startswith(f"REDIS_URL_FILE, got '{path}': The file ")
-        assert problem.endswith("It takes a file with the secret in it.")
-
-    def test_a_wrong_secret_in_a_file_is_not_shown(self, tmp_path: Path) -> None:
-        (tmp_path / "secret").write_text(CANARY)
-        [problem] = problems(ENVIRON | {"REDIS_URL_FILE": str(tmp_path / "secret")})
-        assert problem.startswith("REDIS_URL, got a value that is not shown: ")
-
-    def test_only_secrets_have_files(self, tmp_path: Path) -> None:
-        (tmp_path / "level").write_text("DEBUG")
-        assert Settings.load(ENVIRON | {"LOG_LEVEL_FILE": str(tmp_path / "level")}).log_level == "INFO"
 
 
 def test_a_secret_switches_a_source_on() -> None:

@@ -20,7 +20,7 @@ PLUGINS = "Plugins import nothing but the public modules"
 TESTING = "The contract of plugins needs no Redis and no running gateway"
 HEART = "Delivery and the store know no Flask, no CRM and no plugin"
 SANDBOX = "The sandbox knows nothing of the gateway but data and labels"
-DOORS = "No door imports another, and nobody imports the sandbox"
+ENTRY_POINTS = "No entry point imports another, and nothing imports the sandbox"
 PLANTED = [
     # (file, what is imported, the contract that forbids it)
     ("plugins/alerts.py", "crmgate.store.ledger", PLUGINS),
@@ -39,8 +39,8 @@ PLANTED = [
     ("crmgate/policy.py", "redis", "Data and decisions use no framework, no Redis and no HTTP"),
     ("crmgate/listener.py", "redis", "What a plugin imports knows no Redis, no Flask and no Huey"),
     ("crmgate/testing/server.py", "crmgate.store.client", TESTING),
-    ("crmgate/web/pages.py", "crmgate.cli.output", DOORS),
-    ("crmgate/cli/dev.py", "crmgate.sandbox.app", DOORS),
+    ("crmgate/web/pages.py", "crmgate.cli.output", ENTRY_POINTS),
+    ("crmgate/cli/dev.py", "crmgate.sandbox.app", ENTRY_POINTS),
 ]  # fmt: skip
 
 

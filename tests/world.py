@@ -242,7 +242,7 @@ class World:
                 message = wake_message(operation_id)
                 self.redis.zadd(WAKE_SCHEDULE, {message: self.now + delay})
             case Dead():
-                self.delivery.bury(operation_id)
+                self.delivery.record_dead_letter(operation_id)
         if outcome.reason == "exhausted":
-            self.delivery.bury(operation_id)
+            self.delivery.record_dead_letter(operation_id)
         return outcome

@@ -1,4 +1,4 @@
-"""The gateway alone: latency with many leads in the CRM and with Redis away, slow senders, and round trips to Redis."""
+"""The gateway alone: latency with many leads in the CRM or with Redis stopped, slow senders, round trips to Redis."""
 
 from __future__ import annotations
 
@@ -67,10 +67,14 @@ def redirect_latency(folder: Path, gathered: Gathered, requests: int = 500) -> N
     """Latency of a messenger link and of `/healthz` while the CRM hangs: Redis works, is frozen, or is stopped."""
     with CommandStack(folder, TELEGRAM_URL="https://t.me/example_bot").start() as stack:
         stack.espocrm.fail("hang")
-        for redis_is, begin in (("works", signal.SIGCONT), ("is silent", signal.SIGSTOP), ("is away", signal.SIGKILL)):
+        for state, begin in (
+            ("works", signal.SIGCONT),
+            ("is silent", signal.SIGSTOP),
+            ("is stopped", signal.SIGKILL),
+        ):
             os.kill(stack.redis.pid, begin)
             for what, path in (("/healthz", "/healthz"), ("redirect", "/go/telegram?session=s{}&ref=REF")):
-                _note(gathered, f"{what}, CRM hangs, Redis {redis_is}", timed(stack.url, path, requests))
+                _note(gathered, f"{what}, CRM hangs, Redis {state}", timed(stack.url, path, requests))
 
 
 def slow_senders(folder: Path, gathered: Gathered, number: int = 300, requests: int = 200) -> None:

@@ -49,7 +49,7 @@ key_file = click.option(
 def backup(file: str, key: Cipher | None, as_json: bool) -> None:
     """Write all operations, sessions, idempotency keys, counters, tokens and the audit log to FILE.
 
-    The gateway may be at work. FILE is readable by this user only; `-` is standard output. It has personal data.
+    The gateway may be running. FILE is readable by this user only; `-` is standard output. It has personal data.
 
     Exit status: 0 written, 1 Redis does not answer or FILE cannot be written, 2 the configuration or the key cannot
     work.

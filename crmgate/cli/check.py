@@ -78,7 +78,9 @@ def check(worker: bool, as_json: bool) -> None:
     else:
         rows = ((line.check, Text(line.result, COLORS[line.result]), line.detail) for line in lines)
         print_table(("CHECK", "RESULT", "DETAIL"), rows)
-    sys.exit(2 if "configuration" in failed else 1 if failed else 0)
+    if "configuration" in failed:
+        sys.exit(2)
+    sys.exit(1 if failed else 0)
 
 
 def _lines() -> Iterator[Line]:

@@ -32,7 +32,7 @@ def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
         fcntl.flock(lock, fcntl.LOCK_SH)
     while not stop.is_set():
         # In its own session: a signal to the process group reaches only the keeper, which then ends the command.
-        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_me)  # noqa: S603
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_keeper)  # noqa: S603
         while child.poll() is None and not stop.wait(0.05):
             pass
         if not stop.is_set():
@@ -44,7 +44,7 @@ def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
     return child.wait()
 
 
-def _die_with_me() -> None:
+def _end_with_keeper() -> None:
     """Have Linux end the command when its keeper is killed, because nothing else would stop it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

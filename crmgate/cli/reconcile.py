@@ -28,7 +28,7 @@ WORDS = {
     "suspects": "suspects",
     "discarded": "discarded",
 }
-"""What became of an operation, in words."""
+"""The result of the comparison for an operation, in words."""
 CAVEAT = (
     "Staff may have deleted a record, or merged it into another one: then there is nothing to repair. "
     "A record can also belong to a user whose records the API user may not read."

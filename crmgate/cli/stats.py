@@ -1,4 +1,4 @@
-"""`crmgate stats`: figures for marketing; `crmgate dlq causes`: why operations died."""
+"""`crmgate stats`: figures for marketing; `crmgate dlq causes`: causes of dead letters."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class FieldAliases(Words):
         aliases, problems = dict[str, str](), []
         for entry in super()._deserialize(value, *args, **options):
             name, _, field = (part.strip() for part in entry.rpartition("="))
-            problem = _alias_problem(entry, name, field) or _repeated(name, aliases)
-            problems += [problem] if problem else []
+            if problem := _alias_problem(entry, name, field) or _repeated(name, aliases):
+                problems.append(problem)
             aliases[alias_key(name)] = field
         if problems:
             raise marshmallow.ValidationError(problems)

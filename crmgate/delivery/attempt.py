@@ -1,7 +1,7 @@
 """One attempt to deliver an operation: take the lease, search the CRM or send, decide, record.
 
 Only the holder of its lease attempts an operation. The outcome is recorded in one atomic step. A process may therefore
-die at any line of this file: the alarm of the operation wakes a worker.
+end at any line of this file: the alarm of the operation wakes a worker.
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ class Delivery:
             log.warning("%d dead letters return: the cause that they share has ended", returned)
         return Swept(woken, returned, bool(doubtful)), doubtful
 
-    def bury(self, operation_id: str) -> bool:
+    def record_dead_letter(self, operation_id: str) -> bool:
         """Make an operation without a retry left a dead letter; False if it is one already."""
-        if not self._ledger.bury(operation_id):
+        if not self._ledger.make_dead_letter(operation_id):
             return False
         operation = self._ledger.get(operation_id)
         if operation:

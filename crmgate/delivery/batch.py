@@ -82,7 +82,8 @@ class Batches:
     def __init__(
         self, ledger: Ledger, crm: Crm, to: Recipient, budget: float, conclude: Callable[..., Outcome]
     ) -> None:  # fmt: skip
-        self._ledger, self._crm, self._to, self._budget, self._conclude = ledger, crm, to, budget, conclude
+        self._ledger, self._crm, self._to = ledger, crm, to
+        self._budget, self._conclude = budget, conclude
         self._size = BatchSize(0 if to.at_most_once else crm.leads_at_once)
 
     @property

@@ -124,7 +124,7 @@ class Drain:
         return True
 
     def _record(self, name: str) -> None:
-        """Record one submission. Tries again if Redis was away only for a moment, so that no later one overtakes it."""
+        """Record one submission. Tries again after a short failure of Redis, so that no later one overtakes it."""
         entry = self._spool.read(name)
         if entry is None:
             return

@@ -53,7 +53,7 @@ class Gateway:
         notify: Callable[..., None] = lambda *_, **__: None, clock: Callable[[], float] = time.monotonic,
         spool: Spool | None = None,
     ) -> None:  # fmt: skip
-        """`notify` calls a listener hook by its name; `clock` measures how long Redis is away, in seconds."""
+        """`notify` calls a listener hook by its name; `clock` measures how long Redis is unavailable, in seconds."""
         self._ledger, self._delivery, self._spool = ledger, delivery, spool
         self.on_spooled: Callable[[], None] = lambda: None
         """Called after a submission was put into the spool: starts the thread that drains it."""

@@ -41,7 +41,7 @@ class Backups:
         return self._store.count()
 
     def make(self, file: BinaryIO, cipher: Cipher | None, who: str, progress: Progress = lambda _: None) -> Contents:
-        """Write a backup into `file`; the gateway may be at work. Returns what the file has.
+        """Write a backup into `file`; the gateway may be running. Returns what the file has.
 
         Each operation is as it was at one moment. An operation that is accepted meanwhile can be missing.
         """

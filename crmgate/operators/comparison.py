@@ -67,7 +67,7 @@ class ReceiptComparison:
     """Compares the operations of a time with the CRMs that have their records.
 
     `reach` finds a CRM by its name, None if it is not configured. `budget` is the limit of one batch in seconds. After
-    `run`, `numbers` has the number of operations by what became of them (the fields of `Report`), and `lost` those that
+    `run`, `numbers` has the number of operations by result (the fields of `Report`), and `lost` the operations that
     their CRM does not have.
     """
 

@@ -111,7 +111,8 @@ class Edits:
         for operation in page.items:
             effect, errors = self._edit(operation, changes, who)
             numbers[effect] += 1
-            refused += [errors] if errors else []
+            if errors:
+                refused.append(errors)
         return EditBatch(numbers, refused[0] if refused else (), page.next)
 
     def _example(self, before: Sequence[Operation], after: Sequence[Payload | None], who: str) -> EditExample | None:

@@ -106,7 +106,7 @@ class Filter:
 
     @property
     def selective(self) -> bool:
-        """Whether the filter needs more than the index `dead`, which has only the state and the time of death."""
+        """Whether the filter needs more than the index `dead`, which has only the time of each dead letter."""
         return self.by_cause or self._needs_record
 
     @property
@@ -120,7 +120,7 @@ class Filter:
         return any((self.kind, self.detail, self.accepted_from is not None, self.accepted_to is not None))
 
     def counts_by(self, groups: Sequence[CauseGroup]) -> bool:
-        """Whether each dead letter of these causes matches the filter, apart from the time of its death."""
+        """Whether each dead letter of these causes matches the filter, apart from its time `dead_at`."""
         return not self._needs_record and all(group.cause != REST for group in groups)
 
 
@@ -171,7 +171,7 @@ class Inventory:
         self._trimmed: Cursor | None = None
 
     def page(self, wanted: Filter, cursor: Cursor | None = None, limit: int = PAGE, scan: int = SCAN) -> Page:
-        """At most `limit` operations, newest first: by time of death for dead letters, else by time of acceptance.
+        """At most `limit` operations, newest first: dead letters by `dead_at`, others by the time of acceptance.
 
         Reads at most `scan` records.
         """

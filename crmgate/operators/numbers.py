@@ -27,9 +27,9 @@ KEPT_HOURS = 48
 class CauseCount:
     """Dead letters with the same cause: provider, code and field of their last failure.
 
-    `field`: names of CRM fields, separated by commas. `oldest` is the time of death of the oldest in seconds since the
-    epoch. `remedy` says in words what to do. All three texts are empty for the dead letters of more causes than are
-    counted, and for those without a failed attempt.
+    `field`: names of CRM fields, separated by commas. `oldest` is the time at which the oldest one became a dead
+    letter, in seconds since the epoch. `remedy` says in words what to do. All three texts are empty for the dead
+    letters of more causes than are counted, and for those without a failed attempt.
     """
 
     provider: str
@@ -54,7 +54,7 @@ class CauseCounts:
 
 @dataclass(frozen=True, slots=True)
 class HourCount:
-    """Operations that were accepted, delivered and that died in the hour that begins `at` (seconds since the epoch)."""
+    """Operations that were accepted, were delivered or became dead letters in the hour from `at` (epoch seconds) on."""
 
     at: float
     accepted: int
@@ -64,7 +64,7 @@ class HourCount:
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """Applications that were accepted, delivered and that died, clicks, and clicks that became applications."""
+    """Numbers of applications (accepted, delivered, dead letters), clicks, and clicks that became applications."""
 
     accepted: int = 0
     delivered: int = 0

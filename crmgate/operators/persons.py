@@ -89,7 +89,7 @@ class PersonData:
         return sum(operation.state == state for operation in self.operations)
 
     def counts(self) -> dict[str, int]:
-        """Numbers of operations by what becomes of them, and of sessions."""
+        """Numbers of operations by the effect of an erasure, and of sessions."""
         dead, suspects = self.in_state(State.DEAD), self.in_state(State.SUSPECT)
         return {
             "waiting": len(self.open) - dead - suspects, "dead_letters": dead, "suspects": suspects,

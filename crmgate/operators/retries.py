@@ -134,7 +134,7 @@ class Retries:
         return BATCH - sum(waiting)
 
     def _fixed(self, wanted: Filter) -> Filter:
-        """The filter with `dead_before` at most now: otherwise a job would retry operations that die again for ever."""
+        """The filter with `dead_before` at most now: otherwise a job would retry new dead letters without end."""
         now = int(self._ledger.now() * 1000) / 1000  # milliseconds, as in the HTTP answer
         return replace(wanted, state=State.DEAD, dead_before=min(wanted.dead_before or now, now))
 

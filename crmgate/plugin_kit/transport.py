@@ -362,11 +362,11 @@ def _failure(error: Exception, exchange: _Exchange, read: bool) -> ProviderError
     if not exchange.sent and isinstance(error, ValueError | requests.exceptions.InvalidJSONError):
         return Rejected(f"the request cannot be written: {type(error).__name__}", code=Code.INVALID_REQUEST)
     if exchange.sent is False or (exchange.sent is None and (tls or isinstance(error, requests.ConnectTimeout))):
-        words = (
-            "the TLS connection could not be made: check the certificate" if tls
-            else "no connection within the time limit" if late
-            else "no connection: the host is unknown, unreachable or not listening"
-        )  # fmt: skip
+        words = "no connection: the host is unknown, unreachable or not listening"
+        if tls:
+            words = "the TLS connection could not be made: check the certificate"
+        elif late:
+            words = "no connection within the time limit"
         return Unavailable(words, code=Code.CONNECTION_FAILED)
     if late:
         return lost(read, Code.TIMEOUT, "no answer within the time limit")

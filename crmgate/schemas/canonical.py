@@ -203,7 +203,7 @@ def split_name(result: Canonical) -> None:
         return
     fields |= {path: name for path, name in zip((FIRST_NAME, LAST_NAME), names, strict=True) if name}
     if not last:
-        result.renamed[LAST_NAME] = sent  # a last name that is too long does not cost the lead
+        result.renamed[LAST_NAME] = sent  # a last name that is too long is no reason to refuse the lead
 
 
 def _names(full: Any, first: Any, last: Any) -> tuple[str, str] | None:

@@ -1,4 +1,4 @@
-"""One good contact is enough: what is wrong with another one, or with an optional field, does not cost the lead."""
+"""Decides which unusable values are kept in `custom` instead of refused: one good contact is enough for a lead."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _MESSAGES = {
 }  # fmt: skip
 
 
-def is_spared(canonical: Canonical, path: str, faulty: Set[str]) -> bool:
-    """Whether the value of the `faulty` field `path` must not cost the lead although the visitor could correct it.
+def is_tolerated(canonical: Canonical, path: str, faulty: Set[str]) -> bool:
+    """Whether the unusable value of the field `path` is kept instead of refused, although the visitor could correct it.
 
-    That is an unusable contact beside another one, and a value that came under a usual name of an optional field.
+    That is a contact beside another one that can be used, and a value that came under a usual name of an optional
+    field. `faulty` has the paths of all unusable values.
     """
     if path not in _OTHER:
         return path in canonical.renamed and path != FIRST_NAME

@@ -136,7 +136,7 @@ def _mend(canonical: Canonical, faults: Sequence[FieldError], sender: Sender) ->
         path for path, fault in faulty.items()
         if sender is Sender.MACHINE
         or canonical.words.declared[path].forgives(fault.code)
-        or (sender is Sender.VISITOR and contacts.is_spared(canonical, path, faulty.keys()))
+        or (sender is Sender.VISITOR and contacts.is_tolerated(canonical, path, faulty.keys()))
     ]  # fmt: skip
     for path in chosen:
         canonical.mend(path, faulty[path])

@@ -1,4 +1,4 @@
-"""Makes a lead of a submission that a machine sent, and that nobody can correct: no value costs the lead.
+"""Makes a lead of a submission that a machine sent: nobody can correct it, so no value is refused.
 
 A value that does not fit its field is kept in `custom`. Without a first name a stand-in is used. Without an email and
 a phone the lead is incomplete: an operator has to complete it.

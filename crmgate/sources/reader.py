@@ -65,10 +65,10 @@ class Sources:
             if isinstance(parsed, Handshake):
                 return parsed
             found = _mapped(source, request, parsed)
-        except Exception as error:  # an unforeseen body must not cost the lead: a person reads it
+        except Exception as error:  # an unforeseen body is kept as text: a person reads it
             reason = str(error) if isinstance(error, PluginError) else type(error).__name__
             log.warning("source %s: a body could not be read: %s", source.name, reason)
-            found = _anyhow(request)
+            found = _as_generic(request)
         if not request.body.strip():
             return []
         return [each if each.fields else replace(each, fields=unread(request.body)) for each in found]
@@ -78,8 +78,8 @@ class Sources:
         return read(source.name, received, self._region, self._aliases)
 
 
-def _anyhow(request: SourceRequest) -> list[Received]:
-    """The values in a body that is not what its tool documents, without a delivery id; no fields if it has none."""
+def _as_generic(request: SourceRequest) -> list[Received]:
+    """The values in a body that differs from the documentation of its tool, without a delivery id. Can be empty."""
     try:
         return [replace(each, delivery_id="") for each in generic.parse(request)]
     except ValueError:

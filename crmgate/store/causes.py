@@ -1,7 +1,7 @@
 """The causes of the dead letters: an index by provider, code and field of the last failure.
 
 The scripts that make, release and end a dead letter keep the index. Each cause is a sorted set of its dead letters by
-the time of their death, so their number and the oldest one cost no scan. Processes of a version without the index may
+`dead_at`, so their number and the oldest one cost no scan. Processes of a version without the index may
 run during an upgrade: `Causes.repair` adds the dead letters that they made, and removes those that they released.
 """
 
@@ -46,7 +46,7 @@ REST = DeathCause()
 
 @dataclass(frozen=True, slots=True)
 class CauseGroup:
-    """The dead letters of one cause: their number, and the death of the oldest in seconds since the epoch.
+    """The dead letters of one cause: their number, and `dead_at` of the oldest in seconds since the epoch.
 
     `index` is the key of the sorted set with their ids.
     """

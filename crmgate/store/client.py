@@ -67,7 +67,8 @@ def connect(address: RedisAddress | str, timeout: float = 1.0, *, blocking: floa
     }  # fmt: skip
     if address.sentinels:
         return _from_sentinels(address, options)
-    options |= _tls(address) if address.url.startswith("rediss:") else {}
+    if address.url.startswith("rediss:"):
+        options |= _tls(address)
     if address.cluster:
         return _from_cluster(address, options)
     return _Redis.from_url(address.url, retry=_once_more(), **options)

@@ -71,7 +71,7 @@ class Written(StrEnum):
     HELD = "held"
     """It waits for the gate of its provider."""
     DEAD = "dead"
-    """No retry follows; `Ledger.bury` makes a dead letter of it."""
+    """No retry follows; `Ledger.make_dead_letter` follows."""
     AGAIN = "again"
     """The CRM no longer has its lead, or refuses to change it: it creates another lead and is tried again at once."""
     LOST = "lost"
@@ -251,9 +251,9 @@ class Result:
     """The outcome of an attempt, for the ledger.
 
     `used`: number of requests sent. `event`: what the attempt says about the provider, None for nothing. `outage`: the
-    failure says that the CRM is away. `floor`: the next attempt is not made before its time, even if an outage ends.
-    `settle`: seconds for which the CRM may be processing the request, 0 if it is not. `final`: the operation may have
-    arrived and only an operator may send it again, so it is dead even while the gate is shut. `reserved`: requests
+    failure says that the CRM is unavailable. `floor`: the next attempt is not made before its time, even if an outage
+    ends. `settle`: seconds for which the CRM may be processing the request, 0 if it is not. `final`: the operation may
+    have arrived and only an operator may send it again, so it is dead even while the gate is shut. `reserved`: requests
     were set aside for this attempt; false for a part of a batch, whose end counts the requests of all (`end_batch`).
     """
 

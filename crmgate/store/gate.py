@@ -5,7 +5,7 @@ that it is about. The decisions are pure functions in `lua/gate.lua`. A gate is 
 
 | cause | shut by | opened by |
 |---|---|---|
-| `outage` | `threshold` failures in a row that say that the CRM is away | a connection test that passes, or an answer |
+| `outage` | `threshold` failures in a row that say that the CRM is unavailable | a connection test that passes, or an answer |
 | `refused` | refused credentials or a missing right, confirmed by the connection test | a connection test that passes, or an answer that does not refuse the credentials |
 | `limited` | the CRM says that there are too many requests | the end of the limit: one operation is let through as a probe |
 | `epidemic` | different operations in a row that are refused for the same reason | the first operation that is delivered; probes rotate |
@@ -66,9 +66,9 @@ class Recipient:
 
     `credentials` is a fingerprint of those in use: others are tried by one operation first. At most `most` attempts run
     at once in all processes together (0: no limit). `epidemic_after` different operations in a row with the same
-    refusal shut the gate. `settle`: seconds for which a request of unknown outcome may still be at work. A CRM that is
-    not `active` is no longer chosen, but holds records that waiting operations are about. `at_most_once`: only an
-    operator may send an operation again that may have arrived.
+    refusal shut the gate. `settle`: seconds for which the CRM may still process a request of unknown outcome. A CRM
+    that is not `active` is no longer chosen, but holds records that waiting operations are about. `at_most_once`: only
+    an operator may send an operation again that may have arrived.
     """
 
     provider: str

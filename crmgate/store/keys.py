@@ -32,7 +32,7 @@ LOST_CLICKS_SECONDS = 15 * 60
 MARK_SECONDS = 1
 """Expiry of a test write, in seconds."""
 WATCH_SECONDS = 30
-"""Expiry of the watch, in seconds: another web process takes it over that long after the death of its holder."""
+"""Expiry of the watch, in seconds: another web process takes it over that long after its holder has ended."""
 HOUR_SECONDS = 49 * 3600
 """Expiry of the figures of an hour, in seconds."""
 DAY_SECONDS = 400 * 24 * 3600
@@ -85,7 +85,11 @@ def _family(
     """Add a family of keys to the table; a function from the varying parts of the name to the full name."""
     TABLE.append(Key(name, type_, meaning, seconds, after_end, personal))
     start = PREFIX + name.partition("<")[0]
-    return lambda first, *parts: start + ":".join([str(first), *map(str, parts)]) if parts else f"{start}{first}"
+
+    def full_name(first: object, *parts: object) -> str:
+        return start + ":".join([str(first), *map(str, parts)]) if parts else f"{start}{first}"
+
+    return full_name
 
 
 op = _family(
@@ -98,9 +102,9 @@ tried = _family("tried:<provider>", "zset", "Held operations sent while the gate
 later = _family(
     "later:<provider>", "zset", "Operations in `due` whose retry waits only because the CRM was unavailable."
 )
-DEAD = _key("dead", "zset", "Dead letters by the time of their death.")
+DEAD = _key("dead", "zset", "Dead letters by the time at which they became dead letters.")
 CAUSES = _key("causes", "hash", "Causes of the dead letters, by digest: provider, code and field as JSON.")
-cause = _family("cause:<digest>", "zset", "Dead letters of one cause by the time of their death.")
+cause = _family("cause:<digest>", "zset", "Dead letters of one cause by the same time.")
 RETURNING = _key("returning", "zset", "Dead letters that return by themselves, by the time from which they may.")
 SUSPECT = _key("suspect", "zset", "Suspects, which are kept for review, by the time of acceptance.")
 session = _family(
@@ -150,7 +154,10 @@ WATCH = _key("watch", "string", "Web process that has the watch (crmgate.store.w
 ANNOUNCED = _key("announced", "hash", "Time at which an incident was announced, by its name (crmgate.store.watch).")
 STATS = _key("stats", "hash", "Counters of the ledger.")
 hour = _family(
-    "hour:<number>", "hash", "Operations that were accepted, delivered and that died in one hour.", HOUR_SECONDS
+    "hour:<number>",
+    "hash",
+    "Operations that were accepted, were delivered or became dead letters in one hour.",
+    HOUR_SECONDS,
 )
 day = _family(
     "day:<number>:<dimension>", "hash", "Figures of one day by source, referral, channel or campaign.", DAY_SECONDS,

@@ -105,8 +105,10 @@ class Ledger:
             "settle": to.settle, "people": list(people), "labels": labels(operation.kind, operation.payload),
             "waited": waited or 0, "same_seconds": 0 if waited is None else RECEIPT_SECONDS, **metered.for_scripts(),
         }  # fmt: skip
-        arguments |= once.for_scripts() if once else {}
-        arguments |= {"session": session.for_scripts()} if session else {}
+        if once:
+            arguments |= once.for_scripts()
+        if session:
+            arguments["session"] = session.for_scripts()
         answer = self.run(
             "accept", arguments, to=to, text=self.vault.seal(compact(operation.payload)), operation=operation.id
         )
@@ -163,7 +165,7 @@ class Ledger:
     ) -> Recorded:  # fmt: skip
         """Record that no retry follows, unless the gate of its provider is shut or another lead is made (`remake`).
 
-        `bury` then makes the operation a dead letter; until then its alarm is set. With `wake` a worker is woken.
+        `make_dead_letter` follows; until then the operation has an alarm. With `wake` a worker is woken.
         """
         return self._record(claim, to, Written.DEAD, result, {"look": flag(look), "wake": wake, "remake": remake})
 
@@ -191,9 +193,9 @@ class Ledger:
         taken = to_claim(answer[3], wanted.lease, self.vault) if wanted and len(answer) > 3 else None
         return Recorded(announcement_of(announcement), cause_of(cause), Written(written), taken)
 
-    def bury(self, operation_id: str) -> bool:
+    def make_dead_letter(self, operation_id: str) -> bool:
         """Make an operation recorded with `record_dead` a dead letter; False if it is not so recorded, or is one."""
-        return bool(self.run("bury", {}, operation=operation_id))
+        return bool(self.run("dead_letter", {}, operation=operation_id))
 
     def release(self, operation_id: str, to: Recipient, *, audit: Entry | None = None) -> bool:
         """Let a dead letter, or a suspect, wait for its provider again, with all its retries.

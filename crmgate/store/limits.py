@@ -1,9 +1,9 @@
-"""Rate limits: meters in Redis, shared by all processes, and meters in this process while Redis is away.
+"""Rate limits: meters in Redis, shared by all processes, and meters in this process while Redis is unavailable.
 
 A meter is the generic cell rate algorithm (ITU-T I.371, annex A): `60/minute` allows a burst of 60 and then one use
 each second. It is one number, the time at which the meter is empty, and expires at that time. A request must not fail
 because Redis fails, so nothing here raises. It must not wait for Redis twice either, so after a command without an
-answer no command is sent to Redis for `REST` seconds.
+answer no command is sent to Redis for `PAUSE` seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from crmgate.store.scripts import standing_alone
 log = logging.getLogger(__name__)
 
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-REST = 5.0
+PAUSE = 5.0
 """Seconds without a request to Redis after one that it did not answer."""
 CAPACITY = 10_000
 """Number of meters that a process keeps in its memory."""
@@ -141,7 +141,7 @@ class Limiter:
     def __init__(self, client: redis.Redis, clock: Callable[[], float] | None = None) -> None:
         self._clock, self._here = clock, _Meters()
         self._script = client.register_script(standing_alone("meter", "limit"))
-        self._rest_until = 0.0
+        self._paused_until = 0.0
 
     def take(self, uses: Sequence[Use]) -> float:
         """Count all uses in one round trip and return 0, or count none and return the seconds to wait.
@@ -163,12 +163,12 @@ class Limiter:
         """The answer of Redis; None if it gives none."""
         if not uses:
             return 0.0
-        if time.monotonic() < self._rest_until:
+        if time.monotonic() < self._paused_until:
             return None
         try:
             return self._shared(uses)
         except LedgerUnavailable as error:
-            self._rest_until = time.monotonic() + REST
+            self._paused_until = time.monotonic() + PAUSE
             log.warning("rate limits are counted by each process for itself: %s", error)
             return None
 

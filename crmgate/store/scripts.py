@@ -20,8 +20,9 @@ from crmgate.store import client as redis_client
 from crmgate.store.gate import RETURN_WAITS, RULES, Recipient
 
 NAMES = (
-    "accept", "claim", "record", "batch", "bury", "sweep", "probed", "resume", "release", "discard", "amend", "job",
-    "retries", "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire", "reseal",
+    "accept", "claim", "record", "batch", "dead_letter", "sweep", "probed", "resume", "release", "discard", "amend",
+    "job", "retries", "pause", "click", "refile", "reindex", "erase", "snapshot", "restore", "repair", "inquire",
+    "reseal",
 )  # fmt: skip
 """The scripts after the shared ones (`SHARED`); `limit` and `trial` stand alone."""
 SHARED = ("gate", "common", "person", "take", "meter")

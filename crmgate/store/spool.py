@@ -263,7 +263,7 @@ class Spool:
             raise _unusable(error) from None
 
     def _file_id(self) -> tuple[int, int] | None:
-        """What tells the file from another one at its path; None if it is gone."""
+        """Identity of the file, which another file at its path does not have; None if there is no file."""
         try:
             found = os.stat(self._file)
         except OSError:

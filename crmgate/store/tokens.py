@@ -4,7 +4,8 @@ The secret has 256 random bits and is generated, never chosen by a person. It ca
 is enough: bcrypt and similar functions slow down guesses of chosen passwords, and would slow down every request too. A
 text of any other form is not a token, so a weak one cannot be set up, not even by its hash.
 
-Tokens are kept in Redis (`crmgate tokens new`), or as hashes in `API_TOKENS`; the latter work while Redis is away, too.
+Tokens are kept in Redis (`crmgate tokens new`), or as hashes in `API_TOKENS`; the latter also work while Redis is
+unavailable.
 """
 
 from __future__ import annotations

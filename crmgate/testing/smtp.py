@@ -196,7 +196,8 @@ class _Session(socketserver.BaseRequestHandler):
 
     def _ehlo(self, _: str) -> bool:
         offers = ["mail.example.com", "8BITMIME", "ENHANCEDSTATUSCODES", f"AUTH {self.server.fake.mechanisms}"]
-        offers += ["STARTTLS"] if self.server.fake.tls and not self.secure else []
+        if self.server.fake.tls and not self.secure:
+            offers.append("STARTTLS")
         marked = [f"250{' ' if offer is offers[-1] else '-'}{offer}" for offer in offers]
         return self._reply("\r\n".join(marked))
 

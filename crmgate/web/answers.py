@@ -286,7 +286,7 @@ class ReadySchema(Schema):
     """Whether submissions are accepted."""
 
     ready = _flag("", True)
-    degraded = _flag("Redis is away: submissions are accepted, and delivered later.", False)
+    degraded = _flag("Redis is unavailable: submissions are accepted, and delivered later.", False)
     checks = fields.List(fields.Nested(CheckSchema), required=True)
 
 

@@ -108,7 +108,7 @@ class CauseCountSchema(Schema):
     code = _word(("", *Code), "", Code.INVALID_VALUE)
     field = _text("Names of the refused CRM fields, separated by commas.", "source")
     count = _number("", 214)
-    oldest = _time("Time of death of the oldest.")
+    oldest = _time("Time at which the oldest one became a dead letter.")
     remedy = _text("What to do, for people.", "allow the value of source in the CRM, or edit the field, then retry")
 
 

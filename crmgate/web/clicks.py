@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from crmgate.background import CAPACITY, FAREWELL, Background, Report
+from crmgate.background import CAPACITY, STOP_SECONDS, Background, Report
 from crmgate.delivery import identity
 from crmgate.errors import LedgerUnavailable, NotAccepted, TooMany
 from crmgate.model import Activity, Kind
@@ -59,7 +59,7 @@ class Clicks:
         """Number of clicks that this process lost and has not reported yet, by reason."""
         return self._background.dropped()
 
-    def stop(self, seconds: float = FAREWELL) -> None:
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Record the waiting clicks within `seconds`; the rest is lost."""
         self._background.stop(seconds)
 

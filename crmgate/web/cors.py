@@ -11,7 +11,7 @@ from flask import Request
 from crmgate.config import Settings
 from crmgate.web.headers import Headers
 
-DOORS = ("applications", "messenger", "operations")
+BLUEPRINTS = ("applications", "messenger", "operations")
 """The blueprints for visitors' scripts. Scripts of other sites cannot use the routes for operators."""
 _VARY = ("Vary", "Origin")
 _ANSWER = (("Access-Control-Expose-Headers", "Location, Retry-After"),)
@@ -24,7 +24,7 @@ _PREFLIGHT = (
 
 def allow(headers: Headers, sent: Request, settings: Settings) -> None:
     """Add the CORS headers to an answer. Flask itself answers preflight requests."""
-    if sent.url_rule is None or sent.url_rule.endpoint.partition(".")[0] not in DOORS:
+    if sent.url_rule is None or sent.url_rule.endpoint.partition(".")[0] not in BLUEPRINTS:
         return
     headers.append(_VARY)
     origin = sent.environ.get("HTTP_ORIGIN", "")

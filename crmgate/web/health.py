@@ -40,8 +40,8 @@ def alive() -> Response:
 def ready() -> Response:
     """Answers 200 when submissions are recorded and delivered, else 503; each failed check has its remedy.
 
-    While Redis is away and the spool takes submissions, the answer is 200 with `degraded`: they are accepted, and
-    delivered when Redis is back.
+    While Redis is unavailable and the spool takes submissions, the answer is 200 with `degraded`: they are accepted,
+    and delivered when Redis is back.
 
     A Redis that could lose data, and a host whose clock is wrong, are reported, but the answer stays 200: no other
     instance would be safer, and deliveries use Redis's clock.

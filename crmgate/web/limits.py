@@ -107,8 +107,8 @@ def _uses(limit: Limit | None) -> list[Use]:
     sent = current()
     if "HTTP_X_FORWARDED_FOR" in sent.environ:
         _warn_of_proxy()
-    door = sent.url_rule.endpoint.rpartition(".")[0] if sent.url_rule else ""
-    return by_address(door or "-", sent.remote_addr or "", limit) if limit else []
+    blueprint = sent.url_rule.endpoint.rpartition(".")[0] if sent.url_rule else ""
+    return by_address(blueprint or "-", sent.remote_addr or "", limit) if limit else []
 
 
 def lifted(scope: Scope) -> bool:

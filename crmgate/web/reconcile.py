@@ -20,7 +20,7 @@ blueprint = Blueprint("reconcile", __name__, url_prefix="/api/v1/reconcile")
     {200: ResponseDoc("The result, or null before the first comparison.", LastComparisonSchema)}, token=Scope.READ,
 )  # fmt: skip
 def last() -> Response:
-    """Of the last 7 days: what became of the operations, and which ones the CRM lacks.
+    """The operations of the last 7 days: their numbers by result, and the ones that the CRM lacks.
 
     `crmgate reconcile` makes a comparison, and so does a worker once a day with `RECONCILE=daily`.
     """

@@ -1,6 +1,6 @@
 """Recognises requests that no visitor made: crawlers, link previews and prefetching browsers.
 
-A short list instead of a library: libraries know thousands of agents, and each false match costs a lead. A robot that
+A short list instead of a library: libraries know thousands of agents, and each false match loses a lead. A robot that
 does not identify itself counts as a visitor. So does a tool such as curl, so that an operator who tries a link sees a
 lead.
 """

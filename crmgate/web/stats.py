@@ -67,7 +67,7 @@ class _Asked:
     token=Scope.READ, query=StatsQuery, problems=[ProblemCode.INVALID_QUERY],
 )  # fmt: skip
 def stats() -> Response:
-    """Applications that were accepted, delivered and that died, and clicks, for each day and value. Kept 400 days.
+    """Applications (accepted, delivered, dead letters) and clicks for each day and value. Kept for 400 days.
 
     A value that is null stands for all values beyond 200 on one day, and for values that look like personal data.
     """

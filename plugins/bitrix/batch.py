@@ -55,7 +55,8 @@ class BitrixBatch:
         self, crm: CRMProvider, api: BitrixApi, records: BitrixRecords, lookup: BitrixLookup,
         new: Callable[[Mapping[str, Any], str, Operation], Row],
     ) -> None:  # fmt: skip
-        self._crm, self._api, self._records, self._lookup, self._new = crm, api, records, lookup, new
+        self._crm, self._api, self._records = crm, api, records
+        self._lookup, self._new = lookup, new
 
     def create(self, leads: Leads) -> dict[str, Outcome]:
         """The outcome of each lead by operation id; None: nothing was sent for it. Raises `ProviderError`.

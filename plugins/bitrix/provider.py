@@ -233,7 +233,8 @@ class Bitrix(CRMProvider):
     def _new(self, values: Mapping[str, Any], text: str, operation: Operation) -> dict[str, Any]:
         """The record of a new lead or deal."""
         record = {**values, **ORIGIN, "originId": operation.id, "comments": text}
-        record |= self._pipeline.usable() if self._pipeline else {}
+        if self._pipeline:
+            record |= self._pipeline.usable()
         if assignee := self.settings["BITRIX_ASSIGNED_BY_ID"]:
             record["assignedById"] = assignee
         return record

@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from crmgate.store.audit import Audit
 from crmgate.store.sessions import Sessions
 from crmgate.store.tokens import Scope, Tokens
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.integration.stack import Stack, person
 from tests.processes import DEADLINE, wait_until
-from tests.web.ops.test_security import MARKUP
+from tests.web.ops.html import MARKUP
 
 AXE = (Path(__file__).parents[1] / "data" / "vendor" / "axe.min.js").read_text()
 SIZES = {"wide": {"width": 1280, "height": 900}, "narrow": {"width": 390, "height": 844}}
@@ -45,9 +45,9 @@ class Office:
     def pages(self) -> str:
         return f"{self.stack.url}/ops"
 
-    def bury(self, count: int = 1, code: str = "invalid_value", **payload: Any) -> list[str]:
+    def add_dead_letters(self, count: int = 1, code: str = "invalid_value", **payload: Any) -> list[str]:
         at = self.stack.ledger.now() - 600
-        return bury(self.stack.ledger, count, provider="espocrm", code=code, at=at, **payload)
+        return add_dead_letters(self.stack.ledger, count, provider="espocrm", code=code, at=at, **payload)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +57,8 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         office = Office(stack)
         for number in range(3):
             stack.submit(person(number))
-        office.bury(12)
-        office.bury(4, "no_permission", first_name=MARKUP, additional_info=MARKUP)
+        office.add_dead_letters(12)
+        office.add_dead_letters(4, "no_permission", first_name=MARKUP, additional_info=MARKUP)
         yield office
 
 
@@ -117,7 +117,7 @@ def test_the_pages_of_operations_fit_and_can_be_used_by_everybody(
     context: Callable[..., BrowserContext], office: Office
 ) -> None:
     """No page is wider than its window, and axe-core finds no serious violation of WCAG."""
-    [marked] = office.bury(code="not_found", first_name=MARKUP, custom={MARKUP: MARKUP})
+    [marked] = office.add_dead_letters(code="not_found", first_name=MARKUP, custom={MARKUP: MARKUP})
     one = f"/operations/{marked}"
     page = context(reduced_motion="reduce").new_page()  # colours change at once, not step by step
     for path in (*LISTS, "/retries/new", "/retries/new?code=timeout", "/discards/new", one, f"{one}?data=shown",
@@ -135,7 +135,7 @@ def test_the_other_pages_fit_and_can_be_used_by_everybody(
     context: Callable[..., BrowserContext], office: Office
 ) -> None:
     """As above."""
-    [marked] = office.bury(code="not_found", email="markup@example.com", source=MARKUP)
+    [marked] = office.add_dead_letters(code="not_found", email="markup@example.com", source=MARKUP)
     office.stack.espocrm.set_options("userTypeC", ["", "parent"])
     page = context(reduced_motion="reduce").new_page()  # colours change at once, not step by step
     for path in OTHERS:
@@ -175,7 +175,7 @@ def fits(page: Page, path: str) -> None:
 
 
 def test_numbers_have_a_chart_and_an_edit_of_many_goes_on_by_itself(opened: Opened, office: Office) -> None:
-    buried = office.bury(130, "rate_limited", source="fair")
+    letters = office.add_dead_letters(130, "rate_limited", source="fair")
     page = opened("/numbers?days=7")
     expect(page.locator(".u-wrap")).to_have_count(1)
     page.goto(f"{office.pages}/edits/new?code=rate_limited")
@@ -184,7 +184,7 @@ def test_numbers_have_a_chart_and_an_edit_of_many_goes_on_by_itself(opened: Open
     page.get_by_role("button", name="Preview").click()
     page.get_by_role("button", name="Edit these 130").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("130 dead letters edited")
-    assert {office.stack.operation(one).payload["source"] for one in buried} == {"website"}
+    assert {office.stack.operation(one).payload["source"] for one in letters} == {"website"}
 
 
 def violations(page: Page) -> list[str]:
@@ -236,7 +236,7 @@ def test_a_poll_keeps_what_was_selected_meanwhile(opened: Opened) -> None:
 
 def test_now_changes_by_itself(opened: Opened, office: Office) -> None:
     page = opened()
-    office.bury(3, "timeout")
+    office.add_dead_letters(3, "timeout")
     expect(page.get_by_role("button", name="Retry these 3")).to_be_visible(timeout=DEADLINE * 1000)
     expect(page.locator(".u-wrap")).to_have_count(1)
 
@@ -257,7 +257,7 @@ def test_a_hidden_page_does_not_poll(opened: Opened, office: Office) -> None:
 
 
 def test_search_edit_and_retry(opened: Opened, office: Office, faults: list[str]) -> None:
-    [operation] = office.bury(first_name="Wrong", last_name="Byron", email="byron@example.com")
+    [operation] = office.add_dead_letters(first_name="Wrong", last_name="Byron", email="byron@example.com")
     page = opened()
     page.keyboard.press("/")
     page.keyboard.type(office.stack.operation(operation).tracking_code.lower())
@@ -284,7 +284,7 @@ def test_search_edit_and_retry(opened: Opened, office: Office, faults: list[str]
 
 
 def test_keys_select_rows_and_act_on_them(opened: Opened, office: Office) -> None:
-    chosen = set(office.bury(2, "duplicate"))
+    chosen = set(office.add_dead_letters(2, "duplicate"))
     page = opened("/operations?state=dead&code=duplicate")
     for key in ("j", "x", "j", "x"):
         page.keyboard.press(key)
@@ -305,7 +305,7 @@ def test_keys_select_rows_and_act_on_them(opened: Opened, office: Office) -> Non
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_of_one_cause_are_retried_with_progress_and_cancel(opened: Opened, office: Office, scheme: str) -> None:
-    buried = office.bury(60, "server_error")
+    letters = office.add_dead_letters(60, "server_error")
     page = opened("/", size="narrow" if scheme == "dark" else "wide", scheme=scheme)
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("An operator paused deliveries")).to_be_visible()
@@ -318,28 +318,28 @@ def test_all_of_one_cause_are_retried_with_progress_and_cancel(opened: Opened, o
     page.get_by_role("button", name="Now").click()
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_text("espocrm takes requests")).to_be_visible()
-    for one in buried[:50]:
+    for one in letters[:50]:
         office.stack.wait_for(one, "delivered")
     page.get_by_role("button", name="Retry these 10").click()
     page.get_by_role("button", name="Retry these 10").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("The job has ended")
-    for one in buried[50:]:
+    for one in letters[50:]:
         office.stack.wait_for(one, "delivered")
 
 
 def test_all_that_match_are_discarded_batch_after_batch(opened: Opened, office: Office) -> None:
     """The page asks for batch after batch by itself."""
-    buried = office.bury(210, "unsupported")
+    letters = office.add_dead_letters(210, "unsupported")
     page = opened("/operations?state=dead&code=unsupported")
     page.get_by_role("link", name="Discard all").click()
     page.get_by_label("Reason").fill("a test")
     page.get_by_role("button", name="Discard these 210").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("210 dead letters discarded")
-    assert {office.stack.operation(one).state for one in buried} == {"discarded"}
+    assert {office.stack.operation(one).state for one in letters} == {"discarded"}
 
 
 def test_a_person_is_found_without_a_trace_in_the_address(opened: Opened, office: Office) -> None:
-    made = set(office.bury(2, "unsupported", email="zeynep@example.com"))
+    made = set(office.add_dead_letters(2, "unsupported", email="zeynep@example.com"))
     page = opened()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -353,7 +353,7 @@ def test_a_person_is_found_without_a_trace_in_the_address(opened: Opened, office
 
 
 def test_without_javascript_lists_are_read_and_actions_work(opened: Opened, office: Office) -> None:
-    [operation] = office.bury(code="locked_out")
+    [operation] = office.add_dead_letters(code="locked_out")
     page = opened("/", java_script_enabled=False)
     expect(page.get_by_text("As a table")).to_be_visible()
     page.get_by_role("link", name="Operations", exact=True).click()

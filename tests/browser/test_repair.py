@@ -17,7 +17,7 @@ from crmgate.store.audit import Audit
 from crmgate.store.gate import Cause
 from crmgate.store.tokens import Scope, Tokens
 from tests import forked
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.integration.stack import API_KEY, Stack, person
 from tests.processes import DEADLINE, wait_until
 
@@ -29,9 +29,9 @@ class BadDay:
 
     def __init__(self, stack: Stack, name: str) -> None:
         self.stack, self.name = stack, name
-        self.students = self._bury(214, "student", field="userTypeC", user_type="student", source="website")
-        self.visitors = self._bury(30, "visitor", field="source", source="fair")
-        self.useless = self._bury(10, "useless", code="not_found", source="website")
+        self.students = self._add_dead_letter(214, "student", field="userTypeC", user_type="student", source="website")
+        self.visitors = self._add_dead_letter(30, "visitor", field="source", source="fair")
+        self.useless = self._add_dead_letter(10, "useless", code="not_found", source="website")
         stack.espocrm.set_options("userTypeC", ["", "parent"])
         stack.espocrm.api_key = "another"
         self.waiting = stack.submit_queued(person(1000 + len(name)))
@@ -54,11 +54,13 @@ class BadDay:
         assert {leads[one].get("source") for one in self.visitors} == {"Web Site"}
         assert not leads.keys() & set(self.useless)
 
-    def _bury(self, count: int, kind: str, code: str = "invalid_value", field: str = "", **payload: Any) -> list[str]:
+    def _add_dead_letter(
+        self, count: int, kind: str, code: str = "invalid_value", field: str = "", **payload: Any
+    ) -> list[str]:
         """Dead letters of now: the worker would take those of an earlier time before they are dead."""
         return [
             one for number in range(count)
-            for one in bury(
+            for one in add_dead_letters(
                 self.stack.ledger, 1, provider="espocrm", code=code, field=field, at=self.stack.ledger.now(),
                 email=f"{self.name}.{kind}{number}@example.com", **payload,
             )

@@ -157,53 +157,6 @@ def test_what_the_gateway_would_refuse_is_neither_kept_nor_sent(
     assert "UTM source: poster" in leads(stack, "limits@example.com")[0]["description"]
 
 
-def test_a_referral_code_that_no_messenger_carries_is_kept_as_text(visitor: Visitor, stack: Stack) -> None:
-    visitor.come("/?ref=Help.Contact")
-    visitor.fill("Ada", "odd-ref@example.com")
-    visitor.send()
-    visitor.sees("delivered")
-    (lead,) = leads(stack, "odd-ref@example.com")
-    assert "Help.Contact" in lead["description"]
-    assert lead["referralCodeC"] == "DIRECT"
-
-
-def test_the_first_touch_wins_and_links_carry_it(visitor: Visitor, website: Website, stack: Stack, door: Door) -> None:
-    website.form(more=f'<a href="{door.url}/go/telegram?ref=OWN">t</a><a href="/go/telegram">not the gateway\'s</a>')
-    visitor.come("/landing?ref=FRIEND1&utm_source=poster&utm_medium=print")
-    page = visitor.come("/later?ref=OTHER&utm_source=ads&utm_campaign=late")
-    session = json.loads(page.evaluate("localStorage['crmgate:session']"))["value"]
-    first, foreign = page.locator("a").evaluate_all("links => links.map(link => link.href)")
-    assert first == f"{door.url}/go/telegram?ref=OWN&utm_source=poster&utm_medium=print"
-    assert foreign == f"{website.url}/go/telegram"
-    page.evaluate(f"""document.body.insertAdjacentHTML("beforeend", '<p><a href="{door.url}/go/whatsapp">w</a></p>')""")
-    expect(page.get_by_text("w", exact=True)).to_have_attribute(
-        "href", f"{door.url}/go/whatsapp?ref=FRIEND1&utm_source=poster&utm_medium=print"
-    )
-    visitor.fill("Eve", "touch@example.com")
-    visitor.send()
-    visitor.sees("delivered")
-    (lead,) = leads(stack, "touch@example.com")
-    assert lead["referralCodeC"] == "FRIEND1"
-    assert "UTM source: poster" in lead["description"]
-    assert "late" not in lead["description"]
-    assert f"session={session}" in door.posts[-1].body.decode()
-
-
-def test_values_of_the_form_win(visitor: Visitor, website: Website, stack: Stack) -> None:
-    hidden = (
-        '<input type="hidden" name="referral_code" value="FORM"><input type="hidden" name="utm_source" value="own">'
-    )
-    website.form(FIELDS + hidden + '<input type="hidden" name="utm_medium">')
-    visitor.come("/?ref=URL&utm_source=url&utm_medium=url")
-    visitor.fill("Eve", "own@example.com")
-    visitor.send()
-    visitor.sees("delivered")
-    (lead,) = leads(stack, "own@example.com")
-    assert lead["referralCodeC"] == "FORM"
-    assert "UTM source: own" in lead["description"]
-    assert "UTM medium" not in lead["description"]
-
-
 # --- When something fails
 
 
@@ -221,7 +174,7 @@ def test_no_network_is_a_delay(visitor: Visitor, stack: Stack, door: Door) -> No
     assert visitor.kept() == []
 
 
-def test_it_goes_on_as_soon_as_the_network_is_back(visitor: Visitor, stack: Stack, door: Door) -> None:
+def test_it_retries_as_soon_as_the_network_is_back(visitor: Visitor, stack: Stack, door: Door) -> None:
     door.is_unavailable(retry_after=50)
     visitor.fill("Ada", "online@example.com")
     visitor.send()
@@ -262,7 +215,7 @@ def test_the_page_of_a_proxy_is_no_answer(visitor: Visitor, stack: Stack, door: 
     assert len(leads(stack, "hotel@example.com")) == 1
 
 
-def test_a_page_closed_in_mid_flight_sends_once(visitor: Visitor, stack: Stack, door: Door) -> None:
+def test_a_page_closed_during_the_request_sends_once(visitor: Visitor, stack: Stack, door: Door) -> None:
     door.fail("latency", when="before", method="POST", times=1, seconds=3)
     visitor.fill("Ada", "closed@example.com")
     visitor.send()
@@ -324,7 +277,7 @@ def test_the_same_content_keeps_its_key(visitor: Visitor, stack: Stack, door: Do
     assert len(leads(stack, "same@example.com")) == 1
 
 
-def test_what_is_older_than_the_keys_memory_is_dropped(visitor: Visitor, door: Door) -> None:
+def test_a_submission_older_than_its_key_is_dropped(visitor: Visitor, door: Door) -> None:
     visitor.page.evaluate(
         """url => { localStorage["crmgate:pending:old"] = JSON.stringify(
              {key: "old", url, body: "first_name=Old&email=old%40example.com", at: Date.now() - 24 * 36e5}) }""",
@@ -375,7 +328,7 @@ def test_errors_stand_by_their_fields_until_they_are_edited(visitor: Visitor, st
     assert len(leads(stack, "errors@example.com")) == 1
 
 
-def test_its_words_can_be_the_sites_own(visitor: Visitor, website: Website) -> None:
+def test_messages_come_from_attributes_of_the_form(visitor: Visitor, website: Website) -> None:
     words = (
         'data-crmgate-delivered="Teşekkürler: {code}" data-crmgate-invalid-body="Lütfen düzeltin."'
         ' data-crmgate-contact-required="E-posta veya telefon gerekli."'
@@ -392,7 +345,7 @@ def test_its_words_can_be_the_sites_own(visitor: Visitor, website: Website) -> N
     assert page.locator("[data-crmgate-message]").count() == 1
 
 
-def test_a_refusal_is_reported_and_ends_it(visitor: Visitor, door: Door) -> None:
+def test_a_refusal_is_shown_and_not_repeated(visitor: Visitor, door: Door) -> None:
     body = json.dumps({"type": "/problems/body-too-large", "detail": "A body may have 64 KB."})
     door.answers(413, body)
     visitor.fill("Ada", "large@example.com")
@@ -401,7 +354,7 @@ def test_a_refusal_is_reported_and_ends_it(visitor: Visitor, door: Door) -> None
     assert visitor.kept() == []
 
 
-def test_it_leads_on(visitor: Visitor, website: Website) -> None:
+def test_it_redirects_after_success(visitor: Visitor, website: Website) -> None:
     website.form(FIELDS, 'data-crmgate-redirect="/thanks"')
     page = visitor.come()
     visitor.fill("Ada", "redirect@example.com")
@@ -426,7 +379,7 @@ def test_a_listener_can_take_over(visitor: Visitor, website: Website) -> None:
     assert page.url == f"{website.url}/"
 
 
-# --- Poorer browsers
+# --- Browsers without storage or JavaScript
 
 
 def test_without_storage_the_session_is_a_cookie(visitor: Visitor, stack: Stack, door: Door) -> None:

@@ -12,7 +12,7 @@ import redis
 from crmgate.store.audit import Audit, command_line
 from crmgate.store.ledger import Ledger
 from tests.cli.conftest import Run, output_of
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.processes import RedisProcess
 from tests.world import START
 
@@ -83,7 +83,7 @@ def test_the_newest_comes_first_for_people_and_for_scripts(run: Run, settings: d
 
 
 def test_changes_by_a_command_are_shown(run: Run, settings: dict[str, str], ledger: Ledger) -> None:
-    [dead] = bury(ledger, provider="mini")
+    [dead] = add_dead_letters(ledger, provider="mini")
     assert run("dlq", "discard", dead, "--reason", "Ada asked for it", **settings).exit_code == 0
     result = run("audit", "--json", **settings)
     [item] = output_of(result)["items"]

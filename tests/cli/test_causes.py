@@ -19,7 +19,7 @@ from crmgate.store.gate import Cause, Explanation, Gate, Recipient, explain
 from crmgate.store.ledger import Ledger
 from crmgate.store.tokens import Scope, digest, generate
 from tests.cli.conftest import Run, output_of
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.processes import ROOT, RedisProcess
 from tests.web.test_auth import bearer
 
@@ -62,7 +62,7 @@ def site(run: Run, mini: dict[str, str], redis_process: RedisProcess, ledger: Le
     ledger.beat("w")
     waiting = Operation(new_id(), Kind.CREATE_LEAD, {"first_name": "Ada", "email": "ada@example.com"}, time.time())
     ledger.accept(waiting, MINI, alarm=3600)
-    [dead] = bury(ledger, provider="mini", at=time.time() - 60)
+    [dead] = add_dead_letters(ledger, provider="mini", at=time.time() - 60)
     yield Site(lambda *words: run(*words, **settings), app.test_client(), tokens, dead, waiting.id)
     app.extensions["crmgate.clicks"].stop()
 

@@ -20,7 +20,7 @@ from crmgate.store.clock import Clocks
 from crmgate.store.ledger import Ledger
 from crmgate.store.wakeups import wake_message
 from tests.cli.conftest import Run, output_of
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.integration.redis_servers import PASSWORD, Server, ended
 from tests.processes import RedisProcess
 from tests.world import at
@@ -49,7 +49,7 @@ def test_every_check_passes(run: Run, configured: dict[str, str], ledger: Ledger
 
 def test_a_recommended_change_is_a_warning(run: Run, configured: dict[str, str], ledger: Ledger, folder: Path) -> None:
     ledger.beat("w")
-    bury(ledger, 2, provider="mini", at=time.time() - 100)
+    add_dead_letters(ledger, 2, provider="mini", at=time.time() - 100)
     (folder / "plugins/broken.py").write_text("import nothing_of_that_name\n")
     result = run("check", "--json", **configured)
     found = results(output_of(result))

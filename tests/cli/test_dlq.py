@@ -26,7 +26,7 @@ from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
 from crmgate.tracking import code as tracking_code
 from tests.cli.conftest import Run, output_of
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.processes import RedisProcess
 from tests.world import at
 
@@ -39,7 +39,7 @@ def configured(mini: dict[str, str], redis_process: RedisProcess, ledger: Ledger
 
 
 def dig(ledger: Ledger, count: int = 1, **options: Any) -> list[str]:
-    return bury(ledger, count, provider="mini", at=AGO, **options)
+    return add_dead_letters(ledger, count, provider="mini", at=AGO, **options)
 
 
 @pytest.fixture
@@ -365,7 +365,7 @@ def test_the_tail_reports_each_change_once(ledger: Ledger, redis_client: redis.R
     tail = Tail(inventory)
     assert [operation.id for operation in tail.begin(3)] == old[-3:]
     assert list(tail.changes()) == []
-    [new] = bury(ledger, provider="mini", at=AGO + 60)
+    [new] = add_dead_letters(ledger, provider="mini", at=AGO + 60)
     assert [operation.id for operation in tail.changes()] == [new]
     late = Operation(new_id(), Kind.CREATE_LEAD, {}, AGO + 59)  # recorded after one that was accepted later
     with at(ledger, AGO + 59):

@@ -64,7 +64,7 @@ def test_no_payload_stands_in_redis_in_plain(start: Start) -> None:
     world.crm.trouble = lambda _operation: Rejected("no")
     dead, waiting = world.apply(1), world.apply(2)
     world.delivery.attempt(dead.id)
-    world.delivery.bury(dead.id)
+    world.delivery.record_dead_letter(dead.id)
     desk_of(world, Vault([OLD])).amend(world.stored(dead), {"first_name": "Changed", "email": "c@example.com"}, "ada")
     for operation in (dead, waiting):
         assert payload_of(world, operation).startswith(f"sealed:{key_id(OLD)}:".encode())

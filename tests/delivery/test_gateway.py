@@ -63,7 +63,7 @@ def test_retries_follow_the_schedule_and_then_it_is_dead(world: World) -> None:
     assert isinstance(outcome.verdict, Dead)
     waits = [attempt.at - START for attempt in world.stored(operation).events]
     assert waits == pytest.approx([0, 1, 6, 31], rel=0.2)
-    assert world.delivery.bury(operation.id)
+    assert world.delivery.record_dead_letter(operation.id)
     letter = world.stored(operation)
     assert (letter.state, letter.payload) == (State.DEAD, operation.payload)
     assert [attempt.code for attempt in letter.events] == ["connection_failed"] * 4
@@ -73,8 +73,8 @@ def test_retries_follow_the_schedule_and_then_it_is_dead(world: World) -> None:
 def test_listeners_are_called_once_for_a_dead_letter(world: World) -> None:
     world.crm.answers = [Rejected("an option is missing")]
     operation = world.apply(inline=True)
-    assert world.delivery.bury(operation.id)
-    assert not world.delivery.bury(operation.id)
+    assert world.delivery.record_dead_letter(operation.id)
+    assert not world.delivery.record_dead_letter(operation.id)
     assert world.hooks_called.count("operation_dead") == 1
 
 
@@ -82,7 +82,7 @@ def test_a_released_dead_letter_has_all_its_retries_again(world: World) -> None:
     world.crm.answers = [OutcomeUnknown("a bug", code=Code.PLUGIN_BUG) for _ in range(4 + 3)]
     operation = world.apply()
     assert isinstance(world.run(operation).verdict, Dead)
-    world.delivery.bury(operation.id)
+    world.delivery.record_dead_letter(operation.id)
     assert world.gateway.release(operation.id)
     assert isinstance(world.run(operation).verdict, Done)
 
@@ -267,7 +267,7 @@ def test_no_log_line_holds_what_a_visitor_typed(world: World, caplog: pytest.Log
     operation = world.apply(inline=True)
     world.now += 2
     world.run(operation)
-    world.delivery.bury(operation.id)
+    world.delivery.record_dead_letter(operation.id)
     assert operation.id in caplog.text
     assert not [value for value in operation.payload.values() if value and value in caplog.text]
 
@@ -292,7 +292,7 @@ def test_a_released_dead_letter_of_a_refusal_is_searched_for_before_it_is_sent_a
     world.crm.answers = [Rejected("an option is missing", fields={"source": "valid"})]
     operation = world.apply()
     assert isinstance(world.run(operation).verdict, Dead)
-    world.delivery.bury(operation.id)
+    world.delivery.record_dead_letter(operation.id)
     assert world.gateway.release(operation.id)
     world.crm.found = Delivered("scripted", "stored-before-the-refusal", adopted=True)
     assert isinstance(world.run(operation).verdict, Done)

@@ -207,7 +207,7 @@ def test_while_an_operator_pauses_an_unknown_outcome_is_a_dead_letter(once: Worl
     operation = once.apply()
     once.crm.answers, once.crm.during = [lost()], pause
     once.delivery.attempt(operation.id)
-    once.delivery.bury(operation.id)
+    once.delivery.record_dead_letter(operation.id)
     assert once.stored(operation).state == State.DEAD
 
 

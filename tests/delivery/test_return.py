@@ -109,5 +109,5 @@ def dead_letter(world: World, number: int) -> Operation:
         world.redis.zrem(f"{{crmgate}}:{place}", operation.id)
     world.redis.delete(WAKE_LIST)
     world.redis.hset(f"{{crmgate}}:op:{operation.id}", mapping={"verdict": "dead", "cause": "outage"})
-    assert world.ledger.bury(operation.id)
+    assert world.ledger.make_dead_letter(operation.id)
     return operation

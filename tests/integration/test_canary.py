@@ -55,7 +55,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 class Visit:
-    """Uses the doors, and keeps what was said to programs and on the command line."""
+    """Uses every way into the gateway, and keeps its answers and the output of commands."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack, self.said, self.number = stack, "", 0

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from tests import forked
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.integration.stack import Stack
 from tests.processes import DEADLINE, ROOT, wait_until
 
@@ -32,7 +32,7 @@ def test_a_job_outlives_its_worker_and_delivers_each_once(own_stack: Stack) -> N
     stack.env |= {"CRM_MAX_CONCURRENCY": "8", "CRM_TIMEOUT": "3"}
     stack.redis.start()
     before = time.time()
-    made = bury(stack.ledger, COUNT, provider="espocrm", at=before - 10_000, step=0.01)
+    made = add_dead_letters(stack.ledger, COUNT, provider="espocrm", at=before - 10_000, step=0.01)
     stack.start_web()
     stack.start_worker()  # not earlier: its sweeper would deliver what is not a dead letter yet
     begun = time.monotonic()

@@ -24,8 +24,8 @@ from crmgate.store.ledger import Ledger
 from crmgate.store.persons import PersonIndex
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.wakeups import wake_message
+from tests.dead_letters import add_dead_letters
 from tests.everything import use
-from tests.graves import bury
 from tests.world import World, at, away
 
 DAY = 24 * 3600
@@ -246,7 +246,7 @@ def test_dead_letters_return_and_are_retried_by_their_job(world: World) -> None:
 
 
 def test_the_time_until_a_dead_letter_returns_is_kept(world: World) -> None:
-    [dead] = bury(world.ledger, at=world.now)
+    [dead] = add_dead_letters(world.ledger, at=world.now)
     world.redis.zadd(keys.RETURNING, {dead: world.now + 300})
     file = backed_up(world)
     world.now += DAY

@@ -52,8 +52,10 @@ def test_many_at_once_are_one_test(redis_client: redis.Redis) -> None:
     processes = Processes(redis_client)
     process = processes.process()
     threads = [threading.Thread(target=process.result) for _ in range(8)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert processes.crm.tests == 1
 
 

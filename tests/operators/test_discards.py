@@ -11,7 +11,7 @@ from crmgate.operators.discards import DiscardBatch, discard_batch
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import World
 
 
@@ -29,7 +29,7 @@ def desk(world: World, redis_client: redis.Redis, inventory: Inventory) -> Desk:
 def test_one_that_somebody_else_handles_is_skipped(
     world: World, desk: Desk, inventory: Inventory, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    discarded, kept, sent = bury(world.ledger, 3, code="duplicate")
+    discarded, kept, sent = add_dead_letters(world.ledger, 3, code="duplicate")
     original = inventory.read
 
     def read(ids: list[str]) -> list[Operation | None]:
@@ -47,7 +47,7 @@ def test_one_that_somebody_else_handles_is_skipped(
 
 
 def test_a_batch_is_bounded_and_takes_dead_letters_only(world: World, desk: Desk, inventory: Inventory) -> None:
-    bury(world.ledger, 130, step=0.1)
+    add_dead_letters(world.ledger, 130, step=0.1)
     world.click("waits")
     waiting = world.ledger.stats()["waiting"]
     first = discard_batch(inventory, desk, Filter(), "a test", "ada")

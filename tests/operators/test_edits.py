@@ -14,7 +14,7 @@ from crmgate.operators.inventory import Count, Cursor, Filter, Inventory
 from crmgate.operators.payloads import Payloads
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import World
 
 SOURCE = Filter(field="source")
@@ -34,8 +34,8 @@ def numbers(batch: EditBatch) -> dict[str, int]:
 
 
 def test_a_preview_counts_shows_an_example_and_changes_nothing(world: World, edits: Edits) -> None:
-    made = bury(world.ledger, 3, field="source", source="fair")
-    bury(world.ledger, 2, field="email", source="fair")
+    made = add_dead_letters(world.ledger, 3, field="source", source="fair")
+    add_dead_letters(world.ledger, 2, field="email", source="fair")
     preview = edits.preview(SOURCE, {"source": "website"}, "ada")
     assert (preview.count, preview.checked, preview.refused) == (Count(3, True), 3, 0)
     assert preview.example is not None
@@ -45,10 +45,10 @@ def test_a_preview_counts_shows_an_example_and_changes_nothing(world: World, edi
 
 
 def test_only_those_that_match_are_edited_each_with_its_audit_entry(world: World, edits: Edits) -> None:
-    made = bury(world.ledger, 3, field="source", source="fair")
-    [other] = bury(world.ledger, field="email", source="fair")
+    made = add_dead_letters(world.ledger, 3, field="source", source="fair")
+    [other] = add_dead_letters(world.ledger, field="email", source="fair")
     fixed = edits.preview(SOURCE, {"source": "website"}, "eve").filter
-    [later] = bury(world.ledger, field="source", source="fair", at=world.now + 1)
+    [later] = add_dead_letters(world.ledger, field="source", source="fair", at=world.now + 1)
     assert numbers(edits.batch(fixed, {"source": "website"}, "ada")) == {"edited": 3}
     assert [world.stored(each).payload["source"] for each in (*made, other, later)] == ["website"] * 3 + ["fair"] * 2
     assert world.states([world.stored(each) for each in made]) == {"dead"}
@@ -60,8 +60,8 @@ def test_only_those_that_match_are_edited_each_with_its_audit_entry(world: World
 
 
 def test_an_invalid_result_is_refused_and_counted(world: World, edits: Edits) -> None:
-    [applied] = bury(world.ledger, field="source")
-    [clicked] = bury(world.ledger, field="source", kind=Kind.CREATE_MINIMAL_LEAD)
+    [applied] = add_dead_letters(world.ledger, field="source")
+    [clicked] = add_dead_letters(world.ledger, field="source", kind=Kind.CREATE_MINIMAL_LEAD)
     preview = edits.preview(SOURCE, {"source": "website", "email": "nowhere"}, "ada")
     assert (preview.refused, preview.checked, preview.example) == (2, 2, None)
     assert {error.field for error in preview.errors} <= {"source", "email"}
@@ -73,7 +73,7 @@ def test_an_invalid_result_is_refused_and_counted(world: World, edits: Edits) ->
 
 
 def test_batches_together_edit_each_once(world: World, edits: Edits) -> None:
-    made = bury(world.ledger, 25, field="source")
+    made = add_dead_letters(world.ledger, 25, field="source")
     cursor: Cursor | None = None
     sizes: list[int] = []
     while True:
@@ -87,7 +87,7 @@ def test_batches_together_edit_each_once(world: World, edits: Edits) -> None:
 
 
 def test_one_that_somebody_else_changes_is_skipped(world: World, edits: Edits, monkeypatch: pytest.MonkeyPatch) -> None:
-    changed, released, kept = bury(world.ledger, 3, field="source")
+    changed, released, kept = add_dead_letters(world.ledger, 3, field="source")
     inventory: Any = edits._inventory
     original = inventory.read
 

@@ -12,7 +12,7 @@ from crmgate.operators.expiry import BATCH, Expiry
 from crmgate.operators.inventory import Inventory
 from crmgate.store import keys
 from crmgate.store.audit import Audit
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import START, World
 
 DAY = 86_400.0
@@ -28,7 +28,7 @@ def expiry(world: World, inventory: Inventory, days: float) -> Expiry:
 
 
 def test_by_default_a_dead_letter_is_kept_for_ever(world: World, inventory: Inventory) -> None:
-    [old] = bury(world.ledger, at=START - 4000 * DAY)
+    [old] = add_dead_letters(world.ledger, at=START - 4000 * DAY)
     assert expiry(world, inventory, 0).discard_old() == 0
     assert world.stored(old).state == State.DEAD
 
@@ -36,7 +36,7 @@ def test_by_default_a_dead_letter_is_kept_for_ever(world: World, inventory: Inve
 def test_an_old_one_is_discarded_audited_counted_and_logged(
     world: World, inventory: Inventory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    old, young = bury(world.ledger, 2, at=START - 31 * DAY, step=2 * DAY)
+    old, young = add_dead_letters(world.ledger, 2, at=START - 31 * DAY, step=2 * DAY)
     with caplog.at_level(logging.INFO):
         assert expiry(world, inventory, 30).discard_old() == 1
     assert (world.stored(old).state, world.stored(young).state) == (State.DISCARDED, State.DEAD)
@@ -52,7 +52,7 @@ def test_an_old_one_is_discarded_audited_counted_and_logged(
 def test_one_that_an_operator_retries_meanwhile_is_not_discarded(
     world: World, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old, other = bury(world.ledger, 2, at=START - 40 * DAY)
+    old, other = add_dead_letters(world.ledger, 2, at=START - 40 * DAY)
     walk = inventory.walk_dead
 
     def retried_meanwhile(*arguments: object) -> object:
@@ -67,6 +67,6 @@ def test_one_that_an_operator_retries_meanwhile_is_not_discarded(
 
 
 def test_at_most_a_batch_goes_at_once_the_oldest_first(world: World, inventory: Inventory) -> None:
-    ids = bury(world.ledger, BATCH + 1, at=START - 40 * DAY)
+    ids = add_dead_letters(world.ledger, BATCH + 1, at=START - 40 * DAY)
     assert [expiry(world, inventory, 30).discard_old() for _ in range(3)] == [BATCH, 1, 0]
     assert {world.stored(each).state for each in ids} == {State.DISCARDED}

@@ -18,7 +18,7 @@ from crmgate.store.keys import RECEIPT_SECONDS
 from crmgate.store.ledger import Ledger
 from crmgate.tracking import code as tracking_code
 from crmgate.tracking import id_prefix
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import START, World
 
 DEAD = Filter(state=State.DEAD)
@@ -74,30 +74,30 @@ def test_an_accept_is_still_one_round_trip(world: World, redis_client: redis.Red
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 100])
 def test_pages_together_are_the_whole_list(ledger: Ledger, inventory: Inventory, limit: int) -> None:
-    made = bury(ledger, 13)
+    made = add_dead_letters(ledger, 13)
     assert paged(inventory, DEAD, limit) == made[::-1]
     assert paged(inventory, Filter(), limit) == made[::-1]
 
 
 def test_operations_of_the_same_time_are_listed_once(ledger: Ledger, inventory: Inventory) -> None:
-    made = bury(ledger, 230, step=0)
+    made = add_dead_letters(ledger, 230, step=0)
     assert sorted(paged(inventory, Filter(), 70)) == sorted(made)
     assert sorted(paged(inventory, DEAD, 100)) == sorted(made)
 
 
 def test_a_page_is_stable_while_operations_come_and_go(ledger: Ledger, inventory: Inventory) -> None:
-    made = bury(ledger, 10)
+    made = add_dead_letters(ledger, 10)
     first = inventory.page(DEAD, None, 5)
-    bury(ledger, 3, at=START + 100)
+    add_dead_letters(ledger, 3, at=START + 100)
     ledger.discard(first.items[-1].id, Recipient("acme"), reason="")
     rest = inventory.page(DEAD, first.next)
     assert [o.id for o in [*first.items, *rest.items]] == made[::-1]
 
 
 def test_filters(ledger: Ledger, inventory: Inventory) -> None:
-    [a] = bury(ledger, provider="acme", code="invalid_value", at=START)
-    [b] = bury(ledger, provider="acme", code="timeout", at=START + 10)
-    [c] = bury(ledger, provider="other", code="timeout", at=START + 20, kind=Kind.CREATE_MINIMAL_LEAD)
+    [a] = add_dead_letters(ledger, provider="acme", code="invalid_value", at=START)
+    [b] = add_dead_letters(ledger, provider="acme", code="timeout", at=START + 10)
+    [c] = add_dead_letters(ledger, provider="other", code="timeout", at=START + 20, kind=Kind.CREATE_MINIMAL_LEAD)
     assert ids(inventory, Filter(code="timeout")) == [c, b]
     assert ids(inventory, Filter(provider="acme")) == [b, a]
     assert ids(inventory, Filter(kind=Kind.CREATE_MINIMAL_LEAD)) == [c]
@@ -118,7 +118,7 @@ def test_a_suspect_is_listed_as_one(world: World, inventory: Inventory) -> None:
 def test_a_filter_that_nothing_passes_costs_bounded_work(
     ledger: Ledger, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = bury(ledger, SCAN + CHUNK, code="timeout")
+    made = add_dead_letters(ledger, SCAN + CHUNK, code="timeout")
     monkeypatch.setattr(ledger, "get", None)
     read: list[int] = []
     original = inventory.read
@@ -131,8 +131,8 @@ def test_a_filter_that_nothing_passes_costs_bounded_work(
 
 
 def test_a_count_without_a_filter_reads_nothing(ledger: Ledger, inventory: Inventory) -> None:
-    bury(ledger, 5, code="timeout")
-    bury(ledger, 3, code="duplicate", at=START + 100)
+    add_dead_letters(ledger, 5, code="timeout")
+    add_dead_letters(ledger, 3, code="duplicate", at=START + 100)
     assert inventory.count_dead(DEAD) == Count(8, True)
     assert inventory.count_dead(replace(DEAD, dead_before=START + 50)) == Count(5, True)
     assert inventory.count_dead(replace(DEAD, code="duplicate")) == Count(3, True)
@@ -141,14 +141,14 @@ def test_a_count_without_a_filter_reads_nothing(ledger: Ledger, inventory: Inven
 def test_a_count_says_when_it_is_not_exact(
     ledger: Ledger, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bury(ledger, 250, code="timeout")
+    add_dead_letters(ledger, 250, code="timeout")
     monkeypatch.setattr("crmgate.operators.inventory.COUNTED", 200)
     assert inventory.count_dead(replace(DEAD, kind=Kind.CREATE_LEAD)) == Count(200, False)
     assert inventory.count_dead(replace(DEAD, code="timeout")) == Count(250, True)
 
 
 def test_an_operation_is_found_by_its_tracking_code(ledger: Ledger, inventory: Inventory) -> None:
-    [wanted, _] = bury(ledger, 2)
+    [wanted, _] = add_dead_letters(ledger, 2)
     code = tracking_code(wanted)
     typed = code.lower().replace("-", " ").replace("0", "o").replace("1", "l")
     for text in (code, typed, code.replace("-", "")):
@@ -158,7 +158,7 @@ def test_an_operation_is_found_by_its_tracking_code(ledger: Ledger, inventory: I
 
 
 def test_an_operation_is_found_by_the_beginning_of_its_id(ledger: Ledger, inventory: Inventory) -> None:
-    [wanted, _] = bury(ledger, 2)
+    [wanted, _] = add_dead_letters(ledger, 2)
     for text in (wanted, wanted[:6], wanted[:12].upper()):
         assert [operation.id for operation in inventory.find(text)] == [wanted]
     other = "0" if wanted[0] != "0" else "1"
@@ -169,10 +169,10 @@ def test_an_operation_is_found_by_the_beginning_of_its_id(ledger: Ledger, invent
 def test_a_filter_by_cause_reads_only_what_the_index_names(
     ledger: Ledger, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bury(ledger, 300, code="timeout")
-    first = bury(ledger, 2, field="source")
-    both = bury(ledger, 2, field="email,source", at=START + 50)
-    bury(ledger, 100, field="email", at=START + 100)
+    add_dead_letters(ledger, 300, code="timeout")
+    first = add_dead_letters(ledger, 2, field="source")
+    both = add_dead_letters(ledger, 2, field="email,source", at=START + 50)
+    add_dead_letters(ledger, 100, field="email", at=START + 100)
     read: list[int] = []
     original = inventory.read
     monkeypatch.setattr(inventory, "read", lambda ids: read.append(len(ids)) or original(ids))
@@ -189,7 +189,7 @@ def test_a_filter_by_cause_reads_only_what_the_index_names(
 @pytest.mark.parametrize("limit", [1, 3, 100])
 def test_pages_of_several_causes_are_one_list_in_order(ledger: Ledger, inventory: Inventory, limit: int) -> None:
     fields = ["a", "b", "a,b", "c"]
-    made = [bury(ledger, field=fields[number % 4], at=START + number // 3)[0] for number in range(22)]
+    made = [add_dead_letters(ledger, field=fields[number % 4], at=START + number // 3)[0] for number in range(22)]
     expected = sorted(made, key=lambda i: (made.index(i) // 3, i))
     wanted = [each for each in expected if made.index(each) % 4 != 3]
     chosen = Filter(state=State.DEAD, provider="acme")
@@ -202,7 +202,7 @@ def test_pages_of_several_causes_are_one_list_in_order(ledger: Ledger, inventory
 def test_without_a_complete_index_every_dead_letter_is_read(
     world: World, inventory: Inventory, redis_client: redis.Redis
 ) -> None:
-    made = bury(world.ledger, 3, field="source")
+    made = add_dead_letters(world.ledger, 3, field="source")
     digest = redis_client.hget(keys.op(made[1]), "filed_under")
     redis_client.zrem(keys.cause(digest.decode()), made[1])  # type: ignore[union-attr]
     assert ids(inventory, replace(DEAD, field="source")) == made[::-1]
@@ -213,14 +213,14 @@ def test_more_causes_than_are_merged_are_read_together(
     ledger: Ledger, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crmgate.operators.inventory.MERGED", 1)
-    made = [*bury(ledger, 2, field="a"), *bury(ledger, 2, field="b", at=START + 10)]
-    bury(ledger, code="timeout")
+    made = [*add_dead_letters(ledger, 2, field="a"), *add_dead_letters(ledger, 2, field="b", at=START + 10)]
+    add_dead_letters(ledger, code="timeout")
     assert ids(inventory, replace(DEAD, code="invalid_value")) == made[::-1]
     assert inventory.count_dead(replace(DEAD, code="invalid_value")) == Count(4, True)
 
 
 def test_the_message_of_a_failure_is_searched(ledger: Ledger, inventory: Inventory) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     assert ids(inventory, replace(DEAD, detail="crm REFUSES")) == [dead]
     assert ids(inventory, replace(DEAD, detail="accepts")) == []
     assert ids(inventory, Filter(detail="refuses", field="")) == [dead]
@@ -252,7 +252,7 @@ def test_trimming_goes_on_past_old_dead_letters(
     ledger: Ledger, inventory: Inventory, redis_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("crmgate.operators.inventory.TRIM", 10)
-    made = bury(ledger, 35)
+    made = add_dead_letters(ledger, 35)
     redis_client.delete(*(f"{{crmgate}}:op:{i}" for i in made[30:]))
     later = START + RECEIPT_SECONDS + 100
     assert [inventory.trim(later) for _ in range(8)] == [0, 0, 0, 5, 0, 0, 0, 0]

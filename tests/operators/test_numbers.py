@@ -13,7 +13,7 @@ from crmgate.operators.numbers import KEPT_DAYS, Amounts, DayCount, Numbers, Val
 from crmgate.operators.remedies import remedy
 from crmgate.store.client import connect
 from crmgate.store.tallies import DAY, HOUR, Dimension
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import START, World
 
 TODAY = date(2027, 1, 15)
@@ -27,8 +27,8 @@ def numbers(world: World) -> Numbers:
 
 def test_the_causes_have_their_number_the_oldest_and_a_remedy(world: World, numbers: Numbers) -> None:
     assert (numbers.causes().items, numbers.causes().dead) == ((), 0)
-    bury(world.ledger, code="timeout")
-    bury(world.ledger, 3, field="source", at=START + 50)
+    add_dead_letters(world.ledger, code="timeout")
+    add_dead_letters(world.ledger, 3, field="source", at=START + 50)
     found = numbers.causes()
     assert [(each.provider, each.code, each.field, each.count, each.oldest) for each in found.items] == [
         ("acme", "invalid_value", "source", 3, START + 50), ("acme", "timeout", "", 1, START),

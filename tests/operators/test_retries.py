@@ -14,7 +14,7 @@ from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import BATCH, Retries
 from crmgate.store.audit import Audit
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import World
 
 
@@ -34,7 +34,7 @@ def finish(world: World, desk: Desk, seconds: float = 120) -> None:
 
 
 def test_a_preview_changes_nothing(world: World, desk: Desk) -> None:
-    bury(world.ledger, 5)
+    add_dead_letters(world.ledger, 5)
     world.now += 100
     count, fixed = desk.retries.preview(Filter())
     assert (count.number, count.exact, fixed.dead_before) == (5, True, world.now)
@@ -44,7 +44,7 @@ def test_a_preview_changes_nothing(world: World, desk: Desk) -> None:
 
 
 def test_every_one_is_delivered_once_the_oldest_first(world: World, desk: Desk) -> None:
-    made = bury(world.ledger, 130)
+    made = add_dead_letters(world.ledger, 130)
     world.now += 500
     job = desk.start_retries(Filter(), "ada")
     assert (job.state, job.total, job.who) == ("running", 130, "ada")
@@ -57,7 +57,7 @@ def test_every_one_is_delivered_once_the_oldest_first(world: World, desk: Desk) 
 
 
 def test_a_batch_is_bounded_and_waits_until_there_is_room(world: World, desk: Desk) -> None:
-    bury(world.ledger, 130)
+    add_dead_letters(world.ledger, 130)
     world.now += 500
     job = desk.start_retries(Filter(), "ada")
     for _ in range(5):
@@ -71,7 +71,7 @@ def test_a_batch_is_bounded_and_waits_until_there_is_room(world: World, desk: De
 
 
 def test_while_the_crm_is_away_no_more_go(world: World, desk: Desk) -> None:
-    bury(world.ledger, 130)
+    add_dead_letters(world.ledger, 130)
     world.now += 500
     world.crm.trouble = lambda _operation: Unavailable("down")
     desk.start_retries(Filter(), "ada")
@@ -86,7 +86,7 @@ def test_while_the_crm_is_away_no_more_go(world: World, desk: Desk) -> None:
 
 
 def test_operations_tried_at_a_shut_gate_take_room_too(world: World, desk: Desk) -> None:
-    bury(world.ledger, 3)
+    add_dead_letters(world.ledger, 3)
     world.now += 500
     world.redis.zadd("{crmgate}:tried:acme", {f"{number}": world.now for number in range(BATCH)})
     desk.start_retries(Filter(), "ada")
@@ -95,8 +95,8 @@ def test_operations_tried_at_a_shut_gate_take_room_too(world: World, desk: Desk)
 
 
 def test_only_matching_dead_letters_are_retried(world: World, desk: Desk) -> None:
-    kept = bury(world.ledger, 40, code="duplicate")
-    made = bury(world.ledger, 70, code="timeout", at=world.now + 0.5)
+    kept = add_dead_letters(world.ledger, 40, code="duplicate")
+    made = add_dead_letters(world.ledger, 70, code="timeout", at=world.now + 0.5)
     world.now += 500
     count, fixed = desk.retries.preview(Filter(code="timeout"))
     assert count.number == 70
@@ -110,10 +110,10 @@ def test_only_matching_dead_letters_are_retried(world: World, desk: Desk) -> Non
 
 
 def test_a_job_ignores_operations_that_die_after_its_preview(world: World, desk: Desk) -> None:
-    bury(world.ledger, 3)
+    add_dead_letters(world.ledger, 3)
     world.now += 500
     _, fixed = desk.retries.preview(Filter())
-    later = bury(world.ledger, 2, at=world.now + 1)
+    later = add_dead_letters(world.ledger, 2, at=world.now + 1)
     world.now += 10
     world.crm.trouble = lambda _operation: Rejected("no")
     job = desk.start_retries(fixed, "ada")
@@ -124,7 +124,7 @@ def test_a_job_ignores_operations_that_die_after_its_preview(world: World, desk:
 
 
 def test_a_time_to_come_is_not_waited_for(world: World, desk: Desk) -> None:
-    bury(world.ledger, 3)
+    add_dead_letters(world.ledger, 3)
     world.now += 500
     world.crm.trouble = lambda _operation: Rejected("no")
     job = desk.start_retries(Filter(dead_before=world.now + 10_000), "ada")
@@ -133,7 +133,7 @@ def test_a_time_to_come_is_not_waited_for(world: World, desk: Desk) -> None:
 
 
 def test_one_job_runs_at_a_time(world: World, desk: Desk) -> None:
-    bury(world.ledger, 3)
+    add_dead_letters(world.ledger, 3)
     world.now += 500
     job = desk.start_retries(Filter(), "ada")
     with pytest.raises(JobRunning) as refused:
@@ -144,7 +144,7 @@ def test_one_job_runs_at_a_time(world: World, desk: Desk) -> None:
 
 
 def test_a_cancelled_job_does_nothing_more(world: World, desk: Desk) -> None:
-    bury(world.ledger, 130)
+    add_dead_letters(world.ledger, 130)
     world.now += 500
     job = desk.start_retries(Filter(), "ada")
     desk.retries.step()
@@ -171,7 +171,7 @@ def meanwhile(world: World, monkeypatch: pytest.MonkeyPatch, act: Callable[[], o
 
 
 def test_of_two_workers_one_goes_on(world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    bury(world.ledger, 70)
+    add_dead_letters(world.ledger, 70)
     world.now += 500
     job = desk.start_retries(Filter(), "ada")
     meanwhile(world, monkeypatch, desk.retries.step)
@@ -184,7 +184,7 @@ def test_of_two_workers_one_goes_on(world: World, desk: Desk, monkeypatch: pytes
 def test_an_operation_discarded_meanwhile_stays_discarded(
     world: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = bury(world.ledger, 5)
+    made = add_dead_letters(world.ledger, 5)
     world.now += 500
     job = desk.start_retries(Filter(), "ada")
     meanwhile(world, monkeypatch, lambda: desk.discard(made[2], "a test", "bob"))
@@ -196,7 +196,7 @@ def test_an_operation_discarded_meanwhile_stays_discarded(
 
 
 def test_another_process_goes_on_with_it(world: World, desk: Desk, redis_client: redis.Redis) -> None:
-    made = bury(world.ledger, 70)
+    made = add_dead_letters(world.ledger, 70)
     world.now += 500
     desk.start_retries(Filter(), "ada")
     desk.retries.step()
@@ -221,7 +221,7 @@ def test_those_of_one_person_are_sent_one_after_another(world: World, desk: Desk
 
 
 def test_every_change_is_in_the_audit_log(world: World, desk: Desk, redis_client: redis.Redis) -> None:
-    [one, two, three] = bury(world.ledger, 3)
+    [one, two, three] = add_dead_letters(world.ledger, 3)
     desk.retry(one, "ada")
     desk.discard(two, "a test of Jane Doe", "ada")
     desk.amend(desk.get(three), {"first_name": "Jane", "email": "test2@example.com"}, "bob")

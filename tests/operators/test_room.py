@@ -11,7 +11,7 @@ from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import BATCH, Retries
 from crmgate.store.gate import Recipient
 from crmgate.store.ledger import Ledger
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 
 ACME = Recipient("acme")
 
@@ -19,7 +19,7 @@ ACME = Recipient("acme")
 @pytest.mark.parametrize("queue", ["held", "tried"])
 def test_a_job_waits_while_as_many_others_wait(ledger: Ledger, redis_client: redis.Redis, queue: str) -> None:
     retries = Retries(redis_client, ledger, Inventory(redis_client), ACME)
-    bury(ledger, 3, at=time.time() - 60)
+    add_dead_letters(ledger, 3, at=time.time() - 60)
     retries.start(Filter(), "cli:test")
     redis_client.zadd(f"{{crmgate}}:{queue}:acme", {f"other{number}": number for number in range(BATCH)})
     assert retries.step() == 0

@@ -91,7 +91,7 @@ def dead(code: str = "invalid_value") -> Operation:
     return Operation(new_id(), Kind.CREATE_LEAD, PERSON.to_dict(), 0.0, State.DEAD, events=(attempt,))
 
 
-def bury(plugins: Plugins, *operations: Operation) -> None:
+def add_dead_letters(plugins: Plugins, *operations: Operation) -> None:
     for operation in operations:
         notify(plugins, "operation_dead", operation=operation)
 

@@ -15,7 +15,7 @@ from tests.plugins.alerting import (
     CANARY,
     PLUGINS,
     TOKEN,
-    bury,
+    add_dead_letters,
     close,
     dead,
 )
@@ -103,7 +103,7 @@ def found(folder: Path, text: str = LISTENER, **others: str) -> Plugins:
 def test_a_listener_gets_its_settings(tmp_path: Path) -> None:
     plugins = found(tmp_path)
     plugins.listen({"TALLY_FROM": " 7 "}, ())
-    bury(plugins, dead())
+    add_dead_letters(plugins, dead())
     close(plugins)
     [tally] = plugins.manager.get_plugins()
     assert tally.seen == 8
@@ -115,7 +115,7 @@ def test_a_listener_that_does_not_call_the_base_class_still_hears(tmp_path: Path
     plugins = found(tmp_path, text)
     plugins.listen({}, ())
     [tally] = plugins.manager.get_plugins()
-    bury(plugins, dead())
+    add_dead_letters(plugins, dead())
     wait_until("it heard", lambda: tally.seen == 1)
 
 
@@ -170,7 +170,7 @@ def test_a_call_that_fails_does_not_end_the_thread(tmp_path: Path, caplog: pytes
     more = "\n        def add(self):\n            self.seen += 1\n"
     plugins = found(tmp_path, LISTENER.replace("self.seen += 1", calls) + more)
     plugins.listen({}, ())
-    bury(plugins, dead())
+    add_dead_letters(plugins, dead())
     close(plugins)
     [tally] = plugins.manager.get_plugins()
     assert tally.seen == 1

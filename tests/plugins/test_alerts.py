@@ -28,7 +28,7 @@ from tests.plugins.alerting import (
     PLUGINS,
     TOKEN,
     Inbox,
-    bury,
+    add_dead_letters,
     close,
     dead,
     inbox,
@@ -49,7 +49,7 @@ __all__ = ["inbox", "listening"]  # fixtures
 
 def test_the_first_dead_letter_is_reported_at_once(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     operation = dead()
-    bury(listening(**webhook(inbox)), operation)
+    add_dead_letters(listening(**webhook(inbox)), operation)
     [body] = wait_until("an alert", inbox.sent)
     assert body.keys() == KEYS
     assert body["text"] == (
@@ -62,7 +62,7 @@ def test_the_first_dead_letter_is_reported_at_once(inbox: Inbox, listening: Call
 
 def test_those_that_follow_come_as_one_message(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     letters = [dead() for _ in range(40)] + [dead("timeout")]
-    bury(listening(**webhook(inbox, window=1.0)), *letters)
+    add_dead_letters(listening(**webhook(inbox, window=1.0)), *letters)
     _, body = wait_until("the summary", lambda: len(inbox.sent()) == 2 and inbox.sent())
     named = [letter.id for letter in letters[1:6]]
     assert body.keys() == KEYS
@@ -87,7 +87,7 @@ def test_the_message_of_the_documentation_is_one() -> None:
 def test_a_long_outage_is_one_message_a_window(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox, window=0.3))
     letters = (dead() for _ in iter(int, 1))
-    wait_until("four messages", lambda: bury(plugins, next(letters)) or len(inbox.sent()) >= 4)
+    wait_until("four messages", lambda: add_dead_letters(plugins, next(letters)) or len(inbox.sent()) >= 4)
     messages, ids = inbox.sent(), [name for body in inbox.sent() for name in body["operations"]]
     assert [body["event"] for body in messages] == ["dead_letter", *["dead_letters"] * 3]
     assert len(set(ids)) == len(ids)
@@ -97,9 +97,9 @@ def test_a_long_outage_is_one_message_a_window(inbox: Inbox, listening: Callable
 def test_after_a_quiet_window_the_next_is_reported_at_once(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox, window=0.1))
     [alerts] = plugins.manager.get_plugins()
-    bury(plugins, dead())
+    add_dead_letters(plugins, dead())
     wait_until("the window has ended", lambda: inbox.sent() and not alerts._window_is_open)
-    bury(plugins, dead())
+    add_dead_letters(plugins, dead())
     wait_until("the second", lambda: inbox.events() == ["dead_letter", "dead_letter"])
 
 
@@ -290,14 +290,14 @@ def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plu
 
 
 def test_an_operation_without_an_attempt_can_be_reported(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
-    bury(listening(**webhook(inbox)), Operation(new_id(), Kind.CREATE_LEAD, {}, 0.0, provider="acme"))
+    add_dead_letters(listening(**webhook(inbox)), Operation(new_id(), Kind.CREATE_LEAD, {}, 0.0, provider="acme"))
     [body] = wait_until("an alert", inbox.sent)
     assert body["codes"] == {"unknown": 1}
 
 
 def test_what_was_gathered_is_sent_when_the_process_ends(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox))
-    bury(plugins, dead(), dead(), dead())
+    add_dead_letters(plugins, dead(), dead(), dead())
     close(plugins)
     assert [body["count"] for body in inbox.sent()] == [1, 2]
     close(plugins)
@@ -310,7 +310,7 @@ def test_what_was_gathered_is_sent_when_the_process_ends(inbox: Inbox, listening
 def test_without_settings_nothing_is_sent(listening: Callable[..., Plugins]) -> None:
     plugins = listening(ALERT_WEBHOOK_URL=" ")
     [alerts] = plugins.manager.get_plugins()
-    bury(plugins, dead(), dead())
+    add_dead_letters(plugins, dead(), dead())
     pause(plugins)
     recover(plugins)
     close(plugins)
@@ -333,7 +333,7 @@ def test_a_webhook_that_hangs_keeps_nobody_waiting(inbox: Inbox, listening: Call
     inbox.fail("hang")
     plugins = listening(**webhook(inbox))
     begun = time.monotonic()
-    bury(plugins, *(dead() for _ in range(1000)))
+    add_dead_letters(plugins, *(dead() for _ in range(1000)))
     pause(plugins)
     assert time.monotonic() - begun < DEADLINE / 2
     inbox.heal()
@@ -346,7 +346,7 @@ def test_a_refused_alert_is_logged_without_the_address(
 ) -> None:
     inbox.status = status
     plugins = listening(**webhook(inbox), **telegram(inbox))
-    bury(plugins, dead())
+    add_dead_letters(plugins, dead())
 
     def refused() -> list[str]:
         """Without what the thread of an earlier test has yet to say about its own inbox."""
@@ -381,7 +381,7 @@ def test_nothing_personal_and_no_secret_leaves(
         inbox.fail(kind, times=2)
         pause(plugins)
         wait_until("two failures", lambda: len(caplog.records) % 2 == 0 and inbox.faults[-1].times == 0)
-    bury(plugins, dead(), dead(), dead())
+    add_dead_letters(plugins, dead(), dead(), dead())
     recover(plugins)
     close(plugins)
     assert inbox.events() == ["provider_paused"] * 2 + ["dead_letter", "provider_recovered", "dead_letters"]

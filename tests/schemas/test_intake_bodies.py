@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from crmgate.schemas.text import as_text
 from tests.schemas.bodies import Case, form, posted
+from tests.schemas.bodies_of_frameworks import FRAMEWORKS
 from tests.schemas.bodies_of_sites import SITES
 from tests.schemas.bodies_of_tools import FORM_TOOLS
 from tests.schemas.sandboxed import Setup, setup
@@ -22,7 +23,7 @@ LABELLED = [
     for field, text in VALUES.items()
     for label in LABELS[field].split("|")[::4]
 ]
-CASES = [*FORM_TOOLS, *SITES, *LABELLED, *(posted(str(body)[:60], "", body) for body, _lead in TOOLS)]
+CASES = [*FORM_TOOLS, *FRAMEWORKS, *SITES, *LABELLED, *(posted(str(body)[:60], "", body) for body, _lead in TOOLS)]
 
 
 def missing(setup: Setup, case: Case) -> Iterator[str]:

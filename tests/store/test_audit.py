@@ -16,7 +16,7 @@ from crmgate.operators.inventory import Filter, Inventory
 from crmgate.operators.retries import Retries
 from crmgate.store.audit import Audit
 from crmgate.store.tokens import Scope, Tokens
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import World
 
 
@@ -37,7 +37,7 @@ class Office:
         self.world, self.client = world, world.redis
         retries = Retries(self.client, world.ledger, Inventory(self.client), world.delivery.recipient)
         self.desk = Desk(world.ledger, world.gateway, world.delivery, retries)
-        [self.dead] = bury(world.ledger)
+        [self.dead] = add_dead_letters(world.ledger)
         self.operation = self.desk.get(self.dead)
         self.tokens = Tokens(self.client, (), Audit(self.client))
         self.token = self.tokens.new("site", Scope.READ, "ada")[0].id

@@ -14,7 +14,7 @@ from crmgate.operators.retries import Retries
 from crmgate.store import keys
 from crmgate.store.causes import MOST, REST, Causes, DeathCause
 from crmgate.store.client import connect
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.world import World
 
 SOURCE, EMAIL = DeathCause("acme", "invalid_value", "source"), DeathCause("acme", "invalid_value", "email")
@@ -93,7 +93,7 @@ def test_dead_letters_that_return_by_themselves_leave_the_index(world: World, ca
 
 def test_the_number_of_causes_is_bounded(world: World, causes: Causes) -> None:
     for number in range(MOST + 3):
-        bury(world.ledger, field=f"f{number}")
+        add_dead_letters(world.ledger, field=f"f{number}")
     found = counts(causes)
     assert len(found) == MOST + 1
     assert found[REST] == 3
@@ -111,7 +111,10 @@ def forget(world: World, ids: list[str]) -> None:
 
 
 def test_dead_letters_of_the_previous_version_are_entered(world: World, causes: Causes) -> None:
-    made = [*bury(world.ledger, 600, field="source"), *bury(world.ledger, 3, code="timeout", at=world.now + 1000)]
+    made = [
+        *add_dead_letters(world.ledger, 600, field="source"),
+        *add_dead_letters(world.ledger, 3, code="timeout", at=world.now + 1000),
+    ]
     forget(world, made[:1])
     for each in made:
         world.redis.hdel(keys.op(each), "filed_under")
@@ -124,7 +127,7 @@ def test_dead_letters_of_the_previous_version_are_entered(world: World, causes: 
 
 
 def test_an_event_of_the_previous_version_names_no_field(world: World, causes: Causes) -> None:
-    [dead] = bury(world.ledger)
+    [dead] = add_dead_letters(world.ledger)
     forget(world, [dead])
     world.redis.hset(keys.op(dead), "event:1", '{"at":1,"duration":0,"provider":"acme","outcome":"failed","code":"x"}')
     causes.repair(world.ledger.refile)
@@ -132,7 +135,7 @@ def test_an_event_of_the_previous_version_names_no_field(world: World, causes: C
 
 
 def test_dead_letters_that_the_previous_version_released_are_removed(world: World, causes: Causes) -> None:
-    made = bury(world.ledger, 5, field="source")
+    made = add_dead_letters(world.ledger, 5, field="source")
     world.redis.zrem(keys.DEAD, *made[:2])
     world.redis.hset(keys.op(made[0]), "state", "waiting")
     world.redis.delete(keys.op(made[1]))
@@ -144,7 +147,7 @@ def test_dead_letters_that_the_previous_version_released_are_removed(world: Worl
 
 
 def test_the_first_check_of_a_process_finds_errors_that_cancel_out(world: World, causes: Causes) -> None:
-    gone, forgotten, _ = bury(world.ledger, 3, field="source")
+    gone, forgotten, _ = add_dead_letters(world.ledger, 3, field="source")
     world.redis.zrem(keys.DEAD, gone)
     digest = world.redis.hget(keys.op(forgotten), "filed_under")
     world.redis.zrem(keys.cause(digest.decode()), forgotten)  # type: ignore[union-attr]

@@ -192,12 +192,12 @@ def test_a_failed_inline_attempt_schedules_its_retry_in_the_same_step(
 
 def test_only_an_operation_whose_attempt_decided_so_becomes_a_dead_letter(ledger: Ledger) -> None:
     accepted = accept(ledger)
-    assert not ledger.bury(accepted.id)
+    assert not ledger.make_dead_letter(accepted.id)
     claim(ledger, accepted.id)
     assert ledger.record_dead(lease(accepted, "L1"), ESPO, FAILED, look=False).written is Written.DEAD
     assert claim(ledger, accepted.id, "L2") == NotClaimed("exhausted")
-    assert ledger.bury(accepted.id)
-    assert not ledger.bury(accepted.id)
+    assert ledger.make_dead_letter(accepted.id)
+    assert not ledger.make_dead_letter(accepted.id)
     letter = ledger.get(accepted.id)
     assert letter is not None
     assert ledger.stats()["dead_letters"] == 1

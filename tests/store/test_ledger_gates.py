@@ -95,7 +95,7 @@ def test_a_refusal_of_one_record_is_dead_the_second_time(ledger: Ledger) -> None
     assert isinstance(again, Claim)
     recorded = ledger.record_held(again, ESPO, REFUSED, look=False)
     assert recorded == Recorded(None, None, Written.DEAD)
-    assert ledger.bury(first.id)
+    assert ledger.make_dead_letter(first.id)
 
 
 def test_failures_in_a_row_are_an_outage_in_which_nothing_dies(ledger: Ledger) -> None:
@@ -116,7 +116,7 @@ def test_one_refusal_that_different_operations_meet_is_an_epidemic(ledger: Ledge
     for each in claims:
         assert isinstance(each, Claim)
         answers.append(ledger.record_dead(each, ESPO, INVALID, look=False))
-        ledger.bury(each.operation.id)
+        ledger.make_dead_letter(each.operation.id)
     assert [answer.written for answer in answers] == [Written.DEAD] * 4 + [Written.HELD]
     assert answers[-1].announcement is Announcement.PAUSED
     gate = ledger.gate(ESPO)

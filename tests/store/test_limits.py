@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from crmgate.store.client import connect
-from crmgate.store.limits import CAPACITY, REST, Limit, Limiter, Use
+from crmgate.store.limits import CAPACITY, PAUSE, Limit, Limiter, Use
 from tests.processes import RedisProcess
 
 MINUTE = Limit(3, 60)
@@ -120,7 +120,7 @@ def test_without_redis_each_process_counts_for_itself_and_waits_once(tmp_path: P
         begun = time.monotonic()
         answers = [limiter.take([by("a")]) > 0 for _ in range(4)]
         assert [limiter.take_shared([by("a")]) for _ in range(4)] == [0, 0, 0, 0], "nobody counts these"
-        assert time.monotonic() - begun < 2.0 < REST, "a silent Redis is asked once"
+        assert time.monotonic() - begun < 2.0 < PAUSE, "a silent Redis is asked once"
         assert answers == [False, False, False, True], "nothing is refused that need not be, and a flood still is"
     finally:
         server.popen.send_signal(signal.SIGCONT)  # type: ignore[union-attr]

@@ -18,7 +18,7 @@ from crmgate.model import Kind
 from crmgate.store.tokens import Scope, digest, generate
 from crmgate.testing.espocrm import FakeEspoCRM
 from crmgate.web.openapi.document import build
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.processes import ROOT, RedisProcess, free_port
 from tests.web.published import Published
 
@@ -85,7 +85,9 @@ class Gateway:
 
     def dead(self, kind: Kind = Kind.CREATE_LEAD) -> str:
         """Create a dead letter for the following calls of `ask`. Returns its `ETag`."""
-        [self.ids["operation_id"]] = bury(self.parts.ledger, provider="espocrm", kind=kind, at=time.time() - 60)
+        [self.ids["operation_id"]] = add_dead_letters(
+            self.parts.ledger, provider="espocrm", kind=kind, at=time.time() - 60
+        )
         shown = self.ask("/api/v1/dead-letters/{operation_id}", "get")
         assert shown.status_code == 200, shown.text
         return str(shown.headers["ETag"])

@@ -26,7 +26,7 @@ from crmgate.store.persons import PersonIndex
 from crmgate.store.reconciled import KeptPayloads
 from crmgate.store.tokens import Scope, Token
 from crmgate.tracking import code as tracking_code
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.conftest import StandInSettings
 from tests.web.test_auth import bearer
 from tests.world import START, World
@@ -62,15 +62,8 @@ def services(world: World, redis_client: redis.Redis) -> Any:
     inventory, audit = Inventory(redis_client), Audit(redis_client, world.clock)
     retries = Retries(redis_client, world.ledger, inventory, world.delivery.recipient)
     desk = Desk(world.ledger, world.gateway, world.delivery, retries)
-    persons = Persons(
-        PersonIndex(redis_client, world.ledger),
-        world.ledger,
-        inventory,
-        world.gateway,
-        audit,
-        "TR",
-        KeptPayloads(redis_client),
-    )
+    index, kept = PersonIndex(redis_client, world.ledger), KeptPayloads(redis_client)
+    persons = Persons(index, world.ledger, inventory, world.gateway, audit, "TR", kept)
     return Built(world.ledger, world.gateway, inventory, audit, desk, world.delivery, Payloads(audit), persons)
 
 
@@ -139,7 +132,7 @@ def test_all_faults_of_a_query_are_reported_at_once(call: Call) -> None:
 
 
 def test_operations_of_a_newer_version_are_listed_with_the_rest(call: Call, world: World) -> None:
-    dead, newer, parked = (*bury(world.ledger, 2), world.apply(7).id)
+    dead, newer, parked = (*add_dead_letters(world.ledger, 2), world.apply(7).id)
     world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
     world.redis.hset(f"{{crmgate}}:op:{parked}", "state", "newer_state")
     items = {item["id"]: item for item in call("GET", OPERATIONS).json["items"]}
@@ -153,7 +146,7 @@ def test_operations_of_a_newer_version_are_listed_with_the_rest(call: Call, worl
 
 
 def test_a_dead_letter_of_a_newer_version_can_be_discarded_but_not_edited(call: Call, world: World) -> None:
-    [newer] = bury(world.ledger)
+    [newer] = add_dead_letters(world.ledger)
     world.redis.hset(f"{{crmgate}}:op:{newer}", "kind", "newer_kind")
     shown = call("GET", f"{DEAD}/{newer}")
     answer = call("PATCH", f"{DEAD}/{newer}", headers={"If-Match": shown.headers["ETag"]}, json={"city": "Ankara"})
@@ -162,7 +155,7 @@ def test_a_dead_letter_of_a_newer_version_can_be_discarded_but_not_edited(call: 
 
 
 def test_the_list_of_operations(call: Call, world: World) -> None:
-    [dead] = bury(world.ledger)
+    [dead] = add_dead_letters(world.ledger)
     made = world.apply(7, session="s1")
     page = call("GET", OPERATIONS, "reader").json
     assert [item["id"] for item in page["items"]] == [made.id, dead]
@@ -184,7 +177,7 @@ def test_the_list_of_operations(call: Call, world: World) -> None:
 
 
 def test_the_cursor_leads_through_the_list(call: Call, ledger: Ledger, services: Any) -> None:
-    made = bury(ledger, 5)
+    made = add_dead_letters(ledger, 5)
     first = call("GET", f"{DEAD}?limit=3").json
     second = call("GET", f"{DEAD}?limit=3&cursor={first['next']}").json
     assert [item["id"] for item in first["items"] + second["items"]] == made[::-1]
@@ -192,7 +185,7 @@ def test_the_cursor_leads_through_the_list(call: Call, ledger: Ledger, services:
 
 
 def test_the_payload_needs_the_scope_operate(call: Call, ledger: Ledger) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     answer = call("GET", f"{DEAD}/{dead}")
     assert answer.json["payload"] == {"first_name": "Test0", "email": "test0@example.com"}
     assert answer.json["attempts"][0]["code"] == "invalid_value"
@@ -221,7 +214,8 @@ def test_an_operation_that_is_no_dead_letter_is_reported(
 
 
 def test_an_edited_one_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, world: World) -> None:
-    [dead] = bury(ledger, phone="+905321234567", custom={"a": "1", "b": "2"}, consent={"given": True, "text": "Yes."})
+    before = {"custom": {"a": "1", "b": "2"}, "consent": {"given": True, "text": "Yes."}}
+    [dead] = add_dead_letters(ledger, phone="+905321234567", **before)
     patch = {"first_name": " Ay\u015fe ", "phone": "0533 765 43 21", "custom": {"a": None, "c": "3"}, "email": None}
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 200, answer.text
@@ -253,7 +247,7 @@ def test_an_edited_one_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, 
     ],
 )  # fmt: skip
 def test_an_edit_is_validated_like_a_submission(call: Call, ledger: Ledger, patch: Any, faults: Any) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 422
     assert {(error["field"], error["code"]) for error in answer.json["errors"]} == faults
@@ -261,7 +255,7 @@ def test_an_edit_is_validated_like_a_submission(call: Call, ledger: Ledger, patc
 
 
 def test_an_edit_warns_like_a_submission(call: Call, ledger: Ledger) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     patch = {"education_level": "x" * 101, "user_type": "robot", "utm": "x", "universities": ["x" * 201]}
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 200
@@ -275,7 +269,7 @@ def test_an_edit_warns_like_a_submission(call: Call, ledger: Ledger) -> None:
 
 
 def test_two_operators_do_not_overwrite_each_other(call: Call, ledger: Ledger) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     missing = call("PATCH", f"{DEAD}/{dead}", json={"city": "Izmir"})
     assert (missing.status_code, missing.json["type"]) == (428, "/problems/version-required")
     headers = {"If-Match": '"1"'}
@@ -290,7 +284,7 @@ def test_two_operators_do_not_overwrite_each_other(call: Call, ledger: Ledger) -
 def test_one_that_changes_between_reading_and_writing_is_not_overwritten(
     call: Call, ledger: Ledger, services: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     original = services.desk.get
 
     def get(operation_id: str) -> Any:
@@ -322,7 +316,7 @@ CLICK = {"channel": "telegram", "referral_code": "REF0", "occurred_at": "2027-01
 def test_an_edit_of_a_click_is_validated_like_a_click(
     call: Call, ledger: Ledger, kind: Kind, patch: Any, faults: Any
 ) -> None:
-    [dead] = bury(ledger, kind=kind)
+    [dead] = add_dead_letters(ledger, kind=kind)
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 422
     assert {(error["field"], error["code"]) for error in answer.json["errors"]} == faults
@@ -332,7 +326,8 @@ def test_an_edit_of_a_click_is_validated_like_a_click(
 @pytest.mark.parametrize("kind", [Kind.CREATE_MINIMAL_LEAD, Kind.LOG_ACTIVITY])
 def test_an_edited_click_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger, world: World, kind: Kind) -> None:
     metadata = {"page": "/a\n/b", "notes": "one\n\ntwo", "colour": "red", "Page": "own", "old": "x"}
-    [dead] = bury(ledger, kind=kind, session="s-1", metadata=metadata, utm={"source": "google", "term": "x"})
+    utm = {"source": "google", "term": "x"}
+    [dead] = add_dead_letters(ledger, kind=kind, session="s-1", metadata=metadata, utm=utm)
     patch = {"channel": "WhatsApp", "metadata": {"old": None, "section": "hero"}, "utm": {"term": None}}
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 200, answer.text
@@ -352,7 +347,7 @@ def test_an_edited_click_reaches_the_crm_as_it_is_now(call: Call, ledger: Ledger
 
 
 def test_a_click_on_a_channel_that_is_gone_can_be_edited(call: Call, ledger: Ledger) -> None:
-    [dead] = bury(ledger, kind=Kind.LOG_ACTIVITY, channel="icq")
+    [dead] = add_dead_letters(ledger, kind=Kind.LOG_ACTIVITY, channel="icq")
     patch = {"referral_code": "no such code!", "metadata": {"page": "/x"}}
     answer = call("PATCH", f"{DEAD}/{dead}", json=patch, headers={"If-Match": '"1"'})
     assert answer.status_code == 200, answer.text
@@ -363,7 +358,7 @@ def test_a_click_on_a_channel_that_is_gone_can_be_edited(call: Call, ledger: Led
 
 
 def test_a_discarded_one_is_gone_with_its_payload(call: Call, ledger: Ledger) -> None:
-    [dead] = bury(ledger)
+    [dead] = add_dead_letters(ledger)
     for body in ({}, {"reason": " "}, {"reason": 1}, {"reason": "x" * 301}):
         assert call("DELETE", f"{DEAD}/{dead}", json=body).status_code == 422
     answer = call("DELETE", f"{DEAD}/{dead}", json={"reason": " A test. "})
@@ -386,12 +381,12 @@ def test_suspects_are_listed_released_and_discarded(call: Call, world: World) ->
 
 
 def test_a_job_from_its_preview_to_its_end(call: Call, ledger: Ledger, world: World, services: Any) -> None:
-    bury(ledger, 3, code="timeout")
-    bury(ledger, 2, code="duplicate")
+    add_dead_letters(ledger, 3, code="timeout")
+    add_dead_letters(ledger, 2, code="duplicate")
     preview = call("POST", f"{DEAD}/retries", json={"filter": {"code": "timeout"}})
     assert (preview.status_code, preview.json["count"], preview.json["exact"]) == (200, 3, True)
     assert preview.json["filter"]["dead_before"] == "2027-01-15T08:16:40.000Z"
-    bury(ledger, 1, code="timeout", at=world.now + 1)
+    add_dead_letters(ledger, 1, code="timeout", at=world.now + 1)
     world.now += 10
     started = call("POST", f"{DEAD}/retries", json={"filter": preview.json["filter"], "start": True})
     assert (started.status_code, started.json["state"], started.json["who"]) == (202, "running", "operator")

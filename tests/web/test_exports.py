@@ -11,7 +11,7 @@ import pytest
 
 from crmgate.operators.export import harmless
 from crmgate.store.ledger import Ledger
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.test_dead_letters import DEAD, Call, call, services
 
 __all__ = ["call", "services"]  # fixtures
@@ -37,7 +37,7 @@ FORMULAS = {
 
 def test_the_csv_holds_no_formula(call: Call, ledger: Ledger, services: Any) -> None:
     for text in FORMULAS:
-        bury(ledger, first_name=text, phone="+905321234567", utm={"source": text}, custom={"=cmd": text})
+        add_dead_letters(ledger, first_name=text, phone="+905321234567", utm={"source": text}, custom={"=cmd": text})
     answer = call("GET", f"{DEAD}/export?format=csv")
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert answer.headers["Content-Disposition"] == "attachment; filename=crmgate-dead.csv"
@@ -53,7 +53,7 @@ def test_the_csv_holds_no_formula(call: Call, ledger: Ledger, services: Any) -> 
 
 
 def test_the_lines_of_json_hold_everything_as_it_is(call: Call, ledger: Ledger) -> None:
-    made = bury(ledger, 120, first_name="=1+1\n<script>", city="\u0130zmir")
+    made = add_dead_letters(ledger, 120, first_name="=1+1\n<script>", city="\u0130zmir")
     answer = call("GET", f"{DEAD}/export?format=jsonl")
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert [line["id"] for line in lines] == made[::-1]
@@ -62,8 +62,8 @@ def test_the_lines_of_json_hold_everything_as_it_is(call: Call, ledger: Ledger) 
 
 
 def test_an_export_has_the_lists_filters(call: Call, ledger: Ledger) -> None:
-    bury(ledger, code="timeout")
-    [other] = bury(ledger, code="duplicate")
+    add_dead_letters(ledger, code="timeout")
+    [other] = add_dead_letters(ledger, code="duplicate")
     text = call("GET", f"{DEAD}/export?format=jsonl&code=duplicate").text
     assert [json.loads(line)["id"] for line in text.splitlines()] == [other]
     assert call("GET", f"{DEAD}/export?format=xlsx").json["errors"][0]["field"] == "format"

@@ -152,13 +152,13 @@ def test_each_documented_problem_can_happen(
     assert (answer.status_code, answer.json["type"]) == (code.status, code.uri)
 
 
-AT_THE_DOORS = (
+OF_SUBMISSIONS = (
     *READ_BODY, ProblemCode.INVALID_IDEMPOTENCY_KEY, ProblemCode.STILL_RUNNING, ProblemCode.IDEMPOTENCY_KEY_REUSED,
     ProblemCode.RATE_LIMITED, ProblemCode.SERVICE_UNAVAILABLE,
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("code", AT_THE_DOORS)
+@pytest.mark.parametrize("code", OF_SUBMISSIONS)
 @pytest.mark.parametrize("path", SUBMIT)
 def test_problems_of_submissions_are_documented(gateway: Gateway, down: Gateway, path: str, code: ProblemCode) -> None:
     assert CAUSES[code](gateway, down, path, "post").status_code == code.status

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from crmgate.operators.numbers import Numbers
 from crmgate.store.tallies import DAY
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.test_auth import bearer
 from tests.web.test_dead_letters import DEAD, Call, call, services
 from tests.world import World
@@ -80,7 +80,7 @@ def test_the_whole_time_that_is_kept_can_be_asked_for(call: Call, services: Any)
 
 
 def test_the_causes_with_their_remedy(call: Call, world: World) -> None:
-    bury(world.ledger, 2, field="source")
+    add_dead_letters(world.ledger, 2, field="source")
     found = call("GET", CAUSES, "reader").json
     [cause] = found["items"]
     assert "source" in cause.pop("remedy")
@@ -92,8 +92,8 @@ def test_the_causes_with_their_remedy(call: Call, world: World) -> None:
 
 
 def test_lists_jobs_and_exports_take_the_field_and_the_message(call: Call, world: World, services: Any) -> None:
-    [wanted] = bury(world.ledger, field="source")
-    bury(world.ledger, field="email")
+    [wanted] = add_dead_letters(world.ledger, field="source")
+    add_dead_letters(world.ledger, field="email")
     for query in ("field=source", "field=source&detail=REFUSES"):
         assert [item["id"] for item in call("GET", f"{DEAD}?{query}").json["items"]] == [wanted]
     assert call("GET", f"{DEAD}?detail=accepts").json["items"] == []
@@ -108,7 +108,7 @@ def test_lists_jobs_and_exports_take_the_field_and_the_message(call: Call, world
 
 
 def test_many_are_edited_after_a_preview(call: Call, world: World) -> None:
-    made = bury(world.ledger, 120, field="source", source="fair", step=0.1)
+    made = add_dead_letters(world.ledger, 120, field="source", source="fair", step=0.1)
     wanted = {"filter": {"field": "source"}, "changes": {"source": "website"}}
     preview = call("POST", EDITS, json=wanted).json
     assert (preview["count"], preview["exact"], preview["refused"]) == (120, True, 0)
@@ -123,7 +123,7 @@ def test_many_are_edited_after_a_preview(call: Call, world: World) -> None:
 
 
 def test_a_refused_change_names_the_field(call: Call, world: World) -> None:
-    bury(world.ledger, field="source")
+    add_dead_letters(world.ledger, field="source")
     preview = call("POST", EDITS, json={"changes": {"email": "nowhere"}}).json
     assert (preview["refused"], preview["example"]) == (1, None)
     assert [error["field"] for error in preview["errors"]] == ["email"]
@@ -145,8 +145,8 @@ def test_an_ambiguous_edit_is_refused(call: Call, body: Any, name: str) -> None:
 
 
 def test_many_are_discarded_after_a_preview(call: Call, world: World) -> None:
-    made = bury(world.ledger, 120, code="duplicate", step=0.1)
-    [other] = bury(world.ledger)
+    made = add_dead_letters(world.ledger, 120, code="duplicate", step=0.1)
+    [other] = add_dead_letters(world.ledger)
     body: dict[str, Any] = {"filter": {"code": "duplicate"}, "reason": " Sent twice. "}
     preview = call("POST", DISCARDS, json=body).json
     assert (preview["count"], preview["exact"]) == (120, True)
@@ -171,7 +171,7 @@ def test_many_are_discarded_after_a_preview(call: Call, world: World) -> None:
     ],
 )  # fmt: skip
 def test_an_ambiguous_discard_is_refused(call: Call, world: World, body: Any, name: str) -> None:
-    bury(world.ledger)
+    add_dead_letters(world.ledger)
     answer = call("POST", DISCARDS, json=body)
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, name)
     assert world.ledger.stats()["dead_letters"] == 1

@@ -399,7 +399,7 @@ local function unfile(id)
   redis.call('HDEL', op(id), 'filed_under')
 end
 
--- Enter a dead letter into the index of the causes, under the time of its death. Answers its cause.
+-- Enter a dead letter into the index of the causes, under the time `at`. Answers its cause.
 local function file(id, at)
   unfile(id)
   local cause = cause_of(id)

@@ -17,7 +17,7 @@
 --   session_seconds  seconds for which a session is kept
 --   used             number of requests that were sent
 --   reserved         false: no requests were set aside for the attempt (a part of a batch, see batch.lua)
---   outage           true: the failure says that the CRM is away
+--   outage           true: the failure says that the CRM is unavailable
 --   floor            true: the next attempt is not made before its time, even if an outage ends
 --   final            true: the operation may have arrived, and only an operator may send it again
 --   settle           seconds for which the CRM may be processing the request, 0: it is not
@@ -106,7 +106,7 @@ if effect.dead then outcome = 'dead' end
 if effect.hold and not a.final and not (outcome == 'waiting' and a.floor) then outcome = 'held' end
 if again then outcome = 'again' end
 
--- The other operations of the same epidemic, which died before it was known to be one.
+-- The other operations of the same epidemic, which became dead letters before it was detected.
 for _, id in ipairs(effect.returning or {}) do
   local their_state, their_verdict = unpack(redis.call('HMGET', op(id), 'state', 'verdict'))
   if their_state == 'dead' or their_verdict == 'dead' then redis.call('HSET', op(id), 'cause', 'epidemic') end

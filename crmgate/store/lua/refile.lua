@@ -5,10 +5,10 @@
 -- Answers 1.
 despite_full()
 for _, id in ipairs(a.ids) do
-  local died = redis.call('ZSCORE', key.dead, id)
+  local dead_at = redis.call('ZSCORE', key.dead, id)
   if a.index == '' then
-    if died and redis.call('HEXISTS', op(id), 'filed_under') == 0 then file(id, died) end
-  elseif not died then
+    if dead_at and redis.call('HEXISTS', op(id), 'filed_under') == 0 then file(id, dead_at) end
+  elseif not dead_at then
     local digest = string.sub(a.index, #key.cause + 1)
     remove_from(digest, id)
     if redis.call('HGET', op(id), 'filed_under') == digest then redis.call('HDEL', op(id), 'filed_under') end

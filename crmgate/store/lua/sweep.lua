@@ -15,7 +15,7 @@
 despite_full()
 local returned, probe = 0, 0
 
--- Redis's clock may be set back. What then waits for a time further ahead than its longest legal wait waits that long from now;
+-- Redis's clock may be set back. A wait that is then longer than its limit is shortened to that limit;
 -- not less, because an attempt may be under way. A second more keeps the next sweep from finding the same ones again.
 local function overlong(set, longest)
   return redis.call('ZRANGEBYSCORE', set, a.now + longest + 1, '+inf', 'LIMIT', 0, a.limit)

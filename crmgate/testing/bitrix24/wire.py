@@ -219,4 +219,6 @@ def flatten(values: Any) -> Iterable[Any]:
     """The members of a list, or of an object with keys as PHP makes of one."""
     if isinstance(values, dict):
         return values.values()
-    return values if isinstance(values, list) else [] if values in (None, "") else [values]
+    if isinstance(values, list):
+        return values
+    return [] if values in (None, "") else [values]

@@ -33,7 +33,9 @@ class EspoError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(status, reason)
-        text = body if isinstance(body, str) else "" if body is None else to_json(body)
+        if body is None:
+            body = ""
+        text = body if isinstance(body, str) else to_json(body)
         reasons = {} if reason is None else {"X-Status-Reason": reason}
         self.response = Response(status, text, {**(headers or {}), **reasons}, content_type)
 

@@ -106,7 +106,9 @@ def _items(value: Any) -> list[dict[str, Any]]:
 
 def values_in(value: Any) -> list[Any]:
     """The values of a condition: one, or those of a list."""
-    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else [value]
 
 
 def _integer(value: Any) -> int:

@@ -103,8 +103,14 @@ def _described(app: Flask) -> Iterator[tuple[Rule, str, Describe]]:
             yield rule, method.lower(), described
 
 
+def _security(described: Describe) -> list[dict[str, list[str]]]:
+    token = {"token": [str(described.token or "read")]}
+    if described.token:
+        return [token]
+    return [{}, token] if described.more_with_token else []
+
+
 def _operation(rule: Rule, described: Describe, converter: Any, spec: APISpec) -> dict[str, Any]:
-    schemes: list[dict[str, list[str]]] = [{"token": [str(described.token or "read")]}]
     query = converter.schema2parameters(described.query, location="query") if described.query else []
     found: dict[str, Any] = {
         "operationId": re.sub(r"\W", "_", rule.endpoint),
@@ -113,7 +119,7 @@ def _operation(rule: Rule, described: Describe, converter: Any, spec: APISpec) -
         "tags": [described.tag],
         "parameters": [*(dict(parameter) for parameter in described.parameters), *query],
         "responses": _responses(described),
-        "security": schemes if described.token else [{}, *schemes] if described.more_with_token else [],
+        "security": _security(described),
     }
     if described.body:
         content = dict(_content(described.body, converter, spec))

@@ -30,12 +30,12 @@ def session() -> OpsSession | None:
     return services().sessions.get(session_id) if session_id and confidential() else None
 
 
-def give(response: BaseResponse, session: OpsSession) -> None:
+def set_session(response: BaseResponse, session: OpsSession) -> None:
     """Set the cookie of a session."""
     response.set_cookie(_name(), session.id, max_age=keys.OPS_SESSION_SECONDS, **_attributes())  # type: ignore[arg-type]
 
 
-def take(response: BaseResponse) -> None:
+def delete_session(response: BaseResponse) -> None:
     """Delete the cookie."""
     response.delete_cookie(_name(), **_attributes())  # type: ignore[arg-type]
 

@@ -51,7 +51,7 @@ def log_in() -> BaseResponse:
     if before := cookie.session():
         services().sessions.end(before)
     response = redirect(own_page(request.form.get("next", "")), 303)
-    cookie.give(response, services().sessions.begin(token))
+    cookie.set_session(response, services().sessions.begin(token))
     return response
 
 
@@ -60,7 +60,7 @@ def log_out() -> BaseResponse:
     """End the session."""
     services().sessions.end(visit())
     response = redirect(url_for("ops.login"), 303)
-    cookie.take(response)
+    cookie.delete_session(response)
     return response
 
 

@@ -1,13 +1,11 @@
-"""The fake Bitrix24: leads, their duplicates and their timelines."""
+"""The fake Bitrix24: leads and their duplicates."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import requests
 
 from crmgate.testing.bitrix24 import FakeBitrix24
 from tests.testing.bitrix24.rig import EMAIL, PHONE, Call, error, find
@@ -287,82 +285,6 @@ class TestList:
         assert error(call("crm.item.get", entityTypeId=1, id=1)) == (400, "ACCESS_DENIED")
 
 
-class TestOldLeadApi:
-    def test_a_lead_written_the_old_way_is_the_same_lead(self, call: Call) -> None:
-        fields = {
-            "NAME": "Anna",
-            "STATUS_ID": "IN_PROCESS",
-            "ORIGIN_ID": "op-1",
-            "UF_CRM_REFERRAL_CODE": "ABC",
-            "PHONE": [{"VALUE": "+1", "VALUE_TYPE": "WORK"}],
-            "EMAIL": "ignored@example.com",
-            "name": "ignored",
-        }
-        lead_id = call("crm.lead.add", fields=fields).json()["result"]
-        item = call("crm.item.get", entityTypeId=1, id=lead_id, useOriginalUfNames="Y").json()["result"]["item"]
-        assert (item["name"], item["stageId"], item["UF_CRM_REFERRAL_CODE"]) == ("Anna", "IN_PROCESS", "ABC")
-        assert [row["value"] for row in item["fm"]] == ["+1"]
-        assert find(call, **{"=originId": "op-1"})[0]["id"] == lead_id
-
-    def test_get_answers_in_capitals_and_text(self, call: Call, add: Any) -> None:
-        row_id = add(name="Anna", opportunity=5, fm=[PHONE])["fm"][0]["id"]
-        lead = call("crm.lead.get", id=1).json()["result"]
-        assert (lead["ID"], lead["NAME"], lead["OPPORTUNITY"], lead["LAST_NAME"]) == ("1", "Anna", "5.0", None)
-        phone = {"ID": str(row_id), "VALUE_TYPE": "WORK", "VALUE": PHONE["value"], "TYPE_ID": "PHONE"}
-        assert lead["PHONE"] == [phone]
-        assert "EMAIL" not in lead
-
-    def test_update_adds_rows_without_an_id(self, crm: FakeBitrix24, call: Call, add: Any) -> None:
-        add(name="Anna", fm=[PHONE])
-        rows = [{"VALUE": "+49301234567", "VALUE_TYPE": "WORK"}]
-        assert call("crm.lead.update", id=1, fields={"LAST_NAME": "Lee", "PHONE": rows}).json()["result"] is True
-        assert (crm.leads[1]["name"], crm.leads[1]["lastName"], len(crm.leads[1]["fm"])) == ("Anna", "Lee", 2)
-
-    @pytest.mark.parametrize(
-        ("method", "lead_id", "text"),
-        [
-            ("get", 99, "Not found"),
-            ("update", 99, "Lead is not found"),
-            ("get", 0, "ID is not defined or invalid."),
-            ("update", "x", "ID is not defined"),
-        ],
-    )
-    def test_errors_have_an_empty_code(self, call: Call, method: str, lead_id: Any, text: str) -> None:
-        response = call(f"crm.lead.{method}", id=lead_id, fields={})
-        assert error(response) == (400, "")
-        assert text in response.json()["error_description"]
-
-    def test_list_masks(self, call: Call, add: Any) -> None:
-        add(name="Anna", fm=[PHONE], UF_CRM_REFERRAL_CODE="ABC")
-        (standard,) = call("crm.lead.list").json()["result"]
-        (chosen,) = call("crm.lead.list", select=["ID", "UF_*", "PHONE"]).json()["result"]
-        assert standard["NAME"] == "Anna"
-        assert {"PHONE", "UF_CRM_REFERRAL_CODE"}.isdisjoint(standard)
-        assert chosen["UF_CRM_REFERRAL_CODE"] == "ABC"
-        assert chosen["PHONE"][0]["VALUE"] == PHONE["value"]
-        assert "NAME" not in chosen
-
-    @pytest.mark.parametrize(
-        ("conditions", "found"),
-        [
-            ({"PHONE": PHONE["value"]}, ["1"]),
-            ({"EMAIL": "nobody@example.com"}, []),
-            ({"%PHONE": "5550"}, ["1"]),
-            ({"ORIGIN_ID": "op-2"}, ["2"]),
-            ({"NONSENSE": "x"}, ["1", "2"]),
-        ],
-    )
-    def test_list_filters(self, call: Call, add: Any, conditions: dict[str, str], found: list[str]) -> None:
-        add(originId="op-1", fm=[PHONE])
-        add(originId="op-2", fm=[EMAIL])
-        body = call("crm.lead.list", filter=conditions, select=["ID"]).json()
-        assert ([row["ID"] for row in body["result"]], body["total"]) == (found, len(found))
-
-    def test_fields(self, call: Call) -> None:
-        fields = call("crm.lead.fields").json()["result"]
-        assert {"ID", "STATUS_ID", "UTM_SOURCE", "PHONE", "UF_CRM_REFERRAL_CODE"} <= fields.keys()
-
-
 class TestDuplicates:
     def search(self, call: Call, kind: str, *values: str, **more: str) -> Any:
         return call("crm.duplicate.findbycomm", type=kind, values=values, **more).json()["result"]
@@ -404,63 +326,3 @@ class TestDuplicates:
         response = call("crm.duplicate.findbycomm", type="PHONE", values=["1"])
         assert error(response) == (400, "")
         assert response.json()["error_description"] == "Access denied."
-
-
-class TestTimeline:
-    @pytest.fixture
-    def comment(self, call: Call, add: Any) -> Callable[..., requests.Response]:
-        add()
-
-        def post(**fields: Any) -> requests.Response:
-            known = {"ENTITY_ID": 1, "ENTITY_TYPE": "lead", "COMMENT": "Clicked WhatsApp"}
-            return call("crm.timeline.comment.add", fields=known | fields)
-
-        return post
-
-    def test_a_comment_can_be_found_again(self, crm: FakeBitrix24, call: Call, comment: Any) -> None:
-        ids = [comment(COMMENT=f"op-{i}").json()["result"] for i in range(3)]
-        params = {"filter": {"ENTITY_ID": 1, "ENTITY_TYPE": "lead"}, "order": {"ID": "DESC"}}
-        body = call("crm.timeline.comment.list", **params, select=["ID", "COMMENT"]).json()
-        assert body["result"] == [{"ID": str(ids[i]), "COMMENT": f"op-{i}"} for i in (2, 1, 0)]
-        assert body["total"] == 3
-        row = call("crm.timeline.comment.get", id=ids[0]).json()["result"]
-        assert (row["ENTITY_TYPE"], row["ENTITY_ID"], row["COMMENT"]) == ("lead", "1", "op-0")
-        assert [stored["COMMENT"] for stored in crm.records()["comment"]] == ["op-0", "op-1", "op-2"]
-
-    @pytest.mark.parametrize(
-        ("fields", "code"),
-        [
-            ({"ENTITY_ID": 0}, "OWNER_NOT_FOUND"),
-            ({"ENTITY_ID": "x"}, "OWNER_NOT_FOUND"),
-            ({"ENTITY_TYPE": "nonsense"}, "OWNER_NOT_FOUND"),
-            ({"COMMENT": ""}, "INVALID_ARG_VALUE"),
-            ({"COMMENT": " \n"}, "INVALID_ARG_VALUE"),
-            ({"COMMENT": None}, "INVALID_ARG_VALUE"),
-        ],
-    )
-    def test_bad_comments(self, crm: FakeBitrix24, comment: Any, fields: dict[str, Any], code: str) -> None:
-        assert error(comment(**fields)) == (400, code)
-        assert not crm.comments
-
-    def test_missing_fields(self, call: Call) -> None:
-        assert error(call("crm.timeline.comment.add")) == (400, "100")
-        assert error(call("crm.timeline.comment.add", fields={"ENTITY_ID": 1})) == (400, "100")
-        assert error(call("crm.timeline.comment.list", filter={"ENTITY_ID": 1})) == (400, "100")
-        assert error(call("crm.timeline.comment.get", id=99)) == (400, "NOT_FOUND")
-
-    @pytest.mark.parametrize("admin", [True, False])
-    def test_a_deleted_lead(self, crm: FakeBitrix24, comment: Any, admin: bool) -> None:
-        """The portal checks only the rights, which an administrator always has."""
-        crm.admin = admin
-        response = comment(ENTITY_ID=99)
-        assert response.ok is admin
-        assert admin or error(response) == (400, "ACCESS_DENIED")
-
-    def test_access_denied(self, crm: FakeBitrix24, comment: Any) -> None:
-        crm.access_denied = True
-        assert error(comment()) == (400, "ACCESS_DENIED")
-
-    def test_another_owner_has_none(self, call: Call, comment: Any) -> None:
-        comment()
-        for owner in ({"ENTITY_ID": 2, "ENTITY_TYPE": "lead"}, {"ENTITY_ID": 1, "ENTITY_TYPE": "deal"}):
-            assert call("crm.timeline.comment.list", filter=owner).json()["result"] == []

@@ -88,3 +88,8 @@ def reader(app: Flask, parts: Services) -> Browser:
     browser = Browser(app.test_client())
     assert browser.log_in(READ).status_code == 303
     return browser
+
+
+@pytest.fixture
+def now(parts: Services) -> float:
+    return parts.ledger.now()

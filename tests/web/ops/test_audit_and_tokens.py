@@ -11,10 +11,9 @@ from crmgate.services import Services
 from crmgate.store.audit import Action
 from crmgate.store.tokens import Scope
 from crmgate.web.ops.words import ACTIONS
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, inline, texts
 
 TOKEN = re.compile(r"cg_[0-9a-f]{8}_[A-Za-z0-9_-]{43}")
 
@@ -37,7 +36,7 @@ def test_the_log_is_read_page_by_page_newest_first(reader: Browser, parts: Servi
 
 
 def test_entries_lead_to_what_they_are_on(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     operator.get(f"/ops/operations/{operation}?data=shown")
     parts.audit.record(MARKUP, Action.RETRIES_START, "a" * 32, MARKUP)
     answer = operator.get("/ops/audit")

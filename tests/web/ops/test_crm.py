@@ -13,10 +13,9 @@ import pytest
 from crmgate.errors import AuthFailed, ConfigError
 from crmgate.model import Check, Connection, CrmField, FieldState, Provision, Step
 from crmgate.services import Services
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import fields, texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, fields, inline, texts
 
 SECRET = "key-that-is-shown-once"
 
@@ -78,8 +77,8 @@ def test_a_pause_has_a_reason_in_the_audit_log_and_shows_what_waits(operator: Br
     assert "paused An operator paused deliveries" in words
     assert "No operation waits" in words
     assert "Resume deliveries" in words
-    [buried] = bury(parts.ledger, provider="sandbox")
-    parts.desk.retry(buried, "ayse")
+    [dead] = add_dead_letters(parts.ledger, provider="sandbox")
+    parts.desk.retry(dead, "ayse")
     assert "1 operation waits" in texts(operator.get("/ops/crm").text)
     operator.post("/ops/crm/resume", reason="It is updated.", on="crm")
     assert [(entry.what, entry.detail) for entry in parts.audit.recent(3) if entry.what.startswith("crm.")] == [
@@ -157,8 +156,8 @@ def test_an_error_of_the_crm_is_on_the_page(
 def test_the_plan_of_a_cause_marks_its_field_and_leads_to_the_retry(
     operator: Browser, parts: Services, crm: Crm
 ) -> None:
-    bury(parts.ledger, 7, provider="sandbox", field="source", at=parts.ledger.now() - 60)
-    bury(parts.ledger, 2, provider="sandbox", field="phone", at=parts.ledger.now() - 60)
+    add_dead_letters(parts.ledger, 7, provider="sandbox", field="source", at=parts.ledger.now() - 60)
+    add_dead_letters(parts.ledger, 2, provider="sandbox", field="phone", at=parts.ledger.now() - 60)
     now = operator.get("/ops/").text
     [link] = [unescape(link) for link in re.findall(r'href="(/ops/crm/setup[^"]*)">Repair source', now)]
     plan = operator.get(link).text
@@ -213,7 +212,7 @@ def test_an_error_while_it_is_carried_out_keeps_what_is_done(operator: Browser, 
 
 
 def test_a_field_that_the_set_up_does_not_touch_says_so(operator: Browser, parts: Services, crm: Crm) -> None:
-    bury(parts.ledger, 3, provider="sandbox", field="phone", at=parts.ledger.now() - 60)
+    add_dead_letters(parts.ledger, 3, provider="sandbox", field="phone", at=parts.ledger.now() - 60)
     page = operator.get("/ops/crm/setup?field=phone&code=invalid_value").text
     assert "The set-up changes nothing about phone" in texts(page)
     assert "Edit them instead" in texts(page)

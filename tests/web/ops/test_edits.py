@@ -8,17 +8,16 @@ from html import unescape
 import pytest
 
 from crmgate.services import Services
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import fields, texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, fields, inline, texts
 
 CAUSE = {"provider": "sandbox", "code": "invalid_value", "field": "source"}
 
 
 def bury_fair(parts: Services, count: int = 30, **more: object) -> list[str]:
     payload: dict[str, object] = {"source": "fair"} | more
-    return bury(
+    return add_dead_letters(
         parts.ledger, count, provider="sandbox", field="source", at=parts.ledger.now() - 900, step=0.01, **payload
     )
 
@@ -29,7 +28,7 @@ def sources(parts: Services, ids: list[str]) -> list[object]:
 
 
 def test_all_of_a_cause_are_edited_and_then_retried(operator: Browser, parts: Services) -> None:
-    ids, others = bury_fair(parts), bury(parts.ledger, 2, provider="sandbox", source="fair")
+    ids, others = bury_fair(parts), add_dead_letters(parts.ledger, 2, provider="sandbox", source="fair")
     [link] = [
         unescape(link)
         for link in re.findall(r'href="(/ops/edits/new[^"]*)">Edit these 30<', operator.get("/ops/").text)

@@ -13,7 +13,7 @@ from crmgate.services import Services
 from crmgate.store import keys
 from crmgate.store.tallies import DAY, Dimension
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import texts
+from tests.web.ops.html import texts
 
 FORMULA = "=HYPERLINK(1)"
 

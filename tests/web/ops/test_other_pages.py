@@ -6,9 +6,9 @@ import pytest
 
 from crmgate.services import Services
 from crmgate.store.tallies import Dimension
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, inline
 
 PAGES = (
     "/ops/crm", "/ops/crm/test", "/ops/crm/fields", "/ops/crm/setup?field=source", "/ops/audit", "/ops/tokens",
@@ -32,7 +32,7 @@ def test_markup_in_a_query_is_text(operator: Browser, path: str) -> None:
 def test_a_forged_form_changes_nothing(
     operator: Browser, parts: Services, path: str, forged: dict[str, str | None]
 ) -> None:  # fmt: skip
-    bury(parts.ledger, email="zeynep@example.com", source="fair", provider="sandbox")
+    add_dead_letters(parts.ledger, email="zeynep@example.com", source="fair", provider="sandbox")
     form = {"contact": "zeynep@example.com", "confirmed": "1", "name": "x", "scope": "operate", "start": "1",
             "change": "source", "value": "website"}  # fmt: skip
     answer = operator.post(path, **form | forged)  # type: ignore[arg-type]

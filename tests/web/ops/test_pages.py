@@ -1,4 +1,4 @@
-"""What the operator's pages show and do: lists, one operation, edit, selection, retries, suspects, polls."""
+"""What the operator's pages show and do: lists, one operation, edit, selection, retries, discards, suspects."""
 
 from __future__ import annotations
 
@@ -8,138 +8,20 @@ import re
 from html import unescape
 
 import pytest
-import redis
 
 from crmgate.model import Kind, State, Suspicion
-from crmgate.operators.inventory import Filter
 from crmgate.services import Services
-from crmgate.store.reconciled import ReconcileBook
 from crmgate.tracking import code as tracking_code
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
-
-
-def texts(html: str) -> str:
-    """The words of a page, without its tags."""
-    return " ".join(unescape(re.sub(r"<[^>]+>", " ", html)).split())
-
-
-def fields(html: str) -> dict[str, str]:
-    """The values of the inputs of a page by their names."""
-    found = re.findall(r'<input[^>]* name="([^"]+)" value="([^"]*)"', html)
-    return {name: unescape(value) for name, value in found}
-
-
-def listed(html: str) -> set[str]:
-    """Ids of the operations that a list links to."""
-    return set(re.findall(r'href="/ops/operations/([0-9a-f]{32})"', html))
-
-
-@pytest.fixture
-def now(parts: Services) -> float:
-    return parts.ledger.now()
-
-
-# Now
-
-
-def test_now_groups_dead_letters_and_leads_to_the_retry_of_each_group(
-    operator: Browser, parts: Services, now: float
-) -> None:
-    bury(parts.ledger, 7, provider="sandbox", code="invalid_value", at=now - 100)
-    bury(parts.ledger, 2, provider="sandbox", code="timeout", at=now - 50)
-    page = operator.get("/ops/").text
-    assert "Dead letters 9" in texts(page)
-    links = [unescape(link) for link in re.findall(r'href="(/ops/retries/new[^"]*)">Retry these 7<', page)]
-    assert len(links) == 1
-    confirm = operator.get(links[0]).text
-    assert "Retry 7 dead letters?" in texts(confirm)
-    assert parts.ledger.stats()["dead_letters"] == 9
-
-
-def test_now_names_the_fields_and_the_remedy_of_each_group(operator: Browser, parts: Services, now: float) -> None:
-    bury(parts.ledger, 3, provider="sandbox", field="source,phone", at=now - 100)
-    bury(parts.ledger, 2, provider="sandbox", field="source", at=now - 100)
-    page = operator.get("/ops/").text
-    assert "allow the value of source, phone in the CRM" in texts(page)
-    [link] = [unescape(link) for link in re.findall(r'href="(/ops/retries/new[^"]*)">Retry these 3<', page)]
-    assert "Retry 3 dead letters?" in texts(operator.get(link).text)
-
-
-def test_now_lists_the_last_events(operator: Browser, parts: Services, now: float) -> None:
-    [operation] = bury(parts.ledger, provider="sandbox", at=now - 100)
-    job = parts.desk.start_retries(Filter(), "ayse").id
-    while parts.desk.retries.step() is not None:
-        pass
-    page = operator.get("/ops/").text
-    events = re.findall(r"<li>(.*?)</li>", page.partition("Last events")[2])
-    assert [texts(event).partition(" ")[2].partition(" ")[2] for event in events] == [
-        "A job ended: it sent 1 dead letter again",
-        f"Dead letter {tracking_code(operation)} invalid_value",
-    ]
-    assert f'href="/ops/retries/{job}"' in events[0]
-
-
-def test_now_says_that_dead_letters_are_not_counted_yet(
-    operator: Browser, parts: Services, redis_client: redis.Redis, now: float
-) -> None:  # fmt: skip
-    """A version without the index of the causes has left them."""
-    bury(parts.ledger, 2, provider="sandbox", at=now)
-    index = parts.causes.groups().items[0].index
-    assert redis_client.delete(index)
-    assert "2 dead letters of an earlier version" in texts(operator.get("/ops/").text)
-
-
-def test_now_says_why_nothing_is_sent_and_what_to_do(operator: Browser, reader: Browser) -> None:
-    assert operator.post("/ops/crm/pause").status_code == 303
-    page = texts(operator.get("/ops/").text)
-    assert "Nothing is sent to sandbox" in page
-    assert "An operator paused deliveries" in page
-    assert "Resume" in page
-    assert "Resume" not in texts(reader.get("/ops/").text).replace("crmgate crm resume", "")
-    operator.post("/ops/crm/resume")
-    assert "sandbox takes requests" in texts(operator.get("/ops/").text)
-
-
-def test_now_shows_that_no_worker_runs(operator: Browser, parts: Services) -> None:
-    assert "No worker runs" in texts(operator.get("/ops/").text)
-    parts.ledger.beat("w")
-    assert "No worker runs" not in texts(operator.get("/ops/").text)
-
-
-@pytest.mark.parametrize("missing", [0, 2])
-def test_now_says_how_many_records_the_crm_lacks(
-    operator: Browser, parts: Services, redis_client: redis.Redis, missing: int
-) -> None:  # fmt: skip
-    ReconcileBook(redis_client, parts.ledger).save(
-        {"at": "2026-11-28T03:00:00.000Z", "missing": missing, "checked": 5, "gaps": []}
-    )
-    words = "(2026-11-28 03:00 UTC) did not find 2 of 5 delivered operations"
-    assert (words in texts(operator.get("/ops/").text)) == bool(missing)
-
-
-def test_a_poll_without_a_change_has_no_body(operator: Browser, parts: Services, now: float) -> None:
-    address = "/ops/operations?state=dead"
-    first = operator.get(address)
-    again = operator.get(address, headers={"If-None-Match": first.headers["ETag"]})
-    assert (again.status_code, again.data) == (304, b"")
-    bury(parts.ledger, at=now)
-    assert operator.get(address, headers={"If-None-Match": first.headers["ETag"]}).status_code == 200
-
-
-def test_the_chart_has_its_numbers_in_a_table(operator: Browser, parts: Services, now: float) -> None:
-    bury(parts.ledger, 3, provider="sandbox", at=now)
-    rows = re.findall(r'<tr data-at="(\d+)">(.*?)</tr>', operator.get("/ops/").text)
-    assert len(rows) == 24
-    assert texts(rows[-1][1]).endswith("3 0 3")
-
+from tests.web.ops.html import fields, listed, texts
 
 # Operations
 
 
 def test_a_filter_is_in_the_address_and_survives_the_pages(operator: Browser, parts: Services, now: float) -> None:
-    timeouts = bury(parts.ledger, 60, code="timeout", at=now - 100)
-    bury(parts.ledger, 5, code="not_found", at=now - 100)
+    timeouts = add_dead_letters(parts.ledger, 60, code="timeout", at=now - 100)
+    add_dead_letters(parts.ledger, 5, code="not_found", at=now - 100)
     first = operator.get("/ops/operations?state=dead&code=timeout").text
     [older] = [unescape(link) for link in re.findall(r'href="([^"]+)" rel="next"', first)]
     assert "code=timeout" in older
@@ -149,7 +31,7 @@ def test_a_filter_is_in_the_address_and_survives_the_pages(operator: Browser, pa
 
 
 def test_times_of_a_form_are_utc(operator: Browser, parts: Services) -> None:
-    [old] = bury(parts.ledger, at=1_768_464_000.0)  # 2026-01-15T08:00:00Z
+    [old] = add_dead_letters(parts.ledger, at=1_768_464_000.0)  # 2026-01-15T08:00:00Z
     assert listed(operator.get("/ops/operations?accepted_from=2026-01-15T08:00").text) == {old}
     assert listed(operator.get("/ops/operations?accepted_from=2026-01-15T08:01").text) == set()
     assert listed(operator.get("/ops/operations?accepted_to=2026-01-16").text) == {old}
@@ -164,7 +46,7 @@ def test_a_wrong_filter_is_a_page_with_the_reason(operator: Browser, query: str)
 
 
 def test_search_finds_an_id_and_a_code(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     for words in (operation, operation.upper(), tracking_code(operation), tracking_code(operation).lower()):
         assert operator.post("/ops/search", q=f" {words} ").location == f"/ops/operations/{operation}"
     assert "No operation has" in operator.post("/ops/search", q="CG-0000-0000").text
@@ -174,8 +56,8 @@ def test_search_finds_an_id_and_a_code(operator: Browser, parts: Services) -> No
 def test_a_person_is_found_by_email_and_phone_without_a_trace_in_the_address(
     operator: Browser, reader: Browser, parts: Services
 ) -> None:
-    made = bury(parts.ledger, 2, email="zeynep@example.com", phone="+905321234567")
-    bury(parts.ledger)
+    made = add_dead_letters(parts.ledger, 2, email="zeynep@example.com", phone="+905321234567")
+    add_dead_letters(parts.ledger)
     for words in (" Zeynep@Example.com", "+90 532 123 45 67", "+90 (532) 123-45-67"):
         found = operator.post("/ops/search", q=words)
         assert re.fullmatch(r"/ops/operations\?person=p[0-9a-f]{31}", found.location)
@@ -189,7 +71,7 @@ def test_a_person_is_found_by_email_and_phone_without_a_trace_in_the_address(
 
 @pytest.mark.parametrize("action", ["retry", "discard"])
 def test_the_selected_operations_are_counted_first(operator: Browser, parts: Services, action: str) -> None:
-    chosen = bury(parts.ledger, 3)[:2]
+    chosen = add_dead_letters(parts.ledger, 3)[:2]
     asked = operator.post("/ops/selected", id=chosen, action=action)
     assert f"{action.capitalize()} 2 operations?" in texts(asked.text)
     assert parts.ledger.stats()["dead_letters"] == 3
@@ -200,7 +82,7 @@ def test_the_selected_operations_are_counted_first(operator: Browser, parts: Ser
 
 
 def test_a_discard_needs_a_reason(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     assert "required" in operator.post("/ops/selected", id=operation, action="discard", confirmed="1").text
     assert operator.post(f"/ops/operations/{operation}/discard", reason=" ").status_code == 422
     assert operator.post(f"/ops/operations/{operation}/discard", reason="x" * 301).status_code == 422
@@ -210,7 +92,7 @@ def test_a_discard_needs_a_reason(operator: Browser, parts: Services) -> None:
 
 
 def test_what_cannot_be_changed_is_named(operator: Browser, parts: Services) -> None:
-    gone, kept = bury(parts.ledger, 2)
+    gone, kept = add_dead_letters(parts.ledger, 2)
     parts.desk.discard(gone, "a test", "ayse")
     done = operator.post("/ops/selected", id=[gone, kept, "0" * 32], action="retry", confirmed="1")
     assert "1 operation sent again" in texts(done.text)
@@ -219,8 +101,8 @@ def test_what_cannot_be_changed_is_named(operator: Browser, parts: Services) -> 
 
 
 def test_the_export_has_what_the_filter_matches(operator: Browser, parts: Services) -> None:
-    wanted = bury(parts.ledger, 3, code="timeout")
-    bury(parts.ledger, 2, code="not_found")
+    wanted = add_dead_letters(parts.ledger, 3, code="timeout")
+    add_dead_letters(parts.ledger, 2, code="not_found")
     answer = operator.get("/ops/export?format=csv&code=timeout")
     assert {row["id"] for row in csv.DictReader(io.StringIO(answer.text))} == set(wanted)
     assert answer.headers["Cache-Control"] == "no-store"
@@ -231,7 +113,7 @@ def test_the_export_has_what_the_filter_matches(operator: Browser, parts: Servic
 
 
 def test_one_operation_shows_its_failure_beside_what_would_be_sent_now(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, provider="sandbox", city="Izmir", source="landing")
+    [operation] = add_dead_letters(parts.ledger, provider="sandbox", city="Izmir", source="landing")
     page = operator.get(f"/ops/operations/{operation}?data=shown").text
     words = texts(page)
     assert "The CRM refuses it." in words
@@ -246,13 +128,13 @@ def test_one_operation_shows_its_failure_beside_what_would_be_sent_now(operator:
 
 
 def test_a_field_that_the_crm_refused_is_marked(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, provider="sandbox", field="source,phone", source="landing")
+    [operation] = add_dead_letters(parts.ledger, provider="sandbox", field="source,phone", source="landing")
     page = operator.get(f"/ops/operations/{operation}").text
     assert re.findall(r'<tr class="refused"><td><code>(\w+)</code>', page) == ["source"]
 
 
 def test_neighbours_lead_from_one_dead_letter_to_the_next(operator: Browser, parts: Services) -> None:
-    oldest, middle, newest = bury(parts.ledger, 3)
+    oldest, middle, newest = add_dead_letters(parts.ledger, 3)
     page = operator.get(f"/ops/operations/{middle}").text
     assert f'href="/ops/operations/{newest}" rel="prev"' in page
     assert f'href="/ops/operations/{oldest}" rel="next"' in page
@@ -266,7 +148,7 @@ def test_an_unknown_operation_is_a_page(operator: Browser) -> None:
 
 
 def test_a_retry_of_one(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     assert operator.post(f"/ops/operations/{operation}/retry").location == f"/ops/operations/{operation}"
     assert parts.ledger.stats()["dead_letters"] == 0
     assert "Released for another attempt" in operator.get(f"/ops/operations/{operation}").text
@@ -277,7 +159,9 @@ def test_a_retry_of_one(operator: Browser, parts: Services) -> None:
 
 def test_an_edit_changes_only_what_was_changed(operator: Browser, parts: Services) -> None:
     custom = {"Visa type": "F1"}
-    [operation] = bury(parts.ledger, universities=["A", "B"], custom=custom, utm={"source": "ads"}, city="Izmir")
+    [operation] = add_dead_letters(
+        parts.ledger, universities=["A", "B"], custom=custom, utm={"source": "ads"}, city="Izmir"
+    )
     form = fields(operator.get(f"/ops/operations/{operation}/edit").text)
     assert (form["field.email"], form["field.custom.Visa type"]) == ("test0@example.com", "F1")
     before = parts.desk.get(operation).payload
@@ -295,7 +179,7 @@ def test_an_edit_changes_only_what_was_changed(operator: Browser, parts: Service
 
 
 def test_an_edit_without_a_change_keeps_the_payload(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, last_name="Byron", custom={"a": "b"})
+    [operation] = add_dead_letters(parts.ledger, last_name="Byron", custom={"a": "b"})
     page = operator.get(f"/ops/operations/{operation}/edit").text
     assert operator.post(f"/ops/operations/{operation}/edit", **fields(page)).status_code == 303
     after = parts.ledger.get(operation)
@@ -304,7 +188,7 @@ def test_an_edit_without_a_change_keeps_the_payload(operator: Browser, parts: Se
 
 
 def test_a_wrong_value_comes_back_with_its_reason(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     page = operator.get(f"/ops/operations/{operation}/edit").text
     answer = operator.post(f"/ops/operations/{operation}/edit", **fields(page) | {"field.email": "no address"})
     assert answer.status_code == 422
@@ -314,7 +198,7 @@ def test_a_wrong_value_comes_back_with_its_reason(operator: Browser, parts: Serv
 
 
 def test_an_edit_of_an_older_version_is_refused(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     form = fields(operator.get(f"/ops/operations/{operation}/edit").text)
     parts.desk.amend(parts.desk.get(operation), {"first_name": "Other", "phone": "+905321234567"}, "mehmet")
     answer = operator.post(f"/ops/operations/{operation}/edit", **form | {"field.email": "new@example.com"})
@@ -323,7 +207,7 @@ def test_an_edit_of_an_older_version_is_refused(operator: Browser, parts: Servic
 
 
 def test_a_click_can_be_edited(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, kind=Kind.CREATE_MINIMAL_LEAD, metadata={"page": "/prices"})
+    [operation] = add_dead_letters(parts.ledger, kind=Kind.CREATE_MINIMAL_LEAD, metadata={"page": "/prices"})
     form = fields(operator.get(f"/ops/operations/{operation}/edit").text)
     assert "field.occurred_at" not in form
     assert operator.post(f"/ops/operations/{operation}/edit", **form | {"field.metadata.page": "/"}).status_code == 303
@@ -334,10 +218,10 @@ def test_a_click_can_be_edited(operator: Browser, parts: Services) -> None:
 
 
 def test_a_job_shows_its_progress_and_can_be_cancelled(operator: Browser, parts: Services, now: float) -> None:
-    bury(parts.ledger, 120, provider="sandbox", code="timeout", at=now - 500)
-    bury(parts.ledger, 4, provider="sandbox", code="not_found", at=now - 500)
+    add_dead_letters(parts.ledger, 120, provider="sandbox", code="timeout", at=now - 500)
+    add_dead_letters(parts.ledger, 4, provider="sandbox", code="not_found", at=now - 500)
     confirm = operator.get("/ops/retries/new?code=timeout").text
-    later = bury(parts.ledger, 3, provider="sandbox", code="timeout", at=now + 3600)
+    later = add_dead_letters(parts.ledger, 3, provider="sandbox", code="timeout", at=now + 3600)
     assert "Retry these 120" in texts(confirm)
     form = {name: value for name, value in fields(confirm).items() if name not in ("q", "csrf")}
     started = operator.post("/ops/retries", **form)
@@ -359,7 +243,7 @@ def test_a_job_shows_its_progress_and_can_be_cancelled(operator: Browser, parts:
 
 
 def test_a_job_touches_no_later_dead_letter(operator: Browser, parts: Services, now: float) -> None:
-    bury(parts.ledger, 2, provider="sandbox", at=now - 10)
+    add_dead_letters(parts.ledger, 2, provider="sandbox", at=now - 10)
     confirm = operator.get("/ops/retries/new").text
     assert "Retry these 2" in texts(confirm)
     assert "dead_before" in fields(confirm)
@@ -376,12 +260,12 @@ def continued(operator: Browser, page: str) -> str:
 
 
 def test_all_that_match_are_discarded_batch_by_batch(operator: Browser, parts: Services, now: float) -> None:
-    made = bury(parts.ledger, 230, code="duplicate", at=now - 500, step=0.1)
-    bury(parts.ledger, 2, code="timeout", at=now - 500)
+    made = add_dead_letters(parts.ledger, 230, code="duplicate", at=now - 500, step=0.1)
+    add_dead_letters(parts.ledger, 2, code="timeout", at=now - 500)
     listing = operator.get("/ops/operations?state=dead&code=duplicate").text
     [link] = [unescape(each) for each in re.findall(r'href="(/ops/discards/new[^"]*)"', listing)]
     confirm = operator.get(link).text
-    bury(parts.ledger, 1, code="duplicate", at=now + 3600)
+    add_dead_letters(parts.ledger, 1, code="duplicate", at=now + 3600)
     assert "Discard these 230" in texts(confirm)
     form = {name: value for name, value in fields(confirm).items() if name not in ("q", "csrf")}
     for reason in ("", "x" * 301):
@@ -398,7 +282,7 @@ def test_all_that_match_are_discarded_batch_by_batch(operator: Browser, parts: S
 
 
 def test_a_damaged_form_discards_nothing(operator: Browser, parts: Services) -> None:
-    bury(parts.ledger)
+    add_dead_letters(parts.ledger)
     for wrong in ({"place": "x"}, {"total": "x"}, {"code": "x"}):
         assert operator.post("/ops/discards", reason="a test", **wrong).status_code in (400, 422)
     assert parts.ledger.stats()["dead_letters"] == 1

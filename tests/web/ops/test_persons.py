@@ -13,28 +13,27 @@ from crmgate.model import Kind, Operation, new_id
 from crmgate.operators.spooled import SpooledPersons
 from crmgate.services import Services
 from crmgate.store.spool import FILE, Spool, Spooled
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.web.ops.conftest import Browser
-from tests.web.ops.test_pages import texts
-from tests.web.ops.test_security import MARKUP, inline
+from tests.web.ops.html import MARKUP, inline, texts
 
 EMAIL = "zeynep@example.com"
 ADDRESSES = re.compile(r'(?:href|action|hx-get|src)="([^"]*)"')
 
 
 @pytest.fixture
-def buried(parts: Services) -> list[str]:
+def letters(parts: Services) -> list[str]:
     """Dead letters of Zeynep, and one of somebody else."""
-    bury(parts.ledger, 1, email="other@example.com")
-    return bury(parts.ledger, 3, email=EMAIL, first_name="Zeynep", at=parts.ledger.now() - 60)
+    add_dead_letters(parts.ledger, 1, email="other@example.com")
+    return add_dead_letters(parts.ledger, 3, email=EMAIL, first_name="Zeynep", at=parts.ledger.now() - 60)
 
 
 @pytest.mark.parametrize("typed", [EMAIL, " Zeynep@Example.com "])
-def test_a_person_is_found_by_a_post(operator: Browser, parts: Services, buried: list[str], typed: str) -> None:
+def test_a_person_is_found_by_a_post(operator: Browser, parts: Services, letters: list[str], typed: str) -> None:
     answer = operator.post("/ops/persons", contact=typed)
     assert answer.status_code == 200
     assert "Dead letters 3" in texts(answer.text)
-    assert set(re.findall(r'href="/ops/operations/([0-9a-f]{32})"', answer.text)) == set(buried)
+    assert set(re.findall(r'href="/ops/operations/([0-9a-f]{32})"', answer.text)) == set(letters)
     assert "Zeynep" not in answer.text, "a payload is shown on the page of its operation only"
     assert [address for address in ADDRESSES.findall(answer.text) if "@" in address or "zeynep" in address] == []
     [entry] = [entry for entry in parts.audit.recent() if entry.what == "persons.show"]
@@ -42,11 +41,11 @@ def test_a_person_is_found_by_a_post(operator: Browser, parts: Services, buried:
 
 
 def test_a_phone_is_found_in_any_spelling(operator: Browser, parts: Services) -> None:
-    bury(parts.ledger, 1, phone="+905321234567")
+    add_dead_letters(parts.ledger, 1, phone="+905321234567")
     assert "Dead letters 1" in texts(operator.post("/ops/persons", contact="0532 123 45 67").text)
 
 
-def test_a_get_never_searches(operator: Browser, parts: Services, buried: list[str]) -> None:
+def test_a_get_never_searches(operator: Browser, parts: Services, letters: list[str]) -> None:
     page = operator.get("/ops/persons", query_string={"contact": EMAIL}).text
     assert EMAIL not in page
     assert "persons.show" not in [entry.what for entry in parts.audit.recent()]
@@ -62,28 +61,28 @@ def test_what_is_no_contact_is_refused_and_not_repeated(operator: Browser, typed
         assert operator.post(f"/ops/persons/{path}", contact=typed).status_code == 422
 
 
-def test_somebody_unknown_has_nothing(operator: Browser, buried: list[str]) -> None:
+def test_somebody_unknown_has_nothing(operator: Browser, letters: list[str]) -> None:
     words = texts(operator.post("/ops/persons", contact="nobody@example.com").text)
     assert "crmgate keeps nothing about this person" in words
     assert "Erase" not in words
 
 
 def test_an_export_has_the_payloads_and_is_in_the_audit_log(
-    operator: Browser, parts: Services, buried: list[str]
+    operator: Browser, parts: Services, letters: list[str]
 ) -> None:
     answer = operator.post("/ops/persons/export", contact=EMAIL)
     assert answer.headers["Content-Disposition"] == "attachment; filename=crmgate-person.json"
     assert answer.headers["Cache-Control"] == "no-store"
     found = json.loads(answer.text)
-    assert {one["id"] for one in found["operations"]} == set(buried)
+    assert {one["id"] for one in found["operations"]} == set(letters)
     assert {one["payload"]["first_name"] for one in found["operations"]} == {"Zeynep"}
     assert [entry.what for entry in parts.audit.recent(1)] == ["persons.export"]
 
 
 def test_an_erasure_is_counted_first_and_names_the_records_of_the_crm(
-    operator: Browser, parts: Services, buried: list[str]
+    operator: Browser, parts: Services, letters: list[str]
 ) -> None:  # fmt: skip
-    bury(parts.ledger, 1, kind=Kind.CREATE_LEAD, email=EMAIL, at=parts.ledger.now())
+    add_dead_letters(parts.ledger, 1, kind=Kind.CREATE_LEAD, email=EMAIL, at=parts.ledger.now())
     asked = texts(operator.post("/ops/persons/erase", contact=EMAIL).text)
     assert "Dead letters 4 discarded" in asked
     assert parts.audit.recent(1)[0].what == "persons.show", "the preview shows what is kept"
@@ -145,7 +144,7 @@ def test_a_spool_that_cannot_be_read_is_no_empty_one(operator: Browser, spool: S
 
 
 @pytest.mark.parametrize("path", ["", "/export", "/erase"])
-def test_a_reader_finds_nobody(reader: Browser, parts: Services, buried: list[str], path: str) -> None:
+def test_a_reader_finds_nobody(reader: Browser, parts: Services, letters: list[str], path: str) -> None:
     answer = reader.post(f"/ops/persons{path}", contact=EMAIL, confirmed="1")
     assert answer.status_code == 403
     assert reader.get("/ops/persons").status_code == 403

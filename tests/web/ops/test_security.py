@@ -1,16 +1,14 @@
-"""Who sees the operator's pages, and what another site, a planted cookie or a visitor's markup can do."""
+"""Who sees the operator's pages, and what another site or a visitor's markup can do."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 
 import pytest
 import redis
 from flask import Flask
-from werkzeug.test import TestResponse
 
 from crmgate import create_app
 from crmgate.config import Settings
@@ -18,19 +16,18 @@ from crmgate.kinds import payload_types
 from crmgate.model import Kind
 from crmgate.services import Services
 from crmgate.store import keys
-from crmgate.store.keys import OPS_SESSION_SECONDS
 from crmgate.store.tallies import Dimension
 from crmgate.store.tokens import Scope
 from crmgate.web.ops.shell import PUBLIC
-from tests.graves import bury
+from tests.dead_letters import add_dead_letters
 from tests.processes import RedisProcess
-from tests.web.ops.conftest import OPERATE, READ, Browser, settings
+from tests.web.ops.conftest import OPERATE, Browser, settings
+from tests.web.ops.html import MARKUP, inline
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-MARKUP = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
 
 
 def routes(app: Flask, method: str) -> list[str]:
@@ -56,27 +53,6 @@ NOT_FOR_READERS = re.compile(r"/edit$|retries|tokens|persons|edits|discards")
 """Pages that show personal data or begin a change."""
 
 
-class Inline(HTMLParser):
-    """Collects what a policy without `unsafe-inline` forbids."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = dict(attrs)
-        self.found += [f"{tag} {name}" for name in names if name.startswith("on") or name in ("style", "hx-on")]
-        if tag == "style" or (tag == "script" and "src" not in names):
-            self.found.append(tag)
-        self.found += [f"{name}={value}" for name, value in attrs if value and value.startswith(("javascript:", "//"))]
-
-
-def inline(answer: TestResponse) -> list[str]:
-    parser = Inline()
-    parser.feed(answer.text)
-    return parser.found
-
-
 # Off by default
 
 
@@ -93,7 +69,7 @@ def test_without_a_token_that_may_operate_the_pages_are_off(redis_process: Redis
 
 
 def test_a_stranger_gets_nothing_but_the_log_in(app: Flask, stranger: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     gets, posts = routes(app, "GET"), routes(app, "POST")
     assert len(gets) >= 7
     assert len(posts) >= 8
@@ -110,136 +86,6 @@ def test_a_stranger_gets_nothing_but_the_log_in(app: Flask, stranger: Browser, p
 def test_a_poll_without_a_session_leads_the_page_to_the_log_in(stranger: Browser) -> None:
     answer = stranger.get("/ops/", headers={"HX-Request": "true"})
     assert (answer.status_code, answer.headers["HX-Redirect"]) == (401, "/ops/login")
-
-
-# Log-in
-
-
-@pytest.mark.parametrize("secret", ["", "x", "cg_00000000_" + "a" * 43, "once_" + "a" * 32, "<script>", "ÿ" * 300])
-def test_a_wrong_token_is_refused_and_not_repeated(stranger: Browser, secret: str) -> None:
-    answer = stranger.log_in(secret)
-    assert answer.status_code == 401
-    assert "Set-Cookie" not in answer.headers
-    assert len(secret) < 2 or secret not in answer.text
-
-
-def test_log_ins_of_one_address_are_limited(stranger: Browser) -> None:
-    assert [stranger.log_in("x").status_code for _ in range(10)] == [401] * 10
-    answer = stranger.log_in()
-    assert (answer.status_code, answer.mimetype) == (429, "text/html")
-    assert int(answer.headers["Retry-After"]) > 0
-
-
-@pytest.mark.parametrize(
-    ("site", "name", "secure"),
-    [("https://gate.example", "__Host-crmgate_ops", True), ("http://127.0.0.1:8000", "crmgate_ops", False),
-     ("http://localhost", "crmgate_ops", False), ("https://[::1]:8443", "__Host-crmgate_ops", True)],
-)  # fmt: skip
-def test_the_cookie(app: Flask, parts: Services, site: str, name: str, secure: bool) -> None:
-    answer = Browser(app.test_client(), site).log_in()
-    cookie = answer.headers["Set-Cookie"]
-    assert cookie.startswith(f"{name}=")
-    attributes = {part.strip().partition("=")[0]: part.partition("=")[2] for part in cookie.split(";")[1:]}
-    assert attributes["SameSite"] == "Strict"
-    assert attributes["Path"] == "/"
-    assert attributes["Max-Age"] == str(OPS_SESSION_SECONDS) == "28800"
-    assert ("Secure" in attributes, "HttpOnly" in attributes, "Domain" in attributes) == (secure, True, False)
-
-
-def test_a_log_in_over_http_is_refused_where_others_can_read_it(app: Flask, parts: Services) -> None:
-    browser = Browser(app.test_client(), "http://gate.example")
-    answer = browser.log_in()
-    assert answer.status_code == 403
-    assert "Set-Cookie" not in answer.headers
-    assert "https" in answer.text
-
-
-def test_a_planted_session_id_is_not_used(app: Flask, parts: Services, stranger: Browser) -> None:
-    planted = "planted" * 6
-    stranger.client.set_cookie("__Host-crmgate_ops", planted, domain="gate.example", secure=True)
-    answer = stranger.log_in()
-    assert planted not in answer.headers["Set-Cookie"]
-    thief = Browser(app.test_client())
-    thief.client.set_cookie("__Host-crmgate_ops", planted, domain="gate.example", secure=True)
-    assert thief.get("/ops/").status_code == 303
-
-
-def test_a_second_log_in_ends_the_first_session(app: Flask, operator: Browser) -> None:
-    [first] = [cookie.value for cookie in operator.client._cookies.values() if cookie.key == "__Host-crmgate_ops"]
-    assert operator.log_in(READ).status_code == 303
-    old = Browser(app.test_client())
-    old.client.set_cookie("__Host-crmgate_ops", first, domain="gate.example", secure=True)
-    assert old.get("/ops/").status_code == 303
-    assert operator.get("/ops/").status_code == 200
-
-
-def test_a_session_ends_with_log_out_and_the_audit_has_both(operator: Browser, parts: Services) -> None:
-    assert operator.get("/ops/").status_code == 200
-    answer = operator.post("/ops/logout")
-    assert (answer.status_code, answer.location) == (303, "/ops/login")
-    assert operator.get("/ops/").status_code == 303
-    assert [(entry.what, entry.who) for entry in parts.audit.recent()] == [
-        ("ops.logout", "ayse"), ("ops.login", "ayse"),
-    ]  # fmt: skip
-
-
-def test_a_session_ends_with_its_token(stranger: Browser, parts: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    token, text = parts.tokens.new("mehmet", Scope.OPERATE, "cli:test")
-    monkeypatch.setattr(parts.tokens, "_read_at", float("-inf"))
-    assert stranger.log_in(text).status_code == 303
-    assert stranger.get("/ops/").status_code == 200
-    parts.tokens.revoke(token.id, "cli:test")
-    monkeypatch.setattr(parts.tokens, "_read_at", float("-inf"))  # five seconds later
-    assert stranger.get("/ops/").status_code == 303
-
-
-def test_redis_knows_no_id_of_a_session_and_forgets_it_after_eight_hours(
-    operator: Browser, redis_client: redis.Redis
-) -> None:
-    [id_] = [cookie.value for cookie in operator.client._cookies.values()]
-    [name] = [name for name in redis_client.scan_iter() if name.startswith(keys.ops_session("").encode())]
-    assert id_.encode() not in name + redis_client.get(name)  # type: ignore[operator]
-    assert OPERATE.encode() not in redis_client.get(name)  # type: ignore[operator]
-    assert 0 < redis_client.ttl(name) <= OPS_SESSION_SECONDS
-
-
-def test_a_code_logs_in_once(app: Flask, stranger: Browser, parts: Services, redis_client: redis.Redis) -> None:
-    code = parts.sessions.new_code(parts.tokens.fixed[0], "cli:root")
-    assert all(code.encode() not in name for name in redis_client.scan_iter())
-    assert stranger.log_in(code).status_code == 303
-    assert Browser(app.test_client()).log_in(code).status_code == 401
-    assert [(entry.what, entry.who) for entry in parts.audit.recent()] == [
-        ("ops.login", "ayse"), ("ops.login_link", "cli:root"),
-    ]  # fmt: skip
-
-
-def test_an_old_code_does_not_log_in(stranger: Browser, parts: Services, redis_client: redis.Redis) -> None:
-    code = parts.sessions.new_code(parts.tokens.fixed[0], "cli:root")
-    [name] = [name for name in redis_client.scan_iter() if name.startswith(keys.login_code("").encode())]
-    assert 0 < redis_client.ttl(name) <= 600
-    redis_client.delete(name)
-    assert stranger.log_in(code).status_code == 401
-
-
-GOALS = [
-    "https://evil.example/", "//evil.example", "/\\evil.example", "/ops//evil.example", "/ops/../go/telegram",
-    "/ops/%2e%2e/go/telegram", "/ops/./../", "/go/telegram", "javascript:alert(1)", "/ops/\r\nX: y", "/ops/@evil",
-    " /ops/", "/opsx/", "/ops/login/..;/", "/ops/?x=\\evil",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("goal", GOALS)
-def test_the_log_in_leads_to_no_other_place(stranger: Browser, goal: str) -> None:
-    assert stranger.log_in(next=goal).location == "/ops/"
-    assert stranger.get("/ops/login", query_string={"next": goal}).location == "/ops/"
-
-
-@pytest.mark.parametrize("goal", ["/ops/operations?state=dead&code=timeout", "/ops/operations/" + "0" * 32])
-def test_the_log_in_leads_back_to_the_page_that_was_asked_for(stranger: Browser, goal: str) -> None:
-    asked = stranger.get(goal)
-    form = stranger.get(asked.location).text
-    [kept] = re.findall(r'name="next" value="([^"]*)"', form)
-    assert stranger.log_in(next=kept.replace("&amp;", "&")).location == goal
 
 
 # Forged requests
@@ -259,7 +105,7 @@ def test_no_form_of_another_origin_is_accepted(app: Flask, operator: Browser, or
 def test_no_form_without_the_value_of_the_session_is_accepted(
     app: Flask, operator: Browser, reader: Browser, parts: Services, csrf: str
 ) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     for path in [*routes(app, "POST"), f"/ops/operations/{operation}/retry"]:
         assert operator.post(path, csrf=csrf).status_code == 422, path
         assert operator.post(path, csrf=reader.csrf).status_code == 422, path
@@ -275,7 +121,7 @@ def test_the_cookie_opens_nothing_but_the_pages(operator: Browser) -> None:
 
 
 def test_every_page_is_as_strict_as_it_can_be(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger)
+    [operation] = add_dead_letters(parts.ledger)
     for path in [*pages(operation), "/ops/operations/unknown", "/ops/retries/unknown", "/ops/operations?state=x"]:
         answer = operator.get(path)
         assert answer.headers["Content-Security-Policy"] == POLICY, path
@@ -330,7 +176,7 @@ def answer_with_markup(client: redis.Redis, operation: str) -> None:
 
 def test_markup_is_text_on_every_page(operator: Browser, parts: Services, redis_client: redis.Redis) -> None:
     for kind, payload in spoiled():
-        [operation] = bury(parts.ledger, kind=kind, provider="<script>", code=MARKUP, **payload)
+        [operation] = add_dead_letters(parts.ledger, kind=kind, provider="<script>", code=MARKUP, **payload)
         answer_with_markup(redis_client, operation)
         for path in pages(operation):
             answer = operator.get(path)
@@ -357,7 +203,9 @@ def test_markup_in_a_query_is_text(operator: Browser, path: str) -> None:
 
 
 def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba")
+    [operation] = add_dead_letters(
+        parts.ledger, first_name="Zeynep", email="zeynep@example.com", additional_info="Merhaba"
+    )
     for path in pages(operation):
         answer = reader.get(path)
         forbidden = NOT_FOR_READERS.search(path)
@@ -375,7 +223,7 @@ def test_a_reader_sees_no_personal_data_and_changes_nothing(app: Flask, reader: 
 
 
 def test_a_reader_sees_no_contact_that_a_link_put_into_another_field(reader: Browser, parts: Services) -> None:
-    [operation] = bury(
+    [operation] = add_dead_letters(
         parts.ledger, provider="sandbox", utm={"term": "zeynep@example.com"}, referral_code="+905321234567",
         custom={"zeynep@example.com": "x"},
     )  # fmt: skip
@@ -385,7 +233,7 @@ def test_a_reader_sees_no_contact_that_a_link_put_into_another_field(reader: Bro
 
 
 def test_the_etag_of_an_operator_tells_a_reader_nothing(operator: Browser, reader: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     for path in (f"/ops/operations/{operation}?data=shown", f"/ops/operations/{operation}", "/ops/operations"):
         etag = operator.get(path).headers["ETag"]
         assert operator.get(path, headers={"If-None-Match": etag}).status_code == 304
@@ -395,14 +243,14 @@ def test_the_etag_of_an_operator_tells_a_reader_nothing(operator: Browser, reade
 
 
 def test_a_form_that_is_shown_again_is_a_view_of_personal_data(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     answer = operator.post(f"/ops/operations/{operation}/edit", version="1", **{"field.email": "nowhere"})
     assert (answer.status_code, "Zeynep" in answer.text) == (422, True)
     assert [entry.on for entry in parts.audit.recent() if entry.what == "operations.view"] == [operation]
 
 
 def test_personal_data_is_hidden_until_a_view_that_the_audit_has(operator: Browser, parts: Services) -> None:
-    [operation] = bury(parts.ledger, first_name="Zeynep")
+    [operation] = add_dead_letters(parts.ledger, first_name="Zeynep")
     for path in ("/ops/", "/ops/operations", f"/ops/operations/{operation}"):
         assert "Zeynep" not in operator.get(path).text
     assert "operations.view" not in [entry.what for entry in parts.audit.recent()]

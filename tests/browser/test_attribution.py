@@ -1,4 +1,7 @@
-"""Two persons and one link: Anna copies a messenger link from the website, and Ben opens it in a browser of his own."""
+"""What crmgate.js attributes to whom: referral codes, UTM parameters and sessions, in forms and in messenger links.
+
+In the tests of two persons Anna copies a link from the website, and Ben opens it in a browser of his own.
+"""
 
 from __future__ import annotations
 
@@ -68,6 +71,53 @@ def logged_on(stack: Stack, email: str) -> int:
     """Number of clicks on the lead of a person."""
     calls = stack.espocrm.records().get("Call", [])
     return len([call for call in calls if call["parentId"] == lead(stack, email)["id"]])
+
+
+def test_a_referral_code_that_no_messenger_carries_is_kept_as_text(visitor: Visitor, stack: Stack) -> None:
+    visitor.come("/?ref=Help.Contact")
+    visitor.fill("Ada", "odd-ref@example.com")
+    visitor.send()
+    visitor.sees("delivered")
+    found = lead(stack, "odd-ref@example.com")
+    assert "Help.Contact" in found["description"]
+    assert found["referralCodeC"] == "DIRECT"
+
+
+def test_the_first_touch_wins_and_links_carry_it(visitor: Visitor, website: Website, stack: Stack, door: Door) -> None:
+    website.form(more=f'<a href="{door.url}/go/telegram?ref=OWN">t</a><a href="/go/telegram">not the gateway\'s</a>')
+    visitor.come("/landing?ref=FRIEND1&utm_source=poster&utm_medium=print")
+    page = visitor.come("/later?ref=OTHER&utm_source=ads&utm_campaign=late")
+    session = json.loads(page.evaluate("localStorage['crmgate:session']"))["value"]
+    first, foreign = page.locator("a").evaluate_all("links => links.map(link => link.href)")
+    assert first == f"{door.url}/go/telegram?ref=OWN&utm_source=poster&utm_medium=print"
+    assert foreign == f"{website.url}/go/telegram"
+    page.evaluate(f"""document.body.insertAdjacentHTML("beforeend", '<p><a href="{door.url}/go/whatsapp">w</a></p>')""")
+    expect(page.get_by_text("w", exact=True)).to_have_attribute(
+        "href", f"{door.url}/go/whatsapp?ref=FRIEND1&utm_source=poster&utm_medium=print"
+    )
+    visitor.fill("Eve", "touch@example.com")
+    visitor.send()
+    visitor.sees("delivered")
+    found = lead(stack, "touch@example.com")
+    assert found["referralCodeC"] == "FRIEND1"
+    assert "UTM source: poster" in found["description"]
+    assert "late" not in found["description"]
+    assert f"session={session}" in door.posts[-1].body.decode()
+
+
+def test_values_of_the_form_win(visitor: Visitor, website: Website, stack: Stack) -> None:
+    hidden = (
+        '<input type="hidden" name="referral_code" value="FORM"><input type="hidden" name="utm_source" value="own">'
+    )
+    website.form(FIELDS + hidden + '<input type="hidden" name="utm_medium">')
+    visitor.come("/?ref=URL&utm_source=url&utm_medium=url")
+    visitor.fill("Eve", "own@example.com")
+    visitor.send()
+    visitor.sees("delivered")
+    found = lead(stack, "own@example.com")
+    assert found["referralCodeC"] == "FORM"
+    assert "UTM source: own" in found["description"]
+    assert "UTM medium" not in found["description"]
 
 
 @pytest.mark.parametrize(("name", "button"), [("Telegram", "left"), ("WhatsApp", "left"), ("Telegram", "middle")])

@@ -1,4 +1,4 @@
-"""The HTTP doors on running processes: the forms a submission may have, what the public learns, readiness."""
+"""The HTTP interface of running processes: accepted forms of a submission, public answers, readiness."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ LONG = 1e6
 """Seconds."""
 
 
-def bury(
+def add_dead_letters(
     ledger: Ledger, count: int = 1, *, provider: str = "acme", code: str = "invalid_value", field: str = "",
     at: float = START, step: float = 1.0, kind: Kind = Kind.CREATE_LEAD, **payload: Any,
 ) -> list[str]:  # fmt: skip
@@ -27,7 +27,8 @@ def bury(
     The gate of the provider does not learn of their refusals.
     """
     return [
-        _bury(ledger, (provider, code, field), at + number * step, kind, number, payload) for number in range(count)
+        _add_dead_letter(ledger, (provider, code, field), at + number * step, kind, number, payload)
+        for number in range(count)
     ]
 
 
@@ -41,7 +42,7 @@ def _sent(kind: Kind, number: int) -> dict[str, Any]:
     return {"first_name": f"Test{number}", "email": f"test{number}@example.com"}
 
 
-def _bury(
+def _add_dead_letter(
     ledger: Ledger, cause: tuple[str, str, str], at: float, kind: Kind, number: int, more: dict[str, Any]
 ) -> str:  # fmt: skip
     provider, code, field = cause
@@ -56,5 +57,5 @@ def _bury(
         ledger.accept(operation, known, alarm=LONG, lease="L", seconds=LONG, people=people)
         claim = Claim(operation, "L", look_first=False, counted=0, at=at)
         ledger.record_dead(claim, to, Result(attempt, used=1), look=False)
-        ledger.bury(operation.id)  # a worker that sweeps may have been quicker
+        ledger.make_dead_letter(operation.id)  # a worker that sweeps may have been quicker
     return operation.id
