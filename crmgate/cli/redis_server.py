@@ -16,6 +16,10 @@ INSTALL = (
     "Install one (Debian, Ubuntu: apt install redis-server; Fedora: dnf install valkey; macOS: brew install redis),"
     " or set REDIS_URL to a Redis that runs."
 )
+TEMPORARY = ("temp-*.aof", "temp-*.rdb")
+"""Files that Redis writes during a rewrite or a snapshot. After a SIGKILL it never reads nor removes them, and deleted
+personal data would stay in them.
+"""
 OWN_PORTS = range(20000, 32000)
 """Below the ephemeral ports of Linux (32768 and up) and of other systems (49152 and up)."""
 
@@ -31,9 +35,12 @@ class RedisServer:
 def prepare(folder: Path, port: int | None = None) -> RedisServer:
     """Write the configuration of a server into `folder`, where its data stays after it has stopped.
 
-    Raises `click.ClickException` if this machine has no server.
+    Removes the `TEMPORARY` files that a server left there when it was killed. Raises `click.ClickException` if this machine has no server.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for name in TEMPORARY:
+        for left in folder.glob(name):
+            left.unlink()
     port = port or free_port()
     password = secrets.token_urlsafe(24)
     config = folder / "redis.conf"

@@ -11,7 +11,7 @@ import click
 import pytest
 from packaging.requirements import Requirement
 
-from crmgate.cli.redis_server import executable
+from crmgate.cli.redis_server import executable, prepare
 from tests.cli.conftest import Run
 from tests.processes import ROOT
 
@@ -36,6 +36,13 @@ def install(folder: Path, name: str) -> str:
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     return str(program)
+
+
+def test_files_of_a_server_that_was_killed_during_a_rewrite_are_removed(tmp_path: Path) -> None:
+    for name in ("temp-rewriteaof-bg-7.aof", "temp-7.rdb", "appendonly.aof", "dump.rdb"):
+        (tmp_path / name).touch()
+    prepare(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["appendonly.aof", "dump.rdb", "redis.conf"]
 
 
 @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
