@@ -109,9 +109,9 @@
       .map(read)
       .filter((item) => item); // another tab may have ended it meanwhile
 
-  // An answer is final if it comes from the gateway and accepts or refuses the submission. Anything else, such as the page of a proxy or of
-  // a hotel's login, is no answer. `keepalive` lets the request outlive the page; unlike sendBeacon it can carry the
-  // key. Browsers allow it for 64 KB.
+  // An answer is final if it comes from the gateway and accepts or refuses the submission. Anything else, such as the
+  // page of a proxy or of a hotel's login, is no answer. `keepalive` lets the request outlive the page; unlike
+  // sendBeacon it can carry the key. Browsers allow it for 64 KB.
   const attempt = async ({ key, url, body }) => {
     try {
       const response = await fetch(url, {
