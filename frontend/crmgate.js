@@ -40,11 +40,11 @@
   const write = (name, value) => {
     try {
       storage[name] = JSON.stringify(value);
-    } catch {} // storage is full: the submission is sent all the same
+    } catch {} // storage is full: the submission is sent nevertheless
   };
 
-  // What is known under this name for 30 days. The first touch wins: `fresh` counts only where nothing is known.
-  // What the gateway would refuse (`takes`) is neither kept nor sent.
+  // The value that is stored under this name for 30 days. The first value stays: `fresh` is used only without one.
+  // A value that the gateway would refuse (`takes`) is neither stored nor sent.
   const keep = (name, fresh, takes) => {
     const known = read((name = PREFIX + name));
     if (known?.until > now() && takes(known.value)) return known.value;
@@ -54,7 +54,7 @@
     return fresh;
   };
 
-  // --- Who comes from where
+  // --- Attribution: session, referral code and campaign
 
   const isText = (value) => value?.trim?.() && value.length <= LONGEST;
   const isToken = (value) => isText(value) && /^[\w.-]{1,64}$/.test(value);
@@ -71,15 +71,15 @@
   const campaign = { ref, ...keep("utm", utm, isCampaign) };
   const visitor = { session, ...campaign };
 
-  // Adds facts to a form's fields or a link's query. Their own values win, and one utm_ stands for all of them: the
-  // source of one campaign and the medium of another would make a third.
+  // Adds facts to the fields of a form or the query of a link. Existing values take precedence. One existing utm_ value
+  // keeps all others out: the source of one campaign and the medium of another would be a third campaign.
   const identify = (fields, facts) => {
     const group = (name) => /^(ref($|erral)|utm|session)/.exec(name)?.[0].slice(0, 3);
     const own = [...fields].map(([name, value]) => value && group(name));
     for (const name in facts) if (facts[name] && !own.includes(group(name))) fields.set(name, facts[name]);
   };
 
-  // Adds facts to a link to the gateway; answers the address that the link had before.
+  // Adds facts to a link to the gateway. Returns the earlier address of the link.
   const extend = (link, facts) => {
     const { href } = link;
     if (href.startsWith?.(gateway + "go/")) {
@@ -90,8 +90,8 @@
     return href;
   };
 
-  // A link has the session only while it is clicked: a visitor who copies the link passes no session on. The right
-  // button opens the menu with which links are copied.
+  // A link has the session only while it is clicked: a copied link contains no session. The right button
+  // opens the menu with which links are copied.
   const leave = ({ target, button }) => {
     const link = button < 2 && target.closest?.(LINK);
     const href = link && extend(link, visitor);
@@ -109,9 +109,9 @@
       .map(read)
       .filter((item) => item); // another tab may have ended it meanwhile
 
-  // An answer is final when it is the gateway's and says yes or no. Anything else, such as the page of a proxy or of
-  // a hotel's login, is no answer. `keepalive` lets the request outlive the page; unlike sendBeacon it can carry the
-  // key. Browsers allow it for 64 KB.
+  // An answer is final if it comes from the gateway and accepts or refuses the submission. Anything else, such as the
+  // page of a proxy or of a hotel's login, is no answer. `keepalive` lets the request outlive the page; unlike
+  // sendBeacon it can carry the key. Browsers allow it for 64 KB.
   const attempt = async ({ key, url, body }) => {
     try {
       const response = await fetch(url, {
@@ -149,11 +149,11 @@
     }
   };
 
-  // The gateway's answer: a receipt or a problem; undefined when none was to be had.
+  // The gateway's answer: a receipt or a problem; undefined without an answer.
   const send = (item, retrying) =>
     (running[item.key] ||= persist(item, retrying).finally(() => delete running[item.key]));
 
-  // Whatever has no answer yet: at a page view, when the network is back, and when the page is left.
+  // Sends each submission without an answer again: at a page view, when the network is back, and when the page is left.
   const resend = () => {
     sleepers.forEach((wake) => wake());
     for (const item of pending()) {
@@ -162,7 +162,7 @@
     }
   };
 
-  // The event of an answer, by its name; nothing when a listener has prevented what follows.
+  // Dispatches the event of an answer. Returns its name, or false if a listener has called `preventDefault`.
   const announce = (target, detail) => {
     const state = detail.type ? "error" : detail.status == "delivered" ? "delivered" : "accepted";
     const event = new CustomEvent(PREFIX + state, { bubbles: true, cancelable: true, detail });
@@ -176,17 +176,17 @@
   const prepare = (form) => {
     const since = now();
     let busy;
-    let latest; // the key of what it sent last
-    let marks = []; // functions that take an error away, or say that it is another field's
+    let latest; // the key of its last submission
+    let marks = []; // functions that remove an error, or say that it belongs to another field
 
     const add = (tag) => form.appendChild(page.createElement(tag));
     const area = form.querySelector("[data-crmgate-message]") || add("p");
     area.dataset.crmgateMessage = "";
     set(area, "role", "status");
-    // Only a machine fills it in.
+    // Only a bot fills it in.
     if (!form.querySelector("[name=_hp]")) Object.assign(add("input"), { name: "_hp", hidden: true });
 
-    // The words of the field or the form for something (data-crmgate-invalid-email="..."), or else the gateway's.
+    // The message in an attribute of the field or the form (data-crmgate-invalid-email="..."), else the gateway's.
     const words = (key, text, controls = []) => {
       const name = "data-crmgate-" + key.replace(/_/g, "-");
       return [...controls, form].map((owner) => owner.getAttribute(name)).find((own) => own != null) ?? text;
@@ -273,7 +273,7 @@
       }
     };
 
-    // The same content is the same submission, however often it is sent. What was corrected replaces what waits.
+    // The same content is the same submission, however often it is sent. Corrected content replaces the waiting one.
     const remember = (url, content) => {
       content += "&_t=";
       const body = content + (now() - since);

@@ -60,7 +60,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Alert:
-    """One message. Those about dead letters add up.
+    """One message. Messages about dead letters can be added to one.
 
     `event`: name of the hook that was called, or `dead_letters`. `count`: number of dead letters, or of records that
     the CRM lacks. `waiting`: number of operations that wait. `seconds`: length of the incident so far. `share`: part of

@@ -121,7 +121,7 @@ def _problem(answer: Answer, *, read: bool) -> ProviderError | None:
         case 403:
             return AuthFailed("the receiver allows no request to WEBHOOK_URL", code=Code.NO_PERMISSION, status=status)
         case 409:
-            return lost(read, Code.DUPLICATE, "the receiver is at work on an earlier request with this id", status)
+            return lost(read, Code.DUPLICATE, "the receiver still processes an earlier request with this id", status)
         case 425 | 429:
             return RateLimited(status=status, retry_after=wait)
         case 400 if QUEUE_IS_FULL.match(answer.body):

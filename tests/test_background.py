@@ -84,7 +84,7 @@ def interrupt() -> None:
 @pytest.mark.parametrize(
     ("call", "name"), [(leave, "SystemExit"), (fail, "ValueError"), (interrupt, "KeyboardInterrupt")]
 )
-def test_a_call_that_raises_costs_itself_only(
+def test_a_call_that_raises_affects_no_other(
     said: pytest.LogCaptureFixture, call: Callable[[], None], name: str
 ) -> None:
     background, seen = Background("work"), list[int]()

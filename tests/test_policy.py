@@ -66,7 +66,7 @@ def after(
 
 @all_cases("attempts", [1, 2, 3, 4, 5])
 @all_cases("kind", GIVE_UP)
-def test_what_no_retry_can_mend_is_dead_at_once(kind: type[ProviderError], attempts: int) -> None:
+def test_a_failure_that_no_retry_repairs_makes_a_dead_letter_at_once(kind: type[ProviderError], attempts: int) -> None:
     assert after(kind(retry_after=5), attempts) == Dead()
 
 
@@ -78,7 +78,7 @@ def test_when_the_retries_are_used_up_it_is_dead(kind: type[ProviderError], atte
 
 @all_cases(("attempts", "delay", "left"), [(1, 1.0, 2), (2, 5.0, 1), (3, 25.0, 0)])
 @all_cases("kind", AGAIN)
-def test_what_may_pass_is_tried_again_on_schedule(
+def test_a_temporary_failure_is_retried_on_schedule(
     kind: type[ProviderError], attempts: int, delay: float, left: int
 ) -> None:
     assert after(kind(), attempts) == Retry(delay, left)
@@ -95,7 +95,7 @@ def test_a_plugin_bug_is_tried_again_because_the_record_may_exist() -> None:
 @all_cases("attempts", [1, 4, 1000])
 @all_cases("retry_after", [None, 1, 120, math.inf])
 @all_cases("kind", HELD)
-def test_what_every_operation_would_meet_holds_it(
+def test_a_failure_that_every_operation_would_meet_holds_it(
     kind: type[ProviderError], retry_after: float | None, attempts: int
 ) -> None:
     """However many attempts there were, and whether a request went out: the gate knows until when."""
@@ -199,7 +199,7 @@ def test_an_attempt_uses_a_retry_unless_the_crm_or_the_time_is_to_blame(
     ],
     ids=repr,
 )
-def test_which_failures_say_that_the_crm_is_away(error: ProviderError | None, outage: bool) -> None:
+def test_which_failures_say_that_the_crm_is_unavailable(error: ProviderError | None, outage: bool) -> None:
     assert is_outage(error) == outage
 
 

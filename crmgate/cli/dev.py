@@ -242,7 +242,7 @@ def _announced(gateway: str, environ: dict[str, str], token: str, link: str) -> 
         yield "CRM", crm, ""
     yield "Demo", f"{gateway}/demo", "a form as a website has it, and messenger links"
     yield "API", f"{gateway}/docs", "every request, with examples"
-    yield "Operate", link, "what happens, why, and what to press; the link works once, for 10 minutes"
+    yield "Operate", link, "what happens, why, and what to do; the link works once, for 10 minutes"
     yield "Token", token, "operates this run over HTTP, as `Authorization: Bearer ...`"
     yield "Watch", f"{_program()} ops tail", "in another terminal, in this folder"
 

@@ -11,18 +11,17 @@ from crmgate.store.entries import Once, Session
 from crmgate.store.keys import IDEMPOTENCY_SECONDS, digest
 
 
-def once(operation: Operation, said: Any, key: str, repeats: float, scope: str = "") -> Once | None:
+def once(operation: Operation, content: Any, key: str, repeats: float, scope: str = "") -> Once | None:
     """The identity of a submission: its idempotency key for a day, else its content for `repeats` seconds.
 
-    The same `key` in another `scope` is another key.
+    The same `key` in another `scope` is another key. `content` is what the sender sent; None: the payload.
     """
-    said = operation.payload if said is None else said
-    content = _canonical([operation.kind, said])
+    text = _canonical([operation.kind, operation.payload if content is None else content])
     if key:
         # The previous version had no scopes, and its processes may still run during an upgrade.
         former = _key_digest(key, "") if scope else ""
-        return Once(_key_digest(key, scope), digest(content), IDEMPOTENCY_SECONDS, keyed=True, former=former)
-    return Once(digest(f"content {content}"), digest(content), round(repeats)) if repeats else None
+        return Once(_key_digest(key, scope), digest(text), IDEMPOTENCY_SECONDS, keyed=True, former=former)
+    return Once(digest(f"content {text}"), digest(text), round(repeats)) if repeats else None
 
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode

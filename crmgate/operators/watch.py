@@ -101,7 +101,7 @@ class Watch:
             self._failed_at = now
         if self._holds and not self._reported_away and now - self._failed_at >= LEDGER_AWAY:
             self._reported_away = True
-            log.error("Redis is unavailable since %.0f s (%s)", now - self._failed_at, reason)
+            log.error("Redis has been unavailable for %.0f s (%s)", now - self._failed_at, reason)
             self._notify("ledger_unavailable", reason=reason, spooled=self._spooled())
 
     def _spooled(self) -> int | None:

@@ -79,8 +79,8 @@ TEXT = FieldType()
 class Mapped:
     """A mapped submission: values by names of CRM `fields`, and the `rest` as (label, text) for the description.
 
-    `facts` names the fact of each field. `undescribed` has the part of the fact that `rest` has not, in the words of
-    the visitor.
+    `facts` names the fact of each field. `undescribed` has, for each field, the part of the value that `rest`
+    does not have, as the visitor wrote it.
     """
 
     fields: dict[str, Any]

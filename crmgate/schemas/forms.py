@@ -118,11 +118,11 @@ def read(parts: Sequence[Part], declared: str, default: str) -> tuple[list[FormF
     `declared` is the charset of the request, `default` the value of `DEFAULT_FORM_CHARSET`. Raises `MalformedForm` if
     a field cannot be decoded.
     """
-    said = codec(declared) or _named(parts)
-    unread = [text for part in parts for text in _texts(part) if decode(text, part.charset or said) is None]
+    charset = codec(declared) or _named(parts)
+    unread = [text for part in parts for text in _texts(part) if decode(text, part.charset or charset) is None]
     guessed = legacy(unread, default) if unread else ""
-    old = bool(guessed) or said not in ("", "utf-8")
-    return [_written(part, said, guessed, old) for part in parts if part.name != CHARSET.encode()], guessed
+    old = bool(guessed) or charset not in ("", "utf-8")
+    return [_written(part, charset, guessed, old) for part in parts if part.name != CHARSET.encode()], guessed
 
 
 def _texts(part: Part) -> tuple[bytes, bytes]:
@@ -133,13 +133,13 @@ def _named(parts: Sequence[Part]) -> str:
     return next((codec(part.value.decode("latin-1")) for part in parts if part.name == CHARSET.encode()), "")
 
 
-def _written(part: Part, said: str, guessed: str, old: bool) -> FormField:
-    name, text = (_decoded(data, part.charset or said, guessed, old) for data in _texts(part))
+def _written(part: Part, charset: str, guessed: str, old: bool) -> FormField:
+    name, text = (_decoded(data, part.charset or charset, guessed, old) for data in _texts(part))
     return FormField(name, text, None if part.file is None else len(part.value))
 
 
-def _decoded(data: bytes, said: str, guessed: str, old: bool) -> str:
-    text = decode(data, said)
+def _decoded(data: bytes, charset: str, guessed: str, old: bool) -> str:
+    text = decode(data, charset)
     if text is None and guessed:
         text = decode(data, guessed)
     if text is None:

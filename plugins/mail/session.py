@@ -75,7 +75,7 @@ class SmtpSession(smtplib.SMTP):
         raise smtplib.SMTPNotSupportedError("neither PLAIN nor LOGIN")
 
     def say(self, command: str, what: str, expected: range = range(200, 300)) -> None:
-        """Send a command. Raises the error that its reply means; `what` is refused then, which is nothing of a lead."""
+        """Send a command. Raises the error that its reply means. `what` names the refused part in it, never a lead."""
         code, reply = self.docmd(command)
         if code not in expected:
             raise refusal(code, reply, what)

@@ -1,4 +1,4 @@
-"""Trials of the two laws: one trouble alone, for as long as it lasts in production, while submissions come in.
+"""Trials of the two rules of the gate: one fault alone, for as long as it lasts in production, while submissions come.
 
 The random faults of `faults` overlap, so they do not show which operations one trouble delays or makes dead letters.
 """

@@ -16,7 +16,7 @@ HOUR = 3600.0
 LEASE = PLAN.longest_lease
 
 
-def test_a_retry_waits_at_most_for_the_longest_legal_wait(world: World) -> None:
+def test_a_retry_waits_at_most_for_the_longest_possible_wait(world: World) -> None:
     world.crm.trouble = lambda _operation: Unavailable("busy", code=Code.MAINTENANCE, retry_after=60.0)
     operation = world.apply()
     world.pass_time(1)

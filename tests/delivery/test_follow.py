@@ -84,7 +84,7 @@ def test_one_that_is_refused_becomes_a_dead_letter(world: World) -> None:
     assert world.stored(operations[1]).state == State.DEAD
 
 
-def test_a_process_that_dies_with_one_in_hand_costs_a_delay(world: World) -> None:
+def test_a_process_that_is_killed_with_an_operation_only_delays_it(world: World) -> None:
     ready(world)
     outcome, operations = first_of(world, 2)
     assert outcome.following  # nobody attempts it

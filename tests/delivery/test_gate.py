@@ -138,7 +138,7 @@ class TestCircuitBreaker:
         world.delivery.attempt_claimed(claim, world.delivery.recipient, time.monotonic() + 5, wake=False)  # type: ignore[arg-type]
         assert world.ledger.gate(world.delivery.recipient).cause is None
 
-    def test_one_crm_that_is_away_does_not_shut_another(self, world: World) -> None:
+    def test_an_outage_of_one_crm_does_not_shut_another(self, world: World) -> None:
         world.crm.trouble = away
         for number in range(6):
             world.apply(number, inline=True)

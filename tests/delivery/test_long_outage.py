@@ -16,7 +16,7 @@ from tests.world import World
 HOURS = 3600.0
 
 
-def test_two_hours_of_outage_need_nobody(ledger: Ledger, redis_client: redis.Redis) -> None:
+def test_two_hours_of_outage_need_no_operator(ledger: Ledger, redis_client: redis.Redis) -> None:
     """Everything is delivered afterwards: one lead a person, in order but for a dead letter, at the vendor's rate."""
     rate = Rate(2, 50, 10)
     world = World(ledger, redis_client, rate=rate, cost=3)

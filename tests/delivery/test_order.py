@@ -385,7 +385,7 @@ class TestProviderSwitch:
         world.pass_time(10)
         assert world.stored(update).delivered.provider == "acme"  # type: ignore[union-attr]
 
-    def test_the_old_one_being_away_is_waited_for(self, world: World) -> None:
+    def test_an_outage_of_the_old_crm_is_waited_for(self, world: World) -> None:
         old, update = self.change_of_a_lead(world)
         world.other["acme"] = old
         old.trouble = away

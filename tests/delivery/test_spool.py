@@ -175,7 +175,7 @@ class TestFailures:
         come_back(server, restarted)
         assert list(host.world.crm.records) == [operation.id]
 
-    def test_redis_that_leaves_again_half_way(
+    def test_redis_fails_again_during_the_drain(
         self, host: Host, server: Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
         operations = [host.apply(number) for number in range(5)]
@@ -211,7 +211,7 @@ class TestFailures:
         for name in host.waiting:
             assert caplog.text.count(f"operation {name} stays in the spool") == 1
 
-    def test_redis_that_is_away_for_a_moment(self, host: Host, server: Redis) -> None:
+    def test_a_short_failure_of_redis(self, host: Host, server: Redis) -> None:
         """The second one about a person does not overtake the first one, which met a broken connection."""
         first, second = host.apply(1), host.apply(1)
         tried: list[str] = []

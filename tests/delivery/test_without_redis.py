@@ -52,14 +52,14 @@ class TestRepeatedWithoutRedis:
     """A sender with an idempotency key repeats its request. An earlier one may be stored or still running."""
 
     @pytest.mark.parametrize("inline", [True, False])
-    def test_nothing_is_sent_while_an_earlier_request_may_be_at_work(self, away: World, inline: bool) -> None:
+    def test_nothing_is_sent_while_the_crm_may_process_an_earlier_request(self, away: World, inline: bool) -> None:
         for _ in range(3):
             with pytest.raises(LedgerUnavailable):
                 away.apply(inline=inline, key="k")
             away.now += 9
         assert away.crm.calls == []
 
-    def test_it_is_sent_when_redis_stays_away(self, away: World) -> None:
+    def test_it_is_sent_while_redis_stays_unavailable(self, away: World) -> None:
         with pytest.raises(LedgerUnavailable):
             away.apply(inline=True, key="k")
         away.now += REPEATS_SETTLE

@@ -72,7 +72,7 @@ def test_a_lead_that_was_stored_without_an_answer_is_adopted(stack: Stack) -> No
     assert stack.emails == sorted([*before, "test3@example.com"])
 
 
-def test_a_crm_that_stays_away_leaves_a_dead_letter_with_everything(own_stack: Stack) -> None:
+def test_a_long_outage_leaves_a_dead_letter_with_its_payload(own_stack: Stack) -> None:
     own_stack.env["CRM_RETRY_DELAYS"] = "1,3,5"
     stack = started(own_stack)
     stack.espocrm.stop()
@@ -100,7 +100,7 @@ def test_a_lead_that_a_retry_cannot_repair_is_a_dead_letter_at_once(own_stack: S
     assert "userTypeC" in letter.events[0].detail
 
 
-def test_a_refused_value_does_not_cost_a_lead(stack: Stack) -> None:
+def test_a_lead_with_a_refused_value_is_delivered(stack: Stack) -> None:
     stack.espocrm.set_options("userTypeC", ["", "parent"])
     operation_id = stack.submit(person(6, user_preferences={"user_type": "student"}), 201)
     stack.espocrm.set_options("userTypeC", ["", "student", "parent"])
@@ -239,7 +239,7 @@ class TestWithoutRedis:
         wait_until("Redis is back", lambda: own_stack.post(person(1), headers=key).status_code == 201)
         assert own_stack.emails == emails([1])
 
-    def test_nothing_is_promised_when_the_crm_is_away_too(self, own_stack: Stack) -> None:
+    def test_nothing_is_accepted_without_redis_and_the_crm(self, own_stack: Stack) -> None:
         own_stack.espocrm.stop()
         response = own_stack.post(person(1))
         assert response.status_code == 503

@@ -156,7 +156,7 @@ def test_submissions_that_fill_redis_are_refused_at_its_limit_and_none_is_lost(
     assert all(titles(stack).count(operation["title"]) == 1 for operation in accepted)
 
 
-def test_no_door_promises_anything_while_redis_is_full(stack: Stack, server: redis.Redis) -> None:
+def test_no_route_accepts_anything_while_redis_is_full(stack: Stack, server: redis.Redis) -> None:
     click = {"channel": "telegram", "referral_code": "REF"}
     with full(server):
         stack.bitrix.stop()
@@ -188,7 +188,7 @@ def test_a_nearly_full_redis_is_reported_before_it_refuses_anything(stack: Stack
         works(stack)
 
 
-def test_a_full_redis_still_lets_go_of_what_it_holds(stack: Stack, server: redis.Redis) -> None:
+def test_a_full_redis_still_delivers_its_operations(stack: Stack, server: redis.Redis) -> None:
     stack.bitrix.stop()
     waiting = [stack.submit(somebody(), 202) for _ in range(3)]
     with full(server):

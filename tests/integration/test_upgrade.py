@@ -171,7 +171,7 @@ def test_a_job_that_had_begun_goes_on(world: World, desk: Desk) -> None:
 
 
 def test_what_an_old_process_writes_meanwhile_is_understood(world: World, client: redis.Redis) -> None:
-    """During an upgrade both versions are at work on one operation."""
+    """During an upgrade both versions attempt one operation."""
     first = world.apply(90, session="both")
     second = world.apply(90, session="both", city="Ankara")
     record = f"{{crmgate}}:op:{first.id}"

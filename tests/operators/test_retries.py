@@ -70,7 +70,7 @@ def test_a_batch_is_bounded_and_waits_until_there_is_room(world: World, desk: De
     assert desk.retries.get(job.id).released > BATCH  # type: ignore[union-attr]
 
 
-def test_while_the_crm_is_away_no_more_go(world: World, desk: Desk) -> None:
+def test_while_the_crm_is_unavailable_no_further_ones_are_sent(world: World, desk: Desk) -> None:
     add_dead_letters(world.ledger, 130)
     world.now += 500
     world.crm.trouble = lambda _operation: Unavailable("down")
@@ -109,7 +109,7 @@ def test_only_matching_dead_letters_are_retried(world: World, desk: Desk) -> Non
     assert (done.total, done.seen, done.released) == (70, 70, 70), "the index has only those"
 
 
-def test_a_job_ignores_operations_that_die_after_its_preview(world: World, desk: Desk) -> None:
+def test_a_job_ignores_dead_letters_after_its_preview(world: World, desk: Desk) -> None:
     add_dead_letters(world.ledger, 3)
     world.now += 500
     _, fixed = desk.retries.preview(Filter())

@@ -157,7 +157,7 @@ class TestConnection:
         rest = Look("rest", self.checks(Check("b", False), Check("c", True)))
         assert Some({}).test(rest, needs=needs).refused is refused
 
-    def test_a_crm_that_is_away_refuses_nothing(self) -> None:
+    def test_an_outage_of_the_crm_refuses_no_submission(self) -> None:
         right = Look("right", self.failing(Unavailable("no answer")), gate=True)
         found = Some({}).test(right, needs=("right",))
         assert (found.connected, found.refused) == (False, False)

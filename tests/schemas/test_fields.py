@@ -181,14 +181,14 @@ def test_the_region_decides_what_a_local_number_means(region: str, phone: str) -
         ("session", "a;b", ""),
     ],
 )
-def test_an_unusable_code_does_not_cost_the_lead(parse: Parse, name: str, value: str, default: str) -> None:
+def test_an_unusable_code_is_kept_as_text(parse: Parse, name: str, value: str, default: str) -> None:
     parsed = parse(**{name: value})
     assert getattr(parsed.lead, name) == default
     assert parsed.lead.custom == {name: value}
     assert [(w.field, w.code.value) for w in parsed.warnings] == [(name, "unusable_value")]
 
 
-def test_a_long_utm_value_does_not_cost_the_lead(parse: Parse) -> None:
+def test_a_long_utm_value_is_cut_and_the_lead_accepted(parse: Parse) -> None:
     parsed = parse(utm={"term": "t" * 256, "medium": "m" * 255})
     assert (parsed.lead.utm.term, parsed.lead.utm.medium) == ("t" * 255, "m" * 255)
     assert parsed.lead.custom == {"utm.term": "t" * 256}

@@ -35,7 +35,7 @@ def test_every_tool_has_an_example() -> None:
     assert EXAMPLES.keys() >= TOOLS.keys()
 
 
-def test_tilda_shakes_hands() -> None:
+def test_the_handshake_of_tilda_stores_nothing() -> None:
     assert tool_of("tilda").parse(payloads.TILDA_TEST.request()) == Handshake()
     with_key = as_form({"test": "test", "token": "x"}, {})
     assert tool_of("tilda").parse(with_key.request()) == Handshake()

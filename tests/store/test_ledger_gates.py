@@ -98,7 +98,7 @@ def test_a_refusal_of_one_record_is_dead_the_second_time(ledger: Ledger) -> None
     assert ledger.make_dead_letter(first.id)
 
 
-def test_failures_in_a_row_are_an_outage_in_which_nothing_dies(ledger: Ledger) -> None:
+def test_failures_in_a_row_are_an_outage_that_makes_no_dead_letter(ledger: Ledger) -> None:
     verify(ledger)
     operations = [accept(ledger) for _ in range(6)]
     claims = [claim(ledger, each.id, f"L{number}") for number, each in enumerate(operations)]

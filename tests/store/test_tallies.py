@@ -52,7 +52,7 @@ def test_an_application_is_counted_when_it_is_accepted_and_delivered(world: Worl
     assert hour(tallies, THIS_HOUR + 24) == {"delivered": 1}
 
 
-def test_a_dead_letter_is_counted_each_time_it_dies(world: World, tallies: Tallies) -> None:
+def test_a_dead_letter_is_counted_each_time_it_becomes_one(world: World, tallies: Tallies) -> None:
     world.crm.trouble = lambda _operation: Rejected("no")
     dead = world.apply(1)
     world.work()

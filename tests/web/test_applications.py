@@ -180,7 +180,7 @@ def test_a_wildcard_origin_opens_no_redirect(client: FlaskClient, services: Any)
     assert (answer.status_code, "evil" in str(answer.headers)) == (201, False)
 
 
-def test_next_means_nothing_in_json(client: FlaskClient, gateway: Any, body: Any) -> None:
+def test_next_is_ignored_in_json(client: FlaskClient, gateway: Any, body: Any) -> None:
     assert client.post(URL, json=body | {"_next": "https://evil.example/"}).status_code == 201
     assert "custom" not in gateway.submitted[0][1]
 

@@ -100,7 +100,7 @@ def test_a_long_outage_is_reported_without_personal_data(store: Store, logged: p
     clicks.stop()
 
 
-def test_an_unexpected_error_costs_one_click(store: Store, logged: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_loses_one_click_only(store: Store, logged: pytest.LogCaptureFixture) -> None:
     clicks = Clicks(store.record, store.report)
     store.broken = ValueError("secret")
     clicks.offer(CLICK)

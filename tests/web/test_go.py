@@ -191,7 +191,7 @@ AHEAD = [
 
 
 @pytest.mark.parametrize("headers", AHEAD)
-def test_loading_ahead_is_no_click(app: Flask, client: FlaskClient, gateway: Any, headers: dict[str, str]) -> None:
+def test_a_prefetch_is_no_click(app: Flask, client: FlaskClient, gateway: Any, headers: dict[str, str]) -> None:
     answer = client.get("/go/telegram", headers=BROWSER | headers)
     assert (answer.status_code, cookies(answer)) == (302, {})
     assert settled(app, gateway) == []

@@ -29,7 +29,7 @@ def preflight(client: FlaskClient, url: str, origin: str) -> Any:
         ("options", URL, 200),
     ],
 )
-def test_every_answer_is_armoured(client: FlaskClient, method: str, path: str, status: int) -> None:
+def test_every_answer_has_the_security_headers(client: FlaskClient, method: str, path: str, status: int) -> None:
     answer = getattr(client, method)(path)
     assert answer.status_code == status
     assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -161,7 +161,7 @@ def test_nothing_to_store(client: FlaskClient, gateway: StandInGateway) -> None:
     assert gateway.submitted == []
 
 
-def test_redis_is_away_so_the_tool_sends_it_again(client: FlaskClient, gateway: StandInGateway) -> None:
+def test_without_redis_the_tool_has_to_send_it_again(client: FlaskClient, gateway: StandInGateway) -> None:
     gateway.error = LedgerUnavailable("away")
     answer = post(client, "tilda", TILDA)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "10")

@@ -179,7 +179,7 @@ def test_a_site_of_ipv6_has_a_wider_limit(client: FlaskClient, setup: Setup) -> 
     assert post(client, 20, **at("2001:db8:2::1")).status_code == 201
 
 
-def test_each_door_counts_for_itself(client: FlaskClient, setup: Setup) -> None:
+def test_each_route_has_a_limit_of_its_own(client: FlaskClient, setup: Setup) -> None:
     setup.limit(address=Limit(1, 60), lookups=Limit(1, 60))
     assert post(client).status_code == 201
     event = {"channel": "telegram", "referral_code": "R"}

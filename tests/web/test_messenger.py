@@ -72,7 +72,9 @@ def test_every_form_of_a_click_is_the_same(client: FlaskClient, gateway: Any, fo
         ({"ref": "x y"}, {}),
     ],
 )
-def test_what_the_page_fills_in_never_costs_the_click(client: FlaskClient, gateway: Any, more: Any, kept: Any) -> None:
+def test_a_value_that_the_page_fills_in_is_never_refused(
+    client: FlaskClient, gateway: Any, more: Any, kept: Any
+) -> None:
     answer = client.post(URL, json=CLICK | more)
     assert answer.status_code == 201
     assert gateway.submitted[0][1].get("metadata", {}).items() >= kept.items()

@@ -52,7 +52,7 @@ def test_the_answer_to_a_robot_looks_like_any_other(client: FlaskClient, gateway
     assert [name for name, _ in honest.headers] == [name for name, _ in caught.headers]
 
 
-def test_a_form_is_led_on_and_a_browser_thanked(client: FlaskClient, gateway: Any) -> None:
+def test_a_form_gets_a_redirect_or_a_thank_you_page(client: FlaskClient, gateway: Any) -> None:
     answer = client.post(URL, data=BODY | {"_hp": "x", "_next": "https://www.example.org/thanks"})
     assert (answer.status_code, answer.headers["Location"]) == (303, "https://www.example.org/thanks")
     page = client.post(URL, data=BODY | {"_hp": "x"}, headers={"Accept": "text/html"})

@@ -55,7 +55,7 @@ def test_an_ended_operation_or_one_under_way_is_unchanged(
     assert services.audit.recent() == []
 
 
-def test_a_retry_while_the_crm_is_away_names_the_cause_and_claims_no_delivery(call: Call, world: World) -> None:
+def test_a_retry_during_an_outage_names_the_cause_and_claims_no_delivery(call: Call, world: World) -> None:
     [waiting] = held(world)
     answer = call("POST", f"{ONE}/{waiting}/retry")
     assert (answer.status_code, answer.json["status"], answer.json["state"]) == (202, "waiting", "waiting")

@@ -1,4 +1,4 @@
-"""`/ops/`: what happens now, why, and what to press."""
+"""`/ops/`: what happens now, why, and what to do."""
 
 from __future__ import annotations
 

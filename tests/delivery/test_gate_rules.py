@@ -1,4 +1,4 @@
-"""One record's trouble costs that record only; everybody's trouble costs no record: on a real Redis, with a clock."""
+"""A failure of one record affects that record only; a failure of all records loses none. On a real Redis."""
 
 from __future__ import annotations
 
