@@ -134,8 +134,8 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
     marked = marked_hooks(provider)
     if missing := [hook for hook in required_hooks(provider) if hook not in marked]:
         raise PluginError(source, f"{where} lacks {', '.join(missing)}.", "Implement them, marked @hookimpl.")
-    _check_searches(source, provider)
-    _check_capabilities(source, provider)
+    _check_searches(source, provider, marked)
+    _check_capabilities(source, provider, marked)
     computed = hasattr(provider.rate, "__get__")  # a property is looked at when the provider starts
     if not computed and (fault := rate_fault(provider.rate)):
         raise PluginError(source, f"{where}.rate is {fault}.", WRITE_RATE)
@@ -149,9 +149,9 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
     _check_mapping(source, provider)
 
 
-def _check_searches(source: str, provider: type[CRMProvider]) -> None:
-    """Refuse a hook that searches a destination which crmgate never searches."""
-    stray = [hook for hook in SEARCHES if hook in marked_hooks(provider)]
+def _check_searches(source: str, provider: type[CRMProvider], marked: Mapping[str, object]) -> None:
+    """Refuse a hook that searches a destination which crmgate never searches. `marked` has the hooks by name."""
+    stray = [hook for hook in SEARCHES if hook in marked]
     if stray and provider.delivery != DeliveryMode.EXACTLY_ONCE:
         reason = (
             f"{provider.__name__} has {stray[0]}, which is never called with delivery = {str(provider.delivery)!r}."
@@ -159,8 +159,8 @@ def _check_searches(source: str, provider: type[CRMProvider]) -> None:
         raise PluginError(source, reason, "Remove the hook, or write delivery = 'exactly_once'.")
 
 
-def _check_capabilities(source: str, provider: type[CRMProvider]) -> None:
-    """Refuse a capability that does not exist, and a hook that is claimed but missing."""
+def _check_capabilities(source: str, provider: type[CRMProvider], marked: Mapping[str, object]) -> None:
+    """Refuse a capability that does not exist, and a hook that is claimed but missing. `marked` has the hooks by name."""
     where, claimed = provider.__name__, provider.capabilities
     if not isinstance(claimed, frozenset | set) or not all(isinstance(one, str) for one in claimed):
         raise PluginError(source, f"{where}.capabilities is of type {type(claimed).__name__}.", WRITE_CAPABILITIES)
@@ -169,7 +169,7 @@ def _check_capabilities(source: str, provider: type[CRMProvider]) -> None:
         near = difflib.get_close_matches(unknown[0], known, n=1)
         remedy = f"Did you mean {near[0]!r}?" if near else f"Capabilities that exist: {', '.join(known)}."
         raise PluginError(source, f"{where}.capabilities has {unknown[0]!r}, which does not exist.", remedy)
-    if lacking := sorted((claimed & {*map(str, PROVIDER_HOOKS)}) - marked_hooks(provider).keys()):
+    if lacking := sorted((claimed & {*map(str, PROVIDER_HOOKS)}) - marked.keys()):
         remedy = "Implement it, marked @hookimpl, or remove it from `capabilities`."
         raise PluginError(source, f"{where}.capabilities has {lacking[0]!r}, but there is no such hook.", remedy)
 
