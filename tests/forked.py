@@ -2,7 +2,7 @@
 
 Imports take most of the CPU time of a start. A forked program is a process like any other: it has a process id, a
 session, an environment and a log of its own, and it ends as the interpreter ends. It differs from a program that its
-command starts in three ways, which tests with real commands cover (`tests.integration.stack.CommandStack`):
+command starts in three ways, which tests with real commands cover (`tests.integration.stack.Stack.web_kind`):
 
 - Its modules are imported in another order, and before it has its environment.
 - All forks of one test process have one hash seed.
