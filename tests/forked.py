@@ -2,7 +2,7 @@
 
 Imports take most of the CPU time of a start. A forked program is a process like any other: it has a process id, a
 session, an environment and a log of its own, and it ends as the interpreter ends. It differs from a program that its
-command starts in three ways, which tests with real commands cover (`tests.integration.stack.CommandStack`):
+command starts in three ways, which tests with real commands cover (`tests.integration.stack.Stack.web_kind`):
 
 - Its modules are imported in another order, and before it has its environment.
 - All forks of one test process have one hash seed.
@@ -21,25 +21,35 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from multiprocessing import forkserver, popen_forkserver
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+from tests import skewed
 from tests.processes import DEADLINE, ROOT, Process, wait_until
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.warm", __name__])
+MODULES = ["tests.warm", __name__]
+CONTEXT.set_forkserver_preload(MODULES)
+SKEWED_SERVER = forkserver.ForkServer()
+"""A second fork server, whose modules use a clock that `tests.skew` moves."""
+SKEWED_SERVER.set_forkserver_preload(["tests.skew.sitecustomize", *MODULES])
 PYTHON = [sys.executable, "-m"]
 READ_AT_START = ("PYTHON", "TZ", "WEB_CONCURRENCY")
 """First letters of environment variables that the interpreter or an import reads, so that a fork ignores them."""
+SKEWED = ("PYTHONPATH", str(skewed.FOLDER))
+"""The one variable of `READ_AT_START` that a fork obeys: it is a fork of `SKEWED_SERVER`."""
 
 
 class Forked(Process):
     """A program of the form `python -m module arguments`, started as a fork.
 
-    With a variable of `READ_AT_START` in its own environment it is started by its command.
+    With a variable of `READ_AT_START` in its own environment it is started by its command, unless that is `SKEWED`.
     """
 
     def start(self) -> None:
-        if any(name.startswith(READ_AT_START) for name in self.env):
+        if any(name.startswith(READ_AT_START) and (name, value) != SKEWED for name, value in self.env.items()):
             super().start()
             return
         assert self.command[:2] == PYTHON, f"only `python -m` can be forked: {self.command}"
@@ -58,7 +68,8 @@ class Child:
     """A forked program, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str], output: Path, errors: Path) -> None:
-        self._process = CONTEXT.Process(target=_run, args=(command, dict(environ), output, errors), daemon=True)
+        kind = _SkewedProcess if SKEWED in environ.items() else CONTEXT.Process
+        self._process = kind(target=_run, args=(command, dict(environ), output, errors), daemon=True)
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
@@ -83,6 +94,23 @@ class Child:
         if self.poll() is None:
             with suppress(ProcessLookupError):  # the fork server has reaped it meanwhile
                 os.kill(self.pid, number)
+
+
+class _SkewedPopen(popen_forkserver.Popen):
+    """A fork of `SKEWED_SERVER`. One that another thread starts meanwhile may be, too: its clock does not move."""
+
+    _lock = threading.Lock()
+
+    def _launch(self, process_obj: Any) -> None:
+        connect = SKEWED_SERVER.connect_to_new_process
+        with self._lock, mock.patch.object(forkserver, "connect_to_new_process", connect):
+            super()._launch(process_obj)
+
+
+class _SkewedProcess(CONTEXT.Process):  # type: ignore[name-defined,misc]
+    @staticmethod
+    def _Popen(process_obj: Any) -> _SkewedPopen:
+        return _SkewedPopen(process_obj)
 
 
 def _run(command: list[str], environ: dict[str, str], output: Path, errors: Path) -> None:

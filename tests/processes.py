@@ -26,14 +26,20 @@ SLOWNESS = DEADLINE / 90
 """Factor for a time that a test claims to be enough, such as less than 30 s because no probe had to be waited for."""
 
 
+PAUSES = 0.02, 0.1
+"""Seconds between two probes of a wait, at first and at most."""
+
+
 def wait_until(what: str, probe: Callable[[], T], within: float = DEADLINE) -> T:
     """Call `probe` until its answer is true and return that answer; fail with `what` after `within` seconds."""
     deadline = time.monotonic() + within
+    pause, longest = PAUSES
     while True:
         if answer := probe():
             return answer
         assert time.monotonic() < deadline, f"{what}: not within {within} s"
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(pause * 1.2, longest)
 
 
 def fastest_of_ten(attempt: Callable[[], object], enough: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.processes import ROOT
+FOLDER = Path(__file__).with_name("skew")
 
 
 class SkewedHost:
@@ -12,7 +12,7 @@ class SkewedHost:
 
     def __init__(self, folder: Path, name: str, ahead: float = 0.0) -> None:
         self._file = folder / f"clock-of-{name}"
-        self.env = {"PYTHONPATH": str(ROOT / "tests" / "skew"), "SKEW_FILE": str(self._file), "SKEW_HOST": name}
+        self.env = {"PYTHONPATH": str(FOLDER), "SKEW_FILE": str(self._file), "SKEW_HOST": name}
         self.set(ahead)
 
     def set(self, ahead: float) -> None:

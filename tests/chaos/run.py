@@ -27,6 +27,7 @@ from tests.chaos.faults import CREDENTIALS, Struck, Tormentor
 from tests.chaos.site import Site
 from tests.chaos.trials import PATIENCE as GIVEN_UP
 from tests.chaos.trials import TROUBLES, Trouble, closed, run_trial
+from tests.processes import Process
 
 RECOVERY_LIMIT = 20.0
 """Seconds after the last fault within which every accepted submission has to be in the CRM."""
@@ -94,12 +95,12 @@ class Result:
 def run(
     folder: Path, provider: str, *, kills: int, seed: int, pause: float, limit: float = RECOVERY_LIMIT,
     progress: Callable[[str], None] = lambda _: None, halt: threading.Event | None = None,
-    trials: Sequence[Trouble] = TROUBLES,
+    trials: Sequence[Trouble] = TROUBLES, kind: type[Process] = Process,
 ) -> Result:  # fmt: skip
     """Torment a site, round after round, until `kills` processes were killed.
 
     `pause`: mean seconds between two faults of the same target; `limit`: seconds that a recovery may take. `halt`, once
-    set, ends it early. `trials`: what strikes alone after that.
+    set, ends it early. `trials`: what strikes alone after that. `kind`: the class of the processes.
     """
     begun = time.monotonic()
     notes, struck, troubles, recoveries = list[Note](), list[Struck](), list[str](), list[float]()
@@ -114,7 +115,7 @@ def run(
         if halt is not None and halt.is_set():
             tormentor.stop()
 
-    with Site(folder, provider) as site:
+    with Site(folder, provider, kind) as site:
         while killed() < kills and not troubles and not (halt is not None and halt.is_set()):
             number = len(recoveries)
             special = closed(f"closed-{number}") if provider == "espocrm" else ()

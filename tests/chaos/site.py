@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,8 +16,9 @@ import redis
 import requests
 
 from crmgate.cli.redis_server import free_port
+from tests import forked
 from tests.chaos.auditor import read_letters, read_operations, read_spool
-from tests.processes import DEADLINE, ROOT, Process, RedisProcess, gunicorn, huey_worker, wait_until
+from tests.processes import DEADLINE, Process, RedisProcess, gunicorn, huey_worker, wait_until
 from tests.skewed import SkewedHost
 from tests.troubled import Troubled
 
@@ -37,9 +37,12 @@ AHEAD = {"web": 0.0, "worker 1": 45.0, "worker 2": -45.0}
 
 
 class Site:
-    """Redis with its append-only file, gunicorn with two processes, two Huey workers and a fake CRM."""
+    """Redis with its append-only file, gunicorn with two processes, two Huey workers and a fake CRM.
 
-    def __init__(self, folder: Path, provider: str) -> None:
+    `kind` is the class of the processes other than Redis.
+    """
+
+    def __init__(self, folder: Path, provider: str, kind: type[Process] = Process) -> None:
         self.folder, self.provider = folder, provider
         self.database, self.spool = folder / "crm.sqlite", folder / "spool"
         self.redis = RedisProcess(folder / "redis")
@@ -57,10 +60,10 @@ class Site:
         self.hosts = {name: SkewedHost(folder, name.replace(" ", "-"), ahead) for name, ahead in AHEAD.items()}
         """The host of the web processes and of each worker. Redis, the CRM and the clients have the true time."""
         self.processes: dict[str, Process] = {
-            "redis": self.redis, "crm": Process("crm", crm, folder),
-            "web": gunicorn(folder, env | self.hosts["web"].env | {"SPOOL_DIR": str(self.spool)}),
+            "redis": self.redis, "crm": kind("crm", crm, folder),
+            "web": gunicorn(folder, env | self.hosts["web"].env | {"SPOOL_DIR": str(self.spool)}, kind=kind),
         } | {
-            name: huey_worker(folder, env | self.hosts[name].env, name.replace(" ", "-")) for name in WORKERS
+            name: huey_worker(folder, env | self.hosts[name].env, name.replace(" ", "-"), kind) for name in WORKERS
         }  # fmt: skip
         self._ready: dict[str, Callable[[], bool]] = {
             "redis": self._redis_answers, "crm": lambda: _listens(port), "web": self._web_answers,
@@ -162,11 +165,10 @@ class Site:
 
     def repair(self) -> None:
         """Run `crmgate crm resume` as an operator does after correcting the credentials, until Redis answers."""
-        command = [sys.executable, "-m", "crmgate", "crm", "resume"]
-        env = os.environ | self.processes["web"].env
+        env = self.processes["web"].environ()
 
         def resumed() -> bool:
-            return not subprocess.run(command, cwd=ROOT, env=env, capture_output=True, check=False).returncode
+            return not forked.crmgate(env, "crm", "resume").returncode
 
         wait_until("`crmgate crm resume` succeeds", resumed, STARTS_WITHIN)
 

@@ -23,7 +23,7 @@ import requests
 from crmgate import __version__
 from tests.deploy.files import ROOT
 from tests.deploy.test_caddy import APP, Caddy, started
-from tests.integration.stack import CommandStack, Stack, person
+from tests.integration.stack import Stack, person
 from tests.processes import DEADLINE, Process, gunicorn, wait_until
 
 POSTS, SENDERS = 500, 6
@@ -65,7 +65,8 @@ def replaced(web: Process, number: int, pid: int) -> None:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A web server without a worker: every accepted submission keeps the data of its person."""
-    with CommandStack(tmp_path_factory.mktemp("stack")) as built:
+    with Stack(tmp_path_factory.mktemp("stack")) as built:
+        built.web_kind = Process
         built.redis.start()
         built.start_web()
         yield built

@@ -25,8 +25,14 @@ API_KEY = "KEY-GATEWAY"
 class Stack:
     """Redis, gunicorn, a worker, a fake EspoCRM and a fake Bitrix24; each can be stopped and started."""
 
-    kind: type[Process] = Forked
-    """The class of gunicorn's process and of the worker's. A fork starts with its modules imported."""
+    web_kind: type[Process] = Forked
+    """The class of gunicorn's process. `Process` starts it by its command, in a new interpreter.
+
+    That proves what forks do not: gunicorn's hook `pre_fork`, imports in the order of the program, and a hash seed for
+    each process. It takes about one CPU second more. A change of it takes effect at the next start.
+    """
+    worker_kind: type[Process] = Forked
+    """The class of the worker's process, as with gunicorn's. A start by its command takes half a CPU second more."""
 
     def __init__(self, folder: Path, provider: str = "espocrm", web_workers: int = 1, **settings: str) -> None:
         self.folder, self.web_workers = folder, web_workers
@@ -50,8 +56,8 @@ class Stack:
         } | settings
         self.client = connect(Settings.load(self.env).redis)
         self.ledger = Ledger(self.client, wake_message)
-        self.web: Process = gunicorn(folder, self.env, web_workers, self.kind)
-        self.worker: Process = huey_worker(folder, self.env, kind=self.kind)
+        self.web: Process = gunicorn(folder, self.env, web_workers, self.web_kind)
+        self.worker: Process = huey_worker(folder, self.env, kind=self.worker_kind)
 
     def start(self) -> Stack:
         self.redis.start()
@@ -61,13 +67,13 @@ class Stack:
 
     def start_web(self, **settings: str) -> None:
         """Start gunicorn, with changed settings if any are given, and wait until it answers."""
-        self.web = gunicorn(self.folder, self.env | settings, self.web_workers, self.kind)
+        self.web = gunicorn(self.folder, self.env | settings, self.web_workers, self.web_kind)
         self.web.start()
         wait_until("the web server answers", self._web_answers)
 
     def start_worker(self, **settings: str) -> None:
         """Start a worker and wait until it is ready to work."""
-        self.worker = huey_worker(self.folder, self.env | settings, kind=self.kind)
+        self.worker = huey_worker(self.folder, self.env | settings, kind=self.worker_kind)
         self.worker.start()
         wait_until("the worker has begun", lambda: "Huey consumer started" in self.worker.output())
 
@@ -138,16 +144,6 @@ class Stack:
             return requests.get(f"{self.url}/healthz", timeout=DEADLINE).status_code == 200
         except requests.RequestException:
             return False
-
-
-class CommandStack(Stack):
-    """A `Stack` that starts gunicorn and the worker by their commands, in new interpreters.
-
-    It proves what forks do not: gunicorn's hook `pre_fork`, imports in the order of the program, and a hash seed for
-    each process. A start costs about one CPU second more.
-    """
-
-    kind = Process
 
 
 def emails(numbers: Iterable[int]) -> list[str]:

@@ -13,6 +13,7 @@ import requests
 from crmgate.store import keys
 from crmgate.store.clock import redis_time
 from crmgate.testing.server import Request
+from tests.forked import Forked
 from tests.integration.stack import Stack, emails, person
 from tests.processes import DEADLINE, ROOT, Process, gunicorn, huey_worker, wait_until
 from tests.skewed import SkewedHost
@@ -45,8 +46,8 @@ class Hosts:
         )  # fmt: skip
         (folder / "behind").mkdir()
         env = self.stack.env | self.behind.env
-        self.web: Process = gunicorn(folder / "behind", env, 1)
-        self.worker: Process = huey_worker(folder / "behind", env)
+        self.web: Process = gunicorn(folder / "behind", env, 1, Forked)
+        self.worker: Process = huey_worker(folder / "behind", env, kind=Forked)
 
     def __enter__(self) -> Hosts:
         self.stack.redis.start()

@@ -16,7 +16,7 @@ from crmgate.testing.bitrix24 import FakeBitrix24
 from crmgate.testing.espocrm import CUSTOM_FIELDS, FakeEspoCRM
 from crmgate.testing.transport import Dropped
 from tests.integration import test_samples
-from tests.integration.stack import API_KEY, CommandStack, Stack
+from tests.integration.stack import API_KEY, Stack
 from tests.integration.test_samples import found, leads_by_id, typed
 from tests.processes import wait_until
 
@@ -51,7 +51,7 @@ def lost_values(stack: Stack, operations: list[Operation]) -> dict[int, list[str
 
 @pytest.fixture(params=["espocrm", "bitrix"])
 def stack(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stack]:
-    with CommandStack(tmp_path, request.param) as running:
+    with Stack(tmp_path, request.param) as running:
         yield running.start()
 
 

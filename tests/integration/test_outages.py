@@ -6,7 +6,6 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,15 @@ import requests
 
 from crmgate.model import Operation
 from crmgate.testing.server import Request
-from tests.integration.stack import CommandStack, Stack, emails, person
-from tests.processes import DEADLINE, wait_until
+from tests.integration.stack import Stack, emails, person
+from tests.processes import DEADLINE, Process, wait_until
 
 
 @pytest.fixture
-def command_stack(tmp_path: Path) -> Iterator[Stack]:
-    """A gateway for a test that kills or stops the worker, not started yet."""
-    with CommandStack(tmp_path) as built:
-        yield built
+def command_stack(own_stack: Stack) -> Stack:
+    """A gateway for a test that kills or stops the worker, which its command starts. Not started yet."""
+    own_stack.worker_kind = Process
+    return own_stack
 
 
 def started(stack: Stack) -> Stack:

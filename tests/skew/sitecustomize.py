@@ -1,7 +1,8 @@
-"""Moves the clock of a Python process, as if its host's clock were wrong. Python imports this file at its start.
+"""Moves the clock of a Python process, as if its host's clock were wrong. Imported before the modules that use it.
 
 `SKEW_FILE` names a file with the seconds by which the clock is ahead; a change takes effect at once, like a step of the
-clock. `SKEW_HOST` is the name of the host. Monotonic clocks do not move. `tests.skewed` sets both.
+clock. `SKEW_HOST` is the name of the host. Monotonic clocks do not move. `tests.skewed` sets both. A new interpreter
+imports this file at its start, a fork server before its other modules (`tests.forked`).
 """
 
 import datetime
@@ -9,12 +10,13 @@ import os
 import socket
 import time
 
-_file, _host = os.environ.get("SKEW_FILE", ""), os.environ.get("SKEW_HOST", "")
-_time, _time_ns, _datetime = time.time, time.time_ns, datetime.datetime
+_time, _time_ns, _datetime, _host = time.time, time.time_ns, datetime.datetime, socket.gethostname
 
 
 def _offset():
-    with open(_file) as file:
+    if not (name := os.environ.get("SKEW_FILE")):
+        return 0.0
+    with open(name) as file:
         return float(file.read())
 
 
@@ -38,9 +40,7 @@ class _Datetime(_datetime, metaclass=_Dates):
         return _datetime.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None)
 
 
-if _file:
-    time.time = lambda: _time() + _offset()
-    time.time_ns = lambda: _time_ns() + int(_offset() * 1e9)
-    datetime.datetime = _Datetime
-if _host:
-    socket.gethostname = lambda: _host
+time.time = lambda: _time() + _offset()
+time.time_ns = lambda: _time_ns() + int(_offset() * 1e9)
+datetime.datetime = _Datetime
+socket.gethostname = lambda: os.environ.get("SKEW_HOST") or _host()
