@@ -12,9 +12,11 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 TOOLS = {
     # name: (executable, Debian packages)
     "chromium": ("chromium-headless-shell", "chromium-headless-shell"),
@@ -34,13 +36,17 @@ SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 def need(tool: str) -> str:
     """The path of a tool's executable. As root on Debian or Ubuntu a missing one is installed.
 
-    Elsewhere the test is skipped with the reason; under `CI=true` it fails.
+    Elsewhere the test is skipped with the reason (see `refuse_skip`).
     """
-    if found := provide(tool):
-        return found
-    if os.environ.get("CI") == "true":
-        pytest.fail(missing(tool))
-    pytest.skip(missing(tool))
+    return provide(tool) or pytest.skip(missing(tool))
+
+
+def refuse_skip(report: Report) -> Report:
+    """The report of a test or of the collection of a file. A skipped one is a failure under `CI=true`."""
+    if report.skipped and os.environ.get("CI") == "true":
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"A test is skipped, which CI=true does not allow: {reason}"
+    return report
 
 
 def provide(tool: str) -> str | None:

@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,6 +20,7 @@ from crmgate.plugin_host.caller import HOOKS, HookCaller
 from crmgate.plugin_host.listeners import Listeners
 from crmgate.plugin_host.loader import Plugins, discover
 from crmgate.plugin_host.sources import SourcePlugins
+from crmgate.provider import CRMProvider
 from crmgate.sources import Received, SourceRequest
 from crmgate.testing import FakeCRM, ProviderContract, Request, Response
 
@@ -103,7 +105,17 @@ class FakeAcme(FakeCRM):
         return Response(status, json.dumps(content))
 
 
+def page_plugin() -> type[CRMProvider]:
+    """The provider class of the page."""
+    module = ModuleType("acme")
+    exec(compile(built(), "hooks.md", "exec"), vars(module))
+    [found] = (one for one in vars(module).values() if isinstance(one, type) and one.__module__ == "acme")
+    return found
+
+
 class TestThePageKeepsTheContract(ProviderContract):
+    plugin = page_plugin()
+
     def fake(self) -> FakeAcme:
         return FakeAcme()
 
@@ -116,10 +128,9 @@ class TestThePageKeepsTheContract(ProviderContract):
 
 @pytest.fixture(scope="module", autouse=True)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the plugin, which is also the one of the contract."""
+    """The folder with the plugin."""
     folder = tmp_path_factory.mktemp("hooks")
-    TestThePageKeepsTheContract.plugin = folder / "acme.py"
-    TestThePageKeepsTheContract.plugin.write_text(built())
+    (folder / "acme.py").write_text(built())
     return folder
 
 

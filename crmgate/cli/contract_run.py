@@ -20,6 +20,7 @@ from typing import Any
 
 from crmgate.cli.checkup import Finding
 from crmgate.testing.contract import Contract
+from crmgate.testing.contract.applies import NotApplicable
 
 Check = tuple[type[Contract], str]
 
@@ -57,7 +58,13 @@ def _checks(file: Path, test: Path) -> tuple[list[Check], Finding | None]:
     if not about:
         detail = f"it has no subclass of ProviderContract whose plugin is {file}."
         return [], Finding("contract", test.name, False, detail)
-    return [(kind, name) for kind in about for name in sorted(dir(kind)) if name.startswith("test")], None
+    return [(kind, name) for kind in about for name in _names(kind)], None
+
+
+def _names(kind: type[Contract]) -> list[str]:
+    """The checks of a contract, also those that do not apply to its plugin."""
+    found = {name: getattr(kind, name) for name in dir(kind) if name.startswith("test")}
+    return sorted(name for name, check in found.items() if callable(check) or isinstance(check, NotApplicable))
 
 
 def _subject(kind: type[Contract]) -> Path | None:
@@ -90,7 +97,10 @@ def _on_path(folder: Path) -> Iterator[None]:
 def _run(kind: type[Contract], name: str) -> Finding:
     """Run one test of the contract on a new instance with its own fake CRM. Needs no pytest."""
     check = f"{kind.__name__}.{name}"
-    if inspect.signature(getattr(kind, name)).parameters.keys() != {"self"}:
+    test = getattr(kind, name)
+    if isinstance(test, NotApplicable):
+        return Finding("contract", check, None, test.reason)
+    if inspect.signature(test).parameters.keys() != {"self"}:
         return Finding("contract", check, None, "it takes fixtures: run it with pytest.")
     try:
         _call(kind(), name)

@@ -58,6 +58,7 @@ class TestBitrixDeals(TestBitrix):
     """The same with BITRIX_TARGET=deal, in a portal without leads."""
 
     unknown_lead_id = "D_999999999"
+    batches = False
 
     def fake(self) -> FakeBitrix24:
         fake = self.fake_before_setup()

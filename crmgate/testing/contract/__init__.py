@@ -15,7 +15,8 @@
             return {"ACME_URL": fake.url, "ACME_KEY": fake.key}
 
 pytest runs each check as a separate test. The message of a failed check says what the plugin has to do. To describe
-differences of a CRM, override methods of `Contract`. A check that does not fit a CRM can be overridden, too.
+differences of a CRM, override methods of `Contract`. A check that does not fit a CRM can be overridden, too. The checks
+of hooks that a plugin does not have are no tests of it.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import unittest
 from collections.abc import Iterable, Iterator
 from email.utils import formatdate
 from functools import partial
 
 from crmgate.errors import AuthFailed, NotFound, OutcomeUnknown, ProviderError, RateLimited, Rejected, Unavailable
 from crmgate.testing.contract import samples
+from crmgate.testing.contract.applies import Subject, applies_if
 from crmgate.testing.contract.base import CallResult, Contract, expect, fail, reason
 from crmgate.testing.contract.outcomes import ends_with
 
@@ -21,6 +21,13 @@ WAITS = (
     ("a date in 90 s", 80.0, 95.0),
 )
 """Values of Retry-After, with the least and the largest number of seconds that `retry_after` may have."""
+
+
+@applies_if
+def needs_429(plugin: Subject) -> str:
+    """The decorated check applies to a CRM that limits the rate with the status 429."""
+    usual = plugin.contract.rate_limit is Contract.rate_limit
+    return "" if usual else "the CRM limits the rate in its own way"
 
 
 class AnswerChecks(Contract):
@@ -57,10 +64,9 @@ class AnswerChecks(Contract):
             for outcome in self._deliveries(lead_id):
                 ends_with(outcome, ProviderError, bad.when, remedy)
 
+    @needs_429
     def test_retry_after_is_read_in_each_form(self) -> None:
         """Seconds, a fraction, a date, or no header: `Answer.retry_after` reads them. For a CRM that answers 429."""
-        if type(self).rate_limit is not Contract.rate_limit:
-            raise unittest.SkipTest("the CRM limits the rate in its own way")
         for value, least, most in WAITS:
             header = formatdate(time.time() + 90, usegmt=True) if "date" in value else value
             for error in self._limited({"Retry-After": header}):

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import time
-import unittest
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -20,12 +19,12 @@ import pluggy
 from crmgate import hookspecs
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
-from crmgate.plugin_host.admission import delivery_fault
 from crmgate.plugin_host.caller import WRITE_DELIVERED, delivered_fault
 from crmgate.plugin_host.loader import discover
 from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider, time_budget
 from crmgate.testing.contract import samples
+from crmgate.testing.contract.applies import leave_out, mode_of
 from crmgate.testing.contract.text import HTML_TAG, contains, decoded, sent_texts
 from crmgate.testing.transport import READ, FakeDestination, Request
 
@@ -70,7 +69,9 @@ class Contract:
     body_confirms: ClassVar[bool] = True
     """Whether a confirmation needs data in the answer, such as the id of the record.
 
-    False for a receiver whose successful status alone confirms: the checks of answers without that data are skipped."""
+    False for a receiver whose successful status alone confirms: the checks of answers without data do not apply."""
+    batches: ClassVar[bool] = True
+    """Whether `create_leads` takes at least 4 leads with these settings. False: its checks do not apply."""
     unknown_lead_id: ClassVar[str] = "999999999"
     """Id of a lead that does not exist, in the format of the CRM's ids."""
 
@@ -112,7 +113,7 @@ class Contract:
         self.fail_writes(fake, "answer", status=422, body="{}", content_type="application/json")
 
     def refused_lead(self, fake: Any) -> Lead | None:
-        """A lead that the CRM refuses, while it accepts the sample leads. Default: None, which skips its check."""
+        """A lead that the CRM refuses, while it accepts the sample leads. Its check applies if it is overridden."""
         return None
 
     def is_write(self, request: Request) -> bool:
@@ -161,6 +162,11 @@ class Contract:
         everything = (record for records in fake.records().values() for record in records)
         return sum(text in json.dumps(record, ensure_ascii=False, default=str) for record in everything)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Leave out the checks that do not apply. Those of a plugin that cannot be loaded remain, and say why."""
+        super().__init_subclass__(**options)
+        leave_out(cls)
+
     # Helpers of the checks; own checks may use them.
 
     crm: FakeDestination
@@ -181,15 +187,16 @@ class Contract:
         if self.crm.mistakes:
             fail(f"{self.crm.mistakes[0]} Correct the fake: the plugin saw only that the connection was cut.")
 
-    def provider_class(self) -> type[CRMProvider]:
+    @classmethod
+    def provider_class(cls) -> type[CRMProvider]:
         """The provider class to check."""
-        if isinstance(self.plugin, type):
-            return self.plugin
-        providers = _providers(Path(self.plugin).resolve())
-        if self.provider_name in providers:
-            return providers[self.provider_name]
-        if self.provider_name or len(providers) != 1:
-            fail(f"{self.plugin} has the providers {sorted(providers)}. Set `provider_name` to one of them.")
+        if isinstance(cls.plugin, type):
+            return cls.plugin
+        providers = _providers(Path(cls.plugin).resolve())
+        if cls.provider_name in providers:
+            return providers[cls.provider_name]
+        if cls.provider_name or len(providers) != 1:
+            fail(f"{cls.plugin} has the providers {sorted(providers)}. Set `provider_name` to one of them.")
         return next(iter(providers.values()))
 
     @cached_property
@@ -216,21 +223,10 @@ class Contract:
         """Whether the provider implements a hook."""
         return bool(getattr(self.hooks, hook).get_hookimpls())
 
-    def needs(self, hook: str) -> None:
-        """Skip the check for a provider without this optional hook."""
-        if not self.implements(hook):
-            raise unittest.SkipTest(f"the plugin has no {hook}")  # pytest supports it, and is not imported here
-
     @property
     def mode(self) -> DeliveryMode:
         """What crmgate does after an unknown outcome. `test_delivery_is_a_mode` reports a wrong one."""
-        wrong = delivery_fault(self.provider.delivery)
-        return DeliveryMode.EXACTLY_ONCE if wrong else DeliveryMode(self.provider.delivery)
-
-    def needs_mode(self, *modes: DeliveryMode) -> None:
-        """Skip the check for a plugin with another `delivery`."""
-        if self.mode not in modes:
-            raise unittest.SkipTest(f"delivery is {self.mode}")
+        return mode_of(self.provider)
 
     def finds(self, budget: float = BUDGET) -> list[CallResult]:
         """The result of `find_lead` for an operation that was never sent; nothing for a plugin without a search."""

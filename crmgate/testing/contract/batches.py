@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import unittest
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from crmgate.errors import OutcomeUnknown, ProviderError
 from crmgate.model import Delivered, Kind, Lead, Operation
+from crmgate.plugin_host.admission import WRITE_AT_ONCE, at_once_fault
+from crmgate.testing.contract.applies import Subject, applies_if, needs_capability, needs_hook
 from crmgate.testing.contract.base import (
     BUDGET,
     FIND,
@@ -27,11 +28,31 @@ NUMBER = 4
 """Number of leads in a batch of the checks."""
 EACH = "Return the outcome of each lead by the id of its operation."
 UNKNOWN = "Raise OutcomeUnknown, or return it for each lead that the CRM may have."
+needs_batches = applies_if(lambda plugin: "" if plugin.contract.batches else "the plugin creates one lead at a time")
+"""The decorated check applies to a plugin that creates at least `NUMBER` leads at a time."""
+
+
+@applies_if
+def needs_refused_lead(plugin: Subject) -> str:
+    """The decorated check applies to a contract with a lead that the CRM refuses."""
+    missing = plugin.contract.refused_lead is Contract.refused_lead
+    return "the contract has no `refused_lead`" if missing else ""
 
 
 class BatchChecks(Contract):
-    """`create_leads` and `find_leads`. They are skipped for a plugin that creates one lead at a time."""
+    """`create_leads` and `find_leads`. They apply to a plugin that creates several leads at a time."""
 
+    @needs_hook("create_leads")
+    def test_leads_at_once_is_as_described(self) -> None:
+        """crmgate creates up to `leads_at_once` leads together: 4 or more, or the contract has `batches = False`."""
+        number, batches = self.provider.leads_at_once, self.batches
+        fault = at_once_fault(number)
+        expect(not fault, f"leads_at_once is {fault}. {WRITE_AT_ONCE}")
+        remedy = "Remove `batches = False` from" if number >= NUMBER else "Set `batches = False` in"
+        expect((number >= NUMBER) == batches, f"leads_at_once is {number} with these settings. {remedy} the contract.")
+
+    @needs_hook("create_leads")
+    @needs_batches
     def test_a_batch_creates_each_lead(self) -> None:
         """Each outcome names the record of its own lead."""
         operations = self._people()
@@ -42,11 +63,12 @@ class BatchChecks(Contract):
             right = isinstance(found, Delivered) and found.record_id == outcomes[operation.id].record_id
             expect(right, f"create_leads returns the record of another lead. {EACH}")
 
+    @needs_hook("create_leads")
+    @needs_batches
+    @needs_capability("detects_duplicates")
     def test_a_batch_leaves_a_known_person_alone(self) -> None:
         """A person whom the CRM knows gets no second lead: crmgate then calls `create_lead`."""
         operations = self._people()
-        if "detects_duplicates" not in self.provider.capabilities:
-            raise unittest.SkipTest("the plugin does not have the capability detects_duplicates")
         known = operations[1]
         delivered(self.create(known.lead))
         outcome = self._created(operations)[known.id]
@@ -56,12 +78,15 @@ class BatchChecks(Contract):
             "and return None for those that the CRM knows.",
         )
 
+    @needs_hook("create_leads")
+    @needs_batches
+    @needs_refused_lead
     def test_a_refused_lead_fails_no_other_one(self) -> None:
         """The CRM refuses one lead of a batch."""
         operations = self._people()
         refused = self.refused_lead(self.crm)
         if refused is None:
-            raise unittest.SkipTest("`refused_lead` gives no lead that the CRM refuses")
+            fail("`refused_lead` returns None. Return a lead that the CRM refuses, or remove the method.")
         bad = made(Kind.CREATE_LEAD, refused)
         outcomes = self._created([*operations[:2], bad, *operations[2:]])
         lost = [one for one in operations if not isinstance(outcomes[one.id], Delivered)]
@@ -69,6 +94,8 @@ class BatchChecks(Contract):
         right = outcomes[bad.id] is None or isinstance(outcomes[bad.id], ProviderError)
         expect(right, "create_leads reports a refused lead as created. Return None, or the error.")
 
+    @needs_hook("create_leads")
+    @needs_batches
     def test_a_batch_without_an_answer_is_outcome_unknown(self) -> None:
         """The CRM created the leads, but the answer was lost. `find_leads` finds them."""
         operations = self._people()
@@ -84,6 +111,8 @@ class BatchChecks(Contract):
         found = self._found_together(operations)
         expect(found.keys() == {one.id for one in operations}, f"find_leads lacks leads that the CRM has. {FIND}")
 
+    @needs_hook("create_leads")
+    @needs_batches
     def test_a_batch_keeps_to_its_time(self) -> None:
         """The CRM takes the request and does not answer."""
         operations = self._people()
@@ -93,6 +122,8 @@ class BatchChecks(Contract):
         expect(outcome.seconds <= limit, f"create_leads took {outcome.seconds:.1f} s. Send requests with self.request.")
         ends_with(outcome, ProviderError, "without an answer", "Raise Unavailable or OutcomeUnknown.")
 
+    @needs_hook("create_leads")
+    @needs_batches
     def test_only_leads_that_exist_are_found_together(self) -> None:
         """`find_leads` finds the records of its operations, and changes nothing."""
         lost, *operations = self._people()
@@ -105,6 +136,8 @@ class BatchChecks(Contract):
         writes = self.writes(tuple(self.crm.requests[seen:]))
         expect(not writes, "find_leads sends writes. Send only requests that read.")
 
+    @needs_hook("create_leads")
+    @needs_batches
     def test_leads_of_a_crm_that_is_away_are_an_error(self) -> None:
         """An empty result would mean that none of them exists."""
         operations = self._people()
@@ -113,10 +146,7 @@ class BatchChecks(Contract):
         ends_with(outcome, ProviderError, "without a connection", "Raise Unavailable.")
 
     def _people(self) -> list[Operation]:
-        """Applications of different persons; skips the check without the hook, or if it takes one lead at a time."""
-        self.needs("create_leads")
-        if self.provider.leads_at_once < NUMBER:
-            raise unittest.SkipTest("the plugin creates one lead at a time")
+        """Applications of different persons."""
         return [made(Kind.CREATE_LEAD, lead) for lead in self._leads()]
 
     def _leads(self) -> Iterator[Lead]:

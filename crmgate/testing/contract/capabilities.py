@@ -1,4 +1,4 @@
-"""Checks of optional hooks. They are skipped for a plugin without the hook."""
+"""Checks of optional hooks. They apply to a plugin with the hook."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from crmgate.errors import ConfigError, NotFound, OutcomeUnknown, ProviderError,
 from crmgate.model import CrmField, Kind, Lead, Operation, Preview, Provision
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
+from crmgate.testing.contract.applies import needs_hook, needs_mode
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, fail, made, reason
 from crmgate.testing.contract.outcomes import ends_with, unknown
 from crmgate.testing.contract.text import texts
@@ -38,9 +39,9 @@ MANY = (
 class CapabilityChecks(Contract):
     """`update_lead`, `log_activity`, `find_many`, `describe_fields`, `preview`, `provision`."""
 
+    @needs_hook("update_lead")
     def test_update_arrives_and_names_the_lead(self) -> None:
         """All new values are sent."""
-        self.needs("update_lead")
         lead_id = self.created_id()
         lead = replace(self.full_lead(), city="Seydisfjordur", budget="22,500 EUR")
         outcome = self.update(lead_id, lead)
@@ -49,18 +50,18 @@ class CapabilityChecks(Contract):
         lost = [value for value in (lead.city, lead.budget) if not self.arrived(value, sent)]
         expect(not lost, f"update_lead does not send {lost}. Send every fact of the lead.")
 
+    @needs_hook("update_lead")
     def test_update_keeps_what_the_lead_does_not_say(self) -> None:
         """Fields without a new value keep their values in the CRM, and so does the description."""
-        self.needs("update_lead")
         lead_id, full = self.created_id(), self.full_lead()
         kept = [value for value in (full.last_name, full.institution) if self.stored(self.crm, value)]
         delivered(self.update(lead_id, Lead(first_name=full.first_name, email=full.email, city="Seydisfjordur")))
         lost = [value for value in kept if not self.stored(self.crm, value)]
         expect(not lost, f"update_lead removed {lost}, for which the lead has no value. Send only values of the lead.")
 
+    @needs_hook("update_lead")
     def test_update_loses_no_value(self) -> None:
         """A second submission is sent completely, and each earlier value stays in a field or a text of the CRM."""
-        self.needs("update_lead")
         full, again = self.full_lead(), self.adapted(copy.deepcopy(samples.AGAIN))
         lead_id, old = self.created_id(full), [*texts(full.to_dict())]
         known = [value for value in old if self.stored(self.crm, value)]
@@ -72,14 +73,14 @@ class CapabilityChecks(Contract):
         missing = [value for value in texts(again.to_dict()) if value not in old and not self.arrived(value, sent)]
         expect(not missing, f"update_lead does not send {missing}, because the CRM has other values. {KEEP}")
 
+    @needs_hook("update_lead")
     def test_update_of_an_unknown_lead_is_not_found(self) -> None:
         """A person may have deleted it in the CRM."""
-        self.needs("update_lead")
         ends_with(self.update(self.unknown_lead_id, self.full_lead()), NotFound, "for a lead that does not exist", GONE)
 
+    @needs_hook("update_lead")
     def test_update_that_fails_is_never_delivered(self) -> None:
         """An HTML page with status 200 or a truncated answer is no success; without a connection it is Unavailable."""
-        self.needs("update_lead")
         lead_id = self.created_id()
         for bad in (*samples.SERVER_ERRORS, *samples.HTML_PAGES, *samples.TRUNCATED):
             self.crm.heal()
@@ -89,10 +90,10 @@ class CapabilityChecks(Contract):
         nobody = self.update(lead_id, self.full_lead())
         ends_with(nobody, Unavailable, "without a connection", "Nothing was sent: raise Unavailable.")
 
+    @needs_hook("update_lead")
+    @needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
     def test_update_makes_no_record(self) -> None:
         """An update changes the lead, also if it is sent again after a lost answer."""
-        self.needs("update_lead")
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         lead_id, lead = self.created_id(), replace(self.full_lead(), city="Seydisfjordur")
         leads = self.stored(self.crm, lead.email)
         self.fail_writes(self.crm, "drop", when="after", times=1)
@@ -100,10 +101,10 @@ class CapabilityChecks(Contract):
         delivered(self.retried(operation, lambda again: self.update(lead_id, lead, again)))
         expect(self.stored(self.crm, lead.email) == leads, "update_lead created another lead. Update the given lead.")
 
+    @needs_hook("update_lead")
+    @needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
     def test_update_whose_answer_was_lost_is_stored_once(self) -> None:
         """An update that is sent again adds nothing twice: not to a text, and no second note."""
-        self.needs("update_lead")
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         once = self._stored_update()
         for when in ("after", "before"):
             count = self._stored_update(when)
@@ -120,9 +121,9 @@ class CapabilityChecks(Contract):
         delivered(self.retried(operation, self.deliver))
         return json.dumps(self.crm.records(), ensure_ascii=False, default=str).count(samples.OF_AGAIN)
 
+    @needs_hook("log_activity")
     def test_activity_arrives_whole(self) -> None:
         """All facts of the activity are sent, and the result is its lead."""
-        self.needs("log_activity")
         lead_id = self.created_id()
         outcome = self.log(lead_id, samples.NEWS)
         confirmed, sent = delivered(outcome), "\n".join(map(self.sent_text, outcome.requests))
@@ -132,24 +133,24 @@ class CapabilityChecks(Contract):
         lost = [value for value in texts(samples.NEWS.to_dict()) if not self.arrived(value, sent)]
         expect(not lost, f"log_activity does not send {lost}. Send every fact: self.describe_all(activity, operation).")
 
+    @needs_hook("log_activity")
     def test_activity_on_an_unknown_lead_is_not_found(self) -> None:
         """A person may have deleted it in the CRM."""
-        self.needs("log_activity")
         ends_with(self.log(self.unknown_lead_id, samples.NEWS), NotFound, "for a lead that does not exist", GONE)
 
+    @needs_hook("log_activity")
     def test_activity_without_answer_is_outcome_unknown(self) -> None:
         """The CRM may have logged it."""
-        self.needs("log_activity")
         lead_id = self.created_id()
         for bad in (*samples.SERVER_ERRORS, *samples.HTML_PAGES, *samples.TRUNCATED):
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())
             ends_with(self.log(lead_id, samples.NEWS), OutcomeUnknown, bad.when, unknown(self.mode))
 
+    @needs_hook("log_activity")
+    @needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
     def test_activity_whose_answer_was_lost_is_logged_once(self) -> None:
         """crmgate calls find_lead with the activity's operation, and logs it again only if find_lead returns None."""
-        self.needs("log_activity")
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         lead_id = self.created_id()
         for when in ("after", "before"):
             activity = replace(samples.NEWS, metadata={"page": f"/lost-{when}-2027"})
@@ -160,18 +161,18 @@ class CapabilityChecks(Contract):
             count = self.stored(self.crm, activity.metadata["page"])
             expect(count == 1, f"an activity whose answer was lost exists {count} times. {ONCE}")
 
+    @needs_hook("find_many")
     def test_delivered_operations_are_found_together(self) -> None:
         """`find_many` gets receipts without payloads, and finds what is in the CRM: also updates and activities."""
-        self.needs("find_many")
         receipts = [*self._receipts()]
         found = self._found(receipts)
         records = {one.id: one.delivered.record_id for one in receipts if one.delivered}
         missing = sorted({str(one.kind) for one in receipts if found.get(one.id) != records[one.id]})
         expect(not missing, f"find_many lacks operations of the kinds {missing}, which the CRM has. {MANY}")
 
+    @needs_hook("find_many")
     def test_lost_operations_are_not_found(self) -> None:
         """A record that is gone, and an operation that left nothing on a record of another one."""
-        self.needs("find_many")
         [kept, *_] = self._receipts()
         assert kept.delivered is not None
         gone = replace(kept.delivered, record_id=self.unknown_lead_id)
@@ -182,9 +183,9 @@ class CapabilityChecks(Contract):
             f"find_many finds {sorted(found.keys() - {kept.id})}, which the CRM does not have. {MANY}",
         )
 
+    @needs_hook("find_many")
     def test_a_look_up_of_many_without_the_crm_is_an_error(self) -> None:
         """An empty result would mean that everything is lost."""
-        self.needs("find_many")
         receipts = [*self._receipts()]
         self.crm.stop()
         outcome = self.ask("find_many", operations=receipts)
@@ -209,9 +210,9 @@ class CapabilityChecks(Contract):
         expect(not self.writes(outcome.requests), "find_many sends writes. Send only requests that read.")
         return found
 
+    @needs_hook("describe_fields")
     def test_fields_are_described(self) -> None:
         """A CrmField for each fact that has a field. Nothing is changed."""
-        self.needs("describe_fields")
         outcome = self.ask("describe_fields")
         lines = outcome.result
         good = isinstance(lines, tuple) and all(isinstance(line, CrmField) for line in lines)
@@ -221,15 +222,15 @@ class CapabilityChecks(Contract):
         expect(not missing, f"describe_fields lacks {', '.join(missing)}. Return a CrmField for each mapped fact.")
         expect(not self.writes(outcome.requests), "describe_fields sends writes. Send only requests that read.")
 
+    @needs_hook("describe_fields")
     def test_fields_of_a_crm_that_is_away_are_an_error(self) -> None:
         """An empty list would mean that there is no problem."""
-        self.needs("describe_fields")
         self.crm.stop()
         ends_with(self.ask("describe_fields"), ProviderError, "without a connection", "Raise Unavailable.")
 
+    @needs_hook("preview")
     def test_a_preview_sends_nothing_and_shows_the_facts(self) -> None:
         """`preview` works without the CRM, and what the lead says is in the body."""
-        self.needs("preview")
         self.crm.stop()
         lead = self.full_lead()
         operation = made(Kind.CREATE_LEAD, lead)
@@ -239,6 +240,7 @@ class CapabilityChecks(Contract):
         lost = [value for value in (lead.first_name, lead.city) if value not in str(shown.body)]
         expect(not lost, f"the body of the preview lacks {lost}. Show the request that the hook would send.")
 
+    @needs_hook("provision")
     def test_provision_without_apply_writes_nothing(self) -> None:
         """It only lists the steps."""
         self.restart(self.fake_before_setup())
@@ -246,6 +248,7 @@ class CapabilityChecks(Contract):
         writes = ", ".join(f"{request.method} {request.path}" for request in self.writes(outcome.requests))
         expect(not writes, f"provision(apply=False) sends writes ({writes}). Only read, and return the steps.")
 
+    @needs_hook("provision")
     def test_provision_twice_changes_nothing_the_second_time(self) -> None:
         """The setup is idempotent."""
         self.restart(self.fake_before_setup())
@@ -256,7 +259,6 @@ class CapabilityChecks(Contract):
         expect(not writes, f"a second provision(apply=True) sends writes ({writes}). Carry out only missing steps.")
 
     def _provisioned(self, *, apply: bool) -> CallResult:
-        self.needs("provision")
         outcome = self.ask("provision", apply=apply)
         if isinstance(outcome.error, ConfigError):
             raise unittest.SkipTest(

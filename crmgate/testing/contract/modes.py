@@ -9,6 +9,7 @@ from crmgate.errors import ProviderError
 from crmgate.model import Kind, Operation
 from crmgate.policy import DeliveryMode, Hold, Retry, decide
 from crmgate.testing.contract import samples
+from crmgate.testing.contract.applies import needs_mode
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, made
 from crmgate.testing.contract.counts import STORE_IT
 
@@ -27,9 +28,9 @@ Send = Callable[[Operation], CallResult]
 class ModeChecks(Contract):
     """What follows an unknown outcome where no look-up is possible."""
 
+    @needs_mode(DeliveryMode.IDEMPOTENT)
     def test_idempotent_repetition_has_the_same_key(self) -> None:
         """For `delivery = "idempotent"`: the receiver recognizes what it has by the key. Each operation has its own."""
-        self.needs_mode(DeliveryMode.IDEMPOTENT)
         seen = set[str]()
         for send, operation in self._operations():
             outcomes = [send(operation), send(operation)]
@@ -38,9 +39,9 @@ class ModeChecks(Contract):
             expect(not keys & seen, f"{operation.kind} has the key of another operation. {KEY}")
             seen |= keys
 
+    @needs_mode(DeliveryMode.IDEMPOTENT)
     def test_idempotent_receiver_has_each_operation_once(self) -> None:
         """For `delivery = "idempotent"`: sent again after a success or a lost answer it is stored once."""
-        self.needs_mode(DeliveryMode.IDEMPOTENT)
         for send, operation in self._operations():
             self.fail_writes(self.crm, "drop", when="after", times=1)
             self._driven(operation, send)
@@ -49,9 +50,9 @@ class ModeChecks(Contract):
             remedy = KEY if count else STORE_IT
             expect(count == 1, f"{operation.kind} sent again is stored {count} times instead of once. {remedy}")
 
+    @needs_mode(DeliveryMode.AT_MOST_ONCE)
     def test_at_most_once_is_never_sent_after_an_unknown_outcome(self) -> None:
         """For `delivery = "at_most_once"`: an error that allows a retry would make a second record."""
-        self.needs_mode(DeliveryMode.AT_MOST_ONCE)
         for what, fault in LOST:
             for send, operation in self._operations():
                 self.crm.heal()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import unittest
 from collections.abc import Callable
 
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
+from crmgate.testing.contract.applies import needs_capability, needs_mode
 from crmgate.testing.contract.base import FIND, CallResult, Contract, delivered, expect, fail, made, reason
 from crmgate.testing.contract.counts import SEND_ID, usual
 
@@ -31,9 +31,9 @@ class OnceChecks(Contract):
             )
             expect(outcome.operation.id in sent, f"{outcome.hook} does not send the operation id. {SEND_ID[self.mode]}")
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
     def test_look_up_of_an_unknown_operation_is_none(self) -> None:
         """This holds also if the CRM has leads of other operations."""
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         for outcome in (self.find(), self._find_beside_another()):
             expect(
                 outcome.error is None and outcome.result is None,
@@ -41,15 +41,15 @@ class OnceChecks(Contract):
                 f"the lead of another operation. Compare the operation id in the CRM's answer.",
             )
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
     def test_created_lead_is_found(self) -> None:
         """`find_lead` returns the same record. It knows only the operation."""
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         for outcome in list(self.creates()):
             self._is_adopted(self.find(outcome.operation), delivered(outcome).record_id)
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
     def test_lead_whose_answer_was_lost_is_found(self) -> None:
         """The CRM stored the record, but its answer was lost."""
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
         for hook in (Kind.CREATE_LEAD, Kind.CREATE_MINIMAL_LEAD):
             last = len(self.writes(self._sent_alone(hook)().requests))  # the last write of several makes the record
             send = self._sent_alone(hook)
@@ -63,15 +63,14 @@ class OnceChecks(Contract):
         """crmgate calls find_lead, and sends the operation again only if find_lead returns None."""
         self._sent_twice("after")
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
     def test_lost_request_is_sent_again(self) -> None:
         """The CRM did not store the record, so find_lead returns None and crmgate sends the operation again."""
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE, DeliveryMode.IDEMPOTENT)
         self._sent_twice("before")
 
+    @needs_capability("unique_key")
     def test_unique_key_makes_no_second_record(self) -> None:
         """For a plugin with the capability `unique_key`: the CRM refuses a second record of the same operation."""
-        if "unique_key" not in self.provider.capabilities:
-            raise unittest.SkipTest("the plugin does not have the capability unique_key")
         for operation, expected in self._countable():
             self.deliver(operation)
             self.deliver(operation)

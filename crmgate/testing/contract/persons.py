@@ -1,31 +1,46 @@
 """Checks: a submission of a person whom the CRM knows, with each value of CRM_ON_DUPLICATE.
 
-A plugin that makes a lead of its own for each submission may do so; these checks are skipped then.
+A plugin without `detects_duplicates` makes a lead of its own for each submission. Only the first of these checks
+applies to it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import unittest
 from dataclasses import replace
 
 from crmgate.model import Delivered, Kind, Lead, Operation
 from crmgate.policy import DeliveryMode
 from crmgate.testing.contract import samples
+from crmgate.testing.contract.applies import needs_capability, needs_mode
 from crmgate.testing.contract.base import CallResult, Contract, delivered, expect, made, reason
 from crmgate.testing.contract.text import texts
 
 MERGING = ("note", "update")
 USE_KNOWN = "Let `resolve_duplicate` decide: it follows CRM_ON_DUPLICATE."
+CLAIM = "Add `detects_duplicates` to `capabilities`: the checks of known persons apply then."
 ONCE = "Let find_lead search the records of the person for `operation.tracking_code`, and return the known lead."
 
 
 class PersonChecks(Contract):
     """`CRM_ON_DUPLICATE`: a note on the known lead, an update of it, or another lead."""
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
     def test_known_person_is_handled_as_configured(self) -> None:
-        """CRM_ON_DUPLICATE has the values `note`, `update` and `create`."""
+        """CRM_ON_DUPLICATE has the values `note`, `update` and `create`. Without `detects_duplicates`: another lead."""
+        if "detects_duplicates" in self.provider.capabilities:
+            self._policies_differ()
+        else:
+            self._makes_another_lead()
+
+    def _makes_another_lead(self) -> None:
+        for policy in MERGING:
+            first = self._known(policy)
+            another = delivered(self._again()).record_id != first
+            expect(another, f"CRM_ON_DUPLICATE={policy}: a known person gets no second lead. {CLAIM}")
+
+    def _policies_differ(self) -> None:
         self._merges("note")
         sent = {policy: self._effect(policy) for policy in MERGING}
         expect(
@@ -37,6 +52,8 @@ class PersonChecks(Contract):
         another = second.record_id != first and not second.adopted
         expect(another, f"CRM_ON_DUPLICATE=create makes no other lead for a known person. {USE_KNOWN}")
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
+    @needs_capability("detects_duplicates")
     def test_submission_of_a_known_person_arrives_whole(self) -> None:
         """All values are sent with the note or the update."""
         for policy in MERGING:
@@ -49,12 +66,16 @@ class PersonChecks(Contract):
             remedy = "Write all of `describe_all(lead, operation)` into the note."
             expect(not lost, f"CRM_ON_DUPLICATE={policy}: {lost} of a known person is not sent. {remedy}")
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
+    @needs_capability("detects_duplicates")
     def test_submission_of_a_known_person_is_found(self) -> None:
         """`find_lead` finds the note or the update, and returns the known lead."""
         for policy in MERGING:
             first = self._merges(policy)
             self._is_known(self.find(self._again().operation), first, policy)
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
+    @needs_capability("detects_duplicates")
     def test_submission_of_a_known_person_whose_answer_was_lost_is_stored_once(self) -> None:
         """The answer to the note or the update was lost, or the request itself."""
         for policy in MERGING:
@@ -73,6 +94,8 @@ class PersonChecks(Contract):
                 shown = f"a submission whose answer was lost is stored {count} times instead of {once}"
                 expect(count == once, f"CRM_ON_DUPLICATE={policy}: {shown}. {ONCE}")
 
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
+    @needs_capability("detects_duplicates")
     def test_failed_search_for_a_known_person_makes_no_second_lead(self) -> None:
         """The search answers 503: whether the person is known is unknown."""
         for policy in MERGING:
@@ -86,15 +109,12 @@ class PersonChecks(Contract):
             expect(not other, f"{outcome} for a known person {bad.when}. Raise Unavailable (`lost(True, ...)`).")
 
     def _merges(self, policy: str) -> str:
-        """Begin again with a known person. Returns the id of the lead. Skips the check if it would get another lead."""
-        self.needs_mode(DeliveryMode.EXACTLY_ONCE)
+        """Begin again with a known person. Returns the id of the lead."""
         first = self._known(policy)
         second = delivered(self._again())
-        claimed = "detects_duplicates" in self.provider.capabilities
-        if second.record_id != first:
-            remedy = "Search for the person, or remove `detects_duplicates` from `capabilities`."
-            expect(not claimed, f"CRM_ON_DUPLICATE={policy}: a known person gets a second lead. {remedy}")
-            raise unittest.SkipTest("the plugin makes another lead for a known person")
+        remedy = "Search for the person, or remove `detects_duplicates` from `capabilities`."
+        same = second.record_id == first
+        expect(same, f"CRM_ON_DUPLICATE={policy}: a known person gets a second lead. {remedy}")
         expect(second.adopted, f"CRM_ON_DUPLICATE={policy}: a known lead is not `adopted`. {USE_KNOWN}")
         return self._known(policy)
 

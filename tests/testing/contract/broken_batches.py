@@ -17,6 +17,16 @@ Leads = Sequence[tuple[Lead, Operation]]
 Outcomes = Mapping[str, Delivered | ProviderError | None]
 
 
+@fails("known_person_is_handled_as_configured", alone=True)
+class MergesWithoutSayingSo(Acme):
+    capabilities = Acme.capabilities - {"detects_duplicates"}
+
+
+@fails("leads_at_once_is_as_described", alone=True)
+class OneLeadAtATime(Acme):
+    leads_at_once = 1
+
+
 @fails("a_batch_creates_each_lead", alone=True)
 class MixesOutcomesUp(Acme):
     def _batch(self, operations: list[Operation], records: list[dict[str, Any]]) -> dict[str, Delivered | None]:

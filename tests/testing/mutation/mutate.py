@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 import tomllib
-import unittest
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,14 +92,12 @@ def provider_of(mutant: Mutant) -> type[CRMProvider]:
 
 
 def failing(contract: type[Contract], checks: Sequence[str]) -> Iterator[str]:
-    """The checks of `contract` that fail. A check that is skipped passes."""
-    for check in (one for one in checks if hasattr(contract, one)):
+    """The checks of `contract` that fail. Those that do not apply to its plugin are left out."""
+    for check in (one for one in checks if callable(getattr(contract, one, None))):
         instance = contract()
         instance.setup_method()
         try:
             getattr(instance, check)()
-        except unittest.SkipTest:
-            continue
         except Exception:  # a plugin that cannot be started fails, too
             yield check
         finally:
