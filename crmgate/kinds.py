@@ -63,6 +63,11 @@ def payload_types() -> tuple[type[Lead] | type[Activity], ...]:
     return tuple(dict.fromkeys(row.payload for row in _TABLE.values()))
 
 
+def about_a_lead() -> tuple[Kind, ...]:
+    """The kinds of operations on a lead that exists."""
+    return tuple(kind for kind, row in _TABLE.items() if row.needs_lead)
+
+
 def for_scripts() -> dict[str, dict[str, str | bool]]:
     """The table as the Lua scripts read it, in `kinds`: a kind's traits by the name of the kind."""
     return {

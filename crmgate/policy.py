@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import assert_never
 
 from crmgate.errors import (
     AuthFailed,
@@ -47,6 +48,28 @@ class DeliveryMode(StrEnum):
     """The destination recognizes a repetition by its key, the operation id: the operation is sent again."""
     AT_MOST_ONCE = "at_most_once"
     """Neither: the operation is a dead letter, and only an operator can have it sent again."""
+
+    @property
+    def searched(self) -> bool:
+        """Whether the destination is searched before an operation of unknown outcome is sent again."""
+        match self:
+            case DeliveryMode.EXACTLY_ONCE:
+                return True
+            case DeliveryMode.IDEMPOTENT | DeliveryMode.AT_MOST_ONCE:
+                return False
+            case _:
+                assert_never(self)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether an operation of unknown outcome is sent again without the decision of an operator."""
+        match self:
+            case DeliveryMode.EXACTLY_ONCE | DeliveryMode.IDEMPOTENT:
+                return True
+            case DeliveryMode.AT_MOST_ONCE:
+                return False
+            case _:
+                assert_never(self)
 
 
 @dataclass(frozen=True, slots=True)

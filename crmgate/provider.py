@@ -18,6 +18,7 @@ from typing import Any, ClassVar, TypeVar
 from marshmallow import fields, validate
 
 from crmgate.errors import ConfigError, Forbidden, NotFound, ProviderError, Rejected
+from crmgate.kinds import traits
 from crmgate.model import Activity, Connection, Delivered, Kind, Lead, Operation, Preview, Rate
 from crmgate.plugin_kit.bodies import Auth, Files, Form
 from crmgate.plugin_kit.connection import Look, tested
@@ -338,7 +339,7 @@ _OF_AN_UPDATE = (
 
 
 def _is_click(operation: Operation) -> bool:
-    return operation.kind in (Kind.LOG_ACTIVITY, Kind.CREATE_MINIMAL_LEAD)
+    return traits(operation.kind).payload is Activity
 
 
 def _facts(operation: Operation) -> dict[str, Any]:

@@ -202,7 +202,7 @@ def build(settings: Settings) -> Services:
         watch, clocks, Numbers(client, ledger.now), Causes(client), index, persons, Payloads(audit),
         CrmSetup(crm, audit, settings.environ), Sessions(client, tokens, audit), sources,
         Backups(BackupStore(client, ledger, delivery.recipient), inventory, ledger, audit), reconcile,
-        vault, Rotation(StoredPayloads(client, ledger), inventory, vault),
+        vault, Rotation(StoredPayloads(client, ledger), inventory, vault, audit),
         Expiry(ledger, inventory, delivery.recipient, settings.dead_days), Rewriter(client), spool, drain,
     )  # fmt: skip
 

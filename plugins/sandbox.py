@@ -7,7 +7,7 @@ first one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, assert_never
 from urllib.parse import quote
 
 from crmgate import hookimpl
@@ -118,15 +118,19 @@ class Sandbox(CRMProvider):
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping."""
         mapped = self.map_again(operation, self.field_map)
-        names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {}
-        body = names | mapped.fields | {"description": self.text_of(mapped, operation)}
+        body = mapped.fields | {"description": self.text_of(mapped, operation)}
         lead = f"/leads/{quote(operation.lead_id, safe='')}"
         match operation.kind:
             case Kind.UPDATE_LEAD:
                 return self.previewed("PUT", lead, body, mapped, operation)
             case Kind.LOG_ACTIVITY:
                 return self.previewed("POST", f"{lead}/activities", body, mapped, operation)
-        return self.previewed("POST", "/leads", body | {"operation_id": operation.id}, mapped, operation)
+            case Kind.CREATE_LEAD | Kind.CREATE_MINIMAL_LEAD:
+                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {}
+                body = names | body | {"operation_id": operation.id}
+                return self.previewed("POST", "/leads", body, mapped, operation)
+            case _:
+                assert_never(operation.kind)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:  # noqa: ARG002

@@ -12,7 +12,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
 from marshmallow import ValidationError
 
@@ -70,8 +70,7 @@ class Webhook(CRMProvider):
     @hookimpl
     def preview(self, operation: Operation) -> Preview:
         """The event as it would be sent."""
-        is_lead = operation.kind in (Kind.CREATE_LEAD, Kind.UPDATE_LEAD)
-        body = event(operation, operation.lead if is_lead else operation.activity)
+        body = event(operation, _submission(operation))
         return self.previewed("POST", "WEBHOOK_URL", body, Mapped({}, []), operation)
 
     @hookimpl
@@ -107,6 +106,16 @@ def event(operation: Operation, submission: Lead | Activity) -> dict[str, Any]:
     accepted = rfc3339(operation.accepted_at)
     facts = {"operation": operation.id, "tracking_code": operation.tracking_code, name: submission.to_dict()}
     return {"type": kind, "timestamp": accepted, "data": facts}
+
+
+def _submission(operation: Operation) -> Lead | Activity:
+    match operation.kind:
+        case Kind.CREATE_LEAD | Kind.UPDATE_LEAD:
+            return operation.lead
+        case Kind.CREATE_MINIMAL_LEAD | Kind.LOG_ACTIVITY:
+            return operation.activity
+        case _:
+            assert_never(operation.kind)
 
 
 def _problem(answer: Answer, *, read: bool) -> ProviderError | None:

@@ -262,8 +262,8 @@ def _expire_and_encrypt(world: World) -> None:
     assert Expiry(world.ledger, inventory, world.delivery.recipient, 30).discard_old()
     world.apply(90)
     vault = Vault([new_key()])
-    steps = Rotation(StoredPayloads(world.redis, world.ledger), inventory, vault).steps()
-    assert sum(step.encrypted for step in steps)
+    rotation = Rotation(StoredPayloads(world.redis, world.ledger), inventory, vault, Audit(world.redis))
+    assert sum(step.encrypted for step in rotation.steps("ada"))
     world.ledger.vault = vault
     world.pass_time(1)
     world.ledger.vault = Vault()

@@ -13,8 +13,9 @@ import pytest
 from flask import Blueprint, Flask
 
 from crmgate import hookspecs, web
-from crmgate.plugin_host.admission import PROVIDER_HOOKS
+from crmgate.plugin_host.admission import FEATURES, PROVIDER_HOOKS
 from crmgate.plugin_host.caller import HOOKS
+from crmgate.policy import DeliveryMode
 from crmgate.web.openapi.document import build
 from tests.cases import all_cases
 from tests.web.published import Published
@@ -95,3 +96,23 @@ def test_the_contract_checks_every_hook_of_a_crm(hook: str) -> None:
     texts = [path.read_text() for path in (ROOT / "crmgate/testing/contract").glob("*.py")]
     checked = re.compile(rf"\b{hook}\b|\bKind\.{hook.upper()}\b")
     assert any(checked.search(text) for text in texts), f"crmgate/testing/contract does not check {hook}"
+
+
+@pytest.mark.parametrize("feature", sorted(FEATURES))
+def test_the_contract_checks_every_feature_of_a_crm(feature: str) -> None:
+    texts = [path.read_text() for path in (ROOT / "crmgate/testing/contract").glob("*.py")]
+    assert any(f'"{feature}"' in text for text in texts), f"crmgate/testing/contract does not check {feature}"
+
+
+@pytest.mark.parametrize("mode", DeliveryMode)
+@pytest.mark.parametrize("file", ["once", "counts", "outcomes"])
+def test_the_contract_has_advice_for_every_delivery_mode(file: str, mode: DeliveryMode) -> None:
+    text = (ROOT / f"crmgate/testing/contract/{file}.py").read_text()
+    assert f"DeliveryMode.{mode.name}: " in text, f"crmgate/testing/contract/{file}.py has no advice for {mode}"
+
+
+@pytest.mark.parametrize("mode", DeliveryMode)
+def test_the_contract_has_checks_of_every_delivery_mode(mode: DeliveryMode) -> None:
+    texts = [path.read_text() for path in (ROOT / "crmgate/testing/contract").glob("*.py")]
+    checks = re.compile(rf"needs_mode\((?:.*, )?DeliveryMode\.{mode.name}\b")
+    assert any(checks.search(text) for text in texts), f"crmgate/testing/contract/modes.py has no check of {mode}"

@@ -21,6 +21,7 @@ TESTING = "The contract of plugins needs no Redis and no running gateway"
 HEART = "Delivery and the store know no Flask, no CRM and no plugin"
 SANDBOX = "The sandbox knows nothing of the gateway but data and labels"
 ENTRY_POINTS = "No entry point imports another, and nothing imports the sandbox"
+REDIS = "Only the store, the operators' room and Huey's storage send commands to Redis"
 PLANTED = [
     # (file, what is imported, the contract that forbids it)
     ("plugins/alerts.py", "crmgate.store.ledger", PLUGINS),
@@ -36,6 +37,7 @@ PLANTED = [
     ("crmgate/worker.py", "crmgate.web.answers", LAYERS),
     ("crmgate/delivery/gateway.py", "crmgate.provider", HEART),
     ("crmgate/store/audit.py", "flask", HEART),
+    ("crmgate/web/stats.py", "redis", REDIS),
     ("crmgate/policy.py", "redis", "Data and decisions use no framework, no Redis and no HTTP"),
     ("crmgate/listener.py", "redis", "What a plugin imports knows no Redis, no Flask and no Huey"),
     ("crmgate/testing/server.py", "crmgate.store.client", TESTING),

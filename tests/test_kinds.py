@@ -8,16 +8,26 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from crmgate import hookspecs
-from crmgate.kinds import for_scripts, traits
-from crmgate.model import Kind, Lead, State
+from crmgate import hookimpl, hookspecs
+from crmgate.kinds import about_a_lead, for_scripts, traits
+from crmgate.model import EventType, Kind, Lead, Operation, State
 from crmgate.operators.export import COLUMNS
+from crmgate.store.entries import JobState
+from crmgate.store.gate import Cause
+from crmgate.store.tallies import Happened
+from crmgate.web.ops.words import KINDS, OUTCOMES, STATES
+from tests.testing.contract.acme import Acme
+from tests.testing.contract.test_contract import passes
 
-HTTP = (Path(__file__).parents[1] / "docs" / "http.md").read_text()
+ROOT = Path(__file__).parents[1]
+HTTP = (ROOT / "docs" / "http.md").read_text()
+EACH = ("crmgate/testing/contract/steps.py", "crmgate/plugin_host/trial/steps.py")
+"""Files that send one operation of each kind."""
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -63,3 +73,54 @@ def test_the_description_of_the_api_lists_each_kind_and_state(parameter: str, wo
     [row] = re.findall(rf"^\| `{parameter}` \| (.*) \|$", HTTP, re.MULTILINE)
     missing = {*words} - {*re.findall(r"`(\w+)`", row)}
     assert not missing, f"docs/http.md: the row `{parameter}` of GET /api/v1/operations does not name {missing}"
+
+
+def test_a_kind_is_about_a_lead_if_its_row_says_so() -> None:
+    assert {Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY} <= {*about_a_lead()}
+    assert {Kind.CREATE_LEAD, Kind.CREATE_MINIMAL_LEAD}.isdisjoint(about_a_lead())
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("file", EACH)
+def test_each_kind_is_sent_by_the_trial_and_with_each_write_failing(file: str, kind: Kind) -> None:
+    assert f"Kind.{kind.name}" in (ROOT / file).read_text(), f"{file} sends no {kind}"
+
+
+def test_the_contract_finds_operations_of_each_kind_together() -> None:
+    found = set[Kind]()
+
+    class Watched(Acme):
+        @hookimpl
+        def find_many(self, operations: Sequence[Operation]) -> Mapping[str, str]:
+            found.update(one.kind for one in operations)
+            return super().find_many(operations)
+
+    assert passes(Watched, "test_delivered_operations_are_found_together")
+    missing = {*Kind} - found
+    assert not missing, f"crmgate/testing/contract/capabilities.py: _receipts has no {', '.join(missing)}"
+
+
+@pytest.mark.parametrize(("table", "words"), [(KINDS, Kind), (STATES, State), (OUTCOMES, EventType)])
+def test_the_pages_have_words_for_each(table: Mapping[str, str], words: type[Kind | State | EventType]) -> None:
+    missing = {*words} - table.keys()
+    assert not missing, f"crmgate/web/ops/words.py has no words for {missing}"
+
+
+WORDS_IN_TEMPLATES = re.compile(r"\.(state|cause|what)\b (?:[!=]= |in \()((?:\"\w+\"(?:, )?)+)")
+
+
+def test_the_scripts_compare_and_write_states_that_exist() -> None:
+    texts = [path.read_text() for path in (ROOT / "crmgate/store/lua").glob("*.lua")]
+    compared = {word for text in texts for word in re.findall(r"\bstate [~=]= '(\w+)'", text)}
+    written = {word for text in texts for word in re.findall(r"'HSET', [\w()\[\]]+, 'state', '(\w+)'", text)}
+    assert len(compared | written) > 5
+    assert (compared | written) - {*State, *JobState} == set()
+
+
+def test_the_templates_compare_with_words_that_exist() -> None:
+    known = {"state": {*State, *JobState}, "cause": {*Cause}, "what": {*Happened}}
+    paths = [*(ROOT / "crmgate/web/ops/templates").rglob("*.html")]
+    found = {(path.name, name, word) for path in paths for name, words in WORDS_IN_TEMPLATES.findall(path.read_text())
+             for word in re.findall(r"\w+", words)}  # fmt: skip
+    assert len(found) > 5
+    assert {one for one in found if one[2] not in known[one[1]]} == set()

@@ -26,9 +26,10 @@ from crmgate.cli.output import clean
 from crmgate.model import rfc3339
 from crmgate.operators.desk import Desk
 from crmgate.operators.inventory import Count
-from crmgate.operators.retries import Job, JobState
+from crmgate.operators.retries import Job
 from crmgate.policy import WORKER_SILENCE
 from crmgate.services import Services
+from crmgate.store.entries import JobState
 from crmgate.store.gate import explain
 
 STALL = 3.0

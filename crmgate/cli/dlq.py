@@ -20,9 +20,10 @@ from crmgate.errors import JobRunning
 from crmgate.model import State
 from crmgate.operators import export as exporting
 from crmgate.operators.inventory import Filter
-from crmgate.operators.retries import Job, JobState
+from crmgate.operators.retries import Job
 from crmgate.services import Services
 from crmgate.store.audit import Action, command_line
+from crmgate.store.entries import JobState
 from crmgate.store.tokens import Scope
 
 suspects = click.option("--suspects", is_flag=True, help="Suspects instead of dead letters.")

@@ -10,7 +10,7 @@ from crmgate.cli.bulk import progress
 from crmgate.cli.output import as_json, print_json
 from crmgate.cli.parts import opened
 from crmgate.operators.rotation import Rotation
-from crmgate.store.audit import Action, command_line
+from crmgate.store.audit import command_line
 from crmgate.store.vault import key_id, new_key
 
 
@@ -49,8 +49,6 @@ def rotate(as_json: bool) -> None:
         if not parts.vault.current:
             raise click.ClickException("PAYLOAD_KEYS is not set: `crmgate keys new` makes a key for it.")
         encrypted, unreadable = _rotate(parts.rotation)
-        numbers = f"{encrypted} encrypted, {unreadable} unreadable"
-        parts.audit.record(command_line(), Action.KEYS_ROTATE, parts.vault.current, numbers)
     if as_json:
         print_json({"key": parts.vault.current, "encrypted": encrypted, "unreadable": unreadable})
     else:
@@ -64,7 +62,7 @@ def _rotate(rotation: Rotation) -> tuple[int, int]:
     """Numbers of the payloads that were encrypted, and of those that no key decrypts."""
     seen = encrypted = unreadable = 0
     with progress("Encrypting", rotation.total()) as done:
-        for step in rotation.steps():
+        for step in rotation.steps(command_line()):
             seen, encrypted = seen + step.seen, encrypted + step.encrypted
             unreadable += step.unreadable
             done(seen)

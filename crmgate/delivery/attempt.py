@@ -32,7 +32,7 @@ from crmgate.delivery.outcome import (
 from crmgate.delivery.plan import LEASE_MARGIN, Crm, Plan
 from crmgate.errors import LedgerUnavailable, OutOfTime, ProviderError
 from crmgate.model import Delivered, Kind, Operation
-from crmgate.policy import Dead, DeliveryMode, Done, Hold, Retry, Verdict, decide
+from crmgate.policy import Dead, Done, Hold, Retry, Verdict, decide
 from crmgate.store.audit import Entry
 from crmgate.store.entries import Announcement, Claim, NoClaim, NotClaimed, Recorded, Result, Swept, Wanted, Written
 from crmgate.store.gate import Cause, Gate, Recipient, explain
@@ -69,7 +69,7 @@ class Delivery:
         self.recipient = Recipient(
             crm.name, crm.credentials, plan.most, crm.rate,
             epidemic_after=plan.epidemic_after, settle=crm.settle_seconds,
-            at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
+            at_most_once=not crm.delivery.repeatable,
         )  # fmt: skip
         self._gates: dict[str, tuple[Crm | None, Recipient]] = {crm.name: (crm, self.recipient)}
         self._batches = Batches(ledger, crm, self.recipient, plan.worker_budget, self._conclude)
@@ -166,7 +166,7 @@ class Delivery:
             if crm:
                 known = replace(
                     known, credentials=crm.credentials, rate=crm.rate, settle=crm.settle_seconds,
-                    at_most_once=crm.delivery is DeliveryMode.AT_MOST_ONCE,
+                    at_most_once=not crm.delivery.repeatable,
                 )  # fmt: skip
             self._gates[name] = crm, known
         return self._gates[name][1]
@@ -318,7 +318,7 @@ class Delivery:
             return Sent(None, undecryptable(claim.operation), asked=False)
         if deadline <= time.monotonic():
             return Sent(None, out_of_time(crm.name), asked=False)
-        if claim.look_first and crm.delivery is DeliveryMode.AT_MOST_ONCE:
+        if claim.look_first and not crm.delivery.repeatable:
             return Sent(None, interrupted(crm.name), asked=False)
         crm.used()
         try:
@@ -332,7 +332,7 @@ class Delivery:
 
         A destination that recognizes a repetition is not searched.
         """
-        if not claim.look_first or crm.delivery is not DeliveryMode.EXACTLY_ONCE:
+        if not claim.look_first or not crm.delivery.searched:
             return None
         for operation in _as_sent(claim):
             if found := crm.find(operation, _left(deadline, crm.name)):

@@ -16,7 +16,6 @@ from crmgate.delivery.outcome import Following, Outcome, Sent, out_of_time, unse
 from crmgate.delivery.plan import Crm
 from crmgate.errors import LedgerUnavailable, OutcomeUnknown, ProviderError
 from crmgate.model import Delivered, Kind, Operation
-from crmgate.policy import DeliveryMode
 from crmgate.store.batches import end_batch
 from crmgate.store.entries import Claim, Result, Wanted
 from crmgate.store.gate import Recipient
@@ -138,7 +137,7 @@ def is_lost(answers: Iterable[Sent | None]) -> bool:
 
 
 def _is_searched(claim: Claim, crm: Crm) -> bool:
-    return claim.look_first and crm.delivery is DeliveryMode.EXACTLY_ONCE
+    return claim.look_first and crm.delivery.searched
 
 
 def _fits(claim: Claim) -> bool:

@@ -121,7 +121,10 @@ class Gateway:
         if accepted.what is Acceptance.SUSPECT:
             self._forget_old_suspects()
             return _recorded(operation, accepted, suspicion=suspect or Suspicion.OVER_LIMIT)
-        operation = _recorded(operation, accepted)
+        return self._attempt(_recorded(operation, accepted), accepted, lease, started)
+
+    def _attempt(self, operation: Operation, accepted: Accepted, lease: str, started: float) -> Operation:
+        """Notify the listeners of a new operation, and make its first attempt if the caller has the lease."""
         self._notify("operation_accepted", operation=operation)
         if accepted.what is not Acceptance.LEASED:
             return operation

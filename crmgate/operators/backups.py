@@ -68,10 +68,13 @@ class Backups:
             raise LedgerNotEmpty
         base, foreign = float(int(self._ledger.now())), self._is_foreign(archive)
         entries = done = operations = 0
-        # First the sessions: an operation that a worker delivers at once finds its session.
-        for batch in _batches(archive.records("key")):
+        # A stream takes no entry older than its last one: the entry of this restore comes after those of the backup.
+        for batch in _batches(_keys(archive, trail=True)):
             entries += self._store.write((), batch, base=base, foreign=foreign)[1]
         self._audit.record(who, Action.RESTORE, "backup", f"{archive.contents.total} operations of {archive.made_at}")
+        # Sessions come before operations: an operation that a worker delivers at once finds its session.
+        for batch in _batches(_keys(archive, trail=False)):
+            entries += self._store.write((), batch, base=base, foreign=foreign)[1]
         for batch in _batches(archive.records("operation")):
             operations += self._store.write(batch, (), base=base, foreign=foreign)[0]
             done += len(batch)
@@ -96,6 +99,12 @@ class Backups:
         while rows := self._inventory.walk(keys.OPS, Filter(), cursor, BATCH):
             yield [row.id for row in rows]
             cursor = rows[-1]
+
+
+def _keys(archive: Archive, *, trail: bool) -> Iterator[Record]:
+    """The other keys of a backup: the audit trail, or all but the audit trail."""
+    name = keys.AUDIT.removeprefix(keys.PREFIX)
+    return (record for record in archive.records("key") if (record["key"] == name) is trail)
 
 
 def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:

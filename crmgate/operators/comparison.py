@@ -14,7 +14,6 @@ from crmgate.errors import OutOfTime, RateLimited, Unavailable
 from crmgate.model import EventType, Operation, State
 from crmgate.operators.inventory import Filter, Inventory
 from crmgate.plugin_host.caller import HookCaller
-from crmgate.policy import DeliveryMode
 from crmgate.store.gate import Cause, Recipient
 from crmgate.store.ledger import Ledger
 from crmgate.store.reconciled import ReconcileBook
@@ -104,7 +103,7 @@ class ReceiptComparison:
         if crm is None or not operation.kind.known:
             self.numbers["other_crm"] += 1
             return
-        if crm.caller.delivery is not DeliveryMode.EXACTLY_ONCE:
+        if not crm.caller.delivery.searched:
             self.numbers["not_comparable"] += 1
             return
         crm.pending.append(operation)

@@ -199,8 +199,8 @@ class Persons:
     def erase(self, contact: Contact, who: str) -> Erasure:
         """Discard the person's operations that have not ended, and remove everything else about the person.
 
-        Receipts stay until they expire, without anything that leads from the person to them. One entry in the audit
-        log, without personal data.
+        Receipts stay until they expire, without anything that leads from the person to them. The audit log has an entry
+        for each discarded operation and one for the erasure, without personal data.
         """
         with self._spooled.held() as held:
             spooled = self._spooled.ids(_people(contact))
@@ -213,7 +213,7 @@ class Persons:
     def _erase_from_redis(self, contact: Contact, who: str, spooled: Sequence[str]) -> Erasure:
         references, traces = self._traced(contact)
         found = self._described(references, traces, spooled)
-        kept = {operation.id for operation in found.open if not self._gateway.discard(operation.id, REASON)}
+        kept = {operation.id for operation in found.open if not self._discard(operation.id, who)}
         discarded = len(found.open) - len(kept)
         detail = f"{_numbers(found)}; {discarded} discarded"
         entry = made(self._ledger.now(), who, Action.PERSON_ERASE, "person", detail)
@@ -221,6 +221,10 @@ class Persons:
         self._index.forget_meters([contact.value])
         left = [one.id for one in self._inventory.read(sorted(kept)) if one and one.state not in _ENDED]
         return Erasure(found, discarded, tuple(left))
+
+    def _discard(self, operation_id: str, who: str) -> bool:
+        entry = made(self._ledger.now(), who, Action.DISCARD, operation_id)
+        return self._gateway.discard(operation_id, REASON, entry)
 
     def _found(self, contact: Contact) -> PersonData:
         # The spool comes first: it loses a submission only after Redis has it.

@@ -16,23 +16,14 @@ import redis
 from crmgate.errors import JobRunning
 from crmgate.model import State, new_id
 from crmgate.operators.inventory import SCAN, Count, Cursor, Filter, Inventory
-from crmgate.record import Word
 from crmgate.store import audit, keys
-from crmgate.store.entries import Batch
+from crmgate.store.entries import Batch, JobState
 from crmgate.store.gate import Recipient
 from crmgate.store.keys import translated
 from crmgate.store.ledger import Ledger
 
 BATCH = 50
 """Largest number of dead letters that are released at once; none are released while that many operations wait."""
-
-
-class JobState(Word):
-    """The state of a job."""
-
-    RUNNING = "running"
-    FINISHED = "finished"
-    CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)

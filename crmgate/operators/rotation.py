@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from crmgate.operators.inventory import Cursor, Filter, Inventory
 from crmgate.store import keys
+from crmgate.store.audit import Action, Audit
 from crmgate.store.stored import Replacement, StoredPayloads
 from crmgate.store.vault import Undecryptable, Vault
 
@@ -30,15 +31,19 @@ class RotatedBatch:
 class Rotation:
     """Encrypts stored payloads with the first key. Every method raises `LedgerUnavailable`."""
 
-    def __init__(self, payloads: StoredPayloads, inventory: Inventory, vault: Vault) -> None:
-        self._payloads, self._inventory, self._vault = payloads, inventory, vault
+    def __init__(self, payloads: StoredPayloads, inventory: Inventory, vault: Vault, audit: Audit) -> None:
+        self._payloads, self._inventory, self._vault, self._audit = payloads, inventory, vault, audit
 
     def total(self) -> int:
         """Number of operations that `steps` looks at, with receipts, most of which have no payload."""
         return self._payloads.total()
 
-    def steps(self) -> Iterator[RotatedBatch]:
-        """Encrypt batch after batch, the oldest operation first, also those that are accepted meanwhile."""
+    def steps(self, who: str) -> Iterator[RotatedBatch]:
+        """Encrypt batch after batch, the oldest operation first, also those that are accepted meanwhile.
+
+        The audit log has the operator `who` before the first payload changes.
+        """
+        self._audit.record(who, Action.KEYS_ROTATE, self._vault.current, f"{self.total()} operations and receipts")
         cursor: Cursor | None = None
         while rows := self._inventory.walk(keys.OPS, Filter(), cursor, BATCH):
             yield self._step([row.id for row in rows])

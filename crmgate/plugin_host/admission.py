@@ -164,7 +164,7 @@ def check_provider(source: str, provider: type[CRMProvider], taken: Mapping[str,
 def _check_searches(source: str, provider: type[CRMProvider], marked: Hooks) -> None:
     """Refuse a hook that searches a destination which crmgate never searches."""
     stray = [hook for hook in SEARCHES if hook in marked]
-    if stray and provider.delivery != DeliveryMode.EXACTLY_ONCE:
+    if stray and not DeliveryMode(provider.delivery).searched:
         reason = (
             f"{provider.__name__} has {stray[0]}, which is never called with delivery = {str(provider.delivery)!r}."
         )

@@ -15,7 +15,7 @@ import pluggy
 
 from crmgate import hookspecs
 from crmgate.errors import AuthFailed, Code, ConfigError, OutcomeUnknown, ProviderError, Rejected, Unsupported
-from crmgate.kinds import traits
+from crmgate.kinds import about_a_lead, traits
 from crmgate.model import Check, Connection, CrmField, Delivered, Kind, Operation, Preview, Provision, Rate
 from crmgate.plugin_host.output import caught
 from crmgate.plugin_host.privacy import mask
@@ -183,7 +183,7 @@ class HookCaller:
         about = [operation]
         if operation.delivered and operation.delivered.adopted and not traits(operation.kind).needs_lead:
             lead = operation.delivered.record_id
-            about += [replace(operation, kind=kind, lead_id=lead) for kind in (Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY)]
+            about += [replace(operation, kind=kind, lead_id=lead) for kind in about_a_lead()]
         found = (self.find(one, max(deadline - time.monotonic(), 0.0)) for one in about)
         return next(filter(None, found), None)
 

@@ -8,8 +8,17 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from crmgate.model import Event, EventType, Kind, Operation
+from crmgate.record import Word
 from crmgate.store.gate import Cause
 from crmgate.store.keys import SESSION_SECONDS
+
+
+class JobState(Word):
+    """The state of a job that retries dead letters (`crmgate.operators.retries`)."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
 
 
 class Acceptance(StrEnum):

@@ -23,6 +23,7 @@ from crmgate.store.entries import (
     Accepted,
     Batch,
     Claim,
+    JobState,
     NoClaim,
     NotClaimed,
     Once,
@@ -251,7 +252,7 @@ class Ledger:
     def cancel_job(self, job: str, *, audit: Entry) -> str:
         """Cancel a running job and write `audit` in the same step. Returns its state before, empty if none exists."""
         state = self._job("cancel", job, {"seconds": RECEIPT_SECONDS}, audit)
-        reported(state == "running", audit)
+        reported(state == JobState.RUNNING, audit)
         return state
 
     def _job(self, what: str, job: str, arguments: Mapping[str, Any], audit: Entry) -> str:

@@ -25,7 +25,7 @@ NAMES = (
     "reseal",
 )  # fmt: skip
 """The scripts after the shared ones (`SHARED`); `limit` and `trial` stand alone."""
-SHARED = ("gate", "common", "person", "take", "meter")
+SHARED = ("gate", "common", "order", "history", "person", "take", "meter")
 """The files that stand before each script, in this order."""
 ALARM_GRACE = 3.0
 """Seconds after which a wake-up counts as lost."""

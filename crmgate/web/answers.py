@@ -10,9 +10,9 @@ from marshmallow.validate import OneOf
 
 from crmgate.errors import Code
 from crmgate.model import Kind, State, Suspicion
-from crmgate.operators.retries import JobState
 from crmgate.operators.waiting import WaitsFor
 from crmgate.schemas.codes import FieldCode, WarningCode
+from crmgate.store.entries import JobState
 from crmgate.store.gate import Cause
 
 _TIME = "2026-11-23T04:59:07.567Z"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from crmgate.model import Kind, Operation, Preview
 from crmgate.provider import CRMProvider, FieldMap, Mapped
 
@@ -20,9 +22,11 @@ def preview_of(crm: CRMProvider, records: BitrixRecords, field_map: FieldMap, op
             return crm.previewed("POST", "crm.timeline.comment.add", comment, Mapped({}, []), operation)
         case Kind.UPDATE_LEAD:
             record, ref = mapped.fields | {"comments": text}, operation.lead_id
-        case _:
+        case Kind.CREATE_LEAD | Kind.CREATE_MINIMAL_LEAD:
             names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"title": title(operation.lead)}
             record = {**names, **mapped.fields, **ORIGIN, "originId": operation.id, "comments": text}
             ref = ""
+        case _:
+            assert_never(operation.kind)
     method, params = records.request(record, ref)
     return crm.previewed("POST", method, params, mapped, operation)

@@ -173,6 +173,7 @@ class Bitrix(CRMProvider):
                 found = self._lookup.updated(operation)
             case Kind.LOG_ACTIVITY:
                 found = self._lookup.commented([operation.lead_id], operation)
+                return self.delivered(found, adopted=True) if found else None
             case Kind.CREATE_LEAD:
                 created = self._lookup.created(operation.id)
                 found = created[0] if created else self._lookup.written_on_known(operation)
@@ -182,7 +183,7 @@ class Bitrix(CRMProvider):
                 assert_never(operation.kind)
         if not found:
             return None
-        if operation.kind is not Kind.LOG_ACTIVITY and (item := self._records.readable(found)):
+        if item := self._records.readable(found):
             self._complete(found, item, operation)
         return self.delivered(found, adopted=True)
 

@@ -176,16 +176,20 @@ class EspoCRM(CRMProvider):
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping, before a look at the leads in EspoCRM."""
         mapped = self.map_again(operation, self._metadata.cached_map())
-        if operation.kind is Kind.LOG_ACTIVITY:
-            call = self._activities.call_of(operation, self.describe_all(operation.activity, operation))
-            return self.previewed("POST", "Call", call, Mapped({}, []), operation)
-        minimal = operation.kind is Kind.CREATE_MINIMAL_LEAD
         text = self.text_of(mapped, operation)
-        if operation.kind is Kind.UPDATE_LEAD:
-            path = lead_path(operation.lead_id)
-            return self.previewed("PUT", path, record_of({}, mapped.fields, text), mapped, operation)
-        record = record_of(MINIMAL if minimal else {"lastName": DASH}, mapped.fields, text) | self._assigned()
-        return self.previewed("POST", "Lead", record, mapped, operation)
+        match operation.kind:
+            case Kind.LOG_ACTIVITY:
+                call = self._activities.call_of(operation, self.describe_all(operation.activity, operation))
+                return self.previewed("POST", "Call", call, Mapped({}, []), operation)
+            case Kind.UPDATE_LEAD:
+                path = lead_path(operation.lead_id)
+                return self.previewed("PUT", path, record_of({}, mapped.fields, text), mapped, operation)
+            case Kind.CREATE_LEAD | Kind.CREATE_MINIMAL_LEAD:
+                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"lastName": DASH}
+                record = record_of(names, mapped.fields, text) | self._assigned()
+                return self.previewed("POST", "Lead", record, mapped, operation)
+            case _:
+                assert_never(operation.kind)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:

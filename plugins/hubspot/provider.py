@@ -145,17 +145,21 @@ class HubSpot(CRMProvider):
     @hookimpl
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping, before a look at the contacts in HubSpot."""
-        if operation.kind is Kind.LOG_ACTIVITY:
-            note = note_on(operation.lead_id, self.describe_all(operation.activity, operation), operation)
-            return self.previewed("POST", NOTES, note, Mapped({}, []), operation)
         mapped = self.map_again(operation, self.field_map)
         text = self.text_of(mapped, operation)
-        if operation.kind is Kind.UPDATE_LEAD:
-            changes = {"properties": written(mapped.fields) | {TEXT: text}}
-            return self.previewed("PATCH", f"{CONTACTS}/{operation.lead_id}", changes, mapped, operation)
-        names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {}
-        body = {"properties": contact_of(mapped, text, operation, names), "associations": []}
-        return self.previewed("POST", CONTACTS, body, mapped, operation)
+        match operation.kind:
+            case Kind.LOG_ACTIVITY:
+                note = note_on(operation.lead_id, self.describe_all(operation.activity, operation), operation)
+                return self.previewed("POST", NOTES, note, Mapped({}, []), operation)
+            case Kind.UPDATE_LEAD:
+                changes = {"properties": written(mapped.fields) | {TEXT: text}}
+                return self.previewed("PATCH", f"{CONTACTS}/{operation.lead_id}", changes, mapped, operation)
+            case Kind.CREATE_LEAD | Kind.CREATE_MINIMAL_LEAD:
+                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {}
+                body = {"properties": contact_of(mapped, text, operation, names), "associations": []}
+                return self.previewed("POST", CONTACTS, body, mapped, operation)
+            case _:
+                assert_never(operation.kind)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:

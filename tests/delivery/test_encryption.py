@@ -20,6 +20,7 @@ from crmgate.operators.waiting import Waiting, WaitsFor
 from crmgate.schemas.edit import edited
 from crmgate.schemas.faults import InvalidFields
 from crmgate.store import keys
+from crmgate.store.audit import Audit
 from crmgate.store.client import connect
 from crmgate.store.ledger import Ledger
 from crmgate.store.reconciled import KeptPayloads
@@ -188,19 +189,20 @@ def test_one_damaged_payload_is_a_dead_letter_that_says_so(start: Start) -> None
 
 def rotation(world: World, *keys_: str) -> Rotation:
     vault = Vault(keys_)
-    return Rotation(StoredPayloads(world.redis, world.ledger), Inventory(world.redis, vault), vault)
+    payloads, inventory = StoredPayloads(world.redis, world.ledger), Inventory(world.redis, vault)
+    return Rotation(payloads, inventory, vault, Audit(world.redis))
 
 
 def test_a_rotation_that_ends_in_the_middle_goes_on_the_next_time(start: Start) -> None:
     before = start(OLD)
     operations = [before.apply(number) for number in range(BATCH + 20)]
     world = start(NEW, OLD, before=before)
-    steps = rotation(world, NEW, OLD).steps()
+    steps = rotation(world, NEW, OLD).steps("ada")
     assert next(steps).encrypted == BATCH
     steps.close()  # type: ignore[attr-defined]
     assert {world.stored(operation).unreadable for operation in operations} == {""}
-    assert sum(step.encrypted for step in rotation(world, NEW, OLD).steps()) == 20
-    assert sum(step.encrypted for step in rotation(world, NEW, OLD).steps()) == 0
+    assert sum(step.encrypted for step in rotation(world, NEW, OLD).steps("ada")) == 20
+    assert sum(step.encrypted for step in rotation(world, NEW, OLD).steps("ada")) == 0
     world = start(NEW, before=world)
     world.pass_time(30)
     assert world.states(operations) == {State.DELIVERED}
@@ -214,7 +216,7 @@ def test_a_rotation_encrypts_what_is_plain_and_counts_what_no_key_decrypts(start
     world = start(NEW, before=between)
     done = world.apply(3)
     world.delivery.attempt(done.id)
-    steps = list(rotation(world, NEW).steps())
+    steps = list(rotation(world, NEW).steps("ada"))
     assert [(step.seen, step.encrypted, step.unreadable) for step in steps] == [(3, 1, 1)]
     assert payload_of(world, plain).startswith(b"sealed:")
     assert payload_of(world, locked).startswith(f"sealed:{key_id(LOST)}:".encode())
@@ -234,7 +236,7 @@ def test_a_rotation_overwrites_no_edit_and_revives_no_payload(start: Start, monk
         return replace(*arguments)
 
     monkeypatch.setattr(StoredPayloads, "replace", meanwhile)
-    assert [step.encrypted for step in rotation(world, NEW, OLD).steps()] == [0]
+    assert [step.encrypted for step in rotation(world, NEW, OLD).steps("ada")] == [0]
     assert world.stored(operation).payload["first_name"] == "Edited"
     assert payload_of(world, delivered) == b""
 
@@ -256,7 +258,7 @@ def test_a_kept_payload_is_encrypted_read_and_rotated(start: Start) -> None:
     kept = keys.kept(operation.id)
     assert world.redis.get(kept).startswith(f"sealed:{key_id(OLD)}:".encode())  # type: ignore[union-attr]
     assert KeptPayloads(world.redis, Vault([NEW])).read([operation.id]) == {}, "without its key it is not used"
-    assert sum(step.encrypted for step in rotation(world, NEW, OLD).steps()) == 1
+    assert sum(step.encrypted for step in rotation(world, NEW, OLD).steps("ada")) == 1
     assert KeptPayloads(world.redis, Vault([NEW])).read([operation.id])[operation.id]["email"] == "test1@example.com"
     assert 0 < world.redis.ttl(kept) <= 600  # type: ignore[operator]
 

@@ -33,8 +33,9 @@ def code(name: str) -> str:
 
 
 def definitions() -> dict[str, str]:
-    """Code of each name that common.lua and take.lua define."""
-    parts = re.split(r"^local (?:function )?(\w+)", code("common") + code("take"), flags=re.MULTILINE)
+    """Code of each name that the files before each script define."""
+    shared = "".join(map(code, scripts.SHARED))
+    parts = re.split(r"^local (?:function )?(\w+)", shared, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 

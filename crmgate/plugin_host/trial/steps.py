@@ -21,6 +21,7 @@ from crmgate.errors import (
     Unavailable,
     Unsupported,
 )
+from crmgate.kinds import traits
 from crmgate.model import Delivered, Kind, Operation
 from crmgate.plugin_host.caller import HookCaller
 from crmgate.plugin_host.trial.data import TrialData
@@ -142,7 +143,7 @@ class Trial:
         except _Failed as failed:
             ok, detail, remedy, hung = False, failed.detail, failed.remedy, isinstance(failed, _Hung)
         except Unsupported as error:
-            ok, detail = False if plan.hook == "create_lead" else None, error.detail
+            ok, detail = False if plan.hook == Kind.CREATE_LEAD else None, error.detail
         except ConfigError as error:
             ok, detail, remedy = False, "; ".join(error.problems), "Correct the settings."
         except ProviderError as error:
@@ -155,12 +156,12 @@ class Trial:
             _Plan("connection", "test_connection", self._connection, vital=True),
             _Plan("fields", "describe_fields", self._fields),
             _Plan("search", "find_lead", self._absent, vital=True),
-            _Plan("create", "create_lead", self._create, vital=True),
+            _Plan("create", Kind.CREATE_LEAD, self._create, vital=True),
             _Plan("find", "find_lead", partial(self._find, "create")),
-            _Plan("update", "update_lead", self._update),
-            _Plan("note", "log_activity", self._note),
+            _Plan("update", Kind.UPDATE_LEAD, self._update),
+            _Plan("note", Kind.LOG_ACTIVITY, self._note),
             _Plan("find note", "find_lead", partial(self._find, "note")),
-            _Plan("minimal", "create_minimal_lead", self._minimal),
+            _Plan("minimal", Kind.CREATE_MINIMAL_LEAD, self._minimal),
             _Plan("find minimal", "find_lead", partial(self._find, "minimal")),
             _Plan("find many", "find_many", self._find_many),
             _Plan("clean-up", DELETE, self._clean_up),
@@ -245,7 +246,7 @@ class Trial:
         return dict(self._call("find_many", lambda: self._caller.find_many(operations, self._budget)))
 
     def _send(self, step: str, operation: Operation) -> str:
-        if operation.kind in (Kind.UPDATE_LEAD, Kind.LOG_ACTIVITY) and not operation.lead_id:
+        if traits(operation.kind).needs_lead and not operation.lead_id:
             raise _Skipped("there is no lead, because create was not delivered")
         perhaps = TrialRecord(step, "", "", operation.tracking_code)
         self._unsure.append(perhaps)

@@ -1,4 +1,4 @@
--- The index of persons: for each email and phone the operations and sessions that are about it. It stands between common.lua
+-- The index of persons: for each email and phone the operations and sessions that are about it. It stands between history.lua
 -- and each script. The name of an index holds a digest with the secret key of this Redis (`keyed`): a phone number can be
 -- guessed from a plain digest, because there are few of them. A keyed digest begins with `p`, a plain one does not.
 -- `persons` of an operation has the digests of its indexes, and so has `who` of a session. A member is the id of an operation,

@@ -230,7 +230,7 @@ class Contract:
 
     def finds(self, budget: float = BUDGET) -> list[CallResult]:
         """The result of `find_lead` for an operation that was never sent; nothing for a plugin without a search."""
-        return [self.find(budget=budget)] if self.mode is DeliveryMode.EXACTLY_ONCE else []
+        return [self.find(budget=budget)] if self.mode.searched else []
 
     @property
     def silence(self) -> float:
@@ -301,9 +301,9 @@ class Contract:
         An idempotent receiver gets it again without a look-up, and one that takes it at most once does not.
         """
         first = send(operation)
-        if not isinstance(first.error, OutcomeUnknown) or self.mode is DeliveryMode.AT_MOST_ONCE:
+        if not isinstance(first.error, OutcomeUnknown) or not self.mode.repeatable:
             return first
-        if self.mode is DeliveryMode.IDEMPOTENT:
+        if not self.mode.searched:
             return send(operation)
         found = self.find(operation)
         expect(found.error is None, f"{found}{reason(found)}, but the CRM works again. {FIND}")

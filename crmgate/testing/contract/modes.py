@@ -71,7 +71,7 @@ class ModeChecks(Contract):
 
     def _driven(self, operation: Operation, send: Send) -> int:
         """Send an operation until crmgate would send it no more. Returns the number of attempts."""
-        repeatable, attempts = self.mode is not DeliveryMode.AT_MOST_ONCE, 0
+        repeatable, attempts = self.mode.repeatable, 0
         again = True
         while again and attempts <= len(DELAYS):
             attempts += 1

@@ -158,7 +158,7 @@ class OutcomeChecks(Contract):
 
     def _unknown_after(self, answers: Iterable[samples.Bad]) -> None:
         for bad in answers:
-            hint = bad in samples.WITHOUT_DATA and self.mode is not DeliveryMode.EXACTLY_ONCE
+            hint = bad in samples.WITHOUT_DATA and not self.mode.searched
             remedy = f"{unknown(self.mode)} {STATUS_CONFIRMS}" if hint else unknown(self.mode)
             self.crm.heal()
             self.fail_writes(self.crm, "answer", **bad.options())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crmgate.operators.retries import Job, JobState
+from crmgate.operators.retries import Job
+from crmgate.store.entries import JobState
 
 
 @dataclass(frozen=True, slots=True)
