@@ -35,7 +35,8 @@ class RedisServer:
 def prepare(folder: Path, port: int | None = None) -> RedisServer:
     """Write the configuration of a server into `folder`, where its data stays after it has stopped.
 
-    Removes the `TEMPORARY` files that a server left there when it was killed. Raises `click.ClickException` if this machine has no server.
+    Removes the `TEMPORARY` files that a server left there when it was killed. Raises `click.ClickException` if this
+    machine has no server.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in TEMPORARY:
