@@ -175,8 +175,7 @@ class Bitrix(CRMProvider):
                 found = self._lookup.commented([operation.lead_id], operation)
                 return self.delivered(found, adopted=True) if found else None
             case Kind.CREATE_LEAD:
-                created = self._lookup.created(operation.id)
-                found = created[0] if created else self._lookup.written_on_known(operation)
+                found = next(iter(self._lookup.created(operation.id)), None) or self._lookup.written_on_known(operation)
             case Kind.CREATE_MINIMAL_LEAD:
                 found = next(iter(self._lookup.created(operation.id)), None)
             case _:
