@@ -18,6 +18,7 @@ from .checks import EspoChecks
 from .lookup import EspoLookup, by_age, keyed
 from .metadata import EspoMetadata
 from .names import MINIMAL, names_to_fill
+from .preview import preview_of
 from .required import DASH, EspoRequired
 from .rows import ROWS, adding_rows, with_rows
 from .setup import EspoSetup
@@ -175,21 +176,7 @@ class EspoCRM(CRMProvider):
     @hookimpl
     def preview(self, operation: Operation) -> Preview:
         """The request of the current mapping, before a look at the leads in EspoCRM."""
-        mapped = self.map_again(operation, self._metadata.cached_map())
-        text = self.text_of(mapped, operation)
-        match operation.kind:
-            case Kind.LOG_ACTIVITY:
-                call = self._activities.call_of(operation, self.describe_all(operation.activity, operation))
-                return self.previewed("POST", "Call", call, Mapped({}, []), operation)
-            case Kind.UPDATE_LEAD:
-                path = lead_path(operation.lead_id)
-                return self.previewed("PUT", path, record_of({}, mapped.fields, text), mapped, operation)
-            case Kind.CREATE_LEAD | Kind.CREATE_MINIMAL_LEAD:
-                names = MINIMAL if operation.kind is Kind.CREATE_MINIMAL_LEAD else {"lastName": DASH}
-                record = record_of(names, mapped.fields, text) | self._assigned()
-                return self.previewed("POST", "Lead", record, mapped, operation)
-            case _:
-                assert_never(operation.kind)
+        return preview_of(self, self._activities, self._metadata.cached_map(), self._assigned(), operation)
 
     @hookimpl
     def provision(self, apply: bool) -> Provision:
