@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, assert_never
 
 from crmgate import tracking
 from crmgate.crm_answers import Check, Connection, CrmField, FieldState, Preview, Provision, Step
@@ -51,7 +51,7 @@ class Kind(Word):
 
 
 class State(Word):
-    """State of an operation. `DELIVERED` and `DISCARDED` are final.
+    """State of an operation.
 
     A `SUSPECT` waits until a person releases or discards it; `Suspicion` is its cause.
     """
@@ -63,6 +63,19 @@ class State(Word):
     DEAD = "dead"
     DISCARDED = "discarded"
     SUSPECT = "suspect"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is final; false for one that only a newer version knows."""
+        if not self.known:
+            return False
+        match self:
+            case State.DELIVERED | State.DISCARDED:
+                return True
+            case State.ACCEPTED | State.DELIVERING | State.WAITING | State.DEAD | State.SUSPECT:
+                return False
+            case _:
+                assert_never(self)
 
 
 class Suspicion(Word):

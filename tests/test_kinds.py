@@ -124,3 +124,10 @@ def test_the_templates_compare_with_words_that_exist() -> None:
              for word in re.findall(r"\w+", words)}  # fmt: skip
     assert len(found) > 5
     assert {one for one in found if one[2] not in known[one[1]]} == set()
+
+
+def test_the_scripts_and_python_agree_on_the_states_that_are_final() -> None:
+    text = (ROOT / "crmgate/store/lua/common.lua").read_text()
+    [ended] = re.findall(r"local function ended\(state\) (.*) end", text)
+    assert {*re.findall(r"'(\w+)'", ended)} == {state for state in State if state.ended}
+    assert not State.read("of_a_newer_version").ended

@@ -12,7 +12,6 @@ OVERLAP = 10.0
 """Seconds that each query covers again, because an operation is recorded a little later than it is accepted."""
 WATCHED = 500
 """Largest number of unfinished operations that each query reads again; the newest ones."""
-ENDED = (State.DELIVERED, State.DISCARDED)
 
 
 class Tail:
@@ -21,7 +20,7 @@ class Tail:
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
         self._since = float("-inf")
-        self._states: dict[str, tuple[float, str]] = {}
+        self._states: dict[str, tuple[float, State]] = {}
         """Time of acceptance and last known state of each operation by its id, oldest first."""
 
     def begin(self, last: int) -> Iterator[Operation]:
@@ -37,7 +36,7 @@ class Tail:
 
     def changes(self) -> Iterator[Operation]:
         """Yield operations that are new or have a new state since the last query. Raises `LedgerUnavailable`."""
-        yield from self._look([Cursor(at, i) for i, (at, state) in self._states.items() if state not in ENDED])
+        yield from self._look([Cursor(at, i) for i, (at, state) in self._states.items() if not state.ended])
         wanted, cursor = Filter(accepted_from=self._since - OVERLAP), None
         while True:
             places = self._inventory.walk(keys.OPS, wanted, cursor, CHUNK)
@@ -52,7 +51,7 @@ class Tail:
         changed = []
         for place, operation in zip(places, self._inventory.read([place.id for place in places]), strict=True):
             state = operation.state if operation else State.DISCARDED
-            if operation and self._states.get(place.id, (0, ""))[1] != state:
+            if operation and self._states.get(place.id, (0, None))[1] != state:
                 changed.append(operation)
             self._states[place.id] = place.score, state
         return changed
@@ -61,5 +60,5 @@ class Tail:
         """Forget old operations, except the newest `WATCHED` unfinished ones."""
         ordered = sorted(self._states.items(), key=lambda entry: entry[1][0])
         recent = self._since - OVERLAP
-        watched = {i for i, _ in [entry for entry in ordered if entry[1][1] not in ENDED][-WATCHED:]}
+        watched = {i for i, _ in [entry for entry in ordered if not entry[1][1].ended][-WATCHED:]}
         self._states = {i: known for i, known in ordered if i in watched or known[0] >= recent}

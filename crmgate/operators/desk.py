@@ -25,7 +25,6 @@ KEPT_ASIDE = (State.DEAD, State.SUSPECT)
 """States of operations that wait for an operator."""
 CHANGEABLE = (*KEPT_ASIDE, State.WAITING, State.ACCEPTED)
 """States of operations that an operator may change."""
-ENDED = (State.DELIVERED, State.DISCARDED)
 
 
 class Desk:
@@ -118,6 +117,6 @@ class Desk:
 
 def _refuse(operation: Operation) -> NoReturn:
     """Raise `OperationEnded` or `AttemptUnderWay`, the reason why an operation cannot be changed."""
-    if operation.state in ENDED:
+    if operation.state.ended:
         raise OperationEnded(operation.state)
     raise AttemptUnderWay

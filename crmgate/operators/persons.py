@@ -28,7 +28,6 @@ LIMIT = 200
 """Largest number of operations and sessions that one call looks at."""
 REASON = "erased on request of the person"
 """Reason that the history of a discarded operation gets."""
-_ENDED = (State.DELIVERED, State.DISCARDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class PersonData:
     @property
     def open(self) -> tuple[Operation, ...]:
         """The operations that have not ended: erasing discards them."""
-        return tuple(operation for operation in self.operations if operation.state not in _ENDED)
+        return tuple(operation for operation in self.operations if not operation.state.ended)
 
     @property
     def records(self) -> tuple[CrmRecord, ...]:
@@ -219,7 +218,7 @@ class Persons:
         entry = made(self._ledger.now(), who, Action.PERSON_ERASE, "person", detail)
         self._index.erase(replace(traces, sessions=() if kept else traces.sessions), references, entry)
         self._index.forget_meters([contact.value])
-        left = [one.id for one in self._inventory.read(sorted(kept)) if one and one.state not in _ENDED]
+        left = [one.id for one in self._inventory.read(sorted(kept)) if one and not one.state.ended]
         return Erasure(found, discarded, tuple(left))
 
     def _discard(self, operation_id: str, who: str) -> bool:
