@@ -160,7 +160,7 @@ def _check_searches(source: str, provider: type[CRMProvider], marked: Mapping[st
 
 
 def _check_capabilities(source: str, provider: type[CRMProvider], marked: Mapping[str, object]) -> None:
-    """Refuse a capability that does not exist, and a hook that is claimed but missing. `marked` has the hooks by name."""
+    """Refuse a capability that does not exist, and a hook that is claimed but not in `marked`."""
     where, claimed = provider.__name__, provider.capabilities
     if not isinstance(claimed, frozenset | set) or not all(isinstance(one, str) for one in claimed):
         raise PluginError(source, f"{where}.capabilities is of type {type(claimed).__name__}.", WRITE_CAPABILITIES)
