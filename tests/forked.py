@@ -56,20 +56,22 @@ class Forked(Process):
         self.popen = Child(self.command[2:], self.environ(), self.log, self.log)
 
 
-def crmgate(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the command line in a fork with this environment, and wait for its end."""
+def crmgate(environ: Mapping[str, str], *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a command of the command line in a fork with this environment, in the folder `cwd`, and wait for its end."""
     with tempfile.TemporaryDirectory() as folder:
         output, errors = Path(folder, "output"), Path(folder, "errors")
-        status = Child(["crmgate", *arguments], environ, output, errors).wait(DEADLINE)
+        status = Child(["crmgate", *arguments], environ, output, errors, cwd).wait(DEADLINE)
         return subprocess.CompletedProcess(arguments, status, output.read_text(), errors.read_text())
 
 
 class Child:
     """A forked program, with the methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, command: list[str], environ: Mapping[str, str], output: Path, errors: Path) -> None:
+    def __init__(
+        self, command: list[str], environ: Mapping[str, str], output: Path, errors: Path, cwd: Path = ROOT
+    ) -> None:
         kind = _SkewedProcess if SKEWED in environ.items() else CONTEXT.Process
-        self._process = kind(target=_run, args=(command, dict(environ), output, errors), daemon=True)
+        self._process = kind(target=_run, args=(command, dict(environ), output, errors, cwd), daemon=True)
         self._process.start()
         assert self._process.pid
         self.pid = self._process.pid
@@ -113,11 +115,11 @@ class _SkewedProcess(CONTEXT.Process):  # type: ignore[name-defined,misc]
         return _SkewedPopen(process_obj)
 
 
-def _run(command: list[str], environ: dict[str, str], output: Path, errors: Path) -> None:
+def _run(command: list[str], environ: dict[str, str], output: Path, errors: Path, cwd: Path) -> None:
     """Become the program. The last steps are those of an interpreter that ends; `multiprocessing` leaves them out."""
     assert "tests.warm" in sys.modules, "the fork server passes over an ImportError"
     os.setsid()
-    os.chdir(ROOT)
+    os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environ)
     for number, file in ((1, output), (2, errors)):

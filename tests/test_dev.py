@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from crmgate.cli import home, main
 from crmgate.cli.dev import _add_token, _commands, close_to_others
 from crmgate.testing.espocrm import FakeEspoCRM
+from tests import forked
 from tests.processes import DEADLINE, Process, free_port, wait_until
 
 
@@ -77,8 +78,7 @@ def crmgate(dev: Process, *arguments: str, **settings: str) -> subprocess.Comple
     """Run a command in another terminal: of the gateway's settings it knows only the folder."""
     environ = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environ |= {"CRMGATE_HOME": dev.env["CRMGATE_HOME"]} | settings
-    return subprocess.run([sys.executable, "-m", "crmgate", *arguments], cwd=dev.log.parent, env=environ,
-                          timeout=DEADLINE, capture_output=True, text=True, check=False)  # fmt: skip
+    return forked.crmgate(environ, *arguments, cwd=dev.log.parent)
 
 
 def _finds_it_without_settings(dev: Process, page: str) -> None:

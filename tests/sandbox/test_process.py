@@ -29,13 +29,19 @@ class Sandbox(Process):
         return Client(line.removeprefix("Sandbox CRM on ").partition(",")[0], self.key or "sandbox")
 
 
-@pytest.fixture(params=["secret", ""], ids=["own key", "default key"])
-def process(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    process = Sandbox(tmp_path, request.param)
+@pytest.fixture
+def key() -> str:
+    return "secret"
+
+
+@pytest.fixture
+def process(tmp_path: Path, key: str) -> Iterator[Sandbox]:
+    process = Sandbox(tmp_path, key)
     yield process
     process.kill()
 
 
+@pytest.mark.parametrize("key", ["secret", ""], ids=["own key", "default key"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_cleanly_and_logs_only_that_it_started(process: Sandbox, number: signal.Signals) -> None:
     client = process.begin()
