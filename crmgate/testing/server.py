@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import socket
+import socketserver
 import sys
 import threading
 import traceback
@@ -124,6 +125,10 @@ class _Server(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without a look-up of the name of this host, which HTTPServer makes for CGI programs."""
+        socketserver.TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:

@@ -16,10 +16,9 @@ from typing import Any, ClassVar, NoReturn, assert_never
 
 import pluggy
 
-from crmgate import hookspecs
 from crmgate.errors import OutcomeUnknown
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, new_id
-from crmgate.plugin_host.caller import WRITE_DELIVERED, delivered_fault
+from crmgate.plugin_host.caller import WRITE_DELIVERED, delivered_fault, hook_manager
 from crmgate.plugin_host.loader import discover
 from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider, time_budget
@@ -214,8 +213,7 @@ class Contract:
     @cached_property
     def hooks(self) -> pluggy.HookRelay:
         """The provider's hooks, called as crmgate calls them. Exceptions are not converted."""
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
+        manager = hook_manager()
         manager.register(self.provider)
         return manager.hook
 

@@ -17,7 +17,7 @@ from crmgate.model import Delivered, Kind, Operation
 from crmgate.provider import CRMProvider
 from crmgate.testing import ProviderContract
 from crmgate.testing.contract import Contract
-from crmgate.testing.contract.applies import left_out
+from crmgate.testing.contract.applies import NotApplicable
 from crmgate.testing.contract.capabilities import CapabilityChecks
 from crmgate.testing.contract.mapping import MappingChecks
 from crmgate.testing.contract.once import OnceChecks
@@ -56,12 +56,11 @@ def test_each_kind_of_operation_has_a_check_of_what_arrives(kind: Kind) -> None:
         return self.delivered("A1")
 
     plugin = type("Idle", (Acme,), {kind: hookimpl(idle)})
-    failed = {name for name in named(MappingChecks, CapabilityChecks) if not passes(plugin, name)}
+    failed = any(not passes(plugin, name) for name in named(MappingChecks, CapabilityChecks))
     assert failed, f"crmgate/testing/contract: no check fails for a plugin whose {kind} sends nothing"
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_each_kind_of_operation_has_a_check_of_a_lost_answer(kind: Kind) -> None:
+def test_each_kind_of_operation_has_a_check_of_a_lost_answer() -> None:
     looked_up = set[Kind]()
 
     class Watched(Acme):
@@ -71,7 +70,7 @@ def test_each_kind_of_operation_has_a_check_of_a_lost_answer(kind: Kind) -> None
             return super().find_lead(operation)
 
     assert {name for name in named(OnceChecks, CapabilityChecks) if not passes(Watched, name)} == set()
-    assert kind in looked_up, f"crmgate/testing/contract: no check loses the answer to a {kind} and looks it up"
+    assert looked_up == {*Kind}, "crmgate/testing/contract: no check loses the answer to the others and looks it up"
 
 
 LOST = (
@@ -120,11 +119,12 @@ def named(*parts: type[Contract]) -> list[str]:
 
 def passes(plugin: type[CRMProvider], check: str) -> bool:
     contract = contract_of(plugin)()
-    if check in left_out(type(contract)):
+    test = getattr(contract, check)
+    if isinstance(test, NotApplicable):
         return True
     contract.setup_method()
     try:
-        getattr(contract, check)()
+        test()
     except Exception:  # a plugin that cannot even be started fails, too
         return False
     finally:
