@@ -259,7 +259,7 @@ def test_it_runs_against_a_real_crm_too(tmp_path: Path) -> None:
     """A fake EspoCRM stands in for it, with the same settings."""
     with FakeEspoCRM() as crm:
         env = {"PORT": str(free_port()), "CRMGATE_HOME": str(tmp_path / "home"), "CRM_PROVIDER": "espocrm"}
-        env |= {"ESPOCRM_URL": crm.url, "ESPOCRM_API_KEY": "KEY-GATEWAY"}
+        env |= {"ESPOCRM_URL": crm.url, "ESPOCRM_API_KEY": "KEY-GATEWAY", "WEB_CONCURRENCY": "1"}
         process = Process("dev", [sys.executable, "-m", "crmgate", "dev"], tmp_path, env)
         process.start()
         try:

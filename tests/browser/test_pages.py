@@ -22,7 +22,7 @@ WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 375, "height": 700}
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Where `crmgate dev` says that its pages are."""
     folder = tmp_path_factory.mktemp("dev")
-    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(folder / "home")}
+    env = {"PORT": str(free_port()), "CRMGATE_HOME": str(folder / "home"), "WEB_CONCURRENCY": "1"}
     dev = Process("dev", [sys.executable, "-m", "crmgate", "dev"], folder, env)
     dev.start()
     try:

@@ -26,7 +26,7 @@ from tests.deploy.test_caddy import APP, Caddy, started
 from tests.integration.stack import Stack, person
 from tests.processes import DEADLINE, Process, gunicorn, wait_until
 
-POSTS, SENDERS = 500, 6
+POSTS, SENDERS = 200, 6
 
 
 class Visitors:

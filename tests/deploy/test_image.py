@@ -104,7 +104,7 @@ def test_after_the_start_of_everything_a_lead_arrives_without_a_manual_step(
         "CRM_PROVIDER": "espocrm", "ESPOCRM_URL": espocrm.url, "ESPOCRM_API_KEY": "", "REDIS_URL": redis.url,
         "ESPOCRM_API_KEY_FILE": str(keys / "ESPOCRM_API_KEY"),
     }  # fmt: skip
-    web, worker = (behind_the_entrypoint(one) for one in (gunicorn(tmp_path, env), huey_worker(tmp_path, env)))
+    web, worker = (behind_the_entrypoint(one) for one in (gunicorn(tmp_path, env, 1), huey_worker(tmp_path, env)))
     setup = Process(
         "setup", [sys.executable, "-m", "crmgate", "crm", "setup", "--yes", "--save", str(keys)], tmp_path,
         ADMIN | {"CRM_PROVIDER": "espocrm", "ESPOCRM_URL": espocrm.url},

@@ -120,7 +120,7 @@ def dev(installed: Path, tmp_path: Path) -> Iterator[Process]:
     """`crmgate dev` in an empty folder."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    settings = {"PORT": str(free_port()), "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
+    settings = {"PORT": str(free_port()), "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "WEB_CONCURRENCY": "1"}
     command = ["env", "--ignore-environment", f"--chdir={empty}", *(f"{k}={v}" for k, v in settings.items())]
     process = Process("dev", [*command, str(installed / "bin/crmgate"), "dev"], tmp_path, settings)
     process.start()
