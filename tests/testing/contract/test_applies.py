@@ -12,7 +12,8 @@ from crmgate.testing import FakeCRM, ProviderContract
 from crmgate.testing.contract import Contract
 from crmgate.testing.contract.applies import left_out
 from crmgate.testing.contract.modes import ModeChecks
-from tests.testing.contract.acme import Acme, TestAcme
+from tests.testing.contract import acme
+from tests.testing.contract.acme import Acme
 from tests.testing.contract.modal import AtMostOnce, Keyed
 from tests.testing.mutation.mutate import contracts
 
@@ -67,25 +68,25 @@ def test_pytest_collects_no_check_that_does_not_apply(request: pytest.FixtureReq
 
 
 def test_another_plugin_has_checks_of_its_own_although_the_base_class_left_them_out() -> None:
-    keyed = type("Keys", (TestAcme,), {"plugin": Keyed})
+    keyed = type("Keys", (acme.TestAcme,), {"plugin": Keyed})
     once = type("Once", (keyed,), {"plugin": AtMostOnce})
     again = type("Again", (once,), {"plugin": Acme})
     assert {one for one in checks_of(keyed) if "idempotent" in one} - checks_of(again) != set()
     assert checks_of(once) - checks_of(keyed) == {"test_at_most_once_is_never_sent_after_an_unknown_outcome"}
-    assert checks_of(again) == checks_of(TestAcme)
+    assert checks_of(again) == checks_of(acme.TestAcme)
 
 
 def test_a_hook_without_its_capability_has_its_checks() -> None:
     """`test_capabilities_are_the_optional_hooks` reports it besides."""
     silent = type("Silent", (Acme,), {"capabilities": frozenset({"detects_duplicates"})})
-    assert checks_of(type("Silent", (TestAcme,), {"plugin": silent})) == checks_of(TestAcme)
+    assert checks_of(type("Silent", (acme.TestAcme,), {"plugin": silent})) == checks_of(acme.TestAcme)
 
 
 @pytest.mark.parametrize("source", [None, "raise ImportError", "import crmgate"])
 def test_a_plugin_that_cannot_be_loaded_fails_each_check(source: str | None, tmp_path: Path) -> None:
     if source:
         (tmp_path / "acme.py").write_text(source)
-    contract = type("Unloadable", (TestAcme,), {"plugin": tmp_path / "acme.py"})
+    contract = type("Unloadable", (acme.TestAcme,), {"plugin": tmp_path / "acme.py"})
     assert checks_of(contract) == ALL
     with pytest.raises(Exception, match=r"acme\.py"):
         contract.provider_class()
@@ -99,9 +100,9 @@ def test_a_check_of_the_author_s_own_stays() -> None:
         fake.fail("answer", status=503)
 
     own = {"rate_limit": rate_limit, "test_retry_after_is_read_in_each_form": test_retry_after_is_read_in_each_form}
-    assert left_out(type("Own", (TestAcme,), own)).keys() == left_out(TestAcme).keys()
+    assert left_out(type("Own", (acme.TestAcme,), own)).keys() == left_out(acme.TestAcme).keys()
     del own["test_retry_after_is_read_in_each_form"]
-    assert "test_retry_after_is_read_in_each_form" in left_out(type("Usual", (TestAcme,), own))
+    assert "test_retry_after_is_read_in_each_form" in left_out(type("Usual", (acme.TestAcme,), own))
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_a_check_of_the_author_s_own_stays() -> None:
 )
 def test_a_wrong_description_of_batches_loses_no_check(number: object, batches: bool, said: str) -> None:
     plugin = type("Batches", (Acme,), {"leads_at_once": property(lambda self: number)})
-    contract = type("Contract", (TestAcme,), {"plugin": plugin, "batches": batches})()
+    contract = type("Contract", (acme.TestAcme,), {"plugin": plugin, "batches": batches})()
     contract.setup_method()
     with pytest.raises(AssertionError) as caught:
         contract.test_leads_at_once_is_as_described()
@@ -123,7 +124,7 @@ def test_a_wrong_description_of_batches_loses_no_check(number: object, batches: 
 
 
 def test_a_contract_that_returns_no_refused_lead_fails() -> None:
-    contract = type("Contract", (TestAcme,), {"refused_lead": lambda self, fake: None})()
+    contract = type("Contract", (acme.TestAcme,), {"refused_lead": lambda self, fake: None})()
     contract.setup_method()
     with pytest.raises(AssertionError, match="`refused_lead` returns None"):
         contract.test_a_refused_lead_fails_no_other_one()
