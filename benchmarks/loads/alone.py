@@ -21,11 +21,17 @@ from benchmarks.options import Options
 from benchmarks.wrk import LoadFailed
 from tests.deploy.test_caddy import APP, Caddy
 from tests.integration import flood
-from tests.integration.stack import CommandStack, Stack, person
-from tests.processes import wait_until
+from tests.integration.stack import Stack, person
+from tests.processes import Process, wait_until
 
 NAME = "alone"
 ACCEPT = "/api/v1/applications"
+
+
+class _Commands(Stack):
+    """A stack whose gunicorn and worker are started by their commands, as users start them."""
+
+    web_kind = worker_kind = Process
 
 
 def run(options: Options, say: Callable[[str], None]) -> Report:
@@ -50,7 +56,7 @@ def many_leads(folder: Path, gathered: Gathered, submissions: int = 40) -> None:
 
     The fake EspoCRM takes the times that `crmgate.testing.espocrm.cost` lists.
     """
-    with CommandStack(folder).start() as stack:
+    with _Commands(folder).start() as stack:
         send = sender(stack.url, reachable)
         for number in range(5):
             send(number)
@@ -65,7 +71,7 @@ def many_leads(folder: Path, gathered: Gathered, submissions: int = 40) -> None:
 
 def redirect_latency(folder: Path, gathered: Gathered, requests: int = 500) -> None:
     """Latency of a messenger link and of `/healthz` while the CRM hangs: Redis works, is frozen, or is stopped."""
-    with CommandStack(folder, TELEGRAM_URL="https://t.me/example_bot").start() as stack:
+    with _Commands(folder, TELEGRAM_URL="https://t.me/example_bot").start() as stack:
         stack.espocrm.fail("hang")
         for state, begin in (
             ("works", signal.SIGCONT),
@@ -80,7 +86,7 @@ def redirect_latency(folder: Path, gathered: Gathered, requests: int = 500) -> N
 def slow_senders(folder: Path, gathered: Gathered, number: int = 300, requests: int = 200) -> None:
     """Latency of honest submissions while one address holds `number` slow connections, directly and through Caddy."""
     settings = {"CRM_DELIVERY": "queued", "RATE_LIMIT_ADDRESS": "60/minute"}
-    with CommandStack(folder / "direct", web_workers=2, **settings) as stack:
+    with _Commands(folder / "direct", web_workers=2, **settings) as stack:
         stack.redis.start()
         stack.start_web()
         port = int(stack.web.env["PORT"])
@@ -88,7 +94,7 @@ def slow_senders(folder: Path, gathered: Gathered, number: int = 300, requests: 
                             ("connections never closed", flood.SILENT_CLOSE)):  # fmt: skip
             with flood.slow_senders(port, begin, number):
                 _note(gathered, f"{number} slow {name}, direct", _each(lambda i: _apart(port, i), requests))
-    with CommandStack(folder / "proxied", web_workers=2, TRUSTED_PROXIES="1", **settings).start() as stack:
+    with _Commands(folder / "proxied", web_workers=2, TRUSTED_PROXIES="1", **settings).start() as stack:
         caddy = Caddy(folder, stack)
         caddy.start()
         wait_until("Caddy answers", lambda: caddy.answers(APP))
@@ -140,7 +146,7 @@ def timed(url: str, path: str, requests: int) -> list[float]:
 
 def round_trips(folder: Path, gathered: Gathered, operations: int = 50) -> None:
     """Commands that the gateway sends to Redis; those that a script runs inside Redis are no round trips."""
-    with CommandStack(folder, CRM_DELIVERY="queued").start() as stack:
+    with _Commands(folder, CRM_DELIVERY="queued").start() as stack:
         stack.worker.stop()
         stack.submit(person(0), 202)
         with commands(stack.redis.url) as seen:

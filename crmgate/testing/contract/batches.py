@@ -138,7 +138,7 @@ class BatchChecks(Contract):
 
     @needs_hook("create_leads")
     @needs_batches
-    def test_leads_of_a_crm_that_is_away_are_an_error(self) -> None:
+    def test_leads_of_a_crm_that_is_unavailable_are_an_error(self) -> None:
         """An empty result would mean that none of them exists."""
         operations = self._people()
         self.crm.stop()

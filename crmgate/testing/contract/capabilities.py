@@ -223,7 +223,7 @@ class CapabilityChecks(Contract):
         expect(not self.writes(outcome.requests), "describe_fields sends writes. Send only requests that read.")
 
     @needs_hook("describe_fields")
-    def test_fields_of_a_crm_that_is_away_are_an_error(self) -> None:
+    def test_fields_of_a_crm_that_is_unavailable_are_an_error(self) -> None:
         """An empty list would mean that there is no problem."""
         self.crm.stop()
         ends_with(self.ask("describe_fields"), ProviderError, "without a connection", "Raise Unavailable.")

@@ -50,7 +50,7 @@ class ConnectionChecks(Contract):
             self._is_reported(self._probe(), bad.when)
 
     def test_connection_test_writes_nothing(self) -> None:
-        """crmgate runs it every few seconds while the CRM is away."""
+        """crmgate runs it every few seconds while the CRM is unavailable."""
         writes = [request for outcome in self._states() for request in self.writes(outcome.requests)]
         sent = ", ".join(sorted({f"{request.method} {request.path}" for request in writes}))
         expect(not writes, f"test_connection sends writes ({sent}). Send only requests that read.")

@@ -286,7 +286,7 @@ class TestLostAnswers:
         assert counts(portal) == (0, 1, 1)
         assert not calls(portal, "crm.item.update")
 
-    def test_a_search_that_is_away_makes_no_contact(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_search_that_is_unavailable_makes_no_contact(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail("drop", path=r"batch")
         assert isinstance(failure(lambda: deliver(crm, creation(ANNA))), Unavailable)
         assert counts(portal) == (0, 0, 0)

@@ -109,7 +109,7 @@ class FindsLeadsThatDoNotExist(Acme):
         return unknown | super().find_leads(operations)
 
 
-@fails("leads_of_a_crm_that_is_away_are_an_error", alone=True)
+@fails("leads_of_a_crm_that_is_unavailable_are_an_error", alone=True)
 class FindsNothingWhileAway(Acme):
     @hookimpl
     def find_leads(self, operations: Sequence[Operation]) -> Mapping[str, Delivered]:

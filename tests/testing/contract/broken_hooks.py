@@ -120,7 +120,7 @@ class DescribesHalf(Acme):
         return super().describe_fields()[1:]
 
 
-@fails("fields_of_a_crm_that_is_away_are_an_error", alone=True)
+@fails("fields_of_a_crm_that_is_unavailable_are_an_error", alone=True)
 class DescribesNothingWhenDown(Acme):
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
