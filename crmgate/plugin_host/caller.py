@@ -23,31 +23,10 @@ from crmgate.plugin_kit.transport import time_budget
 from crmgate.policy import DeliveryMode
 from crmgate.provider import CRMProvider
 
-_IMPL, _SPEC = f"{hookspecs.PROJECT}_impl", f"{hookspecs.PROJECT}_spec"
-"""Attributes by which pluggy marks a hook of a plugin, and the specification of one."""
-
-
-class _Manager(pluggy.PluginManager):
-    """Looks only at attributes with a mark. Pluggy examines every attribute, which takes twice as long."""
-
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
-        return super().parse_hookimpl_opts(plugin, name) if _is_marked(plugin, name) else None
-
-    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> pluggy.HookspecOpts | None:
-        return getattr(vars(module_or_class).get(name), _SPEC, None)
-
-
-def _is_marked(plugin: object, name: str) -> bool:
-    """Whether an attribute of an object, class or module is marked as a hook. No property is evaluated."""
-    classes = plugin.__mro__ if isinstance(plugin, type) else (plugin, *type(plugin).__mro__)
-    places = (vars(place) for place in classes if hasattr(place, "__dict__"))
-    found = next((place[name] for place in places if name in place), None)
-    return hasattr(found, _IMPL) or hasattr(getattr(found, "__func__", None), _IMPL)
-
 
 def hook_manager() -> pluggy.PluginManager:
     """A plugin manager with the hook specifications and without plugins."""
-    manager = _Manager(hookspecs.PROJECT)
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
