@@ -27,6 +27,8 @@ class Bitrix(Bitrix):
 '''
 LATE = 3.0
 """Seconds after which the CRM stores some leads: after `CRM_TIMEOUT`, and before the end of `settle_seconds`."""
+WRITES = r"crm\.item\.add|batch"
+"""A lead alone, or several together: which of the two depends on how many wait at that moment."""
 MOST, RATE, BURST, RESERVE = 3, 40, 40, 10
 """Limits of the gateway: attempts at once; requests a second, at once and reserved for an attempt."""
 
@@ -113,8 +115,9 @@ def test_wrong_clocks_cause_no_second_lead_and_exceed_no_limit(hosts: Hosts) -> 
     hosts.submit(range(10))
     wait_until("the first are delivered", lambda: hosts.delivered(10))
     assert fake.peak <= MOST
-    fake.fail("latency", path=r"crm\.item\.add", every=4, seconds=LATE)
-    fake.fail("hang", path=r"crm\.item\.add", when="after", every=5, seconds=LATE)
+    fake.fail("latency", path=WRITES, times=1, seconds=LATE)
+    fake.fail("latency", path=WRITES, every=4, times=4, seconds=LATE)
+    fake.fail("hang", path=WRITES, when="after", every=5, times=4, seconds=LATE)
     hosts.submit(range(10, 24))
     hosts.ahead.set(-15)  # a step back of 60 s
     hosts.behind.set(600)
