@@ -18,6 +18,7 @@ import crmgate.cli
 import crmgate.gunicorn.worker
 import crmgate.services
 import crmgate.web
+from crmgate.plugin_host.loader import discover, shipped_folder
 
 
 def keep_modules(_server: object, _worker: object) -> None:
@@ -25,6 +26,9 @@ def keep_modules(_server: object, _worker: object) -> None:
 
 
 crmgate.gunicorn.pre_fork = keep_modules
+
+# The plugins that come with crmgate are loaded once in a process, and so once for all forks.
+discover(shipped_folder(), shipped=shipped_folder())
 
 # marshmallow compiles its regular expression of an address at the first use, which takes 30 ms.
 fields.Url(schemes={"http", "https"}, require_tld=False).deserialize("http://127.0.0.1")

@@ -196,7 +196,7 @@ def _files(plugins: Plugins, folder: Path, allowed: tuple[str, ...], shipped: Pa
         found += _not_replaced(plugins, found, _named(shipped))
     for name, path in found:
         if not allowed or name in allowed:
-            load = _load_shipped if path.parent == shipped else _load_path
+            load = _load_shipped if shipped is not None and path.parent.samefile(shipped) else _load_path
             yield _Source(str(path), MODULE_PREFIX + name, partial(load, path))
         else:
             plugins.notes.append(f"PLUGINS_ALLOWED leaves out {path.name}.")
@@ -229,7 +229,8 @@ def _entry_points() -> Iterator[_Source]:
 def _load_shipped(path: Path) -> ModuleType:
     """Import a plugin that comes with crmgate, once in a process. Raises `PluginError`."""
     loaded = sys.modules.get(MODULE_PREFIX + plugin_name(path))
-    return loaded if loaded is not None and loaded.__file__ == str(_code(path)) else _load_path(path)
+    file = loaded.__file__ if loaded is not None else None
+    return loaded if loaded and file and Path(file).resolve() == _code(path).resolve() else _load_path(path)
 
 
 def _code(path: Path) -> Path:
