@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +114,18 @@ def test_wrong_capabilities_are_reported_by_a_check_not_by_the_import() -> None:
     contract.setup_method()
     with pytest.raises(AssertionError, match=r"capabilities is of type NoneType\."):
         contract.test_the_gateway_accepts_it()
+    contract.teardown_method()
+
+
+def test_a_delivery_that_the_settings_change_loses_no_check_silently() -> None:
+    def start(self: Acme, *arguments: Any, **options: Any) -> None:
+        Acme.__init__(self, *arguments, **options)
+        self.delivery = "idempotent"  # type: ignore[misc]
+
+    contract = type("Modal", (acme.TestAcme,), {"plugin": type("Changing", (Acme,), {"__init__": start})})()
+    contract.setup_method()
+    with pytest.raises(AssertionError, match="is idempotent with these settings, but exactly_once in the class"):
+        contract.test_delivery_is_a_mode()
     contract.teardown_method()
 
 
