@@ -1,7 +1,8 @@
 """The audit trail: for each change one line in the log `crmgate.audit` and one entry of a capped stream in Redis.
 
-The entry is written in the same step as the change, in the transaction of `Audit.change` or in the script that makes
-the change: there is no change without its entry, and no entry without its change.
+There is no change without its entry. The entry is written in the same step as the change, in the transaction of
+`Audit.change` or in the script that makes the change. A restore and a rotation of keys take many steps: their entry
+comes before the first of them, and does not say that the last one was made.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Audit:
         report(entry)
 
     def record(self, who: str, what: Action, on: str, detail: str = "") -> None:
-        """Record an action that changes nothing in Redis, such as an export."""
+        """Record an action that changes nothing in Redis, such as an export, or the start of one with many steps."""
         with self.change(who, what, on, detail):
             pass
 

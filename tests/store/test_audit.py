@@ -31,6 +31,7 @@ from crmgate.store.stored import StoredPayloads
 from crmgate.store.tokens import Scope, Tokens
 from crmgate.store.vault import Vault, new_key
 from crmgate.store.wakeups import wake_message
+from crmgate.web.ops.words import ACTIONS
 from tests.dead_letters import add_dead_letters
 from tests.world import World
 
@@ -246,6 +247,22 @@ def test_a_change_in_several_steps_has_an_entry_before_it_has_ended(
         change.make(office)
     newest = [entry.what for entry in Audit(office.client).recent(1)]
     assert office.everything() == before or newest[0] in change.entries
+
+
+@pytest.mark.parametrize(("what", "scripts"), [("keys.rotate", 0), ("backups.restore", 1)])
+def test_the_entry_of_a_change_that_is_cut_off_does_not_say_that_it_has_ended(
+    redis_client: redis.Redis, what: str, scripts: int
+) -> None:
+    """An operator who reads that all payloads are encrypted removes the old key."""
+    ledger = Lossy(redis_client, wake_message)
+    office = Office(World(ledger, redis_client))
+    [change] = [change for change in CHANGES if change.what == what]
+    change.before(office)
+    ledger.scripts_left = scripts
+    with pytest.raises(LedgerUnavailable):
+        change.make(office)
+    [newest] = Audit(office.client).recent(1)
+    assert ACTIONS[newest.what].startswith("Started")
 
 
 def test_what_changes_nothing_has_no_entry(office: Office) -> None:

@@ -6,9 +6,9 @@ the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from crmgate.errors import PluginError
 from crmgate.plugin_host.admission import delivery_fault, marked_hooks
@@ -33,6 +33,12 @@ class Subject:
     hooks: frozenset[str]
     """Names of the hooks that the plugin implements."""
 
+    @property
+    def capabilities(self) -> Set[str]:
+        """The claimed capabilities; empty for a wrong value, which `test_the_gateway_accepts_it` reports."""
+        claimed: object = self.provider.capabilities
+        return claimed if isinstance(claimed, Set) else frozenset()
+
 
 Condition = Callable[[Subject], str]
 """Says why a check does not apply to a plugin. An empty text: it applies."""
@@ -42,7 +48,6 @@ Condition = Callable[[Subject], str]
 class NotApplicable:
     """Stands in the class of a contract for a check that does not apply. It cannot be called, so it is no test."""
 
-    check: Check
     reason: str
 
 
@@ -64,7 +69,7 @@ def needs_hook(hook: str) -> Callable[[Marked], Marked]:
 def needs_capability(name: str) -> Callable[[Marked], Marked]:
     """The decorated check applies to a plugin that claims this capability."""
     reason = f"the plugin does not have the capability {name}"
-    return applies_if(lambda plugin: "" if name in plugin.provider.capabilities else reason)
+    return applies_if(lambda plugin: "" if name in plugin.capabilities else reason)
 
 
 def needs_mode(*modes: DeliveryMode) -> Callable[[Marked], Marked]:
@@ -91,7 +96,7 @@ def leave_out(contract: type[Contract]) -> None:
     plugin = _subject(contract)
     for name, check in _checks(contract):
         reason = _reason(check, plugin) if plugin else ""
-        wanted = NotApplicable(check, reason) if reason else check
+        wanted = NotApplicable(reason) if reason else check
         if getattr(contract, name) != wanted:
             setattr(contract, name, wanted)
 
@@ -105,10 +110,11 @@ def left_out(contract: type[Contract]) -> dict[str, str]:
 def _checks(contract: type[Contract]) -> Iterator[tuple[str, Check]]:
     """All checks, also those that a base class left out for its own plugin."""
     for name in dir(contract):
-        found: Any = getattr(contract, name) if name.startswith("test") else None
-        check = found.check if isinstance(found, NotApplicable) else found
-        if callable(check):
-            yield name, check
+        if name.startswith("test"):
+            found = (vars(kind)[name] for kind in contract.__mro__ if name in vars(kind))
+            check = next(one for one in found if not isinstance(one, NotApplicable))
+            if callable(check):
+                yield name, check
 
 
 def _reason(check: Check, plugin: Subject) -> str:
@@ -118,9 +124,7 @@ def _reason(check: Check, plugin: Subject) -> str:
 
 
 def _subject(contract: type[Contract]) -> Subject | None:
-    """The plugin of a contract; None for a base class without a plugin, or if the plugin cannot be loaded."""
-    if not hasattr(contract, "plugin"):
-        return None
+    """The plugin of a contract; None if its class names no plugin, or if the plugin cannot be loaded."""
     try:
         provider = contract.provider_class()
     except (AssertionError, OSError, PluginError):

@@ -189,9 +189,12 @@ class Contract:
     @classmethod
     def provider_class(cls) -> type[CRMProvider]:
         """The provider class to check."""
-        if isinstance(cls.plugin, type):
-            return cls.plugin
-        providers = _providers(Path(cls.plugin).resolve())
+        plugin = getattr(cls, "plugin", None)
+        if isinstance(plugin, type):
+            return plugin
+        if not isinstance(plugin, Path | str):
+            fail("The class of the contract has no `plugin`. Set it there to the plugin's file, folder or class.")
+        providers = _providers(Path(plugin).resolve())
         if cls.provider_name in providers:
             return providers[cls.provider_name]
         if cls.provider_name or len(providers) != 1:

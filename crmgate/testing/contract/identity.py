@@ -23,6 +23,7 @@ from crmgate.plugin_kit.settings import secret_names
 from crmgate.testing.contract.base import Contract, expect, fail
 
 OPTIONAL_HOOKS = frozenset(map(str, PROVIDER_HOOKS)) - {*REQUIRED_HOOKS}
+ONE_MODE = "Set it in the class: the class decides which checks apply."
 SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|WEBHOOK|CREDENTIAL")
 
 
@@ -62,8 +63,10 @@ class IdentityChecks(Contract):
 
     def test_delivery_is_a_mode(self) -> None:
         """What crmgate does after an unknown outcome: `exactly_once`, `idempotent` or `at_most_once`."""
-        fault = delivery_fault(self.provider_class().delivery)
+        declared, used = self.provider_class().delivery, self.provider.delivery
+        fault = delivery_fault(declared)
         expect(not fault, f"delivery is {fault}. {WRITE_DELIVERY}")
+        expect(used == declared, f"delivery is {used} with these settings, but {declared} in the class. {ONE_MODE}")
 
     def test_settle_seconds_is_a_number(self) -> None:
         """crmgate waits that long before it sends a request of unknown outcome again."""

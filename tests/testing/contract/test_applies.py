@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,54 @@ def test_a_plugin_that_cannot_be_loaded_fails_each_check(source: str | None, tmp
     assert checks_of(contract) == ALL
     with pytest.raises(Exception, match=r"acme\.py"):
         contract.provider_class()
+
+
+@pytest.mark.parametrize("plugin", [None, property(lambda self: Acme)])
+def test_a_class_that_names_no_plugin_has_all_checks_and_each_says_so(plugin: object) -> None:
+    contract = type("Base", (ProviderContract,), {"plugin": plugin})
+    assert checks_of(contract) == ALL
+    with pytest.raises(AssertionError, match="The class of the contract has no `plugin`"):
+        contract.provider_class()
+
+
+def test_a_plugin_of_an_instance_is_none() -> None:
+    contract = type("Later", (ProviderContract,), {})()
+    contract.__dict__["plugin"] = Acme
+    with pytest.raises(AssertionError, match="The class of the contract has no `plugin`"):
+        contract.provider_class()
+
+
+def test_wrong_capabilities_are_reported_by_a_check_not_by_the_import() -> None:
+    nothing = type("Nothing", (Acme,), {"capabilities": None})
+    contract = type("Wrong", (acme.TestAcme,), {"plugin": nothing})()
+    contract.setup_method()
+    with pytest.raises(AssertionError, match=r"capabilities is of type NoneType\."):
+        contract.test_the_gateway_accepts_it()
+    contract.teardown_method()
+
+
+def test_a_delivery_that_the_settings_change_loses_no_check_silently() -> None:
+    def start(self: Acme, *arguments: Any, **options: Any) -> None:
+        Acme.__init__(self, *arguments, **options)
+        self.delivery = "idempotent"  # type: ignore[misc]
+
+    contract = type("Modal", (acme.TestAcme,), {"plugin": type("Changing", (Acme,), {"__init__": start})})()
+    contract.setup_method()
+    with pytest.raises(AssertionError, match="is idempotent with these settings, but exactly_once in the class"):
+        contract.test_delivery_is_a_mode()
+    contract.teardown_method()
+
+
+def test_a_check_that_one_base_class_left_out_is_that_of_another_base_class() -> None:
+    def test_update_makes_no_record(self: Contract) -> None:
+        """Of an author whose CRM updates in its own way."""
+
+    plain = type("Plain", (Acme,), {"capabilities": frozenset(), "update_lead": None})
+    left = type("Left", (acme.TestAcme,), {"plugin": plain})
+    assert "test_update_makes_no_record" in left_out(left)
+    own = type("Own", (ProviderContract,), {"test_update_makes_no_record": test_update_makes_no_record})
+    both = type("Both", (left, own), {})
+    assert vars(both)["test_update_makes_no_record"] is test_update_makes_no_record
 
 
 def test_a_check_of_the_author_s_own_stays() -> None:
