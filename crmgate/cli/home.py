@@ -41,7 +41,8 @@ def created(home: Path) -> Path:
 def claimed(home: Path) -> Iterator[None]:
     """Hold the lock on `home`. Raises `click.ClickException` if another gateway runs there.
 
-    The processes that `crmgate dev` starts inherit the lock: if it is killed, the folder is free when they have ended.
+    The supervisor's processes inherit the lock. If `crmgate dev` is killed, the folder is free when they have ended. On
+    Linux the gateway's processes end with them (`keep.py`).
     """
     with (home / LOCK).open("w") as lock:
         if not _locked(lock.fileno(), fcntl.LOCK_EX):

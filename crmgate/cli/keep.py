@@ -1,6 +1,7 @@
 """Keep one command running: `python -P keep.py [--last] LOCK COMMAND ...` restarts it when it ends.
 
-SIGTERM and SIGINT end the command and then the keeper. Every keeper except the `--last` one holds a shared lock on the
+SIGTERM and SIGINT end the command and then the keeper. On Linux so does the end of the process that started the keeper,
+even by SIGKILL. Every keeper except the `--last` one holds a shared lock on the
 file LOCK while it runs. The last one stops its command only when no other keeper holds the lock, so that Redis stops
 after the processes that need it.
 """
@@ -28,11 +29,12 @@ def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    _end_with_parent()
     if not last:
         fcntl.flock(lock, fcntl.LOCK_SH)
     while not stop.is_set():
         # In its own session: a signal to the process group reaches only the keeper, which then ends the command.
-        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_keeper)  # noqa: S603
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)  # noqa: S603
         while child.poll() is None and not stop.wait(0.05):
             pass
         if not stop.is_set():
@@ -44,8 +46,8 @@ def keep(command: list[str], lock: IO[str], *, last: bool) -> int:
     return child.wait()
 
 
-def _end_with_keeper() -> None:
-    """Have Linux end the command when its keeper is killed, because nothing else would stop it."""
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM to this process when its parent ends, because nothing else would stop it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
