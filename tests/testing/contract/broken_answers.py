@@ -7,7 +7,7 @@ from typing import Any
 from crmgate import hookimpl
 from crmgate.errors import NotFound, ProviderError, Rejected
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Preview
-from crmgate.provider import Answer
+from crmgate.provider import Answer, Known
 from tests.testing.contract.acme import Acme, parsed
 from tests.testing.contract.broken import fails
 
@@ -201,6 +201,35 @@ class KnowsNobody(Acme):
 
     def _known(self, *_: Any) -> list[Any]:
         return []
+
+
+class Similar(Acme):
+    """A search with another operator than `is equal to`: it also finds leads of other persons."""
+
+    def _known(self, lead: Lead, operation: Operation) -> list[Known]:
+        rows = self._rows("leads") if self.merges_duplicates else []
+        return [Known(str(row["id"]), False) for row in rows if self.matches(lead, row)]
+
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        raise NotImplementedError
+
+
+@fails("person_with_a_similar_contact_gets_a_lead")
+class EmailThatContains(Similar):
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        return bool(lead.email) and lead.email in row.get("email", "")
+
+
+@fails("person_with_a_similar_contact_gets_a_lead", alone=True)
+class EmailThatIsContained(Similar):
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        return bool(row.get("email")) and row["email"] in lead.email
+
+
+@fails("person_with_a_similar_contact_gets_a_lead", alone=True)
+class PhoneWithTheSameLastDigits(Similar):
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        return bool(lead.phone) and row.get("phone", "").endswith(lead.phone[-7:])
 
 
 @fails("submission_of_a_known_person_arrives_whole")
