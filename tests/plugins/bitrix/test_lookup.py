@@ -142,7 +142,7 @@ class TestDuplicates:
         assert "batch" not in methods(portal)
 
     @pytest.mark.parametrize("policy", ["note", "update", "create"])
-    def test_a_name_alone_is_nobody(self, portal: FakeBitrix24, connect: Connect, policy: str) -> None:
+    def test_an_equal_name_alone_is_another_person(self, portal: FakeBitrix24, connect: Connect, policy: str) -> None:
         existing(portal, phone="+49301234567", name="Anna", lastName="Lee")
         assert not deliver(connect(policy), creation(ANNA)).adopted
         assert len(portal.leads) == 2
@@ -186,7 +186,7 @@ class TestDuplicates:
         assert (len(portal.leads), len(portal.comments)) == (21, 1)
 
     @pytest.mark.parametrize("code", ["", "ACCESS_DENIED"])
-    def test_a_refused_list_of_newer_ones_costs_no_lead(
+    def test_a_lead_is_created_though_the_list_of_newer_ones_is_refused(
         self, portal: FakeBitrix24, crm: HookCaller, code: str
     ) -> None:  # fmt: skip
         for _ in range(20):
@@ -226,14 +226,14 @@ class TestDuplicates:
         portal.fail_with("OWNER_NOT_FOUND", path=COMMENT)
         assert not deliver(crm, creation(ANNA)).adopted
 
-    def test_a_click_looks_nobody_up(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_click_searches_for_no_person(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = click(CLICK)
         deliver(crm, operation)
         deliver(crm, click(CLICK))
         assert len(portal.leads) == 2
         assert "batch" not in methods(portal)
 
-    def test_a_refused_look_up_costs_no_lead(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_lead_is_created_though_the_look_up_is_refused(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.can_read = False
         assert not deliver(crm, creation(ANNA)).adopted
 

@@ -102,7 +102,7 @@ class ReadsWholeSecondsOnly(Acme):
 
 
 @fails("retry_after_is_read_in_each_form", alone=True)
-class InventsAWait(Acme):
+class DefaultRetryAfter(Acme):
     def _error(self, answer: Answer, read: bool) -> ProviderError:
         error = super()._error(answer, read)
         error.retry_after = error.retry_after or 86400.0
@@ -145,7 +145,7 @@ class NumberAsId(Acme):
 
 
 @fails("update_arrives_and_names_the_lead", alone=True)
-class UpdateOfNobody(Acme):
+class UpdateNamesNoProvider(Acme):
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         super().update_lead(lead_id, lead, operation)
@@ -240,7 +240,7 @@ class NoteWithoutTheWords(Acme):
 
 @fails("submission_of_a_known_person_is_found",
        "submission_of_a_known_person_whose_answer_was_lost_is_stored_once")  # fmt: skip
-class BlindToNotes(Acme):
+class FindsNoNotes(Acme):
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
         if operation.kind == Kind.LOG_ACTIVITY:
