@@ -256,6 +256,11 @@ class TestKnownContact:
         deliver(crm, creation(ANNA))
         assert counts(portal) == (1, 1, 1)
 
+    def test_a_phone_of_another_country_is_another_contact(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        known_contact(portal, "+84949123456")
+        deliver(crm, creation(replace(ANNA, email="", phone="+74949123456")))
+        assert counts(portal) == (0, 2, 1)
+
     def test_a_newer_one_than_the_search_shows(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         for _ in range(25):
             contact = known_contact(portal, ANNA.phone)

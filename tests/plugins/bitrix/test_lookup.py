@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,6 +163,37 @@ class TestDuplicates:
         wanted = existing(portal, phone=ANNA.phone)
         existing(portal, email=ANNA.email)
         assert deliver(crm, creation(ANNA)).record_id == str(wanted)
+
+    @pytest.mark.parametrize("phone", ["+74949123456", "+84949123456"])
+    def test_a_phone_of_another_country_is_another_person(
+        self, portal: FakeBitrix24, crm: HookCaller, phone: str
+    ) -> None:  # fmt: skip
+        """The search for duplicates takes +7 and +8 for equal."""
+        other = phone.translate(str.maketrans("78", "87"))
+        deliver(crm, creation(Lead("Ivan", phone=other)))
+        existing(portal, phone=f"{other[:2]} {other[2:5]} {other[5:]}")
+        linh = deliver(crm, creation(Lead("Linh", phone=phone)))
+        assert (linh.adopted, len(portal.leads)) == (False, 3)
+        assert deliver(crm, creation(Lead("Linh", phone=phone))).record_id == linh.record_id
+
+    @pytest.mark.parametrize("known", ["84949123456", "8 (494) 912-34-56", "7 494 9123456", "+7 494 9123456"])
+    def test_a_phone_without_its_country_is_the_same_person(
+        self, portal: FakeBitrix24, crm: HookCaller, known: str
+    ) -> None:  # fmt: skip
+        lead = existing(portal, phone=known)
+        assert deliver(crm, creation(Lead("Ivan", phone="+74949123456"))).record_id == str(lead)
+
+    def test_an_equal_email_is_the_same_person_with_each_phone(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        lead = existing(portal, phone="+84949123456", email=ANNA.email)
+        assert deliver(crm, creation(replace(ANNA, phone="+74949123456"))).record_id == str(lead)
+
+    def test_without_the_list_of_phones_the_search_decides(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        lead = existing(portal, phone="+84949123456")
+        body = {
+            "result": {"result": [], "result_error": {"lead": {"error": "", "error_description": "Access denied."}}}
+        }
+        portal.fail("answer", status=200, body=json.dumps(body), path="batch", every=2, times=1)
+        assert deliver(crm, creation(Lead("Ivan", phone="+74949123456"))).record_id == str(lead)
 
     def test_simple_mode_makes_new_leads(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
