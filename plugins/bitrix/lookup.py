@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from crmgate.errors import Forbidden, NotFound, ProviderError, RateLimited, Unavailable, Unsupported
 from crmgate.model import Lead, Operation
@@ -10,7 +11,7 @@ from crmgate.provider import Known
 
 from .api import BitrixApi
 from .records import BitrixRecords
-from .values import DEALS, LEADS, ORIGIN, Row, closed, own
+from .values import DEALS, LEADS, ORIGIN, Row, bare, closed, own
 
 CANDIDATES = 50
 """Maximum number of records with the same phone or email that are compared: a page of the list, a batch."""
@@ -75,7 +76,8 @@ class BitrixLookup:
             return []
         results, refused = self._api.batch(commands)
         raise_outage(refused.values())
-        ids, half = sorted({*ids_of(results, kind), *self._newest(commands, results)}), CANDIDATES // 2
+        shown = {*ids_of(results, kind)} - self._of_another_country(lead.phone, results)
+        ids, half = sorted({*shown, *self._newest(commands, results)}), CANDIDATES // 2
         return ids if len(ids) <= CANDIDATES else [*ids[:half], *ids[-half:]]
 
     def search_request(self, kind: str, values: Iterable[str]) -> tuple[str, Row]:
@@ -97,8 +99,22 @@ class BitrixLookup:
         }  # fmt: skip
         found, refused = self._api.batch(lists) if lists else ({}, {})
         raise_outage(refused.values())
-        rows = [row for page in found.values() if isinstance(page, list) for row in page if isinstance(row, dict)]
-        return [int(str(row["ID"])) for row in rows if str(row.get("ID")).isdecimal()]
+        return [int(str(row["ID"])) for page in found.values() for row in rows_of(page)]
+
+    def _of_another_country(self, phone: str, results: Row) -> set[int]:
+        """Ids of people found by their phone alone whose number begins with +8 instead of +7, or the reverse.
+
+        The search for duplicates takes both for equal, because Russian numbers are also written with an 8 and without a
+        `+`: people with such a number stay. If the portal refuses the list, all of them stay. Raises `ProviderError`.
+        """
+        kind = self._api.people.name
+        ids = {*ids_of({"PHONE": results.get("PHONE")}, kind)} - {*ids_of({"EMAIL": results.get("EMAIL")}, kind)}
+        if not phone.startswith(("+7", "+8")) or not ids:
+            return set()
+        options = {"filter": {"@ID": sorted(ids)}, "select": ["ID", "PHONE"], "start": -1}
+        found, refused = self._api.batch({kind: (f"crm.{kind}.list", options)})
+        raise_outage(refused.values())
+        return {int(str(row["ID"])) for row in rows_of(found.get(kind)) if has_other_country(row, phone)}
 
     def commented(self, refs: Iterable[str], operation: Operation) -> str | None:
         """Id of the first record with the operation's comment among its 50 newest. Raises `ProviderError`."""
@@ -140,6 +156,19 @@ def ids_of(results: Row, kind: str) -> list[int]:
     """Ids of the leads or contacts in the answers of the search for duplicates."""
     found = (one for result in results.values() if isinstance(result, dict) for one in result.get(kind.upper()) or ())
     return [int(one) for one in found if str(one).isdecimal()]
+
+
+def rows_of(page: Any) -> list[Row]:
+    """The rows with an id of a page of a list; none if it is no list."""
+    rows = [row for row in page if isinstance(row, dict)] if isinstance(page, list) else []
+    return [row for row in rows if str(row.get("ID")).isdecimal()]
+
+
+def has_other_country(row: Row, phone: str) -> bool:
+    """Whether a row of a list has `phone` with +8 instead of +7 or the reverse, and in no other spelling."""
+    values = [str(one.get("VALUE")) for one in row.get("PHONE") or () if isinstance(one, dict)]
+    same = [value for value in values if bare(value)[1:] == bare(phone)[1:]]
+    return bool(same) and all(value.strip().startswith("+") and bare(value) != bare(phone) for value in same)
 
 
 def raise_outage(refused: Iterable[ProviderError]) -> None:

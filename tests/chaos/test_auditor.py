@@ -72,7 +72,7 @@ def test_a_second_lead_is_a_duplicate_whatever_the_answer(note: Note) -> None:
     assert complaints(replace(WELL, leads=doubled)) == [("duplicated", note.email)]
 
 
-def test_201_before_the_lead_is_there_is_a_lie() -> None:
+def test_a_201_before_the_lead_exists_is_early() -> None:
     late = (Lead(STORED.email, 11.5), WELL.leads[1])
     assert complaints(replace(WELL, leads=late)) == [("early", STORED.email)]
 
@@ -83,11 +83,11 @@ def test_an_operation_that_is_stuck_is_named_with_its_state(state: str) -> None:
     assert [str(complaint) for complaint in stuck] == [f"unfinished: b2 ({state}) an operation is not delivered"]
 
 
-def test_202_without_a_record_is_a_promise_that_nobody_keeps() -> None:
+def test_a_202_without_a_record_is_unrecorded() -> None:
     assert complaints(replace(WELL, operations={"a1": "delivered"})) == [("unrecorded", WAITS.email)]
 
 
-def test_a_lead_that_nobody_sent_is_a_stranger() -> None:
+def test_a_lead_without_a_submission_is_named() -> None:
     assert audit(replace(WELL, leads=(*WELL.leads, Lead("who@example.com", 1.0)))) == [
         Complaint("stranger", "who@example.com")
     ]

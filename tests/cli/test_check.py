@@ -173,7 +173,7 @@ def test_a_managed_redis_is_checked_as_far_as_it_allows(run: Run, mini: dict[str
     assert "could not be checked" in found["redis_persistence"]["detail"]
 
 
-class Door(BaseHTTPRequestHandler):
+class FakeGateway(BaseHTTPRequestHandler):
     """A gateway that answers `waiting` twice."""
 
     posted: ClassVar[list[tuple[str, str, Any]]] = []
@@ -200,10 +200,10 @@ class Door(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def fake_gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(importlib.import_module("crmgate.cli.send"), "POLL", 0.01)
-    Door.posted, Door.answers = [], []  # type: ignore[misc]
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    FakeGateway.posted, FakeGateway.answers = [], []  # type: ignore[misc]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeGateway)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -215,40 +215,40 @@ def door(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 WAITING = {"id": "1", "status": "waiting", "tracking_code": "CG-0000-0001"}
 
 
-def test_a_lead_is_followed_to_the_crm(run: Run, door: str) -> None:
-    Door.answers = [(202, WAITING), (200, WAITING), (200, WAITING | {"status": "delivered"})] * 2  # type: ignore[misc]
-    result = run("send", "lead", "--url", door, "--set", "city=Izmir")
+def test_a_lead_is_followed_to_the_crm(run: Run, fake_gateway: str) -> None:
+    FakeGateway.answers = [(202, WAITING), (200, WAITING), (200, WAITING | {"status": "delivered"})] * 2  # type: ignore[misc]
+    result = run("send", "lead", "--url", fake_gateway, "--set", "city=Izmir")
     assert (result.exit_code, "The CRM has it" in result.stdout) == (0, True)
-    answer = output_of(run("send", "lead", "--url", door, "--json"))
+    answer = output_of(run("send", "lead", "--url", fake_gateway, "--json"))
     assert (answer["status"], answer["id"]) == ("delivered", "1")
-    (path, key, body), (_, other, _) = Door.posted
+    (path, key, body), (_, other, _) = FakeGateway.posted
     assert (path, body["city"], body["email"]) == ("/api/v1/applications", "Izmir", "crmgate-test@example.com")
     assert key != other
 
 
-def test_a_submission_that_is_not_delivered_is_reported(run: Run, door: str) -> None:
-    Door.answers = [(202, WAITING), (200, WAITING | {"status": "failed"}), (202, WAITING)]  # type: ignore[misc]
-    failed = run("send", "lead", "--url", door)
+def test_a_submission_that_is_not_delivered_is_reported(run: Run, fake_gateway: str) -> None:
+    FakeGateway.answers = [(202, WAITING), (200, WAITING | {"status": "failed"}), (202, WAITING)]  # type: ignore[misc]
+    failed = run("send", "lead", "--url", fake_gateway)
     assert (failed.exit_code, "crmgate dlq show 1" in failed.stdout) == (1, True)
-    late = run("send", "lead", "--url", door, "--wait", "0")
+    late = run("send", "lead", "--url", fake_gateway, "--wait", "0")
     assert (late.exit_code, "crmgate ops show 1" in late.stdout) == (1, True)
 
 
-def test_a_refusal_names_the_fields(run: Run, door: str) -> None:
+def test_a_refusal_names_the_fields(run: Run, fake_gateway: str) -> None:
     error = {"field": "personal_info.phone", "code": "invalid_phone", "message": "Expected a phone number."}
     problem = {"title": "Some fields need attention", "status": 422, "detail": "Correct them.", "errors": [error]}
-    Door.answers = [(422, problem), (502, {})]  # type: ignore[misc]
-    result = run("send", "lead", "--url", door, "--phone", "12")
+    FakeGateway.answers = [(422, problem), (502, {})]  # type: ignore[misc]
+    result = run("send", "lead", "--url", fake_gateway, "--phone", "12")
     assert result.exit_code == 1
     assert "- personal_info.phone: Expected a phone number." in result.stderr
-    assert "is not a gateway (HTTP 502)" in run("send", "lead", "--url", door).stderr
+    assert "is not a gateway (HTTP 502)" in run("send", "lead", "--url", fake_gateway).stderr
 
 
-def test_a_click_may_only_be_counted(run: Run, door: str) -> None:
-    Door.answers = [(200, {"status": "counted"})]  # type: ignore[misc]
-    result = run("send", "click", "--url", door, "--channel", "whatsapp")
+def test_a_click_may_only_be_counted(run: Run, fake_gateway: str) -> None:
+    FakeGateway.answers = [(200, {"status": "counted"})]  # type: ignore[misc]
+    result = run("send", "click", "--url", fake_gateway, "--channel", "whatsapp")
     assert (result.exit_code, "MINIMAL_LEADS is off" in result.stdout) == (0, True)
-    [(path, _, body)] = Door.posted
+    [(path, _, body)] = FakeGateway.posted
     assert (path, body["channel"], body["referral_code"]) == ("/api/v1/messenger-events", "whatsapp", "TEST")
 
 

@@ -12,7 +12,7 @@ from tests.world import World, away, well
 
 
 class TestDeadLettersOfAnOutage:
-    def die(self, world: World, number: int = 0) -> Operation:
+    def dead_letter_of_an_outage(self, world: World, number: int = 0) -> Operation:
         """Make the only operation of an outage a dead letter: after four attempts the gate is still open."""
         world.crm.trouble = away
         operation = world.apply(number, inline=True)
@@ -21,7 +21,7 @@ class TestDeadLettersOfAnOutage:
         return operation
 
     def test_they_return_when_the_crm_works_again(self, world: World) -> None:
-        operation = self.die(world)
+        operation = self.dead_letter_of_an_outage(world)
         world.pass_time(60)
         assert world.stored(operation).state == State.DEAD, "not while it is away"
         world.crm.trouble = well
@@ -43,11 +43,11 @@ class TestDeadLettersOfAnOutage:
         assert world.crm.probes == []
 
     def test_one_that_the_crm_fails_on_returns_ever_more_rarely_and_then_stays(self, world: World) -> None:
-        def poison(operation: Operation | None) -> ProviderError | None:
+        def fails_for_one_person(operation: Operation | None) -> ProviderError | None:
             broken = operation is not None and operation.payload.get("email") == "test0@example.com"
             return OutcomeUnknown("500", code=Code.SERVER_ERROR) if broken else None
 
-        world.crm.trouble = poison
+        world.crm.trouble = fails_for_one_person
         operation = world.apply(0, inline=True)
         world.pass_time(3600, step=2)
         early = world.stored(operation).returns
@@ -69,7 +69,7 @@ class TestDeadLettersOfAnOutage:
         assert order == [letter.id for letter in letters]
 
     def test_none_goes_back_to_a_crm_that_was_not_heard_of_lately(self, world: World) -> None:
-        letter = self.die(world)
+        letter = self.dead_letter_of_an_outage(world)
         world.crm.trouble = well
         world._deliver(world.apply(1).id)
         world.now += 16
@@ -82,7 +82,7 @@ class TestDeadLettersOfAnOutage:
         assert world.stored(letter).state == State.DELIVERED
 
     def test_a_person_can_release_one(self, world: World) -> None:
-        operation = self.die(world)
+        operation = self.dead_letter_of_an_outage(world)
         world.crm.trouble = well
         assert world.gateway.release(operation.id)
         assert world.stored(operation).state == State.WAITING
@@ -90,7 +90,7 @@ class TestDeadLettersOfAnOutage:
         assert world.stored(operation).state == State.DELIVERED
 
     def test_a_person_can_discard_one(self, world: World, redis_client: redis.Redis) -> None:
-        operation = self.die(world)
+        operation = self.dead_letter_of_an_outage(world)
         assert world.gateway.discard(operation.id, "spam")
         assert not world.gateway.discard(operation.id, "spam")
         world.crm.trouble = well

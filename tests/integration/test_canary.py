@@ -75,7 +75,7 @@ class Visit:
         done = crmgate(os.environ | self.stack.env, *arguments)
         self.said += done.stderr if arguments[:2] == ("tokens", "new") else done.stdout + done.stderr
 
-    def every_door(self) -> None:
+    def send_every_request(self) -> None:
         form = {name: value for name, value in person(90 + self.number % 10).items() if isinstance(value, str)}
         answers = [
             self.send(),
@@ -102,7 +102,7 @@ class Visit:
 def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
     visit = Visit(stack)
     stack.start()
-    visit.every_door()
+    visit.send_every_request()
     contact = person(1)["email"]
     for arguments in (
         ("crm", "test"), ("crm", "fields"), ("tokens", "new", "--name", "x", "--scope", "read"),
@@ -124,10 +124,10 @@ def test_no_log_holds_a_person_or_a_secret(stack: Stack) -> None:
     wait_until("the refusal is logged", lambda: "is paused" in stack.web.output() + stack.worker.output())
     visit.command("crm", "test")
     crm.stop()
-    visit.every_door()
+    visit.send_every_request()
     visit.get(f"/api/v1/operations/{refused}", visit.token)
     stack.redis.stop()
-    visit.every_door()
+    visit.send_every_request()
     visit.command("tokens", "list")
     stack.web.stop()
     stack.worker.stop()

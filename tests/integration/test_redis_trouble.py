@@ -66,7 +66,7 @@ def works(stack: Stack) -> None:
     stack.wait_for(stack.submit_queued(somebody()), "delivered")
 
 
-def assert_honest(stack: Stack) -> None:
+def assert_only_the_crm_confirms(stack: Stack) -> None:
     """Redis accepts no writes: only a confirmation of the CRM is a success, inline or queued."""
     before, bodies = titles(stack), [somebody(), somebody()]
     assert stack.post(bodies[0]).status_code == 201
@@ -108,7 +108,7 @@ def suspended(process: Process) -> Iterator[None]:
 def test_a_full_redis_is_reported_and_nothing_is_promised(stack: Stack, server: redis.Redis) -> None:
     with full(server):
         assert readiness(stack)["redis"] == "Redis accepts no writes. OOM: its memory is full: raise its maxmemory."
-        assert_honest(stack)
+        assert_only_the_crm_confirms(stack)
     assert "the ledger is unavailable (OOM: its memory is full: raise its maxmemory)" in stack.web.output()
     works(stack)
 
@@ -204,7 +204,7 @@ def test_a_read_only_redis_is_reported_and_nothing_is_promised(stack: Stack, ser
         assert readiness(stack)["redis"].startswith(
             "Redis accepts no writes. READONLY: it is a read-only replica: name"
         )
-        assert_honest(stack)
+        assert_only_the_crm_confirms(stack)
     finally:
         server.replicaof("NO", "ONE")
     works(stack)
@@ -274,7 +274,7 @@ def test_a_wrong_password_is_reported_by_its_setting(stack: Stack) -> None:
     try:
         remedy = "WRONGPASS: it refuses the login: correct REDIS_USERNAME and REDIS_PASSWORD, or those in REDIS_URL"
         assert readiness(stack)["redis"] == f"Redis accepts no writes. {remedy}."
-        assert_honest(stack)
+        assert_only_the_crm_confirms(stack)
         assert f"the ledger is unavailable ({remedy})" in stack.web.output()
         assert stack.redis.url.split("@")[0] not in stack.web.output()
     finally:

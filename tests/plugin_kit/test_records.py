@@ -48,36 +48,36 @@ class Doings:
 
         return act
 
-    def meet(self, known: list[Known], on_duplicate: str = "note", **options: Any) -> Delivered | None:
+    def resolve(self, known: list[Known], on_duplicate: str = "note", **options: Any) -> Delivered | None:
         crm = Some({}, on_duplicate=on_duplicate)
         return crm.resolve_duplicate(
             known, ADA, OPERATION, update=self.named("update"), log=self.named("log"), **options
         )
 
 
-class TestMeet:
+class TestResolveDuplicate:
     def test_nobody_is_known(self) -> None:
-        assert Doings().meet([]) is None
+        assert Doings().resolve([]) is None
 
     @pytest.mark.parametrize(("policy", "done"), [("note", "log 1"), ("update", "update 1")])
     def test_the_oldest_is_reported(self, policy: str, done: str) -> None:
         doings = Doings()
-        assert doings.meet([Known("1"), Known("2")], policy) == Delivered("some", "1", adopted=True)
+        assert doings.resolve([Known("1"), Known("2")], policy) == Delivered("some", "1", adopted=True)
         assert doings.done == [done]
 
     def test_the_operations_own_lead_comes_first(self) -> None:
         doings = Doings()
-        found = doings.meet([Known("1"), Known("2", own=True), Known("3", own=True)])
+        found = doings.resolve([Known("1"), Known("2", own=True), Known("3", own=True)])
         assert found == Delivered("some", "2", "https://crm.example.com/2", adopted=True)
         assert doings.done == []
 
     def test_a_lead_that_is_gone_makes_room_for_a_new_one(self) -> None:
-        assert Doings(NotFound()).meet([Known("1")]) is None
+        assert Doings(NotFound()).resolve([Known("1")]) is None
 
     def test_other_errors_are_the_plugins_choice(self) -> None:
         with pytest.raises(Rejected):
-            Doings(Rejected()).meet([Known("1")])
-        assert Doings(Rejected()).meet([Known("1")], unless=(Rejected,)) is None
+            Doings(Rejected()).resolve([Known("1")])
+        assert Doings(Rejected()).resolve([Known("1")], unless=(Rejected,)) is None
 
 
 class TestTell:

@@ -220,7 +220,7 @@ def test_the_listener_of_the_documentation_handles_every_incident(inbox: Inbox, 
 
 
 @pytest.fixture
-def alarmed(inbox: Inbox, listening: Callable[..., Plugins], world: World) -> World:
+def alert_world(inbox: Inbox, listening: Callable[..., Plugins], world: World) -> World:
     """A gateway whose alerts arrive in `inbox`."""
     world.listen = Listeners(listening(**webhook(inbox)).manager).notify
     return world
@@ -231,46 +231,48 @@ def _errors_on_delivery(operation: Operation | None) -> ProviderError | None:
     return Unavailable(CANARY, code=Code.SERVER_ERROR, status=500) if operation else None
 
 
-def test_an_outage_that_flaps_is_one_incident(alarmed: World, inbox: Inbox) -> None:
-    alarmed.crm.trouble = _errors_on_delivery
-    operations = [alarmed.apply(number) for number in range(8)]
-    alarmed.pass_time(60)
-    assert len(alarmed.crm.probes) > 3
+def test_an_outage_that_flaps_is_one_incident(alert_world: World, inbox: Inbox) -> None:
+    alert_world.crm.trouble = _errors_on_delivery
+    operations = [alert_world.apply(number) for number in range(8)]
+    alert_world.pass_time(60)
+    assert len(alert_world.crm.probes) > 3
     [paused] = wait_until("the message", inbox.sent)
     assert (paused["event"], paused["cause"], paused["waiting"]) == ("provider_paused", "outage", 8)
     assert "because the CRM answers with errors (server_error)." in paused["text"]
-    alarmed.crm.trouble = well
-    alarmed.pass_time(60)
-    assert alarmed.states(operations) == {"delivered"}
+    alert_world.crm.trouble = well
+    alert_world.pass_time(60)
+    assert alert_world.states(operations) == {"delivered"}
     wait_until("its end", lambda: len(inbox.sent()) > 1)
-    assert alarmed.hooks_called.count("provider_paused") == alarmed.hooks_called.count("provider_recovered") == 1
+    assert (
+        alert_world.hooks_called.count("provider_paused") == alert_world.hooks_called.count("provider_recovered") == 1
+    )
     assert inbox.events() == ["provider_paused", "provider_recovered"]
 
 
-def test_credentials_that_a_connection_test_finds_refused_are_reported(alarmed: World, inbox: Inbox) -> None:
-    alarmed.crm.trouble = away
+def test_credentials_that_a_connection_test_finds_refused_are_reported(alert_world: World, inbox: Inbox) -> None:
+    alert_world.crm.trouble = away
     for number in range(6):
-        alarmed.apply(number)
-    alarmed.pass_time(10)
-    alarmed.crm.trouble = refused
-    alarmed.pass_time(60)
-    alarmed.crm.trouble = well
-    alarmed.pass_time(60)
+        alert_world.apply(number)
+    alert_world.pass_time(10)
+    alert_world.crm.trouble = refused
+    alert_world.pass_time(60)
+    alert_world.crm.trouble = well
+    alert_world.pass_time(60)
     wait_until("three messages", lambda: len(inbox.sent()) > 2)
     events = [(body["event"], body["cause"]) for body in inbox.sent()]
     assert events == [("provider_paused", "outage"), ("provider_paused", "refused"), ("provider_recovered", "")]
 
 
-def test_without_a_delivery_an_incident_ends_after_two_quiet_minutes(alarmed: World, inbox: Inbox) -> None:
-    alarmed.crm.trouble = away
+def test_without_a_delivery_an_incident_ends_after_two_quiet_minutes(alert_world: World, inbox: Inbox) -> None:
+    alert_world.crm.trouble = away
     for number in range(6):
-        alarmed.apply(number)
-    alarmed.pass_time(10)
-    alarmed.crm.trouble = lambda operation: NotFound("no such lead") if operation else None
-    alarmed.pass_time(110)
-    assert "provider_recovered" not in alarmed.hooks_called
-    alarmed.pass_time(30)
-    assert alarmed.hooks_called.count("provider_recovered") == 1
+        alert_world.apply(number)
+    alert_world.pass_time(10)
+    alert_world.crm.trouble = lambda operation: NotFound("no such lead") if operation else None
+    alert_world.pass_time(110)
+    assert "provider_recovered" not in alert_world.hooks_called
+    alert_world.pass_time(30)
+    assert alert_world.hooks_called.count("provider_recovered") == 1
     wait_until("the message", lambda: "provider_recovered" in inbox.events())
 
 
@@ -282,7 +284,7 @@ def test_an_epidemic_is_reported_without_the_words_of_the_crm(inbox: Inbox, list
     assert CANARY not in json.dumps(body)
 
 
-def test_telegram_gets_the_same_words(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_telegram_gets_the_same_text(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     plugins = listening(**webhook(inbox), **telegram(inbox))
     pause(plugins)
     [body] = wait_until("the message", lambda: inbox.sent(f"/bot{TOKEN}/sendMessage"))
@@ -329,7 +331,7 @@ def test_no_thread_runs_before_there_is_something_to_send(inbox: Inbox, listenin
     assert begun() == ["listener Alerts"]
 
 
-def test_a_webhook_that_hangs_keeps_nobody_waiting(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
+def test_a_webhook_that_hangs_delays_no_operation(inbox: Inbox, listening: Callable[..., Plugins]) -> None:
     inbox.fail("hang")
     plugins = listening(**webhook(inbox))
     begun = time.monotonic()
@@ -359,7 +361,7 @@ def test_a_refused_alert_is_logged_without_the_address(
     ]
 
 
-def test_an_alert_that_reaches_nobody_is_logged_and_the_next_is_sent(
+def test_an_alert_that_cannot_be_sent_is_logged_and_the_next_is_sent(
     inbox: Inbox, listening: Callable[..., Plugins], caplog: pytest.LogCaptureFixture
 ) -> None:
     plugins = listening(**webhook(inbox))

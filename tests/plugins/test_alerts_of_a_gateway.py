@@ -61,7 +61,7 @@ def test_dead_letters_are_one_message_and_a_summary(inbox: Inbox, tmp_path: Path
         assert CANARY not in output(stack)
 
 
-def test_what_refuses_every_lead_is_one_alert_and_costs_no_lead(inbox: Inbox, tmp_path: Path) -> None:
+def test_a_refusal_of_every_lead_is_one_alert_and_loses_no_lead(inbox: Inbox, tmp_path: Path) -> None:
     with Stack(tmp_path, **webhook(inbox)) as stack:
         stack.espocrm.fail("answer", status=400, method="POST", path="/Lead")
         stack.start()

@@ -49,7 +49,7 @@ def deliver(site: Site, operations: list[Operation]) -> None:
 
 
 @pytest.mark.parametrize("delivered_before", [0, 1, 4])
-def test_an_old_backup_doubles_nothing(site: Site, delivered_before: int) -> None:
+def test_an_old_backup_makes_no_second_record(site: Site, delivered_before: int) -> None:
     world, file = site.world, io.BytesIO()
     store = BackupStore(world.redis, world.ledger, world.delivery.recipient)
     backups = Backups(store, Inventory(world.redis), world.ledger, Audit(world.redis, world.clock))

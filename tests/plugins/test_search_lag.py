@@ -22,13 +22,13 @@ HIDDEN = 1e9
 """Seconds of search lag that last until the test ends the lag: the clock of the world is not that of the fake."""
 
 
-class Patient(Bitrix):
+class WaitsForTheSearch(Bitrix):
     """A plugin for a portal whose search lags by up to 25 s."""
 
     settle_seconds = 30.0
 
 
-class Hasty(Bitrix):
+class TrustsTheSearch(Bitrix):
     """A plugin that says that its search never lags."""
 
     settle_seconds = 0
@@ -62,7 +62,7 @@ def leads_after_a_lag(
 
 
 @pytest.mark.usefixtures("lost")
-@pytest.mark.parametrize(("plugin", "seconds"), [(Bitrix, 5), (Patient, 25)])
+@pytest.mark.parametrize(("plugin", "seconds"), [(Bitrix, 5), (WaitsForTheSearch, 25)])
 def test_a_lag_that_is_shorter_than_settle_seconds_makes_no_second_lead(
     plugin: type[Bitrix], seconds: float, portal: FakeBitrix24, ledger: Ledger, redis_client: redis.Redis
 ) -> None:
@@ -72,4 +72,4 @@ def test_a_lag_that_is_shorter_than_settle_seconds_makes_no_second_lead(
 @pytest.mark.usefixtures("lost")
 def test_a_lag_that_is_longer_makes_one(portal: FakeBitrix24, ledger: Ledger, redis_client: redis.Redis) -> None:
     """Nothing else in the gateway waits for the search."""
-    assert leads_after_a_lag(Hasty, 5, portal, ledger, redis_client) == 2
+    assert leads_after_a_lag(TrustsTheSearch, 5, portal, ledger, redis_client) == 2

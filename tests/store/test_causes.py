@@ -38,7 +38,7 @@ def counts(causes: Causes) -> dict[DeathCause, int]:
     return {group.cause: group.count for group in groups.items}
 
 
-def dies(world: World, number: int, error: Any) -> str:
+def make_dead_letter(world: World, number: int, error: Any) -> str:
     world.crm.trouble = lambda _operation: error
     dead = world.apply(number)
     world.work()
@@ -48,12 +48,12 @@ def dies(world: World, number: int, error: Any) -> str:
 
 
 def test_the_number_of_each_cause_is_exact_after_every_change(world: World, causes: Causes, desk: Desk) -> None:
-    first = dies(world, 1, Rejected("no", fields={"source": "invalid"}))
+    first = make_dead_letter(world, 1, Rejected("no", fields={"source": "invalid"}))
     died = world.now
     world.now += 5
-    second = dies(world, 2, Rejected("no", fields={"source": "invalid"}))
-    third = dies(world, 3, Rejected("no", fields={"source": "invalid", "email": "invalid"}))
-    fourth = dies(world, 4, Rejected("too large", code=Code.INVALID_REQUEST))
+    second = make_dead_letter(world, 2, Rejected("no", fields={"source": "invalid"}))
+    third = make_dead_letter(world, 3, Rejected("no", fields={"source": "invalid", "email": "invalid"}))
+    fourth = make_dead_letter(world, 4, Rejected("too large", code=Code.INVALID_REQUEST))
     both, request = DeathCause("acme", "invalid_value", "email,source"), DeathCause("acme", "invalid_request")
     assert counts(causes) == {SOURCE: 2, both: 1, request: 1}
     assert both.fields == ("email", "source")

@@ -131,19 +131,12 @@ def contact_fields(portal: Portal, params: Params) -> Reply:
 
 @METHODS.named("crm.contact.list")
 def contact_list(portal: Portal, params: Params) -> Reply:
-    """A list of ids, by exact phones and emails. Other filters are not simulated."""
-    wanted = {kind: mapping(params, "filter")[kind] for kind in mapping(params, "filter").keys() & {*MULTIFIELDS}}
-    rows = [
-        {"ID": str(record["id"])}
-        for record in (portal.contacts.values() if portal.can_read else ())
-        if all(_has_row(record, kind, value) for kind, value in wanted.items())
-    ]
-    ids = {"ID": query.getter("ID")}
-    return query.page(query.select(rows, {"order": mapping(params, "order")}, ids, strict=False), params, dict)
-
-
-def _has_row(record: Record, kind: str, value: Any) -> bool:
-    return any((row["typeId"], row["value"]) == (kind, value) for row in record["fm"])
+    """Ids, phones and emails, by ids and by exact phones and emails. Other filters are not simulated."""
+    getters: dict[str, query.Getter] = {"ID": query.getter("id")}
+    getters |= {kind: partial(leads.multifield_values, kind) for kind in MULTIFIELDS}
+    contacts = query.select(portal.contacts.values() if portal.can_read else (), params, getters, strict=False)
+    kinds = [kind for kind in MULTIFIELDS if kind in flatten(params.get("select"))]
+    return query.page(contacts, params, partial(leads.old_item, names={"ID": "id"}, kinds=kinds))
 
 
 @METHODS.named("crm.category.list")

@@ -174,7 +174,8 @@ def _old_multifield(lead: Lead, kind: str) -> list[Params]:
     ]
 
 
-def _old_item(lead: Lead, names: Mapping[str, str], kinds: Iterable[str]) -> Params:
+def old_item(lead: Lead, names: Mapping[str, str], kinds: Iterable[str]) -> Params:
+    """A lead or contact in the methods `crm.lead.*` and `crm.contact.*`, with its values of `kinds` (PHONE, EMAIL)."""
     values = {name: _old_value(lead.get(stored)) for name, stored in names.items()}
     return values | {kind: rows for kind in kinds if (rows := _old_multifield(lead, kind))}
 
@@ -200,20 +201,21 @@ def lead_get(portal: Portal, params: Params) -> Reply:
     lead_id = _old_lead(portal, params)
     if portal.access_denied or not portal.can_read:
         raise VendorError("", "Access denied.")
-    return Reply(_old_item(portal.leads[lead_id], _old_names(portal), MULTIFIELDS))
+    return Reply(old_item(portal.leads[lead_id], _old_names(portal), MULTIFIELDS))
 
 
 @METHODS.named("crm.lead.list")
 def lead_list(portal: Portal, params: Params) -> Reply:
     names = _old_names(portal)
     getters: dict[str, query.Getter] = {name: query.getter(stored) for name, stored in names.items()}
-    getters |= {kind: partial(_multifield_values, kind) for kind in MULTIFIELDS}
+    getters |= {kind: partial(multifield_values, kind) for kind in MULTIFIELDS}
     # Open in the documentation: an unknown filter field. The fake ignores it, the worst case: it returns all leads.
     leads = query.select(_candidates(portal, params, "ORIGIN_ID", "PHONE", "EMAIL"), params, getters, strict=False)
     return query.page(leads, params, partial(_old_chosen, names=names, wanted=list(flatten(params.get("select")))))
 
 
-def _multifield_values(kind: str, lead: Lead) -> list[str]:
+def multifield_values(kind: str, lead: Lead) -> list[str]:
+    """The phones or emails of a lead or contact."""
     return [row["value"] for row in lead["fm"] if row["typeId"] == kind]
 
 
@@ -222,7 +224,7 @@ def _old_chosen(lead: Lead, names: Mapping[str, str], wanted: list[Any]) -> Para
     masks = {"*": STANDARD.keys(), "UF_*": names.keys() - BY_OLD_NAME.keys()}
     stored = set().union(*(masks.get(name, ()) for name in wanted or ["*"]))
     shown = {name: inner for name, inner in names.items() if name in wanted or inner in stored}
-    return _old_item(lead, shown, [kind for kind in MULTIFIELDS if kind in wanted])
+    return old_item(lead, shown, [kind for kind in MULTIFIELDS if kind in wanted])
 
 
 @METHODS.named("crm.lead.fields")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 from crmgate.model import Delivered, Kind, Lead, Operation
@@ -20,6 +21,7 @@ from crmgate.testing.contract.text import texts
 MERGING = ("note", "update")
 USE_KNOWN = "Let `resolve_duplicate` decide: it follows CRM_ON_DUPLICATE."
 CLAIM = "Add `detects_duplicates` to `capabilities`: the checks of known persons apply then."
+EQUAL = "Compare the whole email and the whole phone of each lead that the search returns."
 ONCE = "Let find_lead search the records of the person for `operation.tracking_code`, and return the known lead."
 
 
@@ -107,6 +109,27 @@ class PersonChecks(Contract):
             outcome = self._again()
             other = isinstance(outcome.result, Delivered) and outcome.result.record_id != first
             expect(not other, f"{outcome} for a known person {bad.when}. Raise Unavailable (`lost(True, ...)`).")
+
+    @needs_mode(DeliveryMode.EXACTLY_ONCE)
+    @needs_capability("detects_duplicates")
+    def test_person_with_a_similar_contact_gets_a_lead(self) -> None:
+        """Only a part of the email or of the phone is equal to that of a known person: it is another person."""
+        for policy in MERGING:
+            ids = {self._known(policy)}
+            for lead in self._similar():
+                result = delivered(self.create(lead))
+                other = result.record_id not in ids and not result.adopted
+                shown = f"{lead.email or lead.phone} gets the lead of a person with a similar email or phone"
+                expect(other, f"CRM_ON_DUPLICATE={policy}: {shown}. {EQUAL}")
+                ids.add(result.record_id)
+
+    def _similar(self) -> Iterator[Lead]:
+        """Persons whose email or phone contains that of the full lead, or is a part of it."""
+        known = self.full_lead()
+        for email in (f"a{known.email}", f"{known.email}.tr", known.email[1:]):
+            yield self.adapted(Lead(first_name="Mina", email=email))
+        for phone in (f"+1{known.phone[-10:]}", f"{known.phone}8", known.phone[:-1]):
+            yield self.adapted(Lead(first_name="Mina", phone=phone))
 
     def _merges(self, policy: str) -> str:
         """Begin again with a known person. Returns the id of the lead."""

@@ -67,7 +67,7 @@ class Hanging(Acme):
         raise AssertionError
 
 
-class Blind(Acme):
+class FindsNothing(Acme):
     """Its find_lead finds nothing."""
 
     @hookimpl

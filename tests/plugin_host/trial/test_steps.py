@@ -11,7 +11,7 @@ from crmgate.plugin_host.caller import HookCaller, hook_manager
 from crmgate.plugin_host.trial.data import TrialData, new_run
 from crmgate.plugin_host.trial.steps import Trial, TrialStep
 from crmgate.provider import CRMProvider
-from tests.plugin_host.trial.crm import KEY, Blind, Crashing, Deleting, Hanging, SlowSearch
+from tests.plugin_host.trial.crm import KEY, Crashing, Deleting, FindsNothing, Hanging, SlowSearch
 from tests.testing.contract.acme import Acme, FakeAcme
 
 Try = Callable[..., Trial]
@@ -81,7 +81,7 @@ def test_a_search_that_lags_longer_says_what_to_set(trial: Try, crm: SlowSearch)
 
 
 def test_a_record_that_is_never_found_is_a_problem(trial: Try) -> None:
-    steps = failed(list(trial(Blind).run()))
+    steps = failed(list(trial(FindsNothing).run()))
     assert steps["find"] == "find_lead does not find A1 after 30 s"
 
 

@@ -185,7 +185,7 @@ def warm(crm: HookCaller, portal: FakeBitrix24) -> None:
     assert isinstance(failure(lambda: deliver(crm, click(CLICK))), RateLimited)
 
 
-def everything(lead: dict[str, Any]) -> str:
+def text_of_record(lead: dict[str, Any]) -> str:
     """All that the record says, as people read it."""
     return shown(json.dumps(lead, ensure_ascii=False, default=str).replace("\\n", "\n").replace('\\"', '"'))
 

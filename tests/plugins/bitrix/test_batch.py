@@ -30,10 +30,10 @@ from tests.plugins.bitrix.rig import (
     calls,
     creation,
     deliver,
-    everything,
     existing,
     failure,
     methods,
+    text_of_record,
 )
 
 BATCH = r"/batch\.json"
@@ -86,7 +86,7 @@ def test_a_lead_of_a_batch_is_the_same_as_one_that_is_sent_alone(portal: FakeBit
 
     def stored(operation: Operation) -> str:
         [row] = of(portal, operation)
-        assert_has_every_fact(lead, everything(row))
+        assert_has_every_fact(lead, text_of_record(row))
         shown = {name: value for name, value in row.items() if name not in ("id", "fm", "createdTime", "updatedTime")}
         rows = [(one["typeId"], one["value"]) for one in row["fm"]]
         text = json.dumps([shown, rows], default=str, sort_keys=True)

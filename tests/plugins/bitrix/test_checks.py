@@ -48,7 +48,7 @@ class TestConnectionTest:
         assert "BITRIX_WEBHOOK_URL" in check.detail or code == "OVERLOAD_LIMIT"
         assert portal.secret not in check.detail
 
-    def test_nobody_listens(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_no_server_at_the_address(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.stop()
         result = crm.test_connection(5.0)
         assert not result.connected

@@ -26,13 +26,13 @@ from tests.plugins.bitrix.rig import (
     click,
     creation,
     deliver,
-    everything,
     failure,
     methods,
     mocked,
     only_lead,
     plugins,
     shown,
+    text_of_record,
     update,
 )
 
@@ -77,7 +77,7 @@ class TestCreateLead:
     def test_no_value_is_lost(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = creation(FULL)
         deliver(crm, operation)
-        record = everything(only_lead(portal))
+        record = text_of_record(only_lead(portal))
         assert_has_every_fact(FULL, record)
         assert operation.tracking_code in record
 
@@ -270,7 +270,7 @@ class TestCreate:
         assert sorted(names) == sorted(f"Person {number}" for number in range(60))
         assert not portal.comments
 
-    def test_the_portal_is_away(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_portal_without_a_connection_is_unavailable(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.stop()
         assert type(failure(lambda: deliver(crm, creation(ANNA)))) is Unavailable
         assert type(failure(lambda: deliver(crm, update(1, ANNA)))) is Unavailable

@@ -26,9 +26,9 @@ from tests.plugins.bitrix.rig import (
     click,
     creation,
     deliver,
-    everything,
     failure,
     methods,
+    text_of_record,
     update,
 )
 
@@ -101,7 +101,7 @@ class TestCreate:
         contact, deal = only(portal.contacts), only(portal.deals)
         assert deal["UF_CRM_REFERRAL_CODE"] == "PARTNER017"
         assert deal["sourceId"] == "PARTNER"
-        assert_has_every_fact(FULL, everything(contact) + everything(deal) + comments(portal, deal))
+        assert_has_every_fact(FULL, text_of_record(contact) + text_of_record(deal) + comments(portal, deal))
 
     def test_without_settings_the_portal_chooses_pipeline_and_stage(
         self, portal: FakeBitrix24, connect: Connect
@@ -149,7 +149,7 @@ class TestCreate:
     def test_a_refused_email_is_described(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         made = deliver(crm, creation(replace(ANNA, email='"a b"@example.com')))
         assert rows(only(portal.contacts)) == [ANNA.phone]
-        assert '"a b"@example.com' in everything(only(portal.deals))
+        assert '"a b"@example.com' in text_of_record(only(portal.deals))
         assert made.moved == ("EMAIL",)
 
     def test_a_person_whom_nothing_would_find_again_gets_no_contact(
@@ -157,7 +157,7 @@ class TestCreate:
     ) -> None:
         deliver(crm, creation(replace(ANNA, phone="", email='"a b"@example.com')))
         assert counts(portal) == (0, 0, 1)
-        text = everything(only(portal.deals))
+        text = text_of_record(only(portal.deals))
         assert all(word in text for word in ("First name: Anna", "Last name: Lee", '"a b"@example.com'))
 
     def test_a_name_that_the_contact_cuts_is_described(self, portal: FakeBitrix24, crm: HookCaller) -> None:
@@ -197,7 +197,7 @@ class TestKnownContact:
         assert (made.record_id, made.adopted) == (first.record_id, True)
         assert second.tracking_code in comments(portal, deal)
         assert "Oslo" in comments(portal, deal)
-        assert "King" not in everything(only(portal.contacts)) + everything(deal)
+        assert "King" not in text_of_record(only(portal.contacts)) + text_of_record(deal)
 
     def test_the_oldest_open_deal_gets_it(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         contact = known_contact(portal, ANNA.phone)
@@ -233,7 +233,7 @@ class TestKnownContact:
         deliver(crm, creation(ANNA))
         deal = only(portal.deals)
         assert deal["contactId"] == contact
-        assert all(word in everything(deal) for word in ("Last name: Lee", f"Email: {ANNA.email}"))
+        assert all(word in text_of_record(deal) for word in ("Last name: Lee", f"Email: {ANNA.email}"))
 
     def test_the_policy_create_makes_another_deal_of_the_contact(self, portal: FakeBitrix24, connect: Connect) -> None:
         crm = connect(on_duplicate="create", **DEALS)
@@ -255,6 +255,11 @@ class TestKnownContact:
         portal.save_lead({"title": "Theirs"}, [{"id": "", "typeId": "PHONE", "value": ANNA.phone}])
         deliver(crm, creation(ANNA))
         assert counts(portal) == (1, 1, 1)
+
+    def test_a_phone_of_another_country_is_another_contact(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        known_contact(portal, "+84949123456")
+        deliver(crm, creation(replace(ANNA, email="", phone="+74949123456")))
+        assert counts(portal) == (0, 2, 1)
 
     def test_a_newer_one_than_the_search_shows(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         for _ in range(25):

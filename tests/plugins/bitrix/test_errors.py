@@ -210,7 +210,7 @@ class TestErrors:
         assert isinstance(failure(lambda: deliver(crm, operation)), OutcomeUnknown)
         assert crm.find(operation, 5.0)
 
-    def test_nobody_listens(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_no_server_at_the_address(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.stop()
         error = failure(lambda: deliver(crm, creation(ANNA)))
         assert (type(error), error.code) == (Unavailable, Code.CONNECTION_FAILED)

@@ -21,11 +21,11 @@ from tests.plugins.bitrix.rig import (
     contacts,
     creation,
     deliver,
-    everything,
     existing,
     failure,
     methods,
     only_lead,
+    text_of_record,
     update,
     warm,
 )
@@ -38,7 +38,7 @@ class TestMissingFields:
             portal.remove_user_field(name)
         delivered = deliver(crm, creation(FULL))
         assert delivered.dropped == delivered.moved == ()
-        assert_has_every_fact(FULL, everything(only_lead(portal)))
+        assert_has_every_fact(FULL, text_of_record(only_lead(portal)))
         for line in ("Referral code: PARTNER017", "User type: student", "Field of study: Bilgisayar Mühendisliği"):
             assert line in only_lead(portal)["comments"].splitlines()
 
@@ -87,13 +87,13 @@ class TestMissingFields:
             deliver(crm, creation(Lead(f"P{number}", email=f"p{number}@example.com")))
         assert methods(portal).count("crm.lead.userfield.list") == 1
 
-    def test_nor_does_it_let_a_lead_be_read(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_portal_that_shows_neither_its_fields_nor_the_lead(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.fail_with("ACCESS_DENIED", path=r"userfield|\.get|\.update")
         portal.remove_user_field("UF_CRM_1234567893")
         deliver(crm, creation(FULL))
         assert only_lead(portal)["name"] == "Ayşe Gül"
 
-    def test_one_that_cannot_be_reached_gets_nothing(self, portal: FakeBitrix24, connect: Connect) -> None:
+    def test_a_lost_answer_about_the_fields_is_unavailable(self, portal: FakeBitrix24, connect: Connect) -> None:
         portal.fail("drop", path="userfield")
         assert type(failure(lambda: deliver(connect("create"), creation(FULL)))) is Unavailable
         assert not portal.leads
@@ -107,14 +107,14 @@ class TestLists:
         assert deliver(crm, creation(FULL)).moved == ()
         assert only_lead(portal)["UF_CRM_1234567893"] == ids[word]
 
-    def test_or_by_their_xml_id(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_values_are_found_by_their_xml_id(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         ids = portal.make_enumeration("UF_CRM_1234567893", "Öğrenci", "Veli")
         portal.user_fields["UF_CRM_1234567893"].option_xml_ids = {ids["Öğrenci"]: "STUDENT", ids["Veli"]: "PARENT"}
         deliver(crm, creation(FULL))
         assert only_lead(portal)["UF_CRM_1234567893"] == ids["Öğrenci"]
 
     @pytest.mark.parametrize("table", ["", "student=999"])
-    def test_or_they_go_into_the_comments(self, portal: FakeBitrix24, connect: Connect, table: str) -> None:
+    def test_values_that_the_list_lacks_are_comments(self, portal: FakeBitrix24, connect: Connect, table: str) -> None:
         portal.make_enumeration("UF_CRM_1234567893", "Parent")
         crm = connect(BITRIX_VALUES_USER_TYPE=table)
         delivered = deliver(crm, creation(FULL))
@@ -136,7 +136,7 @@ class TestRefusedFields:
         portal.make_enumeration("UF_CRM_1234567893", "Parent")
         assert deliver(crm, creation(FULL)).moved == ("UF_CRM_1234567893",)
         assert "User type: student" in only_lead(portal)["comments"].splitlines()
-        assert_has_every_fact(FULL, everything(only_lead(portal)))
+        assert_has_every_fact(FULL, text_of_record(only_lead(portal)))
 
     def test_a_removed_source(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         """The portal would store it and show it as blank."""
@@ -202,7 +202,7 @@ class TestRefusedFields:
         assert deliver(crm, creation(ANNA)).moved == (kind,)
         (kept,) = {"PHONE", "EMAIL"} - {kind}
         assert [name for name, _ in contacts(only_lead(portal))] == [kept]
-        assert_has_every_fact(ANNA, everything(only_lead(portal)))
+        assert_has_every_fact(ANNA, text_of_record(only_lead(portal)))
 
     def test_dead_when_so_configured(self, portal: FakeBitrix24, connect: Connect) -> None:
         crm = connect(on_rejected_field="dead")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,7 +143,7 @@ class TestDuplicates:
         assert "batch" not in methods(portal)
 
     @pytest.mark.parametrize("policy", ["note", "update", "create"])
-    def test_a_name_alone_is_nobody(self, portal: FakeBitrix24, connect: Connect, policy: str) -> None:
+    def test_an_equal_name_alone_is_another_person(self, portal: FakeBitrix24, connect: Connect, policy: str) -> None:
         existing(portal, phone="+49301234567", name="Anna", lastName="Lee")
         assert not deliver(connect(policy), creation(ANNA)).adopted
         assert len(portal.leads) == 2
@@ -162,6 +163,37 @@ class TestDuplicates:
         wanted = existing(portal, phone=ANNA.phone)
         existing(portal, email=ANNA.email)
         assert deliver(crm, creation(ANNA)).record_id == str(wanted)
+
+    @pytest.mark.parametrize("phone", ["+74949123456", "+84949123456"])
+    def test_a_phone_of_another_country_is_another_person(
+        self, portal: FakeBitrix24, crm: HookCaller, phone: str
+    ) -> None:  # fmt: skip
+        """The search for duplicates takes +7 and +8 for equal."""
+        other = phone.translate(str.maketrans("78", "87"))
+        deliver(crm, creation(Lead("Ivan", phone=other)))
+        existing(portal, phone=f"{other[:2]} {other[2:5]} {other[5:]}")
+        linh = deliver(crm, creation(Lead("Linh", phone=phone)))
+        assert (linh.adopted, len(portal.leads)) == (False, 3)
+        assert deliver(crm, creation(Lead("Linh", phone=phone))).record_id == linh.record_id
+
+    @pytest.mark.parametrize("known", ["84949123456", "8 (494) 912-34-56", "7 494 9123456", "+7 494 9123456"])
+    def test_a_phone_without_its_country_is_the_same_person(
+        self, portal: FakeBitrix24, crm: HookCaller, known: str
+    ) -> None:  # fmt: skip
+        lead = existing(portal, phone=known)
+        assert deliver(crm, creation(Lead("Ivan", phone="+74949123456"))).record_id == str(lead)
+
+    def test_an_equal_email_is_the_same_person_with_each_phone(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        lead = existing(portal, phone="+84949123456", email=ANNA.email)
+        assert deliver(crm, creation(replace(ANNA, phone="+74949123456"))).record_id == str(lead)
+
+    def test_without_the_list_of_phones_the_search_decides(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+        lead = existing(portal, phone="+84949123456")
+        body = {
+            "result": {"result": [], "result_error": {"lead": {"error": "", "error_description": "Access denied."}}}
+        }
+        portal.fail("answer", status=200, body=json.dumps(body), path="batch", every=2, times=1)
+        assert deliver(crm, creation(Lead("Ivan", phone="+74949123456"))).record_id == str(lead)
 
     def test_simple_mode_makes_new_leads(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.simple_mode = True
@@ -186,7 +218,7 @@ class TestDuplicates:
         assert (len(portal.leads), len(portal.comments)) == (21, 1)
 
     @pytest.mark.parametrize("code", ["", "ACCESS_DENIED"])
-    def test_a_refused_list_of_newer_ones_costs_no_lead(
+    def test_a_lead_is_created_though_the_list_of_newer_ones_is_refused(
         self, portal: FakeBitrix24, crm: HookCaller, code: str
     ) -> None:  # fmt: skip
         for _ in range(20):
@@ -226,14 +258,14 @@ class TestDuplicates:
         portal.fail_with("OWNER_NOT_FOUND", path=COMMENT)
         assert not deliver(crm, creation(ANNA)).adopted
 
-    def test_a_click_looks_nobody_up(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_click_searches_for_no_person(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         operation = click(CLICK)
         deliver(crm, operation)
         deliver(crm, click(CLICK))
         assert len(portal.leads) == 2
         assert "batch" not in methods(portal)
 
-    def test_a_refused_look_up_costs_no_lead(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_lead_is_created_though_the_look_up_is_refused(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         portal.can_read = False
         assert not deliver(crm, creation(ANNA)).adopted
 

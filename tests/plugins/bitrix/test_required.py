@@ -84,7 +84,7 @@ class TestRefused:
         assert [*refusal(crm).fields] == ["UF_CRM_OFFICE"]
         assert "the portal refuses such leads" in described(crm)["UF_CRM_OFFICE"].problem
 
-    def test_user_fields_that_do_not_arrive_cost_a_retry_only(self, portal: FakeBitrix24, crm: HookCaller) -> None:
+    def test_a_lost_answer_about_user_fields_is_unavailable(self, portal: FakeBitrix24, crm: HookCaller) -> None:
         warm(crm, portal)
         portal.add_user_field("UF_CRM_OFFICE", mandatory=True)
         portal.fail("drop", path=USER_FIELDS)

@@ -42,9 +42,9 @@ SPOILERS: list[Callable[[FakeBitrix24], object]] = [
 ]
 
 
-class TestNothingLeaks:
+class TestSecretsAndVisitors:
     @pytest.mark.parametrize("spoil", SPOILERS)
-    def test_neither_the_secret_nor_the_visitor(
+    def test_errors_hold_neither_the_secret_nor_the_visitor(
         self,
         portal: FakeBitrix24,
         crm: HookCaller,
@@ -63,11 +63,11 @@ class TestNothingLeaks:
         seen += repr(connection) + repr(crm) + caplog.text
         assert [word for word in (portal.secret, *CANARIES) if word in seen] == []
 
-    def test_not_even_in_the_provider(self, portal: FakeBitrix24) -> None:
+    def test_the_repr_of_the_provider_holds_no_secret(self, portal: FakeBitrix24) -> None:
         provider = plugins().providers["bitrix"]({"BITRIX_WEBHOOK_URL": portal.webhook_url})
         assert portal.secret not in repr(provider) + str(provider)
 
-    def test_a_success_logs_nothing_of_it(
+    def test_the_log_of_a_success_holds_neither_the_secret_nor_the_visitor(
         self, portal: FakeBitrix24, crm: HookCaller, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
@@ -90,7 +90,7 @@ LOSSES: list[Callable[[FakeBitrix24], object]] = [
 @BOTH_APIS
 @pytest.mark.parametrize("policy", ["note", "update", "create"])
 @pytest.mark.parametrize("spoil", LOSSES)
-def test_nothing_leaks(
+def test_failures_with_a_known_person_hold_no_personal_data(
     portal: FakeBitrix24,
     connect: Connect,
     caplog: pytest.LogCaptureFixture,

@@ -165,11 +165,11 @@ def test_an_encoded_echo_is_the_same_value() -> None:
     assert [*dropped(sent, {"sourceDescription": "R&amp;D"})] == ["sourceDescription"]
 
 
-class TestTheNet:
-    """A portal whose comments lose more than crmgate knows of."""
+class TestTextsThatThePortalShortens:
+    """A portal that removes more of a comment than crmgate expects."""
 
     @pytest.fixture(autouse=True)
-    def eaten(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shortened_comments(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("crmgate.testing.bitrix24.portal.normalised", lambda text: text.partition("Budget")[0])
 
     LEAD = replace(ANNA, additional_info="My own words", budget="10 000", custom={"note": "the last one"})

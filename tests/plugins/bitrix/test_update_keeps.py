@@ -20,9 +20,9 @@ from tests.plugins.bitrix.rig import (
     contacts,
     creation,
     deliver,
-    everything,
     existing,
     only_lead,
+    text_of_record,
     update,
 )
 
@@ -47,7 +47,7 @@ def portal() -> Iterator[FakeBitrix24]:
 
 
 def lost(portal: FakeBitrix24, values: list[str] = VALUES) -> list[str]:
-    return [value for value in values if value not in everything(only_lead(portal)) + str(portal.comments)]
+    return [value for value in values if value not in text_of_record(only_lead(portal)) + str(portal.comments)]
 
 
 @BOTH_APIS

@@ -25,10 +25,10 @@ from tests.plugins.bitrix.rig import (
     click,
     contacts,
     deliver,
-    everything,
     existing,
     failure,
     only_lead,
+    text_of_record,
     update,
 )
 
@@ -43,7 +43,7 @@ class TestUpdate:
         record = only_lead(portal)
         assert (record["title"], record["name"]) == ("Lead - Ayşe Gül Öztürk-Şahin", "Ayşe Gül")
         assert contacts(record) == [("PHONE", "+905321234567"), ("EMAIL", "ayse@example.com.tr")]
-        assert_has_every_fact(FULL, everything(record))
+        assert_has_every_fact(FULL, text_of_record(record))
         assert "Channel: telegram" in record["comments"]
         assert operation.tracking_code in record["comments"]
         assert record["originId"] != operation.id

@@ -114,7 +114,7 @@ class TestConnectionTest:
         assert not connection.connected
         assert "ESPOCRM_URL" in failing(connection)["connection"]
 
-    def test_nobody_listens_or_answers(self, crm: FakeEspoCRM) -> None:
+    def test_no_server_and_no_answer(self, crm: FakeEspoCRM) -> None:
         assert "ESPOCRM_URL" in failing(provider(NOBODY).test_connection())["connection"]
         crm.fail("hang")
         with time_budget(1.0):  # enough for a request to be sent on a busy machine

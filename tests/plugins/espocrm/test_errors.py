@@ -196,7 +196,7 @@ class TestErrors:
             create(provider(crm.url, DEAD, ESPOCRM_ASSIGNED_USER_ID=given))
         assert raised.value.fields == {"assignedUserId": flaw}
 
-    def test_what_espocrm_says_of_itself(self, crm: FakeEspoCRM) -> None:
+    def test_outages_of_espocrm(self, crm: FakeEspoCRM) -> None:
         plugin = provider(crm.url)
         for attribute, kind, code in (
             ("maintenance", Unavailable, Code.MAINTENANCE),
@@ -249,13 +249,13 @@ class TestErrors:
         assert (created.value.code, found.value.code) == (code, code)
         assert len(crm.leads) == (when == "after")
 
-    def test_nobody_listens(self) -> None:
+    def test_no_server_at_the_address(self) -> None:
         with pytest.raises(Unavailable) as raised:
             create(provider(NOBODY))
         assert raised.value.code is Code.CONNECTION_FAILED
 
     @pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("soon", None), ("-1", None)])
-    def test_the_patience_that_a_proxy_asks_for(self, crm: FakeEspoCRM, value: str, seconds: float | None) -> None:
+    def test_retry_after_of_a_proxy(self, crm: FakeEspoCRM, value: str, seconds: float | None) -> None:
         crm.fail("answer", status=429, headers={"Retry-After": value})
         with pytest.raises(RateLimited) as raised:
             create(provider(crm.url))

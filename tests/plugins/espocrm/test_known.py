@@ -204,7 +204,7 @@ class TestRefusedAndDropped:
             ({"referral_code": "R" * 65, "universities": ["U" * 256]}, ("referralCodeC", "universityC")),
         ],
     )
-    def test_a_refused_value_costs_no_lead(
+    def test_a_lead_with_a_refused_value_is_created(
         self, crm: FakeEspoCRM, attributes: dict[str, Any], moved: tuple[str, ...]
     ) -> None:
         lead = Lead.from_dict({"first_name": "Ada", "email": "a@example.org"} | attributes)

@@ -42,7 +42,7 @@ class TestDuplicates:
         assert len(crm.leads) == 6
 
     @pytest.mark.parametrize("body", ["", "[", "{}", "[]", '[null, "x"]', '[{"crmgateOperationIdC": "ID"}]'])
-    def test_a_409_that_shows_nothing_costs_no_lead(self, crm: FakeEspoCRM, body: str) -> None:
+    def test_a_lead_is_created_after_a_409_without_a_record(self, crm: FakeEspoCRM, body: str) -> None:
         wanted = operation(ADA)
         crm.unique_key(OPERATION_FIELD, on=False)
         crm.fail("answer", status=409, body=body.replace("ID", wanted.id), content_type=JSON, method="POST", times=1)

@@ -85,7 +85,7 @@ class TestNothingStandsIn:
         crm.fail("answer", status=400, path=METADATA)
         assert refusal(provider(crm.url)).fields == {"officeC": "required"}
 
-    def test_metadata_that_do_not_arrive_cost_a_retry_only(self, crm: FakeEspoCRM) -> None:
+    def test_a_lost_answer_about_metadata_is_unavailable(self, crm: FakeEspoCRM) -> None:
         crm.add_field("officeC", "varchar", required=True)
         crm.fail("drop", path=METADATA)
         with pytest.raises(Unavailable):

@@ -77,7 +77,7 @@ class TestSecrecy:
     def assert_hidden(self, shown: str) -> None:
         assert [canary for canary in self.CANARIES if canary in shown] == []
 
-    def test_no_log_line_says_who_it_was(self, crm: FakeEspoCRM, caplog: pytest.LogCaptureFixture) -> None:
+    def test_no_log_line_holds_personal_data(self, crm: FakeEspoCRM, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG)
         crm.add_user("canary", type="api", authMethod="ApiKey", apiKey="KEY-CANARY")
         plugin = provider(crm.url, ESPOCRM_API_KEY="KEY-CANARY")

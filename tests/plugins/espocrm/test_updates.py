@@ -195,11 +195,11 @@ class TestActivities:
         log(provider(crm.url), known["id"], activity=replace(CLICK, occurred_at=at))
         assert crm.calls[0]["dateStart"] == start
 
-    def test_an_odd_time_costs_no_activity(self, crm: FakeEspoCRM) -> None:
+    def test_an_activity_with_an_unreadable_time_is_logged(self, crm: FakeEspoCRM) -> None:
         log(provider(crm.url), crm.add_lead(lastName="Byron")["id"], activity=replace(CLICK, occurred_at="yesterday"))
         assert len(crm.calls) == 1
 
-    def test_who_the_api_user_is_is_asked_once(self, crm: FakeEspoCRM) -> None:
+    def test_the_api_user_is_read_once(self, crm: FakeEspoCRM) -> None:
         known, plugin = crm.add_lead(lastName="Byron"), provider(crm.url)
         for _ in range(3):
             log(plugin, known["id"])

@@ -90,7 +90,7 @@ def writes(account: FakeHubSpot) -> list[tuple[str, str]]:
     return [(method, path) for method, path in sent if method != "GET" and not path.endswith(("/read", "-info"))]
 
 
-def everything(account: FakeHubSpot) -> str:
+def text_of_records(account: FakeHubSpot) -> str:
     return json.dumps(account.records(), ensure_ascii=False)
 
 

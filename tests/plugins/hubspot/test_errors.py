@@ -184,7 +184,7 @@ def test_a_missing_property_of_crmgate_concerns_every_contact(
 
 
 @pytest.mark.parametrize("name", [KEY, "crmgate_phone"])
-def test_so_does_a_read_by_a_missing_property(account: FakeHubSpot, crm: HookCaller, name: str) -> None:
+def test_a_read_by_a_missing_property_concerns_every_contact(account: FakeHubSpot, crm: HookCaller, name: str) -> None:
     del account.definitions[name]
     error = failure(lambda: crm.find(creation(), 5.0))
     assert isinstance(error, AuthFailed)

@@ -17,7 +17,7 @@ from crmgate.model import Operation, State
 from crmgate.store.ledger import Ledger
 from crmgate.testing.hubspot import FakeHubSpot
 from crmgate.testing.hubspot.fake import WRITE
-from tests.plugins.hubspot.rig import CONTACTS, KEY, NOTES, connected, contacts, everything, notes, only
+from tests.plugins.hubspot.rig import CONTACTS, KEY, NOTES, connected, contacts, notes, only, text_of_records
 from tests.world import World
 
 Act = Callable[[FakeHubSpot], object]
@@ -136,7 +136,7 @@ def test_one_contact(name: str, who: str, account: FakeHubSpot, world: World) ->
     assert world.stored(operation).state == State.DELIVERED
     contact = only(account)
     assert contact[KEY] == operation.id
-    assert everything(account).count(operation.tracking_code) == 1
+    assert text_of_records(account).count(operation.tracking_code) == 1
     assert [one.path for one in account.requests if one.path.endswith("/search")] == []
 
 

@@ -96,7 +96,7 @@ class TestConnection:
         ok, detail = checks(crm)[name]
         assert (ok, scope in detail) == (False, True)
 
-    def test_scopes_that_hubspot_does_not_tell(self, account: FakeHubSpot, crm: HookCaller) -> None:
+    def test_scopes_that_hubspot_does_not_show(self, account: FakeHubSpot, crm: HookCaller) -> None:
         account.has_token_info = False
         assert crm.test_connection(5.0).connected
         assert checks(crm)["scopes"] == (True, "not checked: HubSpot does not return the scopes of this token")

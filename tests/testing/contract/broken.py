@@ -105,7 +105,7 @@ class NamesNoRecord(Acme):
 
 
 @fails("settle_seconds_is_a_number", alone=True)
-class SettlesInText(Acme):
+class SettleSecondsAsText(Acme):
     settle_seconds = "5"  # type: ignore[assignment]
 
 
@@ -175,14 +175,14 @@ class ErrorsAreSuccess(Acme):
 @fails("create_answered_with_other_json_is_outcome_unknown",
        "create_answered_with_half_a_json_is_outcome_unknown", "create_answered_with_html_is_outcome_unknown",
        "create_answered_with_nothing_is_outcome_unknown")  # fmt: skip
-class TrustsEveryAnswer(Acme):
+class EachAnswerIsSuccess(Acme):
     def _create(self, record: dict[str, Any]) -> Delivered:
         answer = self._send("POST", "leads", json=record)
         return Delivered(self.name, self._id(answer, 201) if answer.status >= 300 else answer.json()["id"])
 
 
 @fails("rate_limit_is_rate_limited", alone=True)
-class DeafToRetryAfter(Acme):
+class IgnoresRetryAfter(Acme):
     def _error(self, answer: Answer, read: bool) -> ProviderError:
         error = super()._error(answer, read)
         error.retry_after = None
@@ -265,7 +265,7 @@ class QuotesTheAnswer(Acme):
 
 
 @fails("errors_hold_no_secret_and_nothing_that_a_visitor_typed", "connection_details_hold_no_secret", alone=True)
-class TellsItsKey(Acme):
+class ErrorWithTheKey(Acme):
     def _error(self, answer: Answer, read: bool) -> ProviderError:
         error = super()._error(answer, read)
         error.detail = f"refused with {self.settings['ACME_KEY']}"

@@ -7,7 +7,7 @@ from typing import Any
 from crmgate import hookimpl
 from crmgate.errors import NotFound, ProviderError, Rejected
 from crmgate.model import Activity, Delivered, Kind, Lead, Operation, Preview
-from crmgate.provider import Answer
+from crmgate.provider import Answer, Known
 from tests.testing.contract.acme import Acme, parsed
 from tests.testing.contract.broken import fails
 
@@ -102,7 +102,7 @@ class ReadsWholeSecondsOnly(Acme):
 
 
 @fails("retry_after_is_read_in_each_form", alone=True)
-class InventsAWait(Acme):
+class DefaultRetryAfter(Acme):
     def _error(self, answer: Answer, read: bool) -> ProviderError:
         error = super()._error(answer, read)
         error.retry_after = error.retry_after or 86400.0
@@ -145,7 +145,7 @@ class NumberAsId(Acme):
 
 
 @fails("update_arrives_and_names_the_lead", alone=True)
-class UpdateOfNobody(Acme):
+class UpdateNamesNoProvider(Acme):
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         super().update_lead(lead_id, lead, operation)
@@ -203,6 +203,35 @@ class KnowsNobody(Acme):
         return []
 
 
+class Similar(Acme):
+    """A search with another operator than `is equal to`: it also finds leads of other persons."""
+
+    def _known(self, lead: Lead, operation: Operation) -> list[Known]:
+        rows = self._rows("leads") if self.merges_duplicates else []
+        return [Known(str(row["id"]), False) for row in rows if self.matches(lead, row)]
+
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        raise NotImplementedError
+
+
+@fails("person_with_a_similar_contact_gets_a_lead")
+class EmailThatContains(Similar):
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        return bool(lead.email) and lead.email in row.get("email", "")
+
+
+@fails("person_with_a_similar_contact_gets_a_lead", alone=True)
+class EmailThatIsContained(Similar):
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        return bool(row.get("email")) and row["email"] in lead.email
+
+
+@fails("person_with_a_similar_contact_gets_a_lead", alone=True)
+class PhoneWithTheSameLastDigits(Similar):
+    def matches(self, lead: Lead, row: dict[str, Any]) -> bool:
+        return bool(lead.phone) and row.get("phone", "").endswith(lead.phone[-7:])
+
+
 @fails("submission_of_a_known_person_arrives_whole")
 class NoteWithoutTheWords(Acme):
     def _note(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
@@ -211,7 +240,7 @@ class NoteWithoutTheWords(Acme):
 
 @fails("submission_of_a_known_person_is_found",
        "submission_of_a_known_person_whose_answer_was_lost_is_stored_once")  # fmt: skip
-class BlindToNotes(Acme):
+class FindsNoNotes(Acme):
     @hookimpl
     def find_lead(self, operation: Operation) -> Delivered | None:
         if operation.kind == Kind.LOG_ACTIVITY:

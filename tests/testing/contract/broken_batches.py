@@ -44,7 +44,7 @@ class ForgetsTheLastLead(Acme):
 
 
 @fails("a_batch_leaves_a_known_person_alone", alone=True)
-class BatchDoublesPeople(Acme):
+class BatchWithoutASearch(Acme):
     @hookimpl
     def create_leads(self, leads: Leads) -> Outcomes:
         return self._batch([operation for _, operation in leads], [self._record(*pair) for pair in leads])
@@ -110,7 +110,7 @@ class FindsLeadsThatDoNotExist(Acme):
 
 
 @fails("leads_of_a_crm_that_is_unavailable_are_an_error", alone=True)
-class FindsNothingWhileAway(Acme):
+class FindsNothingWhileUnavailable(Acme):
     @hookimpl
     def find_leads(self, operations: Sequence[Operation]) -> Mapping[str, Delivered]:
         try:

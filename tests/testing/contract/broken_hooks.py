@@ -73,7 +73,7 @@ class UpdateOverwrites(Acme):
 
 
 @fails("update_loses_no_value", alone=True)
-class UpdateForgetsWhatDiffers(Acme):
+class UpdateLosesOtherValues(Acme):
     @hookimpl
     def update_lead(self, lead_id: str, lead: Lead, operation: Operation) -> Delivered:
         known = self._rows("leads", id=lead_id)
@@ -92,7 +92,7 @@ class LogsTwice(Acme):
 
 
 @fails("activity_on_an_unknown_lead_is_not_found", alone=True)
-class LogsOnNobody(Acme):
+class LogsOnAnUnknownLead(Acme):
     def _rows(self, table: str, **wanted: str) -> list[dict[str, Any]]:
         return super()._rows(table, **wanted) or ([{}] if "id" in wanted and wanted["id"] != "none" else [])
 
@@ -105,7 +105,7 @@ class ProvisionsUnasked(Acme):
 
 
 @fails("provision_twice_changes_nothing_the_second_time", alone=True)
-class ProvisionsAnew(Acme):
+class ProvisionsEachTime(Acme):
     @hookimpl
     def provision(self, apply: bool) -> Provision:
         if apply:
@@ -114,7 +114,7 @@ class ProvisionsAnew(Acme):
 
 
 @fails("fields_are_described", alone=True)
-class DescribesHalf(Acme):
+class DescribesTheFirstHalf(Acme):
     @hookimpl
     def describe_fields(self) -> tuple[CrmField, ...]:
         return super().describe_fields()[1:]
@@ -155,7 +155,7 @@ class EveryPageIsDone(Acme):
 
 
 @fails("activity_arrives_whole", alone=True)
-class TellsNothingOfAnActivity(Acme):
+class ActivityWithoutFacts(Acme):
     def describe(self, *_: Any) -> str:
         return "a click"
 
@@ -170,13 +170,13 @@ class UpdateCreates(Acme):
 
 
 @fails("delivered_operations_are_found_together", alone=True)
-class FindsOnlyWhatItMade(Acme):
+class FindsOnlyCreatedLeads(Acme):
     def _left(self, operation: str, record: str) -> bool:
         return bool(self._rows("leads", id=record, operation=operation))
 
 
 @fails("lost_operations_are_not_found", alone=True)
-class BelievesItsReceipts(Acme):
+class FindsEachReceipt(Acme):
     def _left(self, operation: str, record: str) -> bool:
         return True
 

@@ -43,7 +43,7 @@ class ModalContract(ProviderContract):
         return {"ACME_URL": fake.url, "ACME_KEY": "acme-key-4711"}
 
 
-class _Blind(Acme):
+class _WithoutASearch(Acme):
     """Acme without a search: two kinds of submissions, each a record of its own."""
 
     contract: ClassVar[type[ProviderContract]] = ModalContract
@@ -64,11 +64,11 @@ class _Blind(Acme):
         return self._create(record)
 
 
-class AtMostOnce(_Blind):
+class AtMostOnce(_WithoutASearch):
     delivery = "at_most_once"
 
 
-class Keyed(_Blind):
+class Keyed(_WithoutASearch):
     delivery = "idempotent"
 
     def _post(self, record: dict[str, Any], operation: Operation) -> Delivered:
@@ -140,5 +140,5 @@ class ModeAsABool(Acme):
 
 
 @fails("the_gateway_accepts_it", alone=True)
-class NeverAsked(Keyed):
+class IdempotentWithASearch(Keyed):
     find_lead = Acme.find_lead

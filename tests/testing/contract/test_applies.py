@@ -32,9 +32,9 @@ LEFT_OUT: Mapping[str, Mapping[str, int]] = {
     "bitrix": OF_MODES | NO_KEY | OWN_RATE,
     "bitrix_deals": OF_MODES | NO_KEY | OWN_RATE | {"the plugin creates one lead at a time": 7},
     "hubspot": OF_MODES | NO_BATCHES,
-    "sandbox": OF_MODES | NO_BATCHES | {"the plugin does not have the capability detects_duplicates": 4},
-    "webhook": NOTHING_BUT_LEADS | {"delivery is idempotent": 12, "a successful status alone confirms": 3},
-    "mail": NOTHING_BUT_LEADS | OWN_RATE | {"delivery is at_most_once": 15},
+    "sandbox": OF_MODES | NO_BATCHES | {"the plugin does not have the capability detects_duplicates": 5},
+    "webhook": NOTHING_BUT_LEADS | {"delivery is idempotent": 13, "a successful status alone confirms": 3},
+    "mail": NOTHING_BUT_LEADS | OWN_RATE | {"delivery is at_most_once": 16},
     "sheet": OF_MODES | NO_BATCHES | NO_KEY | {
         "the plugin has no find_many": 3, "the plugin has no preview": 1, "the plugin has no describe_fields": 2,
         "the plugin has no provision": 2,

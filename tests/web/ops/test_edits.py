@@ -15,7 +15,7 @@ from tests.web.ops.html import MARKUP, fields, inline, texts
 CAUSE = {"provider": "sandbox", "code": "invalid_value", "field": "source"}
 
 
-def bury_fair(parts: Services, count: int = 30, **more: object) -> list[str]:
+def add_fair_letters(parts: Services, count: int = 30, **more: object) -> list[str]:
     payload: dict[str, object] = {"source": "fair"} | more
     return add_dead_letters(
         parts.ledger, count, provider="sandbox", field="source", at=parts.ledger.now() - 900, step=0.01, **payload
@@ -28,7 +28,7 @@ def sources(parts: Services, ids: list[str]) -> list[object]:
 
 
 def test_all_of_a_cause_are_edited_and_then_retried(operator: Browser, parts: Services) -> None:
-    ids, others = bury_fair(parts), add_dead_letters(parts.ledger, 2, provider="sandbox", source="fair")
+    ids, others = add_fair_letters(parts), add_dead_letters(parts.ledger, 2, provider="sandbox", source="fair")
     [link] = [
         unescape(link)
         for link in re.findall(r'href="(/ops/edits/new[^"]*)">Edit these 30<', operator.get("/ops/").text)
@@ -50,9 +50,9 @@ def test_all_of_a_cause_are_edited_and_then_retried(operator: Browser, parts: Se
 
 
 def test_many_are_edited_batch_after_batch_with_progress(operator: Browser, parts: Services) -> None:
-    ids = bury_fair(parts, 230)
+    ids = add_fair_letters(parts, 230)
     page = operator.post("/ops/edits", **CAUSE, change="source", value="website").text
-    late = bury_fair(parts, 1)  # a dead letter of the time before; its death is after the preview
+    late = add_fair_letters(parts, 1)  # a dead letter of the time before, made after the preview
     seen = []
     while "start" in (form := fields(page)):
         page = operator.post("/ops/edits", **form).text
@@ -65,7 +65,7 @@ def test_many_are_edited_batch_after_batch_with_progress(operator: Browser, part
 
 
 def test_a_change_that_is_not_valid_is_counted_and_not_made(operator: Browser, parts: Services) -> None:
-    ids = bury_fair(parts, 3)
+    ids = add_fair_letters(parts, 3)
     page = operator.post("/ops/edits", **CAUSE, change="email", value="no address").text
     assert "3 of the first 3 would not be valid" in texts(page)
     assert "email: Expected an email address" in texts(page)
@@ -83,7 +83,7 @@ def test_a_change_that_is_not_valid_is_counted_and_not_made(operator: Browser, p
 def test_a_field_of_a_group_is_changed_alone(
     operator: Browser, parts: Services, path: str, value: str, before: dict[str, object], after: object
 ) -> None:  # fmt: skip
-    [one] = bury_fair(parts, 1, **before)
+    [one] = add_fair_letters(parts, 1, **before)
     operator.post("/ops/edits", **CAUSE, change=path, value=value, start="1")
     found = parts.ledger.get(one)
     assert found is not None
@@ -91,7 +91,7 @@ def test_a_field_of_a_group_is_changed_alone(
 
 
 def test_an_empty_value_removes_the_field(operator: Browser, parts: Services) -> None:
-    [one] = bury_fair(parts, 1, city="Izmir")
+    [one] = add_fair_letters(parts, 1, city="Izmir")
     preview = operator.post("/ops/edits", **CAUSE, change="city", value="").text
     assert "city is removed" in texts(preview)
     operator.post("/ops/edits", **fields(preview))
@@ -101,7 +101,7 @@ def test_an_empty_value_removes_the_field(operator: Browser, parts: Services) ->
 
 
 def test_an_example_is_a_view_of_personal_data(operator: Browser, parts: Services) -> None:
-    ids = bury_fair(parts, 1, first_name="Zeynep")
+    ids = add_fair_letters(parts, 1, first_name="Zeynep")
     operator.post("/ops/edits", **CAUSE, change="first_name", value="Ada")
     [view] = [entry for entry in parts.audit.recent() if entry.what == "operations.view"]
     assert (view.who, view.on) == ("ayse", ids[0])
@@ -114,14 +114,14 @@ def test_an_example_is_a_view_of_personal_data(operator: Browser, parts: Service
     {"code": "nothing"}, {"dead_before": "yesterday"},
 ])  # fmt: skip
 def test_a_damaged_form_changes_nothing(operator: Browser, parts: Services, wrong: dict[str, str]) -> None:
-    ids = bury_fair(parts, 1)
+    ids = add_fair_letters(parts, 1)
     answer = operator.post("/ops/edits", **CAUSE | {"change": "source", "value": "website"} | wrong)
     assert (answer.status_code in (400, 422), answer.mimetype) == (True, "text/html")
     assert sources(parts, ids) == ["fair"]
 
 
 def test_markup_is_text_in_every_step(operator: Browser, parts: Services) -> None:
-    bury_fair(parts, 1, source=MARKUP, city=MARKUP)
+    add_fair_letters(parts, 1, source=MARKUP, city=MARKUP)
     for more in ({}, {"start": "1"}):
         answer = operator.post("/ops/edits", **CAUSE, change="city", value=f"x{MARKUP}", **more)
         assert answer.status_code == 200
@@ -132,7 +132,7 @@ def test_markup_is_text_in_every_step(operator: Browser, parts: Services) -> Non
 
 
 def test_a_reader_edits_nothing(reader: Browser, parts: Services) -> None:
-    ids = bury_fair(parts, 1)
+    ids = add_fair_letters(parts, 1)
     assert reader.get("/ops/edits/new").status_code == 403
     assert reader.post("/ops/edits", **CAUSE, change="source", value="website", start="1").status_code == 403
     assert sources(parts, ids) == ["fair"]
