@@ -1,7 +1,6 @@
 """Flask, marshmallow and Celery: one `delay` for each request. The worker acknowledges late."""
 
 import os
-import uuid
 from typing import Any
 
 from celery import Celery
@@ -27,17 +26,7 @@ def enqueue(operation: str, payload: dict[str, Any]) -> None:
 
 
 def create_app() -> Any:
-    """The web application."""
-    from flask import Flask
+    """The web application. The worker does not import Flask."""
+    from benchmarks.peers import web
 
-    from benchmarks.peers import schema
-
-    app = Flask(__name__)
-
-    @app.post("/api/v1/applications")
-    def accept() -> Any:
-        operation = str(uuid.uuid4())
-        enqueue(operation, schema.read())
-        return {"id": operation, "status": "accepted"}, 202
-
-    return app
+    return web.application(enqueue)

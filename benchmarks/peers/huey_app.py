@@ -1,10 +1,8 @@
 """Flask, marshmallow and Huey: one `enqueue` for each request."""
 
 import os
-import uuid
 from typing import Any
 
-from flask import Flask
 from huey import RedisHuey
 
 from benchmarks.peers import post
@@ -24,16 +22,8 @@ def enqueue(operation: str, payload: dict[str, Any]) -> None:
     deliver(operation, payload)
 
 
-def create_app() -> Flask:
-    """The web application."""
-    from benchmarks.peers import schema
+def create_app() -> Any:
+    """The web application. The worker does not import Flask."""
+    from benchmarks.peers import web
 
-    app = Flask(__name__)
-
-    @app.post("/api/v1/applications")
-    def accept() -> Any:
-        operation = str(uuid.uuid4())
-        enqueue(operation, schema.read())
-        return {"id": operation, "status": "accepted"}, 202
-
-    return app
+    return web.application(enqueue)

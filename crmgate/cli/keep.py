@@ -1,9 +1,8 @@
 """Keep one command running: `python -P keep.py [--last] LOCK COMMAND ...` restarts it when it ends.
 
 SIGTERM and SIGINT end the command and then the keeper. On Linux so does the end of the process that started the keeper,
-even by SIGKILL. Every keeper except the `--last` one holds a shared lock on the
-file LOCK while it runs. The last one stops its command only when no other keeper holds the lock, so that Redis stops
-after the processes that need it.
+even by SIGKILL. Every keeper except the `--last` one holds a shared lock on the file LOCK while it runs. The last one
+stops its command only when no other keeper holds the lock, so that Redis stops after the processes that need it.
 """
 
 from __future__ import annotations

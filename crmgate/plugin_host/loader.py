@@ -229,8 +229,9 @@ def _entry_points() -> Iterator[_Source]:
 def _load_shipped(path: Path) -> ModuleType:
     """Import a plugin that comes with crmgate, once in a process. Raises `PluginError`."""
     loaded = sys.modules.get(MODULE_PREFIX + plugin_name(path))
-    file = loaded.__file__ if loaded is not None else None
-    return loaded if loaded and file and Path(file).resolve() == _code(path).resolve() else _load_path(path)
+    if loaded is not None and loaded.__file__ and Path(loaded.__file__).resolve() == _code(path).resolve():
+        return loaded
+    return _load_path(path)
 
 
 def _code(path: Path) -> Path:

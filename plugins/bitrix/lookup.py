@@ -106,6 +106,8 @@ class BitrixLookup:
 
         The search for duplicates takes both for equal, because Russian numbers are also written with an 8 and without a
         `+`: people with such a number stay. If the portal refuses the list, all of them stay. Raises `ProviderError`.
+
+        A list shows phones only if `select` names them (https://dev.1c-bitrix.ru/rest_help/crm/leads/crm_lead_list.php).
         """
         kind = self._api.people.name
         ids = {*ids_of({"PHONE": results.get("PHONE")}, kind)} - {*ids_of({"EMAIL": results.get("EMAIL")}, kind)}
