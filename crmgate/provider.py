@@ -100,12 +100,11 @@ class CRMProvider:
         self.on_duplicate, self.on_rejected_field, self.on_update = on_duplicate, on_rejected_field, on_update
         trimmed = {name: value.strip() for name, value in environ.items()}
         problems: list[str] = []
-        schema = self.Settings()
-        self.settings = load_settings(schema, trimmed, http_hosts, problems)
+        self.settings = load_settings(self.Settings(), trimmed, http_hosts, problems)
         self.field_map = FieldMap.configured(self.lead_fields, self.lead_values, self.name, trimmed, problems)
         if problems:
             raise ConfigError(problems)
-        secrets = filter(None, (self.settings.get(name) for name in secret_names(schema)))
+        secrets = filter(None, (self.settings.get(name) for name in secret_names(self.Settings)))
         self._redactor = Redactor(map(str, secrets))
         self.tokens: TokenStore = MemoryTokens()
         """Where `OAuth2` keeps access tokens. crmgate replaces it with a store that all processes share."""

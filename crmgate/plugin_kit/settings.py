@@ -39,10 +39,9 @@ def web_address(*, secret: bool = False, **options: Any) -> fields.Url:
     return fields.Url(schemes={"http", "https"}, require_tld=False, metadata=metadata, **options)
 
 
-def secret_names(schema: type[marshmallow.Schema] | marshmallow.Schema) -> list[str]:
-    """Names of the secret settings of a schema. An instance saves the time to make one."""
-    made = schema() if isinstance(schema, type) else schema
-    return [name for name, declared in made.fields.items() if declared.metadata.get("secret")]
+def secret_names(schema: type[marshmallow.Schema]) -> list[str]:
+    """Names of the secret settings of a schema."""
+    return [name for name, declared in schema().fields.items() if declared.metadata.get("secret")]
 
 
 def setting_problems(
@@ -69,7 +68,7 @@ def given(schema: marshmallow.Schema, environ: Mapping[str, str], problems: list
     A secret can be in a file that `<NAME>_FILE` names. The setting itself takes precedence.
     """
     values = {name: environ[name] for name in schema.fields if environ.get(name)}
-    for name in secret_names(schema):
+    for name in secret_names(type(schema)):
         if name not in values and (path := environ.get(f"{name}_FILE")):
             values[name], problem = _read_secret(path)
             if problem:
